@@ -1,0 +1,253 @@
+//! The configuration: what the user wrote ([`RawConfig`]) and what the program uses ([`Config`]).
+//!
+//! There is one fallible step between the two, [`RawConfig::check`]; after it every size is positive, every
+//! choice is an enum and every path is resolved.
+
+mod layers;
+mod settings;
+mod values;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+pub use layers::{Origin, RawConfig};
+pub use settings::{SETTINGS, Setting};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::LimitBounds;
+use crate::model::source::SourceConfig;
+use crate::task::TextTemplate;
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where task rows come from.
+    pub input: InputConfig,
+    /// How a row becomes text.
+    pub text: TextTemplate,
+    /// Which model embeds them.
+    pub model: ModelConfig,
+    /// How large batches may be.
+    pub batch: BatchConfig,
+    /// Where the result goes.
+    pub output: OutputConfig,
+    /// Every setting in force, with where it came from.
+    pub effective: Vec<Effective>,
+}
+
+/// A setting in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effective {
+    /// Its full key, such as `batch.start`.
+    pub key: &'static str,
+    /// Its value, as TOML.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where task rows come from.
+#[derive(Debug, Clone)]
+pub struct InputConfig {
+    /// A Parquet file.
+    pub path: PathBuf,
+    /// The names of the columns.
+    pub columns: ColumnNames,
+    /// Rows of a chunk, the unit of order and of memory.
+    pub chunk_rows: NonZeroUsize,
+    /// Bytes of a chunk: it is cut earlier where its rows are large.
+    pub chunk_bytes: NonZeroUsize,
+}
+
+/// The input's column names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnNames {
+    /// What a row is called; any flat type.
+    pub id: String,
+    /// Strings.
+    pub title: String,
+    /// Strings; `None` where the table has no such column.
+    pub description: Option<String>,
+    /// Lists of strings; `None` where the table has no such column.
+    pub files: Option<String>,
+    /// Whether `files` was named by the user, and must therefore be there.
+    pub files_required: bool,
+}
+
+/// Which model embeds the rows, and what it runs on.
+#[derive(Debug, Clone)]
+pub struct ModelConfig {
+    /// Where its files come from.
+    pub source: SourceConfig,
+    /// Replaces the model's default prompt.
+    pub prompt: Option<String>,
+    /// The processor.
+    pub device: Device,
+    /// Threads of the CPU encoder.
+    pub threads: NonZeroUsize,
+}
+
+impl ModelConfig {
+    /// The default model, all-MiniLM-L6-v2, on the CPU; found, fetched and kept as `reembed run` does it under
+    /// the same environment.
+    ///
+    /// # Errors
+    /// `Config` when the environment names no folder to keep a model in, or a `REEMBED_…` variable is wrong.
+    pub fn standard(environment: &Environment) -> Result<ModelConfig> {
+        let mut raw = RawConfig::default();
+        raw.lay_environment(environment)?;
+        raw.check_model(environment)
+    }
+}
+
+/// A processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU.
+    Cpu,
+    /// An NVIDIA GPU by number.
+    Cuda(usize),
+}
+
+/// How large batches may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// Texts in a batch at the start.
+    pub start: NonZeroUsize,
+    /// Texts in a batch at most; at least `start`.
+    pub max: NonZeroUsize,
+    /// Padded tokens in a batch at most; `None`: priced from the memory limit.
+    pub tokens: Option<NonZeroUsize>,
+    /// Bytes that a batch may take; `None`: a share of what the machine has left.
+    pub memory_limit: Option<u64>,
+}
+
+impl BatchConfig {
+    /// The bounds of the limit, given the token budget that the memory limit pays for.
+    pub fn bounds(&self, priced_tokens: NonZeroUsize) -> LimitBounds {
+        let tokens = self.tokens.unwrap_or(priced_tokens);
+        LimitBounds { start: self.start, max: self.max, tokens }
+    }
+}
+
+/// Where the result goes.
+#[derive(Debug, Clone)]
+pub struct OutputConfig {
+    /// The Parquet file to write.
+    pub path: PathBuf,
+    /// The name of the column of vectors.
+    pub column: String,
+    /// Its Arrow type.
+    pub vector_type: VectorType,
+    /// What happens to a row without text.
+    pub on_empty: OnEmpty,
+    /// Rows of a row group.
+    pub row_group_rows: NonZeroUsize,
+}
+
+/// The Arrow type of the vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VectorType {
+    /// `FixedSizeList<Float32, dim>`.
+    FixedSizeList,
+    /// `List<Float32>`, for readers that know no fixed size.
+    List,
+}
+
+/// What happens to a row whose text has no characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnEmpty {
+    /// It gets a null; the column is then nullable.
+    Null,
+    /// The empty text is embedded.
+    Embed,
+    /// The run fails, naming the row.
+    Error,
+}
+
+/// What the binary found in the process environment. The library itself reads none.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// Keeps the variables given.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Environment { variables: variables.into_iter().collect() }
+    }
+
+    /// A variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Whether a variable is set to something else than a word for no, as the Hugging Face tools read theirs.
+    fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| {
+            !["0", "off", "no", "false"].contains(&value.to_ascii_lowercase().as_str())
+        })
+    }
+
+    /// reembed's own cache folder: `REEMBED_CACHE`, else `reembed` below the user's cache folder.
+    fn cache(&self) -> Result<PathBuf> {
+        let own = self.get("REEMBED_CACHE").map(PathBuf::from);
+        let user = || {
+            let xdg = self.get("XDG_CACHE_HOME").map(PathBuf::from);
+            let home = || Some(Path::new(self.home()?).join(".cache"));
+            Some(xdg.or_else(home)?.join("reembed"))
+        };
+        own.or_else(user).ok_or_else(|| {
+            Error::new(ErrorKind::Config, "there is no home folder to keep the model in")
+                .advice("set `model.cache`, REEMBED_CACHE or HOME")
+        })
+    }
+
+    /// The Hugging Face cache, as `huggingface_hub` finds it.
+    fn hub_cache(&self) -> Option<PathBuf> {
+        let own = self.get("HF_HUB_CACHE").map(PathBuf::from);
+        let hf = || self.get("HF_HOME").map(|home| Path::new(home).join("hub"));
+        let xdg = || self.get("XDG_CACHE_HOME").map(|c| Path::new(c).join("huggingface/hub"));
+        let home = || Some(Path::new(self.home()?).join(".cache/huggingface/hub"));
+        own.or_else(hf).or_else(xdg).or_else(home)
+    }
+
+    /// The proxy towards the hub, as curl finds it.
+    fn proxy(&self) -> Option<&str> {
+        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+            .iter()
+            .find_map(|name| self.get(name))
+    }
+
+    fn no_proxy(&self) -> Vec<String> {
+        let hosts = self.get("NO_PROXY").or_else(|| self.get("no_proxy")).unwrap_or("");
+        hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(String::from).collect()
+    }
+
+    fn home(&self) -> Option<&str> {
+        self.get("HOME").or_else(|| self.get("USERPROFILE"))
+    }
+}
+
+impl Config {
+    /// Reads the file at `path` and lays environment and flags over it.
+    ///
+    /// `flags` are pairs of a full key and its text, with the flag's name. `REEMBED_BATCH_START` in the
+    /// environment sets `batch.start`, and so on for every key.
+    ///
+    /// # Errors
+    /// `Config`, naming the file, line and key.
+    pub fn load(
+        path: &Path,
+        flags: &[(&'static str, String, &'static str)],
+        environment: &Environment,
+    ) -> Result<Config> {
+        let mut raw = RawConfig::read(path)?;
+        raw.lay_environment(environment)?;
+        for (key, value, flag) in flags {
+            raw.set(key, value, Origin::Flag(flag))?;
+        }
+        raw.check(environment)
+    }
+}

@@ -1,0 +1,208 @@
+//! One value: from TOML or from a string, to what a [`Kind`] allows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::settings::Kind;
+
+/// A value that fits its setting's kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `Text`, `Path`, `Word` and `Device`.
+    Text(String),
+    /// `Switch`.
+    Switch(bool),
+    /// `Count` and `Bytes`.
+    Number(u64),
+    /// `"auto"`.
+    Auto,
+    /// `Hashes`.
+    Hashes(BTreeMap<String, String>),
+}
+
+/// A value as it was written, before anyone asked what it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Written {
+    /// A string; what environment variables and flags always are.
+    Text(String),
+    /// An integer.
+    Integer(i64),
+    /// `true` or `false`.
+    Switch(bool),
+    /// A table of strings.
+    Table(BTreeMap<String, String>),
+    /// Anything else, by the name of its type.
+    Other(&'static str),
+}
+
+/// What is wrong with a value: a phrase that follows its key.
+pub type Complaint = String;
+
+impl Written {
+    /// The value, if `kind` allows it. `typed` is false for the text of a variable or a flag, where `32` is a
+    /// number although it is a string.
+    pub fn fit(&self, kind: Kind, typed: bool) -> Result<Value, Complaint> {
+        let number = || match self {
+            Written::Integer(number) => u64::try_from(*number).ok(),
+            Written::Text(text) if !typed => text.trim().parse().ok(),
+            _ => None,
+        };
+        let auto = || matches!(self, Written::Text(text) if text == "auto");
+        let wrong = |wanted: &str| Err(format!("must be {wanted}, is {self}"));
+        let between = |low: u64, high: u64| match number() {
+            Some(number) if (low..=high).contains(&number) => Ok(Value::Number(number)),
+            _ => wrong(&format!("a whole number from {low} to {high}")),
+        };
+        let bytes = |low: u64| {
+            let parsed = match self {
+                Written::Text(text) => parse_bytes(text),
+                _ => number(),
+            };
+            match parsed {
+                Some(bytes) if bytes >= low => Ok(Value::Number(bytes)),
+                _ => wrong("a size such as \"512 MiB\" or a number of bytes, at least 1"),
+            }
+        };
+        match (kind, self) {
+            (Kind::CountOrAuto(..) | Kind::BytesOrAuto(_), _) if auto() => Ok(Value::Auto),
+            (Kind::Count(low, high) | Kind::CountOrAuto(low, high), _) => between(low, high),
+            (Kind::Bytes(low) | Kind::BytesOrAuto(low), _) => bytes(low),
+            (Kind::Text, Written::Text(text)) => Ok(Value::Text(text.clone())),
+            (Kind::Path, Written::Text(text)) if text.is_empty() => wrong("a path"),
+            (Kind::Path, Written::Text(text)) => Ok(Value::Text(text.clone())),
+            (Kind::Word(words), Written::Text(text)) if words.contains(&text.as_str()) => {
+                Ok(Value::Text(text.clone()))
+            }
+            (Kind::Word(words), _) => wrong(&format!("one of {}", quoted(words))),
+            (Kind::Device, Written::Text(text)) if parse_device(text).is_some() => {
+                Ok(Value::Text(text.clone()))
+            }
+            (Kind::Device, _) => wrong("\"cpu\" or \"cuda:0\""),
+            (Kind::Switch, Written::Switch(on)) => Ok(Value::Switch(*on)),
+            (Kind::Switch, Written::Text(text)) if !typed && text == "true" => {
+                Ok(Value::Switch(true))
+            }
+            (Kind::Switch, Written::Text(text)) if !typed && text == "false" => {
+                Ok(Value::Switch(false))
+            }
+            (Kind::Switch, _) => wrong("true or false"),
+            (Kind::Hashes, Written::Table(table)) => {
+                for (file, hash) in table {
+                    if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                        return Err(format!(
+                            "must give 64 hexadecimal digits for {file:?}, gives {hash:?}"
+                        ));
+                    }
+                }
+                let lower = |(file, hash): (&String, &String)| (file.clone(), hash.to_lowercase());
+                Ok(Value::Hashes(table.iter().map(lower).collect()))
+            }
+            (Kind::Hashes, _) => wrong("a table of file names and SHA-256"),
+            (Kind::Text, _) => wrong("a string"),
+            (Kind::Path, _) => wrong("a path"),
+        }
+    }
+}
+
+/// As in a message: a string is quoted, what has no short form goes by its type.
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Written::Text(text) if text.chars().count() > 60 => {
+                write!(f, "{:?}…", text.chars().take(60).collect::<String>())
+            }
+            Written::Text(text) => write!(f, "{text:?}"),
+            Written::Integer(number) => write!(f, "{number}"),
+            Written::Switch(on) => write!(f, "{on}"),
+            Written::Table(_) => f.write_str("a table"),
+            Written::Other(name) => write!(f, "a value of type {name}"),
+        }
+    }
+}
+
+/// As TOML.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let toml = match self {
+            Value::Text(text) => toml::Value::String(text.clone()),
+            Value::Switch(on) => toml::Value::Boolean(*on),
+            Value::Number(number) => return write!(f, "{number}"),
+            Value::Auto => toml::Value::String("auto".to_owned()),
+            Value::Hashes(hashes) => {
+                let entry = |(file, hash): (&String, &String)| {
+                    (file.clone(), toml::Value::String(hash.clone()))
+                };
+                toml::Value::Table(hashes.iter().map(entry).collect())
+            }
+        };
+        write!(f, "{toml}")
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// `"cpu"` is `None` inside, `"cuda:N"` the number.
+pub fn parse_device(text: &str) -> Option<Option<usize>> {
+    match text {
+        "cpu" => Some(None),
+        _ => Some(Some(text.strip_prefix("cuda:")?.parse().ok()?)),
+    }
+}
+
+/// A number with an optional unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (of 1024).
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1000,
+        "mb" => 1000 * 1000,
+        "gb" => 1000 * 1000 * 1000,
+        "tb" => 1000 * 1000 * 1000 * 1000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        for (text, expected) in [
+            ("7", Some(7)),
+            ("512 MiB", Some(512 << 20)),
+            ("2GB", Some(2_000_000_000)),
+            ("1gib", Some(1 << 30)),
+            ("1.5 GiB", None),
+            ("-1", None),
+            ("MiB", None),
+            ("99999999999 TiB", None),
+        ] {
+            assert_eq!(parse_bytes(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_described() {
+        let number = |written: Written| written.fit(Kind::Count(1, 9), true);
+        assert_eq!(
+            number(Written::Integer(0)),
+            Err("must be a whole number from 1 to 9, is 0".to_owned())
+        );
+        assert_eq!(
+            number(Written::Text("5".to_owned())),
+            Err("must be a whole number from 1 to 9, is \"5\"".to_owned())
+        );
+        let flag = Written::Text("5".to_owned());
+        assert_eq!(flag.fit(Kind::Count(1, 9), false), Ok(Value::Number(5)));
+    }
+}

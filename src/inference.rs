@@ -1,0 +1,215 @@
+//! The inference stage: a chunk's batches through the encoder, its vectors back in row order.
+//!
+//! A batch that does not fit in memory is halved and both halves are tried again, in order, until they fit; a
+//! single text that does not fit is an error that names it. No row is ever dropped.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::batch::{RowNames, TokenBatch};
+use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::limit::{AdaptiveLimit, BatchLimit, BatchShape, LimitChange};
+use crate::model::{EncodeError, Encoder};
+use crate::report::Event;
+
+/// What the inference stage works with. It can be shared: the tokenizer stage reads the limit that this stage
+/// moves.
+pub struct Inference<'a> {
+    encoder: &'a dyn Encoder,
+    limit: Mutex<AdaptiveLimit>,
+    /// Bytes that a batch may cost, where they are counted before it runs.
+    budget: Option<u64>,
+    on_event: &'a (dyn Fn(Event) + Sync),
+}
+
+/// The vectors of a chunk, in row order.
+#[derive(Debug, PartialEq)]
+pub struct ChunkVectors {
+    /// Row-major, `rows × dim`; zeros where a row has no text.
+    pub values: Vec<f32>,
+    /// Whether each row has a vector.
+    pub present: Vec<bool>,
+    /// What it took.
+    pub work: Work,
+}
+
+/// What embedding took: sums that can be added up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Vectors made.
+    pub rows: u64,
+    /// Real tokens.
+    pub tokens: u64,
+    /// Tokens of the padded rectangles.
+    pub padded_tokens: u64,
+    /// How many batches of each number of rows ran.
+    pub batch_sizes: BTreeMap<usize, u64>,
+}
+
+impl Work {
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &Work) {
+        self.rows += other.rows;
+        self.tokens += other.tokens;
+        self.padded_tokens += other.padded_tokens;
+        for (rows, batches) in &other.batch_sizes {
+            *self.batch_sizes.entry(*rows).or_default() += batches;
+        }
+    }
+
+    /// Real tokens as a part of the padded ones; 1 when nothing ran.
+    pub fn padding_efficiency(&self) -> f64 {
+        if self.padded_tokens == 0 { 1.0 } else { self.tokens as f64 / self.padded_tokens as f64 }
+    }
+
+    fn count(&mut self, shape: BatchShape, tokens: usize) {
+        self.rows += shape.rows as u64;
+        self.tokens += tokens as u64;
+        self.padded_tokens += shape.padded_tokens() as u64;
+        *self.batch_sizes.entry(shape.rows).or_default() += 1;
+    }
+}
+
+impl<'a> Inference<'a> {
+    /// Inference that starts from `limit` and tells `on_event` of every batch and every move of the limit.
+    pub fn new(
+        encoder: &'a dyn Encoder,
+        limit: AdaptiveLimit,
+        budget: Option<u64>,
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
+        Inference { encoder, limit: Mutex::new(limit), budget, on_event }
+    }
+
+    /// The limit in force.
+    pub fn limit(&self) -> BatchLimit {
+        self.with_limit(|limit| limit.current())
+    }
+
+    /// Embeds the planned batches of some rows.
+    ///
+    /// # Errors
+    /// `OutOfMemory` when a single text does not fit, `Encode` when the model fails or gives a component that is
+    /// not finite; both name the row.
+    pub fn embed(&self, rows: &RowNames, mut batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
+        let dim = self.encoder.dim();
+        let mut vectors = ChunkVectors {
+            values: zeros(rows.ids.len() * dim)?,
+            present: vec![false; rows.ids.len()],
+            work: Work::default(),
+        };
+        let mut encoded = Vec::new();
+        // A stack with the next batch on top: halves go back on it in order.
+        batches.reverse();
+        let mut waiting = batches;
+        while let Some(batch) = waiting.pop() {
+            let shape = batch.shape();
+            if !self.limit().allows(shape) {
+                // Planned before the limit shrank.
+                let (left, right) = batch.split_at(batch.len() / 2);
+                waiting.extend([right, left]);
+                continue;
+            }
+            encoded.clear();
+            encoded.resize(batch.len() * dim, 0.0);
+            match self.encode(&batch, &mut encoded) {
+                Ok(()) => {
+                    self.tell(|limit| limit.fitted());
+                    vectors.work.count(shape, batch.tokens());
+                    self.scatter(rows, &batch, &encoded, &mut vectors)?;
+                    (self.on_event)(Event::Batch { rows: batch.len(), tokens: batch.tokens() });
+                }
+                Err(EncodeError::OutOfMemory { cause, .. }) if batch.len() == 1 => {
+                    return Err(too_large(rows, &batch).caused_by(cause));
+                }
+                Err(EncodeError::OutOfMemory { .. }) => {
+                    self.tell(|limit| limit.out_of_memory(shape));
+                    let (left, right) = batch.split_at(batch.len() / 2);
+                    waiting.extend([right, left]);
+                }
+                Err(EncodeError::Failed(cause)) => {
+                    return Err(Error::new(ErrorKind::Encode, "the model failed")
+                        .at(rows_of(rows, &batch))
+                        .caused_by(cause));
+                }
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// Prices the batch, then runs it.
+    fn encode(&self, batch: &TokenBatch, encoded: &mut [f32]) -> Result<(), EncodeError> {
+        let shape = batch.shape();
+        if let (Some(price), Some(budget)) = (self.encoder.bytes_for(shape), self.budget)
+            && price > budget
+        {
+            let cause = format!("it needs {price} bytes, {budget} may be used");
+            return Err(EncodeError::OutOfMemory { shape, cause: cause.into() });
+        }
+        catch_panic(ErrorKind::Encode, "the model", || Ok(self.encoder.encode(batch, encoded)))
+            .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
+    }
+
+    fn scatter(
+        &self,
+        rows: &RowNames,
+        batch: &TokenBatch,
+        encoded: &[f32],
+        vectors: &mut ChunkVectors,
+    ) -> Result<()> {
+        let dim = self.encoder.dim();
+        for (&row, vector) in batch.rows().iter().zip(encoded.chunks_exact(dim)) {
+            if let Some(component) = vector.iter().position(|value| !value.is_finite()) {
+                return Err(Error::new(
+                    ErrorKind::Encode,
+                    format!("component {component} of its vector is {}", vector[component]),
+                )
+                .at(rows.name(row))
+                .advice("the model's weights may be damaged; nothing was written"));
+            }
+            vectors.values[row * dim..][..dim].copy_from_slice(vector);
+            vectors.present[row] = true;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, what: impl FnOnce(&mut AdaptiveLimit) -> Option<LimitChange>) {
+        if let Some(change) = self.with_limit(what) {
+            (self.on_event)(Event::Limit(change));
+        }
+    }
+
+    fn with_limit<T>(&self, what: impl FnOnce(&mut AdaptiveLimit) -> T) -> T {
+        // The limit is a value that is replaced whole, so a panic elsewhere cannot leave it half-changed.
+        what(&mut self.limit.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A buffer of zeros whose failure is an error: `vec![0.0; n]` would end the process.
+fn zeros(count: usize) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count).map_err(|cause| {
+        let bytes = count.saturating_mul(4);
+        Error::new(ErrorKind::OutOfMemory, format!("no memory for the vectors, {bytes} bytes"))
+            .advice("set a smaller `input.chunk_rows`")
+            .caused_by(cause)
+    })?;
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
+fn too_large(rows: &RowNames, batch: &TokenBatch) -> Error {
+    let message = format!("its {} tokens do not fit in memory, even alone", batch.tokens());
+    Error::new(ErrorKind::OutOfMemory, message)
+        .at(rows_of(rows, batch))
+        .advice("raise `batch.memory_limit`, or free memory on the machine")
+}
+
+/// The rows of a batch for a message: the first by name.
+fn rows_of(rows: &RowNames, batch: &TokenBatch) -> String {
+    match *batch.rows() {
+        [] => "no row".to_owned(),
+        [row] => rows.name(row),
+        [row, ..] => format!("{} and {} others", rows.name(row), batch.len() - 1),
+    }
+}

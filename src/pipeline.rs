@@ -1,0 +1,224 @@
+//! The main job: every thread, channel and join of it, and nothing numeric.
+//!
+//! ```text
+//!   reader ──[RowChunk]──► tokenizer ──[TokenChunk]──► inference + writer
+//!    thread   bounded        thread     bounded          this thread
+//! ```
+//!
+//! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
+//! closed channel means "stop" to its neighbours and is never an error itself. So at most one stage has
+//! something to say, and that is what the user sees. The output is published only after every stage is joined
+//! and none has failed.
+//!
+//! Memory in flight is bounded by construction: a chunk in each stage and [`CHANNEL_CHUNKS`] in each channel,
+//! times the size of a chunk.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::batch::{RowChunk, TokenChunk};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::inference::{Inference, Work};
+use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
+use crate::lineage::{Footer, FooterText};
+use crate::memory;
+use crate::model::{self, Model};
+use crate::reader::{Reader, RepeatedIds};
+use crate::report::{Event, Report, Warning};
+use crate::tokenizer::tokenize_chunk;
+use crate::writer::{self, Writer};
+
+/// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
+pub const CHANNEL_CHUNKS: usize = 1;
+
+/// Embeds every row of the input and publishes the output.
+///
+/// `on_event` is called from several threads, often; it should return soon.
+///
+/// # Errors
+/// The first real cause, naming its place. The output path is then as it was before.
+pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+    let reader = prepare(config)?;
+    let loading = Instant::now();
+    let model = model::load(&config.model, &|progress| on_event(Event::Model(progress)))?;
+    run_with(config, &reader, &model, loading.elapsed(), on_event)
+}
+
+/// Everything that can be known before the model is loaded: the input opens and has the columns, the output
+/// can be put where it is wanted.
+///
+/// # Errors
+/// `Input` or `Target`.
+pub fn prepare(config: &Config) -> Result<Reader> {
+    let reader = Reader::open(&config.input)?;
+    writer::check_target(&config.output.path, &config.input.path)?;
+    Ok(reader)
+}
+
+/// [`run`], with the input opened and the model loaded.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    config: &Config,
+    reader: &Reader,
+    model: &Model,
+    model_load: Duration,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Report> {
+    let started = Instant::now();
+    let warnings = Mutex::new(Vec::new());
+    let limit_changes = AtomicU64::new(0);
+    let on_event = |event: Event| {
+        match &event {
+            Event::Warning(warning) => {
+                warnings.lock().unwrap_or_else(|poison| poison.into_inner()).push(warning.clone());
+            }
+            Event::Limit(_) => {
+                limit_changes.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+        on_event(event);
+    };
+    if config.input.columns.files.is_some() && !reader.columns().has_files() {
+        on_event(Event::Warning(Warning::NoFilesColumn));
+    }
+
+    let encoder = model.encoder.as_ref();
+    let budget = memory_budget(config.batch.memory_limit, memory::read());
+    let full_length = model.tokenizer.max_length();
+    let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
+    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
+    let inference = Inference::new(encoder, limit, budget, &on_event);
+    let mut writer =
+        Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;
+    let replaced_column = writer.replaces_column();
+    on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
+
+    let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
+    let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
+    let (sums, repeated) = thread::scope(|scope| {
+        let reading = spawn(scope, "reader", || read(config, reader, row_sender));
+        let tokenizing = spawn(scope, "tokenizer", || {
+            tokenize(config, model, &inference, row_receiver, token_sender)
+        });
+        let inferred = in_stage("inference", || {
+            infer(&inference, token_receiver, &mut writer, &on_event)
+        });
+        // Upstream first: what a stage lacked is the fault of the one before it.
+        let repeated = join(reading);
+        let tokenized = join(tokenizing);
+        let repeated = repeated?;
+        tokenized?;
+        Ok::<_, Error>((inferred?, repeated))
+    })?;
+    if let RepeatedIds { count, first: Some(first) } = repeated {
+        on_event(Event::Warning(Warning::DuplicateIds { count, first }));
+    }
+
+    let lineage = model.lineage();
+    let published = writer.publish(|rows, null_rows| Footer {
+        lineage: lineage.clone(),
+        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
+        column: config.output.column.clone(),
+        rows,
+        null_rows,
+    })?;
+    Ok(Report {
+        rows: published.rows,
+        null_rows: published.null_rows,
+        truncated_rows: sums.truncated,
+        work: sums.work,
+        elapsed: started.elapsed(),
+        model_load,
+        limit: inference.limit(),
+        limit_changes: limit_changes.into_inner(),
+        replaced_column,
+        column: config.output.column.clone(),
+        warnings: warnings.into_inner().unwrap_or_else(|poison| poison.into_inner()),
+        lineage,
+        output: published.path,
+        output_bytes: published.bytes,
+        peak_resident: memory::peak_resident(),
+    })
+}
+
+/// What the inference stage adds up.
+#[derive(Default)]
+struct Sums {
+    work: Work,
+    truncated: u64,
+}
+
+fn read(config: &Config, reader: &Reader, out: Sender<RowChunk>) -> Result<RepeatedIds> {
+    reader.read(&config.text, |chunk| Ok(out.send(chunk).is_ok()))
+}
+
+fn tokenize(
+    config: &Config,
+    model: &Model,
+    inference: &Inference<'_>,
+    rows: Receiver<RowChunk>,
+    out: Sender<TokenChunk>,
+) -> Result<()> {
+    for chunk in rows {
+        let limit = inference.limit();
+        let chunk = tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)?;
+        if out.send(chunk).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn infer(
+    inference: &Inference<'_>,
+    chunks: Receiver<TokenChunk>,
+    writer: &mut Writer,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Sums> {
+    let mut sums = Sums::default();
+    for TokenChunk { columns, rows, texts } in chunks {
+        sums.truncated += texts.truncated as u64;
+        let vectors = inference.embed(&rows, texts.batches)?;
+        sums.work.add(&vectors.work);
+        let empty = vectors.present.iter().filter(|present| !**present).count();
+        if empty > 0 {
+            on_event(Event::Empty { rows: empty });
+        }
+        writer.write(&columns, vectors)?;
+    }
+    Ok(sums)
+}
+
+fn spawn<'scope, 'env, T: Send + 'scope>(
+    scope: &'scope thread::Scope<'scope, 'env>,
+    stage: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, Result<T>>> {
+    thread::Builder::new()
+        .name(stage.to_owned())
+        .spawn_scoped(scope, move || in_stage(stage, work))
+        .map_err(|cause| {
+            Error::new(ErrorKind::Internal, format!("no thread for the {stage} stage"))
+                .advice("raise the limit on processes (`ulimit -u`), or free memory")
+                .caused_by(cause)
+        })
+}
+
+/// Runs a stage to its end; a panic in it becomes its error.
+fn in_stage<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_panic(ErrorKind::Internal, &format!("the {stage} stage"), work)
+}
+
+fn join<T>(handle: Result<ScopedJoinHandle<'_, Result<T>>>) -> Result<T> {
+    handle?.join().unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Internal, "a stage ended without a word"))
+    })
+}

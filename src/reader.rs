@@ -1,0 +1,328 @@
+//! Parquet to [`RowChunk`]s.
+//!
+//! The reader trusts nothing in the file: not the footer's row counts, not the sizes that pages declare, not
+//! that a library survives what it decodes. Rows are decoded a few at a time, with strings as views into the
+//! decoded pages, so that a dictionary of one large value repeated a million times stays one value; only a
+//! chunk, whose bytes are bounded, gets its columns back in their own types.
+
+mod chunker;
+mod columns;
+mod dress;
+mod duplicates;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{KeyValue, RowGroupMetaData};
+
+use crate::batch::RowChunk;
+use crate::config::InputConfig;
+use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::task::TextTemplate;
+use chunker::Chunker;
+pub use columns::TextColumns;
+use duplicates::DuplicateIds;
+
+/// Rows are decoded this many at a time, or fewer where a row group's rows are large.
+const ROWS_AT_A_TIME: u64 = 1024;
+
+/// What the rows that are decoded at a time may hold by the footer's word, in bytes.
+const BYTES_AT_A_TIME: u64 = 16 << 20;
+
+/// Values (list elements, nulls) of one column that are decoded at a time: run-length encoding can promise a
+/// billion of them in a few bytes, and their levels alone take 4 bytes each.
+const VALUES_AT_A_TIME: u64 = 1 << 20;
+
+/// A single row with more values in one column than this is refused.
+const MOST_VALUES_OF_A_ROW: u64 = 1 << 26;
+
+/// The key under which Arrow writers keep their own schema.
+const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
+
+/// Ids that came more than once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepeatedIds {
+    /// Rows whose id had been seen before.
+    pub count: u64,
+    /// The first such id.
+    pub first: Option<String>,
+}
+
+/// An input file whose footer and schema have been checked.
+pub struct Reader {
+    path: PathBuf,
+    file: File,
+    metadata: ArrowReaderMetadata,
+    /// The schema of the carried columns.
+    schema: SchemaRef,
+    columns: TextColumns,
+    chunk: (usize, usize),
+}
+
+impl Reader {
+    /// Opens a file and finds the columns that the text is built from.
+    ///
+    /// # Errors
+    /// `Input`, naming the file and the column.
+    pub fn open(config: &InputConfig) -> Result<Reader> {
+        let path = config.path.clone();
+        let file = open_file(&path)?;
+        let refuse = |cause: ParquetError| unreadable(&path, cause);
+        let open = |options| {
+            catch_panic(ErrorKind::Input, "the Parquet decoder", || {
+                ArrowReaderMetadata::load(&file, options).map_err(refuse)
+            })
+            .map_err(|error| match error.place().file() {
+                Some(_) => error,
+                None => error.in_file(&path),
+            })
+        };
+        let schema = open(ArrowReaderOptions::new())?.schema().clone();
+        let columns = TextColumns::find(&schema, &config.columns, &path)?;
+        let metadata = open(ArrowReaderOptions::new().with_schema(dress::as_views(&schema)))?;
+        check_row_counts(&metadata, &path)?;
+        let chunk = (config.chunk_rows.get(), config.chunk_bytes.get());
+        Ok(Reader { path, file, metadata, schema, columns, chunk })
+    }
+
+    /// The schema of the carried columns, its metadata included.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The columns that the text is built from.
+    pub fn columns(&self) -> &TextColumns {
+        &self.columns
+    }
+
+    /// Rows by the footer's word; reading fails if that is not so.
+    pub fn rows(&self) -> u64 {
+        let groups = self.metadata.metadata().row_groups();
+        groups.iter().map(|group| group.num_rows().unsigned_abs()).sum()
+    }
+
+    /// The footer's entries, without Arrow's own schema.
+    pub fn key_values(&self) -> Vec<KeyValue> {
+        let entries = self.metadata.metadata().file_metadata().key_value_metadata();
+        let entries = entries.into_iter().flatten();
+        entries.filter(|entry| entry.key != ARROW_SCHEMA_KEY).cloned().collect()
+    }
+
+    /// Reads the file from the first row to the last and gives every chunk to `send`, in order, until there is
+    /// no more or `send` says `false`.
+    ///
+    /// # Errors
+    /// `Data`, naming file, row group, column or row.
+    pub fn read(
+        &self,
+        template: &TextTemplate,
+        mut send: impl FnMut(RowChunk) -> Result<bool>,
+    ) -> Result<RepeatedIds> {
+        let mut seen = DuplicateIds::default();
+        let mut repeated = RepeatedIds::default();
+        let mut chunker = Chunker::new(self.chunk.0, self.chunk.1);
+        let mut first_row = 0;
+        let mut emit = |batch: RecordBatch| {
+            let chunk = catch_panic(ErrorKind::Data, "the Arrow library", || {
+                let columns = dress::undressed(&batch, &self.schema)?;
+                self.columns.chunk(first_row, columns, template)
+            })
+            .map_err(|error| error.in_file(&self.path))?;
+            first_row += chunk.texts.len() as u64;
+            for id in &chunk.rows.ids {
+                if seen.seen(id) {
+                    repeated.count += 1;
+                    repeated.first.get_or_insert_with(|| id.clone());
+                }
+            }
+            send(chunk)
+        };
+        for group in 0..self.metadata.metadata().num_row_groups() {
+            let mut rows = 0;
+            for batch in self.batches(group, ProjectionMask::all())? {
+                let batch = batch.map_err(|error| self.blame(group, error))?;
+                rows += batch.num_rows() as u64;
+                for batch in chunker.push(batch)? {
+                    if !emit(batch)? {
+                        return Ok(repeated);
+                    }
+                }
+            }
+            let promised = self.group(group).num_rows().unsigned_abs();
+            if rows != promised {
+                let message = format!("the footer promises {promised} rows, the pages hold {rows}");
+                return Err(self.data_error(message).at(format!("row group {group}")));
+            }
+        }
+        if let Some(batch) = chunker.finish()? {
+            emit(batch)?;
+        }
+        Ok(repeated)
+    }
+
+    fn group(&self, group: usize) -> &RowGroupMetaData {
+        self.metadata.metadata().row_group(group)
+    }
+
+    /// The batches of a row group; a panic inside is an error.
+    fn batches(&self, group: usize, columns: ProjectionMask) -> Result<Batches> {
+        let rows = rows_at_a_time(self.group(group)).map_err(|(column, message)| {
+            self.data_error(message)
+                .at(format!("row group {group}"))
+                .at(format!("column `{column}`"))
+                .advice("split the row, or write the file with smaller lists")
+        })?;
+        let file = self.file.try_clone().map_err(|cause| {
+            self.data_error("the file cannot be opened again".to_owned()).caused_by(cause)
+        })?;
+        let reader = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_projection(columns)
+                .with_row_groups(vec![group])
+                .with_batch_size(rows)
+                .build()
+                .map_err(|cause| damaged().caused_by(cause))
+        })
+        .map_err(|error| self.blame(group, error))?;
+        Ok(Batches { reader: Some(reader) })
+    }
+
+    /// Finds the column that makes a row group unreadable, by reading each alone: the decoder does not say.
+    fn blame(&self, group: usize, error: Error) -> Error {
+        let error = error.in_file(&self.path).at(format!("row group {group}"));
+        let root = self.metadata.parquet_schema();
+        for (position, field) in self.schema.fields().iter().enumerate() {
+            if self.fails_alone(group, ProjectionMask::roots(root, [position])) {
+                return error.at(format!("column `{}`", field.name()));
+            }
+        }
+        error
+    }
+
+    fn fails_alone(&self, group: usize, column: ProjectionMask) -> bool {
+        let Ok(file) = self.file.try_clone() else { return false };
+        let built = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
+                .with_projection(column)
+                .with_row_groups(vec![group])
+                .with_batch_size(ROWS_AT_A_TIME as usize)
+                .build()
+                .map_err(|cause| damaged().caused_by(cause))
+        });
+        match built {
+            Ok(reader) => Batches { reader: Some(reader) }.any(|batch| batch.is_err()),
+            Err(_) => true,
+        }
+    }
+
+    fn data_error(&self, message: String) -> Error {
+        Error::new(ErrorKind::Data, message).in_file(&self.path)
+    }
+}
+
+/// Record batches until the first error; a decoder that failed once is not asked again.
+struct Batches {
+    reader: Option<ParquetRecordBatchReader>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = self.reader.take()?;
+        let next = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
+            reader.next().transpose().map_err(|cause| damaged().caused_by(cause))
+        });
+        match next {
+            Ok(Some(batch)) => {
+                self.reader = Some(reader);
+                Some(Ok(batch))
+            }
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+fn damaged() -> Error {
+    Error::new(ErrorKind::Data, "the data cannot be decoded")
+        .advice("write the file again from its source")
+}
+
+/// Opens a regular file. Others (a pipe, a folder) are refused: Parquet is read from its end.
+fn open_file(path: &Path) -> Result<File> {
+    let refuse = |message: &str| {
+        Error::new(ErrorKind::Input, message)
+            .in_file(path)
+            .advice("name a Parquet file with --input or `input.path`")
+    };
+    let kind = std::fs::metadata(path)
+        .map_err(|cause| refuse("the input cannot be opened").caused_by(cause))?;
+    if kind.is_dir() {
+        return Err(refuse("the input is a folder"));
+    }
+    if !kind.is_file() {
+        return Err(refuse("the input is not a regular file"));
+    }
+    if kind.len() == 0 {
+        return Err(refuse("the input is empty (0 bytes)"));
+    }
+    File::open(path).map_err(|cause| refuse("the input cannot be opened").caused_by(cause))
+}
+
+fn unreadable(path: &Path, cause: ParquetError) -> Error {
+    Error::new(ErrorKind::Input, "this is not a Parquet file that can be read")
+        .in_file(path)
+        .advice("check that it was written and copied completely, and is not encrypted")
+        .caused_by(cause)
+}
+
+fn check_row_counts(metadata: &ArrowReaderMetadata, path: &Path) -> Result<()> {
+    let metadata = metadata.metadata();
+    let refuse = |message: String| {
+        Error::new(ErrorKind::Input, message)
+            .in_file(path)
+            .advice("the footer contradicts itself; write the file again from its source")
+    };
+    let mut sum: i64 = 0;
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let rows = group.num_rows();
+        sum = (rows >= 0)
+            .then(|| sum.checked_add(rows))
+            .flatten()
+            .ok_or_else(|| refuse(format!("{rows} rows")).at(format!("row group {number}")))?;
+    }
+    let promised = metadata.file_metadata().num_rows();
+    if sum != promised {
+        return Err(refuse(format!("the footer promises {promised} rows, its row groups {sum}")));
+    }
+    Ok(())
+}
+
+/// How many rows of a row group to decode at a time, or the column with a row that is too large, and why.
+fn rows_at_a_time(group: &RowGroupMetaData) -> std::result::Result<usize, (String, String)> {
+    let rows = group.num_rows().unsigned_abs().max(1);
+    let mut bytes: u64 = 0;
+    let mut at_a_time = ROWS_AT_A_TIME;
+    for column in group.columns() {
+        let values = column.num_values().unsigned_abs();
+        bytes = bytes.saturating_add(column.uncompressed_size().unsigned_abs());
+        let values_per_row = values.div_ceil(rows).max(1);
+        if values_per_row > MOST_VALUES_OF_A_ROW {
+            let message = format!("{values} values in {rows} rows are more than can be read");
+            return Err((column.column_path().string(), message));
+        }
+        at_a_time = at_a_time.min((VALUES_AT_A_TIME / values_per_row).max(1));
+    }
+    let bytes_per_row = bytes.div_ceil(rows).max(1);
+    at_a_time = at_a_time.min((BYTES_AT_A_TIME / bytes_per_row).max(1));
+    Ok(usize::try_from(at_a_time).unwrap_or(1))
+}

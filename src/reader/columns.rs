@@ -1,0 +1,255 @@
+//! The columns that a row's text and name are built from.
+
+use std::path::Path;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::batch::{RowChunk, RowNames, shown_id};
+use crate::config::ColumnNames;
+use crate::error::{Error, ErrorKind, Result};
+use crate::task::TextTemplate;
+
+/// Where the input keeps ids and texts: positions in its schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextColumns {
+    id: usize,
+    title: usize,
+    description: Option<usize>,
+    files: Option<usize>,
+    names: Vec<String>,
+}
+
+impl TextColumns {
+    /// Finds the columns by name and checks their types.
+    ///
+    /// # Errors
+    /// `Input`, naming the file and the column: missing, twice, or of a type that is not text.
+    pub fn find(schema: &Schema, names: &ColumnNames, file: &Path) -> Result<Self> {
+        let find = |key: &str, name: &str| find(schema, key, name, file);
+        let text = |key: &str, name: &str| {
+            let position = find(key, name)?;
+            check_text(schema, position, file)?;
+            Ok(position)
+        };
+        let id = find("input.id", &names.id)?;
+        check_id(schema, id, file)?;
+        let title = text("input.title", &names.title)?;
+        let description =
+            names.description.as_deref().map(|name| text("input.description", name)).transpose()?;
+        let files = match names.files.as_deref() {
+            Some(name) if names.files_required || schema.index_of(name).is_ok() => {
+                let position = find("input.files", name)?;
+                check_files(schema, position, file)?;
+                Some(position)
+            }
+            _ => None,
+        };
+        let text_names = [Some(title), description, files].into_iter().flatten();
+        let names = text_names.map(|position| schema.field(position).name().clone()).collect();
+        Ok(TextColumns { id, title, description, files, names })
+    }
+
+    /// The names of the columns that the text is built from, in order.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether the input has a column of files.
+    pub fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+
+    /// Builds the texts of a chunk.
+    ///
+    /// # Errors
+    /// `Data`, naming the row whose id is null.
+    pub fn chunk(
+        &self,
+        first_row: u64,
+        columns: RecordBatch,
+        template: &TextTemplate,
+    ) -> Result<RowChunk> {
+        let ids = self.ids(first_row, &columns)?;
+        let strings = |position: usize| strings(columns.column(position), self.name(&columns, position));
+        let title = strings(self.title)?;
+        let description = self.description.map(strings).transpose()?;
+        let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
+        let texts = (0..columns.num_rows())
+            .map(|row| {
+                let files = files.iter().flat_map(|files| files.of(row));
+                let description = description.as_ref().and_then(|texts| get(texts, row));
+                template.build(get(&title, row), description, files)
+            })
+            .collect();
+        Ok(RowChunk { columns, rows: RowNames { first_row, ids }, texts })
+    }
+
+    fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<Vec<String>> {
+        let column = columns.column(self.id);
+        let place = || format!("column `{}`", self.name(columns, self.id));
+        // A dictionary may point to a null, which its own validity does not show.
+        if let Some(nulls) = column.logical_nulls()
+            && let Some(row) = (0..column.len()).find(|row| nulls.is_null(*row))
+        {
+            return Err(Error::new(ErrorKind::Data, "the id is null")
+                .at(format!("row {}", first_row + row as u64))
+                .at(place())
+                .advice("give every row an id, or name another column in `input.id`"));
+        }
+        let options = FormatOptions::default();
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(|cause| {
+            Error::new(ErrorKind::Data, "the ids cannot be shown").at(place()).caused_by(cause)
+        })?;
+        let shown = (0..column.len()).map(|row| {
+            let id = formatter.value(row).try_to_string().map_err(|cause| {
+                Error::new(ErrorKind::Data, "the id cannot be shown")
+                    .at(format!("row {}", first_row + row as u64))
+                    .at(place())
+                    .caused_by(cause)
+            })?;
+            Ok(id)
+        });
+        shown.collect()
+    }
+
+    fn name<'a>(&self, columns: &'a RecordBatch, position: usize) -> &'a str {
+        columns.schema_ref().field(position).name()
+    }
+}
+
+/// Lists of file names.
+struct Files {
+    list: ArrayRef,
+    elements: StringViewArray,
+}
+
+impl Files {
+    fn new(columns: &RecordBatch, position: usize) -> Result<Self> {
+        let name = columns.schema_ref().field(position).name();
+        let list = columns.column(position).clone();
+        let elements = match list.data_type() {
+            DataType::LargeList(_) => strings(list.as_list::<i64>().values(), name)?,
+            DataType::FixedSizeList(..) => strings(list.as_fixed_size_list().values(), name)?,
+            _ => strings(list.as_list::<i32>().values(), name)?,
+        };
+        Ok(Files { list, elements })
+    }
+
+    /// The files of a row, nulls left out.
+    fn of(&self, row: usize) -> impl Iterator<Item = &str> {
+        let range = if self.list.is_null(row) {
+            0..0
+        } else {
+            match self.list.data_type() {
+                DataType::LargeList(_) => {
+                    let ends = self.list.as_list::<i64>().value_offsets();
+                    ends[row] as usize..ends[row + 1] as usize
+                }
+                DataType::FixedSizeList(..) => {
+                    let list = self.list.as_fixed_size_list();
+                    let start = list.value_offset_at(row) as usize;
+                    start..start + list.value_length() as usize
+                }
+                _ => {
+                    let ends = self.list.as_list::<i32>().value_offsets();
+                    ends[row] as usize..ends[row + 1] as usize
+                }
+            }
+        };
+        range.filter_map(|element| get(&self.elements, element))
+    }
+}
+
+fn get(texts: &StringViewArray, row: usize) -> Option<&str> {
+    texts.is_valid(row).then(|| texts.value(row))
+}
+
+fn strings(column: &ArrayRef, name: &str) -> Result<StringViewArray> {
+    let cast = cast(column, &DataType::Utf8View).map_err(|cause| {
+        Error::new(ErrorKind::Data, "its values are not text")
+            .at(format!("column `{name}`"))
+            .caused_by(cause)
+    })?;
+    Ok(cast.as_string_view().clone())
+}
+
+fn find(schema: &Schema, key: &str, name: &str, file: &Path) -> Result<usize> {
+    let mut named = schema.fields().iter().enumerate().filter(|(_, field)| field.name() == name);
+    let refuse = |message: String| Error::new(ErrorKind::Input, message).in_file(file);
+    match (named.next(), named.next()) {
+        (Some((position, _)), None) => Ok(position),
+        (Some(_), Some(_)) => Err(refuse(format!("there are two columns `{name}`"))
+            .advice("rename one of them: which one is meant cannot be known")),
+        (None, _) => {
+            const MOST_NAMES: usize = 20;
+            let mut names: Vec<String> = schema
+                .fields()
+                .iter()
+                .take(MOST_NAMES)
+                .map(|field| format!("`{}`", shown_id(field.name())))
+                .collect();
+            if schema.fields().len() > MOST_NAMES {
+                names.push("…".to_owned());
+            }
+            let optional = if key == "input.description" { " or to \"\"" } else { "" };
+            Err(refuse(format!("there is no column `{name}`; there are {}", names.join(", ")))
+                .advice(format!("set `{key}` to one of them{optional}")))
+        }
+    }
+}
+
+fn check_id(schema: &Schema, position: usize, file: &Path) -> Result<()> {
+    let field = schema.field(position);
+    let data_type = match field.data_type() {
+        DataType::Dictionary(_, values) => values,
+        other => other,
+    };
+    if data_type.is_nested() || matches!(data_type, DataType::Null) {
+        return Err(wrong_type(schema, position, file, "a flat type such as a string or an integer"));
+    }
+    Ok(())
+}
+
+fn check_text(schema: &Schema, position: usize, file: &Path) -> Result<()> {
+    if is_text(schema.field(position).data_type()) {
+        return Ok(());
+    }
+    Err(wrong_type(schema, position, file, "strings"))
+}
+
+fn check_files(schema: &Schema, position: usize, file: &Path) -> Result<()> {
+    match schema.field(position).data_type() {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
+            if is_text(item.data_type()) =>
+        {
+            Ok(())
+        }
+        _ => Err(wrong_type(schema, position, file, "lists of strings")),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_text(values),
+        _ => false,
+    }
+}
+
+fn wrong_type(schema: &Schema, position: usize, file: &Path, wanted: &str) -> Error {
+    let field = schema.field(position);
+    let found = field.data_type();
+    let advice = match found {
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            "write the column as UTF-8 strings: its bytes carry no such annotation"
+        }
+        _ => "name another column in the configuration, or convert this one",
+    };
+    Error::new(ErrorKind::Input, format!("its type is {found}, but {wanted} are needed"))
+        .in_file(file)
+        .at(format!("column `{}`", field.name()))
+        .advice(advice)
+}

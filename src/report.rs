@@ -1,0 +1,100 @@
+//! What a run tells while it goes on ([`Event`]) and when it is done ([`Report`]): plain data.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::inference::Work;
+use crate::limit::{BatchLimit, LimitChange};
+use crate::lineage::Lineage;
+use crate::model::source::FetchProgress;
+
+/// Something that happened. The library says it to a callback and prints nothing.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The search for the model's files.
+    Model(FetchProgress),
+    /// The model is ready and rows begin to flow.
+    Started {
+        /// Rows of the input.
+        rows: u64,
+        /// The limit that batches start with.
+        limit: BatchLimit,
+    },
+    /// A batch went through the model.
+    Batch {
+        /// Its texts.
+        rows: usize,
+        /// Their tokens, without padding.
+        tokens: usize,
+    },
+    /// Rows that need no vector went by.
+    Empty {
+        /// How many.
+        rows: usize,
+    },
+    /// The batch limit moved.
+    Limit(LimitChange),
+    /// Something that the user should know and that does not stop the run.
+    Warning(Warning),
+}
+
+/// Something that the user should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The same id stands in several rows.
+    DuplicateIds {
+        /// Rows whose id had been seen before.
+        count: u64,
+        /// The first such id.
+        first: String,
+    },
+    /// The input has no column of files under the default name, so texts are made without it.
+    NoFilesColumn,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Rows of the input, and of the output.
+    pub rows: u64,
+    /// Rows without a vector.
+    pub null_rows: u64,
+    /// Rows whose text was cut at the model's maximum length.
+    pub truncated_rows: u64,
+    /// What the model did.
+    pub work: Work,
+    /// From the first row read to the output in place; the model's loading is not in it.
+    pub elapsed: Duration,
+    /// What it took to find, check and load the model.
+    pub model_load: Duration,
+    /// The limit at the end.
+    pub limit: BatchLimit,
+    /// How often the limit moved.
+    pub limit_changes: u64,
+    /// Whether a column of the input made place for the vectors.
+    pub replaced_column: bool,
+    /// The name of the column of vectors.
+    pub column: String,
+    /// What the user should know.
+    pub warnings: Vec<Warning>,
+    /// Which model made the vectors.
+    pub lineage: Lineage,
+    /// Where the output is.
+    pub output: PathBuf,
+    /// Its size.
+    pub output_bytes: u64,
+    /// The largest resident size of the process, in bytes, where the system tells.
+    pub peak_resident: Option<u64>,
+}
+
+impl Report {
+    /// Rows per second.
+    pub fn rows_per_second(&self) -> f64 {
+        self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Real tokens per second.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.work.tokens as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+}
