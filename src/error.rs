@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Data,
     /// A single row does not fit in the memory that may be used.
     OutOfMemory,
+    /// The vectors at hand come from another model.
+    OtherModel,
     /// The model failed, or gave a vector that is not finite.
     Encode,
     /// The output could not be written or published.

@@ -62,7 +62,8 @@ impl Work {
         if self.padded_tokens == 0 { 1.0 } else { self.tokens as f64 / self.padded_tokens as f64 }
     }
 
-    fn count(&mut self, shape: BatchShape, tokens: usize) {
+    /// Adds a batch.
+    pub fn count(&mut self, shape: BatchShape, tokens: usize) {
         self.rows += shape.rows as u64;
         self.tokens += tokens as u64;
         self.padded_tokens += shape.padded_tokens() as u64;

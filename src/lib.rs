@@ -24,6 +24,7 @@
 pub mod batch;
 pub mod bench;
 pub mod config;
+pub mod dry_run;
 pub mod embedder;
 pub mod error;
 pub mod inference;
@@ -38,6 +39,7 @@ pub mod report;
 pub mod sample;
 pub mod task;
 pub mod tokenizer;
+pub mod verify;
 pub mod writer;
 
 pub use config::{Config, Environment, ModelConfig};

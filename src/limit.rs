@@ -95,6 +95,12 @@ impl AdaptiveLimit {
         AdaptiveLimit { bounds, current, successes: 0 }
     }
 
+    /// A limit of one text at a time.
+    pub fn single() -> Self {
+        let one = NonZeroUsize::MIN;
+        AdaptiveLimit::new(LimitBounds { start: one, max: one, tokens: NonZeroUsize::MAX })
+    }
+
     /// The limit in force.
     pub fn current(&self) -> BatchLimit {
         self.current

@@ -1,7 +1,7 @@
 //! Which model made a vector: the footer metadata of an output, and the fingerprint that says whether two
 //! vectors may be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -114,6 +114,39 @@ impl Lineage {
             fingerprint: Lineage::fingerprint_of(model),
             model: model.clone(),
         }
+    }
+
+    /// What keeps vectors of `self` from being compared with those of `other`, field by field; nothing when
+    /// their fingerprints are equal.
+    pub fn differences(&self, other: &Lineage) -> Vec<String> {
+        if self.fingerprint == other.fingerprint {
+            return Vec::new();
+        }
+        let (here, there) = (&self.model, &other.model);
+        let mut differences = Vec::new();
+        let mut compare = |name: &str, here: &str, there: &str| {
+            if here != there {
+                differences.push(format!("{name} {there:?} there, {here:?} here"));
+            }
+        };
+        let names: BTreeSet<&String> = here.files.keys().chain(there.files.keys()).collect();
+        for name in names {
+            let hash = |files: &BTreeMap<String, String>| {
+                files.get(name).map_or("absent".to_owned(), |hash| format!("{hash:.12}"))
+            };
+            compare(name, &hash(&here.files), &hash(&there.files));
+        }
+        compare("prompt", &here.prompt, &there.prompt);
+        compare("pooling", &here.pooling, &there.pooling);
+        compare("normalized", &here.normalized.to_string(), &there.normalized.to_string());
+        let length = |model: &ModelIdentity| model.max_seq_length.to_string();
+        compare("max_seq_length", &length(here), &length(there));
+        compare("precision", &here.precision, &there.precision);
+        compare("numerics", &here.numerics, &there.numerics);
+        if differences.is_empty() {
+            differences.push("the fingerprint was made in another way".to_owned());
+        }
+        differences
     }
 
     /// SHA-256, in hexadecimal, over everything that changes a vector: hashes of the model's files, prompt,

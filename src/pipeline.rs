@@ -157,7 +157,13 @@ struct Sums {
 }
 
 fn read(config: &Config, reader: &Reader, out: Sender<RowChunk>) -> Result<RepeatedIds> {
-    reader.read(&config.text, |chunk| Ok(out.send(chunk).is_ok()))
+    let mut chunks = reader.chunks(&config.text);
+    for chunk in &mut chunks {
+        if out.send(chunk?).is_err() {
+            break;
+        }
+    }
+    Ok(chunks.repeated_ids().clone())
 }
 
 fn tokenize(

@@ -10,6 +10,7 @@ mod columns;
 mod dress;
 mod duplicates;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -116,56 +117,19 @@ impl Reader {
         entries.filter(|entry| entry.key != ARROW_SCHEMA_KEY).cloned().collect()
     }
 
-    /// Reads the file from the first row to the last and gives every chunk to `send`, in order, until there is
-    /// no more or `send` says `false`.
-    ///
-    /// # Errors
-    /// `Data`, naming file, row group, column or row.
-    pub fn read(
-        &self,
-        template: &TextTemplate,
-        mut send: impl FnMut(RowChunk) -> Result<bool>,
-    ) -> Result<RepeatedIds> {
-        let mut seen = DuplicateIds::default();
-        let mut repeated = RepeatedIds::default();
-        let mut chunker = Chunker::new(self.chunk.0, self.chunk.1);
-        let mut first_row = 0;
-        let mut emit = |batch: RecordBatch| {
-            let chunk = catch_panic(ErrorKind::Data, "the Arrow library", || {
-                let columns = dress::undressed(&batch, &self.schema)?;
-                self.columns.chunk(first_row, columns, template)
-            })
-            .map_err(|error| error.in_file(&self.path))?;
-            first_row += chunk.texts.len() as u64;
-            for id in &chunk.rows.ids {
-                if seen.seen(id) {
-                    repeated.count += 1;
-                    repeated.first.get_or_insert_with(|| id.clone());
-                }
-            }
-            send(chunk)
-        };
-        for group in 0..self.metadata.metadata().num_row_groups() {
-            let mut rows = 0;
-            for batch in self.batches(group, ProjectionMask::all())? {
-                let batch = batch.map_err(|error| self.blame(group, error))?;
-                rows += batch.num_rows() as u64;
-                for batch in chunker.push(batch)? {
-                    if !emit(batch)? {
-                        return Ok(repeated);
-                    }
-                }
-            }
-            let promised = self.group(group).num_rows().unsigned_abs();
-            if rows != promised {
-                let message = format!("the footer promises {promised} rows, the pages hold {rows}");
-                return Err(self.data_error(message).at(format!("row group {group}")));
-            }
+    /// The rows of the file in order, chunk by chunk.
+    pub fn chunks<'a>(&'a self, template: &'a TextTemplate) -> Chunks<'a> {
+        Chunks {
+            reader: self,
+            template,
+            chunker: Chunker::new(self.chunk.0, self.chunk.1),
+            full: VecDeque::new(),
+            group: 0,
+            current: None,
+            first_row: 0,
+            ids: DuplicateIds::default(),
+            repeated: RepeatedIds::default(),
         }
-        if let Some(batch) = chunker.finish()? {
-            emit(batch)?;
-        }
-        Ok(repeated)
     }
 
     fn group(&self, group: usize) -> &RowGroupMetaData {
@@ -223,8 +187,103 @@ impl Reader {
         }
     }
 
+    fn check_rows(&self, group: usize, rows: u64) -> Result<()> {
+        let promised = self.group(group).num_rows().unsigned_abs();
+        if rows == promised {
+            return Ok(());
+        }
+        let message = format!("the footer promises {promised} rows, the pages hold {rows}");
+        Err(self.data_error(message).at(format!("row group {group}")))
+    }
+
     fn data_error(&self, message: String) -> Error {
         Error::new(ErrorKind::Data, message).in_file(&self.path)
+    }
+}
+
+/// An iterator over the chunks of a file; it ends at the first error, which names file, row group, column or
+/// row.
+pub struct Chunks<'a> {
+    reader: &'a Reader,
+    template: &'a TextTemplate,
+    chunker: Chunker,
+    full: VecDeque<RecordBatch>,
+    /// The next row group.
+    group: usize,
+    /// The row group that is being read, and its rows so far.
+    current: Option<(Batches, u64)>,
+    first_row: u64,
+    ids: DuplicateIds,
+    repeated: RepeatedIds,
+}
+
+impl Chunks<'_> {
+    /// Ids that came more than once, so far.
+    pub fn repeated_ids(&self) -> &RepeatedIds {
+        &self.repeated
+    }
+
+    fn advance(&mut self) -> Result<Option<RowChunk>> {
+        while self.full.is_empty() {
+            match &mut self.current {
+                None if self.group == self.reader.metadata.metadata().num_row_groups() => {
+                    match self.chunker.finish()? {
+                        Some(rest) => self.full.push_back(rest),
+                        None => return Ok(None),
+                    }
+                }
+                None => {
+                    let batches = self.reader.batches(self.group, ProjectionMask::all())?;
+                    self.current = Some((batches, 0));
+                }
+                Some((batches, rows)) => match batches.next() {
+                    Some(batch) => {
+                        let batch = batch.map_err(|error| self.reader.blame(self.group, error))?;
+                        *rows += batch.num_rows() as u64;
+                        self.full.extend(self.chunker.push(batch)?);
+                    }
+                    None => {
+                        self.reader.check_rows(self.group, *rows)?;
+                        self.current = None;
+                        self.group += 1;
+                    }
+                },
+            }
+        }
+        self.full.pop_front().map(|batch| self.chunk(&batch)).transpose()
+    }
+
+    fn chunk(&mut self, batch: &RecordBatch) -> Result<RowChunk> {
+        let reader = self.reader;
+        let chunk = catch_panic(ErrorKind::Data, "the Arrow library", || {
+            let columns = dress::undressed(batch, &reader.schema)?;
+            reader.columns.chunk(self.first_row, columns, self.template)
+        })
+        .map_err(|error| error.in_file(&reader.path))?;
+        self.first_row += chunk.texts.len() as u64;
+        for id in &chunk.rows.ids {
+            if self.ids.seen(id) {
+                self.repeated.count += 1;
+                self.repeated.first.get_or_insert_with(|| id.clone());
+            }
+        }
+        Ok(chunk)
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Result<RowChunk>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.advance().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            // Nothing comes after an error or the end.
+            self.group = self.reader.metadata.metadata().num_row_groups();
+            self.current = None;
+            self.full.clear();
+            self.chunker = Chunker::new(1, 1);
+        }
+        next
     }
 }
 

@@ -13,6 +13,9 @@ use std::collections::HashMap;
 
 use crate::task::TaskRow;
 
+/// The seed of the corpus that comes with this repository and that `reembed bench` measures.
+pub const DEFAULT_SEED: u64 = 42;
+
 /// The first `rows` rows of the corpus that belongs to `seed`.
 ///
 /// ```

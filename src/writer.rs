@@ -3,9 +3,10 @@
 //! The file grows under a hidden name beside the target. Only when it is complete and on the disk is it renamed
 //! over the target, so that whoever opens the target finds the old complete file or the new complete file.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+mod publish;
+mod tasks;
+
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,12 +21,15 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
-use tempfile::{Builder, NamedTempFile};
+use tempfile::NamedTempFile;
 
 use crate::config::{OnEmpty, OutputConfig, VectorType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::ChunkVectors;
 use crate::lineage::{FOOTER_KEY, Footer};
+use publish::failed;
+pub use publish::check_target;
+pub use tasks::write_tasks;
 
 /// A row group is closed at this size even before it has its rows: carried columns can be large.
 const MOST_ROW_GROUP_BYTES: usize = 128 << 20;
@@ -35,54 +39,6 @@ const LONGEST_STATISTIC: usize = 64;
 
 /// The child field of the column of vectors, as the Parquet specification names a list's elements.
 const CHILD: &str = "element";
-
-/// Looks at the target before anything is loaded or read: it must be, or become, a regular file in a folder,
-/// and not be the input.
-///
-/// The folder is made if only its last part is missing.
-///
-/// # Errors
-/// `Target`, naming the path.
-pub fn check_target(target: &Path, input: &Path) -> Result<()> {
-    let refuse = |message: &str| {
-        Error::new(ErrorKind::Target, message)
-            .in_file(target)
-            .advice("name another file with --output or `output.path`")
-    };
-    if target.file_name().is_none() {
-        return Err(refuse("the output is not the name of a file"));
-    }
-    match fs::symlink_metadata(target) {
-        Ok(found) if found.is_symlink() => {
-            return Err(refuse("the output is a symbolic link; what it points to is not replaced"));
-        }
-        Ok(found) if found.is_dir() => return Err(refuse("the output is a folder")),
-        Ok(found) if !found.is_file() => return Err(refuse("the output is not a regular file")),
-        Ok(found) => {
-            if fs::metadata(input).is_ok_and(|input| same_file(&input, &found)) {
-                return Err(refuse("the output is the input"));
-            }
-        }
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
-        Err(cause) => return Err(refuse("the output cannot be looked at").caused_by(cause)),
-    }
-    let folder = folder_of(target);
-    match fs::create_dir(folder) {
-        Ok(()) => Ok(()),
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            if folder.is_dir() { Ok(()) } else { Err(refuse("its folder is not a folder")) }
-        }
-        Err(cause) => Err(refuse("its folder is not there and cannot be made").caused_by(cause)),
-    }
-}
-
-fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-fn folder_of(target: &Path) -> &Path {
-    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
 
 /// An output under way. Dropped before [`Writer::publish`], it leaves nothing behind.
 pub struct Writer {
@@ -129,13 +85,7 @@ impl Writer {
     ) -> Result<Writer> {
         let target = config.path.clone();
         let layout = Layout::new(config, schema, dim)?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let file = Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(".tmp")
-            .permissions(ordinary_permissions())
-            .tempfile_in(folder_of(&target))
-            .map_err(|cause| failed(&target, "a temporary file beside it cannot be made", cause))?;
+        let file = publish::temporary_beside(&target)?;
         let leaf = [config.column.as_str(), "list", CHILD];
         let column = ColumnPath::new(leaf.map(str::to_owned).to_vec());
         let carried = key_values.into_iter().filter(|entry| entry.key != FOOTER_KEY).collect();
@@ -188,14 +138,7 @@ impl Writer {
         let file = buffered
             .into_inner()
             .map_err(|cause| failed(&target, "it cannot be written", cause.into_error()))?;
-        let synced = file.as_file().sync_all().and_then(|()| file.as_file().metadata());
-        let bytes =
-            synced.map_err(|cause| failed(&target, "it cannot be brought to the disk", cause))?.len();
-        file.persist(&target)
-            .map_err(|cause| failed(&target, "it cannot be put in place", cause.error))?;
-        sync_folder(folder_of(&target)).map_err(|cause| {
-            failed(&target, "it is in place, but its folder cannot be brought to the disk", cause)
-        })?;
+        let bytes = publish::publish(file, &target)?;
         Ok(Published { path: target, rows, null_rows, bytes })
     }
 }
@@ -285,27 +228,7 @@ impl Layout {
     }
 }
 
-/// What a file made by hand would get: everything that the process's umask allows.
-fn ordinary_permissions() -> Permissions {
-    Permissions::from_mode(0o666)
-}
-
-/// A renamed file's name outlasts a power cut only when its folder is on the disk.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
 fn refused(target: &Path, cause: ParquetError) -> Error {
     failed(target, "it cannot be written", cause)
 }
 
-fn failed(
-    target: &Path,
-    message: &str,
-    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> Error {
-    Error::new(ErrorKind::Output, message)
-        .in_file(target)
-        .advice("check that its folder can be written to and its disk has room")
-        .caused_by(cause)
-}

@@ -152,6 +152,17 @@ impl RawConfig {
         Ok(())
     }
 
+    /// Sets one key from text unless it is set already.
+    ///
+    /// # Errors
+    /// As [`RawConfig::set`].
+    pub fn set_default(&mut self, key: &str, text: &str) -> Result<()> {
+        if self.values.contains_key(key) {
+            return Ok(());
+        }
+        self.set(key, text, Origin::Default)
+    }
+
     /// Turns what was written into a configuration that holds together.
     ///
     /// # Errors
@@ -220,10 +231,7 @@ impl RawConfig {
     fn lay_defaults(&mut self) -> Result<()> {
         for setting in SETTINGS {
             let Some(default) = setting.default else { continue };
-            if !self.values.contains_key(setting.key) {
-                let bare = default.trim_matches('"');
-                self.set(setting.key, bare, Origin::Default)?;
-            }
+            self.set_default(setting.key, default.trim_matches('"'))?;
         }
         Ok(())
     }

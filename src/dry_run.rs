@@ -1,0 +1,111 @@
+//! What a run would do and cost, without doing it.
+
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, OnEmpty};
+use crate::error::Result;
+use crate::inference::{Inference, Work};
+use crate::limit::{AdaptiveLimit, BatchLimit, BatchShape, memory_budget, tokens_within};
+use crate::lineage::Lineage;
+use crate::memory;
+use crate::model::Model;
+use crate::reader::Reader;
+use crate::tokenizer::tokenize_texts;
+
+/// Tokens that are really embedded, to know how fast this machine is.
+const TRIAL_TOKENS: usize = 4096;
+
+/// What a run would do and cost.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    /// Rows of the input, all of them read.
+    pub rows: u64,
+    /// Rows without any text.
+    pub empty_rows: u64,
+    /// Rows longer than the model reads.
+    pub truncated_rows: u64,
+    /// What the model would do.
+    pub work: Work,
+    /// The largest batch.
+    pub largest: BatchShape,
+    /// What it would take beside the weights, in bytes, where that is known.
+    pub largest_bytes: Option<u64>,
+    /// Bytes that a batch may take.
+    pub budget: Option<u64>,
+    /// The limit that batches are planned under.
+    pub limit: BatchLimit,
+    /// What the run would take, from the speed of a short trial.
+    pub duration: Duration,
+    /// Bytes of the vectors, before compression.
+    pub vector_bytes: u64,
+    /// Which model would make them.
+    pub lineage: Lineage,
+}
+
+/// Reads and tokenizes the whole input, plans every batch, and embeds a few of them to time it.
+///
+/// # Errors
+/// What the run itself would fail with up to the model.
+pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
+    let encoder = model.encoder.as_ref();
+    let budget = memory_budget(config.batch.memory_limit, memory::read());
+    let price = |shape| encoder.bytes_for(shape);
+    let priced = tokens_within(budget, model.tokenizer.max_length(), price);
+    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
+    let inference = Inference::new(encoder, limit, budget, &|_| ());
+    let limit = inference.limit();
+
+    let mut rows = 0;
+    let mut empty_rows = 0;
+    let mut truncated_rows = 0;
+    let mut work = Work::default();
+    let mut largest = BatchShape { rows: 0, longest: 0 };
+    let (mut trial_tokens, mut trial) = (0, Duration::ZERO);
+    for chunk in reader.chunks(&config.text) {
+        let chunk = chunk?;
+        rows += chunk.texts.len() as u64;
+        let on_empty = config.output.on_empty;
+        if on_empty == OnEmpty::Null {
+            empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
+        }
+        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, &chunk.texts, on_empty, limit)?;
+        truncated_rows += texts.truncated as u64;
+        // From the middle, where batches are neither the longest nor the shortest.
+        let mut tried = Vec::new();
+        for batch in texts.batches.iter().skip(texts.batches.len() / 2) {
+            if trial_tokens >= TRIAL_TOKENS {
+                break;
+            }
+            trial_tokens += batch.shape().padded_tokens();
+            tried.push(batch.clone());
+        }
+        if !tried.is_empty() {
+            let started = Instant::now();
+            inference.embed(&chunk.rows, tried)?;
+            trial += started.elapsed();
+        }
+        for batch in &texts.batches {
+            work.count(batch.shape(), batch.tokens());
+            if batch.shape().padded_tokens() > largest.padded_tokens() {
+                largest = batch.shape();
+            }
+        }
+    }
+    let duration = match trial_tokens {
+        0 => Duration::ZERO,
+        tokens => trial.mul_f64(work.padded_tokens as f64 / tokens as f64),
+    };
+    Ok(Estimate {
+        rows,
+        empty_rows,
+        truncated_rows,
+        vector_bytes: work.rows * encoder.dim() as u64 * 4,
+        work,
+        largest,
+        largest_bytes: price(largest),
+        budget,
+        limit,
+        duration,
+        lineage: model.lineage(),
+    })
+}

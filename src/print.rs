@@ -1,0 +1,299 @@
+//! What the program says at the end: results on standard output, errors on standard error.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use reembed::bench::BenchReport;
+use reembed::dry_run::Estimate;
+use reembed::model::description::ModelDescription;
+use reembed::model::source::ModelFiles;
+use reembed::verify::{Check, Verdict};
+use reembed::{Config, Error, Report};
+
+use crate::cli::{LogFormat, Logging};
+
+/// Writes a result to standard output.
+///
+/// # Errors
+/// When standard output is closed or full. Whether that matters is the caller's to say.
+pub fn result(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// Says an error in one line: place, sentence, causes, and what to do.
+pub fn error(error: &anyhow::Error, logging: &Logging) {
+    let line = one_line(error);
+    match logging.log_format {
+        LogFormat::Json if !logging.quiet => tracing::error!("{line}"),
+        // Nobody is left to hear of a standard error that is closed.
+        _ => drop(writeln!(io::stderr(), "error: {line}")),
+    }
+}
+
+/// An error as one line that is safe on a terminal.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let _ = write!(line, ": {inner}");
+        cause = inner.source();
+    }
+    if let Some(advice) = error.downcast_ref::<Error>().and_then(Error::what_to_do) {
+        let _ = write!(line, " ({advice})");
+    }
+    safe(&line)
+}
+
+/// The text without characters that move a cursor or end a line.
+pub fn safe(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() || c == '\u{2028}' || c == '\u{2029}' { ' ' } else { c })
+        .collect()
+}
+
+/// The configuration in force as TOML, each value with where it came from.
+pub fn config(config: &Config) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for line in &config.effective {
+        let (of, key) = line.key.split_once('.').unwrap_or(("", line.key));
+        if of != table {
+            let gap = if table.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}[{of}]");
+            table = of;
+        }
+        let _ = writeln!(text, "{key} = {}  # {}", line.value, safe(&line.origin.to_string()));
+    }
+    text
+}
+
+/// The summary of a run.
+pub fn summary(report: &Report) -> String {
+    let work = &report.work;
+    let mut lines = vec![
+        ("rows", format!("{} ({} without text, null)", count(report.rows), count(report.null_rows))),
+        (
+            "tokens",
+            format!(
+                "{} ({:.1} % of the padded {})",
+                count(work.tokens),
+                100.0 * work.padding_efficiency(),
+                count(work.padded_tokens)
+            ),
+        ),
+        ("seconds", {
+            let (run, load) = (report.elapsed.as_secs_f64(), report.model_load.as_secs_f64());
+            format!("{run:.2} (and {load:.2} to load the model)")
+        }),
+        (
+            "speed",
+            format!(
+                "{:.1} tasks/s, {} tokens/s",
+                report.rows_per_second(),
+                count(report.tokens_per_second() as u64)
+            ),
+        ),
+        ("batch sizes", batch_sizes(report)),
+        ("truncated", format!("{} rows longer than the model reads", count(report.truncated_rows))),
+    ];
+    if report.limit_changes > 0 {
+        let now = report.limit.rows;
+        lines.push(("batch limit", format!("moved {} times, {now} at the end", report.limit_changes)));
+    }
+    if report.replaced_column {
+        lines.push(("replaced", format!("the input's column `{}`", safe(&report.column))));
+    }
+    if let Some(peak) = report.peak_resident {
+        lines.push(("peak memory", bytes(peak)));
+    }
+    lines.push(("model", {
+        let model = &report.lineage.model;
+        format!("{}, {}, fingerprint {:.12}", safe(&model.id), model.numerics, report.lineage.fingerprint)
+    }));
+    let place = safe(&report.output.display().to_string());
+    lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
+    table(&lines)
+}
+
+/// Batch sizes from the most frequent down, as `32 × 37`.
+fn batch_sizes(report: &Report) -> String {
+    const MOST: usize = 6;
+    let mut sizes: Vec<(usize, u64)> =
+        report.work.batch_sizes.iter().map(|(rows, batches)| (*rows, *batches)).collect();
+    if sizes.is_empty() {
+        return "none".to_owned();
+    }
+    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
+    let others: u64 = sizes.iter().skip(MOST).map(|(_, batches)| batches).sum();
+    let mut text: Vec<String> =
+        sizes.iter().take(MOST).map(|(rows, batches)| format!("{rows} × {batches}")).collect();
+    if others > 0 {
+        text.push(format!("others × {others}"));
+    }
+    format!("{} (rows × batches)", text.join(", "))
+}
+
+/// The table of `reembed bench`.
+pub fn bench(report: &BenchReport) -> String {
+    let mut text = format!(
+        "{} rows, {} tokens; median of {} repeats, interleaved\n\n",
+        count(report.rows as u64),
+        count(report.tokens),
+        report.lines.first().map_or(0, |line| line.seconds.len()),
+    );
+    let _ = writeln!(
+        text,
+        "{:<14} {:>9} {:>9} {:>10} {:>9} {:>8} {:>8} {:>10}",
+        "", "ms/task", "tasks/s", "tokens/s", "speed-up", "spread", "padding", "max |Δ|"
+    );
+    let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
+    for line in &report.lines {
+        let name = line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
+        let seconds = line.median();
+        let _ = writeln!(
+            text,
+            "{name:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            1000.0 * seconds / report.rows as f64,
+            report.rows as f64 / seconds,
+            report.tokens as f64 / seconds,
+            alone / seconds,
+            line.spread(),
+            100.0 * line.padding_efficiency,
+            line.largest_difference,
+        );
+    }
+    let promise = if report.batch_invariant {
+        "every vector has the same bits in every batch".to_owned()
+    } else {
+        format!("no component moved by more than {:.0e}, as promised", reembed::bench::TOLERANCE)
+    };
+    let _ = writeln!(text, "\nVerified while measuring: {promise}.");
+    text
+}
+
+/// What `--dry-run` found.
+pub fn estimate(estimate: &Estimate) -> String {
+    let work = &estimate.work;
+    let size = |size: Option<u64>| size.map_or("not counted".to_owned(), bytes);
+    table(&[
+        ("rows", format!("{} ({} without text)", count(estimate.rows), count(estimate.empty_rows))),
+        (
+            "tokens",
+            format!("{} ({} padded)", count(work.tokens), count(work.padded_tokens)),
+        ),
+        ("truncated", format!("{} rows longer than the model reads", count(estimate.truncated_rows))),
+        (
+            "batches",
+            format!("{} of at most {} rows", work.batch_sizes.values().sum::<u64>(), estimate.limit.rows),
+        ),
+        (
+            "largest batch",
+            format!(
+                "{} × {} tokens, {} (limit {})",
+                estimate.largest.rows,
+                estimate.largest.longest,
+                size(estimate.largest_bytes),
+                size(estimate.budget)
+            ),
+        ),
+        ("vectors", bytes(estimate.vector_bytes)),
+        ("time", format!("about {:.0} s, by a short trial", estimate.duration.as_secs_f64())),
+        ("model", safe(&estimate.lineage.model.id)),
+        ("written", "nothing (--dry-run)".to_owned()),
+    ])
+}
+
+/// The table of `reembed verify`.
+pub fn checks(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.what.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Check { what, found, verdict } in checks {
+        let verdict = match verdict {
+            Verdict::Holds => "ok",
+            Verdict::Broken => "WRONG",
+            Verdict::Skipped => "-",
+        };
+        let _ = writeln!(text, "{verdict:<5}  {what:<width$}  {}", safe(found));
+    }
+    text
+}
+
+/// What `reembed model show` found.
+pub fn model(id: &str, files: &ModelFiles, description: &ModelDescription) -> String {
+    let bert = &description.bert;
+    let length = if description.normalize { "1" } else { "as it comes" };
+    let mut text = table(&[
+        ("model", safe(id)),
+        ("from", files.origin.to_string()),
+        ("folder", safe(&files.folder.display().to_string())),
+        ("dimension", bert.hidden.to_string()),
+        ("max length", format!("{} tokens", description.max_seq_length)),
+        ("pooling", description.pooling.name().to_owned()),
+        ("vector length", length.to_owned()),
+        ("prompt", format!("{:?}", description.prompt)),
+        (
+            "transformer",
+            format!(
+                "BERT, {} layers, {} heads, feed-forward {}, vocabulary {}",
+                bert.layers, bert.heads, bert.intermediate, bert.vocab_size
+            ),
+        ),
+    ]);
+    text.push_str("\nSHA-256\n");
+    for (name, hash) in files.hashes() {
+        let _ = writeln!(text, "{hash}  {}", safe(&name));
+    }
+    text
+}
+
+/// Lines of `name  value`, the names in one column.
+pub fn table(lines: &[(&str, String)]) -> String {
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {value}\n");
+    lines.iter().map(line).collect()
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size in the unit that fits it: `90.9 MB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1000.0 && unit + 1 < UNITS.len() {
+        size /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_sizes_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([999, 1500, 90_868_376].map(bytes), ["999 bytes", "1.5 KB", "90.9 MB"]);
+    }
+
+    #[test]
+    fn an_error_is_one_line_whatever_its_causes_say() {
+        let cause = std::io::Error::other("line one\nline two \u{1b}[2J");
+        let error = Error::new(reembed::ErrorKind::Data, "bad").advice("mend it").caused_by(cause);
+        assert_eq!(one_line(&error.into()), "bad: line one line two  [2J (mend it)");
+    }
+}

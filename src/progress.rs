@@ -1,0 +1,213 @@
+//! Renders events: a bar where standard error is a terminal, one log line every few seconds elsewhere.
+
+use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reembed::Event;
+use reembed::limit::{BatchLimit, LimitCause, LimitChange};
+use reembed::model::source::FetchProgress;
+use reembed::report::Warning;
+
+use crate::cli::Logging;
+use crate::print::{bytes, safe};
+
+/// Seconds between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Turns a run's events into something to look at.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    state: Mutex<State>,
+}
+
+struct State {
+    started: Instant,
+    last_line: Instant,
+    total: u64,
+    rows: u64,
+    tokens: u64,
+    limit: Option<BatchLimit>,
+    /// The file that is on its way.
+    file: Option<String>,
+}
+
+impl Progress {
+    /// A bar on a terminal; nothing when quiet.
+    pub fn new(logging: &Logging) -> Self {
+        let wanted = !logging.quiet && io::stderr().is_terminal();
+        let now = Instant::now();
+        Progress {
+            bar: wanted.then(ProgressBar::no_length),
+            state: Mutex::new(State {
+                started: now,
+                last_line: now,
+                total: 0,
+                rows: 0,
+                tokens: 0,
+                limit: None,
+                file: None,
+            }),
+        }
+    }
+
+    /// Takes note of an event.
+    pub fn event(&self, event: Event) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Model(progress) => self.model(&mut state, progress),
+            Event::Started { rows, limit } => {
+                let now = Instant::now();
+                (state.started, state.last_line) = (now, now);
+                (state.total, state.limit) = (rows, Some(limit));
+                self.start_rows(rows);
+            }
+            Event::Batch { rows, tokens } => {
+                state.tokens += tokens as u64;
+                self.advance(&mut state, rows);
+            }
+            Event::Empty { rows } => self.advance(&mut state, rows),
+            Event::Limit(change) => {
+                state.limit = Some(change.to);
+                self.aside(|| limit_changed(change));
+            }
+            Event::Warning(warning) => self.aside(|| warned(&warning)),
+        }
+    }
+
+    /// Takes the bar away, so that what is printed next stands alone.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// One line of what is being done, for work that has no events.
+    pub fn say(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_style(style("{spinner} {msg}"));
+                bar.set_message(what.to_owned());
+                bar.tick();
+            }
+            None => tracing::info!("{what}"),
+        }
+    }
+
+    fn start_rows(&self, rows: u64) {
+        match &self.bar {
+            Some(bar) => {
+                bar.reset();
+                bar.set_length(rows);
+                bar.set_style(style(
+                    "{wide_bar} {human_pos}/{human_len} rows, {msg}, {eta} left",
+                ));
+            }
+            None => tracing::info!(rows, "embedding"),
+        }
+    }
+
+    fn advance(&self, state: &mut State, rows: usize) {
+        state.rows += rows as u64;
+        let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
+        let (tasks, tokens) = (state.rows as f64 / seconds, state.tokens as f64 / seconds);
+        let limit = state.limit.map_or(0, |limit| limit.rows.get());
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(state.rows);
+                bar.set_message(format!(
+                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}"
+                ));
+            }
+            None if state.last_line.elapsed() >= LINE_EVERY => {
+                state.last_line = Instant::now();
+                let left = (state.total.saturating_sub(state.rows)) as f64 / tasks.max(1e-9);
+                tracing::info!(
+                    rows = state.rows,
+                    of = state.total,
+                    tasks_per_s = tasks.round(),
+                    tokens_per_s = tokens.round(),
+                    batch_limit = limit,
+                    eta_s = left.round(),
+                    "progress"
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn model(&self, state: &mut State, progress: FetchProgress) {
+        match progress {
+            FetchProgress::Trying { origin } => tracing::debug!("looking for the model: {origin}"),
+            FetchProgress::Failed { origin, reason } => {
+                tracing::debug!("no model from {origin}: {}", safe(&reason));
+            }
+            FetchProgress::Waiting => {
+                self.aside(|| tracing::info!("waiting for another process that fetches the model"));
+            }
+            FetchProgress::Reading { origin, file, done, total } => {
+                let is_new = state.file.as_ref() != Some(&file);
+                match &self.bar {
+                    Some(bar) => {
+                        if is_new {
+                            bar.reset();
+                            bar.set_style(style("{spinner} {msg} {bytes} {wide_bar}"));
+                        }
+                        bar.set_message(format!("model from {origin}: {}", safe(&file)));
+                        bar.set_length(total.unwrap_or(done));
+                        bar.set_position(done);
+                    }
+                    None if is_new || state.last_line.elapsed() >= LINE_EVERY => {
+                        state.last_line = Instant::now();
+                        let size = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
+                        let done = bytes(done);
+                        tracing::debug!("model from {origin}: {} {done}{size}", safe(&file));
+                    }
+                    None => {}
+                }
+                state.file = Some(file);
+            }
+        }
+    }
+
+    /// Logs a line without tearing the bar apart.
+    fn aside(&self, log: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(log),
+            None => log(),
+        }
+    }
+}
+
+fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
+    let (from, to) = (from.rows, to.rows);
+    match cause {
+        LimitCause::OutOfMemory(shape) => tracing::warn!(
+            from,
+            to,
+            "batch limit lowered: {} texts of up to {} tokens did not fit in memory",
+            shape.rows,
+            shape.longest
+        ),
+        LimitCause::Successes(successes) => {
+            tracing::info!(from, to, "batch limit raised: {successes} batches in a row fitted");
+        }
+    }
+}
+
+fn warned(warning: &Warning) {
+    match warning {
+        Warning::DuplicateIds { count, first } => {
+            tracing::warn!("{count} rows repeat an id; the first is {}", safe(first));
+        }
+        Warning::NoFilesColumn => {
+            tracing::warn!("the input has no column of files; texts are made without it");
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are ours and valid; a mistake in one shows as the default bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
