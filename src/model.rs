@@ -10,7 +10,6 @@ pub mod source;
 pub mod weights;
 
 use std::error::Error as StdError;
-use std::fmt;
 
 use crate::batch::TokenBatch;
 use crate::config::ModelConfig;
@@ -45,31 +44,21 @@ pub trait Encoder: Send + Sync {
 }
 
 /// Why a batch has no vectors.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// The batch does not fit in memory.
+    #[error("{} texts of up to {} tokens do not fit in memory", shape.rows, shape.longest)]
     OutOfMemory {
         /// What was tried.
         shape: BatchShape,
         /// Who said so.
+        #[source]
         cause: Box<dyn StdError + Send + Sync>,
     },
     /// The model cannot run this batch at any size.
-    Failed(Box<dyn StdError + Send + Sync>),
+    #[error("the model failed")]
+    Failed(#[source] Box<dyn StdError + Send + Sync>),
 }
-
-impl fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            EncodeError::OutOfMemory { shape, cause } => {
-                write!(f, "{} × {} tokens do not fit in memory: {cause}", shape.rows, shape.longest)
-            }
-            EncodeError::Failed(cause) => write!(f, "the model failed: {cause}"),
-        }
-    }
-}
-
-impl StdError for EncodeError {}
 
 /// A model that is ready to embed texts.
 pub struct Model {
