@@ -1,0 +1,32 @@
+//! Any bytes are a Parquet file that is read to its end, or an error that names the file; never a panic.
+#![no_main]
+
+use std::fs;
+use std::path::PathBuf;
+
+use libfuzzer_sys::fuzz_target;
+use reembed::Environment;
+use reembed::config::{Config, RawConfig};
+use reembed::reader::Reader;
+
+fuzz_target!(|bytes: &[u8]| {
+    // In memory where there is such a file system: millions of small files wear a disk out.
+    let folder = if fs::exists("/dev/shm").unwrap_or(false) { "/dev/shm" } else { "/tmp" };
+    let input = PathBuf::from(format!("{folder}/reembed-fuzz-{}.parquet", std::process::id()));
+    fs::write(&input, bytes).expect("a file");
+    let config = config(&input);
+    let read = Reader::open(&config.input).and_then(|reader| {
+        reader.chunks(&config.text).try_for_each(|chunk| chunk.map(drop))
+    });
+    if let Err(error) = read {
+        assert_eq!(error.place().file(), Some(input.as_path()), "{error}");
+    }
+});
+
+fn config(input: &std::path::Path) -> Config {
+    let text = format!("[input]\npath = {input:?}\n[output]\npath = \"out.parquet\"\n");
+    let environment = Environment::new([("HOME".to_owned(), "/home/nobody".to_owned())]);
+    RawConfig::parse(&text, std::path::Path::new("pipeline.toml"))
+        .and_then(|raw| raw.check(&environment))
+        .expect("a valid configuration")
+}

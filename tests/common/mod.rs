@@ -1,0 +1,211 @@
+//! What the test binaries share: the environment and the real model as the binary finds them, a job in a
+//! temporary folder, and a way to read back what it wrote.
+
+#![allow(dead_code, reason = "each test binary that takes this module in uses some of it")]
+
+pub mod model_folder;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Float32Type, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::WriterProperties;
+use reembed::config::RawConfig;
+use reembed::inference::Work;
+use reembed::model::{self, Model};
+use reembed::{Config, Environment, ModelConfig, TaskRow, writer};
+use tempfile::TempDir;
+
+/// The environment as the binary captures it.
+pub fn environment() -> Environment {
+    Environment::new(std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    }))
+}
+
+/// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
+pub fn real_model() -> ModelConfig {
+    ModelConfig::standard(&environment()).expect("a configuration without a file")
+}
+
+/// The configuration of a model in a folder; `settings` are lines such as `model.prompt = "q: "`.
+pub fn model_config(folder: &Path, settings: &[&str]) -> ModelConfig {
+    let path = format!("model.path = {:?}", folder.to_str().expect("a path in UTF-8"));
+    let text = [&[path.as_str()], settings].concat().join("\n");
+    let raw = RawConfig::parse(&text, &folder.join("pipeline.toml")).expect("settings");
+    raw.check_model(&nobody()).expect("a configuration")
+}
+
+/// The model in a folder, loaded.
+pub fn load(folder: &Path) -> Model {
+    model::load(&model_config(folder, &[]), &|_| ()).expect("a model")
+}
+
+/// An environment with a home and nothing else, for what must not depend on the developer's own.
+fn nobody() -> Environment {
+    Environment::new([("HOME".to_owned(), "/nowhere".to_owned())])
+}
+
+/// A folder with room for an input and an output; gone when dropped.
+pub struct Job {
+    folder: TempDir,
+}
+
+impl Job {
+    pub fn new() -> Job {
+        Job { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    /// A job whose input holds these rows.
+    pub fn of(rows: &[TaskRow]) -> Job {
+        let job = Job::new();
+        let written = writer::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
+        assert_eq!(written, rows.len() as u64);
+        job
+    }
+
+    /// A job whose input is this batch, in row groups of `row_group_rows`.
+    pub fn of_batch(batch: &RecordBatch, row_group_rows: usize) -> Job {
+        let job = Job::new();
+        write_parquet(&job.input(), batch, row_group_rows);
+        job
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn input(&self) -> PathBuf {
+        self.folder().join("in.parquet")
+    }
+
+    /// In a folder of its own, so that whatever a run leaves beside it is seen.
+    pub fn output(&self) -> PathBuf {
+        self.folder().join("out/tasks.parquet")
+    }
+
+    /// The configuration of the job; `settings` are lines such as `batch.start = 8`.
+    pub fn config(&self, settings: &[&str]) -> Config {
+        let paths = ["input.path = \"in.parquet\"", "output.path = \"out/tasks.parquet\""];
+        let text = [&paths[..], settings].concat().join("\n");
+        RawConfig::parse(&text, &self.folder().join("pipeline.toml"))
+            .and_then(|raw| raw.check(&nobody()))
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    /// The names of what lies beside the output, the output included.
+    pub fn beside_output(&self) -> Vec<String> {
+        let folder = self.output().parent().expect("a folder").to_owned();
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.expect("an entry").file_name().to_string_lossy().into_owned()
+        };
+        entries.map(name).collect()
+    }
+}
+
+/// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.
+pub fn write_parquet(path: &Path, batch: &RecordBatch, row_group_rows: usize) {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(row_group_rows))
+        .build();
+    let file = File::create(path).expect("an input");
+    let mut writer =
+        ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(batch).expect("a batch");
+    writer.close().expect("a footer");
+}
+
+/// A Parquet file as it was read back.
+pub struct Table {
+    pub schema: SchemaRef,
+    pub rows: RecordBatch,
+    pub metadata: ParquetMetaData,
+}
+
+/// Reads a file whole, with nothing but the Parquet library.
+pub fn read_parquet(path: &Path) -> Table {
+    let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+    let schema = builder.schema().clone();
+    let metadata = builder.metadata().as_ref().clone();
+    let batches: Vec<RecordBatch> =
+        builder.build().expect("a reader").collect::<Result<_, _>>().expect("every batch");
+    let rows = concat_batches(&schema, &batches).expect("one batch");
+    Table { schema, rows, metadata }
+}
+
+impl Table {
+    /// A footer entry.
+    pub fn entry(&self, key: &str) -> Option<String> {
+        let entries = self.metadata.file_metadata().key_value_metadata()?;
+        entries.iter().find(|entry| entry.key == key)?.value.clone()
+    }
+
+    /// The vectors of a column, `None` for a null.
+    pub fn vectors(&self, column: &str) -> Vec<Option<Vec<f32>>> {
+        let column = self.rows.column_by_name(column).expect("the column of vectors");
+        let of_row = |row: usize| match column.data_type() {
+            _ if column.is_null(row) => None,
+            DataType::FixedSizeList(..) => Some(column.as_fixed_size_list().value(row)),
+            _ => Some(column.as_list::<i32>().value(row)),
+        };
+        (0..column.len())
+            .map(|row| Some(of_row(row)?.as_primitive::<Float32Type>().values().to_vec()))
+            .collect()
+    }
+
+    /// The strings of a `Utf8` column, `None` for a null.
+    pub fn strings(&self, column: &str) -> Vec<Option<String>> {
+        let column = self.rows.column_by_name(column).expect("a column of strings");
+        column.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect()
+    }
+
+    /// The columns `id`, `title`, `description` and `files` as task rows.
+    pub fn tasks(&self) -> Vec<TaskRow> {
+        let files = self.rows.column_by_name("files").expect("files").as_list::<i32>();
+        let names = |row: usize| -> Option<Vec<String>> {
+            let names = (!files.is_null(row)).then(|| files.value(row))?;
+            let names = names.as_string::<i32>().iter().flatten().map(str::to_owned);
+            Some(names.collect())
+        };
+        let columns =
+            self.strings("id").into_iter().zip(self.strings("title")).zip(self.strings("description"));
+        columns
+            .enumerate()
+            .map(|(row, ((id, title), description))| TaskRow {
+                id: id.expect("an id"),
+                title,
+                description,
+                files: names(row),
+            })
+            .collect()
+    }
+}
+
+/// A row with a title alone.
+pub fn task(id: impl Into<String>, title: impl Into<String>) -> TaskRow {
+    TaskRow { id: id.into(), title: Some(title.into()), description: None, files: None }
+}
+
+/// The largest difference of a component.
+pub fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "vectors of different width");
+    // A NaN must not get lost in `max`.
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, next| if next <= most { most } else { next })
+}
+
+/// The Euclidean length.
+pub fn length(vector: &[f32]) -> f64 {
+    vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Batches that ran, whatever their size.
+pub fn batches(work: &Work) -> u64 {
+    work.batch_sizes.values().sum()
+}
