@@ -8,8 +8,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 /// Embeds the task rows of a Parquet file with a sentence model, in batches, offline.
 #[derive(Debug, Parser)]
 #[command(name = "reembed", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
-    schema, output path); 3 the vectors at hand come from another model.")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
+    schema, output path); 3 the vectors at hand come from another model."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -176,8 +178,5 @@ pub struct SampleArgs {
 fn set(
     flags: &[(&'static str, &Option<String>, &'static str)],
 ) -> Vec<(&'static str, String, &'static str)> {
-    flags
-        .iter()
-        .filter_map(|(key, value, flag)| Some((*key, (*value).clone()?, *flag)))
-        .collect()
+    flags.iter().filter_map(|(key, value, flag)| Some((*key, (*value).clone()?, *flag))).collect()
 }

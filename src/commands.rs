@@ -9,7 +9,9 @@ use reembed::error::ErrorKind;
 use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
 use reembed::{Config, Embedder, Environment, Error, Event};
-use reembed::{bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer};
+use reembed::{
+    bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
+};
 
 use crate::cli::{BenchArgs, ConfigArgs, Logging, ModelArgs, RunArgs, SampleArgs, VerifyArgs};
 use crate::exit::Exit;

@@ -15,6 +15,7 @@ pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Isa;
 use crate::limit::LimitBounds;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
@@ -82,10 +83,19 @@ pub struct ModelConfig {
     pub source: SourceConfig,
     /// Replaces the model's default prompt.
     pub prompt: Option<String>,
-    /// The processor.
-    pub device: Device,
-    /// Threads of the CPU encoder.
+    /// What runs it.
+    pub engine: Engine,
+    /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,
+}
+
+/// What runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Our own kernels on the CPU, with this instruction set: batch-invariant.
+    Packed(Isa),
+    /// candle, on the CPU (the reference) or on a GPU.
+    Candle(Device),
 }
 
 impl ModelConfig {

@@ -76,7 +76,8 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
             if trial_tokens >= TRIAL_TOKENS {
                 break;
             }
-            trial_tokens += batch.shape().padded_tokens();
+            trial_tokens +=
+                if encoder.pads() { batch.shape().padded_tokens() } else { batch.tokens() };
             tried.push(batch.clone());
         }
         if !tried.is_empty() {
@@ -85,7 +86,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
             trial += started.elapsed();
         }
         for batch in &texts.batches {
-            work.count(batch.shape(), batch.tokens());
+            work.count(batch, encoder.pads());
             if batch.shape().padded_tokens() > largest.padded_tokens() {
                 largest = batch.shape();
             }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::limit::{AdaptiveLimit, BatchLimit, BatchShape, LimitChange};
+use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange};
 use crate::model::{EncodeError, Encoder};
 use crate::report::Event;
 
@@ -40,7 +40,7 @@ pub struct Work {
     pub rows: u64,
     /// Real tokens.
     pub tokens: u64,
-    /// Tokens of the padded rectangles.
+    /// Tokens that the encoder computed: those of the padded rectangles, if it pads.
     pub padded_tokens: u64,
     /// How many batches of each number of rows ran.
     pub batch_sizes: BTreeMap<usize, u64>,
@@ -57,17 +57,18 @@ impl Work {
         }
     }
 
-    /// Real tokens as a part of the padded ones; 1 when nothing ran.
+    /// Real tokens as a part of the computed ones; 1 when nothing ran.
     pub fn padding_efficiency(&self) -> f64 {
         if self.padded_tokens == 0 { 1.0 } else { self.tokens as f64 / self.padded_tokens as f64 }
     }
 
     /// Adds a batch.
-    pub fn count(&mut self, shape: BatchShape, tokens: usize) {
-        self.rows += shape.rows as u64;
+    pub fn count(&mut self, batch: &TokenBatch, pads: bool) {
+        let (rows, tokens) = (batch.len(), batch.tokens());
+        self.rows += rows as u64;
         self.tokens += tokens as u64;
-        self.padded_tokens += shape.padded_tokens() as u64;
-        *self.batch_sizes.entry(shape.rows).or_default() += 1;
+        self.padded_tokens += if pads { batch.shape().padded_tokens() } else { tokens } as u64;
+        *self.batch_sizes.entry(rows).or_default() += 1;
     }
 }
 
@@ -116,7 +117,7 @@ impl<'a> Inference<'a> {
             match self.encode(&batch, &mut encoded) {
                 Ok(()) => {
                     self.tell(|limit| limit.fitted());
-                    vectors.work.count(shape, batch.tokens());
+                    vectors.work.count(&batch, self.encoder.pads());
                     self.scatter(rows, &batch, &encoded, &mut vectors)?;
                     (self.on_event)(Event::Batch { rows: batch.len(), tokens: batch.tokens() });
                 }

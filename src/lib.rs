@@ -13,7 +13,8 @@
 //! What this crate promises:
 //! - No row is lost, doubled or reordered, and no carried column changes.
 //! - The output path holds the old complete file or the new complete file, never anything between.
-//! - A row's vector does not depend on its batch: within 1e-6 per component for the candle encoder on the CPU.
+//! - A row's vector does not depend on its batch: the same bits in any company with the packed engine, within
+//!   1e-6 per component with candle on the CPU.
 //! - Memory in flight is bounded by the configuration, not by the input.
 //! - The library never prints, never ends the process, never reads an environment variable, and answers bad
 //!   input with an [`Error`] that names its place.
@@ -28,6 +29,7 @@ pub mod dry_run;
 pub mod embedder;
 pub mod error;
 pub mod inference;
+pub mod kernels;
 pub mod limit;
 pub mod lineage;
 pub mod memory;

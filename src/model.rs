@@ -4,15 +4,18 @@
 //! [`Encoder`].
 
 pub mod candle;
+pub mod cpu;
 pub mod description;
 pub mod fake;
+pub mod packed;
 pub mod source;
 pub mod weights;
+pub mod workspace;
 
 use std::error::Error as StdError;
 
 use crate::batch::TokenBatch;
-use crate::config::ModelConfig;
+use crate::config::{Engine, ModelConfig};
 use crate::error::Result;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
@@ -26,6 +29,12 @@ pub trait Encoder: Send + Sync {
 
     /// Whether a text's vector has the same bits in any company: whatever batch it is in, at whatever position.
     fn is_batch_invariant(&self) -> bool;
+
+    /// Whether texts of a batch are padded to the longest of it, so that the padding costs time too.
+    fn pads(&self) -> bool;
+
+    /// What it runs on, for people: instruction set and threads, or a device. Vectors do not depend on it.
+    fn runs_on(&self) -> String;
 
     /// What produces the vectors, for lineage: two numerics versions may differ in the last bits.
     fn numerics(&self) -> &'static str;
@@ -87,7 +96,22 @@ pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Mod
     let description = description::read(&files, model.prompt.as_deref())?;
     let tokenizer = TextTokenizer::new(&files, &description)?;
     let weights = weights::read(&files, &description.bert)?;
-    let encoder = candle::CandleEncoder::new(weights, &description, model.device, model.threads)?;
+    let encoder = encoder(model, weights, &description)?;
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
-    Ok(Model { tokenizer, encoder: Box::new(encoder), identity })
+    Ok(Model { tokenizer, encoder, identity })
+}
+
+fn encoder(
+    model: &ModelConfig,
+    weights: weights::BertWeights,
+    description: &description::ModelDescription,
+) -> Result<Box<dyn Encoder>> {
+    Ok(match model.engine {
+        Engine::Packed(isa) => {
+            Box::new(cpu::CpuEncoder::new(weights, description, isa, model.threads)?)
+        }
+        Engine::Candle(device) => {
+            Box::new(candle::CandleEncoder::new(weights, description, device, model.threads)?)
+        }
+    })
 }

@@ -108,9 +108,8 @@ pub fn run_with(
         let tokenizing = spawn(scope, "tokenizer", || {
             tokenize(config, model, &inference, row_receiver, token_sender)
         });
-        let inferred = in_stage("inference", || {
-            infer(&inference, token_receiver, &mut writer, &on_event)
-        });
+        let inferred =
+            in_stage("inference", || infer(&inference, token_receiver, &mut writer, &on_event));
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
@@ -143,6 +142,7 @@ pub fn run_with(
         column: config.output.column.clone(),
         warnings: warnings.into_inner().unwrap_or_else(|poison| poison.into_inner()),
         lineage,
+        runs_on: encoder.runs_on(),
         output: published.path,
         output_bytes: published.bytes,
         peak_resident: memory::peak_resident(),
@@ -224,7 +224,7 @@ fn in_stage<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn join<T>(handle: Result<ScopedJoinHandle<'_, Result<T>>>) -> Result<T> {
-    handle?.join().unwrap_or_else(|_| {
-        Err(Error::new(ErrorKind::Internal, "a stage ended without a word"))
-    })
+    handle?
+        .join()
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a stage ended without a word")))
 }

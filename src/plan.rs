@@ -17,10 +17,8 @@ pub fn plan(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
         match batches.last_mut() {
             // The first row of a batch is its longest.
             Some(batch)
-                if limit.allows(BatchShape {
-                    rows: batch.len() + 1,
-                    longest: lengths[batch[0]],
-                }) =>
+                if limit
+                    .allows(BatchShape { rows: batch.len() + 1, longest: lengths[batch[0]] }) =>
             {
                 batch.push(row);
             }

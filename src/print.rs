@@ -73,15 +73,21 @@ pub fn config(config: &Config) -> String {
 pub fn summary(report: &Report) -> String {
     let work = &report.work;
     let mut lines = vec![
-        ("rows", format!("{} ({} without text, null)", count(report.rows), count(report.null_rows))),
+        (
+            "rows",
+            format!("{} ({} without text, null)", count(report.rows), count(report.null_rows)),
+        ),
         (
             "tokens",
-            format!(
-                "{} ({:.1} % of the padded {})",
-                count(work.tokens),
-                100.0 * work.padding_efficiency(),
-                count(work.padded_tokens)
-            ),
+            match work.padded_tokens - work.tokens {
+                0 => format!("{} (no padding)", count(work.tokens)),
+                padding => format!(
+                    "{} (and {} of padding, {:.1} % real)",
+                    count(work.tokens),
+                    count(padding),
+                    100.0 * work.padding_efficiency()
+                ),
+            },
         ),
         ("seconds", {
             let (run, load) = (report.elapsed.as_secs_f64(), report.model_load.as_secs_f64());
@@ -100,7 +106,10 @@ pub fn summary(report: &Report) -> String {
     ];
     if report.limit_changes > 0 {
         let now = report.limit.rows;
-        lines.push(("batch limit", format!("moved {} times, {now} at the end", report.limit_changes)));
+        lines.push((
+            "batch limit",
+            format!("moved {} times, {now} at the end", report.limit_changes),
+        ));
     }
     if report.replaced_column {
         lines.push(("replaced", format!("the input's column `{}`", safe(&report.column))));
@@ -110,8 +119,14 @@ pub fn summary(report: &Report) -> String {
     }
     lines.push(("model", {
         let model = &report.lineage.model;
-        format!("{}, {}, fingerprint {:.12}", safe(&model.id), model.numerics, report.lineage.fingerprint)
+        format!(
+            "{}, {}, fingerprint {:.12}",
+            safe(&model.id),
+            model.numerics,
+            report.lineage.fingerprint
+        )
     }));
+    lines.push(("ran on", report.runs_on.clone()));
     let place = safe(&report.output.display().to_string());
     lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
     table(&lines)
@@ -150,7 +165,8 @@ pub fn bench(report: &BenchReport) -> String {
     );
     let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
     for line in &report.lines {
-        let name = line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
+        let name =
+            line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
         let seconds = line.median();
         let _ = writeln!(
             text,
@@ -179,14 +195,18 @@ pub fn estimate(estimate: &Estimate) -> String {
     let size = |size: Option<u64>| size.map_or("not counted".to_owned(), bytes);
     table(&[
         ("rows", format!("{} ({} without text)", count(estimate.rows), count(estimate.empty_rows))),
+        ("tokens", format!("{} ({} computed)", count(work.tokens), count(work.padded_tokens))),
         (
-            "tokens",
-            format!("{} ({} padded)", count(work.tokens), count(work.padded_tokens)),
+            "truncated",
+            format!("{} rows longer than the model reads", count(estimate.truncated_rows)),
         ),
-        ("truncated", format!("{} rows longer than the model reads", count(estimate.truncated_rows))),
         (
             "batches",
-            format!("{} of at most {} rows", work.batch_sizes.values().sum::<u64>(), estimate.limit.rows),
+            format!(
+                "{} of at most {} rows",
+                work.batch_sizes.values().sum::<u64>(),
+                estimate.limit.rows
+            ),
         ),
         (
             "largest batch",

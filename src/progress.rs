@@ -100,9 +100,7 @@ impl Progress {
             Some(bar) => {
                 bar.reset();
                 bar.set_length(rows);
-                bar.set_style(style(
-                    "{wide_bar} {human_pos}/{human_len} rows, {msg}, {eta} left",
-                ));
+                bar.set_style(style("{wide_bar} {human_pos}/{human_len} rows, {msg}, {eta} left"));
             }
             None => tracing::info!(rows, "embedding"),
         }
@@ -160,7 +158,8 @@ impl Progress {
                     }
                     None if is_new || state.last_line.elapsed() >= LINE_EVERY => {
                         state.last_line = Instant::now();
-                        let size = total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
+                        let size =
+                            total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
                         let done = bytes(done);
                         tracing::debug!("model from {origin}: {} {done}{size}", safe(&file));
                     }

@@ -79,6 +79,8 @@ pub struct Report {
     pub warnings: Vec<Warning>,
     /// Which model made the vectors.
     pub lineage: Lineage,
+    /// What the model ran on.
+    pub runs_on: String,
     /// Where the output is.
     pub output: PathBuf,
     /// Its size.

@@ -68,11 +68,8 @@ impl TextTokenizer {
         })?;
 
         let rows = description.bert.vocab_size;
-        let tokens = tokenizer
-            .get_vocab(true)
-            .values()
-            .max()
-            .map_or(0, |largest| *largest as usize + 1);
+        let tokens =
+            tokenizer.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
         if tokens > rows {
             return Err(refuse(format!(
                 "has token ids up to {}, but tensor `embeddings.word_embeddings.weight` has {rows} rows",
@@ -161,7 +158,8 @@ pub fn tokenize_texts(
                     .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
             }
             _ => {
-                let tokenized = tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
+                let tokenized =
+                    tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
                 truncated += usize::from(tokenized.truncated);
                 Ok(tokenized.ids)
             }

@@ -105,7 +105,9 @@ pub fn verify(
             }
         }
     }
-    if let Some(Some(more)) = originals.map(|mut originals| originals.next().transpose()).transpose()? {
+    if let Some(Some(more)) =
+        originals.map(|mut originals| originals.next().transpose()).transpose()?
+    {
         state.wrong_rows(format!("the output ends before {}", more.rows.name(0)));
     }
     Ok(state.checks(original.is_some(), model.is_some()))
@@ -226,7 +228,8 @@ impl<'a> State<'a> {
             let wanted = original.columns.column(position);
             let same = match output.columns.column_by_name(field.name()) {
                 None => {
-                    self.carried.get_or_insert_with(|| format!("column `{}` is missing", field.name()));
+                    self.carried
+                        .get_or_insert_with(|| format!("column `{}` is missing", field.name()));
                     continue;
                 }
                 Some(column) if column.data_type() != wanted.data_type() => {
@@ -285,8 +288,9 @@ impl<'a> State<'a> {
         let same = difference <= tolerance;
         if !same {
             let name = chunk.rows.name(row);
-            self.wrong_sample
-                .get_or_insert_with(|| format!("{name} differs by {difference:e} from its text's vector"));
+            self.wrong_sample.get_or_insert_with(|| {
+                format!("{name} differs by {difference:e} from its text's vector")
+            });
         }
         Ok(())
     }
@@ -308,7 +312,11 @@ impl<'a> State<'a> {
         vec![
             check("footer", None, format!("fingerprint {:.12}", footer.lineage.fingerprint)),
             check("rows", unequal(footer.rows, self.rows), self.rows.to_string()),
-            check("null vectors", unequal(footer.null_rows, self.null_rows), self.null_rows.to_string()),
+            check(
+                "null vectors",
+                unequal(footer.null_rows, self.null_rows),
+                self.null_rows.to_string(),
+            ),
             check("dimension", self.wrong_width, dimension.to_string()),
             check("finite", self.not_finite, "every component".to_owned()),
             optional(
@@ -321,14 +329,25 @@ impl<'a> State<'a> {
                 check("same rows as input", self.wrong_row_count, "as many".to_owned()),
                 "no --input",
             ),
-            optional(compared, check("ids", self.ids, "the input's, in order".to_owned()), "no --input"),
-            optional(compared, check("carried columns", self.carried, "equal".to_owned()), "no --input"),
+            optional(
+                compared,
+                check("ids", self.ids, "the input's, in order".to_owned()),
+                "no --input",
+            ),
+            optional(
+                compared,
+                check("carried columns", self.carried, "equal".to_owned()),
+                "no --input",
+            ),
             optional(
                 embedded,
                 check(
                     "embedded again",
                     self.wrong_sample,
-                    format!("{} rows, largest difference {:.1e}", self.sampled, self.largest_difference),
+                    format!(
+                        "{} rows, largest difference {:.1e}",
+                        self.sampled, self.largest_difference
+                    ),
                 ),
                 "--sample 0",
             ),

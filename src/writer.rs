@@ -27,8 +27,8 @@ use crate::config::{OnEmpty, OutputConfig, VectorType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::ChunkVectors;
 use crate::lineage::{FOOTER_KEY, Footer};
-use publish::failed;
 pub use publish::check_target;
+use publish::failed;
 pub use tasks::write_tasks;
 
 /// A row group is closed at this size even before it has its rows: carried columns can be large.
@@ -149,8 +149,11 @@ impl Layout {
         let data_type = match config.vector_type {
             VectorType::FixedSizeList => {
                 let size = i32::try_from(dim).map_err(|cause| {
-                    Error::new(ErrorKind::Model, format!("vectors of {dim} components are too wide"))
-                        .caused_by(cause)
+                    Error::new(
+                        ErrorKind::Model,
+                        format!("vectors of {dim} components are too wide"),
+                    )
+                    .caused_by(cause)
                 })?;
                 DataType::FixedSizeList(child, size)
             }
@@ -231,4 +234,3 @@ impl Layout {
 fn refused(target: &Path, cause: ParquetError) -> Error {
     failed(target, "it cannot be written", cause)
 }
-

@@ -12,10 +12,11 @@ use toml::de::{DeTable, DeValue};
 use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
-    BatchConfig, ColumnNames, Config, Device, Effective, Environment, InputConfig,
+    BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
     ModelConfig, OnEmpty, OutputConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Isa;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
 
@@ -175,7 +176,9 @@ impl RawConfig {
             None => start,
         };
         if max < start {
-            return Err(self.complain("batch.max", &format!("is {max}, less than batch.start = {start}")));
+            return Err(
+                self.complain("batch.max", &format!("is {max}, less than batch.start = {start}"))
+            );
         }
         let columns = self.columns()?;
         let output_column = self.text("output.column")?;
@@ -290,16 +293,35 @@ impl RawConfig {
                 pins,
             },
             prompt: self.text("model.prompt").ok(),
-            device: match parse_device(&self.text("compute.device")?).flatten() {
-                None => Device::Cpu,
-                Some(index) => Device::Cuda(index),
-            },
+            engine: self.engine()?,
             threads: match self.number("compute.threads") {
                 Some(_) => self.size("compute.threads")?,
                 // Honours affinity and cgroup quota; one where the system does not say.
                 None => available_parallelism().unwrap_or(NonZeroUsize::MIN),
             },
         })
+    }
+
+    fn engine(&self) -> Result<Engine> {
+        let device = match parse_device(&self.text("compute.device")?).flatten() {
+            None => Device::Cpu,
+            Some(index) => Device::Cuda(index),
+        };
+        let engine = self.text("compute.engine")?;
+        let isa = self.text("compute.isa")?;
+        match (engine.as_str(), device) {
+            ("candle", _) | ("auto", Device::Cuda(_)) => Ok(Engine::Candle(device)),
+            (_, Device::Cuda(_)) => {
+                Err(self.complain("compute.engine", "is \"packed\", which runs on the CPU only"))
+            }
+            _ if isa == "auto" => Ok(Engine::Packed(Isa::detect())),
+            _ => Isa::named(&isa).map(Engine::Packed).ok_or_else(|| {
+                let here: Vec<&str> = Isa::available().map(Isa::name).collect();
+                let message =
+                    format!("is {isa:?}, which this CPU lacks; it has {}", here.join(", "));
+                self.complain("compute.isa", &message)
+            }),
+        }
     }
 
     fn effective(&self) -> Vec<Effective> {
@@ -434,7 +456,10 @@ mod tests {
                 "\n[batch]\nstrat = 8\n",
                 "conf/pipeline.toml: line 3: unknown key `batch.strat`; did you mean `batch.start`?",
             ),
-            ("[bacth]\n", "conf/pipeline.toml: line 1: unknown table [bacth]; did you mean `batch`?"),
+            (
+                "[bacth]\n",
+                "conf/pipeline.toml: line 1: unknown table [bacth]; did you mean `batch`?",
+            ),
             (
                 "[batch]\nstart = 0\n",
                 "conf/pipeline.toml: line 2: `batch.start` must be a whole number from 1 to 65536, is 0",
@@ -476,9 +501,7 @@ mod tests {
                 "" => String::new(),
                 // One table may be written once.
                 _ if text.starts_with("[output]") => PATHS.to_owned() + &text["[output]\n".len()..],
-                _ if text.starts_with("[input]") => {
-                    PATHS.replace("[input]\n", text)
-                }
+                _ if text.starts_with("[input]") => PATHS.replace("[input]\n", text),
                 _ => PATHS.to_owned() + "\n" + text,
             };
             let error = check(&text).expect_err(&text).to_string();
@@ -511,6 +534,10 @@ mod tests {
     #[test]
     fn every_default_fits_its_own_kind() {
         RawConfig::default().lay_defaults().expect("defaults are valid");
-        assert!(SETTINGS.iter().all(|setting| setting.kind != Kind::Hashes || setting.default.is_none()));
+        assert!(
+            SETTINGS
+                .iter()
+                .all(|setting| setting.kind != Kind::Hashes || setting.default.is_none())
+        );
     }
 }

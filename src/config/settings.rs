@@ -149,6 +149,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "\"cpu\", or \"cuda:0\" in a build with `--features cuda`",
     },
     Setting {
+        key: "compute.engine",
+        kind: Kind::Word(&["auto", "packed", "candle"]),
+        default: Some("\"auto\""),
+        help: "packed: our own CPU kernels, batch-invariant; candle: the reference, and the GPU",
+    },
+    Setting {
+        key: "compute.isa",
+        kind: Kind::Word(&["auto", "avx512", "avx2", "portable"]),
+        default: Some("\"auto\""),
+        help: "instruction set of the packed engine; the vectors are the same bits on each",
+    },
+    Setting {
         key: "compute.threads",
         kind: Kind::CountOrAuto(1, 1024),
         default: Some("\"auto\""),

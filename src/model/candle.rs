@@ -42,9 +42,10 @@ impl CandleEncoder {
     ) -> Result<Self> {
         let device = open(device)?;
         // candle asks rayon for threads; its own pool keeps to ours.
-        let pool = ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-            Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
-        })?;
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
+                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+            })?;
         let refuse = |cause| {
             Error::new(ErrorKind::Model, "candle cannot load the weights").caused_by(flat(cause))
         };
@@ -105,6 +106,18 @@ impl Encoder for CandleEncoder {
 
     fn is_batch_invariant(&self) -> bool {
         false
+    }
+
+    fn pads(&self) -> bool {
+        true
+    }
+
+    fn runs_on(&self) -> String {
+        if self.device.is_cpu() {
+            format!("candle, {} threads", self.pool.current_num_threads())
+        } else {
+            "candle, CUDA".to_owned()
+        }
     }
 
     fn numerics(&self) -> &'static str {
@@ -180,9 +193,12 @@ fn open(device: Device) -> Result<CandleDevice> {
     match device {
         Device::Cpu => Ok(CandleDevice::Cpu),
         Device::Cuda(index) => CandleDevice::new_cuda(index).map_err(|cause| {
-            Error::new(ErrorKind::Config, format!("`compute.device`: cuda:{index} cannot be opened"))
-                .advice("check `nvidia-smi`, or set device = \"cpu\"")
-                .caused_by(flat(cause))
+            Error::new(
+                ErrorKind::Config,
+                format!("`compute.device`: cuda:{index} cannot be opened"),
+            )
+            .advice("check `nvidia-smi`, or set device = \"cpu\"")
+            .caused_by(flat(cause))
         }),
     }
 }
@@ -214,9 +230,7 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
         candle_core::Error::Cuda(boxed) => match boxed.downcast_ref::<CudaError>() {
             Some(CudaError::Cuda(error)) => driver(error),
             Some(CudaError::Load { cuda, .. }) => driver(cuda),
-            Some(CudaError::Cublas(error)) => {
-                error.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED
-            }
+            Some(CudaError::Cublas(error)) => error.0 == cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED,
             Some(_) => false,
             None => boxed.downcast_ref::<DriverError>().is_some_and(driver),
         },

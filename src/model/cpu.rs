@@ -49,15 +49,16 @@ impl CpuEncoder {
         threads: NonZeroUsize,
     ) -> Result<Self> {
         let mut tensors = weights.into_tensors();
-        let model = PackedModel::new(isa, description, |name| {
+        let model = PackedModel::new(isa, description.into(), |name| {
             tensors.remove(name).map(|tensor| Cow::Owned(tensor.data))
         })
         .map_err(|cause| {
             Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
         })?;
-        let pool = ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-            Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
-        })?;
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
+                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+            })?;
         Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
     }
 
@@ -92,8 +93,8 @@ impl Encoder for CpuEncoder {
         "packed-1-f32"
     }
 
-    fn describe(&self) -> String {
-        format!("packed f32, {}, {} threads", self.model.isa().name(), self.workers)
+    fn runs_on(&self) -> String {
+        format!("{}, {} threads", self.model.isa().name(), self.workers)
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {

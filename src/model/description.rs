@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::source::ModelFiles;
 use crate::error::{Error, ErrorKind, Result};
+pub use crate::kernels::Activation;
 
 /// Everything about a model but its weights and its vocabulary.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,17 +57,6 @@ pub struct BertShape {
     pub pad_token: u32,
 }
 
-/// Activation of the feed-forward layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// x · Φ(x), with the error function.
-    Gelu,
-    /// The tanh approximation of GELU.
-    GeluTanh,
-    /// max(x, 0).
-    Relu,
-}
-
 /// How a text's token vectors become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
@@ -93,7 +83,8 @@ impl Pooling {
 pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription> {
     let bert = bert_shape(files)?;
     let modules = modules(files)?;
-    let sentence: SentenceBertConfig = json(files, "sentence_bert_config.json")?.unwrap_or_default();
+    let sentence: SentenceBertConfig =
+        json(files, "sentence_bert_config.json")?.unwrap_or_default();
     let max_seq_length = sentence.max_seq_length.unwrap_or(bert.max_positions);
     let max_seq_length = NonZeroUsize::new(max_seq_length)
         .filter(|length| (3..=bert.max_positions).contains(&length.get()))
@@ -166,15 +157,24 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
         Some("bert") => {}
         Some(other) => {
             let other = quote(other);
-            return refuse("model_type", format!("{other} is not an architecture that reembed runs; only \"bert\" is"));
+            return refuse(
+                "model_type",
+                format!("{other} is not an architecture that reembed runs; only \"bert\" is"),
+            );
         }
         None => return refuse("model_type", "is missing; only \"bert\" is run".to_owned()),
     }
     if let Some(kind) = config.position_embedding_type.filter(|kind| kind != "absolute") {
-        return refuse("position_embedding_type", format!("{} is not supported; only \"absolute\" is", quote(&kind)));
+        return refuse(
+            "position_embedding_type",
+            format!("{} is not supported; only \"absolute\" is", quote(&kind)),
+        );
     }
     if config.is_decoder {
-        return refuse("is_decoder", "is true, but only encoders give sentence vectors here".to_owned());
+        return refuse(
+            "is_decoder",
+            "is true, but only encoders give sentence vectors here".to_owned(),
+        );
     }
     let activation = match config.hidden_act.as_str() {
         "gelu" => Activation::Gelu,
@@ -183,7 +183,10 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
         other => {
             return refuse(
                 "hidden_act",
-                format!("{} is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are", quote(other)),
+                format!(
+                    "{} is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are",
+                    quote(other)
+                ),
             );
         }
     };
@@ -203,11 +206,17 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
     if config.hidden_size % config.num_attention_heads != 0 {
         return refuse(
             "num_attention_heads",
-            format!("{} do not divide hidden_size {}", config.num_attention_heads, config.hidden_size),
+            format!(
+                "{} do not divide hidden_size {}",
+                config.num_attention_heads, config.hidden_size
+            ),
         );
     }
     if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-        return refuse("layer_norm_eps", format!("is {}, not between 0 and 1", config.layer_norm_eps));
+        return refuse(
+            "layer_norm_eps",
+            format!("is {}, not between 0 and 1", config.layer_norm_eps),
+        );
     }
     Ok(BertShape {
         vocab_size: config.vocab_size,
@@ -249,8 +258,10 @@ fn modules(files: &ModelFiles) -> Result<Modules> {
     for (kind, module) in kinds.iter().zip(&list) {
         match *kind {
             "Transformer" if !module.path.is_empty() => {
-                return Err(refuse(files, FILE, "Transformer")
-                    .with(format!("lies in the folder {}; only one at the top level is read", quote(&module.path))));
+                return Err(refuse(files, FILE, "Transformer").with(format!(
+                    "lies in the folder {}; only one at the top level is read",
+                    quote(&module.path)
+                )));
             }
             "Transformer" | "Pooling" | "Normalize" => {}
             _ => {
@@ -304,8 +315,9 @@ fn pooling(files: &ModelFiles, file: &str, bert: &BertShape, prompt: &str) -> Re
             .with(format!("is {width}, but the transformer's vectors have {}", bert.hidden)));
     }
     if !config.include_prompt && !prompt.is_empty() {
-        return Err(refuse(files, file, "include_prompt")
-            .with("is false: a prompt that is left out of the pooling is not supported".to_owned()));
+        return Err(refuse(files, file, "include_prompt").with(
+            "is false: a prompt that is left out of the pooling is not supported".to_owned(),
+        ));
     }
     let named: Vec<&str> = match &config.pooling_mode {
         Some(mode) => vec![mode.as_str()],

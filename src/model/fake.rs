@@ -60,6 +60,14 @@ impl Encoder for FakeEncoder {
         true
     }
 
+    fn pads(&self) -> bool {
+        true
+    }
+
+    fn runs_on(&self) -> String {
+        "nothing".to_owned()
+    }
+
     fn numerics(&self) -> &'static str {
         "fake-1"
     }
@@ -76,11 +84,9 @@ impl Encoder for FakeEncoder {
         }
         for (text, vector) in batch.texts().zip(vectors.chunks_exact_mut(self.dim)) {
             // FNV-1a over the ids, stepped on for each component.
-            let mut hash = text
-                .iter()
-                .fold(0xcbf2_9ce4_8422_2325, |hash: u64, id| {
-                    (hash ^ u64::from(*id)).wrapping_mul(0x0100_0000_01b3)
-                });
+            let mut hash = text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, id| {
+                (hash ^ u64::from(*id)).wrapping_mul(0x0100_0000_01b3)
+            });
             for component in vector.iter_mut() {
                 hash = (hash ^ 0x9e37).wrapping_mul(0x0100_0000_01b3);
                 *component = ((hash >> 40) as f32 / (1 << 23) as f32) - 1.0;

@@ -52,7 +52,8 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
     })?;
 
     // A checkpoint of `BertModel` has bare names; one of a model around it says `bert.` first.
-    let prefix = if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
+    let prefix =
+        if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
     let mut tensors = HashMap::new();
     for (name, sizes) in expected(shape) {
         let refuse = |message: String| {
@@ -60,9 +61,8 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
                 .at(format!("tensor `{prefix}{name}`"))
                 .advice("this file does not belong to this config.json; fetch the model again")
         };
-        let view = file
-            .tensor(&format!("{prefix}{name}"))
-            .map_err(|_| refuse("is missing".to_owned()))?;
+        let view =
+            file.tensor(&format!("{prefix}{name}")).map_err(|_| refuse("is missing".to_owned()))?;
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
@@ -70,7 +70,10 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
             refuse(format!("has the type {:?}; F32, F16 and BF16 are read", view.dtype()))
         })?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
-            return Err(refuse(format!("value {position} is {}, not a finite number", data[position])));
+            return Err(refuse(format!(
+                "value {position} is {}, not a finite number",
+                data[position]
+            )));
         }
         tensors.insert(name, Tensor { shape: sizes, data });
     }

@@ -73,7 +73,8 @@ impl TextColumns {
         template: &TextTemplate,
     ) -> Result<RowChunk> {
         let ids = self.ids(first_row, &columns)?;
-        let strings = |position: usize| strings(columns.column(position), self.name(&columns, position));
+        let strings =
+            |position: usize| strings(columns.column(position), self.name(&columns, position));
         let title = strings(self.title)?;
         let description = self.description.map(strings).transpose()?;
         let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
@@ -208,7 +209,12 @@ fn check_id(schema: &Schema, position: usize, file: &Path) -> Result<()> {
         other => other,
     };
     if data_type.is_nested() || matches!(data_type, DataType::Null) {
-        return Err(wrong_type(schema, position, file, "a flat type such as a string or an integer"));
+        return Err(wrong_type(
+            schema,
+            position,
+            file,
+            "a flat type such as a string or an integer",
+        ));
     }
     Ok(())
 }

@@ -30,7 +30,8 @@ impl Boundaries {
         };
         let mut reserved = Vec::new();
         for token in tokenizer.get_added_tokens_decoder().values() {
-            if token.single_word || token.content.chars().any(|c| c.is_whitespace() || !c.is_ascii())
+            if token.single_word
+                || token.content.chars().any(|c| c.is_whitespace() || !c.is_ascii())
             {
                 return None;
             }

@@ -42,7 +42,11 @@ pub fn check_target(target: &Path, input: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Ok(()) => Ok(()),
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            if folder.is_dir() { Ok(()) } else { Err(refuse("its folder is not a folder")) }
+            if folder.is_dir() {
+                Ok(())
+            } else {
+                Err(refuse("its folder is not a folder"))
+            }
         }
         Err(cause) => Err(refuse("its folder is not there and cannot be made").caused_by(cause)),
     }
@@ -76,7 +80,8 @@ pub fn publish(file: NamedTempFile, target: &Path) -> Result<u64> {
     let synced = file.as_file().sync_all().and_then(|()| file.as_file().metadata());
     let bytes =
         synced.map_err(|cause| failed(target, "it cannot be brought to the disk", cause))?.len();
-    file.persist(target).map_err(|cause| failed(target, "it cannot be put in place", cause.error))?;
+    file.persist(target)
+        .map_err(|cause| failed(target, "it cannot be put in place", cause.error))?;
     // A renamed file's name outlasts a power cut only when its folder is on the disk.
     File::open(folder_of(target)).and_then(|folder| folder.sync_all()).map_err(|cause| {
         failed(target, "it is in place, but its folder cannot be brought to the disk", cause)

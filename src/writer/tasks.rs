@@ -30,8 +30,8 @@ pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Resu
     let mut rows = rows.into_iter();
     let mut count = 0;
     let mut batch = columns(&[])?;
-    let mut writer =
-        ArrowWriter::try_new(BufWriter::new(file), batch.schema(), Some(properties)).map_err(refused)?;
+    let mut writer = ArrowWriter::try_new(BufWriter::new(file), batch.schema(), Some(properties))
+        .map_err(refused)?;
     loop {
         writer.write(&batch).map_err(refused)?;
         let next: Vec<TaskRow> = rows.by_ref().take(ROWS_AT_A_TIME).collect();

@@ -1,0 +1,118 @@
+//! The numeric kernels of the CPU encoder, as a safe API over slices.
+//!
+//! ```text
+//!   model/packed.rs ──► Linear::forward   gemm.rs        panels, tiles, epilogue
+//!                       attention         attention.rs   one sequence at a time
+//!                       LayerNorm         norm.rs        with the residual; pooling, L2
+//!                       Activation        activation.rs  gelu, gelu-tanh, relu; exp2
+//!                            │
+//!                            ▼  each kernel is written once, over 16 virtual lanes
+//!                       trait Simd        simd.rs
+//!                            │
+//!            ┌───────────────┼────────────────┐
+//!         avx512.rs       avx2.rs        portable.rs
+//!         one register    two registers  an array
+//! ```
+//!
+//! **One numerics version.** All instruction sets give the same bits: every output is one chain of fused
+//! multiply-adds in K order, every reduction runs over 16 virtual lanes that are folded by one fixed tree,
+//! and `exp2` and the activations are the same polynomials, evaluated in the same order.
+//!
+//! **Bit-identical in any company.** No result depends on how many rows are computed together: tiles of
+//! fewer rows run the same chain, and blocks only decide in which order finished chains are written.
+//!
+//! The CPU is asked once, by [`Isa::detect`]; an [`Isa`] cannot be made in another way, and each holds the
+//! token that its instructions need. `unsafe` is found in `avx512.rs` and `avx2.rs` only.
+
+mod activation;
+mod attention;
+mod buffer;
+mod gemm;
+mod norm;
+mod peak;
+mod portable;
+mod simd;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+#[cfg(test)]
+pub(crate) mod naive;
+#[cfg(test)]
+mod tests;
+
+pub use activation::Activation;
+pub use attention::{Heads, attention, attention_scratch};
+pub use buffer::{AlignedBuffer, AllocationError};
+pub use gemm::Linear;
+pub use norm::{LayerNorm, l2_normalize, mean_of_rows};
+pub use peak::fused_multiply_adds;
+
+use simd::{Kernel, Simd};
+
+/// An instruction set that this CPU has. Only detection makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    Portable(portable::Portable),
+}
+
+impl Isa {
+    /// The names that [`Isa::named`] knows, best first; not every machine has them all.
+    pub const NAMES: [&str; 3] = ["avx512", "avx2", "portable"];
+
+    /// The best instruction set of this CPU.
+    pub fn detect() -> Self {
+        Self::NAMES
+            .into_iter()
+            .find_map(Self::named)
+            .unwrap_or(Isa(Kind::Portable(portable::TOKEN)))
+    }
+
+    /// Every instruction set of this CPU, best first; the last is always `portable`.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::NAMES.into_iter().filter_map(Self::named)
+    }
+
+    /// The instruction set of that name, if this CPU has it.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            #[cfg(target_arch = "x86_64")]
+            "avx512" => avx512::Avx512::detect().map(|token| Isa(Kind::Avx512(token))),
+            #[cfg(target_arch = "x86_64")]
+            "avx2" => avx2::Avx2::detect().map(|token| Isa(Kind::Avx2(token))),
+            "portable" => Some(Isa(Kind::Portable(portable::TOKEN))),
+            _ => None,
+        }
+    }
+
+    /// Its name, as in [`Isa::NAMES`].
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(_) => "avx2",
+            Kind::Portable(_) => "portable",
+        }
+    }
+
+    /// Runs a kernel with these instructions.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512(simd) => simd.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2(simd) => simd.run(kernel),
+            Kind::Portable(simd) => simd.run(kernel),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! AVX2 with FMA: 16 lanes are two registers. Nothing here but the mapping and the entry point.
+
+use std::arch::x86_64::*;
+
+use super::simd::{Kernel, LANES, Simd};
+
+/// Proof that the CPU has AVX2 and FMA: [`Avx2::detect`] alone makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// Asks the CPU.
+    pub(super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+/// Compiles a kernel, with all that is inlined into it, for these instructions.
+///
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
+impl Simd for Avx2 {
+    type Lanes = (__m256, __m256);
+    // 6 rows x 2 registers of sums, 2 registers of weights and 1 broadcast: 15 of 16 registers.
+    const TILE_ROWS: usize = 6;
+    const TILE_PANELS: usize = 1;
+
+    fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { enter(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_set1_ps(value), _mm256_set1_ps(value)) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA, and both halves
+        // of the array are read in bounds; the load asks for no alignment.
+        unsafe { (_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))) }
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: Self::Lanes, to: &mut [f32; LANES]) {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA, and both halves
+        // of the array are written in bounds; the store asks for no alignment.
+        unsafe {
+            _mm256_storeu_ps(to.as_mut_ptr(), lanes.0);
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), lanes.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_min_ps(a.0, b.0), _mm256_min_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_fnmadd_ps(a.0, b.0, c.0), _mm256_fnmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (add_exponent(a.0, exponent.0), add_exponent(a.1, exponent.1)) }
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_exponent(a: __m256, exponent: __m256) -> __m256 {
+    let shifted = _mm256_slli_epi32::<23>(_mm256_castps_si256(exponent));
+    _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted))
+}

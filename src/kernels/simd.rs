@@ -1,0 +1,113 @@
+//! Sixteen virtual f32 lanes: the vector that every kernel is written over.
+//!
+//! An implementation must give the same bits as every other one. All operations here are exact or correctly
+//! rounded by IEEE 754, so that holds by itself as long as an implementation maps each to one instruction
+//! per register, and adds no flush-to-zero, estimate or reassociation.
+
+/// Lanes of a vector. Panels of packed weights are as wide, on every instruction set.
+pub(super) const LANES: usize = 16;
+
+/// Code that runs over the lanes of any instruction set.
+///
+/// `run` and all that it calls per element must be `#[inline(always)]`: only what is inlined into the entry
+/// point of the instruction set is compiled with its instructions. No closures there, for the same reason.
+pub(super) trait Kernel {
+    type Output;
+
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set. A value is the proof that the CPU has it.
+pub(super) trait Simd: Copy {
+    /// 16 f32.
+    type Lanes: Copy;
+
+    /// Rows of the largest tile of a matrix product; at most [`MAX_TILE_ROWS`].
+    const TILE_ROWS: usize;
+    /// Panels of 16 columns of that tile; at most [`MAX_TILE_PANELS`].
+    const TILE_PANELS: usize;
+
+    /// Enters code that is compiled for this instruction set.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
+    fn splat(self, value: f32) -> Self::Lanes;
+    fn load(self, from: &[f32; LANES]) -> Self::Lanes;
+    fn store(self, lanes: Self::Lanes, to: &mut [f32; LANES]);
+    fn add(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The greater; `b` where either is NaN, as `vmaxps` has it.
+    fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// The smaller; `b` where either is NaN, as `vminps` has it.
+    fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
+    /// `a * b + c`, rounded once.
+    fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// `c - a * b`, rounded once.
+    fn neg_mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// Adds the low bits of `exponent`, an integer in the f32's bit pattern, to the exponent field of `a`.
+    fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes;
+
+    /// The first lanes from `from`, zeros after it; at most 16 are read.
+    #[inline(always)]
+    fn load_partial(self, from: &[f32]) -> Self::Lanes {
+        match from.first_chunk() {
+            Some(whole) => self.load(whole),
+            None => {
+                let mut lanes = [0.0; LANES];
+                lanes[..from.len()].copy_from_slice(from);
+                self.load(&lanes)
+            }
+        }
+    }
+
+    /// As many of the first lanes as `to` has room for.
+    #[inline(always)]
+    fn store_partial(self, lanes: Self::Lanes, to: &mut [f32]) {
+        match to.first_chunk_mut() {
+            Some(whole) => self.store(lanes, whole),
+            None => {
+                let mut array = [0.0; LANES];
+                self.store(lanes, &mut array);
+                to.copy_from_slice(&array[..to.len()]);
+            }
+        }
+    }
+
+    /// The sum of the lanes, by the tree 16 → 8 → 4 → 2 → 1 that adds the upper half to the lower.
+    #[inline(always)]
+    fn sum(self, lanes: Self::Lanes) -> f32 {
+        let mut array = [0.0; LANES];
+        self.store(lanes, &mut array);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                array[lane] += array[lane + width];
+            }
+            width /= 2;
+        }
+        array[0]
+    }
+
+    /// The greatest lane, by the same tree.
+    #[inline(always)]
+    fn greatest(self, lanes: Self::Lanes) -> f32 {
+        let mut array = [0.0; LANES];
+        self.store(lanes, &mut array);
+        let mut width = LANES / 2;
+        while width > 0 {
+            for lane in 0..width {
+                if array[lane] <= array[lane + width] {
+                    array[lane] = array[lane + width];
+                }
+            }
+            width /= 2;
+        }
+        array[0]
+    }
+}
+
+/// Most rows of a tile on any instruction set.
+pub(super) const MAX_TILE_ROWS: usize = 8;
+/// Most panels of a tile on any instruction set.
+pub(super) const MAX_TILE_PANELS: usize = 3;
