@@ -19,7 +19,8 @@ fn main() {
     let model = ModelFolder::tiny().max_seq_length(16).write();
     let peaks = ROWS.map(|rows| {
         let input = folder.path().join(format!("{rows}.parquet"));
-        reembed::writer::write_tasks(&input, reembed::sample::task_rows(rows, 1)).expect("a sample");
+        reembed::writer::write_tasks(&input, reembed::sample::task_rows(rows, 1))
+            .expect("a sample");
         let (peak, seconds) = run(folder.path(), &input, model.path());
         println!("{rows:>9} rows: peak resident {:.1} MB, {seconds} s", peak as f64 / 1e6);
         peak as f64

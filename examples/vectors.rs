@@ -11,14 +11,17 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args_os().skip(1);
-    let (input, output) =
-        arguments.next().zip(arguments.next()).context("usage: vectors OUTPUT.parquet VECTORS.f32")?;
+    let (input, output) = arguments
+        .next()
+        .zip(arguments.next())
+        .context("usage: vectors OUTPUT.parquet VECTORS.f32")?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(input)?)?.build()?;
     let mut raw = BufWriter::new(File::create(output)?);
     for batch in reader {
         let batch = batch?;
         let column = batch.column_by_name("embedding").context("there is no column `embedding`")?;
-        let vectors = column.as_fixed_size_list_opt().context("its vectors are no fixed-size lists")?;
+        let vectors =
+            column.as_fixed_size_list_opt().context("its vectors are no fixed-size lists")?;
         for row in 0..vectors.len() {
             let values = vectors.value(row);
             for value in values.as_primitive::<Float32Type>().values() {

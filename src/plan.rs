@@ -70,7 +70,8 @@ mod tests {
             prop_assert_eq!(planned, wanted);
             for batch in batches {
                 let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-                prop_assert!(limit.allows(BatchShape { rows: batch.len(), longest }));
+                let shape = BatchShape { rows: batch.len(), longest };
+                prop_assert!(limit.allows(shape));
             }
         }
     }

@@ -203,7 +203,7 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
             return refuse(key, format!("is {size}, which no model has"));
         }
     }
-    if config.hidden_size % config.num_attention_heads != 0 {
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         return refuse(
             "num_attention_heads",
             format!(

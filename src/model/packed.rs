@@ -244,9 +244,10 @@ impl Embeddings {
     fn load(shape: &PackedShape, tensors: &mut Tensors) -> Result<Self, PackedError> {
         let width = shape.hidden;
         let name = |name: &str| format!("embeddings.{name}_embeddings.weight");
-        let word = tensors.get(&name("word"), shape.vocabulary * width)?;
-        let token_type = tensors.get(&name("token_type"), shape.token_types * width)?;
-        let position = tensors.get(&name("position"), shape.positions * width)?;
+        let word = tensors.get(&name("word"), shape.vocabulary.saturating_mul(width))?;
+        let token_type =
+            tensors.get(&name("token_type"), shape.token_types.saturating_mul(width))?;
+        let position = tensors.get(&name("position"), shape.positions.saturating_mul(width))?;
         let mut position = AlignedBuffer::copied(&position)?;
         for row in position.chunks_exact_mut(width) {
             for (position, token_type) in row.iter_mut().zip(&*token_type) {
@@ -367,7 +368,7 @@ impl<'t> Tensors<'_, 't> {
     ) -> Result<Linear, PackedError> {
         let mut parts = Vec::new();
         for name in names {
-            let weight = self.get(&format!("{name}.weight"), outputs * inputs)?;
+            let weight = self.get(&format!("{name}.weight"), outputs.saturating_mul(inputs))?;
             let bias = self.get(&format!("{name}.bias"), outputs)?;
             parts.push((weight, bias));
         }
@@ -486,7 +487,9 @@ pub(super) mod tests {
             _ if name.contains("attention") => hidden * hidden,
             _ => hidden * intermediate,
         };
-        let seed = name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31) + u64::from(byte));
+        let seed = name
+            .bytes()
+            .fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
         let mut random = Random(seed);
         let centre = if name.contains("LayerNorm.weight") { 1.0 } else { 0.0 };
         let spread = if name.contains("embeddings") || name.contains("bias") { 0.3 } else { 0.12 };

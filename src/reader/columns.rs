@@ -151,7 +151,7 @@ impl Files {
                 }
                 DataType::FixedSizeList(..) => {
                     let list = self.list.as_fixed_size_list();
-                    let start = list.value_offset_at(row) as usize;
+                    let start = list.value_offset_at(row);
                     start..start + list.value_length() as usize
                 }
                 _ => {

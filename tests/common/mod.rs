@@ -6,7 +6,9 @@
 pub mod model_folder;
 
 use std::fs::File;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -15,17 +17,21 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
+use reembed::batch::TokenBatch;
 use reembed::config::RawConfig;
 use reembed::inference::Work;
-use reembed::model::{self, Model};
+use reembed::limit::BatchShape;
+use reembed::model::{self, EncodeError, Encoder, Model};
 use reembed::{Config, Environment, ModelConfig, TaskRow, writer};
 use tempfile::TempDir;
 
 /// The environment as the binary captures it.
 pub fn environment() -> Environment {
-    Environment::new(std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    }))
+    Environment::new(
+        std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }),
+    )
 }
 
 /// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
@@ -111,9 +117,8 @@ impl Job {
 
 /// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.
 pub fn write_parquet(path: &Path, batch: &RecordBatch, row_group_rows: usize) {
-    let properties = WriterProperties::builder()
-        .set_max_row_group_row_count(Some(row_group_rows))
-        .build();
+    let properties =
+        WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
     let file = File::create(path).expect("an input");
     let mut writer =
         ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
@@ -174,8 +179,11 @@ impl Table {
             let names = names.as_string::<i32>().iter().flatten().map(str::to_owned);
             Some(names.collect())
         };
-        let columns =
-            self.strings("id").into_iter().zip(self.strings("title")).zip(self.strings("description"));
+        let columns = self
+            .strings("id")
+            .into_iter()
+            .zip(self.strings("title"))
+            .zip(self.strings("description"));
         columns
             .enumerate()
             .map(|(row, ((id, title), description))| TaskRow {
@@ -188,6 +196,49 @@ impl Table {
     }
 }
 
+/// An encoder with something that happens before each of its batches. `act` gets the number of the call, from 0,
+/// and may fail in the encoder's place.
+pub struct Before<E, F> {
+    inner: E,
+    act: F,
+    calls: AtomicU64,
+}
+
+impl<E, F: Fn(u64, &TokenBatch) -> Result<(), EncodeError>> Before<E, F> {
+    pub fn new(inner: E, act: F) -> Self {
+        Before { inner, act, calls: AtomicU64::new(0) }
+    }
+}
+
+impl<E, F> Encoder for Before<E, F>
+where
+    E: Deref<Target = dyn Encoder> + Send + Sync,
+    F: Fn(u64, &TokenBatch) -> Result<(), EncodeError> + Send + Sync,
+{
+    fn dim(&self) -> usize {
+        self.inner.dim()
+    }
+    fn is_batch_invariant(&self) -> bool {
+        self.inner.is_batch_invariant()
+    }
+    fn pads(&self) -> bool {
+        self.inner.pads()
+    }
+    fn runs_on(&self) -> String {
+        self.inner.runs_on()
+    }
+    fn numerics(&self) -> &'static str {
+        self.inner.numerics()
+    }
+    fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
+        self.inner.bytes_for(shape)
+    }
+    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
+        (self.act)(self.calls.fetch_add(1, Ordering::Relaxed), batch)?;
+        self.inner.encode(batch, vectors)
+    }
+}
+
 /// A row with a title alone.
 pub fn task(id: impl Into<String>, title: impl Into<String>) -> TaskRow {
     TaskRow { id: id.into(), title: Some(title.into()), description: None, files: None }
@@ -197,7 +248,10 @@ pub fn task(id: impl Into<String>, title: impl Into<String>) -> TaskRow {
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "vectors of different width");
     // A NaN must not get lost in `max`.
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |most, next| if next <= most { most } else { next })
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |most, next| if next <= most { most } else { next })
 }
 
 /// The Euclidean length.

@@ -1,0 +1,211 @@
+//! Bad and odd input in front of the real program: `reembed run` either does its work or says in one line what is
+//! wrong and where. It never panics, never hangs, never dies, never takes more memory than is stated here, and
+//! never leaves anything at the target but the old file or the right one.
+//!
+//! The outcomes stand as a table in `docs/bad-input.md`, which a test keeps equal to what was seen. After a change:
+//! `UPDATE_DOCS=1 cargo test --test bad_input`.
+
+#[path = "common/model_folder.rs"]
+mod model_folder;
+
+mod bad_input {
+    pub mod case;
+    pub mod configs;
+    pub mod container;
+    pub mod dress;
+    pub mod forge;
+    pub mod metadata;
+    pub mod models;
+    pub mod pages;
+    pub mod paths;
+    pub mod rows;
+    pub mod schema;
+    pub mod sizes;
+    pub mod table;
+}
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use bad_input::case::{self, Case, Observed};
+use bad_input::{configs, container, dress, metadata, models, pages, paths, rows, schema, sizes};
+
+/// A group of cases; observed once, by whichever test comes first.
+struct Topic {
+    title: &'static str,
+    cases: fn() -> Vec<Case>,
+    observed: OnceLock<Vec<Observed>>,
+}
+
+impl Topic {
+    const fn new(title: &'static str, cases: fn() -> Vec<Case>) -> Self {
+        Topic { title, cases, observed: OnceLock::new() }
+    }
+
+    fn observed(&self) -> &[Observed] {
+        self.observed.get_or_init(|| case::observe_all(&(self.cases)()))
+    }
+
+    fn assert(&self) {
+        let observed = self.observed();
+        let slowest = observed.iter().max_by_key(|case| case.elapsed).expect("a case");
+        let largest = observed.iter().max_by_key(|case| case.peak).expect("a case");
+        println!(
+            "{}: {} cases; slowest: {}, {:.1} s; largest: {}, {} MiB",
+            self.title,
+            observed.len(),
+            slowest.name,
+            slowest.elapsed.as_secs_f64(),
+            largest.name,
+            largest.peak >> 20,
+        );
+        let mut report = String::new();
+        for case in observed.iter().filter(|case| !case.problems.is_empty()) {
+            let _ = writeln!(report, "\n{} ({}):", case.name, case.made);
+            for problem in &case.problems {
+                let _ = writeln!(report, "    {problem}");
+            }
+        }
+        assert!(report.is_empty(), "{}:\n{report}", self.title);
+    }
+}
+
+static CONTAINER: Topic = Topic::new("Container", container::cases);
+static METADATA: Topic = Topic::new("Metadata", metadata::cases);
+static PAGES: Topic = Topic::new("Pages", pages::cases);
+static SCHEMA: Topic = Topic::new("Schema", schema::cases);
+static DRESS: Topic = Topic::new("Dress", dress::cases);
+static ROWS: Topic = Topic::new("Rows", rows::cases);
+static SIZES: Topic = Topic::new("Sizes", sizes::cases);
+static PATHS: Topic = Topic::new("Paths", paths::cases);
+static MODELS: Topic = Topic::new("Model folders", models::cases);
+static CONFIGS: Topic = Topic::new("Configurations", configs::cases);
+
+static TOPICS: [&Topic; 10] =
+    [&CONTAINER, &METADATA, &PAGES, &SCHEMA, &DRESS, &ROWS, &SIZES, &PATHS, &MODELS, &CONFIGS];
+
+#[test]
+fn a_file_that_is_no_parquet_file_is_refused() {
+    CONTAINER.assert();
+}
+
+#[test]
+fn a_footer_that_lies_is_found_out() {
+    METADATA.assert();
+}
+
+#[test]
+fn a_damaged_page_is_named_with_row_group_and_column() {
+    PAGES.assert();
+}
+
+#[test]
+fn a_schema_that_cannot_do_is_refused_with_its_column() {
+    SCHEMA.assert();
+}
+
+#[test]
+fn good_rows_get_through_in_any_dress() {
+    DRESS.assert();
+}
+
+#[test]
+fn odd_rows_get_through() {
+    ROWS.assert();
+}
+
+#[test]
+fn a_small_file_that_decodes_to_gigabytes_takes_little_memory() {
+    SIZES.assert();
+}
+
+#[test]
+fn odd_paths_work_or_are_refused() {
+    PATHS.assert();
+}
+
+#[test]
+fn a_broken_model_folder_is_refused_with_its_file() {
+    MODELS.assert();
+}
+
+#[test]
+fn a_broken_configuration_is_refused_with_its_key() {
+    CONFIGS.assert();
+}
+
+#[test]
+fn every_case_has_its_own_name() {
+    for topic in TOPICS {
+        let cases = (topic.cases)();
+        let names: BTreeSet<&str> = cases.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), cases.len(), "{}", topic.title);
+    }
+}
+
+#[test]
+fn the_table_in_the_docs_is_what_was_seen() {
+    let seen = table();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bad-input.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(&path, &seen).expect("docs/bad-input.md");
+        return;
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let change = written.lines().zip(seen.lines()).find(|(written, seen)| written != seen);
+    assert!(
+        written == seen,
+        "docs/bad-input.md is not what was seen; first change: {change:?}\n\
+         mend it with `UPDATE_DOCS=1 cargo test --test bad_input`"
+    );
+}
+
+fn table() -> String {
+    let count: usize = TOPICS.iter().map(|topic| topic.observed().len()).sum();
+    let mut text = format!(
+        "# What bad input gets\n\n\
+         {count} bad and odd inputs and what `reembed run` makes of them. The table is written by \
+         `tests/bad_input.rs`, which runs every case against the real program: after a change, \
+         `UPDATE_DOCS=1 cargo test --test bad_input`.\n\n\
+         No case panics, hangs, dies by a signal, takes longer than {} s or holds more than {} MiB \
+         (in the development profile). After a failure the target is as it was and no other file is left; after a \
+         success `reembed verify` agrees. Folders are left out of the messages.\n\n\
+         Exit 1: failed while it was read, or for its model. Exit 2: refused before any work.\n",
+        case::MOST_SECONDS,
+        case::MOST_RESIDENT >> 20,
+    );
+    for topic in TOPICS {
+        let _ = write!(
+            text,
+            "\n## {}\n\n| case | what it is | outcome | what is said |\n",
+            topic.title
+        );
+        text.push_str("|---|---|---|---|\n");
+        for case in topic.observed() {
+            let cells = [case.name, case.made, &case.outcome, &case.message].map(cell);
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+    }
+    text
+}
+
+/// Text that stands in a table's cell as it is, cut where it is endless.
+fn cell(text: &str) -> String {
+    const LONGEST: usize = 400;
+    let mut cell = String::new();
+    for c in text.chars().take(LONGEST) {
+        match c {
+            '|' | '\\' | '<' | '>' | '*' | '_' | '[' | ']' => cell.extend(['\\', c]),
+            '\n' => cell.push_str("; "),
+            _ => cell.push(c),
+        }
+    }
+    if text.chars().nth(LONGEST).is_some() {
+        cell.push('…');
+    }
+    cell
+}

@@ -1,0 +1,404 @@
+//! A case, how it is run under bounds, and what has to hold afterwards.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parquet::file::reader::{FileReader, SerializedFileReader};
+
+use crate::model_folder::ModelFolder;
+
+/// No run of a case may take longer; the slowest takes a tenth of it.
+pub const MOST_SECONDS: u64 = 60;
+/// No run of a case may hold more.
+pub const MOST_RESIDENT: u64 = 1536 << 20;
+/// No run of a case may ask for more; an allocation beyond it ends the process with a signal.
+pub const MOST_ADDRESSES: u64 = 4 << 30;
+
+const OLD_OUTPUT: &[u8] = b"the file of the night before";
+
+/// Something odd in front of `reembed run`.
+pub struct Case {
+    pub name: &'static str,
+    /// How it is made.
+    pub made: &'static str,
+    pub expect: Expect,
+    /// What a refusal names as the file.
+    file: &'static str,
+    /// Settings, as variables of the environment.
+    settings: Vec<(&'static str, &'static str)>,
+    setup: Box<dyn Fn(&Site) -> Job + Send + Sync>,
+}
+
+#[derive(Clone, Copy)]
+pub enum Expect {
+    Succeeds {
+        rows: i64,
+    },
+    /// With this exit code, and an error that says all of this.
+    Fails {
+        exit: i32,
+        says: &'static [&'static str],
+    },
+}
+
+/// Where a case happens: a folder of its own, and a good model.
+pub struct Site {
+    pub root: PathBuf,
+    pub model: PathBuf,
+}
+
+/// What `reembed run` is given.
+pub struct Job {
+    pub config: PathBuf,
+    pub input: PathBuf,
+    pub output: PathBuf,
+    pub model: PathBuf,
+    /// Further arguments.
+    pub arguments: Vec<OsString>,
+    /// A folder that the program is started in.
+    pub start: PathBuf,
+}
+
+/// What was seen.
+pub struct Observed {
+    pub name: &'static str,
+    pub made: &'static str,
+    /// `succeeds, 3 rows` or `exit 2`.
+    pub outcome: String,
+    /// The error, without folders.
+    pub message: String,
+    /// What should not be so.
+    pub problems: Vec<String>,
+    pub peak: u64,
+    pub elapsed: Duration,
+}
+
+/// A good input in a case that is odd elsewhere, or a bad input: the bytes of `tasks.parquet`.
+pub fn input(
+    name: &'static str,
+    made: &'static str,
+    expect: Expect,
+    bytes: impl Fn() -> Vec<u8> + Send + Sync + 'static,
+) -> Case {
+    site(name, made, expect, move |site| {
+        let job = site.job();
+        fs::write(&job.input, bytes()).expect("the input");
+        job
+    })
+}
+
+/// A case that needs more than an input.
+pub fn site(
+    name: &'static str,
+    made: &'static str,
+    expect: Expect,
+    setup: impl Fn(&Site) -> Job + Send + Sync + 'static,
+) -> Case {
+    let setup = Box::new(setup);
+    Case { name, made, expect, file: "tasks.parquet", settings: Vec::new(), setup }
+}
+
+/// All rows get through.
+pub fn succeeds(rows: i64) -> Expect {
+    Expect::Succeeds { rows }
+}
+
+/// Refused before any work.
+pub fn refused(says: &'static [&'static str]) -> Expect {
+    Expect::Fails { exit: 2, says }
+}
+
+/// Failed while it was read.
+pub fn fails(says: &'static [&'static str]) -> Expect {
+    Expect::Fails { exit: 1, says }
+}
+
+impl Case {
+    /// The file that the refusal names, where it is not the input.
+    pub fn names(mut self, file: &'static str) -> Self {
+        self.file = file;
+        self
+    }
+
+    /// Sets `REEMBED_…` for the run and its verification.
+    pub fn set(mut self, variable: &'static str, value: &'static str) -> Self {
+        self.settings.push((variable, value));
+        self
+    }
+
+    /// Runs the case and looks at what it left.
+    pub fn observe(&self, model: &Path) -> Observed {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("a folder");
+        fs::create_dir(root.join("out")).expect("a folder");
+        fs::write(root.join("out/result.parquet"), OLD_OUTPUT).expect("an old output");
+        let site = Site { root, model: model.to_owned() };
+        let job = (self.setup)(&site);
+        let before = files_below(&site.root);
+        let old = fs::read(&job.output).ok();
+
+        let run = bounded(self.command(&job).args(job.arguments()));
+        let mut problems = run.problems("run");
+        let message = run.stderr.clone();
+        let outcome = match self.expect {
+            Expect::Fails { exit, says } => {
+                if run.code() != Some(exit) {
+                    problems.push(format!("it ended with {:?}, not {exit}", run.code()));
+                }
+                problems.extend(self.faults_of(&message, says));
+                if fs::read(&job.output).ok() != old {
+                    problems.push("the target is not as it was".to_owned());
+                }
+                if files_below(&site.root) != before {
+                    problems.push(format!("it left files: {:?}", files_below(&site.root)));
+                }
+                format!("exit {exit}")
+            }
+            Expect::Succeeds { rows } => {
+                if run.code() != Some(0) {
+                    problems.push(format!("it ended with {:?}: {message}", run.code()));
+                } else {
+                    problems.extend(self.faults_of_output(&site, &job, rows, before));
+                }
+                format!("succeeds, {rows} rows")
+            }
+        };
+        let places = [site.root.as_path(), model].map(|place| place.display().to_string());
+        let message = places.iter().fold(message, |text, place| {
+            text.replace(&format!("{place}/"), "").replace(place.as_str(), "the model's folder")
+        });
+        Observed {
+            name: self.name,
+            made: self.made,
+            outcome,
+            message: message.trim_end().trim_start_matches("error: ").to_owned(),
+            problems,
+            peak: run.peak,
+            elapsed: run.elapsed,
+        }
+    }
+
+    fn command(&self, job: &Job) -> Command {
+        // The limit turns a mistake into a failed test instead of a machine without memory.
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -v {}; exec \"$0\" \"$@\"", MOST_ADDRESSES >> 10)])
+            .arg(env!("CARGO_BIN_EXE_reembed"))
+            .env_clear()
+            .env("HOME", &job.start)
+            .envs(self.settings.iter().copied())
+            .current_dir(&job.start);
+        command
+    }
+
+    /// What a refusal should not be.
+    fn faults_of(&self, message: &str, says: &[&str]) -> Vec<String> {
+        let mut faults = Vec::new();
+        let line = message.strip_suffix('\n').unwrap_or(message);
+        if !line.starts_with("error: ") {
+            faults.push("the refusal does not begin with `error: `".to_owned());
+        }
+        if line.chars().any(|c| c.is_control()) {
+            faults.push("the refusal is not one line without control characters".to_owned());
+        }
+        if !line.ends_with(')') {
+            faults.push("the refusal does not end with what to do".to_owned());
+        }
+        for wanted in says.iter().chain([&self.file]) {
+            if !line.contains(wanted) {
+                faults.push(format!("the refusal does not say {wanted:?}"));
+            }
+        }
+        if !faults.is_empty() {
+            faults.push(format!("it says {message:?}"));
+        }
+        faults
+    }
+
+    fn faults_of_output(
+        &self,
+        site: &Site,
+        job: &Job,
+        rows: i64,
+        mut before: BTreeSet<PathBuf>,
+    ) -> Vec<String> {
+        let mut faults = Vec::new();
+        let output = job.start.join(&job.output);
+        before.insert(output.clone());
+        if files_below(&site.root) != before {
+            faults.push(format!("it left files: {:?}", files_below(&site.root)));
+        }
+        let read = File::open(&output)
+            .map_err(|cause| cause.to_string())
+            .and_then(|file| SerializedFileReader::new(file).map_err(|cause| cause.to_string()));
+        match read {
+            Ok(file) => {
+                let found = file.metadata().file_metadata().num_rows();
+                if found != rows {
+                    faults.push(format!("the output has {found} rows, not {rows}"));
+                }
+            }
+            Err(cause) => faults.push(format!("the output cannot be read: {cause}")),
+        }
+        let verify = bounded(self.command(job).args(job.verification()));
+        faults.extend(verify.problems("verify"));
+        if verify.code() != Some(0) {
+            let Ended { stdout, stderr, .. } = &verify;
+            faults.push(format!("verify ended with {:?}: {stdout}{stderr}", verify.code()));
+        }
+        faults
+    }
+}
+
+impl Site {
+    /// An ordinary job: everything in the case's own folder, an input that is not there yet.
+    pub fn job(&self) -> Job {
+        let job = Job {
+            config: self.root.join("pipeline.toml"),
+            input: self.root.join("tasks.parquet"),
+            output: self.root.join("out/result.parquet"),
+            model: self.model.clone(),
+            arguments: Vec::new(),
+            start: self.root.clone(),
+        };
+        fs::write(&job.config, "[batch]\nstart = 8\n").expect("a configuration");
+        job
+    }
+}
+
+impl Job {
+    fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["run".into(), "--quiet".into()];
+        for (flag, path) in [
+            ("--config", &self.config),
+            ("--input", &self.input),
+            ("--output", &self.output),
+            ("--model-path", &self.model),
+        ] {
+            // Written as one argument, so that a path may begin with a dash.
+            let mut argument = OsString::from(format!("{flag}="));
+            argument.push(path);
+            arguments.push(argument);
+        }
+        arguments.extend(self.arguments.iter().cloned());
+        arguments
+    }
+
+    fn verification(&self) -> Vec<OsString> {
+        let flag = |flag: &str, path: &Path| {
+            let mut argument = OsString::from(format!("{flag}="));
+            argument.push(path);
+            argument
+        };
+        vec![
+            "verify".into(),
+            "--quiet".into(),
+            "--sample=4".into(),
+            flag("--config", &self.config),
+            flag("--input", &self.input),
+            flag("--model-path", &self.model),
+            "--".into(),
+            self.output.clone().into(),
+        ]
+    }
+}
+
+/// Every file below a folder; not the folders.
+fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let entry = entry.expect("an entry");
+        if entry.file_type().expect("a type").is_dir() {
+            found.extend(files_below(&entry.path()));
+        } else {
+            found.insert(entry.path());
+        }
+    }
+    found
+}
+
+/// How a child ended.
+pub struct Ended {
+    status: Option<ExitStatus>,
+    pub stdout: String,
+    pub stderr: String,
+    /// The most memory that it was seen to hold.
+    peak: u64,
+    elapsed: Duration,
+}
+
+impl Ended {
+    fn code(&self) -> Option<i32> {
+        self.status.and_then(|status| status.code())
+    }
+
+    fn problems(&self, what: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        let seconds = self.elapsed.as_secs();
+        match self.status {
+            None => problems.push(format!("{what}: it was stopped after {seconds} s")),
+            Some(status) if status.signal().is_some() => {
+                problems.push(format!("{what}: it died: {status}: {}", self.stderr));
+            }
+            Some(status) if status.code() == Some(101) => {
+                problems.push(format!("{what}: it panicked: {}", self.stderr));
+            }
+            Some(_) => {}
+        }
+        if self.stderr.contains("panicked") {
+            problems.push(format!("{what}: it speaks of a panic: {}", self.stderr));
+        }
+        if self.peak > MOST_RESIDENT {
+            problems.push(format!("{what}: it held {} MiB", self.peak >> 20));
+        }
+        problems
+    }
+}
+
+/// Runs a child to its end, or to the end of its time.
+pub fn bounded(command: &mut Command) -> Ended {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+    let started = Instant::now();
+    let mut child = command
+        .stdout(File::create(&out).expect("a file"))
+        .stderr(File::create(&err).expect("a file"))
+        .spawn()
+        .expect("a child");
+    let memory = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break Some(status);
+        }
+        if started.elapsed() > Duration::from_secs(MOST_SECONDS) {
+            child.kill().expect("a child");
+            child.wait().expect("a child");
+            break None;
+        }
+        peak = peak.max(high_water(&memory).unwrap_or(0));
+        thread::sleep(Duration::from_millis(3));
+    };
+    let elapsed = started.elapsed();
+    let text = |path| String::from_utf8_lossy(&fs::read(path).expect("a file")).into_owned();
+    Ended { status, stdout: text(&out), stderr: text(&err), peak, elapsed }
+}
+
+/// `VmHWM` of a process, in bytes: the kernel keeps the maximum, so that a few looks are enough.
+fn high_water(status: &str) -> Option<u64> {
+    let text = fs::read_to_string(status).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? << 10)
+}
+
+/// Runs the cases of a topic with one good model.
+pub fn observe_all(cases: &[Case]) -> Vec<Observed> {
+    let model = ModelFolder::tiny().write();
+    cases.iter().map(|case| case.observe(model.path())).collect()
+}

@@ -1,0 +1,332 @@
+//! Broken model folders.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::case::{Case, Expect, Job, Site, fails, site, succeeds};
+use super::table::Table;
+use crate::model_folder::{ModelFolder, Pooling, WrittenModel};
+
+const WORDS: &str = "embeddings.word_embeddings.weight";
+const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
+
+/// A model that is good until `damage`.
+fn broken(
+    name: &'static str,
+    made: &'static str,
+    expect: Expect,
+    damage: impl Fn(&WrittenModel) -> &WrittenModel + Send + Sync + 'static,
+) -> Case {
+    folder(name, made, expect, ModelFolder::tiny, damage)
+}
+
+fn folder(
+    name: &'static str,
+    made: &'static str,
+    expect: Expect,
+    model: impl Fn() -> ModelFolder + Send + Sync + 'static,
+    damage: impl Fn(&WrittenModel) -> &WrittenModel + Send + Sync + 'static,
+) -> Case {
+    site(name, made, expect, move |site: &Site| {
+        let job = site.job();
+        fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
+        let written = model().write();
+        damage(&written);
+        // The temporary folder goes at the end of this function; the case has a folder of its own.
+        let path = site.root.join("model");
+        copy(written.path(), &path);
+        Job { model: path, ..job }
+    })
+    .names("model")
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let tensor = |name, made, says, damage: fn(&WrittenModel) -> &WrittenModel| {
+        broken(name, made, fails(says), damage).names("model/model.safetensors")
+    };
+    let config = |name, made, says, damage: fn(&WrittenModel) -> &WrittenModel| {
+        broken(name, made, fails(says), damage).names("model/config.json")
+    };
+    vec![
+        broken("good model", "two layers, 32 wide", succeeds(3), |m| m),
+        site("no model", "a folder that is not there", fails(&["no such folder"]), |site| {
+            let job = site.job();
+            fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
+            Job { model: site.root.join("model"), ..job }
+        })
+        .names("model"),
+        site("file for a model", "a file in the place of the folder", fails(&[]), |site| {
+            let job = site.job();
+            fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
+            fs::write(site.root.join("model"), "x").expect("a file");
+            Job { model: site.root.join("model"), ..job }
+        })
+        .names("model"),
+        broken("no config.json", "without it", fails(&["config.json is missing"]), |m| {
+            m.remove_file("config.json")
+        }),
+        broken("no tokenizer.json", "without it", fails(&["tokenizer.json is missing"]), |m| {
+            m.remove_file("tokenizer.json")
+        }),
+        broken(
+            "no weights",
+            "without model.safetensors",
+            fails(&["model.safetensors is missing"]),
+            |m| m.remove_file("model.safetensors"),
+        ),
+        broken(
+            "no pooling config",
+            "without 1_Pooling/config.json",
+            fails(&["1_Pooling/config.json"]),
+            |m| m.remove_file("1_Pooling/config.json"),
+        ),
+        broken(
+            "pickled weights",
+            "pytorch_model.bin alone",
+            fails(&["pytorch_model.bin", "pickle"]),
+            |m| m.pickle_weights(),
+        ),
+        tensor("cut weights", "100 bytes less", &["complete safetensors"], |m| {
+            m.truncate("model.safetensors", 100)
+        }),
+        broken(
+            "weights of 0 bytes",
+            "an empty model.safetensors",
+            fails(&["model.safetensors"]),
+            |m| m.replace_file("model.safetensors", b""),
+        ),
+        broken(
+            "weights are a page",
+            "HTML in model.safetensors",
+            fails(&["model.safetensors"]),
+            |m| m.replace_file("model.safetensors", b"<!DOCTYPE html><title>Log in</title>"),
+        ),
+        broken(
+            "weights are a pointer",
+            "a Git LFS pointer in model.safetensors",
+            fails(&["model.safetensors"]),
+            |m| {
+                m.replace_file(
+                    "model.safetensors",
+                    b"version https://git-lfs.github.com/spec/v1\noid sha256:53aa\nsize 90868376\n",
+                )
+            },
+        ),
+        broken(
+            "header of 2⁶³ bytes",
+            "the weights' first eight bytes",
+            fails(&["model.safetensors"]),
+            |m| m.claim_header_length(1 << 63),
+        ),
+        broken(
+            "header of 0 bytes",
+            "the weights' first eight bytes",
+            fails(&["model.safetensors"]),
+            |m| m.claim_header_length(0),
+        ),
+        tensor("header cut", "the weights' header is shorter than it is", &["safetensors"], |m| {
+            m.claim_header_length(100)
+        }),
+        tensor("NaN", "a tensor of NaN", &[QUERY, "NaN"], |m| m.fill_with_nan(QUERY)),
+        tensor("infinity", "one infinite weight", &[WORDS, "value 7", "inf"], |m| {
+            m.poke(WORDS, 7, f32::INFINITY)
+        }),
+        tensor("wrong shape", "a tensor of another shape", &[QUERY, "[32, 16]"], |m| {
+            m.reshape(QUERY, &[32, 16])
+        }),
+        tensor("missing tensor", "without one tensor", &[QUERY, "missing"], |m| {
+            m.remove_tensor(QUERY)
+        }),
+        tensor("renamed tensor", "one tensor under another name", &[QUERY, "missing"], |m| {
+            m.rename_tensor(QUERY, "query")
+        }),
+        tensor("tensor of integers", "one tensor as I32", &[QUERY, "I32"], |m| {
+            m.claim_integers(QUERY)
+        }),
+        tensor(
+            "wrong vocabulary",
+            "vocab_size one more than the embeddings have rows",
+            &[WORDS],
+            |m| {
+                let size = ModelFolder::tiny().vocab_size() + 1;
+                m.set_vocab_size(size)
+            },
+        ),
+        broken(
+            "token without a row",
+            "a token beyond the embeddings",
+            fails(&[WORDS, "rows"]),
+            |m| m.add_token_without_row("zebra"),
+        )
+        .names("model/tokenizer.json"),
+        broken("huge weights", "weights near the largest f32", fails(&["row"]), |m| {
+            for index in 0..32 {
+                m.poke("encoder.layer.1.output.dense.bias", index, f32::MAX);
+            }
+            m
+        })
+        .names("tasks.parquet"),
+        config("not JSON", "config.json cut in half", &["JSON"], |m| {
+            m.truncate("config.json", 200)
+        }),
+        config("config.json is a list", "`[]`", &["JSON"], |m| {
+            m.replace_file("config.json", b"[]")
+        }),
+        config("config.json is deep", "a list in a list, 10,000 deep", &["JSON"], |m| {
+            m.replace_file("config.json", "[".repeat(10_000).as_bytes())
+        }),
+        config("missing size", "no hidden_size", &["hidden_size"], |m| {
+            m.edit_json("config.json", |c| {
+                drop(c.as_object_mut().expect("an object").remove("hidden_size"))
+            })
+        }),
+        config("size of 0", "no layers", &["num_hidden_layers", "0"], |m| {
+            m.edit_json("config.json", |c| c["num_hidden_layers"] = json!(0))
+        }),
+        config("negative size", "-32 wide", &["-32"], |m| {
+            m.edit_json("config.json", |c| c["hidden_size"] = json!(-32))
+        }),
+        config("huge size", "2⁶⁰ wide", &["hidden_size"], |m| {
+            m.edit_json("config.json", |c| c["hidden_size"] = json!(1u64 << 60))
+        }),
+        tensor("many layers", "16,000,000 layers", &["missing"], |m| {
+            m.edit_json("config.json", |c| c["num_hidden_layers"] = json!(16_000_000))
+        }),
+        config(
+            "heads that do not divide",
+            "5 heads, 32 wide",
+            &["num_attention_heads", "5"],
+            |m| m.edit_json("config.json", |c| c["num_attention_heads"] = json!(5)),
+        ),
+        config("another architecture", "RoBERTa", &["model_type", "roberta"], |m| {
+            m.set_architecture("roberta", "RobertaModel")
+        }),
+        config("unknown activation", "swiglu", &["hidden_act", "swiglu"], |m| {
+            m.set_activation("swiglu")
+        }),
+        config(
+            "relative positions",
+            "relative_key",
+            &["position_embedding_type", "relative_key"],
+            |m| m.set_position_embedding_type("relative_key"),
+        ),
+        config("epsilon of 0", "layer_norm_eps = 0", &["layer_norm_eps"], |m| {
+            m.edit_json("config.json", |c| c["layer_norm_eps"] = json!(0.0))
+        }),
+        config(
+            "control characters in a name",
+            "a model type of escape and newline",
+            &["model_type"],
+            |m| {
+                m.edit_json("config.json", |c| c["model_type"] = json!("\u{1b}[2J\nx".repeat(1000)))
+            },
+        ),
+        broken("one more module", "a Dense module", fails(&["modules.json", "Dense"]), |m| {
+            m.add_module("Dense")
+        }),
+        broken("no modules", "an empty list in modules.json", fails(&["modules.json"]), |m| {
+            m.replace_file("modules.json", b"[]")
+        }),
+        broken(
+            "module out of the folder",
+            "a module at `../../etc`",
+            fails(&["modules.json", "../../etc"]),
+            |m| m.edit_json("modules.json", |list| list[1]["path"] = json!("../../etc")),
+        ),
+        broken("modules are not a list", "`{}` in modules.json", fails(&["modules.json"]), |m| {
+            m.replace_file("modules.json", b"{}")
+        }),
+        folder(
+            "unknown pooling",
+            "max pooling",
+            fails(&["pooling_mode", "max"]),
+            || ModelFolder::tiny().pooling(Pooling::Max),
+            |m| m,
+        )
+        .names("model/1_Pooling/config.json"),
+        broken("two poolings", "mean and cls", fails(&["pooling_mode"]), |m| {
+            m.set_pooling_flag("pooling_mode_cls_token", true)
+        })
+        .names("model/1_Pooling/config.json"),
+        broken("no pooling", "none of them", fails(&["pooling_mode"]), |m| {
+            m.set_pooling_flag("pooling_mode_mean_tokens", false)
+        })
+        .names("model/1_Pooling/config.json"),
+        broken(
+            "other width in the pooling",
+            "word_embedding_dimension = 384",
+            fails(&["word_embedding_dimension", "384"]),
+            |m| {
+                m.edit_json("1_Pooling/config.json", |c| c["word_embedding_dimension"] = json!(384))
+            },
+        )
+        .names("model/1_Pooling/config.json"),
+        folder(
+            "too long a length",
+            "max_seq_length beyond the positions",
+            fails(&["max_seq_length", "1000"]),
+            || ModelFolder::tiny().max_seq_length(1000),
+            |m| m,
+        )
+        .names("model/sentence_bert_config.json"),
+        folder(
+            "too short a length",
+            "max_seq_length = 2",
+            fails(&["max_seq_length", "2"]),
+            || ModelFolder::tiny().max_seq_length(2),
+            |m| m,
+        )
+        .names("model/sentence_bert_config.json"),
+        broken(
+            "tokenizer is no tokenizer",
+            "`{}` in tokenizer.json",
+            fails(&["not a tokenizer"]),
+            |m| m.replace_file("tokenizer.json", b"{}"),
+        )
+        .names("model/tokenizer.json"),
+        broken(
+            "tokenizer without [UNK]",
+            "an unknown token that is not in the vocabulary",
+            fails(&["tokenizer"]),
+            |m| {
+                m.edit_json("tokenizer.json", |t| t["model"]["unk_token"] = json!("[NONE]"));
+                m.edit_json("tokenizer.json", |t| {
+                    let vocab = t["model"]["vocab"].as_object_mut().expect("a vocabulary");
+                    vocab.retain(|token, _| token.starts_with('['));
+                })
+            },
+        )
+        .names(""),
+        broken("long prompt", "a prompt that takes all the tokens", succeeds(3), |m| {
+            m.edit_json("config_sentence_transformers.json", |c| {
+                c["prompts"] = json!({ "query": "fix the login loop ".repeat(100) });
+                c["default_prompt_name"] = json!("query");
+            })
+        }),
+        broken(
+            "missing prompt",
+            "a default prompt that is not there",
+            fails(&["default_prompt_name", "query"]),
+            |m| {
+                m.edit_json("config_sentence_transformers.json", |c| {
+                    c["default_prompt_name"] = json!("query")
+                })
+            },
+        )
+        .names("model/config_sentence_transformers.json"),
+    ]
+}

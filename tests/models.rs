@@ -1,0 +1,660 @@
+//! Models of every shape that is run, small and seeded: what they compute, and every refusal of a model that is
+//! not what it should be.
+
+mod common;
+
+use std::error::Error as _;
+use std::num::NonZeroUsize;
+
+use common::model_folder::{Dtype, ModelFolder, Pooling, WrittenModel};
+use common::{distance, length, load, model_config, task};
+use reembed::batch::TokenBatch;
+use reembed::model::{self, Model};
+use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
+use serde_json::json;
+
+const TEXTS: [&str; 9] = [
+    "fix the login loop",
+    "Users are sent back to the sign-in page, again and again.",
+    "a",
+    "Café, naïve; ÜBER 42 files!",
+    "中文 日本語 mixed with english words",
+    "the job takes minutes because texts are embedded one at a time; batch them and measure the rate",
+    "x [SEP] y",
+    " ",
+    "unknown: ☃ ☄",
+];
+
+/// Every kind of model that has to run, with the width of its vectors.
+fn zoo() -> Vec<(&'static str, ModelFolder, usize)> {
+    vec![
+        ("MiniLM-L12", ModelFolder::like_minilm_l12(), 96),
+        ("bge", ModelFolder::like_bge(), 128),
+        ("e5", ModelFolder::like_e5(), 64),
+        ("gte", ModelFolder::like_gte(), 96),
+        ("tiny", ModelFolder::tiny(), 32),
+        ("relu", ModelFolder::tiny().activation("relu"), 32),
+        ("gelu_new", ModelFolder::tiny().activation("gelu_new"), 32),
+        ("gelu_pytorch_tanh", ModelFolder::tiny().activation("gelu_pytorch_tanh"), 32),
+        ("f16", ModelFolder::tiny().dtype(Dtype::F16), 32),
+        ("bf16", ModelFolder::tiny().dtype(Dtype::Bf16), 32),
+        ("bert. before each name", ModelFolder::tiny().tensor_prefix("bert."), 32),
+        ("not normalised", ModelFolder::tiny().normalize(false), 32),
+        ("no pooler, one token type", ModelFolder::tiny().pooler(false).token_types(1), 32),
+        ("one layer, one head", ModelFolder::tiny().layers(1).heads(1).hidden(24), 24),
+    ]
+}
+
+#[test]
+fn every_model_embeds_alike_alone_and_in_batches() {
+    let rows: Vec<TaskRow> = (0..3)
+        .flat_map(|round| TEXTS.map(|text| (round, text)))
+        .enumerate()
+        .map(|(n, (round, text))| {
+            task(format!("T-{n}"), format!("{text} {}", "word ".repeat(round * n)))
+        })
+        .collect();
+    let engines = ["compute.engine = \"packed\"", "compute.engine = \"candle\""];
+    let zoo = zoo().into_iter().flat_map(|kind| engines.map(|engine| (kind.clone(), engine)));
+    for ((name, folder, dim), engine) in zoo {
+        let written = folder.write();
+        let embedder = Embedder::open(&model_config(written.path(), &[engine])).expect(name);
+        assert_eq!(embedder.dim(), dim, "{name}");
+        assert_eq!(embedder.is_batch_invariant(), engine.contains("packed"), "{name}");
+        let alone: Vec<Vec<f32>> =
+            rows.iter().map(|row| embedder.compute_embedding(row).expect("a vector")).collect();
+        for size in [1, 4, 32] {
+            let batch_size = NonZeroUsize::new(size).expect("not zero");
+            let options = BatchOptions { batch_size, progress: None };
+            let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
+            assert_eq!((together.len(), together.dim()), (rows.len(), dim), "{name}");
+            for (row, (alone, together)) in alone.iter().zip(together.rows()).enumerate() {
+                let allowed = if embedder.is_batch_invariant() { 0.0 } else { 1e-6 };
+                let found = distance(alone, together);
+                assert!(found <= allowed, "{name}, batch size {size}, row {row}: {found:e}");
+            }
+        }
+        for vector in &alone {
+            let is_unit = (length(vector) - 1.0).abs() < 1e-5;
+            assert_eq!(is_unit, name != "not normalised", "{name}: length {}", length(vector));
+        }
+        assert!(distance(&alone[0], &alone[1]) > 1e-3, "{name}: all texts have one vector");
+    }
+}
+
+#[test]
+fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
+    let tiny = ModelFolder::tiny;
+    for (name, folder, naive) in [
+        ("gelu, mean", tiny(), Naive::default()),
+        ("relu", tiny().activation("relu"), Naive { activation: relu, ..Naive::default() }),
+        (
+            "gelu_new",
+            tiny().activation("gelu_new"),
+            Naive { activation: gelu_tanh, ..Naive::default() },
+        ),
+        ("cls", tiny().pooling(Pooling::Cls), Naive { cls: true, ..Naive::default() }),
+        (
+            "not normalised, other sizes",
+            tiny().normalize(false).layers(3).heads(2).hidden(48).intermediate(80).seed(7),
+            Naive { normalize: false, heads: 2, layers: 3, ..Naive::default() },
+        ),
+        ("a large epsilon", tiny().layer_norm_eps(0.05), Naive { eps: 0.05, ..Naive::default() }),
+    ] {
+        let written = folder.write();
+        let engines = ["packed", "candle"].map(|engine| {
+            let engine = format!("compute.engine = {engine:?}");
+            model::load(&model_config(written.path(), &[&engine]), &|_| ()).expect("a model")
+        });
+        let long = "every word of a long text counts, ".repeat(40);
+        for text in TEXTS.into_iter().chain([long.as_str()]) {
+            let ids = engines[0].tokenizer.tokenize(text).expect("ids").ids;
+            let expected = naive.forward(&written, &ids);
+            for model in &engines {
+                let engine = model.encoder.numerics();
+                let found = encode(model, &ids);
+                assert_eq!(found.len(), expected.len(), "{name}");
+                for (found, expected) in found.iter().zip(&expected) {
+                    let difference = (f64::from(*found) - expected).abs();
+                    assert!(
+                        difference < 1e-5,
+                        "{name}, {engine}, {text:.20}: off by {difference:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_prompt_changes_the_vectors_and_the_config_replaces_the_folder_s_own() {
+    let e5 = ModelFolder::like_e5().write();
+    let plain = ModelFolder::like_e5().prompt(None).write();
+    let vector = |folder: &WrittenModel, settings: &[&str], text: &str| {
+        let model = model::load(&model_config(folder.path(), settings), &|_| ()).expect("a model");
+        Embedder::new(model).compute_embedding(&task("T", text)).expect("a vector")
+    };
+    let own = vector(&e5, &[], "fix the build");
+    assert_eq!(own, vector(&plain, &[], "query: fix the build"));
+    assert_eq!(own, vector(&plain, &["model.prompt = \"query: \""], "fix the build"));
+    let passage = vector(&e5, &["model.prompt = \"passage: \""], "fix the build");
+    assert_eq!(passage, vector(&plain, &[], "passage: fix the build"));
+    let none = vector(&e5, &["model.prompt = \"\""], "fix the build");
+    assert_eq!(none, vector(&plain, &[], "fix the build"));
+    for (one, other) in [(&own, &passage), (&own, &none), (&passage, &none)] {
+        assert!(distance(one, other) > 1e-4);
+    }
+}
+
+#[test]
+fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
+    let words = |count: usize| vec!["word"; count].join(" ");
+    for (folder, words_in, ids, truncated) in [
+        (ModelFolder::tiny(), 198, 200, false),
+        (ModelFolder::tiny(), 254, 256, false),
+        (ModelFolder::tiny(), 255, 256, true),
+        (ModelFolder::tiny(), 10_000, 256, true),
+        (ModelFolder::like_minilm_l12(), 198, 128, true),
+        (ModelFolder::like_bge(), 198, 200, false),
+        (ModelFolder::like_bge(), 600, 512, true),
+        (ModelFolder::tiny().without_max_seq_length(), 600, 512, true),
+        (ModelFolder::tiny().baked_length(None), 198, 200, false),
+        (ModelFolder::tiny(), 1, 3, false),
+    ] {
+        let model = load(folder.write().path());
+        let text = model.tokenizer.tokenize(&words(words_in)).expect("ids");
+        assert_eq!(
+            (text.ids.len(), text.truncated),
+            (ids, truncated),
+            "{words_in} words: {folder:?}"
+        );
+        let last = text.ids[text.ids.len() - 1];
+        let separator = model.tokenizer.tokenize("").expect("ids").ids[1];
+        assert_eq!(last, separator, "a text that is cut still ends in [SEP]");
+    }
+}
+
+#[test]
+fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
+    type Damage = fn(&WrittenModel);
+    const WORDS: &str = "embeddings.word_embeddings.weight";
+    const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
+    let rows: &[(&str, Damage, &str, &[&str])] = &[
+        ("pickled weights", |m| _ = m.pickle_weights(), "", &["pytorch_model.bin", "run any code"]),
+        (
+            "no weights",
+            |m| _ = m.remove_file("model.safetensors"),
+            "",
+            &["model.safetensors is missing"],
+        ),
+        (
+            "weights cut short",
+            |m| _ = m.truncate("model.safetensors", 100),
+            "model.safetensors",
+            &["not a complete safetensors file"],
+        ),
+        (
+            "a header longer than the file",
+            |m| _ = m.claim_header_length(1 << 40),
+            "",
+            &["model.safetensors", "not a safetensors file"],
+        ),
+        (
+            "a header that ends too soon",
+            |m| _ = m.claim_header_length(100),
+            "model.safetensors",
+            &["not a complete safetensors file"],
+        ),
+        (
+            "a flipped header",
+            |m| _ = m.flip_byte("model.safetensors", 8),
+            "",
+            &["not a safetensors file"],
+        ),
+        (
+            "a flipped byte inside the header",
+            |m| _ = m.flip_byte("model.safetensors", 40),
+            "model.safetensors",
+            &["not a complete safetensors file"],
+        ),
+        (
+            "a shape that does not fit",
+            |m| _ = m.reshape("encoder.layer.0.output.dense.weight", &[32, 63]),
+            "model.safetensors",
+            &["tensor `encoder.layer.0.output.dense.weight`", "[32, 63]", "[32, 64]"],
+        ),
+        (
+            "a transposed tensor",
+            |m| _ = m.reshape("encoder.layer.1.intermediate.dense.weight", &[32, 64]),
+            "model.safetensors",
+            &["tensor `encoder.layer.1.intermediate.dense.weight`", "[32, 64]", "[64, 32]"],
+        ),
+        (
+            "a missing tensor",
+            |m| _ = m.remove_tensor("encoder.layer.1.attention.self.query.bias"),
+            "model.safetensors",
+            &["tensor `encoder.layer.1.attention.self.query.bias`", "is missing"],
+        ),
+        (
+            "a renamed tensor",
+            |m| _ = m.rename_tensor("embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"),
+            "model.safetensors",
+            &["tensor `embeddings.LayerNorm.weight`", "is missing"],
+        ),
+        (
+            "NaN",
+            |m| _ = m.fill_with_nan(QUERY),
+            "model.safetensors",
+            &[QUERY, "NaN", "not a finite number"],
+        ),
+        (
+            "one infinity",
+            |m| _ = m.poke(WORDS, 77, f32::NEG_INFINITY),
+            "model.safetensors",
+            &[WORDS, "value 77 is -inf"],
+        ),
+        (
+            "integers",
+            |m| _ = m.claim_integers("encoder.layer.0.attention.output.dense.bias"),
+            "model.safetensors",
+            &["tensor `encoder.layer.0.attention.output.dense.bias`", "I32"],
+        ),
+        (
+            "another vocabulary size",
+            |m| _ = m.set_vocab_size(30_522),
+            "tokenizer.json",
+            &[WORDS, "30522 rows"],
+        ),
+        (
+            "a word embedding with a row less",
+            |m| {
+                let rows = m.tensor(WORDS).0[0];
+                m.set_vocab_size(rows + 1);
+            },
+            "model.safetensors",
+            &[WORDS, "has the shape"],
+        ),
+        (
+            "a token without a row",
+            |m| _ = m.add_token_without_row("zebra"),
+            "tokenizer.json",
+            &["token ids up to", WORDS],
+        ),
+        (
+            "no tokenizer",
+            |m| _ = m.remove_file("tokenizer.json"),
+            "",
+            &["tokenizer.json is missing"],
+        ),
+        (
+            "something else than a tokenizer",
+            |m| _ = m.replace_file("tokenizer.json", b"{\"hello\": 1}"),
+            "tokenizer.json",
+            &["is not a tokenizer"],
+        ),
+        (
+            "a login page in the place of a config",
+            |m| _ = m.replace_file("config.json", b"<html>please log in</html>"),
+            "",
+            &["config.json", "not JSON"],
+        ),
+        ("no config", |m| _ = m.remove_file("config.json"), "", &["config.json is missing"]),
+        (
+            "a config without a size",
+            |m| {
+                m.edit_json("config.json", |config| {
+                    config.as_object_mut().expect("an object").remove("hidden_size");
+                });
+            },
+            "config.json",
+            &["is not the JSON that a sentence model has here"],
+        ),
+        (
+            "a module that is not run",
+            |m| _ = m.add_module("Dense"),
+            "modules.json",
+            &["`type`", "sentence_transformers.models.Dense"],
+        ),
+        (
+            "modules in another order",
+            |m| {
+                m.edit_json("modules.json", |modules| {
+                    modules.as_array_mut().expect("modules").swap(1, 2);
+                });
+            },
+            "modules.json",
+            &["`type`", "in this order"],
+        ),
+        (
+            "no pooling config",
+            |m| _ = m.remove_file("1_Pooling/config.json"),
+            "",
+            &["1_Pooling/config.json is missing"],
+        ),
+        (
+            "no pooling",
+            |m| _ = m.set_pooling_flag("pooling_mode_mean_tokens", false),
+            "1_Pooling/config.json",
+            &["`pooling_mode`", "is not supported"],
+        ),
+        (
+            "two poolings",
+            |m| _ = m.set_pooling_flag("pooling_mode_max_tokens", true),
+            "1_Pooling/config.json",
+            &["`pooling_mode`", "max"],
+        ),
+        (
+            "a pooling of another width",
+            |m| {
+                m.edit_json("1_Pooling/config.json", |c| {
+                    c["word_embedding_dimension"] = json!(384)
+                });
+            },
+            "1_Pooling/config.json",
+            &["`word_embedding_dimension`", "384"],
+        ),
+        ("silu", |m| _ = m.set_activation("silu"), "config.json", &["`hidden_act`", "\"silu\""]),
+        (
+            "RoBERTa",
+            |m| _ = m.set_architecture("roberta", "RobertaModel"),
+            "config.json",
+            &["`model_type`", "\"roberta\""],
+        ),
+        (
+            "relative positions",
+            |m| _ = m.set_position_embedding_type("relative_key"),
+            "config.json",
+            &["`position_embedding_type`", "\"relative_key\""],
+        ),
+        (
+            "a decoder",
+            |m| _ = m.edit_json("config.json", |config| config["is_decoder"] = json!(true)),
+            "config.json",
+            &["`is_decoder`"],
+        ),
+        (
+            "heads that do not divide the width",
+            |m| _ = m.edit_json("config.json", |config| config["num_attention_heads"] = json!(5)),
+            "config.json",
+            &["`num_attention_heads`", "5"],
+        ),
+        (
+            "no layers",
+            |m| _ = m.edit_json("config.json", |config| config["num_hidden_layers"] = json!(0)),
+            "config.json",
+            &["`num_hidden_layers`"],
+        ),
+        (
+            "a negative epsilon",
+            |m| _ = m.edit_json("config.json", |config| config["layer_norm_eps"] = json!(-1.0)),
+            "config.json",
+            &["`layer_norm_eps`"],
+        ),
+        (
+            "more tokens than positions",
+            |m| {
+                m.edit_json("sentence_bert_config.json", |c| c["max_seq_length"] = json!(513));
+            },
+            "sentence_bert_config.json",
+            &["`max_seq_length`", "513", "512"],
+        ),
+        (
+            "a default prompt that is not there",
+            |m| {
+                m.edit_json("config_sentence_transformers.json", |c| {
+                    c["default_prompt_name"] = json!("search");
+                });
+            },
+            "config_sentence_transformers.json",
+            &["`default_prompt_name`", "\"search\""],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (name, damage, file, words) in rows {
+        let written = ModelFolder::tiny().write();
+        load(written.path());
+        damage(&written);
+        let config = model_config(written.path(), &[]);
+        let error = match model::load(&config, &|_| ()) {
+            Ok(_) => {
+                wrong.push(format!("{name}: it was loaded"));
+                continue;
+            }
+            Err(error) => error,
+        };
+        let said = error.to_string();
+        let path = error.place().file().map(|path| path.to_owned()).unwrap_or_default();
+        let right_file =
+            path == written.path().join(file) || (file.is_empty() && path == written.path());
+        let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
+        if error.kind() != ErrorKind::Model || !right_file || !missing.is_empty() {
+            wrong.push(format!("{name}: {said:?} ({:?}) lacks {missing:?}", error.kind()));
+        }
+        if error.what_to_do().is_none() && error.source().is_none() {
+            wrong.push(format!("{name}: {said:?} has neither advice nor cause"));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_pooling_but_mean_and_cls_is_refused_by_name() {
+    for (pooling, name) in [
+        (Pooling::Max, "max"),
+        (Pooling::MeanSqrtLen, "mean_sqrt_len_tokens"),
+        (Pooling::WeightedMean, "weightedmean"),
+        (Pooling::LastToken, "lasttoken"),
+    ] {
+        let written = ModelFolder::tiny().pooling(pooling).write();
+        let error = model::load(&model_config(written.path(), &[]), &|_| ()).err().expect(name);
+        assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+    }
+}
+
+#[test]
+fn a_pinned_hash_that_differs_is_refused_with_both_hashes() {
+    let written = ModelFolder::tiny().write();
+    let pinned = "0".repeat(64);
+    let pins = format!("model.sha256 = {{ \"config.json\" = \"{pinned}\" }}");
+    let error =
+        model::load(&model_config(written.path(), &[&pins]), &|_| ()).err().expect("refused");
+    let found = load(written.path()).identity.files["config.json"].clone();
+    let said = error.to_string();
+    assert!(
+        said.contains("config.json") && said.contains(&pinned) && said.contains(&found),
+        "{said}"
+    );
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
+    let written = ModelFolder::tiny().write();
+    let config = model_config(written.path(), &["compute.device = \"cuda:0\""]);
+    let error = model::load(&config, &|_| ()).err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("cuda:0"), "{error}");
+    assert!(error.what_to_do().is_some_and(|advice| advice.contains("--features cuda")));
+}
+
+#[test]
+fn the_fingerprint_follows_files_and_prompt_and_not_the_folder() {
+    let fingerprint = |folder: &WrittenModel, settings: &[&str]| {
+        let model = model::load(&model_config(folder.path(), settings), &|_| ()).expect("a model");
+        model.lineage().fingerprint
+    };
+    let (one, again) = (ModelFolder::tiny().write(), ModelFolder::tiny().write());
+    let own = fingerprint(&one, &[]);
+    assert_eq!(own, fingerprint(&again, &[]));
+    assert_ne!(own, fingerprint(&ModelFolder::tiny().seed(1).write(), &[]));
+    assert_ne!(own, fingerprint(&one, &["model.prompt = \"query: \""]));
+}
+
+/// The vector of one text straight from the encoder.
+fn encode(model: &Model, ids: &[u32]) -> Vec<f32> {
+    let mut batch = TokenBatch::default();
+    batch.push(0, ids);
+    let mut vector = vec![0.0; model.encoder.dim()];
+    model.encoder.encode(&batch, &mut vector).expect("a vector");
+    vector
+}
+
+/// BERT as in the paper (Devlin et al., 2018), token by token in double precision, for one text.
+struct Naive {
+    layers: usize,
+    heads: usize,
+    eps: f64,
+    activation: fn(f64) -> f64,
+    cls: bool,
+    normalize: bool,
+}
+
+impl Default for Naive {
+    /// What [`ModelFolder::tiny`] is.
+    fn default() -> Self {
+        Naive { layers: 2, heads: 4, eps: 1e-12, activation: gelu, cls: false, normalize: true }
+    }
+}
+
+/// One vector for each token.
+type Hidden = Vec<Vec<f64>>;
+
+impl Naive {
+    fn forward(&self, model: &WrittenModel, ids: &[u32]) -> Vec<f64> {
+        let [words, positions, types] = ["word", "position", "token_type"]
+            .map(|name| matrix(model, &format!("embeddings.{name}_embeddings.weight")));
+        let embedded: Hidden = ids
+            .iter()
+            .zip(&positions)
+            .map(|(id, position)| add(&add(&words[*id as usize], position), &types[0]))
+            .collect();
+        let mut hidden = self.norm(model, "embeddings.LayerNorm", &embedded);
+        for layer in 0..self.layers {
+            let name = |part: &str| format!("encoder.layer.{layer}.{part}");
+            let [queries, keys, values] = ["query", "key", "value"]
+                .map(|part| linear(model, &name(&format!("attention.self.{part}")), &hidden));
+            let context = self.attention(&queries, &keys, &values);
+            let context = linear(model, &name("attention.output.dense"), &context);
+            hidden = self.norm(model, &name("attention.output.LayerNorm"), &sum(&hidden, &context));
+            let mut wide = linear(model, &name("intermediate.dense"), &hidden);
+            wide.iter_mut().flatten().for_each(|x| *x = (self.activation)(*x));
+            let narrow = linear(model, &name("output.dense"), &wide);
+            hidden = self.norm(model, &name("output.LayerNorm"), &sum(&hidden, &narrow));
+        }
+        let pooled = if self.cls {
+            hidden[0].clone()
+        } else {
+            let zero = vec![0.0; hidden[0].len()];
+            let total = hidden.iter().fold(zero, |total, token| add(&total, token));
+            total.iter().map(|x| x / hidden.len() as f64).collect()
+        };
+        let length = if self.normalize { dot(&pooled, &pooled).sqrt() } else { 1.0 };
+        pooled.iter().map(|x| x / length).collect()
+    }
+
+    fn attention(&self, queries: &Hidden, keys: &Hidden, values: &Hidden) -> Hidden {
+        let width = queries[0].len() / self.heads;
+        let of_head = |vector: &Vec<f64>, head: usize| vector[head * width..][..width].to_vec();
+        let attend = |query: &Vec<f64>| {
+            let heads = (0..self.heads).flat_map(|head| {
+                let query = of_head(query, head);
+                let scores = keys.iter().map(|key| dot(&query, &of_head(key, head)));
+                let scores: Vec<f64> =
+                    scores.map(|score| (score / (width as f64).sqrt()).exp()).collect();
+                let total: f64 = scores.iter().sum();
+                (0..width)
+                    .map(move |at| {
+                        let weighted = scores
+                            .iter()
+                            .zip(values)
+                            .map(|(s, v)| s / total * v[head * width + at]);
+                        weighted.sum::<f64>()
+                    })
+                    .collect::<Vec<f64>>()
+            });
+            heads.collect()
+        };
+        queries.iter().map(attend).collect()
+    }
+
+    fn norm(&self, model: &WrittenModel, name: &str, hidden: &Hidden) -> Hidden {
+        let [weight, bias] = ["weight", "bias"].map(|part| row(model, &format!("{name}.{part}")));
+        let norm = |token: &Vec<f64>| {
+            let count = token.len() as f64;
+            let mean = token.iter().sum::<f64>() / count;
+            let variance = token.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / count;
+            let scaled = token.iter().map(|x| (x - mean) / (variance + self.eps).sqrt());
+            scaled.zip(weight.iter().zip(&bias)).map(|(x, (w, b))| x * w + b).collect()
+        };
+        hidden.iter().map(norm).collect()
+    }
+}
+
+/// A tensor of any shape as one row.
+fn row(model: &WrittenModel, name: &str) -> Vec<f64> {
+    model.tensor(name).1.into_iter().map(f64::from).collect()
+}
+
+fn matrix(model: &WrittenModel, name: &str) -> Hidden {
+    let (shape, _) = model.tensor(name);
+    row(model, name).chunks_exact(shape[1]).map(<[f64]>::to_vec).collect()
+}
+
+fn linear(model: &WrittenModel, name: &str, hidden: &Hidden) -> Hidden {
+    let weights = matrix(model, &format!("{name}.weight"));
+    let bias = row(model, &format!("{name}.bias"));
+    let apply = |token: &Vec<f64>| {
+        weights.iter().zip(&bias).map(|(weights, bias)| dot(weights, token) + bias).collect()
+    };
+    hidden.iter().map(apply).collect()
+}
+
+fn sum(a: &Hidden, b: &Hidden) -> Hidden {
+    a.iter().zip(b).map(|(a, b)| add(a, b)).collect()
+}
+
+fn add(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn relu(x: f64) -> f64 {
+    x.max(0.0)
+}
+
+/// x · Φ(x).
+fn gelu(x: f64) -> f64 {
+    x * 0.5 * (1.0 + erf(x / 2f64.sqrt()))
+}
+
+fn gelu_tanh(x: f64) -> f64 {
+    let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+    0.5 * x * (1.0 + inner.tanh())
+}
+
+/// erf(x) = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)‼, whose terms all have one sign (Abramowitz and Stegun, 7.1.6).
+fn erf(x: f64) -> f64 {
+    if x.abs() > 6.0 {
+        return x.signum();
+    }
+    let mut term = x;
+    let mut total = x;
+    for n in 1..200 {
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        total += term;
+    }
+    2.0 / std::f64::consts::PI.sqrt() * (-x * x).exp() * total
+}
+
+#[test]
+fn the_error_function_of_the_naive_pass_is_right() {
+    for (x, expected) in
+        [(0.0, 0.0), (0.5, 0.520_499_877_813_046_5), (-1.0, -0.842_700_792_949_714_9)]
+    {
+        assert!((erf(x) - expected).abs() < 1e-14, "erf({x})");
+    }
+    assert!((erf(3.0) - 0.999_977_909_503_001_4).abs() < 1e-14);
+}

@@ -1,0 +1,393 @@
+//! all-MiniLM-L6-v2 itself: the golden rows, batches against one at a time, and texts of any length.
+//!
+//! The weights are loaded once for the whole file.
+
+mod common;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex};
+use std::time::Instant;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int32Type;
+use common::{Before, Job, Table, distance, length, read_parquet, real_model, task};
+use proptest::prelude::*;
+use reembed::config::{Device, Engine};
+use reembed::lineage::ModelIdentity;
+use reembed::model::description::{self, ModelDescription};
+use reembed::model::source::{self, ModelFiles};
+use reembed::model::{self, Encoder, Model};
+use reembed::pipeline;
+use reembed::tokenizer::TextTokenizer;
+use reembed::{BatchOptions, Embedder, ModelConfig, Progress, TaskRow, build_input_text};
+use tokenizers::{Tokenizer, TruncationParams};
+
+/// How far a component may be from sentence-transformers in double precision.
+const GOLDEN_TOLERANCE: f32 = 2e-6;
+
+/// How far it may be from the vector that was made alone, unless the encoder promises equality.
+const BATCH_TOLERANCE: f32 = 1e-6;
+
+#[test]
+fn every_golden_row_has_its_text_its_tokens_and_its_vector() {
+    let golden = &*GOLDEN;
+    assert_eq!(golden.rows.len(), 66);
+    let mut worst = (0.0, "");
+    for (row, alone) in golden.rows.iter().zip(ALONE.iter()) {
+        let id = row.task.id.as_str();
+        assert_eq!(build_input_text(&row.task), row.text, "{id}");
+        let tokens = REAL.tokenizer(256).tokenize(&row.text).expect("ids");
+        assert_eq!(tokens.ids.len(), row.tokens, "{id}");
+        let difference = distance(alone, &row.vector);
+        assert!(difference <= GOLDEN_TOLERANCE, "{id}: off by {difference:e}");
+        assert!((length(alone) - 1.0).abs() < 1e-6, "{id}: length {}", length(alone));
+        if difference > worst.0 {
+            worst = (difference, id);
+        }
+    }
+    println!("the worst golden row is {} with {:e}", worst.1, worst.0);
+}
+
+#[test]
+fn a_batch_gives_the_vectors_of_one_at_a_time_in_the_order_of_the_rows() {
+    // Odd ones, long ones and ordinary ones, without the longest: every size embeds all of them again.
+    let picked: Vec<usize> =
+        (0..GOLDEN.rows.len()).filter(|row| GOLDEN.rows[*row].tokens <= 100).take(40).collect();
+    let rows: Vec<TaskRow> = picked.iter().map(|row| GOLDEN.rows[*row].task.clone()).collect();
+    assert_eq!(rows.len(), 40);
+    let embedder = Embedder::new(REAL.model());
+    let allowed = if embedder.is_batch_invariant() { 0.0 } else { BATCH_TOLERANCE };
+    for size in [1, 8, 16, 32, 64] {
+        let seen = Mutex::new(Vec::new());
+        let note = |progress: Progress| seen.lock().expect("no panic").push(progress);
+        let options = BatchOptions {
+            batch_size: NonZeroUsize::new(size).expect("not zero"),
+            progress: Some(&note),
+        };
+        let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
+        for (vector, row) in together.rows().zip(&picked) {
+            let difference = distance(vector, &ALONE[*row]);
+            let id = &GOLDEN.rows[*row].task.id;
+            assert!(difference <= allowed, "batch size {size}, {id}: off by {difference:e}");
+        }
+        let tokens: usize = picked.iter().map(|row| GOLDEN.rows[*row].tokens).sum();
+        assert_eq!(together.work().tokens, tokens as u64);
+        assert!(together.work().batch_sizes.keys().all(|rows| *rows <= size));
+        let seen = seen.into_inner().expect("no panic");
+        assert!(seen.iter().all(|progress| progress.total == 40));
+        assert!(seen.is_sorted_by(|a, b| a.done < b.done), "{seen:?}");
+        assert_eq!(seen.last().map(|progress| progress.done), Some(40));
+    }
+}
+
+#[test]
+fn vectors_convert_to_the_column_that_a_run_writes() {
+    let embedder = Embedder::new(REAL.model());
+    let rows = [GOLDEN.rows[0].task.clone(), GOLDEN.rows[10].task.clone()];
+    let vectors =
+        embedder.compute_embeddings_batch(&rows, &BatchOptions::default()).expect("vectors");
+    assert_eq!((vectors.len(), vectors.dim(), vectors.as_slice().len()), (2, 384, 768));
+    let values = vectors.as_slice().to_vec();
+    let array = vectors.into_array().expect("an array");
+    assert_eq!(array.value_length(), 384);
+    assert_eq!(array.values().as_primitive::<arrow::datatypes::Float32Type>().values()[..], values);
+}
+
+#[test]
+fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
+    let job = Job::new();
+    std::fs::copy(golden_file(), job.input()).expect("a copy");
+    let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
+    let reader = pipeline::prepare(&config).expect("a job");
+    let report =
+        pipeline::run_with(&config, &reader, &REAL.model(), std::time::Duration::ZERO, &|_| ())
+            .expect("a report");
+    let golden = &GOLDEN.rows;
+    assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
+    assert_eq!(report.work.tokens, golden.iter().map(|row| row.tokens as u64).sum::<u64>());
+    let cut = golden.iter().filter(|row| row.is_cut).count() as u64;
+    assert!(cut > 5);
+    assert_eq!(report.truncated_rows, cut);
+    let written = read_parquet(&job.output());
+    for (vector, row) in written.vectors("embedding").iter().zip(golden) {
+        let vector = vector.as_ref().expect("a vector");
+        assert!(distance(vector, &row.vector) <= GOLDEN_TOLERANCE, "{}", row.task.id);
+    }
+    for column in ["id", "title", "description", "files", "text", "tokens"] {
+        let same = written.rows.column_by_name(column) == GOLDEN.table.rows.column_by_name(column);
+        assert!(same, "column `{column}` changed");
+    }
+}
+
+#[test]
+fn a_long_text_gives_the_ids_of_its_whole_on_every_golden_row() {
+    // A short maximum makes almost every row a long text.
+    for max_length in LENGTHS {
+        for row in &GOLDEN.rows {
+            same_ids(max_length, &row.text).unwrap_or_else(|why| panic!("{}: {why}", row.task.id));
+        }
+    }
+    let all: String = GOLDEN.rows.iter().map(|row| row.text.as_str()).collect();
+    same_ids(256, &all).expect("the golden texts in a row");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn a_long_text_gives_the_ids_of_its_whole_wherever_it_is_cut(
+        pieces in prop::collection::vec(piece(), 1..120),
+        length in prop::sample::select(&LENGTHS[..4]),
+    ) {
+        prop_assert_eq!(same_ids(length, &pieces.concat()), Ok(()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_long_text_gives_the_ids_of_its_whole_at_the_model_s_own_length(
+        pieces in prop::collection::vec(piece(), 500..3000),
+    ) {
+        prop_assert_eq!(same_ids(256, &pieces.concat()), Ok(()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    /// Greek's final sigma makes the lower case of a letter depend on what follows it.
+    #[test]
+    fn a_text_that_is_lower_cased_first_gives_the_ids_of_its_whole(
+        pieces in prop::collection::vec(prop_oneof![4 => piece(), 1 => greek()], 1..120),
+    ) {
+        let text = pieces.concat();
+        let cut = REAL.lower_cased.tokenize(&text).expect("ids");
+        let whole = whole_ids(LOWER_CASED_LENGTH, &text.to_lowercase());
+        prop_assert_eq!((cut.ids, cut.truncated), whole);
+    }
+}
+
+#[test]
+fn a_text_of_ten_megabytes_takes_a_tenth_of_the_time_of_its_whole() {
+    let text = "Investigate the slow nightly job; it re-embeds 1,000 tasks. ".repeat(170_000);
+    assert!(text.len() > 10_000_000);
+    let started = Instant::now();
+    let (ids, truncated) = whole_ids(256, &text);
+    let whole = started.elapsed();
+    let started = Instant::now();
+    let cut = REAL.tokenizer(256).tokenize(&text).expect("ids");
+    let short = started.elapsed();
+    assert_eq!((cut.ids, cut.truncated), (ids, truncated));
+    assert!(short < whole / 10, "{short:?} against {whole:?}");
+}
+
+#[test]
+fn the_reference_engine_agrees_on_some_golden_rows() {
+    let config = ModelConfig { engine: Engine::Candle(Device::Cpu), ..real_model() };
+    let reference = Embedder::open(&config).expect("the model");
+    for row in GOLDEN.rows.iter().filter(|row| row.tokens <= 130).step_by(6) {
+        let vector = reference.compute_embedding(&row.task).expect("a vector");
+        let difference = distance(&vector, &row.vector);
+        assert!(difference <= GOLDEN_TOLERANCE, "{}: off by {difference:e}", row.task.id);
+    }
+}
+
+#[test]
+fn many_equal_rows_in_many_sizes_of_batch_have_one_vector() {
+    let embedder = Embedder::new(REAL.model());
+    let rows: Vec<TaskRow> =
+        (0..6).map(|n| task(format!("T-{n}"), "Rotate the database credentials")).collect();
+    let options = BatchOptions { batch_size: NonZeroUsize::new(4).expect("4"), progress: None };
+    let vectors = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
+    for vector in vectors.rows() {
+        assert!(distance(vector, vectors.row(0)) <= BATCH_TOLERANCE);
+    }
+}
+
+/// What the golden file says of a row.
+struct GoldenRow {
+    task: TaskRow,
+    text: String,
+    tokens: usize,
+    is_cut: bool,
+    vector: Vec<f32>,
+}
+
+struct Golden {
+    table: Table,
+    rows: Vec<GoldenRow>,
+}
+
+static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
+    let table = read_parquet(&golden_file());
+    let tokens = table.rows.column_by_name("tokens").expect("tokens").as_primitive::<Int32Type>();
+    let rows = table
+        .tasks()
+        .into_iter()
+        .zip(table.strings("text"))
+        .zip(table.vectors("embedding"))
+        .zip(tokens.values())
+        .map(|(((task, text), vector), tokens)| {
+            let text = text.expect("a text");
+            let is_cut = whole_ids(256, &text).1;
+            let vector = vector.expect("a vector");
+            GoldenRow { task, text, tokens: *tokens as usize, is_cut, vector }
+        })
+        .collect();
+    Golden { table, rows }
+});
+
+fn golden_file() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/golden.parquet")
+}
+
+/// The vector of every golden row, made alone.
+static ALONE: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| {
+    let embedder = Embedder::new(REAL.model());
+    let embed = |row: &GoldenRow| embedder.compute_embedding(&row.task).expect("a vector");
+    GOLDEN.rows.iter().map(embed).collect()
+});
+
+/// Maximum lengths that long texts are cut at; the shorter, the more cuts a test sees.
+const LENGTHS: [usize; 5] = [3, 5, 16, 64, 256];
+
+const LOWER_CASED_LENGTH: usize = 6;
+
+/// The real model, loaded once.
+struct Real {
+    /// Its files but the weights.
+    files: ModelFiles,
+    description: ModelDescription,
+    encoder: Box<dyn Encoder>,
+    identity: ModelIdentity,
+    tokenizers: Vec<(usize, TextTokenizer)>,
+    lower_cased: TextTokenizer,
+    direct: Tokenizer,
+}
+
+static REAL: LazyLock<Real> = LazyLock::new(|| {
+    let config = real_model();
+    let Model { encoder, identity, .. } = model::load(&config, &|_| ()).expect("the model");
+    let mut files = source::resolve(&config.source, &|_| ()).expect("its files");
+    files.files.remove("model.safetensors");
+    let description = description::read(&files, None).expect("a description");
+    let tokenizer = |max: usize, lower_case: bool| {
+        let max_seq_length = NonZeroUsize::new(max).expect("not zero");
+        let description = ModelDescription { max_seq_length, lower_case, ..description.clone() };
+        TextTokenizer::new(&files, &description).expect("a tokenizer")
+    };
+    let tokenizers = LENGTHS.map(|length| (length, tokenizer(length, false))).into();
+    let lower_cased = tokenizer(LOWER_CASED_LENGTH, true);
+    let mut direct =
+        Tokenizer::from_bytes(files.bytes("tokenizer.json").expect("a tokenizer")).expect("one");
+    direct.with_padding(None);
+    Real { files, description, encoder, identity, tokenizers, lower_cased, direct }
+});
+
+impl Real {
+    /// A model around the one encoder.
+    fn model(&'static self) -> Model {
+        Model {
+            tokenizer: TextTokenizer::new(&self.files, &self.description).expect("a tokenizer"),
+            encoder: Box::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
+            identity: self.identity.clone(),
+        }
+    }
+
+    fn tokenizer(&self, max_length: usize) -> &TextTokenizer {
+        let found = self.tokenizers.iter().find(|(length, _)| *length == max_length);
+        &found.expect("one of LENGTHS").1
+    }
+}
+
+/// The ids of a text that is given to the tokenizers crate as a whole, and whether it has more.
+fn whole_ids(max_length: usize, text: &str) -> (Vec<u32>, bool) {
+    let mut direct = REAL.direct.clone();
+    let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+    direct.with_truncation(Some(truncation)).expect("a truncation");
+    let encoding = direct.encode(text, true).expect("an encoding");
+    (encoding.get_ids().to_vec(), !encoding.get_overflowing().is_empty())
+}
+
+fn same_ids(max_length: usize, text: &str) -> Result<(), String> {
+    let cut = REAL.tokenizer(max_length).tokenize(text).map_err(|error| error.to_string())?;
+    let whole = whole_ids(max_length, text);
+    if (&cut.ids, cut.truncated) == (&whole.0, whole.1) {
+        return Ok(());
+    }
+    Err(format!("{:?} of the prefix, {whole:?} of the whole, at {max_length}", cut.ids))
+}
+
+/// What texts are made of, chosen for where BERT's tokenizer may or may not be cut.
+fn piece() -> impl Strategy<Value = String> {
+    const SPACES: [&str; 12] = [
+        " ", "  ", "\t", "\n", "\r\n", "\u{a0}", "\u{3000}", "\u{2028}", "\u{2003}", "\u{85}",
+        "\u{b}", "\u{1680}",
+    ];
+    const SPECIAL: [&str; 14] = [
+        "[SEP]",
+        "[CLS]",
+        "[MASK]",
+        "[UNK]",
+        "[PAD]",
+        "[sep]",
+        "[",
+        "]",
+        "[S",
+        "EP]",
+        "[[SEP]]",
+        "[ SEP ]",
+        "[SEP",
+        "[SE\u{1}P]",
+    ];
+    const ODD: [&str; 24] = [
+        "e\u{301}",
+        "\u{301}",
+        "\u{308}\u{323}",
+        "İ",
+        "ß",
+        "ﬁ",
+        "\u{200d}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{ad}",
+        "\u{0}",
+        "\u{7f}",
+        "\u{fffd}",
+        "🚀",
+        "👩\u{200d}👧",
+        "❤\u{fe0f}",
+        "한",
+        "\u{1112}\u{1161}",
+        "ทดสอบ",
+        "नमस्ते",
+        "\u{1b}",
+        "１",
+        "［ＳＥＰ］",
+        "Ⅷ",
+    ];
+    const IDEOGRAPHS: [&str; 8] =
+        ["中", "文字", "修复登录", "日本語", "\u{3400}", "\u{20000}", "\u{f900}", "\u{9fff}"];
+    prop_oneof![
+        6 => "[a-zA-Z]{1,12}",
+        1 => "[a-z]{90,210}",
+        1 => "[0-9]{1,20}",
+        4 => Just(" ".to_owned()),
+        2 => prop::sample::select(&SPACES[..]).prop_map(str::to_owned),
+        2 => "[!-/:-@\\[-`{-~]{1,3}",
+        1 => prop::sample::select(&["…", "—", "“", "。", "，", "¿"][..]).prop_map(str::to_owned),
+        2 => prop::sample::select(&SPECIAL[..]).prop_map(str::to_owned),
+        2 => prop::sample::select(&ODD[..]).prop_map(str::to_owned),
+        2 => prop::sample::select(&IDEOGRAPHS[..]).prop_map(str::to_owned),
+        1 => any::<char>().prop_map(String::from),
+    ]
+}
+
+/// Capitals that lower-case by what stands around them.
+fn greek() -> impl Strategy<Value = String> {
+    prop::sample::select(&["Σ", "ΑΣ", "ΣΑ", "ΑΣ.Β", "Σ'Σ", "ΟΔΥΣΣΕΥΣ", "Σ:", "^Σ"][..])
+        .prop_map(str::to_owned)
+}
