@@ -21,6 +21,7 @@ pub struct Cli {
 
 /// What goes to standard error.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
 pub struct Logging {
     /// No progress and no log lines; errors are still said
     #[arg(long, short, global = true, conflicts_with = "verbose")]

@@ -224,12 +224,15 @@ fn the_memory_limit_prices_every_batch_before_it_runs() {
 #[test]
 fn a_row_that_costs_more_than_may_be_used_is_named_with_both_figures() {
     let job = Job::of(&[task("small", "a"), task("large", "many words make a long row")]);
+    let model = fake(Failure::Never);
+    let large = model.tokenizer.tokenize("many words make a long row").expect("ids").ids.len();
     let config = job.config(&["batch.memory_limit = 150"]);
-    let error = run(&config, &fake(Failure::Never)).err().expect("it does not fit");
+    let error = run(&config, &model).err().expect("it does not fit");
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-    assert!(error.to_string().starts_with("row 1 (id large): its 8 tokens do not fit"), "{error}");
+    let expected = format!("row 1 (id large): its {large} tokens do not fit");
+    assert!(error.to_string().starts_with(&expected), "{error}");
     let cause = error.source().expect("a cause").to_string();
-    assert_eq!(cause, format!("it needs {} bytes, 150 may be used", 8 * DIM * 4));
+    assert_eq!(cause, format!("it needs {} bytes, 150 may be used", large * DIM * 4));
     assert!(error.what_to_do().is_some_and(|advice| advice.contains("batch.memory_limit")));
 }
 

@@ -254,7 +254,7 @@ static ALONE: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| {
 /// Maximum lengths that long texts are cut at; the shorter, the more cuts a test sees.
 const LENGTHS: [usize; 5] = [3, 5, 16, 64, 256];
 
-const LOWER_CASED_LENGTH: usize = 6;
+const LOWER_CASED_LENGTH: usize = 5;
 
 /// The real model, loaded once.
 struct Real {
@@ -265,7 +265,8 @@ struct Real {
     identity: ModelIdentity,
     tokenizers: Vec<(usize, TextTokenizer)>,
     lower_cased: TextTokenizer,
-    direct: Tokenizer,
+    /// The tokenizers crate's own, one for each length.
+    direct: Vec<(usize, Tokenizer)>,
 }
 
 static REAL: LazyLock<Real> = LazyLock::new(|| {
@@ -281,9 +282,14 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
     };
     let tokenizers = LENGTHS.map(|length| (length, tokenizer(length, false))).into();
     let lower_cased = tokenizer(LOWER_CASED_LENGTH, true);
-    let mut direct =
-        Tokenizer::from_bytes(files.bytes("tokenizer.json").expect("a tokenizer")).expect("one");
-    direct.with_padding(None);
+    let bytes = files.bytes("tokenizer.json").expect("a tokenizer");
+    let direct = LENGTHS.map(|max_length| {
+        let mut direct = Tokenizer::from_bytes(bytes).expect("a tokenizer");
+        let truncation = TruncationParams { max_length, ..TruncationParams::default() };
+        direct.with_padding(None).with_truncation(Some(truncation)).expect("a truncation");
+        (max_length, direct)
+    });
+    let direct = direct.into();
     Real { files, description, encoder, identity, tokenizers, lower_cased, direct }
 });
 
@@ -305,9 +311,8 @@ impl Real {
 
 /// The ids of a text that is given to the tokenizers crate as a whole, and whether it has more.
 fn whole_ids(max_length: usize, text: &str) -> (Vec<u32>, bool) {
-    let mut direct = REAL.direct.clone();
-    let truncation = TruncationParams { max_length, ..TruncationParams::default() };
-    direct.with_truncation(Some(truncation)).expect("a truncation");
+    let direct = REAL.direct.iter().find(|(length, _)| *length == max_length);
+    let (_, direct) = direct.expect("one of LENGTHS");
     let encoding = direct.encode(text, true).expect("an encoding");
     (encoding.get_ids().to_vec(), !encoding.get_overflowing().is_empty())
 }

@@ -489,7 +489,7 @@ mod tests {
             ("", "`input.path` is not set"),
             (
                 "[batch]\nstart = 8\nmax = 4\n",
-                "conf/pipeline.toml:7: `batch.max` is 4, less than batch.start = 8",
+                "conf/pipeline.toml:8: `batch.max` is 4, less than batch.start = 8",
             ),
             (
                 "[output]\ncolumn = \"title\"\n",
