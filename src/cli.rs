@@ -73,7 +73,7 @@ pub struct ConfigArgs {
     pub config: PathBuf,
     /// A folder with the model; nothing is fetched then [model.path]
     #[arg(long, value_name = "FOLDER")]
-    pub model_path: Option<String>,
+    pub model_path: Option<PathBuf>,
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
@@ -86,7 +86,7 @@ impl ConfigArgs {
     /// The settings that the flags stand for: key, value, flag.
     pub fn settings(&self) -> Vec<(&'static str, String, &'static str)> {
         set(&[
-            ("model.path", &self.model_path, "--model-path"),
+            ("model.path", &text(&self.model_path), "--model-path"),
             ("compute.device", &self.device, "--device"),
             ("compute.threads", &self.threads, "--threads"),
         ])
@@ -99,10 +99,10 @@ pub struct RunArgs {
     pub config: ConfigArgs,
     /// The Parquet file of task rows [input.path]
     #[arg(long, value_name = "FILE")]
-    pub input: Option<String>,
+    pub input: Option<PathBuf>,
     /// The Parquet file to write [output.path]
     #[arg(long, value_name = "FILE")]
-    pub output: Option<String>,
+    pub output: Option<PathBuf>,
     /// Fixes the batch size: no growth; memory can still make it smaller [batch.start, batch.max]
     #[arg(long, value_name = "ROWS")]
     pub batch_size: Option<String>,
@@ -122,8 +122,8 @@ impl RunArgs {
     pub fn settings(&self) -> Vec<(&'static str, String, &'static str)> {
         let mut settings = self.config.settings();
         settings.extend(set(&[
-            ("input.path", &self.input, "--input"),
-            ("output.path", &self.output, "--output"),
+            ("input.path", &text(&self.input), "--input"),
+            ("output.path", &text(&self.output), "--output"),
             ("batch.start", &self.batch_size, "--batch-size"),
             ("batch.max", &self.batch_size, "--batch-size"),
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
@@ -174,6 +174,11 @@ pub struct SampleArgs {
     /// The same seed gives the same rows
     #[arg(long, value_name = "S", default_value = "42")]
     pub seed: u64,
+}
+
+/// A path as a setting, which is text; where it is none, see `commands::paths_as_typed`.
+fn text(path: &Option<PathBuf>) -> Option<String> {
+    Some(path.as_ref()?.to_string_lossy().into_owned())
 }
 
 fn set(

@@ -20,7 +20,8 @@ use crate::progress::Progress;
 
 /// `reembed run`.
 pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
-    let config = Config::load(&args.config.config, &args.settings(), &environment())?;
+    let mut config = Config::load(&args.config.config, &args.settings(), &environment())?;
+    paths_as_typed(&mut config, args);
     if args.print_config {
         print::result(&print::config(&config)).context("the configuration cannot be printed")?;
         return Ok(Exit::Done);
@@ -156,6 +157,20 @@ fn load_config(args: &ConfigArgs) -> Result<Config> {
         raw.set_default(key, "unused")?;
     }
     Ok(raw.check(&environment)?)
+}
+
+/// A path may be of bytes that are no text, which no setting can hold.
+fn paths_as_typed(config: &mut Config, args: &RunArgs) {
+    for (path, typed) in
+        [(&mut config.input.path, &args.input), (&mut config.output.path, &args.output)]
+    {
+        if let Some(typed) = typed {
+            path.clone_from(typed);
+        }
+    }
+    if let Some(typed) = &args.config.model_path {
+        config.model.source.path = Some(typed.clone());
+    }
 }
 
 fn model_config(args: &ConfigArgs) -> Result<reembed::ModelConfig> {

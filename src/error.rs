@@ -170,7 +170,11 @@ fn from_panic(kind: ErrorKind, what: &str, payload: &(dyn std::any::Any + Send))
         .unwrap_or("no message");
     // A panic's message may quote the data; the first line is enough to find the place in the code.
     let line: String = said.lines().next().unwrap_or("").chars().take(200).collect();
-    Error::new(kind, format!("{what} panicked: {line}"))
+    let error = Error::new(kind, format!("{what} panicked: {line}"));
+    match kind {
+        ErrorKind::Internal => error.advice("this is a bug; please report it with this line"),
+        _ => error.advice("the file may be damaged; if it is not, please report this line as a bug"),
+    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! Memory in flight is bounded by construction: a chunk in each stage and [`CHANNEL_CHUNKS`] in each channel,
 //! times the size of a chunk.
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
@@ -56,8 +57,27 @@ pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report>
 /// `Input` or `Target`.
 pub fn prepare(config: &Config) -> Result<Reader> {
     let reader = Reader::open(&config.input)?;
+    check_output_column(config, &reader)?;
     writer::check_target(&config.output.path, &config.input.path)?;
     Ok(reader)
+}
+
+/// The column of vectors may stand in the place of one column of the input, but not of one that is read.
+fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
+    let column = &config.output.column;
+    let refuse = |message: String| {
+        Err(Error::new(ErrorKind::Input, message)
+            .in_file(&config.input.path)
+            .advice("set `output.column` to another name"))
+    };
+    if reader.columns().names().contains(column) {
+        return refuse(format!("the vectors would replace column `{column}`, which is embedded"));
+    }
+    let fields = reader.schema().fields();
+    if fields.iter().filter(|field| field.name() == column).count() > 1 {
+        return refuse(format!("there are two columns `{column}`"));
+    }
+    Ok(())
 }
 
 /// [`run`], with the input opened and the model loaded.
@@ -116,7 +136,8 @@ pub fn run_with(
         let repeated = repeated?;
         tokenized?;
         Ok::<_, Error>((inferred?, repeated))
-    })?;
+    })
+    .map_err(|error| of_input(error, &config.input.path))?;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
@@ -147,6 +168,13 @@ pub fn run_with(
         output_bytes: published.bytes,
         peak_resident: memory::peak_resident(),
     })
+}
+
+/// A row is found where it stands: the stages behind the reader do not know the file.
+fn of_input(error: Error, input: &Path) -> Error {
+    let is_of_a_row =
+        matches!(error.kind(), ErrorKind::Data | ErrorKind::OutOfMemory | ErrorKind::Encode);
+    if is_of_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
 /// What the inference stage adds up.

@@ -3,12 +3,15 @@
 //! The reader trusts nothing in the file: not the footer's row counts, not the sizes that pages declare, not
 //! that a library survives what it decodes. Rows are decoded a few at a time, with strings as views into the
 //! decoded pages, so that a dictionary of one large value repeated a million times stays one value; only a
-//! chunk, whose bytes are bounded, gets its columns back in their own types.
+//! chunk, whose bytes are bounded, gets its columns back in their own types. What a library would believe and
+//! fall for, `guard` looks at first.
 
 mod chunker;
 mod columns;
 mod dress;
 mod duplicates;
+mod guard;
+mod thrift;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -42,9 +45,6 @@ const BYTES_AT_A_TIME: u64 = 16 << 20;
 /// billion of them in a few bytes, and their levels alone take 4 bytes each.
 const VALUES_AT_A_TIME: u64 = 1 << 20;
 
-/// A single row with more values in one column than this is refused.
-const MOST_VALUES_OF_A_ROW: u64 = 1 << 26;
-
 /// The key under which Arrow writers keep their own schema.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
@@ -61,6 +61,8 @@ pub struct RepeatedIds {
 pub struct Reader {
     path: PathBuf,
     file: File,
+    /// Bytes of the file.
+    length: u64,
     metadata: ArrowReaderMetadata,
     /// The schema of the carried columns.
     schema: SchemaRef,
@@ -75,7 +77,8 @@ impl Reader {
     /// `Input`, naming the file and the column.
     pub fn open(config: &InputConfig) -> Result<Reader> {
         let path = config.path.clone();
-        let file = open_file(&path)?;
+        let (file, length) = open_file(&path)?;
+        guard::check_footer(&file, length).map_err(|error| error.in_file(&path))?;
         let refuse = |cause: ParquetError| unreadable(&path, cause);
         let open = |options| {
             catch_panic(ErrorKind::Input, "the Parquet decoder", || {
@@ -89,9 +92,10 @@ impl Reader {
         let schema = open(ArrowReaderOptions::new())?.schema().clone();
         let columns = TextColumns::find(&schema, &config.columns, &path)?;
         let metadata = open(ArrowReaderOptions::new().with_schema(dress::as_views(&schema)))?;
-        check_row_counts(&metadata, &path)?;
+        guard::check_metadata(metadata.metadata(), &schema, length)
+            .map_err(|error| error.in_file(&path))?;
         let chunk = (config.chunk_rows.get(), config.chunk_bytes.get());
-        Ok(Reader { path, file, metadata, schema, columns, chunk })
+        Ok(Reader { path, file, length, metadata, schema, columns, chunk })
     }
 
     /// The schema of the carried columns, its metadata included.
@@ -122,7 +126,7 @@ impl Reader {
         Chunks {
             reader: self,
             template,
-            chunker: Chunker::new(self.chunk.0, self.chunk.1),
+            chunker: Chunker::new(self.schema.clone(), self.chunk.0, self.chunk.1),
             full: VecDeque::new(),
             group: 0,
             current: None,
@@ -138,7 +142,7 @@ impl Reader {
 
     /// The batches of a row group; a panic inside is an error.
     fn batches(&self, group: usize, columns: ProjectionMask) -> Result<Batches> {
-        let rows = rows_at_a_time(self.group(group)).map_err(|(column, message)| {
+        let rows = self.rows_at_a_time(group).map_err(|(column, message)| {
             self.data_error(message)
                 .at(format!("row group {group}"))
                 .at(format!("column `{column}`"))
@@ -163,28 +167,45 @@ impl Reader {
     fn blame(&self, group: usize, error: Error) -> Error {
         let error = error.in_file(&self.path).at(format!("row group {group}"));
         let root = self.metadata.parquet_schema();
+        let rows = self.rows_at_a_time(group).unwrap_or(1);
         for (position, field) in self.schema.fields().iter().enumerate() {
-            if self.fails_alone(group, ProjectionMask::roots(root, [position])) {
+            if self.fails_alone(group, ProjectionMask::roots(root, [position]), rows) {
                 return error.at(format!("column `{}`", field.name()));
             }
         }
         error
     }
 
-    fn fails_alone(&self, group: usize, column: ProjectionMask) -> bool {
+    fn fails_alone(&self, group: usize, column: ProjectionMask, at_a_time: usize) -> bool {
         let Ok(file) = self.file.try_clone() else { return false };
         let built = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                 .with_projection(column)
                 .with_row_groups(vec![group])
-                .with_batch_size(ROWS_AT_A_TIME as usize)
+                .with_batch_size(at_a_time)
                 .build()
                 .map_err(|cause| damaged().caused_by(cause))
         });
-        match built {
-            Ok(reader) => Batches { reader: Some(reader) }.any(|batch| batch.is_err()),
-            Err(_) => true,
+        let Ok(reader) = built else { return true };
+        let rows = Batches { reader: Some(reader) }
+            .try_fold(0, |rows, batch| batch.map(|batch| rows + batch.num_rows() as u64));
+        !rows.is_ok_and(|rows| rows == self.group(group).num_rows().unsigned_abs())
+    }
+
+    /// How many rows of a row group to decode at a time, or the column that is too large, and why.
+    fn rows_at_a_time(&self, group: usize) -> std::result::Result<usize, (String, String)> {
+        let group = self.group(group);
+        let rows = group.num_rows().unsigned_abs().max(1);
+        let mut bytes: u64 = 0;
+        let mut at_a_time = ROWS_AT_A_TIME;
+        for column in group.columns() {
+            let cost = guard::cost(&self.file, column, rows)
+                .map_err(|message| (column.column_path().string(), message))?;
+            bytes = bytes.saturating_add(cost.bytes_per_row);
+            at_a_time = at_a_time.min((VALUES_AT_A_TIME / cost.values_per_row).max(1));
         }
+        at_a_time = at_a_time.min((BYTES_AT_A_TIME / bytes.max(1)).max(1));
+        Ok(usize::try_from(at_a_time).unwrap_or(1))
     }
 
     fn check_rows(&self, group: usize, rows: u64) -> Result<()> {
@@ -193,7 +214,19 @@ impl Reader {
             return Ok(());
         }
         let message = format!("the footer promises {promised} rows, the pages hold {rows}");
-        Err(self.data_error(message).at(format!("row group {group}")))
+        let error = self.data_error(message).at(format!("row group {group}"));
+        Err(error.advice("write the file again from its source"))
+    }
+
+    /// Refuses to go on with a file that has decoded to more than it can mean.
+    fn check_inflation(&self, group: usize, bytes: u64) -> Result<()> {
+        if bytes <= guard::allowance(self.length) {
+            return Ok(());
+        }
+        let message =
+            format!("the {} bytes of the file decode to {bytes} bytes and more", self.length);
+        let error = guard::bomb(ErrorKind::Data, message);
+        Err(error.in_file(&self.path).at(format!("row group {group}")))
     }
 
     fn data_error(&self, message: String) -> Error {
@@ -227,7 +260,7 @@ impl Chunks<'_> {
         while self.full.is_empty() {
             match &mut self.current {
                 None if self.group == self.reader.metadata.metadata().num_row_groups() => {
-                    match self.chunker.finish()? {
+                    match self.chunker.finish().map_err(|error| error.in_file(&self.reader.path))? {
                         Some(rest) => self.full.push_back(rest),
                         None => return Ok(None),
                     }
@@ -240,7 +273,9 @@ impl Chunks<'_> {
                     Some(batch) => {
                         let batch = batch.map_err(|error| self.reader.blame(self.group, error))?;
                         *rows += batch.num_rows() as u64;
-                        self.full.extend(self.chunker.push(batch)?);
+                        let full = self.chunker.push(batch);
+                        self.full.extend(full.map_err(|error| error.in_file(&self.reader.path))?);
+                        self.reader.check_inflation(self.group, self.chunker.total_bytes())?;
                     }
                     None => {
                         self.reader.check_rows(self.group, *rows)?;
@@ -250,14 +285,13 @@ impl Chunks<'_> {
                 },
             }
         }
-        self.full.pop_front().map(|batch| self.chunk(&batch)).transpose()
+        self.full.pop_front().map(|batch| self.chunk(batch)).transpose()
     }
 
-    fn chunk(&mut self, batch: &RecordBatch) -> Result<RowChunk> {
+    fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
         let reader = self.reader;
         let chunk = catch_panic(ErrorKind::Data, "the Arrow library", || {
-            let columns = dress::undressed(batch, &reader.schema)?;
-            reader.columns.chunk(self.first_row, columns, self.template)
+            reader.columns.chunk(self.first_row, batch, self.template)
         })
         .map_err(|error| error.in_file(&reader.path))?;
         self.first_row += chunk.texts.len() as u64;
@@ -281,7 +315,7 @@ impl Iterator for Chunks<'_> {
             self.group = self.reader.metadata.metadata().num_row_groups();
             self.current = None;
             self.full.clear();
-            self.chunker = Chunker::new(1, 1);
+            self.chunker = Chunker::new(self.reader.schema.clone(), 1, 1);
         }
         next
     }
@@ -317,7 +351,7 @@ fn damaged() -> Error {
 }
 
 /// Opens a regular file. Others (a pipe, a folder) are refused: Parquet is read from its end.
-fn open_file(path: &Path) -> Result<File> {
+fn open_file(path: &Path) -> Result<(File, u64)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Input, message)
             .in_file(path)
@@ -334,7 +368,9 @@ fn open_file(path: &Path) -> Result<File> {
     if kind.len() == 0 {
         return Err(refuse("the input is empty (0 bytes)"));
     }
-    File::open(path).map_err(|cause| refuse("the input cannot be opened").caused_by(cause))
+    let file = File::open(path)
+        .map_err(|cause| refuse("the input cannot be opened").caused_by(cause))?;
+    Ok((file, kind.len()))
 }
 
 fn unreadable(path: &Path, cause: ParquetError) -> Error {
@@ -342,46 +378,4 @@ fn unreadable(path: &Path, cause: ParquetError) -> Error {
         .in_file(path)
         .advice("check that it was written and copied completely, and is not encrypted")
         .caused_by(cause)
-}
-
-fn check_row_counts(metadata: &ArrowReaderMetadata, path: &Path) -> Result<()> {
-    let metadata = metadata.metadata();
-    let refuse = |message: String| {
-        Error::new(ErrorKind::Input, message)
-            .in_file(path)
-            .advice("the footer contradicts itself; write the file again from its source")
-    };
-    let mut sum: i64 = 0;
-    for (number, group) in metadata.row_groups().iter().enumerate() {
-        let rows = group.num_rows();
-        sum = (rows >= 0)
-            .then(|| sum.checked_add(rows))
-            .flatten()
-            .ok_or_else(|| refuse(format!("{rows} rows")).at(format!("row group {number}")))?;
-    }
-    let promised = metadata.file_metadata().num_rows();
-    if sum != promised {
-        return Err(refuse(format!("the footer promises {promised} rows, its row groups {sum}")));
-    }
-    Ok(())
-}
-
-/// How many rows of a row group to decode at a time, or the column with a row that is too large, and why.
-fn rows_at_a_time(group: &RowGroupMetaData) -> std::result::Result<usize, (String, String)> {
-    let rows = group.num_rows().unsigned_abs().max(1);
-    let mut bytes: u64 = 0;
-    let mut at_a_time = ROWS_AT_A_TIME;
-    for column in group.columns() {
-        let values = column.num_values().unsigned_abs();
-        bytes = bytes.saturating_add(column.uncompressed_size().unsigned_abs());
-        let values_per_row = values.div_ceil(rows).max(1);
-        if values_per_row > MOST_VALUES_OF_A_ROW {
-            let message = format!("{values} values in {rows} rows are more than can be read");
-            return Err((column.column_path().string(), message));
-        }
-        at_a_time = at_a_time.min((VALUES_AT_A_TIME / values_per_row).max(1));
-    }
-    let bytes_per_row = bytes.div_ceil(rows).max(1);
-    at_a_time = at_a_time.min((BYTES_AT_A_TIME / bytes_per_row).max(1));
-    Ok(usize::try_from(at_a_time).unwrap_or(1))
 }

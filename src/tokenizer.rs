@@ -115,7 +115,8 @@ impl TextTokenizer {
             if tokenized.truncated || end == text.len() {
                 return Ok(tokenized);
             }
-            length = end.saturating_mul(2);
+            // More than was asked for before: the cut may lie far in front of it, where it would be found again.
+            length = length.max(end).saturating_mul(2);
         }
     }
 

@@ -226,7 +226,12 @@ impl<'a> State<'a> {
                 continue;
             }
             let wanted = original.columns.column(position);
-            let same = match output.columns.column_by_name(field.name()) {
+            // Names may come twice; equal ones keep their order.
+            let fields = original.columns.schema_ref().fields();
+            let nth = fields[..position].iter().filter(|f| f.name() == field.name()).count();
+            let named = output.columns.schema_ref().fields().iter().enumerate();
+            let found = named.filter(|(_, f)| f.name() == field.name()).nth(nth);
+            let same = match found.map(|(position, _)| output.columns.column(position)) {
                 None => {
                     self.carried
                         .get_or_insert_with(|| format!("column `{}` is missing", field.name()));

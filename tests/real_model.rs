@@ -132,6 +132,21 @@ fn a_long_text_gives_the_ids_of_its_whole_on_every_golden_row() {
     same_ids(256, &all).expect("the golden texts in a row");
 }
 
+#[test]
+fn a_word_without_end_is_read_past_though_the_last_cut_lies_far_before_it() {
+    let word = "x".repeat(50_000);
+    for text in [
+        format!("hi {word}"),
+        format!("{word} hi"),
+        format!(" {word}"),
+        format!("a b {word}, c {word}"),
+    ] {
+        for max_length in LENGTHS {
+            same_ids(max_length, &text).unwrap_or_else(|why| panic!("{text:.8}: {why}"));
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -71,10 +72,15 @@ impl RawConfig {
         };
         let size = fs::metadata(path).map_err(cannot)?.len();
         if size > LARGEST_FILE {
-            let message = format!("a configuration of {size} bytes is none");
-            return Err(Error::new(ErrorKind::Config, message).in_file(path));
+            return Err(too_large(path));
         }
-        let text = fs::read_to_string(path).map_err(cannot)?;
+        // A device or a pipe has no size to ask for.
+        let mut text = String::new();
+        let file = fs::File::open(path).map_err(cannot)?;
+        file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(cannot)?;
+        if text.len() as u64 > LARGEST_FILE {
+            return Err(too_large(path));
+        }
         RawConfig::parse(&text, path)
     }
 
@@ -92,27 +98,30 @@ impl RawConfig {
             Error::new(ErrorKind::Config, message)
                 .in_file(path)
                 .at(format!("line {}", line_of(offset)))
+                .advice("mend the line, or take it out: the default then holds")
         };
         let document = DeTable::parse(text).map_err(|cause| {
             let at = cause.span().map_or(0, |span| span.start);
             complain(at, format!("not TOML: {}", cause.message()))
+                .advice("mend the line; settings are written as `key = value` below their `[table]`")
         })?;
         for (table, content) in document.get_ref() {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                let known = format!("{name:?} is not a table of settings{}", nearest_key(name));
+                let known =
+                    format!("{:?} is not a table of settings{}", shown(name), nearest_key(name));
                 return Err(complain(at, known));
             };
             if !SETTINGS.iter().any(|setting| table_of(setting) == *name) {
-                let message = format!("unknown table [{name}]{}", nearest_table(name));
+                let message = format!("unknown table [{}]{}", shown(name), nearest_table(name));
                 return Err(complain(at, message));
             }
             for (key, value) in keys {
                 let full = format!("{name}.{}", key.get_ref());
                 let at = key.span().start;
                 let setting = Setting::find(&full).ok_or_else(|| {
-                    complain(at, format!("unknown key `{full}`{}", nearest_key(&full)))
+                    complain(at, format!("unknown key `{}`{}", shown(&full), nearest_key(&full)))
                 })?;
                 let value = written(value.get_ref())
                     .fit(setting.kind, true)
@@ -145,10 +154,14 @@ impl RawConfig {
     pub fn set(&mut self, key: &str, text: &str, origin: Origin) -> Result<()> {
         let setting = Setting::find(key).ok_or_else(|| {
             Error::new(ErrorKind::Config, format!("unknown key `{key}`{}", nearest_key(key)))
+                .advice("README.md lists the keys")
         })?;
         let value = Written::Text(text.to_owned())
             .fit(setting.kind, false)
-            .map_err(|complaint| Error::new(ErrorKind::Config, format!("{origin} {complaint}")))?;
+            .map_err(|complaint| {
+                Error::new(ErrorKind::Config, format!("{origin} {complaint}"))
+                    .advice(format!("it sets `{key}`; mend it, or leave it out"))
+            })?;
         self.values.insert(setting.key, (value, origin));
         Ok(())
     }
@@ -372,7 +385,13 @@ impl RawConfig {
     fn complain(&self, key: &str, message: &str) -> Error {
         let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
         Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
+            .advice("give it another value, or leave it out: the default then holds")
     }
+}
+
+fn too_large(path: &Path) -> Error {
+    let message = format!("a configuration of more than {LARGEST_FILE} bytes is none");
+    Error::new(ErrorKind::Config, message).in_file(path).advice("name another one with --config")
 }
 
 fn to_size(number: u64) -> Option<NonZeroUsize> {
@@ -401,6 +420,16 @@ fn written(value: &DeValue<'_>) -> Written {
     }
 }
 
+/// A name out of the file, cut for a message.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut shown: String = name.chars().take(LONGEST).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 fn nearest_key(key: &str) -> String {
     nearest(key, SETTINGS.iter().map(|setting| setting.key))
 }
@@ -412,8 +441,9 @@ fn nearest_table(name: &str) -> String {
 /// `; did you mean …?` for the nearest candidate, or the empty string where none is near.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     const NEAR: f64 = 0.7;
+    let word = shown(word);
     candidates
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .map(|candidate| (strsim::jaro_winkler(&word, candidate), candidate))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(String::new(), |(_, candidate)| format!("; did you mean `{candidate}`?"))

@@ -51,6 +51,12 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
             .caused_by(cause)
     })?;
 
+    if shape.layers > file.len() {
+        let (layers, tensors) = (shape.layers, file.len());
+        return Err(refuse(format!("has {tensors} tensors, too few for {layers} layers"))
+            .advice("this file does not belong to this config.json; fetch the model again"));
+    }
+
     // A checkpoint of `BertModel` has bare names; one of a model around it says `bert.` first.
     let prefix =
         if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };

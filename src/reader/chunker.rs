@@ -3,25 +3,35 @@
 //! Chunks follow from the file and the configuration alone, never from the moment: row groups, however small
 //! or large, do not show in them.
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::concat_batches;
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, SchemaRef};
 
+use super::dress;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Collects rows until a chunk is full.
 pub struct Chunker {
+    /// The schema of the chunks; what comes in may have views in the place of strings.
+    schema: SchemaRef,
     most_rows: usize,
     most_bytes: usize,
     pieces: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
+    /// Bytes of all the rows that came.
+    total: u64,
 }
 
 impl Chunker {
     /// Chunks of `most_rows` rows and about `most_bytes` bytes: the row that passes it is the last.
-    pub fn new(most_rows: usize, most_bytes: usize) -> Self {
-        Chunker { most_rows, most_bytes, pieces: Vec::new(), rows: 0, bytes: 0 }
+    pub fn new(schema: SchemaRef, most_rows: usize, most_bytes: usize) -> Self {
+        Chunker { schema, most_rows, most_bytes, pieces: Vec::new(), rows: 0, bytes: 0, total: 0 }
+    }
+
+    /// Bytes of all the rows that came so far, as they are in memory.
+    pub fn total_bytes(&self) -> u64 {
+        self.total
     }
 
     /// Takes the next rows and gives the chunks that became full.
@@ -32,67 +42,110 @@ impl Chunker {
         for (row, size) in sizes.into_iter().enumerate() {
             self.rows += 1;
             self.bytes = self.bytes.saturating_add(size);
+            self.total = self.total.saturating_add(size as u64);
             if self.rows == self.most_rows || self.bytes >= self.most_bytes {
-                self.pieces.push(batch.slice(start, row + 1 - start));
+                self.take(&batch.slice(start, row + 1 - start))?;
                 start = row + 1;
                 full.extend(self.finish()?);
             }
         }
         if start < batch.num_rows() {
-            self.pieces.push(batch.slice(start, batch.num_rows() - start));
+            self.take(&batch.slice(start, batch.num_rows() - start))?;
         }
         Ok(full)
+    }
+
+    /// Keeps a piece in the chunk's own types: its views would keep whole pages alive for a few rows.
+    fn take(&mut self, piece: &RecordBatch) -> Result<()> {
+        self.pieces.push(dress::undressed(piece, &self.schema)?);
+        Ok(())
     }
 
     /// The rows that are left, if any.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>> {
         (self.rows, self.bytes) = (0, 0);
         let pieces = std::mem::take(&mut self.pieces);
-        let Some(first) = pieces.first() else { return Ok(None) };
-        concat_batches(first.schema_ref(), &pieces).map(Some).map_err(|cause| {
-            Error::new(ErrorKind::Data, "the rows of a chunk do not fit together").caused_by(cause)
-        })
+        if pieces.is_empty() {
+            return Ok(None);
+        }
+        let rows = pieces.iter().map(RecordBatch::num_rows).sum();
+        let joined = |(position, field): (usize, &arrow::datatypes::FieldRef)| {
+            let parts: Vec<&dyn Array> =
+                pieces.iter().map(|piece| piece.column(position).as_ref()).collect();
+            concat(&parts).map_err(|cause| {
+                Error::new(ErrorKind::Data, "its values do not fit together")
+                    .at(format!("column `{}`", field.name()))
+                    .advice("write the column as plain strings, or with wider dictionary keys")
+                    .caused_by(cause)
+            })
+        };
+        let fields = self.schema.fields().iter().enumerate();
+        let columns = fields.map(joined).collect::<Result<Vec<ArrayRef>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some).map_err(
+            |cause| Error::new(ErrorKind::Data, "the rows of a chunk do not fit together").caused_by(cause),
+        )
     }
 }
 
-/// Bytes of each row: exact for strings at the top level, a share of the whole for other columns.
+/// Bytes of each row, as if no two rows shared a string.
 fn row_sizes(batch: &RecordBatch) -> Vec<usize> {
-    let rows = batch.num_rows();
-    let mut sizes = vec![0usize; rows];
+    let mut sizes = vec![0usize; batch.num_rows()];
     for column in batch.columns() {
-        match column.data_type() {
-            DataType::Utf8View => {
-                add(&mut sizes, column.as_string_view().lengths());
-            }
-            DataType::BinaryView => {
-                add(&mut sizes, column.as_binary_view().lengths());
-            }
-            DataType::List(_) if lists_strings(column.as_ref()) => {
-                let list = column.as_list::<i32>();
-                let strings = list.values().as_string_view();
-                let lengths: Vec<u32> = strings.lengths().collect();
-                for (size, ends) in sizes.iter_mut().zip(list.value_offsets().windows(2)) {
-                    let elements = &lengths[ends[0] as usize..ends[1] as usize];
-                    *size += elements.iter().map(|length| *length as usize + 16).sum::<usize>();
-                }
-            }
-            _ => {
-                let share = column.get_array_memory_size() / rows.max(1);
-                sizes.iter_mut().for_each(|size| *size += share);
-            }
-        }
+        add(&mut sizes, value_sizes(column.as_ref()));
     }
     sizes
 }
 
-fn add(sizes: &mut [usize], lengths: impl Iterator<Item = u32>) {
-    for (size, length) in sizes.iter_mut().zip(lengths) {
-        *size += length as usize + 16;
+/// Bytes of each value: exact for strings, also inside lists and structs, a share of the whole for the others.
+fn value_sizes(array: &dyn Array) -> Vec<usize> {
+    const VIEW: usize = 16;
+    let lengths = |lengths: &mut dyn Iterator<Item = u32>| {
+        lengths.map(|length| length as usize + VIEW).collect()
+    };
+    match array.data_type() {
+        DataType::Utf8View => lengths(&mut array.as_string_view().lengths()),
+        DataType::BinaryView => lengths(&mut array.as_binary_view().lengths()),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            list_sizes(list.values().as_ref(), list.value_offsets())
+        }
+        DataType::LargeList(_) => {
+            let list = array.as_list::<i64>();
+            list_sizes(list.values().as_ref(), list.value_offsets())
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            list_sizes(map.entries(), map.value_offsets())
+        }
+        DataType::FixedSizeList(_, width) => {
+            let (width, items) = (*width as usize, array.as_fixed_size_list().values());
+            let items = value_sizes(items.as_ref());
+            (0..array.len()).map(|row| items[row * width..][..width].iter().sum()).collect()
+        }
+        DataType::Struct(_) => {
+            let mut sizes = vec![0; array.len()];
+            for column in array.as_struct().columns() {
+                add(&mut sizes, value_sizes(column.as_ref()));
+            }
+            sizes
+        }
+        _ => vec![array.get_array_memory_size() / array.len().max(1); array.len()],
     }
 }
 
-fn lists_strings(column: &dyn Array) -> bool {
-    matches!(column.data_type(), DataType::List(item) if item.data_type() == &DataType::Utf8View)
+fn list_sizes<O: OffsetSizeTrait>(items: &dyn Array, offsets: &[O]) -> Vec<usize> {
+    let items = value_sizes(items);
+    let list = |ends: &[O]| {
+        size_of::<O>() + items[ends[0].as_usize()..ends[1].as_usize()].iter().sum::<usize>()
+    };
+    offsets.windows(2).map(list).collect()
+}
+
+fn add(sizes: &mut [usize], more: Vec<usize>) {
+    for (size, more) in sizes.iter_mut().zip(more) {
+        *size = size.saturating_add(more);
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +177,8 @@ mod tests {
         ) {
             let texts: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
             let cut = |sizes: &[usize]| -> Vec<Vec<i32>> {
-                let mut chunker = Chunker::new(most_rows, most_bytes);
+                let schema = batch(&[], 0).schema();
+                let mut chunker = Chunker::new(schema, most_rows, most_bytes);
                 let mut chunks = Vec::new();
                 let mut at = 0;
                 for size in sizes.iter().cycle() {

@@ -102,13 +102,17 @@ impl TextColumns {
         }
         let options = FormatOptions::default();
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(|cause| {
-            Error::new(ErrorKind::Data, "the ids cannot be shown").at(place()).caused_by(cause)
+            Error::new(ErrorKind::Data, "the ids cannot be shown")
+                .at(place())
+                .advice("name another column in `input.id`")
+                .caused_by(cause)
         })?;
         let shown = (0..column.len()).map(|row| {
             let id = formatter.value(row).try_to_string().map_err(|cause| {
                 Error::new(ErrorKind::Data, "the id cannot be shown")
                     .at(format!("row {}", first_row + row as u64))
                     .at(place())
+                    .advice("mend the value, or name another column in `input.id`")
                     .caused_by(cause)
             })?;
             Ok(id)
@@ -172,6 +176,7 @@ fn strings(column: &ArrayRef, name: &str) -> Result<StringViewArray> {
     let cast = cast(column, &DataType::Utf8View).map_err(|cause| {
         Error::new(ErrorKind::Data, "its values are not text")
             .at(format!("column `{name}`"))
+            .advice("write the column as UTF-8 strings")
             .caused_by(cause)
     })?;
     Ok(cast.as_string_view().clone())

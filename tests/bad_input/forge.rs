@@ -320,11 +320,29 @@ impl Chunk {
         Chunk::new(name, rows, vec![Page::data(rows, PLAIN, prefixed(&run(rows as u64, 0)))])
     }
 
+    /// [`Chunk::repeated`] with a text of `size` dashes, which take no room in the file. To be sealed.
+    pub fn swollen(name: &str, size: usize, rows: usize) -> Self {
+        let mut chunk = Chunk::repeated(name, "", rows);
+        chunk.codec = ZSTD;
+        let dictionary = &mut chunk.pages[0];
+        dictionary.body = zstd(&(size as u32).to_le_bytes(), b'-', size);
+        dictionary.uncompressed = Some(4 + size as i64);
+        chunk
+    }
+
+    /// Compresses the last page, which has been changed by hand, by as much as nothing.
+    pub fn sealed(mut self) -> Self {
+        let page = self.pages.last_mut().expect("a page");
+        page.uncompressed = Some(page.body.len() as i64);
+        page.body = zstd(&page.body, 0, 0);
+        self
+    }
+
     /// Compresses every page with zstd's run-length blocks: each page becomes `size` bytes of `byte`.
     pub fn zstd_run(mut self, byte: u8, size: usize) -> Self {
         self.codec = ZSTD;
         for page in &mut self.pages {
-            page.body = zstd_run(byte, size);
+            page.body = zstd(&[], byte, size);
             page.uncompressed = Some(size as i64);
         }
         self
@@ -512,24 +530,30 @@ pub fn delta(count: u64, first: i64, step: i64) -> Vec<u8> {
     out
 }
 
-/// A zstd frame of run-length blocks (RFC 8878): `size` times `byte`.
-pub fn zstd_run(byte: u8, size: usize) -> Vec<u8> {
+/// A zstd frame (RFC 8878) of `start` as it is, then a run of `size` times `byte`.
+pub fn zstd(start: &[u8], byte: u8, size: usize) -> Vec<u8> {
     const BLOCK: usize = 128 << 10;
+    const RAW: u32 = 0;
+    const RUN: u32 = 1;
     let mut out = vec![0x28, 0xb5, 0x2f, 0xfd];
     // A single segment whose size stands in four bytes.
     out.push(0xa0);
-    out.extend((size as u32).to_le_bytes());
-    let mut left = size;
-    loop {
-        let block = left.min(BLOCK);
-        left -= block;
-        let header = (block as u32) << 3 | 1 << 1 | u32::from(left == 0);
+    out.extend(((start.len() + size) as u32).to_le_bytes());
+    let mut block = |kind: u32, length: usize, content: &[u8]| {
+        let header = (length as u32) << 3 | kind << 1;
         out.extend(&header.to_le_bytes()[..3]);
-        out.push(byte);
-        if left == 0 {
-            return out;
-        }
+        out.extend(content);
+    };
+    start.chunks(BLOCK).for_each(|part| block(RAW, part.len(), part));
+    let mut left = size;
+    while left > 0 {
+        let length = left.min(BLOCK);
+        block(RUN, length, &[byte]);
+        left -= length;
     }
+    // The last block is empty.
+    out.extend([1, 0, 0]);
+    out
 }
 
 /// The CRC of gzip and PNG.
@@ -539,4 +563,27 @@ pub fn crc32(bytes: &[u8]) -> u32 {
             if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
         })
     })
+}
+
+/// DELTA_BINARY_PACKED: `first`, then one step, then no more.
+pub fn step_once(count: u64, first: i64, step: i64) -> Vec<u8> {
+    const BLOCK: u64 = 128;
+    let mut out = Vec::new();
+    varint(&mut out, BLOCK);
+    varint(&mut out, 1);
+    varint(&mut out, count);
+    zigzag(&mut out, first);
+    // The first block: its least delta, and what is added to that, in 32 bits each.
+    let least = step.min(0);
+    zigzag(&mut out, least);
+    out.push(32);
+    for delta in 0..BLOCK {
+        let step = if delta == 0 { step } else { 0 };
+        out.extend(((step - least) as u32).to_le_bytes());
+    }
+    // The other blocks: deltas of zero, in no bits.
+    for _ in 1..(count - 1).div_ceil(BLOCK) {
+        out.extend([0, 0]);
+    }
+    out
 }

@@ -1,5 +1,6 @@
 //! Columns that are missing, doubled, or of another type than text.
 
+use std::fs;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -9,7 +10,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Int32Type};
 
-use super::case::{Case, fails, input, refused, succeeds};
+use super::case::{Case, fails, input, refused, site, succeeds};
 use super::forge::{Element, Forged};
 use super::table::{Table, lists, strings};
 
@@ -53,13 +54,12 @@ pub fn cases() -> Vec<Case> {
             refused(&["`description`", "`input.description`", "\"\""]),
             || Table::tasks(3).without("description").bytes(),
         ),
-        input(
-            "no description wanted",
-            "the same, with input.description = \"\"",
-            refused(&["REEMBED_INPUT_DESCRIPTION"]),
-            || Table::tasks(3).without("description").bytes(),
-        )
-        .set("REEMBED_INPUT_DESCRIPTION", ""),
+        site("no description wanted", "the same, under description = \"\"", succeeds(3), |site| {
+            let job = site.job();
+            fs::write(&job.input, Table::tasks(3).without("description").bytes()).expect("the input");
+            fs::write(&job.config, "[input]\ndescription = \"\"\n").expect("a configuration");
+            job
+        }),
         input("no files", "no column `files`", succeeds(3), || {
             Table::tasks(3).without("files").bytes()
         }),
@@ -297,10 +297,9 @@ pub fn cases() -> Vec<Case> {
         input(
             "embedding over the files",
             "output.column = \"files\", which is not named otherwise",
-            refused(&["files"]),
+            refused(&["`files`", "`output.column`"]),
             || Table::tasks(3).bytes(),
         )
-        .set("REEMBED_OUTPUT_COLUMN", "files")
-        .names("REEMBED_OUTPUT_COLUMN"),
+        .set("REEMBED_OUTPUT_COLUMN", "files"),
     ]
 }

@@ -1,0 +1,362 @@
+//! What is looked at before the Parquet decoder is let near it.
+//!
+//! The decoder is safe, but it believes: it follows a schema down as deep as it goes, reserves what a page header
+//! asks for, and panics at a negative offset. Nothing here decodes a value; only headers are read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use arrow::datatypes::{DataType, Schema};
+use parquet::basic::Type;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+
+use super::thrift::{Thrift, kind};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Groups inside one another. Schemas of people have five; the decoder's own recursion ends somewhere beyond
+/// a thousand.
+const MOST_DEPTH: usize = 100;
+
+/// The largest footers, of files with thousands of columns and row groups, have some 100 MB.
+const MOST_FOOTER_BYTES: u64 = 256 << 20;
+
+/// A page is decoded as a whole; writers aim at 1 MB, and only a single huge value makes one larger.
+const MOST_PAGE_BYTES: u64 = 256 << 20;
+
+/// Entries of a dictionary take 16 bytes each in memory, however short they are.
+const MOST_DICTIONARY_VALUES: u64 = 1 << 24;
+
+/// A value of fixed width takes its width even where it is null.
+const MOST_FIXED_BYTES: u64 = 16 << 20;
+
+/// Values (list elements, nulls) of one row that are decoded together, beyond which they have to be worth a bit
+/// each in the file: run-length encoding can promise a billion of them in a few bytes.
+const MOST_VALUES: u64 = 1 << 24;
+
+/// What a file may decode to, beside a multiple of its size.
+const FREE_BYTES: u64 = 1 << 30;
+
+/// Good data is rarely compressed to less than a hundredth.
+const MOST_INFLATION: u64 = 1000;
+
+/// A row takes so many bytes per column at the least.
+const LEAST_VALUE_BYTES: u64 = 16;
+
+/// The bytes that a file of `length` bytes may decode to before it is taken for a bomb.
+pub fn allowance(length: u64) -> u64 {
+    length.saturating_mul(MOST_INFLATION).saturating_add(FREE_BYTES)
+}
+
+/// Looks at the depth of the schema in the footer. What is not a footer at all is left for the decoder to say.
+///
+/// # Errors
+/// `Input`, without a place.
+pub fn check_footer(file: &File, length: u64) -> Result<()> {
+    let refuse = |message: String| {
+        Err(Error::new(ErrorKind::Input, message)
+            .advice("check where the file comes from: no writer of tables makes such a footer"))
+    };
+    let mut tail = [0; 8];
+    let Some(end) = length.checked_sub(8) else { return Ok(()) };
+    if file.read_exact_at(&mut tail, end).is_err() || &tail[4..] != b"PAR1" {
+        return Ok(());
+    }
+    let size = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
+    let Some(start) = end.checked_sub(size) else { return Ok(()) };
+    if size > MOST_FOOTER_BYTES {
+        return refuse(format!("a footer of {size} bytes is more than can be read"));
+    }
+    let mut footer = vec![0; size as usize];
+    if file.read_exact_at(&mut footer, start).is_err() {
+        return Ok(());
+    }
+    match depth(&footer) {
+        Some(depth) if depth > MOST_DEPTH => {
+            refuse(format!("its schema is {depth} groups deep; up to {MOST_DEPTH} are read"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How deep the groups of the footer's schema lie inside one another.
+fn depth(footer: &[u8]) -> Option<usize> {
+    const SCHEMA: i64 = 2;
+    const NUM_CHILDREN: i64 = 5;
+    let mut deepest = 0;
+    // Children that are still to come, of each group around the current place.
+    let mut open: Vec<i64> = Vec::new();
+    let mut thrift = Thrift::new(footer);
+    thrift.fields(|thrift, field, kind| {
+        if (field, kind) != (SCHEMA, kind::LIST) {
+            return thrift.skip(kind);
+        }
+        let (elements, _) = thrift.list()?;
+        for _ in 0..elements {
+            let mut children = 0;
+            thrift.fields(|thrift, field, kind| {
+                if (field, kind) == (NUM_CHILDREN, kind::I32) {
+                    children = thrift.number()?;
+                    return Some(());
+                }
+                thrift.skip(kind)
+            })?;
+            if children > 0 {
+                open.push(children);
+                deepest = deepest.max(open.len() - 1);
+                continue;
+            }
+            while let Some(left) = open.last_mut() {
+                *left -= 1;
+                if *left > 0 {
+                    break;
+                }
+                open.pop();
+            }
+        }
+        Some(())
+    });
+    // What comes after the schema, or breaks off in it, does not matter here.
+    Some(deepest)
+}
+
+/// Looks at what the footer says of rows and places, and at sizes that the schema fixes.
+///
+/// # Errors
+/// `Input`, naming row group and column, but not the file.
+pub fn check_metadata(metadata: &ParquetMetaData, schema: &Schema, length: u64) -> Result<()> {
+    let refuse = |message: String| {
+        Error::new(ErrorKind::Input, message)
+            .advice("the footer contradicts itself; write the file again from its source")
+    };
+    let mut sum: i64 = 0;
+    for (number, group) in metadata.row_groups().iter().enumerate() {
+        let place = format!("row group {number}");
+        let rows = group.num_rows();
+        sum = (rows >= 0)
+            .then(|| sum.checked_add(rows))
+            .flatten()
+            .ok_or_else(|| refuse(format!("{rows} rows")).at(&place))?;
+        for column in group.columns() {
+            check_place(column, length).map_err(|message| {
+                refuse(message).at(&place).at(format!("column `{}`", column.column_path().string()))
+            })?;
+        }
+    }
+    let promised = metadata.file_metadata().num_rows();
+    if sum != promised {
+        return Err(refuse(format!("the footer promises {promised} rows, its row groups {sum}")));
+    }
+    let columns = schema.fields().len() as u64;
+    let least = promised.unsigned_abs().saturating_mul(columns * LEAST_VALUE_BYTES);
+    if least > allowance(length) {
+        let message = format!("{promised} rows in {length} bytes are more than can be meant");
+        return Err(bomb(ErrorKind::Input, message));
+    }
+    for field in schema.fields() {
+        let fixed = fixed_values(field.data_type());
+        if fixed > MOST_VALUES {
+            let message = format!("lists of {fixed} values each are more than can be read");
+            return Err(refuse(message).at(format!("column `{}`", field.name())));
+        }
+    }
+    Ok(())
+}
+
+/// A file that takes no room on the disk and endless room in memory.
+pub fn bomb(kind: ErrorKind, message: String) -> Error {
+    Error::new(kind, message)
+        .advice("if the file is sound, write it again in parts that decode to less than 1 GiB each")
+}
+
+/// Whether a chunk lies inside this file.
+fn check_place(column: &ColumnChunkMetaData, length: u64) -> std::result::Result<(), String> {
+    if let Some(other) = column.file_path().filter(|path| !path.is_empty()) {
+        let other: String = other.chars().take(80).collect();
+        return Err(format!("it lies in another file, {other:?}"));
+    }
+    let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+    let size = column.compressed_size();
+    let inside = u64::try_from(start).is_ok()
+        && u64::try_from(size).is_ok()
+        && start.checked_add(size).is_some_and(|end| end as u64 <= length);
+    if !inside {
+        return Err(format!("its {size} bytes at {start} are not inside the file, of {length} bytes"));
+    }
+    Ok(())
+}
+
+/// Values that a row of this type takes even where it is null: fixed-size lists are padded.
+fn fixed_values(data_type: &DataType) -> u64 {
+    match data_type {
+        DataType::FixedSizeList(item, size) => {
+            u64::from(size.unsigned_abs()).saturating_mul(fixed_values(item.data_type()))
+        }
+        DataType::Struct(fields) => {
+            fields.iter().map(|field| fixed_values(field.data_type())).max().unwrap_or(1)
+        }
+        _ => 1,
+    }
+}
+
+/// What a column's chunk costs to decode, by the headers of its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Values in a row, on average.
+    pub values_per_row: u64,
+    /// Bytes of a row, on average, and at the least where values have a fixed width or repeat what was before.
+    pub bytes_per_row: u64,
+}
+
+/// Reads the page headers of a chunk.
+///
+/// # Errors
+/// Why it cannot be decoded in a bounded room.
+pub fn cost(
+    file: &File,
+    column: &ColumnChunkMetaData,
+    rows: u64,
+) -> std::result::Result<Cost, String> {
+    let descr = column.column_descr();
+    let mut values = column.num_values().unsigned_abs();
+    let mut bytes = column.uncompressed_size().unsigned_abs();
+    let (mut page_values, mut page_bytes, mut largest_delta) = (0u64, 0u64, 0);
+    for page in Pages::of(file, column) {
+        let size = u64::try_from(page.uncompressed).unwrap_or(0);
+        let count = u64::try_from(page.values).unwrap_or(0);
+        if size > MOST_PAGE_BYTES {
+            return Err(format!("a page of {size} bytes is more than can be read"));
+        }
+        // The decoder adds the two in 32 bits.
+        if page.levels.0 < 0 || page.levels.1 < 0 || page.levels.0 + page.levels.1 > page.uncompressed {
+            return Err("the levels of a page are longer than the page".to_owned());
+        }
+        if page.is_dictionary {
+            if count > size.max(1) || count > MOST_DICTIONARY_VALUES {
+                return Err(format!("a dictionary of {count} values in {size} bytes is no dictionary"));
+            }
+        } else {
+            page_values = page_values.saturating_add(count);
+            if page.encoding == Page::DELTA_BYTE_ARRAY {
+                largest_delta = largest_delta.max(size);
+            }
+        }
+        page_bytes = page_bytes.saturating_add(size);
+    }
+    values = values.max(page_values);
+    bytes = bytes.max(page_bytes);
+    let values_per_row = values.div_ceil(rows).max(1);
+    let is_cheap = column.compressed_size().unsigned_abs().saturating_mul(8) < values;
+    if values_per_row > MOST_VALUES || (descr.max_rep_level() > 0 && values > MOST_VALUES && is_cheap) {
+        return Err(format!("{values} values in {rows} rows are more than can be read"));
+    }
+    let width = match descr.physical_type() {
+        Type::FIXED_LEN_BYTE_ARRAY => u64::from(descr.type_length().unsigned_abs()),
+        _ => 0,
+    };
+    if width > MOST_FIXED_BYTES {
+        return Err(format!("values of {width} bytes each are more than can be read"));
+    }
+    let bytes_per_row =
+        bytes.div_ceil(rows).max(width.saturating_mul(values_per_row)).max(largest_delta);
+    Ok(Cost { values_per_row, bytes_per_row })
+}
+
+/// What a page's header says.
+struct Page {
+    is_dictionary: bool,
+    uncompressed: i64,
+    compressed: i64,
+    values: i64,
+    encoding: i64,
+    /// Bytes of repetition and definition levels, in version 2.
+    levels: (i64, i64),
+}
+
+impl Page {
+    /// A value takes the beginning of the one before.
+    const DELTA_BYTE_ARRAY: i64 = 7;
+
+    /// A header, and its length.
+    fn read(bytes: &[u8]) -> Option<(Page, usize)> {
+        const DICTIONARY: i64 = 7;
+        let mut page = Page {
+            is_dictionary: false,
+            uncompressed: 0,
+            compressed: 0,
+            values: 0,
+            encoding: 0,
+            levels: (0, 0),
+        };
+        let mut thrift = Thrift::new(bytes);
+        thrift.fields(|thrift, field, kind| match (field, kind) {
+            (2, kind::I32) => thrift.number().map(|number| page.uncompressed = number),
+            (3, kind::I32) => thrift.number().map(|number| page.compressed = number),
+            (5 | DICTIONARY | 8, kind::STRUCT) => {
+                page.is_dictionary = field == DICTIONARY;
+                let is_version_2 = field == 8;
+                thrift.fields(|thrift, part, kind| match (part, kind) {
+                    (1, kind::I32) => thrift.number().map(|number| page.values = number),
+                    (2, kind::I32) if !is_version_2 => {
+                        thrift.number().map(|number| page.encoding = number)
+                    }
+                    (4, kind::I32) if is_version_2 => {
+                        thrift.number().map(|number| page.encoding = number)
+                    }
+                    (5, kind::I32) if is_version_2 => {
+                        thrift.number().map(|number| page.levels.1 = number)
+                    }
+                    (6, kind::I32) if is_version_2 => {
+                        thrift.number().map(|number| page.levels.0 = number)
+                    }
+                    _ => thrift.skip(kind),
+                })
+            }
+            _ => thrift.skip(kind),
+        })?;
+        Some((page, thrift.position()))
+    }
+}
+
+/// The pages of a chunk. They end where the chunk does, or where a header makes no sense: the decoder will say.
+struct Pages<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    /// Statistics make headers long; only their values have no bound.
+    const USUAL_HEADER: usize = 512;
+    const LONGEST_HEADER: usize = 64 << 20;
+
+    fn of(file: &'a File, column: &ColumnChunkMetaData) -> Self {
+        // Both are known to be inside the file.
+        let (at, length) = column.byte_range();
+        Pages { file, at, end: at.saturating_add(length), buffer: Vec::new() }
+    }
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Page;
+
+    fn next(&mut self) -> Option<Page> {
+        let mut size = Self::USUAL_HEADER;
+        loop {
+            let left = usize::try_from(self.end.checked_sub(self.at)?).ok()?;
+            if left == 0 {
+                return None;
+            }
+            self.buffer.resize(size.min(left), 0);
+            self.file.read_exact_at(&mut self.buffer, self.at).ok()?;
+            if let Some((page, header)) = Page::read(&self.buffer) {
+                self.at += header as u64 + u64::try_from(page.compressed).ok()?;
+                return Some(page);
+            }
+            if size >= left || size >= Self::LONGEST_HEADER {
+                return None;
+            }
+            size *= 16;
+        }
+    }
+}

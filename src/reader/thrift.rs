@@ -1,0 +1,153 @@
+//! As much of Thrift's compact protocol as it takes to look at a Parquet footer or page header before a library
+//! believes it.
+//!
+//! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
+
+/// A place in bytes that hold Thrift. Every reading is `None` where the bytes end or make no sense.
+pub struct Thrift<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+/// What a field or an element of a list may be.
+pub mod kind {
+    /// A number of 32 bits.
+    pub const I32: u8 = 5;
+    /// A list.
+    pub const LIST: u8 = 9;
+    /// A struct.
+    pub const STRUCT: u8 = 12;
+}
+
+/// Structs and lists inside one another that are followed; Parquet's own are never deeper than ten.
+const MOST_DEPTH: u32 = 32;
+
+impl<'a> Thrift<'a> {
+    /// Begins at the first byte.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Thrift { bytes, at: 0 }
+    }
+
+    /// Bytes that were read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The fields of a struct in turn: `each` is given their number and kind, and reads or skips the value.
+    pub fn fields(&mut self, mut each: impl FnMut(&mut Self, i64, u8) -> Option<()>) -> Option<()> {
+        let mut number = 0i64;
+        loop {
+            let byte = self.byte()?;
+            let (step, kind) = (byte >> 4, byte & 0x0f);
+            if kind == 0 {
+                return Some(());
+            }
+            number = if step == 0 { self.number()? } else { number.checked_add(step.into())? };
+            each(self, number, kind)?;
+        }
+    }
+
+    /// The head of a list: how many elements, and their kind.
+    pub fn list(&mut self) -> Option<(u64, u8)> {
+        let byte = self.byte()?;
+        let (length, kind) = (byte >> 4, byte & 0x0f);
+        let length = if length == 15 { self.varint()? } else { length.into() };
+        Some((length, kind))
+    }
+
+    /// A signed number.
+    pub fn number(&mut self) -> Option<i64> {
+        let zigzag = self.varint()?;
+        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
+    /// Leaves a value out.
+    pub fn skip(&mut self, kind: u8) -> Option<()> {
+        self.skip_within(kind, MOST_DEPTH)
+    }
+
+    fn skip_within(&mut self, kind: u8, depth: u32) -> Option<()> {
+        let depth = depth.checked_sub(1)?;
+        match kind {
+            // A boolean field is its own value.
+            1 | 2 => Some(()),
+            3 => self.advance(1),
+            4..=6 => self.varint().map(drop),
+            7 => self.advance(8),
+            8 => {
+                let length = self.varint()?;
+                self.advance(length)
+            }
+            9 | 10 => {
+                let (length, kind) = self.list()?;
+                for _ in 0..length {
+                    // A boolean element takes a byte.
+                    self.skip_within(if kind <= 2 { 3 } else { kind }, depth)?;
+                }
+                Some(())
+            }
+            kind::STRUCT => self.fields(|thrift, _, kind| thrift.skip_within(kind, depth)),
+            // Parquet has no maps.
+            _ => None,
+        }
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn advance(&mut self, bytes: u64) -> Option<()> {
+        let at = self.at.checked_add(usize::try_from(bytes).ok()?)?;
+        self.at = at;
+        (at <= self.bytes.len()).then_some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_behind_others_and_nothing_is_read_past_the_end() {
+        // 1: i32 = -3, 2: list of two strings, 4: struct { 1: true }, 20: i64 = 5.
+        let bytes = [
+            0x15, 0x05, 0x19, 0x28, 1, b'a', 0, 0x2c, 0x11, 0, 0x06, 40, 0x0a, 0,
+        ];
+        let mut found = Vec::new();
+        let mut thrift = Thrift::new(&bytes);
+        let end = thrift.fields(|thrift, number, kind| {
+            if kind == kind::I32 || kind == 6 {
+                found.push((number, thrift.number()?));
+                return Some(());
+            }
+            thrift.skip(kind)
+        });
+        assert_eq!((end, thrift.position()), (Some(()), bytes.len()));
+        assert_eq!(found, [(1, -3), (20, 5)]);
+        for length in 0..bytes.len() {
+            let mut thrift = Thrift::new(&bytes[..length]);
+            assert_eq!(thrift.fields(|thrift, _, kind| thrift.skip(kind)), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn depth_and_length_are_no_way_to_take_the_program_down() {
+        for bytes in [vec![0x19; 100_000], [&[0x19, 0xf9][..], &[0xff; 9], &[0x01]].concat()] {
+            assert_eq!(Thrift::new(&bytes).fields(|thrift, _, kind| thrift.skip(kind)), None);
+        }
+    }
+}
