@@ -156,7 +156,9 @@ fn load_config(args: &ConfigArgs) -> Result<Config> {
     for key in ["input.path", "output.path"] {
         raw.set_default(key, "unused")?;
     }
-    Ok(raw.check(&environment)?)
+    let mut config = raw.check(&environment)?;
+    model_path_as_typed(&mut config, args);
+    Ok(config)
 }
 
 /// A path may be of bytes that are no text, which no setting can hold.
@@ -168,7 +170,11 @@ fn paths_as_typed(config: &mut Config, args: &RunArgs) {
             path.clone_from(typed);
         }
     }
-    if let Some(typed) = &args.config.model_path {
+    model_path_as_typed(config, &args.config);
+}
+
+fn model_path_as_typed(config: &mut Config, args: &ConfigArgs) {
+    if let Some(typed) = &args.model_path {
         config.model.source.path = Some(typed.clone());
     }
 }

@@ -173,7 +173,9 @@ fn from_panic(kind: ErrorKind, what: &str, payload: &(dyn std::any::Any + Send))
     let error = Error::new(kind, format!("{what} panicked: {line}"));
     match kind {
         ErrorKind::Internal => error.advice("this is a bug; please report it with this line"),
-        _ => error.advice("the file may be damaged; if it is not, please report this line as a bug"),
+        _ => {
+            error.advice("the file may be damaged; if it is not, please report this line as a bug")
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// The first real cause, naming its place. The output path is then as it was before.
 pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
     let reader = prepare(config)?;
+    writer::make_folder(&config.output.path)?;
     let loading = Instant::now();
     let model = model::load(&config.model, &|progress| on_event(Event::Model(progress)))?;
     run_with(config, &reader, &model, loading.elapsed(), on_event)

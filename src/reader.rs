@@ -13,7 +13,6 @@ mod duplicates;
 mod guard;
 mod thrift;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +126,6 @@ impl Reader {
             reader: self,
             template,
             chunker: Chunker::new(self.schema.clone(), self.chunk.0, self.chunk.1),
-            full: VecDeque::new(),
             group: 0,
             current: None,
             first_row: 0,
@@ -240,7 +238,6 @@ pub struct Chunks<'a> {
     reader: &'a Reader,
     template: &'a TextTemplate,
     chunker: Chunker,
-    full: VecDeque<RecordBatch>,
     /// The next row group.
     group: usize,
     /// The row group that is being read, and its rows so far.
@@ -257,13 +254,15 @@ impl Chunks<'_> {
     }
 
     fn advance(&mut self) -> Result<Option<RowChunk>> {
-        while self.full.is_empty() {
+        let path = &self.reader.path;
+        loop {
+            if let Some(full) = self.chunker.full().map_err(|error| error.in_file(path))? {
+                return self.chunk(full).map(Some);
+            }
             match &mut self.current {
                 None if self.group == self.reader.metadata.metadata().num_row_groups() => {
-                    match self.chunker.finish().map_err(|error| error.in_file(&self.reader.path))? {
-                        Some(rest) => self.full.push_back(rest),
-                        None => return Ok(None),
-                    }
+                    let rest = self.chunker.finish().map_err(|error| error.in_file(path))?;
+                    return rest.map(|rest| self.chunk(rest)).transpose();
                 }
                 None => {
                     let batches = self.reader.batches(self.group, ProjectionMask::all())?;
@@ -273,8 +272,7 @@ impl Chunks<'_> {
                     Some(batch) => {
                         let batch = batch.map_err(|error| self.reader.blame(self.group, error))?;
                         *rows += batch.num_rows() as u64;
-                        let full = self.chunker.push(batch);
-                        self.full.extend(full.map_err(|error| error.in_file(&self.reader.path))?);
+                        self.chunker.push(batch);
                         self.reader.check_inflation(self.group, self.chunker.total_bytes())?;
                     }
                     None => {
@@ -285,7 +283,6 @@ impl Chunks<'_> {
                 },
             }
         }
-        self.full.pop_front().map(|batch| self.chunk(batch)).transpose()
     }
 
     fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
@@ -314,7 +311,6 @@ impl Iterator for Chunks<'_> {
             // Nothing comes after an error or the end.
             self.group = self.reader.metadata.metadata().num_row_groups();
             self.current = None;
-            self.full.clear();
             self.chunker = Chunker::new(self.reader.schema.clone(), 1, 1);
         }
         next
@@ -358,18 +354,18 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
             .advice("name a Parquet file with --input or `input.path`")
     };
     let kind = std::fs::metadata(path)
-        .map_err(|cause| refuse("the input cannot be opened").caused_by(cause))?;
+        .map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
     if kind.is_dir() {
-        return Err(refuse("the input is a folder"));
+        return Err(refuse("this is a folder"));
     }
     if !kind.is_file() {
-        return Err(refuse("the input is not a regular file"));
+        return Err(refuse("this is not a regular file"));
     }
     if kind.len() == 0 {
-        return Err(refuse("the input is empty (0 bytes)"));
+        return Err(refuse("the file is empty (0 bytes)"));
     }
-    let file = File::open(path)
-        .map_err(|cause| refuse("the input cannot be opened").caused_by(cause))?;
+    let file =
+        File::open(path).map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
     Ok((file, kind.len()))
 }
 

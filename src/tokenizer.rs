@@ -82,7 +82,7 @@ impl TextTokenizer {
             )));
         }
         Ok(TextTokenizer {
-            boundaries: Boundaries::of(&tokenizer),
+            boundaries: Boundaries::of(&tokenizer, description.lower_case),
             tokenizer,
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,

@@ -55,7 +55,8 @@ pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
             .in_file(output)
             .advice("only files that `reembed run` wrote can be verified")
     };
-    let reader = Reader::open(&input(config, output))?;
+    let reader = Reader::open(&input(config, output))
+        .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
     let entry = reader
         .key_values()
         .into_iter()

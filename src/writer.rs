@@ -27,8 +27,8 @@ use crate::config::{OnEmpty, OutputConfig, VectorType};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::ChunkVectors;
 use crate::lineage::{FOOTER_KEY, Footer};
-pub use publish::check_target;
 use publish::failed;
+pub use publish::{check_target, make_folder};
 pub use tasks::write_tasks;
 
 /// A row group is closed at this size even before it has its rows: carried columns can be large.

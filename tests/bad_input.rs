@@ -137,6 +137,27 @@ fn a_broken_configuration_is_refused_with_its_key() {
     CONFIGS.assert();
 }
 
+/// The good file with one bit turned over, here and there from its first byte to its last.
+#[test]
+fn a_flipped_bit_anywhere_does_no_harm() {
+    const FLIPS: usize = 150;
+    let good = [table::Table::tasks(6).bytes(), forge::Forged::tasks().bytes()];
+    let cases: Vec<Case> = (0..FLIPS)
+        .map(|flip| {
+            let mut file = good[flip % 2].clone();
+            let at = flip * (file.len() - 1) / (FLIPS - 1);
+            file[at] ^= 1 << (flip / 2 % 8);
+            let name = format!("bit {} of byte {at}", flip / 2 % 8);
+            case::input(name.leak(), "a good file", case::Expect::Either, move || file.clone())
+        })
+        .collect();
+    let mut report = String::new();
+    for case in case::observe_all(&cases).iter().filter(|case| !case.problems.is_empty()) {
+        let _ = writeln!(report, "{}: {:?}", case.name, case.problems);
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
 #[test]
 fn every_case_has_its_own_name() {
     for topic in TOPICS {
@@ -148,7 +169,7 @@ fn every_case_has_its_own_name() {
 
 #[test]
 fn the_table_in_the_docs_is_what_was_seen() {
-    let seen = table();
+    let seen = rendered();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bad-input.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -164,7 +185,7 @@ fn the_table_in_the_docs_is_what_was_seen() {
     );
 }
 
-fn table() -> String {
+fn rendered() -> String {
     let count: usize = TOPICS.iter().map(|topic| topic.observed().len()).sum();
     let mut text = format!(
         "# What bad input gets\n\n\

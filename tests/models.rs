@@ -175,6 +175,33 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
 }
 
 #[test]
+fn a_long_text_that_is_lower_cased_first_is_not_cut_where_its_lower_case_would_change() {
+    // Sigma at the end of a word is ς, and elsewhere σ; a full stop may stand inside a word. So what follows the
+    // stop decides how the letter before it is lower-cased, and with these tokens also which come before that.
+    let written = ModelFolder::tiny().max_seq_length(10).write();
+    written.edit_json("tokenizer.json", |tokenizer| {
+        let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
+        for (unused, token) in [("[unused1]", "##ασ"), ("[unused2]", "##ς"), ("[unused3]", "##σ")]
+        {
+            let id = vocab.remove(unused).expect("an unused token");
+            vocab.insert(token.to_owned(), id);
+        }
+    });
+    written.edit_json("sentence_bert_config.json", |config| config["do_lower_case"] = json!(true));
+    let tokenizer = load(written.path()).tokenizer;
+    // Few tokens, and bytes enough that the stop is the last place to cut at: 16 bytes for each token.
+    let start = "word word word word word word";
+    let text = format!("{start}{}ΒΑΣ.Β{}", " ".repeat(150 - start.len()), "α".repeat(80));
+    let mut direct = tokenizers::Tokenizer::from_file(written.file("tokenizer.json")).expect("one");
+    direct.with_padding(None).with_truncation(None).expect("no truncation");
+    let whole = direct.encode(text.to_lowercase(), true).expect("ids");
+    let cut = tokenizer.tokenize(&text).expect("ids");
+    assert!(cut.truncated);
+    assert_eq!(cut.ids[..9], whole.get_ids()[..9]);
+    assert_eq!(whole.get_tokens()[8], "##ασ", "the text is what this test needs");
+}
+
+#[test]
 fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
     type Damage = fn(&WrittenModel);
     const WORDS: &str = "embeddings.word_embeddings.weight";

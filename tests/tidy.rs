@@ -13,8 +13,11 @@ use std::sync::LazyLock;
 const BINARY: [&str; 7] =
     ["main.rs", "cli.rs", "commands.rs", "exit.rs", "logging.rs", "print.rs", "progress.rs"];
 
+/// Names of crates, and whether a file may use them.
+type Owned = (&'static [&'static str], fn(&str) -> bool);
+
 /// Crates that belong to one place, the files that are this place, and why.
-const CRATES: &[(&[&str], fn(&str) -> bool)] = &[
+const CRATES: &[Owned] = &[
     (&["crossbeam", "crossbeam_channel"], |file| is_part(file, "pipeline")),
     (&["parquet"], |file| ["reader", "writer", "lineage"].iter().any(|part| is_part(file, part))),
     (&["tokenizers"], |file| is_part(file, "tokenizer")),

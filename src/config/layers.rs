@@ -102,8 +102,9 @@ impl RawConfig {
         };
         let document = DeTable::parse(text).map_err(|cause| {
             let at = cause.span().map_or(0, |span| span.start);
-            complain(at, format!("not TOML: {}", cause.message()))
-                .advice("mend the line; settings are written as `key = value` below their `[table]`")
+            complain(at, format!("not TOML: {}", cause.message())).advice(
+                "mend the line; settings are written as `key = value` below their `[table]`",
+            )
         })?;
         for (table, content) in document.get_ref() {
             let at = table.span().start;
@@ -156,9 +157,8 @@ impl RawConfig {
             Error::new(ErrorKind::Config, format!("unknown key `{key}`{}", nearest_key(key)))
                 .advice("README.md lists the keys")
         })?;
-        let value = Written::Text(text.to_owned())
-            .fit(setting.kind, false)
-            .map_err(|complaint| {
+        let value =
+            Written::Text(text.to_owned()).fit(setting.kind, false).map_err(|complaint| {
                 Error::new(ErrorKind::Config, format!("{origin} {complaint}"))
                     .advice(format!("it sets `{key}`; mend it, or leave it out"))
             })?;
@@ -274,11 +274,13 @@ impl RawConfig {
 
     fn model(&self, environment: &Environment) -> Result<ModelConfig> {
         let id = self.text("model.id")?;
+        let path = self.path("model.path");
         let cache = match self.path("model.cache") {
             Some(cache) => cache,
+            // A folder of the user's own needs none.
+            None if path.is_some() => environment.cache().unwrap_or_default(),
             None => environment.cache()?,
         };
-        let path = self.path("model.path");
         let pins = match self.values.get("model.sha256") {
             Some((Value::Hashes(pins), _)) => pins.clone(),
             // A folder of the user's own is whatever it is, even under the default name.

@@ -16,6 +16,8 @@ pub struct Chunker {
     schema: SchemaRef,
     most_rows: usize,
     most_bytes: usize,
+    /// Rows that came and are not in a chunk yet: in views, so that they take little room.
+    rest: Option<Rest>,
     pieces: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
@@ -23,10 +25,17 @@ pub struct Chunker {
     total: u64,
 }
 
+struct Rest {
+    batch: RecordBatch,
+    sizes: Vec<usize>,
+    start: usize,
+}
+
 impl Chunker {
     /// Chunks of `most_rows` rows and about `most_bytes` bytes: the row that passes it is the last.
     pub fn new(schema: SchemaRef, most_rows: usize, most_bytes: usize) -> Self {
-        Chunker { schema, most_rows, most_bytes, pieces: Vec::new(), rows: 0, bytes: 0, total: 0 }
+        let (rest, pieces) = (None, Vec::new());
+        Chunker { schema, most_rows, most_bytes, rest, pieces, rows: 0, bytes: 0, total: 0 }
     }
 
     /// Bytes of all the rows that came so far, as they are in memory.
@@ -34,25 +43,31 @@ impl Chunker {
         self.total
     }
 
-    /// Takes the next rows and gives the chunks that became full.
-    pub fn push(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+    /// Takes the next rows. Before that, [`Chunker::full`] has to have given everything.
+    pub fn push(&mut self, batch: RecordBatch) {
+        debug_assert!(self.rest.is_none());
         let sizes = row_sizes(&batch);
-        let mut full = Vec::new();
-        let mut start = 0;
-        for (row, size) in sizes.into_iter().enumerate() {
+        let sum = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size as u64));
+        self.total = self.total.saturating_add(sum);
+        self.rest = Some(Rest { batch, sizes, start: 0 });
+    }
+
+    /// The next chunk that is full. One at a time: together they may be far larger than the rows in views.
+    pub fn full(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(Rest { batch, sizes, start }) = self.rest.take() else { return Ok(None) };
+        for row in start..batch.num_rows() {
             self.rows += 1;
-            self.bytes = self.bytes.saturating_add(size);
-            self.total = self.total.saturating_add(size as u64);
+            self.bytes = self.bytes.saturating_add(sizes[row]);
             if self.rows == self.most_rows || self.bytes >= self.most_bytes {
                 self.take(&batch.slice(start, row + 1 - start))?;
-                start = row + 1;
-                full.extend(self.finish()?);
+                self.rest = Some(Rest { batch, sizes, start: row + 1 });
+                return self.finish();
             }
         }
         if start < batch.num_rows() {
             self.take(&batch.slice(start, batch.num_rows() - start))?;
         }
-        Ok(full)
+        Ok(None)
     }
 
     /// Keeps a piece in the chunk's own types: its views would keep whole pages alive for a few rows.
@@ -83,7 +98,10 @@ impl Chunker {
         let columns = fields.map(joined).collect::<Result<Vec<ArrayRef>>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some).map_err(
-            |cause| Error::new(ErrorKind::Data, "the rows of a chunk do not fit together").caused_by(cause),
+            |cause| {
+                Error::new(ErrorKind::Data, "the rows of a chunk do not fit together")
+                    .caused_by(cause)
+            },
         )
     }
 }
@@ -183,7 +201,10 @@ mod tests {
                 let mut at = 0;
                 for size in sizes.iter().cycle() {
                     let end = (at + size).min(texts.len());
-                    chunks.extend(chunker.push(batch(&texts[at..end], at as i32)).expect("pushed"));
+                    chunker.push(batch(&texts[at..end], at as i32));
+                    while let Some(chunk) = chunker.full().expect("cut") {
+                        chunks.push(chunk);
+                    }
                     at = end;
                     if at == texts.len() {
                         break;

@@ -31,9 +31,8 @@ fn viewed(field: &FieldRef) -> FieldRef {
 
 /// The type with strings and bytes in the place of views: what is cast to it has its bytes for itself.
 fn compact(data_type: &DataType) -> DataType {
-    let within = |field: &FieldRef| {
-        Arc::new(Field::clone(field).with_data_type(compact(field.data_type())))
-    };
+    let within =
+        |field: &FieldRef| Arc::new(Field::clone(field).with_data_type(compact(field.data_type())));
     match data_type {
         DataType::Utf8View => DataType::LargeUtf8,
         DataType::BinaryView => DataType::LargeBinary,
@@ -57,12 +56,14 @@ pub fn undressed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch>
         .zip(schema.fields())
         .map(|(column, field)| {
             let wanted = field.data_type();
-            cast(column, &compact(wanted)).and_then(|column| cast(&column, wanted)).map_err(|cause| {
-                Error::new(ErrorKind::Data, "its values do not fit the column's type")
-                    .at(format!("column `{}`", field.name()))
-                    .advice("write the file again from its source")
-                    .caused_by(cause)
-            })
+            cast(column, &compact(wanted)).and_then(|column| cast(&column, wanted)).map_err(
+                |cause| {
+                    Error::new(ErrorKind::Data, "its values do not fit the column's type")
+                        .at(format!("column `{}`", field.name()))
+                        .advice("write the file again from its source")
+                        .caused_by(cause)
+                },
+            )
         })
         .collect::<Result<Vec<ArrayRef>>>()?;
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

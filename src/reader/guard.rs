@@ -180,7 +180,9 @@ fn check_place(column: &ColumnChunkMetaData, length: u64) -> std::result::Result
         && u64::try_from(size).is_ok()
         && start.checked_add(size).is_some_and(|end| end as u64 <= length);
     if !inside {
-        return Err(format!("its {size} bytes at {start} are not inside the file, of {length} bytes"));
+        return Err(format!(
+            "its {size} bytes at {start} are not inside the file, of {length} bytes"
+        ));
     }
     Ok(())
 }
@@ -227,12 +229,17 @@ pub fn cost(
             return Err(format!("a page of {size} bytes is more than can be read"));
         }
         // The decoder adds the two in 32 bits.
-        if page.levels.0 < 0 || page.levels.1 < 0 || page.levels.0 + page.levels.1 > page.uncompressed {
+        if page.levels.0 < 0
+            || page.levels.1 < 0
+            || page.levels.0 + page.levels.1 > page.uncompressed
+        {
             return Err("the levels of a page are longer than the page".to_owned());
         }
         if page.is_dictionary {
             if count > size.max(1) || count > MOST_DICTIONARY_VALUES {
-                return Err(format!("a dictionary of {count} values in {size} bytes is no dictionary"));
+                return Err(format!(
+                    "a dictionary of {count} values in {size} bytes is no dictionary"
+                ));
             }
         } else {
             page_values = page_values.saturating_add(count);
@@ -246,7 +253,9 @@ pub fn cost(
     bytes = bytes.max(page_bytes);
     let values_per_row = values.div_ceil(rows).max(1);
     let is_cheap = column.compressed_size().unsigned_abs().saturating_mul(8) < values;
-    if values_per_row > MOST_VALUES || (descr.max_rep_level() > 0 && values > MOST_VALUES && is_cheap) {
+    if values_per_row > MOST_VALUES
+        || (descr.max_rep_level() > 0 && values > MOST_VALUES && is_cheap)
+    {
         return Err(format!("{values} values in {rows} rows are more than can be read"));
     }
     let width = match descr.physical_type() {

@@ -124,9 +124,7 @@ mod tests {
     #[test]
     fn fields_are_found_behind_others_and_nothing_is_read_past_the_end() {
         // 1: i32 = -3, 2: list of two strings, 4: struct { 1: true }, 20: i64 = 5.
-        let bytes = [
-            0x15, 0x05, 0x19, 0x28, 1, b'a', 0, 0x2c, 0x11, 0, 0x06, 40, 0x0a, 0,
-        ];
+        let bytes = [0x15, 0x05, 0x19, 0x28, 1, b'a', 0, 0x2c, 0x11, 0, 0x06, 40, 0x0a, 0];
         let mut found = Vec::new();
         let mut thrift = Thrift::new(&bytes);
         let end = thrift.fields(|thrift, number, kind| {

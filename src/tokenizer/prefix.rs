@@ -14,21 +14,25 @@ pub const BYTES_PER_TOKEN: usize = 16;
 
 /// The characters before which a text may be cut.
 pub struct Boundaries {
-    /// Characters of added tokens.
+    /// Characters of added tokens, and others that tie what precedes them to what follows.
     reserved: Vec<char>,
     ideographs: bool,
 }
 
 impl Boundaries {
-    /// `None` where the tokenizer is not BERT's, or has an added token that looks at its neighbours.
-    pub fn of(tokenizer: &Tokenizer) -> Option<Self> {
+    /// `None` where the tokenizer is not BERT's, or has an added token that looks at its neighbours. `lower_case`
+    /// says whether the text is lower-cased before the tokenizer sees it.
+    pub fn of(tokenizer: &Tokenizer, lower_case: bool) -> Option<Self> {
         let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else {
             return None;
         };
         let Some(PreTokenizerWrapper::BertPreTokenizer(_)) = tokenizer.get_pre_tokenizer() else {
             return None;
         };
-        let mut reserved = Vec::new();
+        // A capital sigma becomes ς at the end of a word and σ elsewhere, and Unicode lets these marks stand
+        // within a word (they are case-ignorable): what follows one decides about the letter before it.
+        let mut reserved: Vec<char> =
+            if lower_case { "'.:^`".chars().collect() } else { Vec::new() };
         for token in tokenizer.get_added_tokens_decoder().values() {
             if token.single_word
                 || token.content.chars().any(|c| c.is_whitespace() || !c.is_ascii())

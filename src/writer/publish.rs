@@ -10,9 +10,7 @@ use tempfile::{Builder, NamedTempFile};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Looks at the target before anything is loaded or read: it must be, or become, a regular file in a folder,
-/// and not be the input.
-///
-/// The folder is made if only its last part is missing.
+/// and not be the input. Nothing is made; of the folder, only the last part may be missing.
 ///
 /// # Errors
 /// `Target`, naming the path.
@@ -39,16 +37,29 @@ pub fn check_target(target: &Path, input: &Path) -> Result<()> {
         Err(cause) => return Err(refuse("the output cannot be looked at").caused_by(cause)),
     }
     let folder = folder_of(target);
-    match fs::create_dir(folder) {
-        Ok(()) => Ok(()),
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            if folder.is_dir() {
-                Ok(())
-            } else {
-                Err(refuse("its folder is not a folder"))
-            }
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(refuse("its folder is not a folder")),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder_of(folder).is_dir() => {
+            Ok(())
         }
         Err(cause) => Err(refuse("its folder is not there and cannot be made").caused_by(cause)),
+    }
+}
+
+/// Makes the target's folder if it is not there.
+///
+/// # Errors
+/// `Target`, naming the path.
+pub fn make_folder(target: &Path) -> Result<()> {
+    match fs::create_dir(folder_of(target)) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::new(ErrorKind::Target, "its folder is not there and cannot be made")
+                .in_file(target)
+                .advice("name another file with --output or `output.path`")
+                .caused_by(cause))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -48,10 +48,15 @@ pub fn cases() -> Vec<Case> {
             let file = good();
             file[..file.len() - 1].to_vec()
         }),
-        input("head cut off", "the last half", refused(&["row group 0", "not inside the file"]), || {
-            let file = good();
-            file[file.len() / 2..].to_vec()
-        }),
+        input(
+            "head cut off",
+            "the last half",
+            refused(&["row group 0", "not inside the file"]),
+            || {
+                let file = good();
+                file[file.len() / 2..].to_vec()
+            },
+        ),
         input(
             "line end added",
             "a newline after the end",
@@ -93,19 +98,27 @@ pub fn cases() -> Vec<Case> {
             file[at..].copy_from_slice(b"PARE");
             file
         }),
-        input("two in a row", "zeros, then a file whose footer counts from its own start", fails(&["row group 0", "column `id`"]), || {
-            [vec![0; 1 << 20], Forged::tasks().bytes()].concat()
-        }),
-        site("sparse", "a hole of 1 GB and a footer length", refused(&["not a Parquet"]), |site| {
-            let job = site.job();
-            let mut file = std::fs::File::create(&job.input).expect("the input");
-            file.write_all(b"PAR1").expect("written");
-            file.set_len(1 << 30).expect("a hole");
-            use std::os::unix::fs::FileExt;
-            let tail = [&(500u32 << 20).to_le_bytes()[..], b"PAR1"].concat();
-            file.write_all_at(&tail, (1 << 30) - 8).expect("written");
-            job
-        }),
+        input(
+            "two in a row",
+            "zeros, then a file whose footer counts from its own start",
+            fails(&["row group 0", "column `id`"]),
+            || [vec![0; 1 << 20], Forged::tasks().bytes()].concat(),
+        ),
+        site(
+            "sparse",
+            "a hole of 1 GB and a footer length",
+            refused(&["footer of 524288000 bytes"]),
+            |site| {
+                let job = site.job();
+                let mut file = std::fs::File::create(&job.input).expect("the input");
+                file.write_all(b"PAR1").expect("written");
+                file.set_len(1 << 30).expect("a hole");
+                use std::os::unix::fs::FileExt;
+                let tail = [&(500u32 << 20).to_le_bytes()[..], b"PAR1"].concat();
+                file.write_all_at(&tail, (1 << 30) - 8).expect("written");
+                job
+            },
+        ),
     ]
 }
 

@@ -411,8 +411,8 @@ pub fn cases() -> Vec<Case> {
             succeeds(ALL),
             written(|p| p.set_max_row_group_row_count(Some(1))),
         ),
-        input("5,000 row groups", "one row in each", succeeds(5000), || {
-            Table::tasks(5000).bytes_with(|p| p.set_max_row_group_row_count(Some(1)))
+        input("1,000 row groups", "one row in each", succeeds(1000), || {
+            Table::tasks(1000).bytes_with(|p| p.set_max_row_group_row_count(Some(1)))
         }),
         input("empty row group", "3 rows, none, 3 rows", succeeds(6), || {
             let change = |file: &mut Forged| {

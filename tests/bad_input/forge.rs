@@ -162,6 +162,7 @@ pub const FIXED_LEN_BYTE_ARRAY: i64 = 7;
 pub const OPTIONAL: i64 = 1;
 pub const REPEATED: i64 = 2;
 pub const PLAIN: i64 = 0;
+pub const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
 pub const DELTA_BYTE_ARRAY: i64 = 7;
 pub const RLE_DICTIONARY: i64 = 8;
 pub const ZSTD: i64 = 6;
@@ -582,8 +583,7 @@ pub fn step_once(count: u64, first: i64, step: i64) -> Vec<u8> {
         out.extend(((step - least) as u32).to_le_bytes());
     }
     // The other blocks: deltas of zero, in no bits.
-    for _ in 1..(count - 1).div_ceil(BLOCK) {
-        out.extend([0, 0]);
-    }
+    let others = (count - 1).div_ceil(BLOCK) - 1;
+    out.extend(vec![0; 2 * others as usize]);
     out
 }

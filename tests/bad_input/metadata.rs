@@ -97,9 +97,9 @@ pub fn cases() -> Vec<Case> {
         ),
         input(
             "chunk elsewhere",
-            "the title's pages begin in the middle of the footer",
+            "the title's pages begin in the middle of another page",
             fails(&[GROUP, TITLE]),
-            title(|title| title.offset = Some(420)),
+            title(|title| title.offset = Some(20)),
         ),
         input(
             "chunk too large",
@@ -272,13 +272,18 @@ pub fn cases() -> Vec<Case> {
                 file.entries.push(("\u{1b}[2J\n".to_owned(), "\0\u{1b}[31m\r\n".to_owned()))
             }),
         ),
-        input("lying ARROW:schema: types", "says that the title is an Int32; the file's own schema knows better", succeeds(3), || {
-            arrow_schema(&[
-                ("id", DataType::Utf8),
-                ("title", DataType::Int32),
-                ("description", DataType::Utf8),
-            ])
-        }),
+        input(
+            "lying ARROW:schema: types",
+            "says that the title is an Int32; the file's own schema knows better",
+            succeeds(3),
+            || {
+                arrow_schema(&[
+                    ("id", DataType::Utf8),
+                    ("title", DataType::Int32),
+                    ("description", DataType::Utf8),
+                ])
+            },
+        ),
         input("lying ARROW:schema: columns", "says that there is one column", refused(&[]), || {
             arrow_schema(&[("id", DataType::Utf8)])
         }),
@@ -288,11 +293,16 @@ pub fn cases() -> Vec<Case> {
             refused(&[]),
             || arrow_schema(&[("a", DataType::Utf8), ("b", DataType::Utf8), ("c", DataType::Utf8)]),
         ),
-        input("lying ARROW:schema: not null", "says that no title is null; the file's own schema knows better", succeeds(3), || {
-            let field = |name: &str| Field::new(name, DataType::Utf8, name != "title");
-            let fields: Vec<Field> = ["id", "title", "description"].map(field).into();
-            entry(encode_arrow_schema(&Schema::new(fields)))
-        }),
+        input(
+            "lying ARROW:schema: not null",
+            "says that no title is null; the file's own schema knows better",
+            succeeds(3),
+            || {
+                let field = |name: &str| Field::new(name, DataType::Utf8, name != "title");
+                let fields: Vec<Field> = ["id", "title", "description"].map(field).into();
+                entry(encode_arrow_schema(&Schema::new(fields)))
+            },
+        ),
         input("ARROW:schema is no base64", "says `!!!!`", refused(&[]), || {
             entry("!!!!".to_owned())
         }),

@@ -186,9 +186,12 @@ pub fn cases() -> Vec<Case> {
         config("config.json is a list", "`[]`", &["JSON"], |m| {
             m.replace_file("config.json", b"[]")
         }),
-        broken("config.json is deep", "a list in a list, 10,000 deep", fails(&["config.json: not JSON"]), |m| {
-            m.replace_file("config.json", "[".repeat(10_000).as_bytes())
-        }),
+        broken(
+            "config.json is deep",
+            "a list in a list, 10,000 deep",
+            fails(&["config.json: not JSON"]),
+            |m| m.replace_file("config.json", "[".repeat(10_000).as_bytes()),
+        ),
         config("missing size", "no hidden_size", &["hidden_size"], |m| {
             m.edit_json("config.json", |c| {
                 drop(c.as_object_mut().expect("an object").remove("hidden_size"))

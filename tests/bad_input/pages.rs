@@ -2,7 +2,7 @@
 
 use super::case::{Case, fails, input, succeeds};
 use super::forge::{
-    Chunk, DELTA_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels, plain, prefixed, run,
+    Chunk, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels, plain, prefixed, run, step_once,
 };
 use super::table::Table;
 
@@ -280,7 +280,27 @@ pub fn cases() -> Vec<Case> {
                     super::forge::varint(&mut lengths, number);
                 }
                 let body = [prefixed(&run(3, 1)), lengths].concat();
-                vec![Page::data(3, 6, body)]
+                vec![Page::data(3, DELTA_LENGTH_BYTE_ARRAY, body)]
+            }),
+        ),
+        input(
+            "delta of two billion",
+            "delta-encoded strings whose lengths say that there are 2³¹-1 of them",
+            fails(PLACE),
+            title(|| {
+                let lengths = step_once(i32::MAX as u64, 0, 0);
+                let body = [prefixed(&run(3, 1)), lengths[..100].to_vec()].concat();
+                vec![Page::data(3, DELTA_BYTE_ARRAY, body)]
+            }),
+        ),
+        input(
+            "delta lengths of two billion",
+            "strings whose delta-encoded lengths say that there are 2³¹-1 of them",
+            fails(PLACE),
+            title(|| {
+                let lengths = step_once(i32::MAX as u64, 0, 0);
+                let body = [prefixed(&run(3, 1)), lengths[..100].to_vec()].concat();
+                vec![Page::data(3, DELTA_LENGTH_BYTE_ARRAY, body)]
             }),
         ),
         input(

@@ -139,11 +139,11 @@ pub fn cases() -> Vec<Case> {
                 (0..100_000).map(|file| format!("src/part{file}.rs")).collect();
             Table::tasks(1).set("files", lists(&[files])).bytes()
         }),
-        input("one large row among small ones", "3,000 rows, one of 5 MB", succeeds(3000), || {
+        input("one large row among small ones", "1,500 rows, one of 5 MB", succeeds(1500), || {
             let large = "slow query ".repeat(500_000);
-            let text = |row: usize| if row == 1500 { Some(large.as_str()) } else { Some("fast") };
-            let texts: Vec<Option<&str>> = (0..3000).map(text).collect();
-            Table::tasks(3000).set("description", strings(&texts)).bytes()
+            let text = |row: usize| if row == 700 { Some(large.as_str()) } else { Some("fast") };
+            let texts: Vec<Option<&str>> = (0..1500).map(text).collect();
+            Table::tasks(1500).set("description", strings(&texts)).bytes()
         }),
         input("repeated ids", "5 rows of one id", succeeds(5), || {
             Table::tasks(5).set("id", strings(&[Some("T-1"); 5])).bytes()

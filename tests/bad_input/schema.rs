@@ -56,7 +56,8 @@ pub fn cases() -> Vec<Case> {
         ),
         site("no description wanted", "the same, under description = \"\"", succeeds(3), |site| {
             let job = site.job();
-            fs::write(&job.input, Table::tasks(3).without("description").bytes()).expect("the input");
+            fs::write(&job.input, Table::tasks(3).without("description").bytes())
+                .expect("the input");
             fs::write(&job.config, "[input]\ndescription = \"\"\n").expect("a configuration");
             job
         }),

@@ -68,21 +68,14 @@ pub fn cases() -> Vec<Case> {
             fails(&["row group 0", "column `files"]),
             || files(BILLION, 1),
         ),
-        input(
-            "a million files",
-            "one row with 1,000,000 times the same file",
-            succeeds(1),
-            || files(MILLION, MILLION as i64),
-        ),
+        input("a million files", "one row with 1,000,000 times the same file", succeeds(1), || {
+            files(MILLION, MILLION as i64)
+        }),
         input(
             "page of 1 GB",
             "a zstd page of 32 KB that decodes to 1 GB of zeros",
             fails(&["row group 0", "column `title`", "page"]),
-            || {
-                Forged::tasks()
-                    .title(|title| *title = title.clone().zstd_run(0, 1 << 30))
-                    .bytes()
-            },
+            || Forged::tasks().title(|title| *title = title.clone().zstd_run(0, 1 << 30)).bytes(),
         ),
         input(
             "pages of 200 MB",
@@ -166,7 +159,8 @@ pub fn cases() -> Vec<Case> {
             bomb,
             || {
                 let rows = MILLION as u64;
-                let mut file = Forged::of(MILLION, columns(MILLION, Chunk::nulls("title", MILLION)));
+                let mut file =
+                    Forged::of(MILLION, columns(MILLION, Chunk::nulls("title", MILLION)));
                 // Optional map, repeated entry, required key, optional value.
                 for (leaf, size, level) in [("key", 1, 2), ("value", LARGE, 3)] {
                     let mut chunk = Chunk::swollen(leaf, size, MILLION);
@@ -186,11 +180,16 @@ pub fn cases() -> Vec<Case> {
                 file.bytes()
             },
         ),
-        input("carried bytes of 20 MB", "20 rows with FixedSizeBinary of 1 MB", succeeds(20), || {
-            let rows = (0..20u8).map(|row| vec![row; 1 << 20]);
-            let bytes = FixedSizeBinaryArray::try_from_iter(rows).expect("equal widths");
-            Table::tasks(20).set("blob", Arc::new(bytes)).bytes()
-        }),
+        input(
+            "carried bytes of 20 MB",
+            "20 rows with FixedSizeBinary of 1 MB",
+            succeeds(20),
+            || {
+                let rows = (0..20u8).map(|row| vec![row; 1 << 20]);
+                let bytes = FixedSizeBinaryArray::try_from_iter(rows).expect("equal widths");
+                Table::tasks(20).set("blob", Arc::new(bytes)).bytes()
+            },
+        ),
     ]
 }
 

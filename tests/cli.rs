@@ -1,0 +1,545 @@
+//! The command line as its users meet it: help, exit codes, sources of settings, streams that are full or closed,
+//! logs that give nothing away, and what `verify` finds. Texts are snapshots below `tests/snapshots`.
+
+#[path = "common/model_folder.rs"]
+mod model_folder;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, RecordBatch, StringArray,
+    UInt32Array,
+};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::Float32Type;
+use assert_cmd::assert::OutputAssertExt;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+
+use model_folder::{ModelFolder, WrittenModel};
+
+/// A folder with a configuration, a model, and `tasks.parquet` of 40 sample rows.
+struct Job {
+    folder: tempfile::TempDir,
+    model: WrittenModel,
+}
+
+impl Job {
+    fn new() -> Self {
+        let job = Job {
+            folder: tempfile::tempdir().expect("a folder"),
+            model: ModelFolder::tiny().write(),
+        };
+        let config = "[input]\npath = \"tasks.parquet\"\n\n[output]\npath = \"result.parquet\"\n";
+        fs::write(job.path("pipeline.toml"), config).expect("a configuration");
+        job.reembed(&["sample", "tasks.parquet", "--rows", "40"]).assert().success();
+        job
+    }
+
+    /// The same, with its output made.
+    fn done() -> Self {
+        let job = Job::new();
+        job.run(&["--quiet"]).assert().success();
+        job
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", "/nowhere");
+        command
+    }
+
+    fn reembed(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("a child")
+    }
+
+    fn with_model<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        let model = ["--model-path", self.model.path().to_str().expect("a path of text")];
+        [arguments, &model].concat()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.reembed(&self.with_model(&[&["run"], arguments].concat()))
+    }
+
+    fn verify(&self, arguments: &[&str]) -> Output {
+        self.reembed(&self.with_model(&[&["verify", "result.parquet"], arguments].concat()))
+    }
+
+    fn has_output(&self) -> bool {
+        self.path("result.parquet").exists()
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).expect("a folder");
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            entry.expect("an entry").file_name().to_string_lossy().into_owned()
+        };
+        let mut files: Vec<String> = entries.map(name).collect();
+        files.sort();
+        files
+    }
+
+    /// Snapshots without folders, sizes, speeds and hashes.
+    fn filtered(&self, check: impl FnOnce()) {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let escaped = |path: &Path| path.display().to_string().replace('.', "\\.");
+        settings.add_filter(&escaped(self.model.path()), "[model]");
+        settings.add_filter(&escaped(self.folder.path()), "[folder]");
+        settings.add_filter(r"\b[0-9a-f]{64}\b", "[sha256]");
+        settings.add_filter(r"fingerprint [0-9a-f]{12}", "fingerprint [12 digits]");
+        settings.add_filter(r"\b[0-9a-f]{12}\b", "[12 digits]");
+        settings.add_filter(r"difference \d\.\de-?\d+", "difference [small]");
+        settings.add_filter(r"candle-\S+", "[numerics]");
+        settings.bind(check);
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// Exit code, standard output and standard error.
+fn shown(output: &Output) -> String {
+    let code = output.status.code().map_or("none".to_owned(), |code| code.to_string());
+    format!("exit {code}\n--- stdout\n{}--- stderr\n{}", out(output), err(output))
+}
+
+#[test]
+fn help_says_what_each_command_does() {
+    let job = Job::new();
+    job.filtered(|| {
+        for (name, arguments) in [
+            ("help", &["--help"][..]),
+            ("help-run", &["run", "--help"]),
+            ("help-bench", &["bench", "--help"]),
+            ("help-verify", &["verify", "--help"]),
+            ("help-model", &["model", "--help"]),
+            ("help-model-fetch", &["model", "fetch", "--help"]),
+            ("help-model-show", &["model", "show", "--help"]),
+            ("help-sample", &["sample", "--help"]),
+        ] {
+            let help = job.reembed(arguments);
+            assert_eq!((help.status.code(), err(&help)), (Some(0), String::new()), "{name}");
+            insta::assert_snapshot!(name, out(&help));
+        }
+    });
+}
+
+#[test]
+fn mistakes_are_named_with_their_exit_code() {
+    let job = Job::new();
+    fs::write(job.path("typo.toml"), "[batch]\nstrat = 8\n").expect("a file");
+    fs::write(job.path("text.parquet"), "id,title\n").expect("a file");
+    job.filtered(|| {
+        for (name, arguments) in [
+            ("error-no-command", &[][..]),
+            ("error-unknown-flag", &["run", "--inptu", "x"]),
+            ("error-unknown-command", &["rnu"]),
+            ("error-quiet-and-verbose", &["run", "--quiet", "--verbose"]),
+            ("error-zero-tasks", &["bench", "--tasks", "0"]),
+            ("error-typo", &["run", "--config", "typo.toml"]),
+            ("error-no-configuration", &["run", "--config", "no.toml"]),
+            ("error-no-input", &["run", "--input", "no.parquet"]),
+            ("error-no-parquet", &["run", "--input", "text.parquet"]),
+            ("error-output-is-input", &["run", "--output", "tasks.parquet"]),
+            ("error-batch-size", &["run", "--batch-size", "0"]),
+            ("error-no-model", &["run", "--model-path", "no-model"]),
+            ("error-verify-no-output", &["verify", "no.parquet", "--model-path", "no-model"]),
+            ("error-verify-input", &["verify", "tasks.parquet", "--sample", "0"]),
+        ] {
+            insta::assert_snapshot!(name, shown(&job.reembed(arguments)));
+        }
+    });
+    assert!(!job.has_output());
+}
+
+#[test]
+fn an_error_is_said_even_when_quiet_and_in_json_when_asked() {
+    let job = Job::new();
+    let quiet = job.run(&["--quiet", "--input", "no.parquet"]);
+    assert_eq!((quiet.status.code(), err(&quiet).lines().count()), (Some(2), 1));
+    assert!(err(&quiet).starts_with("error: no.parquet: "), "{}", err(&quiet));
+    let json = job.run(&["--log-format", "json", "--input", "no.parquet"]);
+    let lines = json_lines(&err(&json));
+    assert!(lines.last().is_some_and(|line| line["level"] == "ERROR"), "{lines:?}");
+}
+
+#[test]
+fn settings_come_from_flag_then_variable_then_file_then_default() {
+    let job = Job::new();
+    let config = "[input]\npath = \"tasks.parquet\"\nid = \"key\"\ntitle = \"name\"\n\n\
+                  [output]\npath = \"result.parquet\"\n";
+    fs::write(job.path("pipeline.toml"), config).expect("a configuration");
+    let printed = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let arguments = job.with_model(&[&["run", "--print-config"], arguments].concat());
+        let output =
+            job.command(&arguments).envs(variables.iter().copied()).output().expect("a child");
+        assert_eq!((output.status.code(), err(&output)), (Some(0), String::new()));
+        out(&output)
+    };
+    let text = printed(
+        &["--input", "other.parquet", "--batch-size", "7", "--threads", "1"],
+        &[("REEMBED_INPUT_PATH", "third.parquet"), ("REEMBED_INPUT_TITLE", "headline")],
+    );
+    let has = |line: &str| assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    has("path = \"other.parquet\"  # --input");
+    has("id = \"key\"  # pipeline.toml:3");
+    has("title = \"headline\"  # REEMBED_INPUT_TITLE");
+    has("description = \"description\"  # default");
+    has("start = 7  # --batch-size");
+    job.filtered(|| insta::assert_snapshot!("print-config", text));
+    // What is printed is a configuration of the same meaning.
+    fs::write(job.path("printed.toml"), &text).expect("a file");
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  # ").next().unwrap_or("").to_owned()).collect()
+    };
+    let again = job.reembed(&["run", "--print-config", "--config", "printed.toml"]);
+    assert_eq!(values(&out(&again)), values(&text));
+    assert!(!job.has_output());
+}
+
+#[test]
+fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
+    let job = Job::new();
+    let before = job.files();
+    let dry = job.run(&["--dry-run", "--output", "new/result.parquet", "--quiet"]);
+    assert_eq!((dry.status.code(), err(&dry)), (Some(0), String::new()));
+    assert!(out(&dry).contains("40"), "{}", out(&dry));
+    assert_eq!(job.files(), before);
+}
+
+#[test]
+fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
+    let job = Job::new();
+    let run = job.run(&["--quiet"]);
+    assert_eq!((run.status.code(), err(&run)), (Some(0), String::new()));
+    let names: Vec<String> =
+        out(&run).lines().map(|line| line.split("  ").next().unwrap_or("").to_owned()).collect();
+    assert!(
+        names.contains(&"rows".to_owned()) && names.contains(&"output".to_owned()),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn progress_off_a_terminal_is_plain_lines() {
+    let run = Job::new().run(&[]);
+    let log = err(&run);
+    assert!(log.contains("embedding") && log.contains("rows=40"), "{log}");
+    let is_plain = |line: &str| {
+        line.starts_with(|c: char| c.is_ascii_digit()) && !line.contains(char::is_control)
+    };
+    assert!(log.lines().all(is_plain), "{log}");
+}
+
+#[test]
+fn a_json_log_is_one_object_per_line() {
+    for verbosity in [&[][..], &["-vv"]] {
+        let run = Job::new().run(&[&["--log-format", "json"], verbosity].concat());
+        assert_eq!(run.status.code(), Some(0));
+        let lines = json_lines(&err(&run));
+        assert!(!lines.is_empty());
+        for line in lines {
+            assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
+        }
+    }
+}
+
+fn json_lines(log: &str) -> Vec<serde_json::Value> {
+    log.lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}")))
+        .collect()
+}
+
+/// A stream that takes nothing: full, or closed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Deaf {
+    Full,
+    Closed,
+    /// A pipe whose reader is gone.
+    Broken,
+}
+
+const DEAF: [Deaf; 3] = [Deaf::Full, Deaf::Closed, Deaf::Broken];
+
+impl Deaf {
+    /// Runs `arguments` with the stream of that number (1 or 2) deaf.
+    fn stream(self, number: u8, job: &Job, arguments: &[&str]) -> Output {
+        let redirect = match self {
+            Deaf::Full => format!("{number}>/dev/full"),
+            Deaf::Closed => format!("{number}>&-"),
+            Deaf::Broken => String::new(),
+        };
+        let binary = env!("CARGO_BIN_EXE_reembed");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("exec \"$0\" \"$@\" {redirect}"), binary])
+            .args(arguments)
+            .current_dir(job.folder.path())
+            .env_clear()
+            .env("HOME", "/nowhere")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        if self == Deaf::Broken {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            match number {
+                1 => command.stdout(writer),
+                _ => command.stderr(writer),
+            };
+        }
+        let child = command.spawn().expect("a child");
+        drop(command);
+        child.wait_with_output().expect("a child")
+    }
+}
+
+#[test]
+fn a_run_is_done_even_if_nobody_can_be_told() {
+    for deaf in DEAF {
+        for stream in [1, 2] {
+            let job = Job::new();
+            let run = deaf.stream(stream, &job, &job.with_model(&["run", "-vv"]));
+            assert_eq!(run.status.code(), Some(0), "{deaf:?}, stream {stream}: {}", err(&run));
+            assert!(!err(&run).contains("panicked"), "{}", err(&run));
+            assert!(job.has_output(), "{deaf:?}, stream {stream}");
+            assert_eq!(
+                job.verify(&["--quiet"]).status.code(),
+                Some(0),
+                "{deaf:?}, stream {stream}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_command_whose_result_is_its_output_fails_when_that_is_lost() {
+    let job = Job::done();
+    for deaf in DEAF {
+        for arguments in [
+            &["verify", "result.parquet"][..],
+            &["bench", "--tasks", "4", "--repeats", "1"],
+            &["run", "--print-config"],
+            &["run", "--dry-run"],
+            &["model", "show"],
+        ] {
+            let output = deaf.stream(1, &job, &job.with_model(arguments));
+            let told = err(&output);
+            // A closed descriptor is opened on /dev/null by the standard library before `main`.
+            if deaf == Deaf::Closed {
+                assert_eq!(output.status.code(), Some(0), "{deaf:?} {arguments:?}: {told}");
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(1), "{deaf:?} {arguments:?}: {told}");
+            assert!(told.contains("cannot be printed"), "{deaf:?} {arguments:?}: {told}");
+            assert!(!told.contains("panicked"), "{told}");
+        }
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_said_still_has_its_exit_code() {
+    let job = Job::new();
+    for deaf in DEAF {
+        for (arguments, code) in [
+            (&["run", "--input", "no.parquet"][..], 2),
+            (&["run", "--input", "no.parquet", "--log-format", "json"], 2),
+            (&["verify", "no.parquet"], 2),
+            (&["rnu"], 2),
+        ] {
+            let output = deaf.stream(2, &job, arguments);
+            assert_eq!(output.status.code(), Some(code), "{deaf:?} {arguments:?}");
+        }
+        assert_eq!(deaf.stream(1, &job, &["--help"]).status.code(), Some(0), "{deaf:?}");
+    }
+}
+
+#[test]
+fn logs_hold_no_text_of_a_row_and_no_control_characters() {
+    const MARKER: &str = "zxqvsecret";
+    let job = Job::new();
+    let text = |row: usize| format!("{MARKER} {row} \u{1b}[2J\u{7}\0 end");
+    let texts = || Arc::new(StringArray::from_iter_values((0..40).map(text))) as ArrayRef;
+    let ids =
+        StringArray::from_iter_values((0..40).map(|row| format!("id {} \u{1b}[31m", row % 7)));
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(ids) as ArrayRef),
+        ("title", texts()),
+        ("description", texts()),
+        ("extra\u{1b}[2J", texts()),
+    ])
+    .expect("columns of equal length");
+    write(&job.path("tasks.parquet"), &batch, &[]);
+    for arguments in [
+        &["run"][..],
+        &["run", "-vv"],
+        &["run", "-vv", "--log-format", "json"],
+        &["run", "-vv", "--dry-run"],
+        &["verify", "-vv", "result.parquet", "--input", "tasks.parquet"],
+    ] {
+        let output = job.reembed(&job.with_model(arguments));
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", err(&output));
+        for stream in [out(&output), err(&output)] {
+            assert!(!stream.contains(MARKER), "{arguments:?}: {stream}");
+            assert!(
+                !stream.contains(|c: char| c.is_control() && c != '\n'),
+                "{arguments:?}: {stream:?}"
+            );
+        }
+    }
+    // The same for the log of a failure.
+    let failed = job.command(&job.with_model(&["run", "-vv"]));
+    let failed = { failed }.env("REEMBED_INPUT_FILES", "extra\u{1b}[2J").output().expect("a child");
+    assert_eq!(failed.status.code(), Some(2));
+    assert!(!err(&failed).contains(|c: char| c.is_control() && c != '\n'), "{}", err(&failed));
+}
+
+#[test]
+fn verify_agrees_with_what_run_wrote() {
+    let job = Job::done();
+    let verify = job.verify(&["--quiet", "--input", "tasks.parquet", "--sample", "8"]);
+    job.filtered(|| insta::assert_snapshot!("verify", shown(&verify)));
+}
+
+#[test]
+fn verify_finds_what_was_changed() {
+    let job = Job::done();
+    let (batch, footer) = read(&job.path("result.parquet"));
+    let rows = batch.num_rows() as u32;
+    let picked =
+        |rows: &[u32]| take_record_batch(&batch, &UInt32Array::from(rows.to_vec())).expect("rows");
+    let all: Vec<u32> = (0..rows).collect();
+    let mut swapped = all.clone();
+    swapped.swap(3, 4);
+    let mut doubled = all.clone();
+    doubled[5] = 4;
+    let cases: [(&str, RecordBatch, &str); 9] = [
+        ("one component", with_vector(&batch, |vector| vector[0] = -vector[0]), "embedded again"),
+        ("one tiny step", with_vector(&batch, |vector| vector[1] += 1e-4), "embedded again"),
+        ("one NaN", with_vector(&batch, |vector| vector[0] = f32::NAN), "finite"),
+        (
+            "another length",
+            with_vector(&batch, |v| v.iter_mut().for_each(|x| *x *= 1.01)),
+            "length",
+        ),
+        ("carried text", with_title(&batch), "carried columns"),
+        ("missing column", batch.project(&[0, 1, 2, 4]).expect("columns"), "carried columns"),
+        ("missing row", picked(&all[..all.len() - 1]), "rows"),
+        ("two rows swapped", picked(&swapped), "ids"),
+        ("one row twice, one not", picked(&doubled), "ids"),
+    ];
+    for (name, changed, check) in cases {
+        write(&job.path("result.parquet"), &changed, &footer);
+        let verify = job.verify(&["--quiet", "--input", "tasks.parquet", "--sample", "1000"]);
+        assert_eq!(verify.status.code(), Some(1), "{name}: {}", shown(&verify));
+        let wrong = out(&verify);
+        let found =
+            wrong.lines().any(|line| line.starts_with("WRONG") && line[7..].starts_with(check));
+        assert!(found, "{name} is not found by {check}:\n{wrong}");
+    }
+}
+
+#[test]
+fn verify_refuses_another_model_and_names_the_difference() {
+    let job = Job::done();
+    let other = ModelFolder::tiny().seed(1).prompt(Some("query: ")).write();
+    let other = other.path().to_str().expect("a path of text");
+    let verify = job.reembed(&["verify", "result.parquet", "--quiet", "--model-path", other]);
+    let told = err(&verify);
+    assert_eq!((verify.status.code(), told.lines().count()), (Some(3), 1), "{told}");
+    for difference in ["result.parquet", "model.safetensors", "prompt", "query: ", "--sample 0"] {
+        assert!(told.contains(difference), "{difference}: {told}");
+    }
+    let unsampled = ["verify", "result.parquet", "--quiet", "--model-path", other, "--sample", "0"];
+    job.reembed(&unsampled).assert().success();
+}
+
+#[test]
+fn model_show_says_what_the_model_is() {
+    let job = Job::new();
+    let show = job.reembed(&job.with_model(&["model", "show", "--quiet"]));
+    job.filtered(|| insta::assert_snapshot!("model-show", shown(&show)));
+}
+
+#[test]
+fn a_sample_is_the_same_bytes_for_the_same_seed() {
+    let job = Job::new();
+    let sample = |file: &str, seed: &str| {
+        job.reembed(&["sample", file, "--rows", "300", "--seed", seed]).assert().success();
+        fs::read(job.path(file)).expect("the sample")
+    };
+    let (one, again, other) = (sample("1", "7"), sample("2", "7"), sample("3", "8"));
+    assert_eq!(one, again);
+    assert_ne!(one, other);
+    assert_eq!(read(&job.path("1")).0.num_rows(), 300);
+}
+
+fn read(path: &Path) -> (RecordBatch, Vec<KeyValue>) {
+    let file = File::open(path).expect("a file");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+    let schema = reader.schema().clone();
+    let entries =
+        reader.metadata().file_metadata().key_value_metadata().cloned().unwrap_or_default();
+    let batches: Vec<RecordBatch> =
+        reader.build().expect("a reader").collect::<Result<_, _>>().expect("rows");
+    let entries = entries.into_iter().filter(|entry| entry.key != "ARROW:schema").collect();
+    (concat_batches(&schema, &batches).expect("rows"), entries)
+}
+
+fn write(path: &Path, batch: &RecordBatch, footer: &[KeyValue]) {
+    let properties =
+        WriterProperties::builder().set_key_value_metadata(Some(footer.to_vec())).build();
+    let file = File::create(path).expect("a file");
+    let mut writer =
+        ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.close().expect("a footer");
+}
+
+/// The batch with the vector of the eighth row changed.
+fn with_vector(batch: &RecordBatch, change: impl FnOnce(&mut [f32])) -> RecordBatch {
+    let position = batch.schema().index_of("embedding").expect("vectors");
+    let vectors = batch.column(position).as_fixed_size_list();
+    let width = vectors.value_length();
+    let mut values = vectors.values().as_primitive::<Float32Type>().values().to_vec();
+    change(&mut values[7 * width as usize..8 * width as usize]);
+    let arrow::datatypes::DataType::FixedSizeList(item, _) = vectors.data_type().clone() else {
+        panic!("vectors of type {}", vectors.data_type());
+    };
+    let values = Arc::new(Float32Array::from(values));
+    let vectors = FixedSizeListArray::new(item, width, values, vectors.nulls().cloned());
+    replaced(batch, position, Arc::new(vectors))
+}
+
+/// The batch with one letter of one title changed.
+fn with_title(batch: &RecordBatch) -> RecordBatch {
+    let position = batch.schema().index_of("title").expect("titles");
+    let titles = batch.column(position).as_string::<i32>();
+    let changed = titles.iter().enumerate().map(|(row, title)| match row {
+        9 => Some(format!("{}x", title.unwrap_or(""))),
+        _ => title.map(str::to_owned),
+    });
+    replaced(batch, position, Arc::new(changed.collect::<StringArray>()))
+}
+
+fn replaced(batch: &RecordBatch, position: usize, column: ArrayRef) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    columns[position] = column;
+    RecordBatch::try_new(batch.schema(), columns).expect("columns of equal length")
+}
