@@ -94,7 +94,10 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     let model = model.as_ref().map(|model| (model, args.sample));
     let checks = checking::verify(&config, &output, &footer, args.input.as_deref(), model);
     progress.finish();
-    let checks = checks?;
+    let checks = checks.map_err(|error| match error.place().file() {
+        Some(_) => error,
+        None => error.in_file(&args.output),
+    })?;
     print::result(&print::checks(&checks)).context("the result cannot be printed")?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })

@@ -81,7 +81,7 @@ fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// [`run`], with the input opened and the model loaded.
+/// [`run`], with the input opened and the model loaded. The output's folder has to be there.
 ///
 /// # Errors
 /// As [`run`].

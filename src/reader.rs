@@ -140,11 +140,13 @@ impl Reader {
 
     /// The batches of a row group; a panic inside is an error.
     fn batches(&self, group: usize, columns: ProjectionMask) -> Result<Batches> {
-        let rows = self.rows_at_a_time(group).map_err(|(column, message)| {
-            self.data_error(message)
-                .at(format!("row group {group}"))
-                .at(format!("column `{column}`"))
-                .advice("split the row, or write the file with smaller lists")
+        let rows = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
+            self.rows_at_a_time(group).map_err(|(column, message)| {
+                self.data_error(message)
+                    .at(format!("row group {group}"))
+                    .at(format!("column `{column}`"))
+                    .advice("write the file again from its source, with smaller pages and lists")
+            })
         })?;
         let file = self.file.try_clone().map_err(|cause| {
             self.data_error("the file cannot be opened again".to_owned()).caused_by(cause)
@@ -195,7 +197,9 @@ impl Reader {
         let group = self.group(group);
         let rows = group.num_rows().unsigned_abs().max(1);
         let mut bytes: u64 = 0;
-        let mut at_a_time = ROWS_AT_A_TIME;
+        let fields = self.schema.fields().iter();
+        let fixed = fields.map(|field| guard::fixed_values(field.data_type())).max().unwrap_or(1);
+        let mut at_a_time = ROWS_AT_A_TIME.min((VALUES_AT_A_TIME / fixed.max(1)).max(1));
         for column in group.columns() {
             let cost = guard::cost(&self.file, column, rows)
                 .map_err(|message| (column.column_path().string(), message))?;

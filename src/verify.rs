@@ -12,7 +12,7 @@ use crate::inference::Inference;
 use crate::limit::AdaptiveLimit;
 use crate::lineage::{FOOTER_KEY, Footer};
 use crate::model::Model;
-use crate::reader::Reader;
+use crate::reader::{Chunks, Reader};
 use crate::task::TextTemplate;
 use crate::tokenizer::tokenize_texts;
 
@@ -83,7 +83,8 @@ pub fn verify(
 ) -> Result<Vec<Check>> {
     let template = TextTemplate { files_prefix: footer.text.files_prefix.clone() };
     let original = original.map(|path| Reader::open(&input(config, path))).transpose()?;
-    let mut originals = original.as_ref().map(|reader| reader.chunks(&template));
+    let mut originals =
+        original.as_ref().map(|reader| Originals { chunks: reader.chunks(&template), rest: None });
     let rows = output.rows();
     let stride = model.map_or(u64::MAX, |(_, sample)| rows.div_ceil(sample.max(1)).max(1));
 
@@ -93,9 +94,15 @@ pub fn verify(
         let vectors = vectors(&chunk.columns, &footer.column)?;
         state.check_vectors(&chunk.rows, &vectors);
         if let Some(originals) = &mut originals {
-            match originals.next().transpose()? {
-                Some(original) => state.compare(&chunk, &original),
-                None => state.wrong_rows(format!("the input ends before {}", chunk.rows.name(0))),
+            let (mut start, rows) = (0, chunk.rows.ids.len());
+            while start < rows {
+                let Some(original) = originals.next(rows - start)? else {
+                    state.wrong_rows(format!("the input ends before {}", chunk.rows.name(start)));
+                    break;
+                };
+                let length = original.rows.ids.len();
+                state.compare(&part(&chunk, start, length), &original);
+                start += length;
             }
         }
         if let Some((model, _)) = model {
@@ -106,22 +113,47 @@ pub fn verify(
             }
         }
     }
-    if let Some(Some(more)) =
-        originals.map(|mut originals| originals.next().transpose()).transpose()?
-    {
+    if let Some(Some(more)) = originals.map(|mut originals| originals.next(1)).transpose()? {
         state.wrong_rows(format!("the output ends before {}", more.rows.name(0)));
     }
     Ok(state.checks(original.is_some(), model.is_some()))
 }
 
 fn input(config: &Config, path: &Path) -> InputConfig {
-    // Two files are read side by side, so chunks are cut by rows alone.
-    const ROWS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(256).unwrap();
-    InputConfig {
-        path: path.to_owned(),
-        chunk_rows: ROWS,
-        chunk_bytes: std::num::NonZeroUsize::MAX,
-        ..config.input.clone()
+    InputConfig { path: path.to_owned(), ..config.input.clone() }
+}
+
+/// The rows of the input, in parts that suit the output's chunks: the two files are not cut alike.
+struct Originals<'a> {
+    chunks: Chunks<'a>,
+    rest: Option<RowChunk>,
+}
+
+impl Originals<'_> {
+    /// The next rows, at most `most`; `None` at the end.
+    fn next(&mut self, most: usize) -> Result<Option<RowChunk>> {
+        let Some(chunk) = self.rest.take().map(Ok).or_else(|| self.chunks.next()).transpose()?
+        else {
+            return Ok(None);
+        };
+        let rows = chunk.rows.ids.len();
+        if rows <= most {
+            return Ok(Some(chunk));
+        }
+        self.rest = Some(part(&chunk, most, rows - most));
+        Ok(Some(part(&chunk, 0, most)))
+    }
+}
+
+/// Some rows of a chunk, without their texts.
+fn part(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
+    RowChunk {
+        columns: chunk.columns.slice(start, length),
+        rows: RowNames {
+            first_row: chunk.rows.first_row + start as u64,
+            ids: chunk.rows.ids[start..start + length].to_vec(),
+        },
+        texts: Vec::new(),
     }
 }
 
@@ -207,17 +239,9 @@ impl<'a> State<'a> {
         }
     }
 
+    /// Compares as many rows of the one with as many of the other.
     fn compare(&mut self, output: &RowChunk, original: &RowChunk) {
         let (ids, wanted) = (&output.rows.ids, &original.rows.ids);
-        if ids.len() != wanted.len() {
-            let shorter = ids.len().min(wanted.len());
-            let (file, row) = if ids.len() < wanted.len() {
-                ("output", original.rows.name(shorter))
-            } else {
-                ("input", output.rows.name(shorter))
-            };
-            self.wrong_rows(format!("the {file} ends before {row}"));
-        }
         if let Some(row) = ids.iter().zip(wanted).position(|(id, wanted)| id != wanted) {
             let (found, wanted) = (output.rows.name(row), original.rows.name(row));
             self.ids.get_or_insert_with(|| format!("{found}, the input has {wanted}"));

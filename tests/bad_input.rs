@@ -31,7 +31,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use bad_input::case::{self, Case, Observed};
-use bad_input::{configs, container, dress, metadata, models, pages, paths, rows, schema, sizes};
+use bad_input::{
+    configs, container, dress, forge, metadata, models, pages, paths, rows, schema, sizes, table,
+};
 
 /// A group of cases; observed once, by whichever test comes first.
 struct Topic {

@@ -21,7 +21,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Int8Type, Schema, TimeUnit};
 use common::model_folder::{ModelFolder, WrittenModel};
-use common::{Before, Job, batches, distance, load, read_parquet, task, write_parquet};
+use common::{Before, Job, batches, distance, load, prepare, read_parquet, task, write_parquet};
 use parquet::basic::{Compression, Encoding};
 use proptest::prelude::*;
 use reembed::batch::TokenBatch;
@@ -824,12 +824,11 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
     let job = Job::of(&plain(100));
     let config = job.config(&["input.chunk_rows = 10"]);
     let error = within_ten_seconds(move || {
-        let reader = pipeline::prepare(&config).expect("a job");
+        let reader = prepare(&config).expect("a job");
         let panics = |event| assert!(!matches!(event, Event::Batch { .. }), "no batches, please");
         pipeline::run_with(&config, &reader, &fake(Failure::Never), Duration::ZERO, &panics)
     })
-    .err()
-    .expect("it fails");
+    .expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert_eq!(error.to_string(), "the inference stage panicked: no batches, please");
     assert_eq!(job.beside_output(), Vec::<String>::new());
@@ -853,6 +852,17 @@ fn a_folder_that_goes_away_during_the_run_is_an_error_of_the_output() {
 }
 
 #[test]
+fn a_job_that_is_only_looked_at_makes_nothing() {
+    let job = Job::of(&plain(3));
+    let config = job.config(&[]);
+    pipeline::prepare(&config).expect("a job");
+    assert!(!job.output().parent().expect("a folder").exists());
+    let with_model = Config { model: common::model_config(TINY.path(), &[]), ..config };
+    pipeline::run(&with_model, &|_| ()).expect("a report");
+    assert_eq!(job.beside_output(), ["tasks.parquet"]);
+}
+
+#[test]
 fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     let job = Job::new();
     let refused = |expected: &str| {
@@ -863,14 +873,14 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!job.output().exists());
     };
-    refused("the input cannot be opened");
+    refused("cannot be opened");
     fs::write(job.input(), "").expect("a file");
-    refused("the input is empty (0 bytes)");
+    refused("is empty (0 bytes)");
     fs::write(job.input(), "id,title\n1,one\n").expect("a file");
-    refused("this is not a Parquet file");
+    refused("is not a Parquet file");
     fs::remove_file(job.input()).expect("a file");
     fs::create_dir(job.input()).expect("a folder");
-    refused("the input is a folder");
+    refused("is a folder");
 }
 
 // Helpers.
@@ -907,7 +917,7 @@ fn out_of_memory(batch: &TokenBatch) -> EncodeError {
 /// Runs the job and keeps what it told.
 fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let events = Mutex::new(Vec::new());
-    let reader = pipeline::prepare(config)?;
+    let reader = prepare(config)?;
     let report = pipeline::run_with(config, &reader, model, Duration::ZERO, &|event| {
         events.lock().expect("no panic").push(event);
     })?;

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
-use common::{Before, Job, Table, distance, length, read_parquet, real_model, task};
+use common::{Before, Job, Table, distance, length, prepare, read_parquet, real_model, task};
 use proptest::prelude::*;
 use reembed::config::{Device, Engine};
 use reembed::lineage::ModelIdentity;
@@ -99,7 +99,7 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
-    let reader = pipeline::prepare(&config).expect("a job");
+    let reader = prepare(&config).expect("a job");
     let report =
         pipeline::run_with(&config, &reader, &REAL.model(), std::time::Duration::ZERO, &|_| ())
             .expect("a report");

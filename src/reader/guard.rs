@@ -1,14 +1,19 @@
 //! What is looked at before the Parquet decoder is let near it.
 //!
 //! The decoder is safe, but it believes: it follows a schema down as deep as it goes, reserves what a page header
-//! asks for, and panics at a negative offset. Nothing here decodes a value; only headers are read.
+//! asks for, and panics at a negative offset. Nothing here decodes a value: headers are read, and of delta-encoded
+//! strings how many lengths there are.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema};
-use parquet::basic::Type;
+use parquet::basic::{Encoding, Type};
+use parquet::column::page::{Page, PageReader};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::ColumnDescriptor;
 
 use super::thrift::{Thrift, kind};
 use crate::error::{Error, ErrorKind, Result};
@@ -188,7 +193,7 @@ fn check_place(column: &ColumnChunkMetaData, length: u64) -> std::result::Result
 }
 
 /// Values that a row of this type takes even where it is null: fixed-size lists are padded.
-fn fixed_values(data_type: &DataType) -> u64 {
+pub fn fixed_values(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeList(item, size) => {
             u64::from(size.unsigned_abs()).saturating_mul(fixed_values(item.data_type()))
@@ -222,6 +227,7 @@ pub fn cost(
     let mut values = column.num_values().unsigned_abs();
     let mut bytes = column.uncompressed_size().unsigned_abs();
     let (mut page_values, mut page_bytes, mut largest_delta) = (0u64, 0u64, 0);
+    let mut has_delta = false;
     for page in Pages::of(file, column) {
         let size = u64::try_from(page.uncompressed).unwrap_or(0);
         let count = u64::try_from(page.values).unwrap_or(0);
@@ -243,11 +249,15 @@ pub fn cost(
             }
         } else {
             page_values = page_values.saturating_add(count);
-            if page.encoding == Page::DELTA_BYTE_ARRAY {
+            has_delta |= Header::DELTA_STRINGS.contains(&page.encoding);
+            if page.encoding == Header::DELTA_BYTE_ARRAY {
                 largest_delta = largest_delta.max(size);
             }
         }
         page_bytes = page_bytes.saturating_add(size);
+    }
+    if has_delta {
+        check_delta(file, column)?;
     }
     values = values.max(page_values);
     bytes = bytes.max(page_bytes);
@@ -270,8 +280,102 @@ pub fn cost(
     Ok(Cost { values_per_row, bytes_per_row })
 }
 
+/// Reads the pages of delta-encoded strings for one number: how many lengths each says that it has. The decoder
+/// reserves that many.
+fn check_delta(file: &File, column: &ColumnChunkMetaData) -> std::result::Result<(), String> {
+    // What cannot be read here cannot be read later either, and the decoder says why.
+    let Ok(file) = file.try_clone() else { return Ok(()) };
+    let Ok(mut pages) = SerializedPageReader::new(Arc::new(file), column, 0, None) else {
+        return Ok(());
+    };
+    while let Ok(Some(page)) = pages.get_next_page() {
+        let sequences = match page.encoding() {
+            Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
+            Encoding::DELTA_BYTE_ARRAY => 2,
+            _ => continue,
+        };
+        let values = u64::from(page.num_values());
+        let mut lengths = Thrift::new(behind_levels(&page, column.column_descr()));
+        for _ in 0..sequences {
+            let Some(sequence) = Sequence::read(&mut lengths) else { break };
+            if sequence.count > values.min(MOST_VALUES) {
+                let count = sequence.count;
+                return Err(format!("a page of {values} values says that it has {count} lengths"));
+            }
+            if sequence.skip(&mut lengths).is_none() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The values of a data page, behind its levels; nothing where there are none.
+fn behind_levels<'a>(page: &'a Page, descr: &ColumnDescriptor) -> &'a [u8] {
+    let bytes: &[u8] = page.buffer();
+    let length = match page {
+        Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
+            u64::from(*def_levels_byte_len) + u64::from(*rep_levels_byte_len)
+        }
+        Page::DataPage { num_values, def_level_encoding, rep_level_encoding, .. } => {
+            let mut at = 0u64;
+            for (most, encoding) in [
+                (descr.max_rep_level(), rep_level_encoding),
+                (descr.max_def_level(), def_level_encoding),
+            ] {
+                let bits = u64::from(i16::BITS - most.leading_zeros());
+                at += match (bits, encoding) {
+                    (0, _) => 0,
+                    (_, Encoding::RLE) => {
+                        let prefix = bytes.get(at as usize..).and_then(<[u8]>::first_chunk::<4>);
+                        4 + prefix.map_or(0, |prefix| u64::from(u32::from_le_bytes(*prefix)))
+                    }
+                    _ => (u64::from(*num_values) * bits).div_ceil(8),
+                };
+            }
+            at
+        }
+        Page::DictionaryPage { .. } => 0,
+    };
+    bytes.get(length as usize..).unwrap_or_default()
+}
+
+/// The head of DELTA_BINARY_PACKED numbers.
+struct Sequence {
+    /// Parts of a block, each with a bit width of its own.
+    parts: u64,
+    numbers_in_part: u64,
+    /// How many numbers it says that it has.
+    count: u64,
+}
+
+impl Sequence {
+    fn read(bytes: &mut Thrift<'_>) -> Option<Self> {
+        let (block, parts, count) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
+        let numbers_in_part = block.checked_div(parts).filter(|numbers| *numbers > 0)?;
+        Some(Sequence { parts, numbers_in_part, count })
+    }
+
+    /// Leaves the numbers out, of which the first stands in the head.
+    fn skip(&self, bytes: &mut Thrift<'_>) -> Option<()> {
+        bytes.number()?;
+        let mut left = self.count.saturating_sub(1);
+        while left > 0 {
+            // The least difference of the block, then the widths of its parts.
+            bytes.number()?;
+            for width in bytes.take(self.parts)? {
+                if left > 0 {
+                    bytes.take(u64::from(*width).checked_mul(self.numbers_in_part)? / 8)?;
+                    left = left.saturating_sub(self.numbers_in_part);
+                }
+            }
+        }
+        Some(())
+    }
+}
+
 /// What a page's header says.
-struct Page {
+struct Header {
     is_dictionary: bool,
     uncompressed: i64,
     compressed: i64,
@@ -281,14 +385,16 @@ struct Page {
     levels: (i64, i64),
 }
 
-impl Page {
+impl Header {
     /// A value takes the beginning of the one before.
     const DELTA_BYTE_ARRAY: i64 = 7;
+    /// The encodings of strings whose lengths stand apart.
+    const DELTA_STRINGS: [i64; 2] = [6, Self::DELTA_BYTE_ARRAY];
 
     /// A header, and its length.
-    fn read(bytes: &[u8]) -> Option<(Page, usize)> {
+    fn read(bytes: &[u8]) -> Option<(Header, usize)> {
         const DICTIONARY: i64 = 7;
-        let mut page = Page {
+        let mut page = Header {
             is_dictionary: false,
             uncompressed: 0,
             compressed: 0,
@@ -347,9 +453,9 @@ impl<'a> Pages<'a> {
 }
 
 impl Iterator for Pages<'_> {
-    type Item = Page;
+    type Item = Header;
 
-    fn next(&mut self) -> Option<Page> {
+    fn next(&mut self) -> Option<Header> {
         let mut size = Self::USUAL_HEADER;
         loop {
             let left = usize::try_from(self.end.checked_sub(self.at)?).ok()?;
@@ -358,7 +464,7 @@ impl Iterator for Pages<'_> {
             }
             self.buffer.resize(size.min(left), 0);
             self.file.read_exact_at(&mut self.buffer, self.at).ok()?;
-            if let Some((page, header)) = Page::read(&self.buffer) {
+            if let Some((page, header)) = Header::read(&self.buffer) {
                 self.at += header as u64 + u64::try_from(page.compressed).ok()?;
                 return Some(page);
             }

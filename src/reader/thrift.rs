@@ -61,6 +61,26 @@ impl<'a> Thrift<'a> {
         Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
+    /// An unsigned number.
+    pub fn varint(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// So many bytes as they are.
+    pub fn take(&mut self, bytes: u64) -> Option<&'a [u8]> {
+        let start = self.at;
+        self.advance(bytes)?;
+        Some(&self.bytes[start..self.at])
+    }
+
     /// Leaves a value out.
     pub fn skip(&mut self, kind: u8) -> Option<()> {
         self.skip_within(kind, MOST_DEPTH)
@@ -90,18 +110,6 @@ impl<'a> Thrift<'a> {
             // Parquet has no maps.
             _ => None,
         }
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
     }
 
     fn byte(&mut self) -> Option<u8> {

@@ -45,6 +45,8 @@ pub enum Expect {
         exit: i32,
         says: &'static [&'static str],
     },
+    /// One or the other, but decently.
+    Either,
 }
 
 /// Where a case happens: a folder of its own, and a good model.

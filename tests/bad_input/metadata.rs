@@ -1,11 +1,13 @@
 //! Footers that are well formed and say what is not so.
 
+use std::sync::Arc;
+
 use parquet::arrow::encode_arrow_schema;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
 use super::case::{Case, fails, input, refused, succeeds};
-use super::forge::{Chunk, Element, Forged, Thrift};
+use super::forge::{Chunk, Element, Forged, PLAIN, Page, Thrift, prefixed, run};
 use super::table::Table;
 
 const GROUP: &str = "row group 0";
@@ -303,6 +305,18 @@ pub fn cases() -> Vec<Case> {
                 entry(encode_arrow_schema(&Schema::new(fields)))
             },
         ),
+        input(
+            "ARROW:schema with wide lists",
+            "says that three null lists of files have 4,000,000 places each",
+            succeeds(3),
+            || wide_lists(4_000_000),
+        ),
+        input(
+            "ARROW:schema with endless lists",
+            "says that three null lists of files have 2³¹-1 places each",
+            refused(&["column `files`", "2147483647 values"]),
+            || wide_lists(i32::MAX),
+        ),
         input("ARROW:schema is no base64", "says `!!!!`", refused(&[]), || {
             entry("!!!!".to_owned())
         }),
@@ -321,6 +335,19 @@ pub fn cases() -> Vec<Case> {
 fn arrow_schema(columns: &[(&str, DataType)]) -> Vec<u8> {
     let field = |(name, kind): &(&str, DataType)| Field::new(*name, kind.clone(), true);
     entry(encode_arrow_schema(&Schema::new(columns.iter().map(field).collect::<Vec<_>>())))
+}
+
+/// Three null lists that are said to be of this fixed size.
+fn wide_lists(size: i32) -> Vec<u8> {
+    let item = Arc::new(Field::new("element", DataType::Utf8, true));
+    let mut fields: Vec<Field> =
+        ["id", "title", "description"].map(|name| Field::new(name, DataType::Utf8, true)).into();
+    fields.push(Field::new("files", DataType::FixedSizeList(item, size), true));
+    let schema = encode_arrow_schema(&Schema::new(fields));
+    let levels = [prefixed(&run(3, 0)), prefixed(&run(3, 0))].concat();
+    let lists = Chunk::new("files", 3, vec![Page::data(3, PLAIN, levels)]);
+    let change = |file: &mut Forged| file.entries.push(("ARROW:schema".to_owned(), schema));
+    Forged::tasks().with_list("files", lists).with(change).bytes()
 }
 
 fn entry(schema: String) -> Vec<u8> {

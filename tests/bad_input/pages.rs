@@ -2,7 +2,8 @@
 
 use super::case::{Case, fails, input, succeeds};
 use super::forge::{
-    Chunk, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels, plain, prefixed, run, step_once,
+    Chunk, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels,
+    plain, prefixed, run, step_once,
 };
 use super::table::Table;
 

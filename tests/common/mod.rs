@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Float32Type, SchemaRef};
+use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
@@ -22,7 +23,8 @@ use reembed::config::RawConfig;
 use reembed::inference::Work;
 use reembed::limit::BatchShape;
 use reembed::model::{self, EncodeError, Encoder, Model};
-use reembed::{Config, Environment, ModelConfig, TaskRow, writer};
+use reembed::reader::Reader;
+use reembed::{Config, Environment, ModelConfig, Result, TaskRow, pipeline, writer};
 use tempfile::TempDir;
 
 /// The environment as the binary captures it.
@@ -115,6 +117,13 @@ impl Job {
     }
 }
 
+/// What `pipeline::run` does before it loads the model.
+pub fn prepare(config: &Config) -> Result<Reader> {
+    let reader = pipeline::prepare(config)?;
+    writer::make_folder(&config.output.path)?;
+    Ok(reader)
+}
+
 /// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.
 pub fn write_parquet(path: &Path, batch: &RecordBatch, row_group_rows: usize) {
     let properties =
@@ -140,7 +149,7 @@ pub fn read_parquet(path: &Path) -> Table {
     let schema = builder.schema().clone();
     let metadata = builder.metadata().as_ref().clone();
     let batches: Vec<RecordBatch> =
-        builder.build().expect("a reader").collect::<Result<_, _>>().expect("every batch");
+        builder.build().expect("a reader").collect::<Result<_, ArrowError>>().expect("every batch");
     let rows = concat_batches(&schema, &batches).expect("one batch");
     Table { schema, rows, metadata }
 }
