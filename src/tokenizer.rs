@@ -97,7 +97,7 @@ impl TextTokenizer {
 
     /// The token ids of a text, after the prompt is put before it and everything past the maximum length is cut.
     ///
-    /// A text that is far too long is not read to its end: see [`prefix`].
+    /// A text that is far too long is not read to its end: see `tokenizer/prefix.rs`.
     ///
     /// # Errors
     /// `Encode` when the tokenizer fails or panics.
