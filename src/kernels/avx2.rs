@@ -111,6 +111,82 @@ impl Simd for Avx2 {
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
         unsafe { (add_exponent(a.0, exponent.0), add_exponent(a.1, exponent.1)) }
     }
+
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { transpose(rows, columns) }
+    }
+
+    #[inline(always)]
+    fn sum(self, lanes: Self::Lanes) -> f32 {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { sum(lanes) }
+    }
+
+    #[inline(always)]
+    fn greatest(self, lanes: Self::Lanes) -> f32 {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { greatest(lanes) }
+    }
+}
+
+/// Four squares of 8 × 8: squares of 4 × 4 within the halves of the registers, then the halves.
+///
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn transpose(rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
+    for (top, left) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+        // `halves[g][c]`: in half h, component 4h + c of the rows 4g to 4g + 3.
+        let mut halves = [[_mm256_setzero_ps(); 4]; 2];
+        for (g, halves) in halves.iter_mut().enumerate() {
+            // SAFETY: `left` is at most 8, so 8 values from there on are within the 16 of a row.
+            let row =
+                |r: usize| unsafe { _mm256_loadu_ps(rows[top + 4 * g + r].as_ptr().add(left)) };
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            let low = (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+            let high = (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+            for (half, (x, y)) in [low, high].into_iter().enumerate() {
+                let (x, y) = (_mm256_castps_pd(x), _mm256_castps_pd(y));
+                halves[2 * half] = _mm256_castpd_ps(_mm256_unpacklo_pd(x, y));
+                halves[2 * half + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(x, y));
+            }
+        }
+        let [h0, h1] = halves;
+        for c in 0..4 {
+            let near = _mm256_permute2f128_ps::<0x20>(h0[c], h1[c]);
+            let far = _mm256_permute2f128_ps::<0x31>(h0[c], h1[c]);
+            // SAFETY: `top` is at most 8, so 8 values from there on are within the 16 of a column.
+            unsafe {
+                _mm256_storeu_ps(columns[left + c].as_mut_ptr().add(top), near);
+                _mm256_storeu_ps(columns[left + 4 + c].as_mut_ptr().add(top), far);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn sum(lanes: (__m256, __m256)) -> f32 {
+    let eight = _mm256_add_ps(lanes.0, lanes.1);
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn greatest(lanes: (__m256, __m256)) -> f32 {
+    let eight = _mm256_max_ps(lanes.0, lanes.1);
+    let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// # Safety

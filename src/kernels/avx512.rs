@@ -108,6 +108,89 @@ impl Simd for Avx512 {
         // SAFETY: `self` proves that the CPU has AVX-512F.
         unsafe { add_exponent(a, exponent) }
     }
+
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { transpose(self, rows, columns) }
+    }
+
+    #[inline(always)]
+    fn sum(self, lanes: Self::Lanes) -> f32 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { sum(lanes) }
+    }
+
+    #[inline(always)]
+    fn greatest(self, lanes: Self::Lanes) -> f32 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { greatest(lanes) }
+    }
+}
+
+/// Squares of 4 × 4 within the quarters of the registers, then the quarters.
+///
+/// # Safety
+/// The CPU must have AVX-512F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose(
+    simd: Avx512,
+    rows: [&[f32; LANES]; LANES],
+    columns: &mut [[f32; LANES]; LANES],
+) {
+    // `quarters[g][c]`: in quarter q, component 4q + c of the rows 4g to 4g + 3.
+    let mut quarters = [[simd.splat(0.0); 4]; 4];
+    for (g, quarters) in quarters.iter_mut().enumerate() {
+        let row = |r: usize| simd.load(rows[4 * g + r]);
+        let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+        let low = (_mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+        let high = (_mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+        for (half, (x, y)) in [low, high].into_iter().enumerate() {
+            let (x, y) = (_mm512_castps_pd(x), _mm512_castps_pd(y));
+            quarters[2 * half] = _mm512_castpd_ps(_mm512_unpacklo_pd(x, y));
+            quarters[2 * half + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(x, y));
+        }
+    }
+    let [q0, q1, q2, q3] = quarters;
+    for c in 0..4 {
+        let even = (
+            _mm512_shuffle_f32x4::<0x88>(q0[c], q1[c]),
+            _mm512_shuffle_f32x4::<0x88>(q2[c], q3[c]),
+        );
+        let odd = (
+            _mm512_shuffle_f32x4::<0xdd>(q0[c], q1[c]),
+            _mm512_shuffle_f32x4::<0xdd>(q2[c], q3[c]),
+        );
+        simd.store(_mm512_shuffle_f32x4::<0x88>(even.0, even.1), &mut columns[c]);
+        simd.store(_mm512_shuffle_f32x4::<0x88>(odd.0, odd.1), &mut columns[4 + c]);
+        simd.store(_mm512_shuffle_f32x4::<0xdd>(even.0, even.1), &mut columns[8 + c]);
+        simd.store(_mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1), &mut columns[12 + c]);
+    }
+}
+
+/// # Safety
+/// The CPU must have AVX-512F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn sum(lanes: __m512) -> f32 {
+    let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
+    let eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), upper);
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// # Safety
+/// The CPU must have AVX-512F.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn greatest(lanes: __m512) -> f32 {
+    let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
+    let eight = _mm256_max_ps(_mm512_castps512_ps256(lanes), upper);
+    let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
 /// # Safety

@@ -74,6 +74,16 @@ pub(super) trait Simd: Copy {
         }
     }
 
+    /// Writes the columns of 16 rows as lines.
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
+        for (row, values) in rows.into_iter().enumerate() {
+            for (column, value) in columns.iter_mut().zip(values) {
+                column[row] = *value;
+            }
+        }
+    }
+
     /// The sum of the lanes, by the tree 16 → 8 → 4 → 2 → 1 that adds the upper half to the lower.
     #[inline(always)]
     fn sum(self, lanes: Self::Lanes) -> f32 {
@@ -89,7 +99,7 @@ pub(super) trait Simd: Copy {
         array[0]
     }
 
-    /// The greatest lane, by the same tree.
+    /// The greatest lane. With a NaN among them it may be any of them: nothing but the sums may tell of it.
     #[inline(always)]
     fn greatest(self, lanes: Self::Lanes) -> f32 {
         let mut array = [0.0; LANES];
