@@ -1,5 +1,6 @@
 //! The throughput report: one at a time against batches of several sizes, verified while it is measured.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -23,17 +24,38 @@ pub struct BenchReport {
     pub rows: usize,
     /// Its tokens, after the cut at the model's maximum length.
     pub tokens: u64,
-    /// One call per row first, then one line per batch size.
+    /// One call per row first, then one line per batch size, then a run's own plan.
     pub lines: Vec<BenchLine>,
     /// Whether equality was asked for, or [`TOLERANCE`].
     pub batch_invariant: bool,
 }
 
-/// One way of embedding the corpus.
+/// A way of embedding the corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// One call of `compute_embedding` per row.
+    OneAtATime,
+    /// Batches of so many rows.
+    Rows(NonZeroUsize),
+    /// Batches as a run plans them: what suits the encoder.
+    Planned,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Way::OneAtATime => f.pad("one at a time"),
+            Way::Rows(rows) => f.pad(&format!("batch {rows}")),
+            Way::Planned => f.pad("as a run plans"),
+        }
+    }
+}
+
+/// What one way of embedding the corpus took.
 #[derive(Debug, Clone)]
 pub struct BenchLine {
-    /// `None`: one call of `compute_embedding` per row.
-    pub batch_size: Option<NonZeroUsize>,
+    /// How the rows were embedded.
+    pub way: Way,
     /// Seconds of each repeat, ascending.
     pub seconds: Vec<f64>,
     /// Real tokens as a part of the padded ones.
@@ -74,12 +96,10 @@ pub fn run(
     on_step: &dyn Fn(&str),
 ) -> Result<BenchReport> {
     let sizes = BATCH_SIZES.map(|size| NonZeroUsize::new(size).unwrap_or(NonZeroUsize::MIN));
-    let contenders: Vec<Option<NonZeroUsize>> =
-        std::iter::once(None).chain(sizes.into_iter().map(Some)).collect();
-    let mut lines: Vec<BenchLine> = contenders
-        .iter()
-        .map(|batch_size| BenchLine {
-            batch_size: *batch_size,
+    let ways = [Way::OneAtATime].into_iter().chain(sizes.map(Way::Rows)).chain([Way::Planned]);
+    let mut lines: Vec<BenchLine> = ways
+        .map(|way| BenchLine {
+            way,
             seconds: Vec::new(),
             padding_efficiency: 1.0,
             largest_difference: 0.0,
@@ -93,14 +113,14 @@ pub fn run(
     let mut tokens = 0;
     for repeat in 1..=repeats.get() {
         for line in &mut lines {
-            let name = match line.batch_size {
-                None => "one at a time".to_owned(),
-                Some(size) => format!("batch size {size}"),
+            on_step(&format!("{}, repeat {repeat} of {repeats}", line.way));
+            let batch_size = match line.way {
+                Way::OneAtATime | Way::Planned => None,
+                Way::Rows(rows) => Some(rows),
             };
-            on_step(&format!("{name}, repeat {repeat} of {repeats}"));
             let started = Instant::now();
-            match line.batch_size {
-                None => {
+            match line.way {
+                Way::OneAtATime => {
                     let mut values = Vec::with_capacity(rows.len() * embedder.dim());
                     for row in rows {
                         values.extend(embedder.compute_embedding(row)?);
@@ -108,13 +128,13 @@ pub fn run(
                     line.seconds.push(started.elapsed().as_secs_f64());
                     alone = values;
                 }
-                Some(batch_size) => {
+                Way::Rows(_) | Way::Planned => {
                     let options = BatchOptions { batch_size, progress: None };
                     let embeddings = embedder.compute_embeddings_batch(rows, &options)?;
                     line.seconds.push(started.elapsed().as_secs_f64());
                     line.padding_efficiency = embeddings.work().padding_efficiency();
                     tokens = embeddings.work().tokens;
-                    let difference = compare(embedder, rows, &alone, &embeddings, batch_size)?;
+                    let difference = compare(embedder, rows, &alone, &embeddings, line.way)?;
                     line.largest_difference = line.largest_difference.max(difference);
                 }
             }
@@ -133,7 +153,7 @@ fn compare(
     rows: &[TaskRow],
     alone: &[f32],
     batch: &Embeddings,
-    batch_size: NonZeroUsize,
+    way: Way,
 ) -> Result<f32> {
     let allowed = if embedder.is_batch_invariant() { 0.0 } else { TOLERANCE };
     let mut largest = 0f32;
@@ -146,8 +166,8 @@ fn compare(
             return Err(Error::new(
                 ErrorKind::Encode,
                 format!(
-                    "at batch size {batch_size} its vector differs by {difference:e} from the one \
-                     made alone; at most {allowed:e} is promised"
+                    "in the pass `{way}` its vector differs by {difference:e} from the one made alone; \
+                     at most {allowed:e} is promised"
                 ),
             )
             .at(format!("row {row} (id {id})")));

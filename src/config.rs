@@ -16,7 +16,7 @@ pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
-use crate::limit::LimitBounds;
+use crate::limit::AskedBounds;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
 
@@ -123,22 +123,10 @@ pub enum Device {
 /// How large batches may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
-    /// Texts in a batch at the start.
-    pub start: NonZeroUsize,
-    /// Texts in a batch at most; at least `start`.
-    pub max: NonZeroUsize,
-    /// Padded tokens in a batch at most; `None`: priced from the memory limit.
-    pub tokens: Option<NonZeroUsize>,
+    /// What the user set of rows and tokens; the rest suits the encoder.
+    pub asked: AskedBounds,
     /// Bytes that a batch may take; `None`: a share of what the machine has left.
     pub memory_limit: Option<u64>,
-}
-
-impl BatchConfig {
-    /// The bounds of the limit, given the token budget that the memory limit pays for.
-    pub fn bounds(&self, priced_tokens: NonZeroUsize) -> LimitBounds {
-        let tokens = self.tokens.unwrap_or(priced_tokens);
-        LimitBounds { start: self.start, max: self.max, tokens }
-    }
 }
 
 /// Where the result goes.

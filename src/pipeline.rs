@@ -25,7 +25,7 @@ use crate::batch::{RowChunk, TokenChunk};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
+use crate::limit::{AdaptiveLimit, Counting, LimitBounds, memory_budget, tokens_within};
 use crate::lineage::{Footer, FooterText};
 use crate::memory;
 use crate::model::{self, Model};
@@ -115,7 +115,8 @@ pub fn run_with(
     let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
-    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
+    let counting = Counting::padded(encoder.pads());
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &on_event);
     let mut writer =
         Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;

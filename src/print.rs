@@ -105,7 +105,7 @@ pub fn summary(report: &Report) -> String {
         ("truncated", format!("{} rows longer than the model reads", count(report.truncated_rows))),
     ];
     if report.limit_changes > 0 {
-        let now = report.limit.rows;
+        let now = report.limit;
         lines.push((
             "batch limit",
             format!("moved {} times, {now} at the end", report.limit_changes),
@@ -132,7 +132,7 @@ pub fn summary(report: &Report) -> String {
     table(&lines)
 }
 
-/// Batch sizes from the most frequent down, as `32 × 37`.
+/// Batch sizes from the most frequent down, as `32 × 37`; where hardly two are alike, what they lie between.
 fn batch_sizes(report: &Report) -> String {
     const MOST: usize = 6;
     let mut sizes: Vec<(usize, u64)> =
@@ -140,13 +140,13 @@ fn batch_sizes(report: &Report) -> String {
     if sizes.is_empty() {
         return "none".to_owned();
     }
-    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
-    let others: u64 = sizes.iter().skip(MOST).map(|(_, batches)| batches).sum();
-    let mut text: Vec<String> =
-        sizes.iter().take(MOST).map(|(rows, batches)| format!("{rows} × {batches}")).collect();
-    if others > 0 {
-        text.push(format!("others × {others}"));
+    if let ([(least, _), .., (most, _)], true) = (&sizes[..], sizes.len() > MOST) {
+        let batches: u64 = sizes.iter().map(|(_, batches)| batches).sum();
+        return format!("{least} to {most} rows, {} batches", count(batches));
     }
+    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
+    let text: Vec<String> =
+        sizes.iter().map(|(rows, batches)| format!("{rows} × {batches}")).collect();
     format!("{} (rows × batches)", text.join(", "))
 }
 
@@ -165,12 +165,11 @@ pub fn bench(report: &BenchReport) -> String {
     );
     let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
     for line in &report.lines {
-        let name =
-            line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
         let seconds = line.median();
         let _ = writeln!(
             text,
-            "{name:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            "{:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            line.way,
             1000.0 * seconds / report.rows as f64,
             report.rows as f64 / seconds,
             report.tokens as f64 / seconds,
@@ -202,16 +201,12 @@ pub fn estimate(estimate: &Estimate) -> String {
         ),
         (
             "batches",
-            format!(
-                "{} of at most {} rows",
-                work.batch_sizes.values().sum::<u64>(),
-                estimate.limit.rows
-            ),
+            format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), estimate.limit),
         ),
         (
             "largest batch",
             format!(
-                "{} × {} tokens, {} (limit {})",
+                "{} rows of up to {} tokens, {} (limit {})",
                 estimate.largest.rows,
                 estimate.largest.longest,
                 size(estimate.largest_bytes),

@@ -110,7 +110,7 @@ impl Progress {
         state.rows += rows as u64;
         let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
         let (tasks, tokens) = (state.rows as f64 / seconds, state.tokens as f64 / seconds);
-        let limit = state.limit.map_or(0, |limit| limit.rows.get());
+        let limit = state.limit.map_or(String::new(), |limit| limit.to_string());
         match &self.bar {
             Some(bar) => {
                 bar.set_position(state.rows);
@@ -180,7 +180,7 @@ impl Progress {
 }
 
 fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
-    let (from, to) = (from.rows, to.rows);
+    let (from, to) = (from.to_string(), to.to_string());
     match cause {
         LimitCause::OutOfMemory(shape) => tracing::warn!(
             from,

@@ -61,10 +61,7 @@ fn a_batch_gives_the_vectors_of_one_at_a_time_in_the_order_of_the_rows() {
     for size in [1, 8, 16, 32, 64] {
         let seen = Mutex::new(Vec::new());
         let note = |progress: Progress| seen.lock().expect("no panic").push(progress);
-        let options = BatchOptions {
-            batch_size: NonZeroUsize::new(size).expect("not zero"),
-            progress: Some(&note),
-        };
+        let options = BatchOptions { batch_size: NonZeroUsize::new(size), progress: Some(&note) };
         let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
         for (vector, row) in together.rows().zip(&picked) {
             let difference = distance(vector, &ALONE[*row]);
@@ -215,7 +212,7 @@ fn many_equal_rows_in_many_sizes_of_batch_have_one_vector() {
     let embedder = Embedder::new(REAL.model());
     let rows: Vec<TaskRow> =
         (0..6).map(|n| task(format!("T-{n}"), "Rotate the database credentials")).collect();
-    let options = BatchOptions { batch_size: NonZeroUsize::new(4).expect("4"), progress: None };
+    let options = BatchOptions { batch_size: NonZeroUsize::new(4), progress: None };
     let vectors = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
     for vector in vectors.rows() {
         assert!(distance(vector, vectors.row(0)) <= BATCH_TOLERANCE);

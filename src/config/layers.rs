@@ -18,6 +18,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
+use crate::limit::AskedBounds;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
 
@@ -183,12 +184,14 @@ impl RawConfig {
     /// `Config`, naming the key and where it was set.
     pub fn check(mut self, environment: &Environment) -> Result<Config> {
         self.lay_defaults()?;
-        let start = self.size("batch.start")?;
-        let max = match self.number("batch.max") {
-            Some(_) => self.size("batch.max")?,
-            None => start,
+        let asked = AskedBounds {
+            start: self.number("batch.start").and_then(to_size),
+            max: self.number("batch.max").and_then(to_size),
+            tokens: self.number("batch.tokens").and_then(to_size),
         };
-        if max < start {
+        if let (Some(start), Some(max)) = (asked.start, asked.max)
+            && max < start
+        {
             return Err(
                 self.complain("batch.max", &format!("is {max}, less than batch.start = {start}"))
             );
@@ -210,12 +213,7 @@ impl RawConfig {
             },
             text: TextTemplate { files_prefix: self.text("text.files_prefix")? },
             model: self.model(environment)?,
-            batch: BatchConfig {
-                start,
-                max,
-                tokens: self.number("batch.tokens").and_then(to_size),
-                memory_limit: self.number("batch.memory_limit"),
-            },
+            batch: BatchConfig { asked, memory_limit: self.number("batch.memory_limit") },
             output: OutputConfig {
                 path: self.path("output.path").ok_or_else(|| self.missing("output.path"))?,
                 column: output_column,
@@ -475,7 +473,7 @@ mod tests {
         let config = check(PATHS).expect("it is valid");
         assert_eq!(config.input.path, Path::new("conf/in.parquet"));
         assert_eq!(config.output.path, Path::new("/out.parquet"));
-        assert_eq!((config.batch.start.get(), config.batch.max.get()), (32, 32));
+        assert_eq!(config.batch.asked, AskedBounds::default());
         assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
         assert_eq!(config.model.prompt, None);
     }
@@ -553,7 +551,8 @@ mod tests {
         raw.lay_environment(&environment).expect("valid");
         raw.set("output.column", "w", Origin::Flag("--column")).expect("valid");
         let config = raw.check(&environment).expect("valid");
-        assert_eq!((config.batch.start.get(), config.output.column.as_str()), (7, "w"));
+        assert_eq!(config.batch.asked.start.map(NonZeroUsize::get), Some(7));
+        assert_eq!(config.output.column, "w");
         let origin = |key: &str| {
             config.effective.iter().find(|line| line.key == key).map(|line| line.origin.to_string())
         };

@@ -168,9 +168,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "batch.start",
-        kind: Kind::Count(1, 65_536),
-        default: Some("32"),
-        help: "texts in a batch at the start",
+        kind: Kind::CountOrAuto(1, 65_536),
+        default: Some("\"auto\""),
+        help: "texts in a batch at the start; auto: as many as batch.tokens holds, 32 where the encoder pads",
     },
     Setting {
         key: "batch.max",
@@ -182,7 +182,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: Some("\"auto\""),
-        help: "tokens in a batch at most, padding included; auto: priced from batch.memory_limit",
+        help: "tokens in a batch at most; auto: 16,384 or what batch.memory_limit pays for, that alone with padding",
     },
     Setting {
         key: "batch.memory_limit",

@@ -69,7 +69,7 @@ impl CandleEncoder {
 
     /// Token ids to pooled vectors, `(rows, hidden)`.
     fn forward(&self, batch: &TokenBatch) -> candle_core::Result<Vec<f32>> {
-        let BatchShape { rows, longest } = batch.shape();
+        let BatchShape { rows, longest, .. } = batch.shape();
         let mut ids = Vec::with_capacity(rows * longest);
         let mut real = Vec::with_capacity(rows * longest);
         for text in batch.texts() {
