@@ -13,10 +13,13 @@ pub mod weights;
 pub mod workspace;
 
 use std::error::Error as StdError;
+use std::num::NonZeroUsize;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::batch::TokenBatch;
 use crate::config::{Engine, ModelConfig};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
 use crate::tokenizer::TextTokenizer;
@@ -94,21 +97,33 @@ impl Model {
 pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
     let files = source::resolve(&model.source, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
-    let tokenizer = TextTokenizer::new(&files, &description)?;
-    let weights = weights::read(&files, &description.bert)?;
-    let encoder = encoder(model, weights, &description)?;
+    let (tokenizer, encoder) = pool(model.threads)?.install(|| {
+        rayon::join(
+            || TextTokenizer::new(&files, &description),
+            || encoder(model, weights::read(&files, &description.bert)?, &description),
+        )
+    });
+    // Whichever came to its end first, what is heard of is the same.
+    let (tokenizer, encoder) = (tokenizer?, encoder?);
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
     Ok(Model { tokenizer, encoder, identity })
 }
 
+/// Threads that keep to `compute.threads`.
+fn pool(threads: NonZeroUsize) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
+        Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+    })
+}
+
 fn encoder(
     model: &ModelConfig,
-    weights: weights::BertWeights,
+    weights: weights::BertWeights<'_>,
     description: &description::ModelDescription,
 ) -> Result<Box<dyn Encoder>> {
     Ok(match model.engine {
         Engine::Packed(isa) => {
-            Box::new(cpu::CpuEncoder::new(weights, description, isa, model.threads)?)
+            Box::new(cpu::CpuEncoder::new(&weights, description, isa, model.threads)?)
         }
         Engine::Candle(device) => {
             Box::new(candle::CandleEncoder::new(weights, description, device, model.threads)?)

@@ -24,7 +24,7 @@ const CRATES: &[Owned] = &[
     (&["toml"], |file| is_part(file, "config")),
     (&["candle_core", "candle_nn", "candle_transformers"], |file| file == "model/candle.rs"),
     // An encoder owns the pool that its arithmetic runs on; no stage starts threads in this way.
-    (&["rayon"], |file| file.starts_with("model/") || is_part(file, "kernels")),
+    (&["rayon"], |file| is_part(file, "model") || is_part(file, "kernels")),
     (&["clap", "anyhow", "indicatif", "tracing_subscriber"], is_binary),
 ];
 

@@ -10,13 +10,13 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
 use super::description::ModelDescription;
 use super::packed::{PackedError, PackedModel};
 use super::weights::BertWeights;
 use super::workspace::{self, Workspace};
-use super::{EncodeError, Encoder};
+use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
@@ -43,21 +43,18 @@ impl CpuEncoder {
     /// # Errors
     /// `Model` when the weights cannot be packed.
     pub fn new(
-        weights: BertWeights,
+        weights: &BertWeights<'_>,
         description: &ModelDescription,
         isa: Isa,
         threads: NonZeroUsize,
     ) -> Result<Self> {
-        let mut tensors = weights.into_tensors();
-        let model = PackedModel::new(isa, description.into(), |name| {
-            tensors.remove(name).map(|tensor| Cow::Owned(tensor.data))
-        })
-        .map_err(|cause| {
-            Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
-        })?;
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+        let pool = pool(threads)?;
+        let model = pool
+            .install(|| {
+                PackedModel::new(isa, description.into(), |name| weights.get(name).map(Cow::from))
+            })
+            .map_err(|cause| {
+                Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
             })?;
         Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
     }

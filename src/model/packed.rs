@@ -10,6 +10,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use rayon::prelude::*;
+
 use crate::kernels::{
     Activation, AlignedBuffer, AllocationError, Heads, Isa, LayerNorm, Linear, attention,
     l2_normalize, mean_of_rows,
@@ -131,19 +133,20 @@ pub struct PackedModel {
 
 impl PackedModel {
     /// Packs the weights that `tensor` gives by their names in the checkpoint, such as
-    /// `encoder.layer.0.output.dense.weight`: row-major `(outputs, inputs)`, as torch stores them. Each is
-    /// asked for once and let go before the next layer.
+    /// `encoder.layer.0.output.dense.weight`: row-major `(outputs, inputs)`, as torch stores them. Layers are
+    /// packed in parallel, on the threads of the pool that this is called in.
     pub fn new<'t>(
         isa: Isa,
         shape: PackedShape,
-        mut tensor: impl FnMut(&str) -> Option<Cow<'t, [f32]>>,
+        tensor: impl Fn(&str) -> Option<Cow<'t, [f32]>> + Sync,
     ) -> Result<Self, PackedError> {
         shape.check()?;
-        let mut tensors = Tensors { find: &mut tensor };
-        let embeddings = Embeddings::load(&shape, &mut tensors)?;
-        let layers = (0..shape.layers)
-            .map(|index| Layer::load(&shape, index, &mut tensors))
-            .collect::<Result<_, _>>()?;
+        let layer = |index| Layer::load(&shape, index, &mut Tensors { find: &tensor });
+        let (embeddings, layers) = rayon::join(
+            || Embeddings::load(&shape, &mut Tensors { find: &tensor }),
+            || (0..shape.layers).into_par_iter().map(layer).collect::<Vec<_>>(),
+        );
+        let (embeddings, layers) = (embeddings?, layers.into_iter().collect::<Result<_, _>>()?);
         Ok(PackedModel { isa, shape, embeddings, layers })
     }
 
@@ -345,7 +348,7 @@ impl PackedShape {
 
 /// The checkpoint, by name.
 struct Tensors<'f, 't> {
-    find: &'f mut dyn FnMut(&str) -> Option<Cow<'t, [f32]>>,
+    find: &'f dyn Fn(&str) -> Option<Cow<'t, [f32]>>,
 }
 
 impl<'t> Tensors<'_, 't> {
