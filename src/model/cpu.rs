@@ -19,8 +19,9 @@ use super::workspace::{self, Workspace};
 use super::{EncodeError, Encoder};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Arithmetic, Precision};
 use crate::limit::BatchShape;
+use crate::report::Warning;
 
 /// A part of a batch has about this many tokens: activations of more fall out of a core's cache.
 const PART_TOKENS: usize = 1024;
@@ -35,21 +36,23 @@ pub struct CpuEncoder {
     workers: usize,
     /// Workspaces that no worker is using: never more than there are workers.
     idle: Mutex<Vec<Workspace>>,
+    warning: Option<Warning>,
 }
 
 impl CpuEncoder {
-    /// Packs the weights for the instruction set `isa`.
+    /// Packs the weights for a precision. `warning` is what the user should know about how it is computed.
     ///
     /// # Errors
     /// `Model` when the weights cannot be packed.
     pub fn new(
         weights: BertWeights,
         description: &ModelDescription,
-        isa: Isa,
+        arithmetic: Arithmetic,
         threads: NonZeroUsize,
+        warning: Option<Warning>,
     ) -> Result<Self> {
         let mut tensors = weights.into_tensors();
-        let model = PackedModel::new(isa, description.into(), |name| {
+        let model = PackedModel::new(arithmetic, description.into(), |name| {
             tensors.remove(name).map(|tensor| Cow::Owned(tensor.data))
         })
         .map_err(|cause| {
@@ -59,7 +62,7 @@ impl CpuEncoder {
             ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
                 Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
             })?;
-        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
+        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }
 
     fn forward(&self, texts: &[&[u32]], vectors: &mut [f32]) -> Result<(), PackedError> {
@@ -88,20 +91,29 @@ impl Encoder for CpuEncoder {
         false
     }
 
+    fn precision(&self) -> Precision {
+        self.model.arithmetic().precision()
+    }
+
     fn numerics(&self) -> &'static str {
-        // One version on every instruction set.
-        "packed-1-f32"
+        // One version of each precision on every instruction set.
+        self.model.arithmetic().numerics()
     }
 
     fn runs_on(&self) -> String {
-        format!("{}, {} threads", self.model.isa().name(), self.workers)
+        format!("{}, {} threads", self.model.arithmetic(), self.workers)
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.warning.clone()
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
         let bert = self.model.shape();
-        let batch = workspace::bytes_for(bert, shape.rows, shape.padded_tokens());
+        let precision = self.precision();
+        let batch = workspace::bytes_for(bert, precision, shape.rows, shape.padded_tokens());
         // Every other worker has scratch of its own, and its part is one text longer at most.
-        let worker = workspace::bytes_for(bert, 0, shape.longest);
+        let worker = workspace::bytes_for(bert, precision, 0, shape.longest);
         let others = self.workers.min(shape.rows).saturating_sub(1);
         Some(batch.saturating_add(worker.saturating_mul(others)) as u64)
     }
