@@ -77,6 +77,9 @@ pub struct ConfigArgs {
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// "f32", "bf16x3", "bf16" or "auto": what matrix products are made of [compute.precision]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<String>,
     /// Threads of the CPU encoder, or "auto" [compute.threads]
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
@@ -88,6 +91,7 @@ impl ConfigArgs {
         set(&[
             ("model.path", &text(&self.model_path), "--model-path"),
             ("compute.device", &self.device, "--device"),
+            ("compute.precision", &self.precision, "--precision"),
             ("compute.threads", &self.threads, "--threads"),
         ])
     }

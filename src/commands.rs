@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use reembed::config::RawConfig;
 use reembed::error::ErrorKind;
+use reembed::kernels::Precision;
 use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
 use reembed::{Config, Embedder, Environment, Error, Event};
@@ -44,6 +45,7 @@ fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
     let reader = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    warn(&model, &progress);
     progress.say("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);
     progress.finish();
@@ -56,6 +58,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     let model = model_config(&args.config)?;
     let progress = Progress::new(logging);
     let model = model::load(&model, &|event| progress.event(Event::Model(event)))?;
+    warn(&model, &progress);
     let embedder = Embedder::new(model);
     // A row without text is never embedded by a run, so it is not timed either.
     let rows: Vec<_> = corpus::task_rows(u64::MAX, corpus::DEFAULT_SEED)
@@ -70,14 +73,18 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
 
 /// `reembed verify`.
 pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
-    let config = load_config(&args.config)?;
+    let mut config = load_config(&args.config)?;
     let (output, footer) = checking::open(&config, &args.output)?;
+    // A file can be checked in its own precision on any machine.
+    config.model.precision =
+        config.model.precision.or_else(|| Precision::named(&footer.lineage.model.precision));
     let progress = Progress::new(logging);
     let model = match args.sample {
         0 => None,
         _ => Some(model::load(&config.model, &|event| progress.event(Event::Model(event)))?),
     };
     if let Some(model) = &model {
+        warn(model, &progress);
         let differences = model.lineage().differences(&footer.lineage);
         if !differences.is_empty() {
             progress.finish();
@@ -101,6 +108,13 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     print::result(&print::checks(&checks)).context("the result cannot be printed")?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Says what a run says at its start.
+fn warn(model: &model::Model, progress: &Progress) {
+    if let Some(warning) = model.encoder.warning() {
+        progress.event(Event::Warning(warning));
+    }
 }
 
 /// `reembed model fetch`.

@@ -15,7 +15,7 @@ pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Precision};
 use crate::limit::AskedBounds;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
@@ -85,6 +85,9 @@ pub struct ModelConfig {
     pub prompt: Option<String>,
     /// What runs it.
     pub engine: Engine,
+    /// What the factors of matrix products are; `None`: bf16 where AMX makes it fast and the model was validated
+    /// in it, else f32.
+    pub precision: Option<Precision>,
     /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,
 }

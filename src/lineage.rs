@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::kernels::Precision;
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 use crate::task::TextTemplate;
@@ -33,7 +34,7 @@ pub struct ModelIdentity {
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// Arithmetic of the encoder: `f32`.
+    /// What the factors of matrix products are: `f32`, `bf16x3` or `bf16`.
     pub precision: String,
     /// The encoder and its version: equal ones give vectors that are equal up to the encoder's tolerance.
     pub numerics: String,
@@ -89,6 +90,7 @@ impl ModelIdentity {
         id: &str,
         files: &ModelFiles,
         description: &ModelDescription,
+        precision: Precision,
         numerics: &str,
     ) -> Self {
         ModelIdentity {
@@ -99,7 +101,7 @@ impl ModelIdentity {
             max_seq_length: description.max_seq_length.get(),
             prompt: description.prompt.clone(),
             dimension: description.bert.hidden,
-            precision: "f32".to_owned(),
+            precision: precision.name().to_owned(),
             numerics: numerics.to_owned(),
         }
     }

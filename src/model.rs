@@ -3,6 +3,7 @@
 //! `source` (bytes, verified) → `description` (what the folder says) → `weights` (checked tensors) → an
 //! [`Encoder`].
 
+mod arithmetic;
 pub mod candle;
 pub mod cpu;
 pub mod description;
@@ -20,8 +21,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::batch::TokenBatch;
 use crate::config::{Engine, ModelConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Precision;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
+use crate::report::Warning;
 use crate::tokenizer::TextTokenizer;
 use source::FetchProgress;
 
@@ -41,6 +44,16 @@ pub trait Encoder: Send + Sync {
 
     /// What produces the vectors, for lineage: two numerics versions may differ in the last bits.
     fn numerics(&self) -> &'static str;
+
+    /// What the factors of its matrix products are.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// What the user should know about how it computes.
+    fn warning(&self) -> Option<Warning> {
+        None
+    }
 
     /// Bytes that a batch of that shape takes beside the weights, or `None` where the device's own allocator
     /// answers instead.
@@ -100,12 +113,21 @@ pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Mod
     let (tokenizer, encoder) = pool(model.threads)?.install(|| {
         rayon::join(
             || TextTokenizer::new(&files, &description),
-            || encoder(model, weights::read(&files, &description.bert)?, &description),
+            || {
+                let weights = weights::read(&files, &description.bert)?;
+                encoder(model, weights, &description, source::is_default_model(&files))
+            },
         )
     });
     // Whichever came to its end first, what is heard of is the same.
     let (tokenizer, encoder) = (tokenizer?, encoder?);
-    let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
+    let identity = ModelIdentity::new(
+        &model.source.id,
+        &files,
+        &description,
+        encoder.precision(),
+        encoder.numerics(),
+    );
     Ok(Model { tokenizer, encoder, identity })
 }
 
@@ -120,10 +142,13 @@ fn encoder(
     model: &ModelConfig,
     weights: weights::BertWeights<'_>,
     description: &description::ModelDescription,
+    is_default_model: bool,
 ) -> Result<Box<dyn Encoder>> {
     Ok(match model.engine {
         Engine::Packed(isa) => {
-            Box::new(cpu::CpuEncoder::new(&weights, description, isa, model.threads)?)
+            let (arithmetic, warning) = arithmetic::choose(isa, model.precision, is_default_model);
+            let threads = model.threads;
+            Box::new(cpu::CpuEncoder::new(&weights, description, arithmetic, threads, warning)?)
         }
         Engine::Candle(device) => {
             Box::new(candle::CandleEncoder::new(weights, description, device, model.threads)?)

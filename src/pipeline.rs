@@ -112,6 +112,9 @@ pub fn run_with(
     }
 
     let encoder = model.encoder.as_ref();
+    if let Some(warning) = encoder.warning() {
+        on_event(Event::Warning(warning));
+    }
     let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));

@@ -203,6 +203,15 @@ fn warned(warning: &Warning) {
         Warning::NoFilesColumn => {
             tracing::warn!("the input has no column of files; texts are made without it");
         }
+        Warning::EmulatedPrecision { precision, refused } => {
+            let why = refused.map_or("AMX is not there or left out".to_owned(), |r| r.to_string());
+            tracing::warn!(
+                "{precision} is emulated, with the bits of AMX and slower than f32: {why}"
+            );
+        }
+        Warning::AmxNotUsed { refused } => {
+            tracing::warn!("f32 in the place of bf16: {refused}");
+        }
     }
 }
 

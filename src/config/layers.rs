@@ -17,7 +17,7 @@ use super::{
     ModelConfig, OnEmpty, OutputConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Precision};
 use crate::limit::AskedBounds;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
@@ -307,6 +307,7 @@ impl RawConfig {
             },
             prompt: self.text("model.prompt").ok(),
             engine: self.engine()?,
+            precision: self.precision()?,
             threads: match self.number("compute.threads") {
                 Some(_) => self.size("compute.threads")?,
                 // Honours affinity and cgroup quota; one where the system does not say.
@@ -334,6 +335,17 @@ impl RawConfig {
                     format!("is {isa:?}, which this CPU lacks; it has {}", here.join(", "));
                 self.complain("compute.isa", &message)
             }),
+        }
+    }
+
+    fn precision(&self) -> Result<Option<Precision>> {
+        let precision = Precision::named(&self.text("compute.precision")?);
+        match (self.engine()?, precision) {
+            (Engine::Candle(_), Some(tiles @ (Precision::Bf16 | Precision::Bf16x3))) => {
+                let message = format!("is \"{tiles}\", which only the packed engine computes");
+                Err(self.complain("compute.precision", &message))
+            }
+            _ => Ok(precision),
         }
     }
 

@@ -156,9 +156,15 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "compute.isa",
-        kind: Kind::Word(&["auto", "avx512", "avx2", "portable"]),
+        kind: Kind::Word(&["auto", "amx", "avx512", "avx2", "portable"]),
         default: Some("\"auto\""),
-        help: "instruction set of the packed engine; the vectors are the same bits on each",
+        help: "the most that the packed engine may use; the vectors are the same bits on each",
+    },
+    Setting {
+        key: "compute.precision",
+        kind: Kind::Word(&["auto", "f32", "bf16x3", "bf16"]),
+        default: Some("\"auto\""),
+        help: "auto: bf16 for all-MiniLM-L6-v2 on AMX, else f32; pin it for equal vectors everywhere",
     },
     Setting {
         key: "compute.threads",

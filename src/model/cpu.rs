@@ -19,8 +19,9 @@ use super::workspace::{self, Workspace};
 use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Arithmetic, Precision};
 use crate::limit::BatchShape;
+use crate::report::Warning;
 
 /// A part of a batch has at most so many tokens, or one text: what a worker's memory is for.
 const MOST_PART_TOKENS: usize = 1024;
@@ -35,28 +36,32 @@ pub struct CpuEncoder {
     workers: usize,
     /// Workspaces that no worker is using: never more than there are workers.
     idle: Mutex<Vec<Workspace>>,
+    warning: Option<Warning>,
 }
 
 impl CpuEncoder {
-    /// Packs the weights for the instruction set `isa`.
+    /// Packs the weights for a precision. `warning` is what the user should know about how it is computed.
     ///
     /// # Errors
     /// `Model` when the weights cannot be packed.
     pub fn new(
         weights: &BertWeights<'_>,
         description: &ModelDescription,
-        isa: Isa,
+        arithmetic: Arithmetic,
         threads: NonZeroUsize,
+        warning: Option<Warning>,
     ) -> Result<Self> {
         let pool = pool(threads)?;
         let model = pool
             .install(|| {
-                PackedModel::new(isa, description.into(), |name| weights.get(name).map(Cow::from))
+                PackedModel::new(arithmetic, description.into(), |name| {
+                    weights.get(name).map(Cow::from)
+                })
             })
             .map_err(|cause| {
                 Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
             })?;
-        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
+        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }
 
     fn forward(&self, texts: &[&[u32]], vectors: &mut [f32]) -> Result<(), PackedError> {
@@ -100,20 +105,28 @@ impl Encoder for CpuEncoder {
         false
     }
 
+    fn precision(&self) -> Precision {
+        self.model.arithmetic().precision()
+    }
+
     fn numerics(&self) -> &'static str {
-        // One version on every instruction set.
-        "packed-1-f32"
+        // One version of each precision on every instruction set.
+        self.model.arithmetic().numerics()
     }
 
     fn runs_on(&self) -> String {
-        format!("{}, {} threads", self.model.isa().name(), self.workers)
+        format!("{}, {} threads", self.model.arithmetic(), self.workers)
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.warning.clone()
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
         let bert = self.model.shape();
         // The first part is the largest.
         let part = share(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
-        let worker = workspace::bytes_for(bert, 0, part);
+        let worker = workspace::bytes_for(bert, self.precision(), 0, part);
         let workers = worker.saturating_mul(self.workers.min(shape.rows));
         let vectors = shape.rows.saturating_mul(bert.hidden).saturating_mul(size_of::<f32>());
         Some(workers.saturating_add(vectors) as u64)

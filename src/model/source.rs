@@ -71,6 +71,12 @@ pub fn default_pins() -> Pins {
     DEFAULT_PINS.map(|(file, sha256)| (file.to_owned(), sha256.to_owned())).into()
 }
 
+/// Whether these are the very files of the [default model](DEFAULT_ID), whatever it is called.
+pub fn is_default_model(files: &ModelFiles) -> bool {
+    let found = files.hashes();
+    DEFAULT_PINS.iter().all(|(file, sha256)| found.get(*file).is_some_and(|hash| hash == sha256))
+}
+
 /// Finds the model and returns the bytes of its files, every one of them hashed, and compared where a hash is
 /// pinned. `progress` is told what is tried, what failed and how far a file is.
 pub fn resolve(config: &SourceConfig, progress: &dyn Fn(FetchProgress)) -> Result<ModelFiles> {
