@@ -10,7 +10,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 #[command(name = "reembed", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
-    schema, output path); 3 the vectors at hand come from another model."
+    schema, output path); 3 the vectors at hand come from another model; 124 run.deadline has passed; \
+    130, 143 interrupted, terminated."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -112,6 +113,12 @@ pub struct RunArgs {
     /// Embed every row again, and replace what earlier runs left, whatever model it is of [run.rebuild]
     #[arg(long)]
     pub rebuild: bool,
+    /// Do the work in this process: nobody starts it again when it is killed for its memory
+    #[arg(long)]
+    pub no_supervise: bool,
+    /// This process does the work, and standard input is the connection to the one that started it
+    #[arg(long, hide = true, conflicts_with = "no_supervise")]
+    pub worker: bool,
     /// Check everything, count rows and tokens, price the run; write nothing
     #[arg(long)]
     pub dry_run: bool,

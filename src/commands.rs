@@ -8,7 +8,7 @@ use reembed::config::RawConfig;
 use reembed::error::ErrorKind;
 use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
-use reembed::{Config, Embedder, Environment, Error, Event};
+use reembed::{Config, Embedder, Environment, Error, Event, Stop};
 use reembed::{
     bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
 };
@@ -17,6 +17,8 @@ use crate::cli::{BenchArgs, ConfigArgs, Logging, ModelArgs, RunArgs, SampleArgs,
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::supervisor::worker;
+use crate::{signals, supervisor};
 
 /// `reembed run`.
 pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
@@ -29,8 +31,32 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     if args.dry_run {
         return dry_run(&config, logging);
     }
+    if args.worker {
+        let link = worker::attach()?;
+        link.apply(&mut config);
+        return embed(&config, &link.stop, logging, &|event| link.tell(event));
+    }
+    if args.no_supervise {
+        let stop = Stop::new();
+        signals::listen(&stop, signals::GRACE, |_| (), || ())
+            .context("signals cannot be listened to")?;
+        return embed(&config, &stop, logging, &|_| ());
+    }
+    supervisor::run(&config)
+}
+
+/// The work itself; `told` hears of every event before the user does.
+fn embed(
+    config: &Config,
+    stop: &Stop,
+    logging: &Logging,
+    told: &(dyn Fn(&Event) + Sync),
+) -> Result<Exit> {
     let progress = Progress::new(logging);
-    let report = pipeline::run(&config, &|event| progress.event(event));
+    let report = pipeline::run(config, stop, &|event| {
+        told(&event);
+        progress.event(event);
+    });
     progress.finish();
     let report = report?;
     // The output is in place; that nobody can be told is no failure of the run.

@@ -10,6 +10,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
@@ -163,6 +164,8 @@ pub struct OutputConfig {
 pub struct RunConfig {
     /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
     pub rebuild: bool,
+    /// How long it may take, from its start to the vectors of its last row.
+    pub deadline: Option<Duration>,
 }
 
 /// The Arrow type of the vectors.

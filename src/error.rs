@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::stop::StopReason;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -42,8 +44,8 @@ pub enum ErrorKind {
     Encode,
     /// The output could not be written or published.
     Output,
-    /// The caller asked to stop.
-    Cancelled,
+    /// The caller asked to stop, or the time is over; what was finished is kept.
+    Stopped(StopReason),
     /// A stage ended in a way that it never should: a bug in this program or in a library.
     Internal,
 }

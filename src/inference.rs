@@ -10,7 +10,8 @@ use crate::batch::{RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange};
 use crate::model::{EncodeError, Encoder};
-use crate::report::Event;
+use crate::report::{Event, InFlight};
+use crate::stop::Stop;
 
 /// What the inference stage works with. It can be shared: the tokenizer stage reads the limit that this stage
 /// moves.
@@ -20,6 +21,7 @@ pub struct Inference<'a> {
     /// Bytes that a batch may cost, where they are counted before it runs.
     budget: Option<u64>,
     on_event: &'a (dyn Fn(Event) + Sync),
+    stop: Stop,
 }
 
 /// The vectors of a chunk, in row order.
@@ -80,7 +82,13 @@ impl<'a> Inference<'a> {
         budget: Option<u64>,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
-        Inference { encoder, limit: Mutex::new(limit), budget, on_event }
+        Inference { encoder, limit: Mutex::new(limit), budget, on_event, stop: Stop::new() }
+    }
+
+    /// The same, but it looks for a request to stop before each batch.
+    #[must_use]
+    pub fn until(self, stop: &Stop) -> Self {
+        Inference { stop: stop.clone(), ..self }
     }
 
     /// The limit in force.
@@ -92,7 +100,7 @@ impl<'a> Inference<'a> {
     ///
     /// # Errors
     /// `OutOfMemory` when a single text does not fit, `Encode` when the model fails or gives a component that is
-    /// not finite; both name the row.
+    /// not finite; both name the row. `Stopped` when that was asked for: the batch in flight is finished first.
     pub fn embed(&self, rows: &RowNames, mut batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
         let dim = self.encoder.dim();
         let mut vectors = ChunkVectors {
@@ -105,6 +113,7 @@ impl<'a> Inference<'a> {
         batches.reverse();
         let mut waiting = batches;
         while let Some(batch) = waiting.pop() {
+            self.stop.check()?;
             let shape = batch.shape();
             if !self.limit().allows(shape) {
                 // Planned before the limit shrank.
@@ -114,6 +123,7 @@ impl<'a> Inference<'a> {
             }
             encoded.clear();
             encoded.resize(batch.len() * dim, 0.0);
+            (self.on_event)(Event::Trying(self.in_flight(rows, &batch)));
             match self.encode(&batch, &mut encoded) {
                 Ok(()) => {
                     self.tell(|limit| limit.fitted());
@@ -137,6 +147,16 @@ impl<'a> Inference<'a> {
             }
         }
         Ok(vectors)
+    }
+
+    fn in_flight(&self, rows: &RowNames, batch: &TokenBatch) -> InFlight {
+        let name = |row: Option<&usize>| row.map_or(String::new(), |row| rows.name(*row));
+        InFlight {
+            rows: batch.len(),
+            first: name(batch.rows().iter().min()),
+            last: name(batch.rows().iter().max()),
+            bytes: self.encoder.bytes_for(batch.shape()),
+        }
     }
 
     /// Prices the batch, then runs it.

@@ -6,6 +6,8 @@ mod exit;
 mod logging;
 mod print;
 mod progress;
+mod signals;
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use crate::config::{Engine, ModelConfig};
 use crate::error::Result;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
+use crate::stop::Stop;
 use crate::tokenizer::TextTokenizer;
 use source::FetchProgress;
 
@@ -92,9 +93,22 @@ impl Model {
 /// `Model` when its files cannot be had or are not a model that this program runs, naming the file or tensor;
 /// `Config` when the device does not exist in this build.
 pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
-    let files = source::resolve(&model.source, progress)?;
+    load_until(model, &Stop::new(), progress)
+}
+
+/// [`load`], looking for a request to stop while files arrive and between the steps.
+///
+/// # Errors
+/// As [`load`], and `Stopped`.
+pub fn load_until(
+    model: &ModelConfig,
+    stop: &Stop,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<Model> {
+    let files = source::resolve_until(&model.source, stop, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
     let tokenizer = TextTokenizer::new(&files, &description)?;
+    stop.check()?;
     let weights = weights::read(&files, &description.bert)?;
     let encoder = encoder(model, weights, &description)?;
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());

@@ -25,12 +25,13 @@ use crate::batch::{RowChunk, TokenChunk};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
+use crate::limit::{AdaptiveLimit, BatchShape, memory_budget, tokens_within};
 use crate::lineage::{Footer, FooterText};
 use crate::memory;
 use crate::model::{self, Model};
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::{Event, Report, Warning};
+use crate::stop::Stop;
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{self, Writer};
 
@@ -42,13 +43,16 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// `on_event` is called from several threads, often; it should return soon.
 ///
 /// # Errors
-/// The first real cause, naming its place. The output path is then as it was before.
-pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+/// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
+/// is then as it was before.
+pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+    let stop = &stop.or_at(config.run.deadline.map(|time| Instant::now() + time));
     let reader = prepare(config)?;
     writer::make_folder(&config.output.path)?;
     let loading = Instant::now();
-    let model = model::load(&config.model, &|progress| on_event(Event::Model(progress)))?;
-    run_with(config, &reader, &model, loading.elapsed(), on_event)
+    let on_progress = |progress| on_event(Event::Model(progress));
+    let model = model::load_until(&config.model, stop, &on_progress)?;
+    run_with(config, &reader, &model, loading.elapsed(), stop, on_event)
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
@@ -90,6 +94,7 @@ pub fn run_with(
     reader: &Reader,
     model: &Model,
     model_load: Duration,
+    stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
@@ -115,8 +120,12 @@ pub fn run_with(
     let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
+    on_event(Event::Budget {
+        bytes: budget,
+        least: encoder.bytes_for(BatchShape { rows: 1, longest: full_length.get() }),
+    });
     let limit = AdaptiveLimit::new(config.batch.bounds(priced));
-    let inference = Inference::new(encoder, limit, budget, &on_event);
+    let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
         Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
@@ -125,9 +134,9 @@ pub fn run_with(
     let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
     let (sums, repeated) = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, row_sender));
+        let reading = spawn(scope, "reader", || read(config, reader, stop, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
-            tokenize(config, model, &inference, row_receiver, token_sender)
+            tokenize(config, model, &inference, stop, row_receiver, token_sender)
         });
         let inferred =
             in_stage("inference", || infer(&inference, token_receiver, &mut writer, &on_event));
@@ -143,6 +152,7 @@ pub fn run_with(
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
 
+    stop.check()?;
     let lineage = model.lineage();
     let published = writer.publish(|rows, null_rows| Footer {
         lineage: lineage.clone(),
@@ -185,9 +195,15 @@ struct Sums {
     truncated: u64,
 }
 
-fn read(config: &Config, reader: &Reader, out: Sender<RowChunk>) -> Result<RepeatedIds> {
+fn read(
+    config: &Config,
+    reader: &Reader,
+    stop: &Stop,
+    out: Sender<RowChunk>,
+) -> Result<RepeatedIds> {
     let mut chunks = reader.chunks(&config.text);
     for chunk in &mut chunks {
+        stop.check()?;
         if out.send(chunk?).is_err() {
             break;
         }
@@ -199,10 +215,12 @@ fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
+    stop: &Stop,
     rows: Receiver<RowChunk>,
     out: Sender<TokenChunk>,
 ) -> Result<()> {
     for chunk in rows {
+        stop.check()?;
         let limit = inference.limit();
         let chunk = tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)?;
         if out.send(chunk).is_err() {

@@ -67,6 +67,7 @@ impl Progress {
                 state.tokens += tokens as u64;
                 self.advance(&mut state, rows);
             }
+            Event::Budget { .. } | Event::Trying(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Limit(change) => {
                 state.limit = Some(change.to);

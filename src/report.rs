@@ -20,6 +20,15 @@ pub enum Event {
         /// The limit that batches start with.
         limit: BatchLimit,
     },
+    /// What batches may take, in bytes, where that is counted.
+    Budget {
+        /// All that a batch may take.
+        bytes: Option<u64>,
+        /// What a single text of the model's full length takes: with less, no text is sure to fit.
+        least: Option<u64>,
+    },
+    /// A batch is about to go through the model. Should the process die now, it was this one.
+    Trying(InFlight),
     /// A batch went through the model.
     Batch {
         /// Its texts.
@@ -36,6 +45,19 @@ pub enum Event {
     Limit(LimitChange),
     /// Something that the user should know and that does not stop the run.
     Warning(Warning),
+}
+
+/// A batch on its way through the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Number of texts.
+    pub rows: usize,
+    /// Its first row in the order of the input, by position and id.
+    pub first: String,
+    /// Its last row.
+    pub last: String,
+    /// Bytes that it takes beside the model, where that is known.
+    pub bytes: Option<u64>,
 }
 
 /// Something that the user should know.

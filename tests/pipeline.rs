@@ -29,7 +29,9 @@ use reembed::limit::{BatchShape, LimitCause, LimitChange};
 use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::report::Warning;
-use reembed::{Config, ErrorKind, Event, Report, Result, TaskRow, build_input_text, pipeline};
+use reembed::{
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline,
+};
 
 /// Components of the fake encoder's vectors.
 const DIM: usize = 8;
@@ -826,7 +828,14 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
     let error = within_ten_seconds(move || {
         let reader = prepare(&config).expect("a job");
         let panics = |event| assert!(!matches!(event, Event::Batch { .. }), "no batches, please");
-        pipeline::run_with(&config, &reader, &fake(Failure::Never), Duration::ZERO, &panics)
+        pipeline::run_with(
+            &config,
+            &reader,
+            &fake(Failure::Never),
+            Duration::ZERO,
+            &Stop::new(),
+            &panics,
+        )
     })
     .expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -858,7 +867,7 @@ fn a_job_that_is_only_looked_at_makes_nothing() {
     pipeline::prepare(&config).expect("a job");
     assert!(!job.output().parent().expect("a folder").exists());
     let with_model = Config { model: common::model_config(TINY.path(), &[]), ..config };
-    pipeline::run(&with_model, &|_| ()).expect("a report");
+    pipeline::run(&with_model, &Stop::new(), &|_| ()).expect("a report");
     assert_eq!(job.beside_output(), ["tasks.parquet"]);
 }
 
@@ -868,7 +877,7 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     let refused = |expected: &str| {
         let mut config = job.config(&["model.path = \"no/such/model\""]);
         config.input.path = job.input();
-        let error = pipeline::run(&config, &|_| ()).expect_err(expected);
+        let error = pipeline::run(&config, &Stop::new(), &|_| ()).expect_err(expected);
         assert_eq!(error.kind(), ErrorKind::Input, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!job.output().exists());
@@ -918,9 +927,10 @@ fn out_of_memory(batch: &TokenBatch) -> EncodeError {
 fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let events = Mutex::new(Vec::new());
     let reader = prepare(config)?;
-    let report = pipeline::run_with(config, &reader, model, Duration::ZERO, &|event| {
-        events.lock().expect("no panic").push(event);
-    })?;
+    let report =
+        pipeline::run_with(config, &reader, model, Duration::ZERO, &Stop::new(), &|event| {
+            events.lock().expect("no panic").push(event);
+        })?;
     Ok((report, events.into_inner().expect("no panic")))
 }
 

@@ -20,7 +20,7 @@ use reembed::model::source::{self, ModelFiles};
 use reembed::model::{self, Encoder, Model};
 use reembed::pipeline;
 use reembed::tokenizer::TextTokenizer;
-use reembed::{BatchOptions, Embedder, ModelConfig, Progress, TaskRow, build_input_text};
+use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// How far a component may be from sentence-transformers in double precision.
@@ -100,9 +100,15 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
     let reader = prepare(&config).expect("a job");
-    let report =
-        pipeline::run_with(&config, &reader, &REAL.model(), std::time::Duration::ZERO, &|_| ())
-            .expect("a report");
+    let report = pipeline::run_with(
+        &config,
+        &reader,
+        &REAL.model(),
+        std::time::Duration::ZERO,
+        &Stop::new(),
+        &|_| (),
+    )
+    .expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
     assert_eq!(report.work.tokens, golden.iter().map(|row| row.tokens as u64).sum::<u64>());

@@ -10,8 +10,20 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 /// Files of the binary; all others below `src/` are the library.
-const BINARY: [&str; 7] =
-    ["main.rs", "cli.rs", "commands.rs", "exit.rs", "logging.rs", "print.rs", "progress.rs"];
+const BINARY: [&str; 12] = [
+    "main.rs",
+    "cli.rs",
+    "commands.rs",
+    "exit.rs",
+    "logging.rs",
+    "print.rs",
+    "progress.rs",
+    "signals.rs",
+    "supervisor.rs",
+    "supervisor/policy.rs",
+    "supervisor/wire.rs",
+    "supervisor/worker.rs",
+];
 
 /// Names of crates, and whether a file may use them.
 type Owned = (&'static [&'static str], fn(&str) -> bool);
@@ -26,6 +38,7 @@ const CRATES: &[Owned] = &[
     // An encoder owns the pool that its arithmetic runs on; no stage starts threads in this way.
     (&["rayon"], |file| file.starts_with("model/") || is_part(file, "kernels")),
     (&["clap", "anyhow", "indicatif", "tracing_subscriber"], is_binary),
+    (&["signal_hook"], listens),
 ];
 
 #[test]
@@ -93,6 +106,9 @@ fn each_rule_notices_what_breaks_it() {
         ("limit.rs", "fn f(x: u64) -> crate::Result<u64> { Ok(x) }", "crate::Result"),
         ("limit.rs", "fn f(x: arrow::datatypes::DataType) {}", "arrow"),
         ("limit.rs", "use super::memory;", "super::memory"),
+        ("supervisor/policy.rs", "use std::time::Duration; use rustix::process::Pid;", "rustix"),
+        ("commands.rs", "use signal_hook::flag;", "signal_hook"),
+        ("progress.rs", "use std::thread;", "std::thread"),
         ("kernels/gemm.rs", "use crate::error::Result;", "crate::error"),
         ("kernels.rs", "use half::f16;", "half"),
         ("kernels/norm.rs", "use super::super::batch;", "super::super"),
@@ -192,7 +208,8 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
     let counts = file == "config/layers.rs" && path.text == "std::thread::available_parallelism";
-    if segments.starts_with(&["std", "thread"]) && !is_part(file, "pipeline") && !counts {
+    let threaded = is_part(file, "pipeline") || listens(file);
+    if segments.starts_with(&["std", "thread"]) && !threaded && !counts {
         return Some("belongs to the pipeline");
     }
     if segments.starts_with(&["std", "env"]) && !is_binary(file) {
@@ -203,6 +220,9 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     }
     if (file == "plan.rs" || file == "limit.rs") && !is_pure(path) {
         return Some("is more than std and the two pure modules");
+    }
+    if file == "supervisor/policy.rs" && !is_pure(path) {
+        return Some("is more than std");
     }
     if is_part(file, "kernels") && leaves_kernels(path) {
         return Some("is more than std and the kernels");
@@ -237,6 +257,11 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let names = manifest["dependencies"].as_table().expect("dependencies").keys();
     names.map(|name| name.replace('-', "_")).filter(|name| name != "gemm").collect()
 });
+
+/// The parts of the binary that wait for signals and for another process.
+fn listens(file: &str) -> bool {
+    file == "signals.rs" || is_part(file, "supervisor")
+}
 
 fn is_binary(file: &str) -> bool {
     BINARY.contains(&file)

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -230,7 +231,10 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
-            run: RunConfig { rebuild: self.is_on("run.rebuild") },
+            run: RunConfig {
+                rebuild: self.is_on("run.rebuild"),
+                deadline: self.number("run.deadline").map(Duration::from_secs),
+            },
             effective: self.effective(),
         };
         Ok(config)

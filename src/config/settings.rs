@@ -30,6 +30,8 @@ pub enum Kind {
     Bytes(u64),
     /// The same, or `"auto"`.
     BytesOrAuto(u64),
+    /// A length of time: whole seconds, or a string such as `"2h"`; at least one second.
+    Seconds,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `"cpu"` or `"cuda:N"`.
@@ -225,5 +227,11 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Switch,
         default: Some("false"),
         help: "take over nothing from earlier runs: embed every row again, replace output and store",
+    },
+    Setting {
+        key: "run.deadline",
+        kind: Kind::Seconds,
+        default: None,
+        help: "the run stops after this time, as if interrupted, and exits with 124; no deadline unless set",
     },
 ];
