@@ -40,6 +40,8 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
         let stop = Stop::new();
         signals::listen(&stop, signals::GRACE, |_| (), || ())
             .context("signals cannot be listened to")?;
+        let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
+        signals::enforce(deadline, signals::GRACE, || ()).context("the deadline cannot be kept")?;
         return embed(&config, &stop, logging, &|_| ());
     }
     supervisor::run(&config)

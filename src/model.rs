@@ -105,11 +105,13 @@ pub fn load_until(
     stop: &Stop,
     progress: &dyn Fn(FetchProgress),
 ) -> Result<Model> {
-    let files = source::resolve_until(&model.source, stop, progress)?;
+    let mut files = source::resolve_until(&model.source, stop, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
     let tokenizer = TextTokenizer::new(&files, &description)?;
     stop.check()?;
     let weights = weights::read(&files, &description.bert)?;
+    // They have been copied out; file and packed weights together would be the peak of the whole run.
+    files.let_go(weights::FILE);
     let encoder = encoder(model, weights, &description)?;
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
     Ok(Model { tokenizer, encoder, identity })

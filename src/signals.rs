@@ -58,6 +58,24 @@ pub fn listen(
     thread::Builder::new().name("signals".to_owned()).spawn(listening).map(drop)
 }
 
+/// Ends the process when the work has not stopped so long after the deadline.
+///
+/// # Errors
+/// When the system refuses a thread.
+pub fn enforce(
+    deadline: Option<Instant>,
+    grace: Duration,
+    end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let Some(deadline) = deadline else { return Ok(()) };
+    let enforcing = move || {
+        thread::sleep(deadline.saturating_duration_since(Instant::now()).saturating_add(grace));
+        end();
+        low_level::exit(Exit::Deadline.code().into());
+    };
+    thread::Builder::new().name("deadline".to_owned()).spawn(enforcing).map(drop)
+}
+
 /// What a signal asks for.
 fn reason(signal: c_int) -> StopReason {
     if signal == SIGINT { StopReason::Interrupted } else { StopReason::Terminated }

@@ -65,8 +65,10 @@ pub fn run(config: &Config) -> Result<Exit> {
             running.kill();
         }
     };
-    signals::listen(&stop, GRACE, tell, end).context("signals cannot be listened to")?;
-    let stop = stop.or_at(config.run.deadline.map(|time| started + time));
+    signals::listen(&stop, GRACE, tell, end.clone()).context("signals cannot be listened to")?;
+    let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
+    signals::enforce(deadline, GRACE, end).context("the deadline cannot be kept")?;
+    let stop = stop.or_at(deadline);
 
     let (mut deaths, mut budget) = (0, None);
     loop {

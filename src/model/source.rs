@@ -195,6 +195,13 @@ impl ModelFiles {
         self.files.get(file).map(|file| file.bytes.as_slice())
     }
 
+    /// Gives back the memory of a file that is needed no more; its hash stays.
+    pub fn let_go(&mut self, file: &str) {
+        if let Some(file) = self.files.get_mut(file) {
+            file.bytes = Vec::new();
+        }
+    }
+
     /// Where a file of the model is, or would be: for messages.
     pub fn path_of(&self, file: &str) -> PathBuf {
         self.folder.join(file)

@@ -34,7 +34,8 @@ impl BertWeights {
     }
 }
 
-const FILE: &str = "model.safetensors";
+/// The file that they are in.
+pub const FILE: &str = "model.safetensors";
 
 /// Reads and checks the tensors that `shape` asks for; others in the file (a pooler, a language model's head)
 /// are left alone.
@@ -72,9 +73,7 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).ok_or_else(|| {
-            refuse(format!("has the type {:?}; F32, F16 and BF16 are read", view.dtype()))
-        })?;
+        let data = to_f32(&view).map_err(refuse)?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
                 "value {position} is {}, not a finite number",
@@ -115,22 +114,29 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
-/// `None` for a type that is not read.
-fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
+/// The values of a tensor as f32.
+///
+/// # Errors
+/// A phrase: a type that is not read, or no memory.
+fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
     let bytes = view.data();
     match view.dtype() {
-        Dtype::F32 => {
-            let (values, _) = bytes.as_chunks::<4>();
-            Some(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
-        }
+        Dtype::F32 => widened(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
         Dtype::F16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| f16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| f16::from_le_bytes(*value).to_f32())
         }
         Dtype::BF16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| bf16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        _ => None,
+        other => Err(format!("has the type {other:?}; F32, F16 and BF16 are read")),
     }
+}
+
+fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, String> {
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(stored.len())
+        .map_err(|_| format!("does not fit in memory: {} bytes", stored.len().saturating_mul(4)))?;
+    values.extend(stored.iter().map(widen));
+    Ok(values)
 }
