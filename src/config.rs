@@ -33,6 +33,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// What the output must be to take its place.
+    pub publish: PublishConfig,
     /// What holds for this run alone.
     pub run: RunConfig,
     /// Every setting in force, with where it came from.
@@ -163,6 +165,36 @@ pub struct OutputConfig {
 pub struct RunConfig {
     /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
     pub rebuild: bool,
+    /// A file at the output path that reembed did not write may be replaced.
+    pub replace: bool,
+}
+
+/// What the output must be to take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishConfig {
+    /// By how much the output may have fewer rows than the one that it replaces.
+    pub max_shrink: Percent,
+    /// Whether the disk must have room for the estimate of the output.
+    pub check_space: bool,
+}
+
+/// A part of a whole, from 0 to 100 percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Percent = Percent(100);
+
+    /// That many percent; `None` beyond 100.
+    pub fn new(percent: u64) -> Option<Percent> {
+        u8::try_from(percent).ok().filter(|percent| *percent <= 100).map(Percent)
+    }
+
+    /// The number of percent.
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The Arrow type of the vectors.

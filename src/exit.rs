@@ -15,6 +15,8 @@ pub enum Exit {
     Refused,
     /// 3: refused because the vectors at hand come from another model.
     OtherModel,
+    /// 75: another run holds this output; later it may do (`EX_TEMPFAIL` of sysexits.h).
+    Busy,
 }
 
 impl Exit {
@@ -24,6 +26,7 @@ impl Exit {
         match kind {
             Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target) => Exit::Refused,
             Some(ErrorKind::OtherModel) => Exit::OtherModel,
+            Some(ErrorKind::Locked) => Exit::Busy,
             _ => Exit::Failed,
         }
     }
@@ -36,6 +39,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Refused => 2,
             Exit::OtherModel => 3,
+            Exit::Busy => 75,
         })
     }
 }
