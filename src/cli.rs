@@ -10,8 +10,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 #[command(name = "reembed", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
-    schema, output path); 3 the vectors at hand come from another model; 124 run.deadline has passed; \
-    130, 143 interrupted, terminated."
+    schema, output path); 3 the vectors at hand come from another model; 75 another run is writing \
+    this output; 124 run.deadline has passed; 130, 143 interrupted, terminated."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -113,6 +113,12 @@ pub struct RunArgs {
     /// Embed every row again, and replace what earlier runs left, whatever model it is of [run.rebuild]
     #[arg(long)]
     pub rebuild: bool,
+    /// Replace a file at the output path that reembed did not write [run.replace]
+    #[arg(long)]
+    pub replace: bool,
+    /// Let the output have any number of rows fewer than the one it replaces [publish.max_shrink]
+    #[arg(long)]
+    pub allow_shrink: bool,
     /// Do the work in this process: nobody starts it again when it is killed for its memory
     #[arg(long)]
     pub no_supervise: bool,
@@ -138,6 +144,8 @@ impl RunArgs {
             ("batch.max", &self.batch_size, "--batch-size"),
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
             ("run.rebuild", &self.rebuild.then(|| "true".to_owned()), "--rebuild"),
+            ("run.replace", &self.replace.then(|| "true".to_owned()), "--replace"),
+            ("publish.max_shrink", &self.allow_shrink.then(|| "100".to_owned()), "--allow-shrink"),
         ]));
         settings
     }

@@ -222,6 +222,18 @@ fn read_if_there(path: &Path) -> Result<RawConfig> {
     Ok(RawConfig::read(path)?)
 }
 
+/// Turns on the faults that `REEMBED_FAILPOINTS` names, with commas between them; gives the error of a name that no
+/// fault has.
+#[cfg(feature = "failpoints")]
+pub fn turn_failpoints_on() -> Option<anyhow::Error> {
+    let names = std::env::var("REEMBED_FAILPOINTS").unwrap_or_default();
+    let unknown = names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .find(|name| !reembed::failpoints::turn_on(name))?;
+    Some(anyhow::anyhow!("REEMBED_FAILPOINTS: there is no fault {unknown:?}"))
+}
+
 /// The one place where the environment is read; what is not text cannot be a setting.
 fn environment() -> Environment {
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {

@@ -34,6 +34,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// What the output must be to take its place.
+    pub publish: PublishConfig,
     /// What holds for this run alone.
     pub run: RunConfig,
     /// Every setting in force, with where it came from.
@@ -166,6 +168,47 @@ pub struct RunConfig {
     pub rebuild: bool,
     /// How long it may take, from its start to the vectors of its last row.
     pub deadline: Option<Duration>,
+    /// Who has the lock of the output.
+    pub lock: LockHolder,
+    /// A file at the output path that reembed did not write may be replaced.
+    pub replace: bool,
+}
+
+/// Who has the lock of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockHolder {
+    /// This process takes it.
+    ThisProcess,
+    /// The process that started this one, which goes on when this one dies; see [`crate::target::Hold`].
+    Parent,
+}
+
+/// What the output must be to take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishConfig {
+    /// By how much the output may have fewer rows than the one that it replaces.
+    pub max_shrink: Percent,
+    /// Whether the disk must have room for the estimate of the output.
+    pub check_space: bool,
+}
+
+/// A part of a whole, from 0 to 100 percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Percent = Percent(100);
+
+    /// That many percent; `None` beyond 100.
+    pub fn new(percent: u64) -> Option<Percent> {
+        u8::try_from(percent).ok().filter(|percent| *percent <= 100).map(Percent)
+    }
+
+    /// The number of percent.
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The Arrow type of the vectors.

@@ -32,6 +32,8 @@ pub enum ErrorKind {
     Input,
     /// The output path cannot be used; seen before the model is loaded.
     Target,
+    /// Another run is writing this output.
+    Locked,
     /// The model's files could not be had, or are not a model that this program runs.
     Model,
     /// A row, page or row group of the input is bad; seen while reading it.

@@ -15,6 +15,8 @@ pub enum Exit {
     Refused,
     /// 3: refused because the vectors at hand come from another model.
     OtherModel,
+    /// 75: another run holds this output; later it may do (`EX_TEMPFAIL` of sysexits.h).
+    Busy,
     /// 124: `run.deadline` has passed, as `timeout` says it; what was finished is kept.
     Deadline,
     /// 130: SIGINT, Ctrl-C; what was finished is kept.
@@ -31,6 +33,7 @@ impl Exit {
             Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target) => Exit::Refused,
             Some(ErrorKind::OtherModel) => Exit::OtherModel,
             Some(ErrorKind::Stopped(reason)) => Exit::stopped(reason),
+            Some(ErrorKind::Locked) => Exit::Busy,
             _ => Exit::Failed,
         }
     }
@@ -56,17 +59,19 @@ impl Exit {
             Exit::Failed => 1,
             Exit::Refused => 2,
             Exit::OtherModel => 3,
+            Exit::Busy => 75,
             Exit::Deadline => 124,
             Exit::Interrupted => 130,
             Exit::Terminated => 143,
         }
     }
 
-    const ALL: [Exit; 7] = [
+    const ALL: [Exit; 8] = [
         Exit::Done,
         Exit::Failed,
         Exit::Refused,
         Exit::OtherModel,
+        Exit::Busy,
         Exit::Deadline,
         Exit::Interrupted,
         Exit::Terminated,

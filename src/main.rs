@@ -27,6 +27,11 @@ fn main() -> ExitCode {
         }
     };
     logging::start(&cli.logging);
+    #[cfg(feature = "failpoints")]
+    if let Some(unknown) = commands::turn_failpoints_on() {
+        print::error(&unknown, &cli.logging);
+        return Exit::Refused.into();
+    }
     let done = match cli.command {
         Command::Run(args) => commands::run(&args, &cli.logging),
         Command::Bench(args) => commands::bench(&args, &cli.logging),

@@ -23,17 +23,21 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::batch::{RowChunk, TokenChunk};
 use crate::config::Config;
+use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::failpoints::{self, Failpoint};
 use crate::inference::{Inference, Work};
 use crate::limit::{AdaptiveLimit, BatchShape, memory_budget, tokens_within};
-use crate::lineage::{Footer, FooterText};
+use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
+use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::{Event, Report, Warning};
 use crate::stop::Stop;
+use crate::target::{self, Claim};
 use crate::tokenizer::tokenize_chunk;
-use crate::writer::{self, Writer};
+use crate::writer::{Published, Writer};
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
 pub const CHANNEL_CHUNKS: usize = 1;
@@ -48,22 +52,23 @@ pub const CHANNEL_CHUNKS: usize = 1;
 pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
     let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
     let reader = prepare(config)?;
-    writer::make_folder(&config.output.path)?;
+    let claim = Claim::take(config, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
     let model = model::load_until(&config.model, stop, &on_progress)?;
-    run_with(config, &reader, &model, loading.elapsed(), stop, on_event)
+    run_with(config, &reader, &claim, &model, loading.elapsed(), stop, on_event)
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted.
+/// can be put where it is wanted, and what is there may be replaced. Nothing is made.
 ///
 /// # Errors
 /// `Input` or `Target`.
 pub fn prepare(config: &Config) -> Result<Reader> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
-    writer::check_target(&config.output.path, &config.input.path)?;
+    carried_hasher(config, &reader)?;
+    target::look(config, &reader)?;
     Ok(reader)
 }
 
@@ -85,19 +90,22 @@ fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// [`run`], with the input opened and the model loaded. The output's folder has to be there.
+/// [`run`], with the input opened, the output claimed and the model loaded.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_with(
     config: &Config,
     reader: &Reader,
+    claim: &Claim,
     model: &Model,
     model_load: Duration,
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
+    let lineage = model.lineage();
+    check_before_work(config, reader, claim, &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -127,7 +135,7 @@ pub fn run_with(
     let limit = AdaptiveLimit::new(config.batch.bounds(priced));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
-        Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;
+        Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
@@ -143,24 +151,18 @@ pub fn run_with(
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
-        let repeated = repeated?;
+        let (repeated, carried) = repeated?;
         tokenized?;
-        Ok::<_, Error>((inferred?, repeated))
+        Ok::<_, Error>((inferred?, (repeated, carried)))
     })
     .map_err(|error| of_input(error, &config.input.path))?;
+    let (repeated, carried) = repeated;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
 
     stop.check()?;
-    let lineage = model.lineage();
-    let published = writer.publish(|rows, null_rows| Footer {
-        lineage: lineage.clone(),
-        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
-        column: config.output.column.clone(),
-        rows,
-        null_rows,
-    })?;
+    let published = publish(config, reader, claim, writer, carried, &lineage, stop)?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
@@ -177,7 +179,53 @@ pub fn run_with(
         runs_on: encoder.runs_on(),
         output: published.path,
         output_bytes: published.bytes,
+        output_unchanged: published.unchanged,
         peak_resident: memory::peak_resident(),
+    })
+}
+
+/// What could not be known before the model was: whether its vectors may replace those at the output path, and
+/// whether there is room for them.
+fn check_before_work(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    lineage: &Lineage,
+) -> Result<()> {
+    claim.check_lineage(lineage, config.run.rebuild)?;
+    if config.publish.check_space {
+        let dim = lineage.model.dimension;
+        let estimate = target::estimate(reader.rows(), dim, reader.bytes());
+        target::check_space(claim.path(), estimate)?;
+    }
+    Ok(())
+}
+
+/// Completes the file with its footer, reads it back, and puts it in place.
+fn publish(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    writer: Writer,
+    carried: Vec<ColumnDigest>,
+    lineage: &Lineage,
+    stop: &Stop,
+) -> Result<Published> {
+    reader.check_unchanged()?;
+    let columns = reader.columns();
+    let id = reader.schema().field(columns.id()).name();
+    let ids = carried.iter().find(|digest| digest.column == *id);
+    let ids = ids.map(|digest| digest.sha256.clone()).unwrap_or_default();
+    let (finished, footer) = writer.finish(|contents| Footer {
+        lineage: lineage.clone(),
+        text: FooterText::new(&config.text, columns.names().to_vec()),
+        column: config.output.column.clone(),
+        rows: contents.rows,
+        null_rows: contents.null_rows,
+        digests: Some(Digests { ids, carried, vectors: contents.vectors }),
+    })?;
+    finished.publish(claim, |path| {
+        readback::check(path, claim.path(), &config.input, reader.schema(), &footer, stop)
     })
 }
 
@@ -195,20 +243,33 @@ struct Sums {
     truncated: u64,
 }
 
+/// A hasher of the columns that come out as they went in.
+fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
+    let replaced = reader.schema().index_of(&config.output.column).ok();
+    TableHasher::new(reader.schema(), replaced).map_err(|error| error.in_file(&config.input.path))
+}
+
+/// Reads and hashes every row; gives the repeated ids and the digests of the carried columns.
 fn read(
     config: &Config,
     reader: &Reader,
     stop: &Stop,
     out: Sender<RowChunk>,
-) -> Result<RepeatedIds> {
+) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
+    let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
     for chunk in &mut chunks {
         stop.check()?;
-        if out.send(chunk?).is_err() {
+        let chunk = chunk?;
+        hasher.update(&chunk.columns)?;
+        if failpoints::is_on(Failpoint::DropOneBatch) && chunk.rows.first_row == 0 {
+            continue;
+        }
+        if out.send(chunk).is_err() {
             break;
         }
     }
-    Ok(chunks.repeated_ids().clone())
+    Ok((chunks.repeated_ids().clone(), hasher.finish()))
 }
 
 fn tokenize(

@@ -128,7 +128,8 @@ pub fn summary(report: &Report) -> String {
     }));
     lines.push(("ran on", report.runs_on.clone()));
     let place = safe(&report.output.display().to_string());
-    lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
+    let as_it_was = if report.output_unchanged { ", unchanged" } else { "" };
+    lines.push(("output", format!("{place} ({}{as_it_was})", bytes(report.output_bytes))));
     table(&lines)
 }
 

@@ -107,6 +107,8 @@ pub struct Report {
     pub output: PathBuf,
     /// Its size.
     pub output_bytes: u64,
+    /// Whether the file that was there held the very same bytes and was left untouched.
+    pub output_unchanged: bool,
     /// The largest resident size of the process, in bytes, where the system tells.
     pub peak_resident: Option<u64>,
 }

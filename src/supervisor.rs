@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use reembed::error::ErrorKind;
 use reembed::report::InFlight;
+use reembed::target::Hold;
 use reembed::{Config, Error, Stop};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
@@ -48,10 +49,11 @@ const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
 /// Runs a worker until it ends by itself, or has been killed too often.
 ///
 /// # Errors
-/// When no worker can be started, when the work is to stop before one is, and when the work was killed too often:
+/// When the output cannot be used or another run has it, when no worker can be started, when the work is to stop before one is, and when the work was killed too often:
 /// it then names the rows that were on their way.
 pub fn run(config: &Config) -> Result<Exit> {
     let started = Instant::now();
+    let _hold = Hold::take(config)?;
     let stop = Stop::new();
     let worker = Arc::new(Mutex::new(None::<Running>));
     let (told, ended) = (worker.clone(), worker.clone());

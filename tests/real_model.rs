@@ -99,16 +99,11 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
-    let reader = prepare(&config).expect("a job");
-    let report = pipeline::run_with(
-        &config,
-        &reader,
-        &REAL.model(),
-        std::time::Duration::ZERO,
-        &Stop::new(),
-        &|_| (),
-    )
-    .expect("a report");
+    let (reader, claim) = prepare(&config).expect("a job");
+    let (no_time, never) = (std::time::Duration::ZERO, Stop::new());
+    let report =
+        pipeline::run_with(&config, &reader, &claim, &REAL.model(), no_time, &never, &|_| ())
+            .expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
     assert_eq!(report.work.tokens, golden.iter().map(|row| row.tokens as u64).sum::<u64>());

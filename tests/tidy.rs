@@ -73,6 +73,8 @@ fn the_binary_takes_in_no_file_of_the_library() {
 fn each_rule_notices_what_breaks_it() {
     for (file, snippet, expected) in [
         ("reader.rs", "use crossbeam_channel::bounded;", "crossbeam_channel"),
+        ("readback.rs", "use parquet::errors::ParquetError;", "parquet"),
+        ("target/previous.rs", "use parquet::file::metadata::KeyValue;", "parquet"),
         ("reader.rs", "use std::{fs, thread};", "std::thread"),
         ("reader.rs", "fn f() { std::thread::spawn(|| ()); }", "std::thread"),
         (

@@ -15,7 +15,7 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    ModelConfig, OnEmpty, OutputConfig, RunConfig, VectorType,
+    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, RunConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
@@ -231,9 +231,18 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
+            publish: PublishConfig {
+                max_shrink: self
+                    .number("publish.max_shrink")
+                    .and_then(Percent::new)
+                    .ok_or_else(|| self.missing("publish.max_shrink"))?,
+                check_space: self.is_on("publish.check_space"),
+            },
             run: RunConfig {
                 rebuild: self.is_on("run.rebuild"),
+                replace: self.is_on("run.replace"),
                 deadline: self.number("run.deadline").map(Duration::from_secs),
+                lock: LockHolder::ThisProcess,
             },
             effective: self.effective(),
         };

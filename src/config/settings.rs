@@ -223,10 +223,28 @@ pub const SETTINGS: &[Setting] = &[
         help: "rows of a row group",
     },
     Setting {
+        key: "publish.max_shrink",
+        kind: Kind::Count(0, 100),
+        default: Some("50"),
+        help: "percent of its rows that the file at the output path may lose to the new one",
+    },
+    Setting {
+        key: "publish.check_space",
+        kind: Kind::Switch,
+        default: Some("true"),
+        help: "refuse to start where the disk has no room for the estimate of the output",
+    },
+    Setting {
         key: "run.rebuild",
         kind: Kind::Switch,
         default: Some("false"),
         help: "take over nothing from earlier runs: embed every row again, replace output and store",
+    },
+    Setting {
+        key: "run.replace",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "replace a file at the output path that reembed did not write",
     },
     Setting {
         key: "run.deadline",

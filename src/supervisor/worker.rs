@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use reembed::config::LockHolder;
 use reembed::{Config, Event, Stop, StopReason};
 use rustix::process::getppid;
 
@@ -73,6 +74,7 @@ pub fn attach() -> Result<Link> {
 impl Link {
     /// Lays what the parent wants over the configuration.
     pub fn apply(&self, config: &mut Config) {
+        config.run.lock = LockHolder::Parent;
         let (budget, deadline) = self.order;
         if budget.is_some() {
             config.batch.memory_limit = budget;

@@ -24,6 +24,7 @@ use reembed::inference::Work;
 use reembed::limit::BatchShape;
 use reembed::model::{self, EncodeError, Encoder, Model};
 use reembed::reader::Reader;
+use reembed::target::Claim;
 use reembed::{Config, Environment, ModelConfig, Result, TaskRow, pipeline, writer};
 use tempfile::TempDir;
 
@@ -118,10 +119,10 @@ impl Job {
 }
 
 /// What `pipeline::run` does before it loads the model.
-pub fn prepare(config: &Config) -> Result<Reader> {
+pub fn prepare(config: &Config) -> Result<(Reader, Claim)> {
     let reader = pipeline::prepare(config)?;
-    writer::make_folder(&config.output.path)?;
-    Ok(reader)
+    let claim = Claim::take(config, &reader)?;
+    Ok((reader, claim))
 }
 
 /// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.

@@ -104,7 +104,8 @@ fn peak_memory_does_not_grow_with_the_number_of_rows() {
         let night = Night::of(rows, 23).with("REEMBED_OUTPUT_ROW_GROUP_ROWS", "500");
         let run = night.with("REEMBED_STORE_MODE", "off").run();
         assert_eq!(run.status.code(), Some(0), "{}", run.err);
-        let line = run.out.lines().find_map(|line| line.strip_prefix("peak memory")).expect("a peak");
+        let line =
+            run.out.lines().find_map(|line| line.strip_prefix("peak memory")).expect("a peak");
         line.trim().strip_suffix(" MB").and_then(|number| number.parse().ok()).expect("megabytes")
     };
     let (few, many) = (peak(2000), peak(12_000));
