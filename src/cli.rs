@@ -109,6 +109,9 @@ pub struct RunArgs {
     /// Bytes that a batch may take, such as "2 GiB", or "auto" [batch.memory_limit]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
+    /// Embed every row again, and replace what earlier runs left, whatever model it is of [run.rebuild]
+    #[arg(long)]
+    pub rebuild: bool,
     /// Check everything, count rows and tokens, price the run; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -127,6 +130,7 @@ impl RunArgs {
             ("batch.start", &self.batch_size, "--batch-size"),
             ("batch.max", &self.batch_size, "--batch-size"),
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
+            ("run.rebuild", &self.rebuild.then(|| "true".to_owned()), "--rebuild"),
         ]));
         settings
     }

@@ -33,6 +33,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// What holds for this run alone.
+    pub run: RunConfig,
     /// Every setting in force, with where it came from.
     pub effective: Vec<Effective>,
 }
@@ -154,6 +156,13 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// Rows of a row group.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// What holds for one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
+    pub rebuild: bool,
 }
 
 /// The Arrow type of the vectors.

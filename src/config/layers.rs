@@ -14,7 +14,7 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    ModelConfig, OnEmpty, OutputConfig, VectorType,
+    ModelConfig, OnEmpty, OutputConfig, RunConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
@@ -230,6 +230,7 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
+            run: RunConfig { rebuild: self.is_on("run.rebuild") },
             effective: self.effective(),
         };
         Ok(config)
@@ -288,7 +289,7 @@ impl RawConfig {
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
         };
-        let offline = matches!(self.values.get("model.offline"), Some((Value::Switch(true), _)));
+        let offline = self.is_on("model.offline");
         Ok(ModelConfig {
             source: SourceConfig {
                 id,
@@ -356,6 +357,10 @@ impl RawConfig {
             Some((Value::Number(number), _)) => Some(*number),
             _ => None,
         }
+    }
+
+    fn is_on(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Switch(true), _)))
     }
 
     fn size(&self, key: &str) -> Result<NonZeroUsize> {

@@ -220,4 +220,10 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("25000"),
         help: "rows of a row group",
     },
+    Setting {
+        key: "run.rebuild",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "take over nothing from earlier runs: embed every row again, replace output and store",
+    },
 ];
