@@ -212,8 +212,9 @@ impl Embedder {
             };
             let texts: Vec<String> = rows.iter().map(build_input_text).collect();
             let limit = inference.limit();
+            let texts = texts.iter().map(String::as_str).enumerate();
             let texts =
-                tokenize_texts(&self.model.tokenizer, &names, &texts, OnEmpty::Embed, limit)?;
+                tokenize_texts(&self.model.tokenizer, &names, texts, OnEmpty::Embed, limit)?;
             let vectors = inference.embed(&names, texts.batches)?;
             values.extend_from_slice(&vectors.values);
             work.add(&vectors.work);
