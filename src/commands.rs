@@ -1,6 +1,6 @@
 //! One function per command: load, do, print.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -10,10 +10,13 @@ use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
 use reembed::{Config, Embedder, Environment, Error, Event, Stop};
 use reembed::{
-    bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
+    bench as measuring, dry_run, pipeline, sample as corpus, store, verify as checking, writer,
 };
 
-use crate::cli::{BenchArgs, ConfigArgs, Logging, ModelArgs, RunArgs, SampleArgs, VerifyArgs};
+use crate::cli::{
+    BenchArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs, SampleArgs, StoreArgs,
+    VerifyArgs,
+};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
@@ -160,6 +163,50 @@ pub fn model_show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let text = print::model(&config.source.id, &files, &description);
     print::result(&text).context("the result cannot be printed")?;
     Ok(Exit::Done)
+}
+
+/// `reembed store stats`.
+pub fn store_stats(args: &StoreArgs) -> Result<Exit> {
+    let stats = store::stats(&store_path(args)?)?;
+    print::result(&print::store_stats(&stats)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store prune`.
+pub fn store_prune(args: &PruneArgs) -> Result<Exit> {
+    let pruned = store::prune(&store_path(&args.store)?, args.keep_runs.get())?;
+    print::result(&print::pruned(&pruned)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store verify`.
+pub fn store_verify(args: &StoreArgs, logging: &Logging) -> Result<Exit> {
+    let path = store_path(args)?;
+    let progress = Progress::new(logging);
+    progress.say("reading every vector");
+    let check = store::verify(&path);
+    progress.finish();
+    let check = check?;
+    print::result(&print::store_check(&check)).context("the result cannot be printed")?;
+    Ok(if check.holds() { Exit::Done } else { Exit::Failed })
+}
+
+/// The store that the arguments mean: its own path, or that of the output which it belongs to.
+fn store_path(args: &StoreArgs) -> Result<PathBuf> {
+    if let Some(path) = &args.store {
+        return Ok(path.clone());
+    }
+    let mut raw = read_if_there(&args.config)?;
+    let environment = environment();
+    raw.lay_environment(&environment)?;
+    raw.set_default("input.path", "unused")?;
+    if args.output.is_some() {
+        raw.set_default("output.path", "unused")?;
+    }
+    let config = raw.check(&environment)?;
+    // As typed: a path may be of bytes that are no text, which no setting can hold.
+    let output = args.output.as_ref().unwrap_or(&config.output.path);
+    Ok(store::path_for(&config.store, output))
 }
 
 /// `reembed sample`.

@@ -34,6 +34,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// Where vectors are kept from run to run.
+    pub store: StoreConfig,
     /// What the output must be to take its place.
     pub publish: PublishConfig,
     /// What holds for this run alone.
@@ -159,6 +161,32 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// Rows of a row group.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// Where vectors are kept from run to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Its file; a hidden one beside the output unless set.
+    pub path: Option<PathBuf>,
+    /// What a run may do with it.
+    pub mode: StoreMode,
+    /// Bytes that it may take.
+    pub max_size: u64,
+    /// New vectors that are committed together: so many are embedded again, at most, after a crash.
+    pub commit_rows: NonZeroUsize,
+    /// Reused vectors of a run that are compared with what the model gives now.
+    pub verify_sample: u64,
+}
+
+/// What a run may do with the vector store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Take vectors out of it and put new ones in.
+    ReadWrite,
+    /// Take vectors out of it.
+    ReadOnly,
+    /// Go without.
+    Off,
 }
 
 /// What holds for one run.

@@ -24,6 +24,19 @@ pub struct Inference<'a> {
     stop: Stop,
 }
 
+/// An encoder that is not batch-invariant may move a component by this much from one batch to another.
+pub const TOLERANCE: f32 = 1e-6;
+
+/// A text as it comes out of the model.
+pub struct EncodedText<'v> {
+    /// Its row in the chunk.
+    pub row: usize,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Its vector; every component is finite.
+    pub vector: &'v [f32],
+}
+
 /// The vectors of a chunk, in row order.
 #[derive(Debug, PartialEq)]
 pub struct ChunkVectors {
@@ -91,9 +104,24 @@ impl<'a> Inference<'a> {
         Inference { stop: stop.clone(), ..self }
     }
 
+    /// The request to stop that it follows.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
     /// The limit in force.
     pub fn limit(&self) -> BatchLimit {
         self.with_limit(|limit| limit.current())
+    }
+
+    /// Components of a vector.
+    pub fn dim(&self) -> usize {
+        self.encoder.dim()
+    }
+
+    /// How far the model may move a component of a text's vector from one batch to another.
+    pub fn tolerance(&self) -> f32 {
+        if self.encoder.is_batch_invariant() { 0.0 } else { TOLERANCE }
     }
 
     /// Embeds the planned batches of some rows.
@@ -101,13 +129,30 @@ impl<'a> Inference<'a> {
     /// # Errors
     /// `OutOfMemory` when a single text does not fit, `Encode` when the model fails or gives a component that is
     /// not finite; both name the row. `Stopped` when that was asked for: the batch in flight is finished first.
-    pub fn embed(&self, rows: &RowNames, mut batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
-        let dim = self.encoder.dim();
-        let mut vectors = ChunkVectors {
-            values: zeros(rows.ids.len() * dim)?,
-            present: vec![false; rows.ids.len()],
-            work: Work::default(),
-        };
+    pub fn embed(&self, rows: &RowNames, batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
+        let dim = self.dim();
+        let mut values = zeros(rows.ids.len() * dim)?;
+        let mut present = vec![false; rows.ids.len()];
+        let work = self.embed_each(rows, batches, &mut |text| {
+            values[text.row * dim..][..dim].copy_from_slice(text.vector);
+            present[text.row] = true;
+            Ok(())
+        })?;
+        Ok(ChunkVectors { values, present, work })
+    }
+
+    /// Embeds the planned batches of some rows and hands each vector on as it comes, in the order of the batches.
+    ///
+    /// # Errors
+    /// As [`Inference::embed`], and whatever `take` gives.
+    pub fn embed_each(
+        &self,
+        rows: &RowNames,
+        mut batches: Vec<TokenBatch>,
+        take: &mut dyn FnMut(EncodedText<'_>) -> Result<()>,
+    ) -> Result<Work> {
+        let dim = self.dim();
+        let mut work = Work::default();
         let mut encoded = Vec::new();
         // A stack with the next batch on top: halves go back on it in order.
         batches.reverse();
@@ -127,8 +172,8 @@ impl<'a> Inference<'a> {
             match self.encode(&batch, &mut encoded) {
                 Ok(()) => {
                     self.tell(|limit| limit.fitted());
-                    vectors.work.count(&batch, self.encoder.pads());
-                    self.scatter(rows, &batch, &encoded, &mut vectors)?;
+                    work.count(&batch, self.encoder.pads());
+                    self.hand_on(rows, &batch, &encoded, take)?;
                     (self.on_event)(Event::Batch { rows: batch.len(), tokens: batch.tokens() });
                 }
                 Err(EncodeError::OutOfMemory { cause, .. }) if batch.len() == 1 => {
@@ -146,7 +191,7 @@ impl<'a> Inference<'a> {
                 }
             }
         }
-        Ok(vectors)
+        Ok(work)
     }
 
     fn in_flight(&self, rows: &RowNames, batch: &TokenBatch) -> InFlight {
@@ -172,15 +217,15 @@ impl<'a> Inference<'a> {
             .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
     }
 
-    fn scatter(
+    fn hand_on(
         &self,
         rows: &RowNames,
         batch: &TokenBatch,
         encoded: &[f32],
-        vectors: &mut ChunkVectors,
+        take: &mut dyn FnMut(EncodedText<'_>) -> Result<()>,
     ) -> Result<()> {
-        let dim = self.encoder.dim();
-        for (&row, vector) in batch.rows().iter().zip(encoded.chunks_exact(dim)) {
+        let vectors = encoded.chunks_exact(self.dim());
+        for (position, (&row, vector)) in batch.rows().iter().zip(vectors).enumerate() {
             if let Some(component) = vector.iter().position(|value| !value.is_finite()) {
                 return Err(Error::new(
                     ErrorKind::Encode,
@@ -189,8 +234,7 @@ impl<'a> Inference<'a> {
                 .at(rows.name(row))
                 .advice("the model's weights may be damaged; nothing was written"));
             }
-            vectors.values[row * dim..][..dim].copy_from_slice(vector);
-            vectors.present[row] = true;
+            take(EncodedText { row, tokens: batch.text(position).len(), vector })?;
         }
         Ok(())
     }
@@ -208,7 +252,7 @@ impl<'a> Inference<'a> {
 }
 
 /// A buffer of zeros whose failure is an error: `vec![0.0; n]` would end the process.
-fn zeros(count: usize) -> Result<Vec<f32>> {
+pub fn zeros(count: usize) -> Result<Vec<f32>> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|cause| {
         let bytes = count.saturating_mul(4);

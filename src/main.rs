@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ModelCommand};
+use cli::{Cli, Command, ModelCommand, StoreCommand};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -38,6 +38,9 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify(&args, &cli.logging),
         Command::Model(ModelCommand::Fetch(args)) => commands::model_fetch(&args, &cli.logging),
         Command::Model(ModelCommand::Show(args)) => commands::model_show(&args, &cli.logging),
+        Command::Store(StoreCommand::Stats(args)) => commands::store_stats(&args),
+        Command::Store(StoreCommand::Prune(args)) => commands::store_prune(&args),
+        Command::Store(StoreCommand::Verify(args)) => commands::store_verify(&args, &cli.logging),
         Command::Sample(args) => commands::sample(&args),
     };
     let exit = match done {

@@ -81,6 +81,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// Bytes that a single text of the full length takes beside the weights, where they are counted.
+    pub fn bytes_of_one_text(&self) -> Option<u64> {
+        let longest = self.tokenizer.max_length().get();
+        self.encoder.bytes_for(BatchShape { rows: 1, longest })
+    }
+
     /// What a file of this model's vectors says about itself.
     pub fn lineage(&self) -> Lineage {
         Lineage::new(&self.identity)

@@ -1,8 +1,10 @@
 //! The main job: every thread, channel and join of it, and nothing numeric.
 //!
 //! ```text
-//!   reader ──[RowChunk]──► tokenizer ──[TokenChunk]──► inference + writer
-//!    thread   bounded        thread     bounded          this thread
+//!   reader ──[KeyedChunk]──► tokenizer ──[TokenChunk]──► inference + writer
+//!    thread    bounded         thread     bounded          this thread
+//!                                ▲ looks texts up            │ commits new vectors
+//!                                └────────── store ◄─────────┘
 //! ```
 //!
 //! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
@@ -21,21 +23,24 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::{RowChunk, TokenChunk};
+use crate::batch::{KeyedChunk, TokenChunk};
 use crate::config::Config;
 use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::failpoints::{self, Failpoint};
-use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, BatchShape, memory_budget, tokens_within};
+use crate::inference::Inference;
+use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
 use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
 use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::{Event, Report, Warning};
+use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::target::{self, Claim};
+use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{Published, Writer};
 
@@ -124,14 +129,14 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
+    let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
+    let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
-    let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
+    let least = model.bytes_of_one_text();
+    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
-    on_event(Event::Budget {
-        bytes: budget,
-        least: encoder.bytes_for(BatchShape { rows: 1, longest: full_length.get() }),
-    });
+    on_event(Event::Budget { bytes: budget, least });
     let limit = AdaptiveLimit::new(config.batch.bounds(priced));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
@@ -139,15 +144,20 @@ pub fn run_with(
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
-    let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
+    let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
-    let (sums, repeated) = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, stop, row_sender));
+    let commit_rows = config.store.commit_rows.get();
+    let (totals, repeated) = thread::scope(|scope| {
+        let reading = spawn(scope, "reader", || read(config, reader, &keys, stop, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
-            tokenize(config, model, &inference, stop, row_receiver, token_sender)
+            let sample = Sample::new(reader.rows(), config.store.verify_sample);
+            let store = store.as_ref();
+            tokenize(config, model, &inference, store, sample, row_receiver, token_sender)
         });
-        let inferred =
-            in_stage("inference", || infer(&inference, token_receiver, &mut writer, &on_event));
+        let inferred = in_stage("inference", || {
+            let settler = Settler::new(&inference, store.as_ref(), commit_rows, &on_event);
+            infer(settler, token_receiver, &mut writer)
+        });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
@@ -160,14 +170,22 @@ pub fn run_with(
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
+    if let (Some(store), true) = (&store, totals.damaged > 0) {
+        let (path, count) = (store.path().to_owned(), totals.damaged);
+        on_event(Event::Warning(Warning::DamagedEntries { path, count }));
+    }
+    // Before the output is published: nothing can fail after it is in place.
+    let store = store.map(|store| store.finish(totals.evicted, totals.not_kept)).transpose()?;
 
     stop.check()?;
     let published = publish(config, reader, claim, writer, carried, &lineage, stop)?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
-        truncated_rows: sums.truncated,
-        work: sums.work,
+        truncated_rows: totals.truncated,
+        origins: totals.origins,
+        store,
+        work: totals.work,
         elapsed: started.elapsed(),
         model_load,
         limit: inference.limit(),
@@ -236,13 +254,6 @@ fn of_input(error: Error, input: &Path) -> Error {
     if is_of_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
-/// What the inference stage adds up.
-#[derive(Default)]
-struct Sums {
-    work: Work,
-    truncated: u64,
-}
-
 /// A hasher of the columns that come out as they went in.
 fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
     let replaced = reader.schema().index_of(&config.output.column).ok();
@@ -253,8 +264,9 @@ fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
 fn read(
     config: &Config,
     reader: &Reader,
+    keys: &ContentKeys,
     stop: &Stop,
-    out: Sender<RowChunk>,
+    out: Sender<KeyedChunk>,
 ) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
     let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
@@ -265,7 +277,7 @@ fn read(
         if failpoints::is_on(Failpoint::DropOneBatch) && chunk.rows.first_row == 0 {
             continue;
         }
-        if out.send(chunk).is_err() {
+        if out.send(keyed(chunk, keys)).is_err() {
             break;
         }
     }
@@ -276,14 +288,17 @@ fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
-    stop: &Stop,
-    rows: Receiver<RowChunk>,
+    store: Option<&Store<'_>>,
+    mut sample: Sample,
+    rows: Receiver<KeyedChunk>,
     out: Sender<TokenChunk>,
 ) -> Result<()> {
+    let on_empty = config.output.on_empty;
     for chunk in rows {
-        stop.check()?;
-        let limit = inference.limit();
-        let chunk = tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)?;
+        inference.stop().check()?;
+        let view = store.map(Store::view).transpose()?;
+        let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+        let chunk = tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())?;
         if out.send(chunk).is_err() {
             break;
         }
@@ -292,23 +307,18 @@ fn tokenize(
 }
 
 fn infer(
-    inference: &Inference<'_>,
+    mut settler: Settler<'_>,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Sums> {
-    let mut sums = Sums::default();
-    for TokenChunk { columns, rows, texts } in chunks {
-        sums.truncated += texts.truncated as u64;
-        let vectors = inference.embed(&rows, texts.batches)?;
-        sums.work.add(&vectors.work);
-        let empty = vectors.present.iter().filter(|present| !**present).count();
-        if empty > 0 {
-            on_event(Event::Empty { rows: empty });
-        }
-        writer.write(&columns, vectors)?;
-    }
-    Ok(sums)
+) -> Result<Totals> {
+    let settled = chunks.into_iter().try_for_each(|chunk| {
+        let (columns, vectors) = settler.settle(chunk)?;
+        writer.write(&columns, vectors)
+    });
+    // Whatever ended the run: what is done need not be done again.
+    let committed = settler.commit();
+    settled.and(committed)?;
+    Ok(settler.into_totals())
 }
 
 fn spawn<'scope, 'env, T: Send + 'scope>(

@@ -7,6 +7,7 @@ use crate::inference::Work;
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
+use crate::store::StoreUse;
 
 /// Something that happened. The library says it to a callback and prints nothing.
 #[derive(Debug, Clone)]
@@ -41,6 +42,16 @@ pub enum Event {
         /// How many.
         rows: usize,
     },
+    /// Rows whose vector was there already went by.
+    Known {
+        /// How many.
+        rows: usize,
+    },
+    /// New vectors were brought to the disk, in the store: a crash does not lose them.
+    Kept {
+        /// How many.
+        rows: usize,
+    },
     /// The batch limit moved.
     Limit(LimitChange),
     /// Something that the user should know and that does not stop the run.
@@ -72,6 +83,49 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
+    /// The vector store may only be read, and there is none.
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The vector store was damaged or of another version, and a new one was begun.
+    StoreSetAside {
+        /// The store.
+        path: PathBuf,
+        /// Where the old file is now.
+        moved_to: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Entries of the vector store could not be believed; their texts were embedded again.
+    DamagedEntries {
+        /// The store.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// The vector store has no room for more, and nothing in it may go.
+    StoreFull {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that it may take.
+        max_size: u64,
+    },
+}
+
+/// Where the vectors of a run came from. Every row counts in one of the first three, or has no vector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowsByOrigin {
+    /// Rows whose text went through the model.
+    pub encoded: u64,
+    /// Rows whose vector an earlier run had made.
+    pub reused: u64,
+    /// Rows with the text of an earlier row of the file.
+    pub duplicate: u64,
+    /// Reused rows whose text went through the model all the same, to compare the two vectors.
+    pub sampled: u64,
+    /// Tokens that the model did not have to see, because of reused and duplicate rows.
+    pub tokens_saved: u64,
 }
 
 /// What a run did.
@@ -83,6 +137,10 @@ pub struct Report {
     pub null_rows: u64,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
+    /// Where the vectors came from.
+    pub origins: RowsByOrigin,
+    /// What became of the vector store, where there is one.
+    pub store: Option<StoreUse>,
     /// What the model did.
     pub work: Work,
     /// From the first row read to the output in place; the model's loading is not in it.

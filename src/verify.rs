@@ -308,7 +308,7 @@ impl<'a> State<'a> {
         let texts = tokenize_texts(
             &model.tokenizer,
             &names,
-            &chunk.texts[row..=row],
+            [(0, chunk.texts[row].as_str())],
             OnEmpty::Embed,
             inference.limit(),
         )?;

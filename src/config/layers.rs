@@ -15,7 +15,8 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, RunConfig, VectorType,
+    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, RunConfig, StoreConfig,
+    StoreMode, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
@@ -230,6 +231,21 @@ impl RawConfig {
                     _ => OnEmpty::Null,
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
+            },
+            store: StoreConfig {
+                path: self.path("store.path"),
+                mode: match self.text("store.mode")?.as_str() {
+                    "off" => StoreMode::Off,
+                    "read-only" => StoreMode::ReadOnly,
+                    _ => StoreMode::ReadWrite,
+                },
+                max_size: self
+                    .number("store.max_size")
+                    .ok_or_else(|| self.missing("store.max_size"))?,
+                commit_rows: self.size("store.commit_rows")?,
+                verify_sample: self
+                    .number("store.verify_sample")
+                    .ok_or_else(|| self.missing("store.verify_sample"))?,
             },
             publish: PublishConfig {
                 max_shrink: self

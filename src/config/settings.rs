@@ -223,6 +223,36 @@ pub const SETTINGS: &[Setting] = &[
         help: "rows of a row group",
     },
     Setting {
+        key: "store.path",
+        kind: Kind::Path,
+        default: None,
+        help: "the file that keeps vectors from run to run; hidden beside the output unless set",
+    },
+    Setting {
+        key: "store.mode",
+        kind: Kind::Word(&["read-write", "read-only", "off"]),
+        default: Some("\"read-write\""),
+        help: "whether vectors of earlier runs are reused, and new ones kept",
+    },
+    Setting {
+        key: "store.max_size",
+        kind: Kind::Bytes(1),
+        default: Some("\"8 GiB\""),
+        help: "bytes that the store may take; what was not used for longest makes place",
+    },
+    Setting {
+        key: "store.commit_rows",
+        kind: Kind::Count(1, 1_000_000),
+        default: Some("512"),
+        help: "new vectors that are brought to the disk together; at most so many are lost to a crash",
+    },
+    Setting {
+        key: "store.verify_sample",
+        kind: Kind::Count(0, 1_000_000),
+        default: Some("32"),
+        help: "reused vectors of a run that are compared with what the model gives now",
+    },
+    Setting {
         key: "publish.max_shrink",
         kind: Kind::Count(0, 100),
         default: Some("50"),

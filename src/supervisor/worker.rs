@@ -89,6 +89,7 @@ impl Link {
         let status = match event {
             Event::Budget { bytes, least } => Status::Budget { bytes: *bytes, least: *least },
             Event::Trying(batch) => Status::Trying(batch.clone()),
+            Event::Kept { rows } => Status::Committed(*rows as u64),
             _ => return,
         };
         let mut parent = self.parent.lock().unwrap_or_else(PoisonError::into_inner);

@@ -107,14 +107,21 @@ impl Job {
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The names of what lies beside the output, the output included.
+    /// The store of the job's output.
+    pub fn store(&self) -> PathBuf {
+        self.folder().join("out/.tasks.parquet.reembed-store")
+    }
+
+    /// The names of what lies beside the output, the output included, but for its store, which stays.
     pub fn beside_output(&self) -> Vec<String> {
         let folder = self.output().parent().expect("a folder").to_owned();
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.expect("an entry").file_name().to_string_lossy().into_owned()
         };
-        entries.map(name).collect()
+        let store = self.store();
+        let store = store.file_name().and_then(std::ffi::OsStr::to_str);
+        entries.map(name).filter(|name| Some(name.as_str()) != store).collect()
     }
 }
 
