@@ -78,7 +78,7 @@ pub fn run(config: &Config) -> Result<Exit> {
         let left = config.run.deadline.map(|time| time.saturating_sub(started.elapsed()));
         let (status, seen) = watch(&worker, &stop, budget, left)?;
         let Some(signal) = status.signal() else {
-            return Ok(status.code().and_then(Exit::of_code).unwrap_or(Exit::Failed));
+            return status.code().and_then(Exit::of_code).ok_or_else(|| odd(status).into());
         };
         stop.check()?;
         match signal {
@@ -224,6 +224,11 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn name(signal: i32) -> String {
     signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
+fn odd(status: ExitStatus) -> Error {
+    Error::new(ErrorKind::Internal, format!("the process that does the work ended with {status}"))
+        .advice("nothing was published; please report this line as a bug")
 }
 
 fn killed(signal: i32) -> Error {

@@ -99,8 +99,10 @@ impl Claim {
 }
 
 /// An output path that this process holds for another one, which it starts and which claims it under
-/// [`LockHolder::Parent`]. Dropped, the path is free again, and a folder that was made for nothing is gone.
+/// [`LockHolder::Parent`]. Dropped, the path is free again, and what was left for nothing is gone: temporaries, and a
+/// folder with nothing in it that was made for this run.
 pub struct Hold {
+    path: PathBuf,
     lock: Option<OutputLock>,
     made: Option<PathBuf>,
 }
@@ -116,12 +118,14 @@ impl Hold {
         let folder = folder_of(path);
         let made = (!folder.exists()).then(|| folder.to_owned());
         make_folder(path)?;
-        Ok(Hold { lock: Some(OutputLock::take(path)?), made })
+        Ok(Hold { path: path.clone(), lock: Some(OutputLock::take(path)?), made })
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
+        // What a killed process left; where it cannot be removed now, the next run does it.
+        let _ = sweep::sweep(&self.path);
         // The lock is a file in the folder.
         drop(self.lock.take());
         if let Some(made) = &self.made {

@@ -75,7 +75,15 @@ impl OutputLock {
                 .in_file(target)
                 .advice("start the run again")
         };
-        let file = File::open(&path).map_err(|cause| gone().caused_by(cause))?;
+        let file = File::open(&path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => gone().caused_by(cause),
+            _ => Error::new(ErrorKind::Target, "its lock cannot be opened")
+                .in_file(target)
+                .advice(
+                    "check that its folder can be written to and is on a file system with locks",
+                )
+                .caused_by(cause),
+        })?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => Ok(OutputLock { file, path, ours: false }),
             // Dropped here, it is free again.

@@ -13,7 +13,19 @@ const ROWS: u64 = 200;
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes() {
-    let night = Night::of(ROWS, 1);
+    kill(&Night::of(ROWS, 1), FORM.kills);
+}
+
+#[test]
+fn so_does_a_run_of_the_real_model() {
+    let kills = FORM.kills / 50;
+    if kills == 0 {
+        return figure("kills of the real model are for the full form");
+    }
+    kill(&Night::of(24, 1).with_real_model(), kills);
+}
+
+fn kill(night: &Night, kills: u64) {
     let (old, new) = night.with_old_output();
     let mut dice = Dice::new(FORM.seed);
     let whole = {
@@ -22,7 +34,7 @@ fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes()
         started.elapsed()
     };
     let mut hits: BTreeMap<Phase, u64> = BTreeMap::new();
-    for number in 0..FORM.kills {
+    for number in 0..kills {
         night.put(&old);
         // Every second time with the store of the runs before, as far as they came.
         if dice.below(2) == 0 {
@@ -50,5 +62,5 @@ fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes()
     }
     let missed: Vec<_> = PHASES.iter().filter(|phase| !hits.contains_key(phase)).collect();
     assert!(missed.is_empty(), "no kill hit {missed:?}: {hits:?}");
-    figure(&format!("{} kills, rows lost: 0; by phase {hits:?}", FORM.kills));
+    figure(&format!("{kills} kills, rows lost: 0; by phase {hits:?}"));
 }

@@ -9,11 +9,12 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use reembed::model::source;
 use reembed::{sample, writer};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::Job;
 use crate::common::model_folder::{ModelFolder, WrittenModel};
+use crate::common::{Job, real_model};
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
 
@@ -26,6 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A job in a folder of its own.
 pub struct Night {
     job: Job,
+    model: PathBuf,
     settings: BTreeMap<&'static str, String>,
 }
 
@@ -44,7 +46,8 @@ pub struct Ended {
 impl Night {
     /// A job over the first `rows` rows of the sample corpus of `seed`.
     pub fn of(rows: u64, seed: u64) -> Night {
-        let night = Night { job: Job::new(), settings: BTreeMap::new() };
+        let model = TINY.path().to_owned();
+        let night = Night { job: Job::new(), model, settings: BTreeMap::new() };
         let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
         fs::write(night.job.folder().join("pipeline.toml"), config).expect("a configuration");
         night.set_rows(rows, seed);
@@ -53,6 +56,12 @@ impl Night {
             .with("REEMBED_INPUT_CHUNK_ROWS", "32")
             .with("REEMBED_BATCH_START", "8")
             .with("REEMBED_STORE_COMMIT_ROWS", "32")
+    }
+
+    /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
+    pub fn with_real_model(self) -> Night {
+        let files = source::resolve(&real_model().source, &|_| ()).expect("the model");
+        Night { model: files.folder, ..self }
     }
 
     /// The same with a variable set.
@@ -75,7 +84,7 @@ impl Night {
     pub fn with_old_output(&self) -> (Vec<u8>, Vec<u8>) {
         let input = fs::read(self.job.input()).expect("an input");
         let new = self.undisturbed();
-        self.set_rows(120, 99);
+        self.set_rows(20, 99);
         let old = self.undisturbed();
         assert!(old != new, "the two nights are alike");
         fs::write(self.job.input(), input).expect("an input");
@@ -102,7 +111,7 @@ impl Night {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
         command
             .args(["run", "--config", "pipeline.toml", "--model-path"])
-            .arg(TINY.path())
+            .arg(&self.model)
             .args(arguments);
         self.surround(&mut command);
         command
@@ -238,17 +247,23 @@ impl Running {
     pub fn end(mut self, within: Duration, case: &str) -> Ended {
         let (mut out, mut err) = (String::new(), String::new());
         let (from_out, from_err) = (self.child.stdout.take(), self.child.stderr.take());
+        let mut in_time = true;
         // What it says must be taken from it, or it waits for that.
         thread::scope(|scope| {
             let reader = scope.spawn(|| from_err.map(|mut pipe| pipe.read_to_string(&mut err)));
             let started = Instant::now();
             while !self.is_over() {
-                assert!(started.elapsed() < within, "{case}: it does not end within {within:?}");
+                if in_time && started.elapsed() > within {
+                    // Its pipes have to close before this can go on.
+                    let _ = self.child.kill();
+                    in_time = false;
+                }
                 thread::sleep(Duration::from_millis(2));
             }
             from_out.map(|mut pipe| pipe.read_to_string(&mut out));
             reader.join().expect("no panic")
         });
+        assert!(in_time, "{case}: it does not end within {within:?}: {err}");
         Ended { status: self.child.wait().expect("a child"), out, err }
     }
 }

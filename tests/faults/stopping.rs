@@ -162,7 +162,8 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
     assert!(night.bytes().as_deref() == Some(&old));
     assert_eq!(night.left_over(), Vec::<String>::new());
     // In the middle of a download.
-    let mut command = hub.command(&hub.night(), &["--quiet"]);
+    let other = hub.night();
+    let mut command = hub.command(&other, &["--quiet"]);
     command.env("REEMBED_RUN_DEADLINE", "1");
     let ended =
         Running::start(command).end(SOON + Duration::from_secs(1), "a deadline, and a silent hub");

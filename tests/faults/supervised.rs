@@ -80,24 +80,34 @@ fn without_progress_the_third_death_is_the_last_and_the_rows_on_their_way_are_na
     }
     let night = Night::of(96, 7);
     let (old, new) = night.with_old_output();
-    // Each worker dies when its store is to be brought to the disk for the first time.
-    let inner = night.command(&["--log-format", "text"]);
-    let mut command = Command::new("strace");
-    command
-        .args(["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-o", "/dev/null"])
-        .args(["-e", "trace=pwrite64", "-e", "inject=pwrite64:signal=KILL:when=1+"])
-        .arg(inner.get_program())
-        .args(inner.get_args());
-    night.surround(&mut command);
-    let ended = Running::start(command).end(PATIENCE, "every worker dies");
-    assert_eq!(ended.status.code(), Some(1), "{}", ended.err);
-    assert_eq!(ended.err.matches("it starts again with").count(), 2, "{}", ended.err);
-    assert!(
-        ended.error().contains("the work was killed 3 times, last by SIGKILL"),
-        "{}",
-        ended.err
-    );
-    night.recovers(&old, &new, "after three deaths");
+    // Each worker dies at its first word to the store, or, without one, when the finished file goes to the disk.
+    for (mode, call, place) in
+        [("read-write", "pwrite64", "before"), ("off", "fsync", "rows from row ")]
+    {
+        let inner = night.command(&["--log-format", "text", "--store-mode", mode]);
+        let mut command = Command::new("strace");
+        command
+            .args(["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-o", "/dev/null"])
+            .args([
+                "-e",
+                &format!("trace={call}"),
+                "-e",
+                &format!("inject={call}:signal=KILL:when=1+"),
+            ])
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        night.surround(&mut command);
+        let ended = Running::start(command).end(PATIENCE, "every worker dies");
+        let told = &ended.err;
+        assert_eq!(ended.status.code(), Some(1), "{mode}: {told}");
+        assert_eq!(told.matches("it starts again with").count(), 2, "{mode}: {told}");
+        let error = ended.error();
+        assert!(error.contains("the work was killed 3 times, last by SIGKILL"), "{mode}: {told}");
+        assert!(error.contains(place), "{mode}: {told}");
+        assert_eq!(night.left_over(), Vec::<String>::new(), "{mode}");
+        night.recovers(&old, &new, "after three deaths");
+        night.put(&old);
+    }
 }
 
 #[test]

@@ -52,8 +52,9 @@ fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
                 );
                 "done all the same"
             }
-            // A failed allocation inside a library, and nobody who starts it again.
-            None if call == "mmap" && !supervised => "killed",
+            // A failed allocation inside a library, or in the dynamic loader, which calls that 127.
+            None if call == "mmap" => "killed",
+            Some(127) if call == "mmap" || call == "openat" => "not loaded",
             Some(1..=3) => {
                 // Before there is a file to say it to, a program says nothing.
                 let said = !run.err.trim().is_empty() || call == "write";
