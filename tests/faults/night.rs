@@ -61,7 +61,12 @@ impl Night {
     /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
     pub fn with_real_model(self) -> Night {
         let files = source::resolve(&real_model().source, &|_| ()).expect("the model");
-        Night { model: files.folder, ..self }
+        self.with_model(&files.folder)
+    }
+
+    /// The same with the model in that folder.
+    pub fn with_model(self, folder: &Path) -> Night {
+        Night { model: folder.to_owned(), ..self }
     }
 
     /// The same with a variable set.
@@ -138,10 +143,6 @@ impl Night {
 
     pub fn folder(&self) -> &Path {
         self.job.folder()
-    }
-
-    pub fn input(&self) -> PathBuf {
-        self.job.input()
     }
 
     pub fn output(&self) -> PathBuf {

@@ -87,7 +87,7 @@ fn without_progress_the_third_death_is_the_last_and_the_rows_on_their_way_are_na
         let inner = night.command(&["--log-format", "text", "--store-mode", mode]);
         let mut command = Command::new("strace");
         command
-            .args(["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-o", "/dev/null"])
+            .args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null"])
             .args([
                 "-e",
                 &format!("trace={call}"),

@@ -111,7 +111,7 @@ pub fn traced(night: &Night, inject: &str, supervised: bool, case: &str) -> Ende
         night.command(if supervised { &["--quiet"] } else { &["--quiet", "--no-supervise"] });
     let mut command = Command::new("strace");
     command
-        .args(["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-o"])
+        .args(["-f", "-qq", "-e", "signal=none", "-o"])
         .arg(Path::new("/dev/null"))
         .args(["-e", &format!("inject={inject}")])
         .arg("-e")
