@@ -26,10 +26,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let input = folder.path().join("in.parquet");
     writer::write_tasks(&input, sample::task_rows(ROWS as u64, 1)).expect("a sample");
-    let text = format!(
-        "input.path = {input:?}\noutput.path = {:?}",
-        folder.path().join("out.parquet")
-    );
+    let text =
+        format!("input.path = {input:?}\noutput.path = {:?}", folder.path().join("out.parquet"));
     let environment = Environment::new([("HOME".to_owned(), "/nowhere".to_owned())]);
     let config = RawConfig::parse(&text, &folder.path().join("pipeline.toml"))
         .and_then(|raw| raw.check(&environment))
@@ -52,7 +50,9 @@ fn main() {
     println!("digest of {ROWS} vectors      {seconds:.3} s");
     let seconds = timed(|| carried(&reader, &chunks));
     println!("digest of the carried columns  {seconds:.3} s");
-    for (night, values) in [("new file", &values), ("the same bytes", &values), ("another file", &vectors(2))] {
+    for (night, values) in
+        [("new file", &values), ("the same bytes", &values), ("another file", &vectors(2))]
+    {
         let started = Instant::now();
         let digests = carried(&reader, &chunks);
         let claim = Claim::take(&config, &reader).expect("a claim");

@@ -139,11 +139,7 @@ impl RunArgs {
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
             ("run.rebuild", &self.rebuild.then(|| "true".to_owned()), "--rebuild"),
             ("run.replace", &self.replace.then(|| "true".to_owned()), "--replace"),
-            (
-                "publish.max_shrink",
-                &self.allow_shrink.then(|| "100".to_owned()),
-                "--allow-shrink",
-            ),
+            ("publish.max_shrink", &self.allow_shrink.then(|| "100".to_owned()), "--allow-shrink"),
         ]));
         settings
     }

@@ -250,7 +250,9 @@ impl Node {
                 hash.update(elements.finish());
             }
             Kind::FixedList { elements, .. } => hash.update(elements.finish()),
-            Kind::Struct(fields) => fields.into_iter().for_each(|field| hash.update(field.finish())),
+            Kind::Struct(fields) => {
+                fields.into_iter().for_each(|field| hash.update(field.finish()))
+            }
         }
         hash.finalize().into()
     }

@@ -249,7 +249,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_footer_of_this_version_and_of_those_before_is_read_and_a_newer_one_refused_by_its_version() {
+    fn a_footer_of_this_version_and_of_those_before_is_read_and_a_newer_one_refused_by_its_version()
+    {
         let entry = |change: fn(&mut serde_json::Value)| {
             let mut json = serde_json::to_value(footer()).expect("JSON");
             change(&mut json);

@@ -7,10 +7,10 @@ use arrow::datatypes::{DataType, Float32Type};
 
 use crate::batch::{RowChunk, RowNames};
 use crate::config::{Config, InputConfig, OnEmpty};
+use crate::digest::TableHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Inference;
 use crate::limit::AdaptiveLimit;
-use crate::digest::TableHasher;
 use crate::lineage::Footer;
 use crate::model::Model;
 use crate::readback::{self, LENGTH_TOLERANCE};
@@ -56,8 +56,7 @@ pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
     };
     let reader = Reader::open(&input(config, output))
         .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
-    let entry =
-        reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
+    let entry = reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
     let footer = Footer::parse(&entry).map_err(|flaw| refuse(&flaw.to_string()))?;
     Ok((reader, footer))
 }

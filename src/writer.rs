@@ -252,11 +252,7 @@ impl Layout {
         })
     }
 
-    fn batch(
-        &self,
-        columns: &RecordBatch,
-        vectors: ArrayRef,
-    ) -> Result<RecordBatch, ParquetError> {
+    fn batch(&self, columns: &RecordBatch, vectors: ArrayRef) -> Result<RecordBatch, ParquetError> {
         let rows = columns.num_rows();
         let mut columns = columns.columns().to_vec();
         if self.replaces {

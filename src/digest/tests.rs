@@ -87,7 +87,8 @@ fn columns(rows: usize) -> Vec<ArrayRef> {
     let triples = FixedSizeBinaryArray::try_from_sparse_iter_with_size(triples, 3).expect("bytes");
     let inner = list(elements());
     let outer_lengths = vec![rows / 2, 0, rows - rows / 2];
-    let outer = ListArray::new(item(&inner), OffsetBuffer::from_lengths(outer_lengths), inner, None);
+    let outer =
+        ListArray::new(item(&inner), OffsetBuffer::from_lengths(outer_lengths), inner, None);
     vec![
         Arc::new(NullArray::new(rows)),
         Arc::new((0..rows).map(|row| there(row).then_some(row % 3 == 0)).collect::<BooleanArray>()),
@@ -191,8 +192,7 @@ fn dictionaries_views_and_wide_offsets_have_the_digest_of_the_plain_values() {
 #[test]
 fn a_null_is_a_null_whether_the_key_or_the_value_of_a_dictionary_says_so() {
     let values = Arc::new(StringArray::from(vec![Some("a"), None]));
-    let by_value =
-        DictionaryArray::<Int8Type>::new(Int8Array::from(vec![0, 1, 0]), values.clone());
+    let by_value = DictionaryArray::<Int8Type>::new(Int8Array::from(vec![0, 1, 0]), values.clone());
     let by_key =
         DictionaryArray::<Int8Type>::new(Int8Array::from(vec![Some(0), None, Some(0)]), values);
     let plain = strings(&[Some("a"), None, Some("a")]);

@@ -35,7 +35,9 @@ impl OutputLock {
         let refuse = |message: &str, cause: io::Error| {
             Error::new(ErrorKind::Target, message)
                 .in_file(target)
-                .advice("check that its folder can be written to and is on a file system with locks")
+                .advice(
+                    "check that its folder can be written to and is on a file system with locks",
+                )
                 .caused_by(cause)
         };
         for _ in 0..ATTEMPTS {

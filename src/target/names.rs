@@ -56,7 +56,8 @@ mod tests {
             OsStr::new(&long),
             OsStr::new(&long[1..]),
         ];
-        let mut seen: Vec<String> = names.iter().map(|name| hidden_prefix(Path::new(name))).collect();
+        let mut seen: Vec<String> =
+            names.iter().map(|name| hidden_prefix(Path::new(name))).collect();
         assert_eq!(seen[0], ".tasks.parquet.");
         assert!(seen.iter().all(|name| name.len() + "123456".len() + TEMPORARY.len() <= 255));
         seen.sort();

@@ -64,8 +64,8 @@ impl Standing {
             }
             found => found.and_then(|found| File::open(path).map(|_| found)),
         };
-        let found =
-            found.map_err(|cause| refuse(path, "the file there cannot be read").caused_by(cause))?;
+        let found = found
+            .map_err(|cause| refuse(path, "the file there cannot be read").caused_by(cause))?;
         let kept = Kept { mode: found.mode() & 0o7777, user: found.uid(), group: found.gid() };
         let from_outside = Some(Outside { stamp: Stamp::of(&found), kept });
         Ok(Standing { previous: Previous::of(path), from_outside })
@@ -117,7 +117,8 @@ impl Previous {
                 foreign("reembed did not write the file there: it is no Parquet file".to_owned())
             }
             Previous::Foreign => foreign(
-                "reembed did not write the file there: its footer has no `reembed` entry".to_owned(),
+                "reembed did not write the file there: its footer has no `reembed` entry"
+                    .to_owned(),
             ),
             Previous::Unreadable(flaw) => foreign(format!("of the file there, {flaw}")),
             Previous::Output(footer) => match shrink::excess(footer.rows, rows, max_shrink) {

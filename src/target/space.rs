@@ -29,11 +29,8 @@ pub fn check_space(target: &Path, estimate: u64) -> Result<()> {
     if !says || free >= estimate {
         return Ok(());
     }
-    let message = format!(
-        "it may take {}, and its disk has {} free",
-        megabytes(estimate),
-        megabytes(free)
-    );
+    let message =
+        format!("it may take {}, and its disk has {} free", megabytes(estimate), megabytes(free));
     Err(Error::new(ErrorKind::Target, message).in_file(target).advice(
         "free some, name an output on another disk, or set `publish.check_space = false` if the \
          estimate is too high",
