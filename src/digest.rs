@@ -199,13 +199,21 @@ impl Node {
             }
             Some(nulls) => {
                 let mut there = Runs::default();
-                for slot in ranges.iter().cloned().flatten() {
-                    if nulls.is_null(slot) {
-                        self.nulls.push(&self.slots.to_le_bytes());
-                    } else {
-                        there.push(slot..slot + 1);
+                for range in ranges {
+                    // The elements of vectors have nulls only where the vector is one, which no range goes over.
+                    if nulls.slice(range.start, range.len()).null_count() == 0 {
+                        self.slots += range.len() as u64;
+                        there.push(range.clone());
+                        continue;
                     }
-                    self.slots += 1;
+                    for slot in range.clone() {
+                        if nulls.is_null(slot) {
+                            self.nulls.push(&self.slots.to_le_bytes());
+                        } else {
+                            there.push(slot..slot + 1);
+                        }
+                        self.slots += 1;
+                    }
                 }
                 self.kind.update(array, &there.0)
             }

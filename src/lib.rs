@@ -12,7 +12,8 @@
 //!
 //! What this crate promises:
 //! - No row is lost, doubled or reordered, and no carried column changes.
-//! - The output path holds the old complete file or the new complete file, never anything between.
+//! - The output path holds the old complete file or the new complete file, never anything between; and the new one
+//!   was read back, value by value, before it got there.
 //! - A row's vector does not depend on its batch: the same bits in any company with the packed engine, within
 //!   1e-6 per component with candle on the CPU.
 //! - Memory in flight is bounded by the configuration, not by the input.

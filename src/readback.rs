@@ -196,7 +196,7 @@ mod tests {
             (unit(3, 1.0), true, None),
             (unit(10, -1.0), true, None),
             (vec![0.30151135; 11], true, None),
-            (unit(3, 1.0001), true, None),
+            (unit(3, 1.00005), true, None),
             (unit(3, 1.001), true, Some("has length 1.001")),
             (unit(3, 0.0), true, Some("has length 0")),
             (unit(3, 7.0), false, None),

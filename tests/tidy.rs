@@ -70,6 +70,27 @@ fn the_binary_takes_in_no_file_of_the_library() {
 }
 
 #[test]
+fn no_feature_brings_faults_on_purpose_with_it_and_the_tests_alone_ask_for_them() {
+    const FAULTS: &str = "failpoints";
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("TOML");
+    let features = manifest["features"].as_table().expect("features");
+    assert!(features.contains_key(FAULTS));
+    let brings = |names: &toml::Value| {
+        let mut names = names.as_array().expect("a list").iter().filter_map(toml::Value::as_str);
+        names.any(|name| name.contains(FAULTS))
+    };
+    let bringing: Vec<&String> =
+        features.iter().filter(|(_, names)| brings(names)).map(|(feature, _)| feature).collect();
+    assert!(bringing.is_empty(), "{bringing:?}");
+    assert!(manifest["dev-dependencies"]["reembed"]["features"].as_array().is_some());
+    for (file, text) in sources() {
+        let mentions = code(&text).contains(FAULTS) && file != "failpoints.rs" && file != "lib.rs";
+        let through_is_on = text.contains("use crate::failpoints::") || is_binary(&file);
+        assert!(!mentions || through_is_on, "{file} has a fault of its own");
+    }
+}
+
+#[test]
 fn each_rule_notices_what_breaks_it() {
     for (file, snippet, expected) in [
         ("reader.rs", "use crossbeam_channel::bounded;", "crossbeam_channel"),
