@@ -199,12 +199,18 @@ pub fn pruned(pruned: &Pruned) -> String {
 
 /// What `reembed store verify` found.
 pub fn store_check(check: &StoreCheck) -> String {
+    let advice = match check.holds() {
+        true => "",
+        false => {
+            "\nA run embeds what is damaged or lost again. To have it whole, delete the file: the next run makes a new one.\n"
+        }
+    };
     table(&[
         ("vectors", count(check.entries)),
         ("damaged", count(check.damaged)),
         ("lost", count(check.lost)),
         ("pages", if check.pages_hold { "ok" } else { "WRONG" }.to_owned()),
-    ])
+    ]) + advice
 }
 
 /// Batch sizes from the most frequent down, as `32 × 37`.

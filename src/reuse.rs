@@ -162,6 +162,7 @@ impl<'a> Settler<'a> {
             measures[row] = (tokens as u64, cut);
             if let Some(writer) = writer {
                 writer.insert(keys[row], tokens, cut, vector);
+                writer.commit_if_due()?;
             }
             Ok(())
         })?;
@@ -178,9 +179,6 @@ impl<'a> Settler<'a> {
         self.totals.origins.add(&origins_of_chunk);
         self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
         self.totals.damaged += damaged;
-        if let Some(writer) = &mut self.writer {
-            writer.commit_if_due()?;
-        }
         Ok((columns, ChunkVectors { values, present, work }))
     }
 

@@ -140,10 +140,7 @@ impl<'a> Store<'a> {
                 Err(Trouble::Failed(error)) => return Err(error),
             },
         };
-        let last_run = base
-            .snapshot(&path)
-            .and_then(|snapshot| snapshot.get(&path, Fact::Run))
-            .map_err(|trouble| give_up(&path, trouble))?;
+        let last_run = base.fact(Fact::Run).map_err(|trouble| give_up(&path, trouble))?;
         Ok(Some(Store {
             base: RwLock::new(base),
             mode,
@@ -167,7 +164,7 @@ impl<'a> Store<'a> {
     /// `Store` when the file cannot be read.
     pub fn view(&self) -> Result<View<'_>> {
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
-        let snapshot = match base.snapshot(&self.path) {
+        let snapshot = match base.snapshot() {
             Ok(snapshot) => Some(snapshot),
             // The next commit meets the same damage and deals with it.
             Err(Trouble::Damaged(_)) => None,
@@ -202,11 +199,8 @@ impl<'a> Store<'a> {
             })?;
         }
         let base = self.base.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let entries = base
-            .snapshot(&self.path)
-            .and_then(|snapshot| snapshot.get(&self.path, Fact::Entries))
-            .map_err(|trouble| give_up(&self.path, trouble))?;
-        base.close(&self.path).map_err(|trouble| give_up(&self.path, trouble))?;
+        let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&self.path, trouble))?;
+        base.close().map_err(|trouble| give_up(&self.path, trouble))?;
         let file_bytes = file_size(&self.path)?;
         Ok(StoreUse { path: self.path, file_bytes, entries, evicted, not_kept })
     }
@@ -219,7 +213,7 @@ impl<'a> Store<'a> {
     fn write<T>(&self, work: impl Fn(&mut Tables<'_>) -> Result<T, Cause>) -> Result<T> {
         let tried = {
             let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
-            base.write(&self.path, &work)
+            base.write(&work)
         };
         match tried {
             Ok(done) => Ok(done),
@@ -227,7 +221,7 @@ impl<'a> Store<'a> {
             Err(Trouble::Damaged(reason)) => {
                 let mut base = self.base.write().unwrap_or_else(PoisonError::into_inner);
                 *base = renew(&self.path, &reason, self.on_event)?;
-                base.write(&self.path, work).map_err(|trouble| give_up(&self.path, trouble))
+                base.write(work).map_err(|trouble| give_up(&self.path, trouble))
             }
         }
     }
@@ -367,10 +361,13 @@ fn put(
     for (key, place) in new {
         let replaced = tables.index.insert(key.as_bytes(), place)?.map(|old| old.value());
         let Some(old) = replaced else { continue };
-        gone.add(old);
-        if let Some(entry) = tables.places.remove(old)? {
-            let cost = room::cost(entry.value().len());
-            (bytes, count) = (bytes.saturating_sub(cost), count.saturating_sub(1));
+        // A damaged index may have named the place of another text.
+        let of_key = |entry: &[u8]| entry.starts_with(key.as_bytes()).then_some(entry.len());
+        let length = tables.places.get(old)?.and_then(|entry| of_key(entry.value()));
+        if let Some(length) = length {
+            tables.places.remove(old)?;
+            gone.add(old);
+            (bytes, count) = (bytes.saturating_sub(room::cost(length)), count.saturating_sub(1));
         }
     }
     added.note(tables, |_| run)?;
@@ -509,8 +506,8 @@ pub fn stats(path: &Path) -> Result<Stats> {
     must_be_there(path)?;
     let stats = || {
         let base = database::open_to_read(path)?;
-        let snapshot = base.snapshot(path)?;
-        let finished = snapshot.get(path, Fact::FinishedRun)?;
+        let snapshot = base.snapshot()?;
+        let finished = base.fact(Fact::FinishedRun)?;
         let mut ages = BTreeMap::new();
         guarded(path, || {
             for page in snapshot.ages.iter()? {
@@ -520,7 +517,7 @@ pub fn stats(path: &Path) -> Result<Stats> {
             }
             Ok(())
         })?;
-        Ok((snapshot.get(path, Fact::Entries)?, snapshot.get(path, Fact::Run)?, ages))
+        Ok((base.fact(Fact::Entries)?, base.fact(Fact::Run)?, ages))
     };
     let (entries, runs, ages) = stats().map_err(|trouble| give_up(path, trouble))?;
     let file_bytes = file_size(path)?;
@@ -554,7 +551,7 @@ pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
         let mut base = database::open(path)?;
         let mut removed = 0;
         loop {
-            let gone = base.write(path, |tables| {
+            let gone = base.write(|tables| {
                 let finished = u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX);
                 evict(tables, AT_A_TIME, (finished + 1).saturating_sub(keep_runs))
             })?;
@@ -563,9 +560,9 @@ pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
                 break;
             }
         }
-        base.compact(path)?;
-        let kept = base.snapshot(path)?.get(path, Fact::Entries)?;
-        base.close(path)?;
+        base.compact()?;
+        let kept = base.fact(Fact::Entries)?;
+        base.close()?;
         Ok((removed, kept))
     };
     let (removed, kept) = prune().map_err(|trouble| give_up(path, trouble))?;
@@ -593,7 +590,7 @@ pub fn verify(path: &Path) -> Result<StoreCheck> {
     must_be_there(path)?;
     let verify = || {
         let mut base = database::open(path)?;
-        let snapshot = base.snapshot(path)?;
+        let snapshot = base.snapshot()?;
         let mut found = StoreCheck { entries: 0, damaged: 0, lost: 0, pages_hold: true };
         guarded(path, || {
             for entry in snapshot.places.iter()? {
@@ -614,7 +611,7 @@ pub fn verify(path: &Path) -> Result<StoreCheck> {
         })?;
         drop(snapshot);
         // Last, for what it finds it mends or gives up on.
-        found.pages_hold = match base.check(path) {
+        found.pages_hold = match base.check() {
             Ok(holds) => holds,
             Err(Trouble::Damaged(_)) => false,
             Err(failed) => return Err(failed),

@@ -252,7 +252,7 @@ fn a_file_of_another_kind_is_left_alone() {
 #[test]
 fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_rebuilt() {
     let job = Job::of(&plain(0..100));
-    let sampled = job.config(&["store.verify_sample = 4", "input.chunk_rows = 30"]);
+    let sampled = job.config(&["store.verify_sample = 1", "input.chunk_rows = 30"]);
     // The model's files are the same, so that the keys are; what it computes is not.
     let wrong = Model {
         encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))),
@@ -298,7 +298,7 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
     run(&config, &Counted::new());
     let whole = fs::read(job.store()).expect("a store");
     let expected = fs::read(job.output()).expect("an output");
-    let (mut counted, mut set_aside, mut unharmed) = (0, 0, 0);
+    let (mut counted, mut set_aside, mut unharmed, mut late) = (0, 0, 0, 0);
     let mut check = |what: String, damaged: &[u8]| {
         fs::write(job.store(), damaged).expect("a store");
         match run_and_hear(&config, &Counted::new().model) {
@@ -313,10 +313,21 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
                 counted += has(|warning| matches!(warning, Warning::DamagedEntries { .. }));
                 set_aside += has(|warning| matches!(warning, Warning::StoreSetAside { .. }));
                 unharmed += usize::from(warnings.is_empty());
-                // And it is whole again.
+                // And it is whole again, at once or when the next run has seen what is wrong with it.
                 let (report, warnings) =
                     run_and_hear(&config, &Counted::new().model).expect("a report");
-                assert_eq!((report.origins.reused, &warnings[..]), (120, &[][..]), "{what}");
+                if report.origins.reused < 120 || !warnings.is_empty() {
+                    let told = |warning: &Warning| {
+                        matches!(
+                            warning,
+                            Warning::StoreSetAside { .. } | Warning::DamagedEntries { .. }
+                        )
+                    };
+                    assert!(warnings.iter().any(told), "{what}: {:?}", report.origins);
+                    late += 1;
+                    let report = run(&config, &Counted::new());
+                    assert_eq!(report.origins.reused, 120, "{what}");
+                }
             }
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Store, "{what}: {error}");
@@ -340,7 +351,10 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
         check(format!("cut to {length}"), &whole[..length]);
     }
     check("all zeros".to_owned(), &vec![0; whole.len()]);
-    assert!(counted > 0 && set_aside > 0 && unharmed > 0, "{counted}, {set_aside}, {unharmed}");
+    println!(
+        "{counted} counted, {set_aside} set aside, {unharmed} unharmed, {late} whole a run later"
+    );
+    assert!(counted > 0 && set_aside > 0 && unharmed > 0);
 }
 
 #[test]
@@ -382,9 +396,9 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     let job = Job::new();
     let night = |rows: std::ops::Range<usize>| {
         writer::write_tasks(&job.input(), plain(rows)).expect("an input");
-        // An entry of 8 components takes 117 bytes by the store's account: room for some 300.
+        // An entry of 8 components takes 169 bytes by the store's account: room for 307.
         let settings =
-            ["store.max_size = 36000", "store.commit_rows = 20", "store.verify_sample = 0"];
+            ["store.max_size = 52000", "store.commit_rows = 20", "store.verify_sample = 0"];
         run(&job.config(&settings), &Counted::new())
     };
     assert_eq!(night(0..200).origins.encoded, 200);
@@ -395,7 +409,7 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     assert_eq!((third.origins.reused, third.origins.encoded), (100, 100));
     let store = third.store.expect("a store");
     assert!(store.evicted >= 90 && store.not_kept == 0, "{store:?}");
-    assert!(store.entries <= 310, "{store:?}");
+    assert!(store.entries <= 307, "{store:?}");
     let fourth = night(200..400);
     assert_eq!(fourth.origins.reused, 200, "what the last run used is there");
     let stats = store::stats(&job.store()).expect("stats");

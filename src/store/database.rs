@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{
     Database, Error as Cause, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    ReadableTable, Table, TableDefinition, WriteTransaction,
+    ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
 use crate::error::{Error, ErrorKind, Result, catch_panic};
@@ -75,11 +75,28 @@ pub enum Trouble {
 }
 
 /// An open database.
-pub enum Base {
-    /// For reading and writing.
+pub struct Base {
+    path: PathBuf,
+    /// Taken out when it is closed.
+    file: Option<OpenFile>,
+}
+
+enum OpenFile {
     Write(Database),
-    /// For reading.
     Read(ReadOnlyDatabase),
+}
+
+/// Closing writes, and may trip over what is damaged.
+impl Drop for Base {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            // What is not in order afterwards is repaired by the next open.
+            let _ = guarded(&self.path, || {
+                drop(file);
+                Ok(())
+            });
+        }
+    }
 }
 
 /// The tables as one moment had them.
@@ -87,7 +104,6 @@ pub struct Snapshot {
     pub index: ReadOnlyTable<&'static [u8; 32], u64>,
     pub places: ReadOnlyTable<u64, &'static [u8]>,
     pub ages: ReadOnlyTable<u64, &'static [u8]>,
-    pub facts: ReadOnlyTable<&'static str, u64>,
 }
 
 /// The tables under way to the next moment.
@@ -133,66 +149,102 @@ pub fn look(path: &Path) -> Result<Found> {
 
 /// Opens a database for reading and writing, and makes it if there is none.
 pub fn open(path: &Path) -> Result<Base, Trouble> {
-    let base =
-        guarded(path, || Ok(Base::Write(Database::builder().set_cache_size(CACHE).create(path)?)))?;
-    let is_new = guarded(path, || match &base {
-        Base::Write(database) => Ok(database.begin_read()?.list_tables()?.next().is_none()),
-        Base::Read(_) => Ok(false),
-    })?;
+    let file = guarded(path, || Ok(Database::builder().set_cache_size(CACHE).create(path)?))?;
+    let base = Base { path: path.to_owned(), file: Some(OpenFile::Write(file)) };
+    let is_new = base.read(|read| Ok(read.list_tables()?.next().is_none()))?;
     if is_new {
-        base.write(path, |tables| {
-            tables.set(Fact::Format, FORMAT)?;
-            Ok(())
-        })?;
+        base.write(|tables| tables.set(Fact::Format, FORMAT))?;
     }
-    base.check_format(path)?;
+    base.check_format()?;
+    base.check_order()?;
     Ok(base)
 }
 
 /// Opens a database for reading only.
 pub fn open_to_read(path: &Path) -> Result<Base, Trouble> {
-    let base = guarded(path, || {
-        Ok(Base::Read(Database::builder().set_cache_size(CACHE).open_read_only(path)?))
-    })?;
-    base.check_format(path)?;
+    let file =
+        guarded(path, || Ok(Database::builder().set_cache_size(CACHE).open_read_only(path)?))?;
+    let base = Base { path: path.to_owned(), file: Some(OpenFile::Read(file)) };
+    base.check_format()?;
+    base.check_order()?;
     Ok(base)
 }
 
 impl Base {
-    fn check_format(&self, path: &Path) -> Result<(), Trouble> {
-        let format = self.snapshot(path)?.get(path, Fact::Format)?;
+    fn check_format(&self) -> Result<(), Trouble> {
+        let format = self.fact(Fact::Format)?;
         if format == FORMAT {
             return Ok(());
         }
         Err(Trouble::Damaged(format!("its format is version {format}, this program's is {FORMAT}")))
     }
 
-    /// The tables as they are now.
-    pub fn snapshot(&self, path: &Path) -> Result<Snapshot, Trouble> {
-        guarded(path, || {
-            let read: ReadTransaction = match self {
-                Base::Write(database) => database.begin_read()?,
-                Base::Read(database) => database.begin_read()?,
+    /// Walks through the index, which is small. A tree that is out of order finds some texts and not others, and
+    /// would do so for ever: entries vouch for themselves, but not for those that are not found.
+    fn check_order(&self) -> Result<(), Trouble> {
+        let complaint = self.read(|read| {
+            let (index, places) = (read.open_table(INDEX)?, read.open_table(PLACES)?);
+            let mut last: Option<[u8; 32]> = None;
+            let mut keys = 0;
+            for entry in index.iter()? {
+                let key = *entry?.0.value();
+                if last.is_some_and(|last| last >= key) {
+                    return Ok(Some("its index is out of order"));
+                }
+                (last, keys) = (Some(key), keys + 1);
+            }
+            let facts = read.open_table(FACTS)?;
+            let fact = |fact: Fact| -> Result<u64, Cause> {
+                Ok(facts.get(fact.name())?.map_or(0, |number| number.value()))
             };
+            let end = places.last()?.map_or(0, |(place, _)| place.value().saturating_add(1));
+            let adds_up = keys == index.len()?
+                && places.len()? == fact(Fact::Entries)?
+                && end <= fact(Fact::NextPlace)?;
+            Ok((!adds_up).then_some("its sums are not those of its entries"))
+        })?;
+        complaint.map_or(Ok(()), |complaint| Err(Trouble::Damaged(complaint.to_owned())))
+    }
+
+    /// A fact as it is now; 0 where it was never set.
+    pub fn fact(&self, fact: Fact) -> Result<u64, Trouble> {
+        self.read(|read| {
+            let number = read.open_table(FACTS)?.get(fact.name())?;
+            Ok(number.map_or(0, |number| number.value()))
+        })
+    }
+
+    /// The tables as they are now.
+    pub fn snapshot(&self) -> Result<Snapshot, Trouble> {
+        self.read(|read| {
             Ok(Snapshot {
                 index: read.open_table(INDEX)?,
                 places: read.open_table(PLACES)?,
                 ages: read.open_table(AGES)?,
-                facts: read.open_table(FACTS)?,
             })
+        })
+    }
+
+    fn read<T>(
+        &self,
+        work: impl FnOnce(ReadTransaction) -> Result<T, Cause>,
+    ) -> Result<T, Trouble> {
+        guarded(&self.path, || match &self.file {
+            Some(OpenFile::Write(database)) => work(database.begin_read()?),
+            Some(OpenFile::Read(database)) => work(database.begin_read()?),
+            None => Err(Cause::DatabaseClosed),
         })
     }
 
     /// Does some work on the tables and commits it: all of it is on the disk afterwards, or none.
     pub fn write<T>(
         &self,
-        path: &Path,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Cause>,
     ) -> Result<T, Trouble> {
-        let Base::Write(database) = self else {
-            return Err(Trouble::Failed(failed(path, "the store is open for reading only")));
+        let Some(OpenFile::Write(database)) = &self.file else {
+            return Err(Trouble::Failed(failed(&self.path, "the store is open for reading only")));
         };
-        guarded(path, || {
+        guarded(&self.path, || {
             let transaction = database.begin_write()?;
             let done = {
                 let mut tables = Tables::open(&transaction)?;
@@ -204,29 +256,32 @@ impl Base {
     }
 
     /// Checks every page of the file against its check sum; whether all held.
-    pub fn check(&mut self, path: &Path) -> Result<bool, Trouble> {
-        match self {
-            Base::Write(database) => guarded(path, || Ok(database.check_integrity()?)),
-            Base::Read(_) => Ok(true),
+    pub fn check(&mut self) -> Result<bool, Trouble> {
+        match &mut self.file {
+            Some(OpenFile::Write(database)) => {
+                guarded(&self.path, || Ok(database.check_integrity()?))
+            }
+            _ => Ok(true),
         }
     }
 
     /// Gives room that nothing takes back to the file system.
-    pub fn compact(&mut self, path: &Path) -> Result<(), Trouble> {
-        match self {
-            Base::Write(database) => guarded(path, || {
+    pub fn compact(&mut self) -> Result<(), Trouble> {
+        match &mut self.file {
+            Some(OpenFile::Write(database)) => guarded(&self.path, || {
                 while database.compact()? {}
                 Ok(())
             }),
-            Base::Read(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// Closes the file, so that the next open finds it in order.
-    pub fn close(self, path: &Path) -> Result<(), Trouble> {
-        match self {
-            Base::Write(database) => guarded(path, || Ok(database.close()?)),
-            Base::Read(database) => guarded(path, || Ok(database.close()?)),
+    pub fn close(mut self) -> Result<(), Trouble> {
+        match self.file.take() {
+            Some(OpenFile::Write(database)) => guarded(&self.path, || Ok(database.close()?)),
+            Some(OpenFile::Read(database)) => guarded(&self.path, || Ok(database.close()?)),
+            None => Ok(()),
         }
     }
 }
@@ -250,13 +305,6 @@ impl<'t> Tables<'t> {
     pub fn set(&mut self, fact: Fact, number: u64) -> Result<(), Cause> {
         self.facts.insert(fact.name(), number)?;
         Ok(())
-    }
-}
-
-impl Snapshot {
-    /// A fact; 0 where it was never set.
-    pub fn get(&self, path: &Path, fact: Fact) -> Result<u64, Trouble> {
-        guarded(path, || Ok(self.facts.get(fact.name())?.map_or(0, |number| number.value())))
     }
 }
 
