@@ -19,11 +19,13 @@ use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use reembed::batch::TokenBatch;
 use reembed::limit::BatchShape;
+use reembed::lineage::ModelIdentity;
 use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::report::{RowsByOrigin, Warning};
 use reembed::{
-    Config, ErrorKind, Event, Report, Result, TaskRow, build_input_text, pipeline, store, writer,
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline, store,
+    writer,
 };
 
 /// Components of the fake encoder's vectors.
@@ -254,10 +256,8 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
     let job = Job::of(&plain(0..100));
     let sampled = job.config(&["store.verify_sample = 1", "input.chunk_rows = 30"]);
     // The model's files are the same, so that the keys are; what it computes is not.
-    let wrong = Model {
-        encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))),
-        ..load(TINY.path())
-    };
+    let wrong =
+        Model { encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
     run_and_hear(&sampled, &wrong).expect("a report");
     let before = fs::read(job.output()).expect("an output");
 
@@ -451,7 +451,7 @@ fn a_run_that_fails_keeps_what_it_has_made() {
             true => Ok(()),
             false => Err(EncodeError::Failed("injected".into())),
         };
-        Model { encoder: Box::new(Before::new(fake, fail)), ..load(TINY.path()) }
+        Model { encoder: Box::new(Before::new(fake, fail)), ..named(&TINY) }
     };
     let error = run_and_hear(&config, &fails_at(4)).expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Encode);
@@ -523,17 +523,27 @@ fn run(config: &Config, model: &Counted) -> Report {
 /// Runs the job; what it warned of.
 fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)> {
     let told = Mutex::new(0);
-    let reader = prepare(config)?;
+    let (reader, claim) = prepare(config)?;
+    let count = |event| match event {
+        Event::Batch { rows, .. } | Event::Empty { rows } | Event::Known { rows } => {
+            *told.lock().expect("no panic") += rows as u64;
+        }
+        _ => {}
+    };
+    let never = Stop::new();
     let report =
-        pipeline::run_with(config, &reader, model, Duration::ZERO, &|event| match event {
-            Event::Batch { rows, .. } | Event::Empty { rows } | Event::Known { rows } => {
-                *told.lock().expect("no panic") += rows as u64;
-            }
-            _ => {}
-        })?;
+        pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &never, &count)?;
+    drop(claim);
     assert_eq!(told.into_inner().expect("no panic"), report.rows, "progress ends at the last row");
     let warnings = report.warnings.clone();
     Ok((report, warnings))
+}
+
+/// The tiny model with the width of the fake encoder.
+fn named(model: &WrittenModel) -> Model {
+    let model = load(model.path());
+    let identity = ModelIdentity { dimension: DIM, ..model.identity };
+    Model { identity, ..model }
 }
 
 /// The fake encoder under the tiny model's name, with a count of the texts that went through it.
@@ -569,7 +579,7 @@ impl Counted {
             }
             Ok(())
         };
-        let model = Model { encoder: Box::new(Before::new(fake, count)), ..load(model.path()) };
+        let model = Model { encoder: Box::new(Before::new(fake, count)), ..named(model) };
         Counted { model, texts }
     }
 
@@ -680,7 +690,7 @@ impl Program {
     fn arguments(&self) -> Vec<String> {
         let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let config = path(&self.job.folder().join("pipeline.toml"));
-        ["run", "-v", "--config", &config, "--model-path", &path(TINY.path())]
+        ["run", "--no-supervise", "-v", "--config", &config, "--model-path", &path(TINY.path())]
             .map(str::to_owned)
             .into()
     }
