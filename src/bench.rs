@@ -11,8 +11,7 @@ use crate::task::TaskRow;
 /// The batch sizes that are compared.
 pub const BATCH_SIZES: [usize; 5] = [1, 8, 16, 32, 64];
 
-/// An encoder that is not batch-invariant may move a component by this much between batches.
-pub const TOLERANCE: f32 = 1e-6;
+pub use crate::inference::TOLERANCE;
 
 /// Rows that go through the model before anything is timed: the first calls map memory and wake threads.
 const WARM_UP_ROWS: usize = 64;

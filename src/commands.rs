@@ -1,6 +1,6 @@
 //! One function per command: load, do, print.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -9,15 +9,20 @@ use reembed::error::ErrorKind;
 use reembed::kernels::Precision;
 use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
-use reembed::{Config, Embedder, Environment, Error, Event};
+use reembed::{Config, Embedder, Environment, Error, Event, Stop};
 use reembed::{
-    bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
+    bench as measuring, dry_run, pipeline, sample as corpus, store, verify as checking, writer,
 };
 
-use crate::cli::{BenchArgs, ConfigArgs, Logging, ModelArgs, RunArgs, SampleArgs, VerifyArgs};
+use crate::cli::{
+    BenchArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs, SampleArgs, StoreArgs,
+    VerifyArgs,
+};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::supervisor::worker;
+use crate::{signals, supervisor};
 
 /// `reembed run`.
 pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
@@ -30,8 +35,34 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     if args.dry_run {
         return dry_run(&config, logging);
     }
+    if args.worker {
+        let link = worker::attach()?;
+        link.apply(&mut config);
+        return embed(&config, &link.stop, logging, &|event| link.tell(event));
+    }
+    if args.no_supervise {
+        let stop = Stop::new();
+        signals::listen(&stop, signals::GRACE, |_| (), || ())
+            .context("signals cannot be listened to")?;
+        let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
+        signals::enforce(deadline, signals::GRACE, || ()).context("the deadline cannot be kept")?;
+        return embed(&config, &stop, logging, &|_| ());
+    }
+    supervisor::run(&config)
+}
+
+/// The work itself; `told` hears of every event before the user does.
+fn embed(
+    config: &Config,
+    stop: &Stop,
+    logging: &Logging,
+    told: &(dyn Fn(&Event) + Sync),
+) -> Result<Exit> {
     let progress = Progress::new(logging);
-    let report = pipeline::run(&config, &|event| progress.event(event));
+    let report = pipeline::run(config, stop, &|event| {
+        told(&event);
+        progress.event(event);
+    });
     progress.finish();
     let report = report?;
     // The output is in place; that nobody can be told is no failure of the run.
@@ -148,6 +179,50 @@ pub fn model_show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// `reembed store stats`.
+pub fn store_stats(args: &StoreArgs) -> Result<Exit> {
+    let stats = store::stats(&store_path(args)?)?;
+    print::result(&print::store_stats(&stats)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store prune`.
+pub fn store_prune(args: &PruneArgs) -> Result<Exit> {
+    let pruned = store::prune(&store_path(&args.store)?, args.keep_runs.get())?;
+    print::result(&print::pruned(&pruned)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store verify`.
+pub fn store_verify(args: &StoreArgs, logging: &Logging) -> Result<Exit> {
+    let path = store_path(args)?;
+    let progress = Progress::new(logging);
+    progress.say("reading every vector");
+    let check = store::verify(&path);
+    progress.finish();
+    let check = check?;
+    print::result(&print::store_check(&check)).context("the result cannot be printed")?;
+    Ok(if check.holds() { Exit::Done } else { Exit::Failed })
+}
+
+/// The store that the arguments mean: its own path, or that of the output which it belongs to.
+fn store_path(args: &StoreArgs) -> Result<PathBuf> {
+    if let Some(path) = &args.store {
+        return Ok(path.clone());
+    }
+    let mut raw = read_if_there(&args.config)?;
+    let environment = environment();
+    raw.lay_environment(&environment)?;
+    raw.set_default("input.path", "unused")?;
+    if args.output.is_some() {
+        raw.set_default("output.path", "unused")?;
+    }
+    let config = raw.check(&environment)?;
+    // As typed: a path may be of bytes that are no text, which no setting can hold.
+    let output = args.output.as_ref().unwrap_or(&config.output.path);
+    Ok(store::path_for(&config.store, output))
+}
+
 /// `reembed sample`.
 pub fn sample(args: &SampleArgs) -> Result<Exit> {
     let rows = writer::write_tasks(&args.file, corpus::task_rows(args.rows.get(), args.seed))?;
@@ -206,6 +281,18 @@ fn read_if_there(path: &Path) -> Result<RawConfig> {
         return Ok(RawConfig::default());
     }
     Ok(RawConfig::read(path)?)
+}
+
+/// Turns on the faults that `REEMBED_FAILPOINTS` names, with commas between them; gives the error of a name that no
+/// fault has.
+#[cfg(feature = "failpoints")]
+pub fn turn_failpoints_on() -> Option<anyhow::Error> {
+    let names = std::env::var("REEMBED_FAILPOINTS").unwrap_or_default();
+    let unknown = names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .find(|name| !reembed::failpoints::turn_on(name))?;
+    Some(anyhow::anyhow!("REEMBED_FAILPOINTS: there is no fault {unknown:?}"))
 }
 
 /// The one place where the environment is read; what is not text cannot be a setting.

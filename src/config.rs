@@ -10,6 +10,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
@@ -33,6 +34,12 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// Where vectors are kept from run to run.
+    pub store: StoreConfig,
+    /// What the output must be to take its place.
+    pub publish: PublishConfig,
+    /// What holds for this run alone.
+    pub run: RunConfig,
     /// Every setting in force, with where it came from.
     pub effective: Vec<Effective>,
 }
@@ -145,6 +152,82 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// Rows of a row group.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// Where vectors are kept from run to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Its file; a hidden one beside the output unless set.
+    pub path: Option<PathBuf>,
+    /// What a run may do with it.
+    pub mode: StoreMode,
+    /// Bytes that it may take.
+    pub max_size: u64,
+    /// New vectors that are committed together: so many are embedded again, at most, after a crash.
+    pub commit_rows: NonZeroUsize,
+    /// Reused vectors of a run that are compared with what the model gives now.
+    pub verify_sample: u64,
+}
+
+/// What a run may do with the vector store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Take vectors out of it and put new ones in.
+    ReadWrite,
+    /// Take vectors out of it.
+    ReadOnly,
+    /// Go without.
+    Off,
+}
+
+/// What holds for one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
+    pub rebuild: bool,
+    /// How long it may take, from its start to the vectors of its last row.
+    pub deadline: Option<Duration>,
+    /// Who has the lock of the output.
+    pub lock: LockHolder,
+    /// A file at the output path that reembed did not write may be replaced.
+    pub replace: bool,
+}
+
+/// Who has the lock of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockHolder {
+    /// This process takes it.
+    ThisProcess,
+    /// The process that started this one, which goes on when this one dies; see [`crate::target::Hold`].
+    Parent,
+}
+
+/// What the output must be to take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishConfig {
+    /// By how much the output may have fewer rows than the one that it replaces.
+    pub max_shrink: Percent,
+    /// Whether the disk must have room for the estimate of the output.
+    pub check_space: bool,
+}
+
+/// A part of a whole, from 0 to 100 percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Percent = Percent(100);
+
+    /// That many percent; `None` beyond 100.
+    pub fn new(percent: u64) -> Option<Percent> {
+        u8::try_from(percent).ok().filter(|percent| *percent <= 100).map(Percent)
+    }
+
+    /// The number of percent.
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The Arrow type of the vectors.

@@ -50,7 +50,8 @@ pub struct Estimate {
 /// What the run itself would fail with up to the model.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
-    let budget = memory_budget(config.batch.memory_limit, memory::read());
+    let least = model.bytes_of_one_text();
+    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let price = |shape| encoder.bytes_for(shape);
     let priced = tokens_within(budget, model.tokenizer.max_length(), price);
     let counting = Counting::padded(encoder.pads());
@@ -71,8 +72,9 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         if on_empty == OnEmpty::Null {
             empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
         }
-        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, &chunk.texts, on_empty, limit)?;
-        truncated_rows += texts.truncated as u64;
+        let texts = chunk.texts.iter().map(String::as_str).enumerate();
+        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, texts, on_empty, limit)?;
+        truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches are neither the longest nor the shortest.
         let mut tried = Vec::new();
         for batch in texts.batches.iter().skip(texts.batches.len() / 2) {

@@ -143,7 +143,8 @@ impl Embedder {
 
     /// An embedder of a model that is already loaded.
     pub fn new(model: Model) -> Embedder {
-        Embedder { model, budget: memory_budget(None, memory::read()) }
+        let budget = memory_budget(None, memory::read(), model.bytes_of_one_text());
+        Embedder { model, budget }
     }
 
     /// Components of a vector.
@@ -205,8 +206,9 @@ impl Embedder {
             };
             let texts: Vec<String> = rows.iter().map(build_input_text).collect();
             let limit = inference.limit();
+            let texts = texts.iter().map(String::as_str).enumerate();
             let texts =
-                tokenize_texts(&self.model.tokenizer, &names, &texts, OnEmpty::Embed, limit)?;
+                tokenize_texts(&self.model.tokenizer, &names, texts, OnEmpty::Embed, limit)?;
             let vectors = inference.embed(&names, texts.batches)?;
             values.extend_from_slice(&vectors.values);
             work.add(&vectors.work);

@@ -238,13 +238,20 @@ pub struct MemoryReadings {
 
 /// Bytes that batches may take: the configured figure, or the named share of the least reading. `None` when
 /// nothing is configured and nothing could be read.
-pub fn memory_budget(configured: Option<u64>, readings: MemoryReadings) -> Option<u64> {
+///
+/// A configured figure is meant as it is. A share of what was read is a guess, and never less than `least`, what
+/// one text takes: that may be tried before it is given up.
+pub fn memory_budget(
+    configured: Option<u64>,
+    readings: MemoryReadings,
+    least: Option<u64>,
+) -> Option<u64> {
     configured.or_else(|| {
         [readings.cgroup_left, readings.available, readings.address_space_left]
             .into_iter()
             .flatten()
             .min()
-            .map(|least| (least as f64 * SHARE_FOR_BATCHES) as u64)
+            .map(|left| ((left as f64 * SHARE_FOR_BATCHES) as u64).max(least.unwrap_or(0)))
     })
 }
 
@@ -404,13 +411,15 @@ mod tests {
             available,
             address_space_left,
         };
-        for (configured, readings, expected) in [
-            (Some(7), readings(Some(100), Some(100), None), Some(7)),
-            (None, readings(Some(100), Some(300), None), Some(50)),
-            (None, readings(None, Some(300), Some(80)), Some(40)),
-            (None, readings(None, None, None), None),
+        for (configured, readings, least, expected) in [
+            (Some(7), readings(Some(100), Some(100), None), Some(20), Some(7)),
+            (None, readings(Some(100), Some(300), None), Some(20), Some(50)),
+            (None, readings(None, Some(300), Some(80)), None, Some(40)),
+            (None, readings(None, Some(300), Some(30)), Some(20), Some(20)),
+            (None, readings(Some(0), None, None), Some(20), Some(20)),
+            (None, readings(None, None, None), Some(20), None),
         ] {
-            assert_eq!(memory_budget(configured, readings), expected);
+            assert_eq!(memory_budget(configured, readings, least), expected);
         }
     }
 

@@ -25,6 +25,7 @@ use crate::kernels::Precision;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
 use crate::report::Warning;
+use crate::stop::Stop;
 use crate::tokenizer::TextTokenizer;
 use source::FetchProgress;
 
@@ -96,6 +97,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// Bytes that a single text of the full length takes beside the weights, where they are counted.
+    pub fn bytes_of_one_text(&self) -> Option<u64> {
+        let longest = self.tokenizer.max_length().get();
+        self.encoder.bytes_for(BatchShape { rows: 1, longest, tokens: longest })
+    }
+
     /// What a file of this model's vectors says about itself.
     pub fn lineage(&self) -> Lineage {
         Lineage::new(&self.identity)
@@ -108,13 +115,26 @@ impl Model {
 /// `Model` when its files cannot be had or are not a model that this program runs, naming the file or tensor;
 /// `Config` when the device does not exist in this build.
 pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
-    let files = source::resolve(&model.source, progress)?;
+    load_until(model, &Stop::new(), progress)
+}
+
+/// [`load`], looking for a request to stop while files arrive and between the steps.
+///
+/// # Errors
+/// As [`load`], and `Stopped`.
+pub fn load_until(
+    model: &ModelConfig,
+    stop: &Stop,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<Model> {
+    let files = source::resolve_until(&model.source, stop, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
     let (tokenizer, encoder) = pool(model.threads)?.install(|| {
         rayon::join(
             || TextTokenizer::new(&files, &description),
             || {
                 let weights = weights::read(&files, &description.bert)?;
+                stop.check()?;
                 encoder(model, weights, &description, source::is_default_model(&files))
             },
         )

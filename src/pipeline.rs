@@ -1,8 +1,10 @@
 //! The main job: every thread, channel and join of it, and nothing numeric.
 //!
 //! ```text
-//!   reader ──[RowChunk]──► tokenizer ──[TokenChunk]──► inference + writer
-//!    thread   bounded        thread     bounded          this thread
+//!   reader ──[KeyedChunk]──► tokenizer ──[TokenChunk]──► inference + writer
+//!    thread    bounded         thread     bounded          this thread
+//!                                ▲ looks texts up            │ commits new vectors
+//!                                └────────── store ◄─────────┘
 //! ```
 //!
 //! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
@@ -21,18 +23,26 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::{RowChunk, TokenChunk};
+use crate::batch::{KeyedChunk, TokenChunk};
 use crate::config::Config;
+use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::inference::{Inference, Work};
+use crate::failpoints::{self, Failpoint};
+use crate::inference::Inference;
 use crate::limit::{AdaptiveLimit, Counting, LimitBounds, memory_budget, tokens_within};
-use crate::lineage::{Footer, FooterText};
+use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
+use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::{Event, Report, Warning};
+use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
+use crate::stop::Stop;
+use crate::store::Store;
+use crate::target::{self, Claim};
+use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
-use crate::writer::{self, Writer};
+use crate::writer::{Published, Writer};
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
 pub const CHANNEL_CHUNKS: usize = 1;
@@ -42,24 +52,28 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// `on_event` is called from several threads, often; it should return soon.
 ///
 /// # Errors
-/// The first real cause, naming its place. The output path is then as it was before.
-pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+/// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
+/// is then as it was before.
+pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+    let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
     let reader = prepare(config)?;
-    writer::make_folder(&config.output.path)?;
+    let claim = Claim::take(config, &reader)?;
     let loading = Instant::now();
-    let model = model::load(&config.model, &|progress| on_event(Event::Model(progress)))?;
-    run_with(config, &reader, &model, loading.elapsed(), on_event)
+    let on_progress = |progress| on_event(Event::Model(progress));
+    let model = model::load_until(&config.model, stop, &on_progress)?;
+    run_with(config, &reader, &claim, &model, loading.elapsed(), stop, on_event)
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted.
+/// can be put where it is wanted, and what is there may be replaced. Nothing is made.
 ///
 /// # Errors
 /// `Input` or `Target`.
 pub fn prepare(config: &Config) -> Result<Reader> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
-    writer::check_target(&config.output.path, &config.input.path)?;
+    carried_hasher(config, &reader)?;
+    target::look(config, &reader)?;
     Ok(reader)
 }
 
@@ -81,18 +95,22 @@ fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// [`run`], with the input opened and the model loaded. The output's folder has to be there.
+/// [`run`], with the input opened, the output claimed and the model loaded.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_with(
     config: &Config,
     reader: &Reader,
+    claim: &Claim,
     model: &Model,
     model_load: Duration,
+    stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
+    let lineage = model.lineage();
+    check_before_work(config, reader, claim, &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -111,55 +129,67 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
+    let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
+    let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
     if let Some(warning) = encoder.warning() {
         on_event(Event::Warning(warning));
     }
-    let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
+    let least = model.bytes_of_one_text();
+    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
+    on_event(Event::Budget { bytes: budget, least });
     let counting = Counting::padded(encoder.pads());
     let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
-    let inference = Inference::new(encoder, limit, budget, &on_event);
+    let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
-        Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;
+        Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
-    let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
+    let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
-    let (sums, repeated) = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, row_sender));
+    let commit_rows = config.store.commit_rows.get();
+    let (totals, repeated) = thread::scope(|scope| {
+        let reading = spawn(scope, "reader", || read(config, reader, &keys, stop, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
-            tokenize(config, model, &inference, row_receiver, token_sender)
+            let sample = Sample::new(reader.rows(), config.store.verify_sample);
+            let store = store.as_ref();
+            tokenize(config, model, &inference, store, sample, row_receiver, token_sender)
         });
-        let inferred =
-            in_stage("inference", || infer(&inference, token_receiver, &mut writer, &on_event));
+        let inferred = in_stage("inference", || {
+            let settler = Settler::new(&inference, store.as_ref(), commit_rows, &on_event);
+            infer(settler, token_receiver, &mut writer)
+        });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
-        let repeated = repeated?;
+        let (repeated, carried) = repeated?;
         tokenized?;
-        Ok::<_, Error>((inferred?, repeated))
+        Ok::<_, Error>((inferred?, (repeated, carried)))
     })
     .map_err(|error| of_input(error, &config.input.path))?;
+    let (repeated, carried) = repeated;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
+    if let (Some(store), true) = (&store, totals.damaged > 0) {
+        let (path, count) = (store.path().to_owned(), totals.damaged);
+        on_event(Event::Warning(Warning::DamagedEntries { path, count }));
+    }
+    // Before the output is published: nothing can fail after it is in place.
+    let store = store.map(|store| store.finish(totals.evicted, totals.not_kept)).transpose()?;
 
-    let lineage = model.lineage();
-    let published = writer.publish(|rows, null_rows| Footer {
-        lineage: lineage.clone(),
-        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
-        column: config.output.column.clone(),
-        rows,
-        null_rows,
-    })?;
+    stop.check()?;
+    let published = publish(config, reader, claim, writer, carried, &lineage, stop)?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
-        truncated_rows: sums.truncated,
-        work: sums.work,
+        truncated_rows: totals.truncated,
+        origins: totals.origins,
+        store,
+        work: totals.work,
         elapsed: started.elapsed(),
         model_load,
         limit: inference.limit(),
@@ -171,7 +201,53 @@ pub fn run_with(
         runs_on: encoder.runs_on(),
         output: published.path,
         output_bytes: published.bytes,
+        output_unchanged: published.unchanged,
         peak_resident: memory::peak_resident(),
+    })
+}
+
+/// What could not be known before the model was: whether its vectors may replace those at the output path, and
+/// whether there is room for them.
+fn check_before_work(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    lineage: &Lineage,
+) -> Result<()> {
+    claim.check_lineage(lineage, config.run.rebuild)?;
+    if config.publish.check_space {
+        let dim = lineage.model.dimension;
+        let estimate = target::estimate(reader.rows(), dim, reader.bytes());
+        target::check_space(claim.path(), estimate)?;
+    }
+    Ok(())
+}
+
+/// Completes the file with its footer, reads it back, and puts it in place.
+fn publish(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    writer: Writer,
+    carried: Vec<ColumnDigest>,
+    lineage: &Lineage,
+    stop: &Stop,
+) -> Result<Published> {
+    reader.check_unchanged()?;
+    let columns = reader.columns();
+    let id = reader.schema().field(columns.id()).name();
+    let ids = carried.iter().find(|digest| digest.column == *id);
+    let ids = ids.map(|digest| digest.sha256.clone()).unwrap_or_default();
+    let (finished, footer) = writer.finish(|contents| Footer {
+        lineage: lineage.clone(),
+        text: FooterText::new(&config.text, columns.names().to_vec()),
+        column: config.output.column.clone(),
+        rows: contents.rows,
+        null_rows: contents.null_rows,
+        digests: Some(Digests { ids, carried, vectors: contents.vectors }),
+    })?;
+    finished.publish(claim, |path| {
+        readback::check(path, claim.path(), &config.input, reader.schema(), &footer, stop)
     })
 }
 
@@ -182,33 +258,51 @@ fn of_input(error: Error, input: &Path) -> Error {
     if is_of_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
-/// What the inference stage adds up.
-#[derive(Default)]
-struct Sums {
-    work: Work,
-    truncated: u64,
+/// A hasher of the columns that come out as they went in.
+fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
+    let replaced = reader.schema().index_of(&config.output.column).ok();
+    TableHasher::new(reader.schema(), replaced).map_err(|error| error.in_file(&config.input.path))
 }
 
-fn read(config: &Config, reader: &Reader, out: Sender<RowChunk>) -> Result<RepeatedIds> {
+/// Reads and hashes every row; gives the repeated ids and the digests of the carried columns.
+fn read(
+    config: &Config,
+    reader: &Reader,
+    keys: &ContentKeys,
+    stop: &Stop,
+    out: Sender<KeyedChunk>,
+) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
+    let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
     for chunk in &mut chunks {
-        if out.send(chunk?).is_err() {
+        stop.check()?;
+        let chunk = chunk?;
+        hasher.update(&chunk.columns)?;
+        if failpoints::is_on(Failpoint::DropOneBatch) && chunk.rows.first_row == 0 {
+            continue;
+        }
+        if out.send(keyed(chunk, keys)).is_err() {
             break;
         }
     }
-    Ok(chunks.repeated_ids().clone())
+    Ok((chunks.repeated_ids().clone(), hasher.finish()))
 }
 
 fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
-    rows: Receiver<RowChunk>,
+    store: Option<&Store<'_>>,
+    mut sample: Sample,
+    rows: Receiver<KeyedChunk>,
     out: Sender<TokenChunk>,
 ) -> Result<()> {
+    let on_empty = config.output.on_empty;
     for chunk in rows {
-        let limit = inference.limit();
-        let chunk = tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)?;
+        inference.stop().check()?;
+        let view = store.map(Store::view).transpose()?;
+        let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+        let chunk = tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())?;
         if out.send(chunk).is_err() {
             break;
         }
@@ -217,23 +311,18 @@ fn tokenize(
 }
 
 fn infer(
-    inference: &Inference<'_>,
+    mut settler: Settler<'_>,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Sums> {
-    let mut sums = Sums::default();
-    for TokenChunk { columns, rows, texts } in chunks {
-        sums.truncated += texts.truncated as u64;
-        let vectors = inference.embed(&rows, texts.batches)?;
-        sums.work.add(&vectors.work);
-        let empty = vectors.present.iter().filter(|present| !**present).count();
-        if empty > 0 {
-            on_event(Event::Empty { rows: empty });
-        }
-        writer.write(&columns, vectors)?;
-    }
-    Ok(sums)
+) -> Result<Totals> {
+    let settled = chunks.into_iter().try_for_each(|chunk| {
+        let (columns, vectors) = settler.settle(chunk)?;
+        writer.write(&columns, vectors)
+    });
+    // Whatever ended the run: what is done need not be done again.
+    let committed = settler.commit();
+    settled.and(committed)?;
+    Ok(settler.into_totals())
 }
 
 fn spawn<'scope, 'env, T: Send + 'scope>(

@@ -7,6 +7,7 @@ use reembed::bench::BenchReport;
 use reembed::dry_run::Estimate;
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
+use reembed::store::{Pruned, Stats, StoreCheck, StoreUse};
 use reembed::verify::{Check, Verdict};
 use reembed::{Config, Error, Report};
 
@@ -77,6 +78,7 @@ pub fn summary(report: &Report) -> String {
             "rows",
             format!("{} ({} without text, null)", count(report.rows), count(report.null_rows)),
         ),
+        ("vectors", vectors(report)),
         (
             "tokens",
             match work.padded_tokens - work.tokens {
@@ -114,6 +116,9 @@ pub fn summary(report: &Report) -> String {
     if report.replaced_column {
         lines.push(("replaced", format!("the input's column `{}`", safe(&report.column))));
     }
+    if let Some(store) = &report.store {
+        lines.push(("store", store_use(store)));
+    }
     if let Some(peak) = report.peak_resident {
         lines.push(("peak memory", bytes(peak)));
     }
@@ -128,8 +133,84 @@ pub fn summary(report: &Report) -> String {
     }));
     lines.push(("ran on", report.runs_on.clone()));
     let place = safe(&report.output.display().to_string());
-    lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
+    let as_it_was = if report.output_unchanged { ", unchanged" } else { "" };
+    lines.push(("output", format!("{place} ({}{as_it_was})", bytes(report.output_bytes))));
     table(&lines)
+}
+
+/// Where the vectors came from: `1,150 embedded, 40 reused (32 of them checked), 9 repeated`.
+fn vectors(report: &Report) -> String {
+    let origins = &report.origins;
+    let mut text = format!("{} embedded", count(origins.encoded));
+    if report.store.is_some() || origins.reused > 0 {
+        let _ = write!(text, ", {} reused", count(origins.reused));
+        if origins.sampled > 0 {
+            let _ = write!(text, " ({} embedded again: equal)", count(origins.sampled));
+        }
+    }
+    let _ = write!(text, ", {} of repeated texts", count(origins.duplicate));
+    if origins.tokens_saved > 0 {
+        let _ = write!(text, "; {} tokens saved", count(origins.tokens_saved));
+    }
+    text
+}
+
+fn store_use(store: &StoreUse) -> String {
+    let place = safe(&store.path.display().to_string());
+    let mut text =
+        format!("{place} ({} vectors, {}", count(store.entries), bytes(store.file_bytes));
+    for (number, what) in [(store.evicted, "made place"), (store.not_kept, "found no place")] {
+        if number > 0 {
+            let _ = write!(text, ", {} {what}", count(number));
+        }
+    }
+    text + ")"
+}
+
+/// The table of `reembed store stats`.
+pub fn store_stats(stats: &Stats) -> String {
+    let mut text = table(&[
+        ("store", safe(&stats.path.display().to_string())),
+        ("size", bytes(stats.file_bytes)),
+        ("format", stats.format.to_string()),
+        ("vectors", count(stats.entries)),
+        ("runs", count(stats.runs)),
+    ]);
+    text.push_str("\nlast used       vectors\n");
+    for (runs_ago, entries) in &stats.ages {
+        let when = match runs_ago {
+            0 => "by the last run".to_owned(),
+            1 => "a run before".to_owned(),
+            runs => format!("{runs} runs before"),
+        };
+        let _ = writeln!(text, "{when:<15} {}", count(*entries));
+    }
+    text
+}
+
+/// What `reembed store prune` did.
+pub fn pruned(pruned: &Pruned) -> String {
+    table(&[
+        ("removed", count(pruned.removed)),
+        ("kept", count(pruned.kept)),
+        ("size", format!("{}, before {}", bytes(pruned.bytes_after), bytes(pruned.bytes_before))),
+    ])
+}
+
+/// What `reembed store verify` found.
+pub fn store_check(check: &StoreCheck) -> String {
+    let advice = match check.holds() {
+        true => "",
+        false => {
+            "\nA run embeds what is damaged or lost again. To have it whole, delete the file: the next run makes a new one.\n"
+        }
+    };
+    table(&[
+        ("vectors", count(check.entries)),
+        ("damaged", count(check.damaged)),
+        ("lost", count(check.lost)),
+        ("pages", if check.pages_hold { "ok" } else { "WRONG" }.to_owned()),
+    ]) + advice
 }
 
 /// Batch sizes from the most frequent down, as `32 × 37`; where hardly two are alike, what they lie between.

@@ -1,6 +1,7 @@
 //! Renders events: a bar where standard error is a terminal, one log line every few seconds elsewhere.
 
 use std::io::{self, IsTerminal};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,11 @@ impl Progress {
                 state.tokens += tokens as u64;
                 self.advance(&mut state, rows);
             }
-            Event::Empty { rows } => self.advance(&mut state, rows),
+            Event::Budget { .. } | Event::Trying(_) => {}
+            Event::Empty { rows } | Event::Known { rows } => self.advance(&mut state, rows),
+            Event::Kept { rows } => {
+                self.aside(|| tracing::debug!(rows, "vectors kept in the store"))
+            }
             Event::Limit(change) => {
                 state.limit = Some(change.to);
                 self.aside(|| limit_changed(change));
@@ -212,7 +217,29 @@ fn warned(warning: &Warning) {
         Warning::AmxNotUsed { refused } => {
             tracing::warn!("f32 in the place of bf16: {refused}");
         }
+        Warning::NoStore { path } => {
+            tracing::warn!("there is no vector store at {}; every row is embedded", shown(path));
+        }
+        Warning::StoreSetAside { path, moved_to, reason } => tracing::warn!(
+            "the vector store {} cannot be used and is now {}; a new one was begun: {}",
+            shown(path),
+            shown(moved_to),
+            safe(reason)
+        ),
+        Warning::DamagedEntries { path, count } => tracing::warn!(
+            "{count} entries of the vector store {} were damaged; their rows were embedded again",
+            shown(path)
+        ),
+        Warning::StoreFull { path, max_size } => tracing::warn!(
+            "the vector store {} has reached store.max_size, {}; further vectors are not kept",
+            shown(path),
+            bytes(*max_size)
+        ),
     }
+}
+
+fn shown(path: &Path) -> String {
+    safe(&path.display().to_string())
 }
 
 fn style(template: &str) -> ProgressStyle {

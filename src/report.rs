@@ -8,6 +8,7 @@ use crate::kernels::{AmxRefused, Precision};
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
+use crate::store::StoreUse;
 
 /// Something that happened. The library says it to a callback and prints nothing.
 #[derive(Debug, Clone)]
@@ -21,6 +22,15 @@ pub enum Event {
         /// The limit that batches start with.
         limit: BatchLimit,
     },
+    /// What batches may take, in bytes, where that is counted.
+    Budget {
+        /// All that a batch may take.
+        bytes: Option<u64>,
+        /// What a single text of the model's full length takes: with less, no text is sure to fit.
+        least: Option<u64>,
+    },
+    /// A batch is about to go through the model. Should the process die now, it was this one.
+    Trying(InFlight),
     /// A batch went through the model.
     Batch {
         /// Its texts.
@@ -33,10 +43,33 @@ pub enum Event {
         /// How many.
         rows: usize,
     },
+    /// Rows whose vector was there already went by.
+    Known {
+        /// How many.
+        rows: usize,
+    },
+    /// New vectors were brought to the disk, in the store: a crash does not lose them.
+    Kept {
+        /// How many.
+        rows: usize,
+    },
     /// The batch limit moved.
     Limit(LimitChange),
     /// Something that the user should know and that does not stop the run.
     Warning(Warning),
+}
+
+/// A batch on its way through the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Number of texts.
+    pub rows: usize,
+    /// Its first row in the order of the input, by position and id.
+    pub first: String,
+    /// Its last row.
+    pub last: String,
+    /// Bytes that it takes beside the model, where that is known.
+    pub bytes: Option<u64>,
 }
 
 /// Something that the user should know.
@@ -63,6 +96,49 @@ pub enum Warning {
         /// Why.
         refused: AmxRefused,
     },
+    /// The vector store may only be read, and there is none.
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The vector store was damaged or of another version, and a new one was begun.
+    StoreSetAside {
+        /// The store.
+        path: PathBuf,
+        /// Where the old file is now.
+        moved_to: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Entries of the vector store could not be believed; their texts were embedded again.
+    DamagedEntries {
+        /// The store.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// The vector store has no room for more, and nothing in it may go.
+    StoreFull {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that it may take.
+        max_size: u64,
+    },
+}
+
+/// Where the vectors of a run came from. Every row counts in one of the first three, or has no vector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowsByOrigin {
+    /// Rows whose text went through the model.
+    pub encoded: u64,
+    /// Rows whose vector an earlier run had made.
+    pub reused: u64,
+    /// Rows with the text of an earlier row of the file.
+    pub duplicate: u64,
+    /// Reused rows whose text went through the model all the same, to compare the two vectors.
+    pub sampled: u64,
+    /// Tokens that the model did not have to see, because of reused and duplicate rows.
+    pub tokens_saved: u64,
 }
 
 /// What a run did.
@@ -74,6 +150,10 @@ pub struct Report {
     pub null_rows: u64,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
+    /// Where the vectors came from.
+    pub origins: RowsByOrigin,
+    /// What became of the vector store, where there is one.
+    pub store: Option<StoreUse>,
     /// What the model did.
     pub work: Work,
     /// From the first row read to the output in place; the model's loading is not in it.
@@ -98,6 +178,8 @@ pub struct Report {
     pub output: PathBuf,
     /// Its size.
     pub output_bytes: u64,
+    /// Whether the file that was there held the very same bytes and was left untouched.
+    pub output_unchanged: bool,
     /// The largest resident size of the process, in bytes, where the system tells.
     pub peak_resident: Option<u64>,
 }

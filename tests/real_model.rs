@@ -20,7 +20,7 @@ use reembed::model::source::{self, ModelFiles};
 use reembed::model::{self, Encoder, Model};
 use reembed::pipeline;
 use reembed::tokenizer::TextTokenizer;
-use reembed::{BatchOptions, Embedder, ModelConfig, Progress, TaskRow, build_input_text};
+use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// How far a component may be from sentence-transformers in double precision.
@@ -96,9 +96,10 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
-    let reader = prepare(&config).expect("a job");
+    let (reader, claim) = prepare(&config).expect("a job");
+    let (no_time, never) = (std::time::Duration::ZERO, Stop::new());
     let report =
-        pipeline::run_with(&config, &reader, &REAL.model(), std::time::Duration::ZERO, &|_| ())
+        pipeline::run_with(&config, &reader, &claim, &REAL.model(), no_time, &never, &|_| ())
             .expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));

@@ -10,8 +10,20 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 /// Files of the binary; all others below `src/` are the library.
-const BINARY: [&str; 7] =
-    ["main.rs", "cli.rs", "commands.rs", "exit.rs", "logging.rs", "print.rs", "progress.rs"];
+const BINARY: [&str; 12] = [
+    "main.rs",
+    "cli.rs",
+    "commands.rs",
+    "exit.rs",
+    "logging.rs",
+    "print.rs",
+    "progress.rs",
+    "signals.rs",
+    "supervisor.rs",
+    "supervisor/policy.rs",
+    "supervisor/wire.rs",
+    "supervisor/worker.rs",
+];
 
 /// Names of crates, and whether a file may use them.
 type Owned = (&'static [&'static str], fn(&str) -> bool);
@@ -26,6 +38,7 @@ const CRATES: &[Owned] = &[
     // An encoder owns the pool that its arithmetic runs on; no stage starts threads in this way.
     (&["rayon"], |file| is_part(file, "model") || is_part(file, "kernels")),
     (&["clap", "anyhow", "indicatif", "tracing_subscriber"], is_binary),
+    (&["signal_hook"], listens),
 ];
 
 #[test]
@@ -57,9 +70,32 @@ fn the_binary_takes_in_no_file_of_the_library() {
 }
 
 #[test]
+fn no_feature_brings_faults_on_purpose_with_it_and_the_tests_alone_ask_for_them() {
+    const FAULTS: &str = "failpoints";
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("TOML");
+    let features = manifest["features"].as_table().expect("features");
+    assert!(features.contains_key(FAULTS));
+    let brings = |names: &toml::Value| {
+        let mut names = names.as_array().expect("a list").iter().filter_map(toml::Value::as_str);
+        names.any(|name| name.contains(FAULTS))
+    };
+    let bringing: Vec<&String> =
+        features.iter().filter(|(_, names)| brings(names)).map(|(feature, _)| feature).collect();
+    assert!(bringing.is_empty(), "{bringing:?}");
+    assert!(manifest["dev-dependencies"]["reembed"]["features"].as_array().is_some());
+    for (file, text) in sources() {
+        let mentions = code(&text).contains(FAULTS) && file != "failpoints.rs" && file != "lib.rs";
+        let through_is_on = text.contains("use crate::failpoints::") || is_binary(&file);
+        assert!(!mentions || through_is_on, "{file} has a fault of its own");
+    }
+}
+
+#[test]
 fn each_rule_notices_what_breaks_it() {
     for (file, snippet, expected) in [
         ("reader.rs", "use crossbeam_channel::bounded;", "crossbeam_channel"),
+        ("readback.rs", "use parquet::errors::ParquetError;", "parquet"),
+        ("target/previous.rs", "use parquet::file::metadata::KeyValue;", "parquet"),
         ("reader.rs", "use std::{fs, thread};", "std::thread"),
         ("reader.rs", "fn f() { std::thread::spawn(|| ()); }", "std::thread"),
         (
@@ -93,6 +129,9 @@ fn each_rule_notices_what_breaks_it() {
         ("limit.rs", "fn f(x: u64) -> crate::Result<u64> { Ok(x) }", "crate::Result"),
         ("limit.rs", "fn f(x: arrow::datatypes::DataType) {}", "arrow"),
         ("limit.rs", "use super::memory;", "super::memory"),
+        ("supervisor/policy.rs", "use std::time::Duration; use rustix::process::Pid;", "rustix"),
+        ("commands.rs", "use signal_hook::flag;", "signal_hook"),
+        ("progress.rs", "use std::thread;", "std::thread"),
         ("kernels/gemm.rs", "use crate::error::Result;", "crate::error"),
         ("kernels.rs", "use half::f16;", "half"),
         ("kernels/norm.rs", "use super::super::batch;", "super::super"),
@@ -192,7 +231,8 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
     let counts = file == "config/layers.rs" && path.text == "std::thread::available_parallelism";
-    if segments.starts_with(&["std", "thread"]) && !is_part(file, "pipeline") && !counts {
+    let threaded = is_part(file, "pipeline") || listens(file);
+    if segments.starts_with(&["std", "thread"]) && !threaded && !counts {
         return Some("belongs to the pipeline");
     }
     if segments.starts_with(&["std", "env"]) && !is_binary(file) {
@@ -203,6 +243,9 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     }
     if (file == "plan.rs" || file == "limit.rs") && !is_pure(path) {
         return Some("is more than std and the two pure modules");
+    }
+    if file == "supervisor/policy.rs" && !is_pure(path) {
+        return Some("is more than std");
     }
     if is_part(file, "kernels") && leaves_kernels(path) {
         return Some("is more than std and the kernels");
@@ -237,6 +280,11 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let names = manifest["dependencies"].as_table().expect("dependencies").keys();
     names.map(|name| name.replace('-', "_")).filter(|name| name != "gemm").collect()
 });
+
+/// The parts of the binary that wait for signals and for another process.
+fn listens(file: &str) -> bool {
+    file == "signals.rs" || is_part(file, "supervisor")
+}
 
 fn is_binary(file: &str) -> bool {
     BINARY.contains(&file)

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -14,7 +15,8 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    ModelConfig, OnEmpty, OutputConfig, VectorType,
+    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, RunConfig, StoreConfig,
+    StoreMode, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Isa, Precision};
@@ -228,6 +230,34 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
+            store: StoreConfig {
+                path: self.path("store.path"),
+                mode: match self.text("store.mode")?.as_str() {
+                    "off" => StoreMode::Off,
+                    "read-only" => StoreMode::ReadOnly,
+                    _ => StoreMode::ReadWrite,
+                },
+                max_size: self
+                    .number("store.max_size")
+                    .ok_or_else(|| self.missing("store.max_size"))?,
+                commit_rows: self.size("store.commit_rows")?,
+                verify_sample: self
+                    .number("store.verify_sample")
+                    .ok_or_else(|| self.missing("store.verify_sample"))?,
+            },
+            publish: PublishConfig {
+                max_shrink: self
+                    .number("publish.max_shrink")
+                    .and_then(Percent::new)
+                    .ok_or_else(|| self.missing("publish.max_shrink"))?,
+                check_space: self.is_on("publish.check_space"),
+            },
+            run: RunConfig {
+                rebuild: self.is_on("run.rebuild"),
+                replace: self.is_on("run.replace"),
+                deadline: self.number("run.deadline").map(Duration::from_secs),
+                lock: LockHolder::ThisProcess,
+            },
             effective: self.effective(),
         };
         Ok(config)
@@ -286,7 +316,7 @@ impl RawConfig {
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
         };
-        let offline = matches!(self.values.get("model.offline"), Some((Value::Switch(true), _)));
+        let offline = self.is_on("model.offline");
         Ok(ModelConfig {
             source: SourceConfig {
                 id,
@@ -366,6 +396,10 @@ impl RawConfig {
             Some((Value::Number(number), _)) => Some(*number),
             _ => None,
         }
+    }
+
+    fn is_on(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Switch(true), _)))
     }
 
     fn size(&self, key: &str) -> Result<NonZeroUsize> {

@@ -30,6 +30,8 @@ pub enum Kind {
     Bytes(u64),
     /// The same, or `"auto"`.
     BytesOrAuto(u64),
+    /// A length of time: whole seconds, or a string such as `"2h"`; at least one second.
+    Seconds,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `"cpu"` or `"cuda:N"`.
@@ -225,5 +227,65 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Count(1, 10_000_000),
         default: Some("25000"),
         help: "rows of a row group",
+    },
+    Setting {
+        key: "store.path",
+        kind: Kind::Path,
+        default: None,
+        help: "the file that keeps vectors from run to run; hidden beside the output unless set",
+    },
+    Setting {
+        key: "store.mode",
+        kind: Kind::Word(&["read-write", "read-only", "off"]),
+        default: Some("\"read-write\""),
+        help: "whether vectors of earlier runs are reused, and new ones kept",
+    },
+    Setting {
+        key: "store.max_size",
+        kind: Kind::Bytes(1),
+        default: Some("\"8 GiB\""),
+        help: "bytes that the store may take; what was not used for longest makes place",
+    },
+    Setting {
+        key: "store.commit_rows",
+        kind: Kind::Count(1, 1_000_000),
+        default: Some("512"),
+        help: "new vectors that are brought to the disk together; at most so many are lost to a crash",
+    },
+    Setting {
+        key: "store.verify_sample",
+        kind: Kind::Count(0, 1_000_000),
+        default: Some("32"),
+        help: "reused vectors of a run that are compared with what the model gives now",
+    },
+    Setting {
+        key: "publish.max_shrink",
+        kind: Kind::Count(0, 100),
+        default: Some("50"),
+        help: "percent of its rows that the file at the output path may lose to the new one",
+    },
+    Setting {
+        key: "publish.check_space",
+        kind: Kind::Switch,
+        default: Some("true"),
+        help: "refuse to start where the disk has no room for the estimate of the output",
+    },
+    Setting {
+        key: "run.rebuild",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "take over nothing from earlier runs: embed every row again, replace output and store",
+    },
+    Setting {
+        key: "run.replace",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "replace a file at the output path that reembed did not write",
+    },
+    Setting {
+        key: "run.deadline",
+        kind: Kind::Seconds,
+        default: None,
+        help: "the run stops after this time, as if interrupted, and exits with 124; no deadline unless set",
     },
 ];

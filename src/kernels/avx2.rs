@@ -29,6 +29,7 @@ impl Simd for Avx2 {
     // 6 rows x 2 registers of sums, 2 registers of weights and 1 broadcast: 15 of 16 registers.
     const TILE_ROWS: usize = 6;
     const TILE_PANELS: usize = 1;
+    const EMULATED_ROWS: usize = 2;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.

@@ -29,6 +29,7 @@ impl Simd for Avx512 {
     // 8 rows x 3 registers of sums, 3 registers of weights and 1 broadcast: 28 of 32 registers.
     const TILE_ROWS: usize = 8;
     const TILE_PANELS: usize = 3;
+    const EMULATED_ROWS: usize = 8;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: `self` proves that the CPU has AVX-512F.

@@ -41,7 +41,8 @@ impl<'f> BertWeights<'f> {
     }
 }
 
-const FILE: &str = "model.safetensors";
+/// The file that they are in.
+pub const FILE: &str = "model.safetensors";
 
 /// Reads and checks the tensors that `shape` asks for; others in the file (a pooler, a language model's head)
 /// are left alone.
@@ -78,9 +79,7 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).ok_or_else(|| {
-            refuse(format!("has the type {:?}; F32, F16 and BF16 are read", view.dtype()))
-        })?;
+        let data = to_f32(&view).map_err(refuse)?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
                 "value {position} is {}, not a finite number",
@@ -124,26 +123,34 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
-/// `None` for a type that is not read.
-fn to_f32<'f>(view: &TensorView<'f>) -> Option<Cow<'f, [f32]>> {
+/// The values of a tensor as f32: those of the file where they are f32 and lie as the CPU wants them.
+///
+/// # Errors
+/// A phrase: a type that is not read, or no memory.
+fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, String> {
     let bytes = view.data();
-    match view.dtype() {
+    let values = match view.dtype() {
         Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
-            Ok(values) if cfg!(target_endian = "little") => Some(Cow::Borrowed(values)),
+            Ok(values) if cfg!(target_endian = "little") => return Ok(Cow::Borrowed(values)),
             // The file may begin anywhere in memory, and its tensors anywhere in the file.
-            _ => {
-                let (values, _) = bytes.as_chunks::<4>();
-                Some(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
-            }
+            _ => widened(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
         },
         Dtype::F16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| f16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| f16::from_le_bytes(*value).to_f32())
         }
         Dtype::BF16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| bf16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        _ => None,
-    }
+        other => Err(format!("has the type {other:?}; F32, F16 and BF16 are read")),
+    }?;
+    Ok(Cow::Owned(values))
+}
+
+fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, String> {
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(stored.len())
+        .map_err(|_| format!("does not fit in memory: {} bytes", stored.len().saturating_mul(4)))?;
+    values.extend(stored.iter().map(widen));
+    Ok(values)
 }
