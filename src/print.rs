@@ -165,12 +165,11 @@ pub fn bench(report: &BenchReport) -> String {
     );
     let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
     for line in &report.lines {
-        let name =
-            line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
         let seconds = line.median();
         let _ = writeln!(
             text,
-            "{name:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            "{:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            line.way,
             1000.0 * seconds / report.rows as f64,
             report.rows as f64 / seconds,
             report.tokens as f64 / seconds,

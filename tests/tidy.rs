@@ -68,6 +68,7 @@ fn each_rule_notices_what_breaks_it() {
             "std::thread::spawn",
         ),
         ("config/values.rs", "use std::thread::available_parallelism;", "std::thread"),
+        ("machine.rs", "use std::thread::spawn;", "std::thread"),
         ("verify.rs", "use parquet::file::metadata::KeyValue;", "parquet"),
         ("model/description.rs", "fn f(t: &tokenizers::Tokenizer) {}", "tokenizers"),
         ("writer.rs", "use ::toml::Value;", "toml"),
@@ -115,6 +116,7 @@ fn what_is_allowed_is_let_through() {
     for (file, snippet) in [
         ("pipeline.rs", "use crossbeam_channel::bounded; use std::thread;"),
         ("config/layers.rs", "use std::thread::available_parallelism;"),
+        ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
         ("tokenizer/prefix.rs", "use tokenizers::Tokenizer;"),
@@ -191,7 +193,8 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
         return Some("has its own place, which is not here");
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
-    let counts = file == "config/layers.rs" && path.text == "std::thread::available_parallelism";
+    let counts = ["config/layers.rs", "machine.rs"].contains(&file)
+        && path.text == "std::thread::available_parallelism";
     if segments.starts_with(&["std", "thread"]) && !is_part(file, "pipeline") && !counts {
         return Some("belongs to the pipeline");
     }
