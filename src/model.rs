@@ -94,7 +94,7 @@ impl Model {
 pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
     let files = source::resolve(&model.source, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
-    let tokenizer = TextTokenizer::new(&files, &description)?;
+    let tokenizer = TextTokenizer::new(&files, &description)?.with_threads(model.threads)?;
     let weights = weights::read(&files, &description.bert)?;
     let encoder = encoder(model, weights, &description)?;
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());

@@ -4,6 +4,8 @@ mod prefix;
 
 use std::num::NonZeroUsize;
 
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::batch::{RowChunk, RowNames, TokenBatch, TokenChunk, TokenTexts};
@@ -27,10 +29,15 @@ pub struct TextTokenizer {
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
+    /// Threads that share the texts of a chunk.
+    pool: Option<ThreadPool>,
 }
 
+/// With fewer texts than this, waking the other threads takes longer than they save.
+const LEAST_SHARED_TEXTS: usize = 16;
+
 /// A text as the model sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedText {
     /// Token ids, special tokens included; at most the model's maximum length.
     pub ids: Vec<u32>,
@@ -87,7 +94,20 @@ impl TextTokenizer {
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,
             max_length,
+            pool: None,
         })
+    }
+
+    /// The same tokenizer, with so many threads for the texts of a chunk. The ids do not depend on it.
+    ///
+    /// # Errors
+    /// `Internal` when the threads cannot be had.
+    pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
+        let pool =
+            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
+                Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
+            })?;
+        Ok(TextTokenizer { pool: Some(pool), ..self })
     }
 
     /// The model's maximum length in tokens, special tokens included.
@@ -147,31 +167,20 @@ pub fn tokenize_texts(
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
-    let mut truncated = 0;
-    let ids = texts
-        .iter()
-        .enumerate()
-        .map(|(row, text)| match (text.is_empty(), on_empty) {
-            (true, OnEmpty::Null) => Ok(Vec::new()),
-            (true, OnEmpty::Error) => {
-                Err(Error::new(ErrorKind::Data, "the row has no text to embed")
-                    .at(rows.name(row))
-                    .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
-            }
-            _ => {
-                let tokenized =
-                    tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
-                truncated += usize::from(tokenized.truncated);
-                Ok(tokenized.ids)
-            }
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+    let texts = each(tokenizer.pool.as_ref(), texts, |row, text| match (text.is_empty(), on_empty) {
+        (true, OnEmpty::Null) => Ok(TokenizedText::default()),
+        (true, OnEmpty::Error) => Err(Error::new(ErrorKind::Data, "the row has no text to embed")
+            .at(rows.name(row))
+            .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\"")),
+        _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
+    })?;
+    let truncated = texts.iter().filter(|text| text.truncated).count();
+    let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
     let batches = plan(&lengths, limit)
         .into_iter()
         .map(|rows| {
             let mut batch = TokenBatch::default();
-            rows.into_iter().for_each(|row| batch.push(row, &ids[row]));
+            rows.into_iter().for_each(|row| batch.push(row, &texts[row].ids));
             batch
         })
         .collect();
@@ -191,4 +200,20 @@ pub fn tokenize_chunk(
     let RowChunk { columns, rows, texts } = chunk;
     let texts = tokenize_texts(tokenizer, &rows, &texts, on_empty, limit)?;
     Ok(TokenChunk { columns, rows, texts })
+}
+
+/// What `work` makes of each text and its position, in order. Of several errors the first in that order.
+fn each<T: Send>(
+    pool: Option<&ThreadPool>,
+    texts: &[String],
+    work: impl Fn(usize, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    match pool {
+        Some(pool) if texts.len() >= LEAST_SHARED_TEXTS => {
+            let shared = texts.par_iter().enumerate().map(|(row, text)| work(row, text));
+            let done: Vec<Result<T>> = pool.install(|| shared.collect());
+            done.into_iter().collect()
+        }
+        _ => texts.iter().enumerate().map(|(row, text)| work(row, text)).collect(),
+    }
 }

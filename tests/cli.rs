@@ -503,7 +503,8 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
         // The model of the tests runs on the packed engine, which promises equality.
         assert_eq!(way["largest_difference"], 0.0, "{way}");
     }
-    let unwritable = job.reembed(&job.with_model(&["bench", "--tasks", "1", "--json", "no/bench.json"]));
+    let unwritable =
+        job.reembed(&job.with_model(&["bench", "--tasks", "1", "--json", "no/bench.json"]));
     assert_eq!(unwritable.status.code(), Some(1));
     assert!(err(&unwritable).contains("no/bench.json: the report cannot be written"));
 }

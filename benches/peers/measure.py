@@ -47,16 +47,24 @@ def main():
         print("\n".join(f"{c.name:26} {c.label}" for c in contenders))
         return
     bench.prepare()
+    if options.add:
+        earlier = json.loads((work / "report.json").read_text())
+        assert earlier["schema"] == SCHEMA and earlier["corpus"]["rows"] == options.tasks, "of another kind of run"
+        bench.machine = earlier["machine"]
+        for line in earlier["contenders"]:
+            for contender in contenders:
+                if contender.name == line["name"]:
+                    contender.runs, contender.refused = line["runs"], line["refused"] or ""
     for number in range(options.rounds):
         for contender in contenders:
-            if contender.refused or number >= contender.most_rounds:
+            if contender.refused or len(contender.runs) >= contender.most_rounds:
                 continue
             started = time.monotonic()
             contender.measure()
             took = time.monotonic() - started
             said = contender.refused or f"{contender.runs[-1]['seconds']:8.3f} s"
             print(f"round {number + 1}  {contender.name:26} {said}  (process {took:.0f} s)", file=sys.stderr)
-    report = bench.report(contenders, options.rounds)
+    report = bench.report(contenders)
     text = markdown(report)
     (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     (work / "report.md").write_text(text)
@@ -70,6 +78,7 @@ def arguments():
     parser.add_argument("--reembed", type=Path, required=True, help="the binary (run.py builds it)")
     parser.add_argument("--tasks", type=int, default=1000, help="sample rows with a text (1000)")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
+    parser.add_argument("--add", action="store_true", help="add the rounds to those of the last report")
     parser.add_argument("--only", default="", help="contenders whose name this regular expression finds")
     parser.add_argument("--list", action="store_true", help="list the contenders and stop")
     parser.add_argument("--work", type=Path, default=ROOT / "target/peers", help="folder for what is made")
@@ -226,7 +235,7 @@ class Bench:
     def output(self, *arguments, env=None):
         return call([self.reembed, *arguments], env)
 
-    def report(self, contenders, rounds):
+    def report(self, contenders):
         by_name = {c.name: c for c in contenders}
         lines = []
         for c in contenders:
@@ -250,7 +259,7 @@ class Bench:
             "reembed": self.output("--version").strip(),
             "machine": self.machine | {"kernel": platform.release(), "python": platform.python_version()},
             "threads": THREADS,
-            "rounds": rounds,
+            "rounds": max(len(c.runs) for c in contenders),
             "corpus": {"rows": len(self.texts), "tokens": self.tokens},
             "contenders": lines,
         }

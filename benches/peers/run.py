@@ -8,7 +8,7 @@ comes with CUDA's libraries on Linux. It makes the environment with pinned versi
 the model, measures in interleaved rounds, prints the table, and writes target/peers/report.json and report.md.
 
 Options of its own: --venv FOLDER (target/peers-venv unless given), --reembed BINARY (built unless given). The others go
-to measure.py: --tasks, --rounds, --only, --into; see `run.py --help`.
+to measure.py: --tasks, --rounds, --add, --only, --into; see `run.py --help`.
 """
 
 import argparse
