@@ -167,13 +167,16 @@ pub fn tokenize_texts(
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
-    let texts = each(tokenizer.pool.as_ref(), texts, |row, text| match (text.is_empty(), on_empty) {
-        (true, OnEmpty::Null) => Ok(TokenizedText::default()),
-        (true, OnEmpty::Error) => Err(Error::new(ErrorKind::Data, "the row has no text to embed")
-            .at(rows.name(row))
-            .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\"")),
-        _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
-    })?;
+    let texts =
+        each(tokenizer.pool.as_ref(), texts, |row, text| match (text.is_empty(), on_empty) {
+            (true, OnEmpty::Null) => Ok(TokenizedText::default()),
+            (true, OnEmpty::Error) => {
+                Err(Error::new(ErrorKind::Data, "the row has no text to embed")
+                    .at(rows.name(row))
+                    .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
+            }
+            _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
+        })?;
     let truncated = texts.iter().filter(|text| text.truncated).count();
     let lengths: Vec<usize> = texts.iter().map(|text| text.ids.len()).collect();
     let batches = plan(&lengths, limit)

@@ -50,7 +50,6 @@ def main():
     if options.add:
         earlier = json.loads((work / "report.json").read_text())
         assert earlier["schema"] == SCHEMA and earlier["corpus"]["rows"] == options.tasks, "of another kind of run"
-        bench.machine = earlier["machine"]
         for line in earlier["contenders"]:
             for contender in contenders:
                 if contender.name == line["name"]:
@@ -114,7 +113,6 @@ class Bench:
         self.precisions = ["f32"]
         if "--precision" in self.output("bench", "--help"):
             self.precisions = ["f32", "bf16x3", "bf16"]
-        self.machine = {}
 
     def contenders(self):
         peers = {
@@ -149,6 +147,7 @@ class Bench:
     def prepare(self):
         """What is made once: texts, the exported model, and the reference in double precision."""
         check_text_building()
+        self.machine = self.bench_report("plan", ["--tasks", "1"])["machine"]
         sample = self.work / "sample.parquet"
         # A few rows in ten thousand have no text.
         self.output("sample", sample, "--rows", str(self.tasks + self.tasks // 50 + 10))
@@ -185,13 +184,8 @@ class Bench:
         """reembed in memory, by its own bench."""
 
         def once():
-            file = self.work / "bench.json"
-            fixed = ["--repeats", "1", "--threads", str(THREADS), "--quiet", "--config", self.config(name)]
-            self.output("bench", "--tasks", str(self.tasks), "--ways", way, "--json", file, *fixed, *flags, env=variables)
-            report = json.loads(file.read_text())
-            assert report["schema"] == "reembed-bench/1", report["schema"]
+            report = self.bench_report(way, ["--tasks", str(self.tasks), *flags], variables)
             assert (report["corpus"]["rows"], report["corpus"]["tokens"]) == (len(self.texts), self.tokens)
-            self.machine = report["machine"]
             return {
                 "seconds": report["ways"][0]["seconds"][0],
                 "peak_bytes": report["peak_resident_bytes"],
@@ -199,6 +193,14 @@ class Bench:
             }
 
         return Contender(name, label, once)
+
+    def bench_report(self, way, flags, variables=None):
+        file = self.work / "bench.json"
+        fixed = ["--repeats", "1", "--threads", str(THREADS), "--quiet", "--config", self.config("bench")]
+        self.output("bench", "--ways", way, "--json", file, *fixed, *flags, env=variables)
+        report = json.loads(file.read_text())
+        assert report["schema"] == "reembed-bench/1", report["schema"]
+        return report
 
     def run(self, name, label, flags, variables=None):
         """A whole `reembed run` without the loading of the model, which gives the vectors too."""

@@ -24,9 +24,8 @@ WARM_UP_TEXTS = 64
 def main(name, work, model_folder):
     texts = json.loads((work / "texts.json").read_text())
     embed, ran = PEERS[name](model_folder, work)
-    # The first calls map memory, wake threads and choose kernels; TF-IDF learns from what it is given.
-    if not name.startswith("tfidf"):
-        embed(texts[:WARM_UP_TEXTS])
+    # The first calls map memory, wake threads and choose kernels.
+    embed(texts[:WARM_UP_TEXTS])
     started = time.perf_counter()
     vectors = embed(texts)
     seconds = time.perf_counter() - started
