@@ -29,7 +29,7 @@ pub struct TextTokenizer {
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
-    /// Threads that share the texts of a chunk.
+    /// Threads that share the texts of a chunk, if there is more than one.
     pool: Option<ThreadPool>,
 }
 
@@ -103,11 +103,11 @@ impl TextTokenizer {
     /// # Errors
     /// `Internal` when the threads cannot be had.
     pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-                Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
-            })?;
-        Ok(TextTokenizer { pool: Some(pool), ..self })
+        let start = || ThreadPoolBuilder::new().num_threads(threads.get()).build();
+        let pool = (threads.get() > 1).then(start).transpose().map_err(|cause| {
+            Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
+        })?;
+        Ok(TextTokenizer { pool, ..self })
     }
 
     /// The model's maximum length in tokens, special tokens included.
