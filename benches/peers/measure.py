@@ -213,11 +213,11 @@ class Bench:
             summary = self.output("run", *fixed, *flags, env=variables)
             seconds = re.search(r"^seconds +([\d.]+)", summary, re.M)[1]
             peak, unit = re.search(r"^peak memory +([\d.]+) (\w+)$", summary, re.M).groups()
-            model, place = (re.search(rf"^{key} +(.+)$", summary, re.M)[1] for key in ("model", "ran on"))
+            place = re.search(r"^ran on +(.+)$", summary, re.M)[1]
             return {
                 "seconds": float(seconds),
                 "peak_bytes": float(peak) * {"MB": 1e6, "GB": 1e9}[unit],
-                "ran": f"{model.split(', ')[1]} on {place}",
+                "ran": place,
             }
 
         def vectors():
@@ -235,7 +235,8 @@ class Bench:
         return file
 
     def output(self, *arguments, env=None):
-        return call([self.reembed, *arguments], env)
+        # What a run leaves in the folder where it was started is none of the caller's.
+        return call([self.reembed, *arguments], env, self.work)
 
     def report(self, contenders):
         by_name = {c.name: c for c in contenders}
@@ -327,12 +328,12 @@ def text_of(row):
     return "\n".join(parts)
 
 
-def call(command, variables=None):
+def call(command, variables=None, folder=None):
     """Standard output of a command that has to succeed."""
     # Threads as told, and a peer's own numpy as it is.
     quiet = {"OMP_NUM_THREADS": str(THREADS), "RAYON_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
     env = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")} | quiet | (variables or {})
-    done = subprocess.run([str(part) for part in command], env=env, capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], env=env, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
     return done.stdout
