@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use reembed::bench::Way;
 
 /// Embeds the task rows of a Parquet file with a sentence model, in batches, offline.
 #[derive(Debug, Parser)]
@@ -182,6 +183,13 @@ pub struct BenchArgs {
     /// How often each way is measured
     #[arg(long, value_name = "N", default_value = "3")]
     pub repeats: NonZeroUsize,
+    /// What to measure, each against the first: `alone` (one call per row), rows of a batch, `plan` (batches as a
+    /// run plans them) [default: alone,1,8,16,32,64,plan]
+    #[arg(long, value_name = "WAY,…", value_delimiter = ',')]
+    pub ways: Vec<Way>,
+    /// Also write the report to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use reembed::bench::Way;
 use reembed::config::RawConfig;
 use reembed::error::ErrorKind;
 use reembed::kernels::Precision;
@@ -96,9 +97,15 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
         .filter(|row| !reembed::build_input_text(row).is_empty())
         .take(usize::try_from(args.tasks.get()).context("--tasks is too large")?)
         .collect();
-    let report = measuring::run(&embedder, &rows, args.repeats, &|step| progress.say(step));
+    let ways = if args.ways.is_empty() { Way::standard() } else { args.ways.clone() };
+    let report = measuring::run(&embedder, &rows, &ways, args.repeats, &|step| progress.say(step));
     progress.finish();
-    print::result(&print::bench(&report?)).context("the report cannot be printed")?;
+    let report = report?;
+    if let Some(file) = &args.json {
+        std::fs::write(file, format!("{:#}\n", report.to_json()))
+            .with_context(|| format!("{}: the report cannot be written", file.display()))?;
+    }
+    print::result(&print::bench(&report)).context("the report cannot be printed")?;
     Ok(Exit::Done)
 }
 

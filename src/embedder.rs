@@ -111,6 +111,11 @@ impl Embeddings {
         &self.values
     }
 
+    /// All components, row-major: `len × dim`.
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// Tokens and batches that it took.
     pub fn work(&self) -> &Work {
         &self.work
@@ -155,6 +160,21 @@ impl Embedder {
     /// Whether a row's vector has the same bits in any batch.
     pub fn is_batch_invariant(&self) -> bool {
         self.model.encoder.is_batch_invariant()
+    }
+
+    /// What it runs on, for people: instruction set and threads, or a device.
+    pub fn runs_on(&self) -> String {
+        self.model.encoder.runs_on()
+    }
+
+    /// The tokens of the rows' texts, special tokens included, after the cut at the model's maximum length.
+    ///
+    /// # Errors
+    /// `Encode` when the tokenizer fails.
+    pub fn count_tokens(&self, rows: &[TaskRow]) -> Result<u64> {
+        let tokens =
+            |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len() as u64);
+        rows.iter().map(tokens).sum()
     }
 
     /// Which model this is.

@@ -131,7 +131,7 @@ pub fn load_until(
     let description = description::read(&files, model.prompt.as_deref())?;
     let (tokenizer, encoder) = pool(model.threads)?.install(|| {
         rayon::join(
-            || TextTokenizer::new(&files, &description),
+            || TextTokenizer::new(&files, &description)?.with_threads(model.threads),
             || {
                 let weights = weights::read(&files, &description.bert)?;
                 stop.check()?;

@@ -234,9 +234,11 @@ fn batch_sizes(report: &Report) -> String {
 /// The table of `reembed bench`.
 pub fn bench(report: &BenchReport) -> String {
     let mut text = format!(
-        "{} rows, {} tokens; median of {} repeats, interleaved\n\n",
+        "{} rows, {} tokens; {} on {}; median of {} repeats, interleaved\n\n",
         count(report.rows as u64),
         count(report.tokens),
+        report.lineage.model.numerics,
+        report.runs_on,
         report.lines.first().map_or(0, |line| line.seconds.len()),
     );
     let _ = writeln!(
@@ -244,7 +246,7 @@ pub fn bench(report: &BenchReport) -> String {
         "{:<14} {:>9} {:>9} {:>10} {:>9} {:>8} {:>8} {:>10}",
         "", "ms/task", "tasks/s", "tokens/s", "speed-up", "spread", "padding", "max |Δ|"
     );
-    let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
+    let first = report.lines.first().map_or(f64::NAN, |line| line.median());
     for line in &report.lines {
         let seconds = line.median();
         let _ = writeln!(
@@ -254,7 +256,7 @@ pub fn bench(report: &BenchReport) -> String {
             1000.0 * seconds / report.rows as f64,
             report.rows as f64 / seconds,
             report.tokens as f64 / seconds,
-            alone / seconds,
+            first / seconds,
             line.spread(),
             100.0 * line.padding_efficiency,
             line.largest_difference,
@@ -266,6 +268,9 @@ pub fn bench(report: &BenchReport) -> String {
         format!("no component moved by more than {:.0e}, as promised", reembed::bench::TOLERANCE)
     };
     let _ = writeln!(text, "\nVerified while measuring: {promise}.");
+    if let Some(peak) = report.peak_resident {
+        let _ = writeln!(text, "Peak memory: {}.", bytes(peak));
+    }
     text
 }
 

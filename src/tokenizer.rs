@@ -4,6 +4,8 @@ mod prefix;
 
 use std::num::NonZeroUsize;
 
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::batch::{
@@ -29,10 +31,15 @@ pub struct TextTokenizer {
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
+    /// Threads that share the texts of a chunk, if there is more than one.
+    pool: Option<ThreadPool>,
 }
 
+/// With fewer texts than this, waking the other threads takes longer than they save.
+const LEAST_SHARED_TEXTS: usize = 16;
+
 /// A text as the model sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedText {
     /// Token ids, special tokens included; at most the model's maximum length.
     pub ids: Vec<u32>,
@@ -89,7 +96,20 @@ impl TextTokenizer {
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,
             max_length,
+            pool: None,
         })
+    }
+
+    /// The same tokenizer, with so many threads for the texts of a chunk. The ids do not depend on it.
+    ///
+    /// # Errors
+    /// `Internal` when the threads cannot be had.
+    pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
+        let start = || ThreadPoolBuilder::new().num_threads(threads.get()).build();
+        let pool = (threads.get() > 1).then(start).transpose().map_err(|cause| {
+            Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
+        })?;
+        Ok(TextTokenizer { pool, ..self })
     }
 
     /// The model's maximum length in tokens, special tokens included.
@@ -149,26 +169,25 @@ pub fn tokenize_texts<'a>(
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
-    let mut truncated = Vec::new();
-    // A row that is not asked for has nothing to embed, like one without text.
-    let mut ids = vec![Vec::new(); rows.ids.len()];
-    for (row, text) in texts {
-        ids[row] = match (text.is_empty(), on_empty) {
-            (true, OnEmpty::Null) => Ok(Vec::new()),
+    let texts: Vec<(usize, &str)> = texts.into_iter().collect();
+    let tokenized =
+        each(tokenizer.pool.as_ref(), &texts, |row, text| match (text.is_empty(), on_empty) {
+            (true, OnEmpty::Null) => Ok(TokenizedText::default()),
             (true, OnEmpty::Error) => {
                 Err(Error::new(ErrorKind::Data, "the row has no text to embed")
                     .at(rows.name(row))
                     .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
             }
-            _ => {
-                let tokenized =
-                    tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
-                if tokenized.truncated {
-                    truncated.push(row);
-                }
-                Ok(tokenized.ids)
-            }
-        }?;
+            _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
+        })?;
+    let mut truncated = Vec::new();
+    // A row that is not asked for has nothing to embed, like one without text.
+    let mut ids = vec![Vec::new(); rows.ids.len()];
+    for ((row, _), text) in texts.into_iter().zip(tokenized) {
+        if text.truncated {
+            truncated.push(row);
+        }
+        ids[row] = text.ids;
     }
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
     let batches = plan(&lengths, limit)
@@ -205,4 +224,20 @@ pub fn tokenize_chunk(
         });
     let texts = tokenize_texts(tokenizer, &rows, wanted, on_empty, limit)?;
     Ok(TokenChunk { columns, rows, keys, known, texts })
+}
+
+/// What `work` makes of each text and its row, in order. Of several errors the first in that order.
+fn each<T: Send>(
+    pool: Option<&ThreadPool>,
+    texts: &[(usize, &str)],
+    work: impl Fn(usize, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    match pool {
+        Some(pool) if texts.len() >= LEAST_SHARED_TEXTS => {
+            let shared = texts.par_iter().map(|(row, text)| work(*row, text));
+            let done: Vec<Result<T>> = pool.install(|| shared.collect());
+            done.into_iter().collect()
+        }
+        _ => texts.iter().map(|(row, text)| work(*row, text)).collect(),
+    }
 }

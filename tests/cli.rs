@@ -153,6 +153,7 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-unknown-command", &["rnu"]),
             ("error-quiet-and-verbose", &["run", "--quiet", "--verbose"]),
             ("error-zero-tasks", &["bench", "--tasks", "0"]),
+            ("error-way", &["bench", "--ways", "alone,all"]),
             ("error-typo", &["run", "--config", "typo.toml"]),
             ("error-no-configuration", &["run", "--config", "no.toml"]),
             ("error-no-input", &["run", "--input", "no.parquet"]),
@@ -489,6 +490,44 @@ fn verify_refuses_another_model_and_names_the_difference() {
     }
     let unsampled = ["verify", "result.parquet", "--quiet", "--model-path", other, "--sample", "0"];
     job.reembed(&unsampled).assert().success();
+}
+
+#[test]
+fn a_bench_for_programs_says_what_was_measured_and_on_what() {
+    let job = Job::new();
+    let measured = ["--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
+    let arguments = [&["bench", "--json", "bench.json"], &measured[..]].concat();
+    job.reembed(&job.with_model(&arguments)).assert().success();
+    let report = fs::read_to_string(job.path("bench.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["schema"], "reembed-bench/1");
+    assert_eq!(report["corpus"]["rows"], 6);
+    assert!(report["corpus"]["tokens"].as_u64() > Some(6));
+    assert!(report["machine"]["cores"].as_u64() >= Some(1));
+    assert!(report["peak_resident_bytes"].as_u64() > Some(1 << 20));
+    assert!(report["model"]["fingerprint"].as_str().is_some_and(|digits| digits.len() == 64));
+    let ways = report["ways"].as_array().expect("ways");
+    let names: Vec<_> = ways.iter().map(|way| (&way["name"], &way["batch_rows"])).collect();
+    let (one, four, plan) = (1.into(), 4.into(), serde_json::Value::Null);
+    let named = |name: &str| serde_json::Value::from(name);
+    assert_eq!(
+        names,
+        [
+            (&named("one at a time"), &one),
+            (&named("batch 4"), &four),
+            (&named("as a run plans"), &plan)
+        ]
+    );
+    for way in ways {
+        let seconds = way["seconds"].as_array().expect("seconds");
+        assert!(seconds.len() == 2 && seconds.iter().all(|s| s.as_f64() > Some(0.0)), "{way}");
+        // The model of the tests runs on the packed engine, which promises equality.
+        assert_eq!(way["largest_difference"], 0.0, "{way}");
+    }
+    let unwritable =
+        job.reembed(&job.with_model(&["bench", "--tasks", "1", "--json", "no/bench.json"]));
+    assert_eq!(unwritable.status.code(), Some(1));
+    assert!(err(&unwritable).contains("no/bench.json: the report cannot be written"));
 }
 
 #[test]

@@ -1,0 +1,40 @@
+//! The linear layers of all-MiniLM-L6-v2 on one core, each against the machine's peak of fused multiply-adds.
+//! `cargo bench --bench gemm`
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{against_ceiling, values};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use reembed::kernels::{Isa, Linear};
+
+/// Rows that go through a layer together: tokens of a few texts.
+const ROWS: usize = 192;
+
+/// (inputs, outputs) of each layer.
+const LAYERS: [(&str, usize, usize); 4] = [
+    ("query, key and value", 384, 1152),
+    ("attention output", 384, 384),
+    ("feed-forward in", 384, 1536),
+    ("feed-forward out", 1536, 384),
+];
+
+fn gemm(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gemm");
+    for (name, inputs, outputs) in LAYERS {
+        let linear = Linear::pack(inputs, &[(&values(inputs * outputs), &values(outputs))])
+            .expect("there is memory");
+        let (input, mut output) = (values(ROWS * inputs), values(ROWS * outputs));
+        let operations = (2 * ROWS * inputs * outputs) as f64;
+        for isa in Isa::available() {
+            let id = BenchmarkId::new(name, isa.name());
+            against_ceiling(&mut group, id, isa, 1, operations, || {
+                linear.forward(isa, black_box(&input), None, &mut output);
+            });
+        }
+    }
+}
+
+criterion_group!(benches, gemm);
+criterion_main!(benches);
