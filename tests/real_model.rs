@@ -24,7 +24,7 @@ use reembed::{BatchOptions, Embedder, ModelConfig, Progress, TaskRow, build_inpu
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// How far a component may be from sentence-transformers in double precision.
-const GOLDEN_TOLERANCE: f32 = 2e-6;
+const GOLDEN_TOLERANCE: f32 = 1e-6;
 
 /// How far it may be from the vector that was made alone, unless the encoder promises equality.
 const BATCH_TOLERANCE: f32 = 1e-6;
@@ -203,10 +203,11 @@ fn a_run_of_one_thing_gives_the_ids_of_its_whole() {
 /// Without shortening, each of these texts takes 10 to 40 seconds.
 #[test]
 fn ten_megabytes_of_anything_take_milliseconds() {
+    let tokenizer = REAL.tokenizer(256);
     for pattern in RUNS {
         let text = pattern.repeat(10_000_000 / pattern.len());
         let started = Instant::now();
-        let ids = REAL.tokenizer(256).tokenize(&text).expect("ids").ids.len();
+        let ids = tokenizer.tokenize(&text).expect("ids").ids.len();
         let took = started.elapsed();
         println!("{pattern:>10?}  {ids:>3} ids  {:>6.1} ms", took.as_secs_f64() * 1000.0);
         assert!(took.as_secs_f64() < 1.0, "{pattern:?}: {took:?}");
