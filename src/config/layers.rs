@@ -533,7 +533,19 @@ mod tests {
                 "[output]\non_empty = \"skip\"\n",
                 "conf/pipeline.toml: line 2: `output.on_empty` must be one of \"null\", \"embed\", \"error\", is \"skip\"",
             ),
+            (
+                "[batch]\nxyzzy = 8\n",
+                "conf/pipeline.toml: line 2: unknown key `batch.xyzzy`; known are batch.start, batch.max,",
+            ),
+            (
+                "[batch]\nstart = 99999999999999999999\n",
+                "conf/pipeline.toml: line 2: `batch.start` must be a whole number from 1 to 65536, is an integer of more than 64 bits",
+            ),
             ("batch = 3\n", "conf/pipeline.toml: line 1: \"batch\" is not a table of settings"),
+            (
+                "start = 3\n",
+                "conf/pipeline.toml: line 1: \"start\" is not a table of settings; did you mean `batch.start`?",
+            ),
             (
                 "[model]\nsha256 = { \"config.json\" = \"12\" }\n",
                 "conf/pipeline.toml: line 2: `model.sha256` must give 64 hexadecimal digits for \"config.json\", gives \"12\"",
@@ -590,6 +602,30 @@ mod tests {
         assert_eq!(origin("output.column").as_deref(), Some("--column"));
         assert_eq!(origin("input.path").as_deref(), Some("conf/pipeline.toml:2"));
         assert_eq!(origin("input.id").as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn the_annotated_file_has_every_key_with_its_default_and_a_word_on_it() {
+        let mut table = "";
+        let mut keys = Vec::new();
+        for line in include_str!("../../pipeline.toml").lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                table = name;
+            }
+            let Some((key, rest)) = line.trim_start_matches("# ").split_once(" = ") else {
+                continue;
+            };
+            let Some(setting) = Setting::find(&format!("{table}.{key}")) else { continue };
+            let (value, word) = rest.split_once(" #").unwrap_or((rest, ""));
+            assert!(!word.trim().is_empty(), "{}: no word on it", setting.key);
+            if let Some(default) = setting.default {
+                assert_eq!(value.trim(), default, "{}", setting.key);
+            }
+            keys.push(setting.key);
+        }
+        for setting in SETTINGS {
+            assert!(keys.contains(&setting.key), "{} is not in pipeline.toml", setting.key);
+        }
     }
 
     #[test]
