@@ -1,6 +1,6 @@
 //! The command line: what may be typed, and which settings the flags stand for.
 
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -178,10 +178,10 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Rows of the sample corpus that is embedded
-    #[arg(long, value_name = "N", default_value = "1000")]
-    pub tasks: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    pub tasks: NonZeroUsize,
     /// How often each way is measured
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     pub repeats: NonZeroUsize,
     /// What to measure, each against the first: `alone` (one call per row), rows of a batch, `plan` (batches as a
     /// run plans them) [default: alone,1,8,16,32,64,plan]
@@ -239,11 +239,16 @@ pub struct SampleArgs {
     /// The Parquet file to write
     pub file: PathBuf,
     /// Number of rows
-    #[arg(long, value_name = "N", default_value = "1200")]
-    pub rows: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1200", value_parser = at_least_one)]
+    pub rows: NonZeroUsize,
     /// The same seed gives the same rows
     #[arg(long, value_name = "S", default_value = "42")]
     pub seed: u64,
+}
+
+/// A count. The standard library's own words for a zero are about types.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number, at least 1")
 }
 
 /// A path as a setting, which is text; where it is none, see `commands::paths_as_typed`.

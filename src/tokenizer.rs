@@ -1,7 +1,8 @@
 //! Text to token ids, and a chunk's texts to planned batches.
 
-mod prefix;
+mod shorten;
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
 use rayon::prelude::*;
@@ -17,17 +18,21 @@ use crate::limit::BatchLimit;
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 use crate::plan::plan;
-use prefix::Boundaries;
+use shorten::{Shortened, Shortener};
 
 const FILE: &str = "tokenizer.json";
 
 /// An embedding matrix is padded to a round number of rows, never by more than this.
 const MOST_UNUSED_ROWS: usize = 1024;
 
+/// A text of no more bytes than this for each token that the model takes is tokenized as it is, and a longer one is
+/// shortened to so many at first: most texts need 3 to 5.
+const BYTES_PER_TOKEN: usize = 16;
+
 /// A model's own tokenizer, with its prompt and its maximum length.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
-    boundaries: Option<Boundaries>,
+    shortener: Option<Shortener>,
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
@@ -91,7 +96,7 @@ impl TextTokenizer {
             )));
         }
         Ok(TextTokenizer {
-            boundaries: Boundaries::of(&tokenizer, description.lower_case),
+            shortener: Shortener::of(&tokenizer, bytes),
             tokenizer,
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,
@@ -119,42 +124,50 @@ impl TextTokenizer {
 
     /// The token ids of a text, after the prompt is put before it and everything past the maximum length is cut.
     ///
-    /// A text that is far too long is not read to its end: see `tokenizer/prefix.rs`.
+    /// A text that is far too long is shortened first, which changes no id: see `tokenizer/shorten.rs`.
     ///
     /// # Errors
     /// `Encode` when the tokenizer fails or panics.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
-        let mut length = match &self.boundaries {
-            Some(_) => self.max_length.get() * prefix::BYTES_PER_TOKEN,
-            None => usize::MAX,
+        let text = match self.prompt.as_str() {
+            "" => Cow::Borrowed(text),
+            prompt => Cow::Owned(format!("{prompt}{text}")),
         };
-        loop {
-            let end = match &self.boundaries {
-                Some(boundaries) => boundaries.cut(text, length),
-                None => text.len(),
-            };
-            let tokenized = self.tokenize_whole(&text[..end])?;
-            if tokenized.truncated || end == text.len() {
-                return Ok(tokenized);
-            }
-            // More than was asked for before: the cut may lie far in front of it, where it would be found again.
-            length = length.max(end).saturating_mul(2);
-        }
-    }
-
-    fn tokenize_whole(&self, text: &str) -> Result<TokenizedText> {
-        let mut input = format!("{}{text}", self.prompt);
-        if self.lower_case {
-            input = input.to_lowercase();
-        }
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
-            let encoding = self.tokenizer.encode_fast(input, true).map_err(|cause| {
-                Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
-            })?;
-            let truncated = !encoding.get_overflowing().is_empty();
-            Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
+            let mut enough = self.max_length.get().saturating_mul(BYTES_PER_TOKEN);
+            let shortener = match &self.shortener {
+                Some(shortener) if text.len() > enough => shortener,
+                _ if self.lower_case => return self.encode(&text.to_lowercase()),
+                _ => return self.encode(&text),
+            };
+            loop {
+                let Shortened { text: short, is_whole } = if self.lower_case {
+                    shortener.shorten(lower_cased(&text), enough)
+                } else {
+                    shortener.shorten(std::iter::once(Cow::Borrowed(&*text)), enough)
+                };
+                let tokenized = self.encode(&short)?;
+                if tokenized.truncated || is_whole {
+                    return Ok(tokenized);
+                }
+                enough = short.len().saturating_mul(2);
+            }
         })
     }
+
+    fn encode(&self, text: &str) -> Result<TokenizedText> {
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|cause| {
+            Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
+        })?;
+        let truncated = !encoding.get_overflowing().is_empty();
+        Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
+    }
+}
+
+/// The lower case of a text, piece by piece. Pieces end in blanks: what the lower case of a letter is may depend on
+/// its neighbours in the word (a capital sigma's does), but never on those beyond a blank.
+fn lower_cased(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
 /// Tokenizes the texts of some rows, each given with its position in the chunk, ascending, and plans their

@@ -75,6 +75,37 @@ impl Job {
         self.reembed(&self.with_model(&[&["verify", "result.parquet"], arguments].concat()))
     }
 
+    /// Runs with standard error on a pseudo-terminal of 160 columns; the exit code, and all that was drawn there.
+    fn on_a_terminal(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        const SCRIPT: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+child, screen = pty.fork()
+if child == 0:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    try:
+        drawn = os.read(screen, 65536)
+    except OSError:
+        break
+    if not drawn:
+        break
+    os.write(1, drawn)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+        let run = Command::new("python3")
+            .args(["-c", SCRIPT, env!("CARGO_BIN_EXE_reembed")])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TERM", "xterm")
+            .env("HOME", "/nowhere")
+            .output()
+            .expect("Python 3, which the model may be fetched with too");
+        assert_eq!(err(&run), "", "of Python");
+        (run.status.code(), out(&run))
+    }
+
     fn has_output(&self) -> bool {
         self.path("result.parquet").exists()
     }
@@ -247,6 +278,50 @@ fn progress_off_a_terminal_is_plain_lines() {
         line.starts_with(|c: char| c.is_ascii_digit()) && !line.contains(char::is_control)
     };
     assert!(log.lines().all(is_plain), "{log}");
+}
+
+#[test]
+fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
+    let job = Job::new();
+    job.reembed(&["sample", "tasks.parquet", "--rows", "3000"]).assert().success();
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run"]));
+    assert_eq!(exit, Some(0), "{screen}");
+    // Each drawing of the bar is a line that begins at a carriage return.
+    let drawn: Vec<&str> =
+        screen.split(['\r', '\n']).filter(|line| line.contains("/3,000 rows")).collect();
+    assert!(drawn.len() > 1, "{screen:?}");
+    for part in [" tasks/s", " tokens/s", "batch limit 32", " left"] {
+        assert!(drawn.iter().any(|line| line.contains(part)), "{part}: {drawn:?}");
+    }
+    assert!(!screen.contains(" INFO "), "a bar needs no lines of progress: {screen:?}");
+    let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen);
+    assert!(rest.trim().is_empty(), "the bar is taken away: {rest:?}");
+    assert!(job.has_output());
+
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--quiet"]));
+    assert_eq!((exit, screen.as_str()), (Some(0), ""), "nothing when quiet");
+}
+
+#[test]
+fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
+    let job = Job::new();
+    let mut texts = vec!["fix the build".to_owned(); 2999];
+    texts.push(String::new());
+    let titles = Arc::new(StringArray::from(texts)) as ArrayRef;
+    let ids = Arc::new(StringArray::from_iter_values((0..3000).map(|row| format!("T-{row}"))));
+    let batch = RecordBatch::try_from_iter([("id", ids as ArrayRef), ("title", titles)]);
+    write(&job.path("tasks.parquet"), &batch.expect("a batch"), &[]);
+    fs::write(
+        job.path("strict.toml"),
+        "[input]\npath = \"tasks.parquet\"\ndescription = \"\"\n\
+         [output]\npath = \"result.parquet\"\non_empty = \"error\"\n",
+    )
+    .expect("a configuration");
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--config", "strict.toml"]));
+    assert_eq!(exit, Some(1), "{screen:?}");
+    let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen).trim_start();
+    assert!(rest.starts_with("error: tasks.parquet: row 2999 (id T-2999): "), "{rest:?}");
+    assert_eq!(rest.trim_end().lines().count(), 1, "{rest:?}");
 }
 
 #[test]
