@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use common::{environment, model, sample_rows};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use reembed::stop::Stop;
+use reembed::target::Claim;
 use reembed::{BatchOptions, Config, Embedder, pipeline, writer};
 
 const ROWS: usize = 1000;
@@ -28,14 +30,19 @@ fn end_to_end(criterion: &mut Criterion) {
     let (input, output) = (folder.path().join("in.parquet"), folder.path().join("out.parquet"));
     writer::write_tasks(&input, rows.into_iter()).expect("an input");
     let file = folder.path().join("pipeline.toml");
-    std::fs::write(&file, format!("input.path = {input:?}\noutput.path = {output:?}\n"))
-        .expect("a configuration");
+    // Every pass embeds every row, and makes a new file.
+    let text = format!("input.path = {input:?}\noutput.path = {output:?}\nstore.mode = \"off\"\n");
+    std::fs::write(&file, text).expect("a configuration");
     let config = Config::load(&file, &[], &environment()).expect("a configuration");
     let model = model().1;
     group.bench_function("parquet to parquet", |bench| {
         bench.iter(|| {
+            let _ = std::fs::remove_file(&output);
             let reader = pipeline::prepare(&config).expect("a job");
-            pipeline::run_with(&config, &reader, &model, Duration::ZERO, &|_| ()).expect("a report")
+            let claim = Claim::take(&config, &reader).expect("the output is free");
+            let (load, stop) = (Duration::ZERO, Stop::new());
+            pipeline::run_with(&config, &reader, &claim, &model, load, &stop, &|_| ())
+                .expect("a report")
         });
     });
 }
