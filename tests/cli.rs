@@ -166,7 +166,7 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-no-model", &["run", "--model-path", "no-model"]),
             ("error-store-mode", &["run", "--store-mode", "on"]),
             ("error-no-store", &["store", "stats", "--output", "no.parquet"]),
-            ("error-foreign-store", &["store", "verify", "--store", "tasks.parquet"]),
+            ("error-foreign-store", &["store", "prune", "--store", "tasks.parquet"]),
             ("error-verify-no-output", &["verify", "no.parquet", "--model-path", "no-model"]),
             ("error-verify-input", &["verify", "tasks.parquet", "--sample", "0"]),
         ] {
