@@ -164,6 +164,10 @@ fn help_says_what_each_command_does() {
             ("help-model-fetch", &["model", "fetch", "--help"]),
             ("help-model-show", &["model", "show", "--help"]),
             ("help-sample", &["sample", "--help"]),
+            ("help-store", &["store", "--help"]),
+            ("help-store-stats", &["store", "stats", "--help"]),
+            ("help-store-prune", &["store", "prune", "--help"]),
+            ("help-store-verify", &["store", "verify", "--help"]),
         ] {
             let help = job.reembed(arguments);
             assert_eq!((help.status.code(), err(&help)), (Some(0), String::new()), "{name}");
@@ -192,6 +196,9 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-output-is-input", &["run", "--output", "tasks.parquet"]),
             ("error-batch-size", &["run", "--batch-size", "0"]),
             ("error-no-model", &["run", "--model-path", "no-model"]),
+            ("error-store-mode", &["run", "--store-mode", "on"]),
+            ("error-no-store", &["store", "stats", "--output", "no.parquet"]),
+            ("error-foreign-store", &["store", "prune", "--store", "tasks.parquet"]),
             ("error-verify-no-output", &["verify", "no.parquet", "--model-path", "no-model"]),
             ("error-verify-input", &["verify", "tasks.parquet", "--sample", "0"]),
         ] {
@@ -484,6 +491,33 @@ fn logs_hold_no_text_of_a_row_and_no_control_characters() {
     let failed = { failed }.env("REEMBED_INPUT_FILES", "extra\u{1b}[2J").output().expect("a child");
     assert_eq!(failed.status.code(), Some(2));
     assert!(!err(&failed).contains(|c: char| c.is_control() && c != '\n'), "{}", err(&failed));
+}
+
+#[test]
+fn the_store_of_an_output_is_found_by_either_name_and_says_what_it_holds() {
+    let job = Job::done();
+    let by_output = job.reembed(&["store", "stats"]);
+    job.filtered(|| {
+        insta::with_settings!({filters => vec![(r"[0-9.]+ KB", "[size]")]}, {
+            insta::assert_snapshot!("store-stats", shown(&by_output));
+        })
+    });
+    let path = job.path(".result.parquet.reembed-store");
+    let by_name = job.reembed(&["store", "stats", "--store", path.to_str().expect("text")]);
+    assert!(by_name.status.success(), "{}", err(&by_name));
+    let checked = job.reembed(&["store", "verify", "--output", "result.parquet"]);
+    assert_eq!((checked.status.code(), err(&checked).contains("WARN")), (Some(0), false));
+    assert!(out(&checked).starts_with("vectors  "), "{}", out(&checked));
+    let pruned = job.reembed(&["store", "prune"]);
+    assert!(out(&pruned).contains("removed  0\n"), "{}", out(&pruned));
+
+    let again = job.run(&["--quiet"]);
+    let vectors = out(&again).lines().find(|line| line.starts_with("vectors")).map(str::to_owned);
+    assert!(
+        vectors.is_some_and(|line| line.contains("  0 embedded, 39 reused (")),
+        "{}",
+        out(&again)
+    );
 }
 
 #[test]
