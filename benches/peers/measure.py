@@ -63,13 +63,19 @@ def main():
             took = time.monotonic() - started
             said = contender.refused or f"{contender.runs[-1]['seconds']:8.3f} s"
             print(f"round {number + 1}  {contender.name:26} {said}  (process {took:.0f} s)", file=sys.stderr)
-    report = bench.report(contenders)
-    text = markdown(report)
-    (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    (work / "report.md").write_text(text)
+            # Each time, so that a run which is cut off keeps what it has.
+            write(bench.report(contenders), work)
+    text = write(bench.report(contenders), work)
     print(text)
     if options.into:
         put_between_marks(options.into, text)
+
+
+def write(report, work):
+    (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    text = markdown(report)
+    (work / "report.md").write_text(text)
+    return text
 
 
 def arguments():
