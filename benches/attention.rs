@@ -5,9 +5,9 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{against_ceiling, values};
+use common::{against_ceiling, timed_isas, values};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use reembed::kernels::{AlignedBuffer, Heads, Isa, attention, attention_scratch};
+use reembed::kernels::{AlignedBuffer, Heads, attention, attention_scratch};
 
 /// Those of all-MiniLM-L6-v2.
 const HEADS: Heads = Heads { count: 12, size: 32 };
@@ -24,7 +24,7 @@ fn attentions(criterion: &mut Criterion) {
             AlignedBuffer::zeroed(attention_scratch(length, HEADS)).expect("there is memory");
         // Scores, and the sum of the values: the exponentials are not counted.
         let operations = (4 * length * length * width) as f64;
-        for isa in Isa::available() {
+        for isa in timed_isas() {
             let id = BenchmarkId::new(isa.name(), length);
             against_ceiling(&mut group, id, isa, 1, operations, || {
                 attention(isa, black_box(&qkv), HEADS, &mut scratch, &mut context);

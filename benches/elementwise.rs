@@ -5,9 +5,9 @@ mod common;
 
 use std::hint::black_box;
 
-use common::values;
+use common::{timed_isas, values};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use reembed::kernels::{Activation, Isa, LayerNorm, l2_normalize, mean_of_rows};
+use reembed::kernels::{Activation, LayerNorm, l2_normalize, mean_of_rows};
 
 /// Rows that are worked on together; of 1,536 values they stay in the second-level cache.
 const ROWS: usize = 48;
@@ -20,7 +20,7 @@ fn activations(criterion: &mut Criterion) {
     let mut rows = input.clone();
     group.throughput(Throughput::Elements(rows.len() as u64));
     for (name, activation) in [("gelu", Activation::Gelu), ("gelu-tanh", Activation::GeluTanh)] {
-        for isa in Isa::available() {
+        for isa in timed_isas() {
             group.bench_function(BenchmarkId::new(name, isa.name()), |bench| {
                 bench.iter(|| {
                     // Applied again and again, the values would shrink to denormals.
@@ -37,12 +37,12 @@ fn norms(criterion: &mut Criterion) {
     let norm = LayerNorm::new(&values(HIDDEN), &values(HIDDEN), 1e-12).expect("there is memory");
     let mut rows = values(ROWS * HIDDEN);
     group.throughput(Throughput::Elements(rows.len() as u64));
-    for isa in Isa::available() {
+    for isa in timed_isas() {
         group.bench_function(BenchmarkId::new("layer norm", isa.name()), |bench| {
             bench.iter(|| norm.normalize(isa, black_box(&mut rows)));
         });
     }
-    for isa in Isa::available() {
+    for isa in timed_isas() {
         group.bench_function(BenchmarkId::new("length", isa.name()), |bench| {
             bench.iter(|| {
                 for row in rows.chunks_exact_mut(HIDDEN) {

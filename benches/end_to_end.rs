@@ -28,7 +28,7 @@ fn end_to_end(criterion: &mut Criterion) {
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (input, output) = (folder.path().join("in.parquet"), folder.path().join("out.parquet"));
-    writer::write_tasks(&input, rows.into_iter()).expect("an input");
+    writer::write_tasks(&input, rows).expect("an input");
     let file = folder.path().join("pipeline.toml");
     // Every pass embeds every row, and makes a new file.
     let text = format!("input.path = {input:?}\noutput.path = {output:?}\nstore.mode = \"off\"\n");

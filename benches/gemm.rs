@@ -5,9 +5,9 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{against_ceiling, values};
+use common::{against_ceiling, timed_isas, values};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use reembed::kernels::{Isa, Linear};
+use reembed::kernels::Linear;
 
 /// Rows that go through a layer together: tokens of a few texts.
 const ROWS: usize = 192;
@@ -27,7 +27,7 @@ fn gemm(criterion: &mut Criterion) {
             .expect("there is memory");
         let (input, mut output) = (values(ROWS * inputs), values(ROWS * outputs));
         let operations = (2 * ROWS * inputs * outputs) as f64;
-        for isa in Isa::available() {
+        for isa in timed_isas() {
             let id = BenchmarkId::new(name, isa.name());
             against_ceiling(&mut group, id, isa, 1, operations, || {
                 linear.forward(isa, black_box(&input), None, &mut output);

@@ -63,13 +63,19 @@ def main():
             took = time.monotonic() - started
             said = contender.refused or f"{contender.runs[-1]['seconds']:8.3f} s"
             print(f"round {number + 1}  {contender.name:26} {said}  (process {took:.0f} s)", file=sys.stderr)
-    report = bench.report(contenders)
-    text = markdown(report)
-    (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    (work / "report.md").write_text(text)
+            # Each time, so that a run which is cut off keeps what it has.
+            write(bench.report(contenders), work)
+    text = write(bench.report(contenders), work)
     print(text)
     if options.into:
         put_between_marks(options.into, text)
+
+
+def write(report, work):
+    (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    text = markdown(report)
+    (work / "report.md").write_text(text)
+    return text
 
 
 def arguments():
@@ -248,7 +254,7 @@ class Bench:
                 line |= {
                     "seconds": statistics.median(seconds),
                     "tasks_per_second": len(self.texts) / statistics.median(seconds),
-                    "spread": max(seconds) / min(seconds),
+                    "spread": max(seconds) / min(seconds) if len(seconds) > 1 else None,
                     "peak_bytes": max(run["peak_bytes"] for run in c.runs),
                     "ran": c.runs[-1]["ran"],
                     "ratios": {b: ratio(by_name[b], c) for b in BASELINES if b in by_name and by_name[b].runs},
@@ -287,21 +293,23 @@ def markdown(report):
         f"{report['date']}, commit {report['commit']}, {report['reembed']}.",
         f"{machine.get('cpu')}, {machine.get('cores')} cores, {gigabytes}; {' '.join(machine.get('instruction_sets', []))};",
         f"Linux {machine['kernel']}, Python {machine['python']}.",
-        f"{corpus['rows']:,} texts, {corpus['tokens']:,} tokens, {report['threads']} threads; medians of "
-        f"{report['rounds']} interleaved rounds.",
+        f"{corpus['rows']:,} texts, {corpus['tokens']:,} tokens, {report['threads']} threads; "
+        + ("one round." if report["rounds"] == 1 else f"medians of {report['rounds']} interleaved rounds."),
         "",
         f"| | tasks/s | ms/task | spread | {' | '.join(BASELINES.values())} | min cosine | peak MB |",
         "|---|" + "---:|" * (len(BASELINES) + 5),
     ]
     for line in report["contenders"]:
         if line["refused"]:
-            lines.append(f"| {line['label']} | refused: {line['refused']} |" + " |" * (len(BASELINES) + 4))
+            why = line["refused"].replace("|", "/")[:100]
+            lines.append(f"| {line['label']} | refused: {why} |" + " |" * (len(BASELINES) + 4))
         elif line["runs"]:
             ratios = [f"{line['ratios'][b]:.2f}" if b in line["ratios"] else "–" for b in BASELINES]
             cosine = "–" if line["min_cosine"] is None else f"{line['min_cosine']:.7f}"
+            spread = "–" if line["spread"] is None else f"{line['spread']:.2f}"
             speed = line["tasks_per_second"]
             lines.append(
-                f"| {line['label']} | {speed:,.1f} | {1000 / speed:.2f} | {line['spread']:.2f} | {' | '.join(ratios)} "
+                f"| {line['label']} | {speed:,.1f} | {1000 / speed:.2f} | {spread} | {' | '.join(ratios)} "
                 f"| {cosine} | {line['peak_bytes'] / 1e6:,.0f} |"
             )
     lines += ["", "What ran:", ""]
