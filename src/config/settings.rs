@@ -196,7 +196,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: Some("\"auto\""),
-        help: "tokens in a batch at most; auto: 16,384 or what batch.memory_limit pays for, that alone with padding",
+        help: "tokens in a batch at most; auto: 32,768 or what batch.memory_limit pays for, that alone with padding",
     },
     Setting {
         key: "batch.memory_limit",
