@@ -7,8 +7,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use reembed::kernels::{
-    Activation, AlignedBuffer, Heads, Isa, LayerNorm, Linear, attention, attention_scratch,
-    fused_multiply_adds,
+    Activation, AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, LayerNorm, Linear,
+    Precision, TileUnit, attention, attention_scratch, fused_multiply_adds,
 };
 
 /// Tokens of a block of the forward pass.
@@ -43,6 +43,32 @@ fn products(criterion: &mut Criterion) {
         for isa in Isa::available() {
             group.bench_function(BenchmarkId::new(name, isa.name()), |bench| {
                 bench.iter(|| linear.forward(isa, black_box(&input), None, &mut output));
+            });
+        }
+    }
+}
+
+/// On AMX where it is there, else emulated; of bf16x3 its three products count as one.
+fn tiles(criterion: &mut Criterion) {
+    const TOKENS: usize = 1024;
+    let mut group = criterion.benchmark_group("tiles, flop");
+    let isa = Isa::detect();
+    let unit = isa.tiles().and_then(Result::ok).unwrap_or(TileUnit::EMULATED);
+    for precision in [Precision::Bf16, Precision::Bf16x3] {
+        let with = Arithmetic::new(isa, precision, unit);
+        for (name, inputs, outputs) in LAYERS {
+            let weight = values(inputs * outputs);
+            let parts: [(&[f32], &[f32]); 1] = [(&weight, &values(outputs))];
+            let divided = [inputs, outputs].map(Heads::undivided);
+            let layer = Dense::pack(with, divided[0], divided[1], &parts).expect("memory");
+            let [from, to] = divided.map(|width| Form::of_layers(precision, TOKENS, width));
+            let halves = from.room().and(to.room()).halves;
+            let mut halves = AlignedBuffer::zeroed(halves).expect("memory");
+            let mut arena = Arena { floats: &mut [], halves: &mut halves };
+            let (input, mut output) = (from.take(&mut arena), to.take(&mut arena));
+            group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
+            group.bench_function(BenchmarkId::new(name, with), |bench| {
+                bench.iter(|| layer.project(with, black_box(input.input()), &mut output));
             });
         }
     }
@@ -86,5 +112,5 @@ fn values(count: usize) -> Vec<f32> {
     (0..count).map(|at| ((at * 7919 + 13) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-criterion_group!(engine, peak, products, attentions, elementwise);
+criterion_group!(engine, peak, products, tiles, attentions, elementwise);
 criterion_main!(engine);
