@@ -5,20 +5,12 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{against_ceiling, timed_isas, values};
+use common::{LAYERS, against_ceiling, timed_isas, values};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use reembed::kernels::Linear;
 
 /// Rows that go through a layer together: tokens of a few texts.
 const ROWS: usize = 192;
-
-/// (inputs, outputs) of each layer.
-const LAYERS: [(&str, usize, usize); 4] = [
-    ("query, key and value", 384, 1152),
-    ("attention output", 384, 384),
-    ("feed-forward in", 384, 1536),
-    ("feed-forward out", 1536, 384),
-];
 
 fn gemm(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");

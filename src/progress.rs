@@ -264,7 +264,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use reembed::limit::BatchShape;
+    use reembed::limit::{BatchShape, Counting};
 
     use super::*;
     use crate::cli::LogFormat;
@@ -309,7 +309,7 @@ mod tests {
 
     fn limit(rows: usize) -> BatchLimit {
         let count = |number| std::num::NonZeroUsize::new(number).expect("not zero");
-        BatchLimit { rows: count(rows), tokens: count(4096) }
+        BatchLimit { rows: count(rows), tokens: count(4096), counting: Counting::Padded }
     }
 
     #[test]
@@ -334,7 +334,8 @@ mod tests {
         let progress = off_a_terminal();
         let lines = logged(|| {
             progress.event(Event::Started { rows: 100, limit: limit(32) });
-            let cause = LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256 });
+            let cause =
+                LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
             progress.event(Event::Limit(LimitChange { from: limit(32), to: limit(16), cause }));
             wait(&progress, LINE_EVERY);
             progress.event(Event::Batch { rows: 16, tokens: 100 });

@@ -277,6 +277,24 @@ fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
 }
 
 #[test]
+fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
+    let job = Job::new();
+    let run = job.run(&["--precision", "bf16"]);
+    assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+    assert!(out(&run).contains("packed-1-bf16, fingerprint"), "{}", out(&run));
+    // Without AMX, or with it refused, it is emulated: then both commands say so.
+    let emulated = out(&run).contains("bf16 emulated");
+    let warning = "bf16 is emulated, with the bits of AMX and slower than f32";
+    assert_eq!(err(&run).contains(warning), emulated, "{}", err(&run));
+    let verified = job.verify(&[]);
+    assert_eq!(verified.status.code(), Some(0), "{}{}", out(&verified), err(&verified));
+    assert_eq!(err(&verified).contains(warning), emulated, "{}", err(&verified));
+    let other = job.verify(&["--precision", "f32"]);
+    assert_eq!(other.status.code(), Some(3));
+    assert!(err(&other).contains("precision \"bf16\" there, \"f32\" here"), "{}", err(&other));
+}
+
+#[test]
 fn progress_off_a_terminal_is_plain_lines() {
     let run = Job::new().run(&[]);
     let log = err(&run);

@@ -12,6 +12,14 @@ use reembed::kernels::{Isa, fused_multiply_adds};
 use reembed::model::{self, Model};
 use reembed::{Environment, ModelConfig, TaskRow, build_input_text, sample};
 
+/// Name, inputs and outputs of each linear layer of all-MiniLM-L6-v2.
+pub const LAYERS: [(&str, usize, usize); 4] = [
+    ("query, key and value", 384, 1152),
+    ("attention output", 384, 384),
+    ("feed-forward in", 384, 1536),
+    ("feed-forward out", 1536, 384),
+];
+
 /// The environment of whoever runs the bench.
 pub fn environment() -> Environment {
     Environment::new(std::env::vars())
