@@ -16,7 +16,7 @@ use std::error::Error as StdError;
 
 use crate::batch::TokenBatch;
 use crate::config::{Engine, ModelConfig};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
 use crate::stop::Stop;
@@ -121,6 +121,15 @@ pub fn load_until(
     let encoder = encoder(model, weights, &description)?;
     let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
     Ok(Model { tokenizer, encoder, identity })
+}
+
+/// The model needs more memory than there is.
+fn no_memory(bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("the model does not fit: {bytes} bytes of memory could not be had"),
+    )
+    .advice("free memory, or raise the limit of the container or `ulimit -v`")
 }
 
 fn encoder(

@@ -52,8 +52,9 @@ impl CpuEncoder {
         let model = PackedModel::new(isa, description.into(), |name| {
             tensors.remove(name).map(|tensor| Cow::Owned(tensor.data))
         })
-        .map_err(|cause| {
-            Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
+        .map_err(|cause| match cause {
+            PackedError::WeightMemory(asked) => super::no_memory(asked.bytes),
+            _ => Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause),
         })?;
         let pool =
             ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {

@@ -73,7 +73,12 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).map_err(refuse)?;
+        let data = to_f32(&view).map_err(|trouble| match trouble {
+            Trouble::Type(message) => refuse(message),
+            Trouble::Memory(bytes) => {
+                super::no_memory(bytes).in_file(&path).at(format!("tensor `{prefix}{name}`"))
+            }
+        })?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
                 "value {position} is {}, not a finite number",
@@ -114,11 +119,16 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
+/// Why a tensor has no values.
+enum Trouble {
+    /// It is of a type that is not read; a phrase that says so.
+    Type(String),
+    /// So many bytes could not be had.
+    Memory(usize),
+}
+
 /// The values of a tensor as f32.
-///
-/// # Errors
-/// A phrase: a type that is not read, or no memory.
-fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
+fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>, Trouble> {
     let bytes = view.data();
     match view.dtype() {
         Dtype::F32 => widened(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
@@ -128,15 +138,15 @@ fn to_f32(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
         Dtype::BF16 => {
             widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        other => Err(format!("has the type {other:?}; F32, F16 and BF16 are read")),
+        other => Err(Trouble::Type(format!("has the type {other:?}; F32, F16 and BF16 are read"))),
     }
 }
 
-fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, String> {
+fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, Trouble> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(stored.len())
-        .map_err(|_| format!("does not fit in memory: {} bytes", stored.len().saturating_mul(4)))?;
+        .map_err(|_| Trouble::Memory(stored.len().saturating_mul(size_of::<f32>())))?;
     values.extend(stored.iter().map(widen));
     Ok(values)
 }
