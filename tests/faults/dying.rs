@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::night::{Dice, FORM, Night, PATIENCE, PHASES, Phase, figure, wait_for};
 
 /// Rows of the job: enough to be killed in the middle of.
-const ROWS: u64 = 200;
+const ROWS: u64 = 100;
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes() {
