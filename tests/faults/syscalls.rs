@@ -58,7 +58,7 @@ fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
             None if call == "mmap" => "killed",
             Some(127) if call == "mmap" || call == "openat" => "not loaded",
             Some(1..=3) => {
-                // Before there is a file to say it to, a program says nothing.
+                // A write that fails may be the one that says why.
                 let said = !run.err.trim().is_empty() || call == "write";
                 assert!(said, "{case}: it does not say why");
                 "failed"
