@@ -158,6 +158,15 @@ fn pool(threads: NonZeroUsize) -> Result<ThreadPool> {
     })
 }
 
+/// The model needs more memory than there is.
+fn no_memory(bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("the model does not fit: {bytes} bytes of memory could not be had"),
+    )
+    .advice("free memory, or raise the limit of the container or `ulimit -v`")
+}
+
 fn encoder(
     model: &ModelConfig,
     weights: weights::BertWeights<'_>,
