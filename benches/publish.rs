@@ -15,6 +15,7 @@ use reembed::digest::{ColumnHasher, TableHasher};
 use reembed::inference::{ChunkVectors, Work};
 use reembed::lineage::{Digests, Footer, FooterText, Lineage, ModelIdentity};
 use reembed::reader::Reader;
+use reembed::stop::Stop;
 use reembed::target::Claim;
 use reembed::writer::Writer;
 use reembed::{Config, Environment, readback, sample, writer};
@@ -82,7 +83,7 @@ fn main() {
         let published = finished.publish(&claim, |path| {
             let started = Instant::now();
             let schema = reader.schema();
-            readback::check(path, claim.path(), &config.input, schema, &footer)?;
+            readback::check(path, claim.path(), &config.input, schema, &footer, &Stop::new())?;
             read_back = started.elapsed().as_secs_f64();
             Ok(())
         });

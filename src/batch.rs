@@ -171,9 +171,9 @@ impl TokenBatch {
         self.texts().map(<[u32]>::len).max().unwrap_or(0)
     }
 
-    /// What it measures as a rectangle.
+    /// What it measures.
     pub fn shape(&self) -> BatchShape {
-        BatchShape { rows: self.len(), longest: self.longest() }
+        BatchShape { rows: self.len(), longest: self.longest(), tokens: self.tokens() }
     }
 
     /// The first `count` texts and the others, both in order.
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(right.rows(), &[2, 5]);
         assert_eq!(right.texts().collect::<Vec<_>>(), [&[4][..], &[5, 6]]);
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
-        assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3 });
+        assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3, tokens: 6 });
         assert_eq!(batch.only(|row| row != 2), {
             let mut kept = TokenBatch::default();
             kept.push(7, &[1, 2, 3]);

@@ -1,9 +1,10 @@
 //! The command line: what may be typed, and which settings the flags stand for.
 
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use reembed::bench::Way;
 
 /// Embeds the task rows of a Parquet file with a sentence model, in batches, offline.
 #[derive(Debug, Parser)]
@@ -91,6 +92,9 @@ pub struct ConfigArgs {
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// "f32", "bf16x3", "bf16" or "auto": what matrix products are made of [compute.precision]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<String>,
     /// Threads of the CPU encoder, or "auto" [compute.threads]
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
@@ -102,6 +106,7 @@ impl ConfigArgs {
         set(&[
             ("model.path", &text(&self.model_path), "--model-path"),
             ("compute.device", &self.device, "--device"),
+            ("compute.precision", &self.precision, "--precision"),
             ("compute.threads", &self.threads, "--threads"),
         ])
     }
@@ -173,11 +178,18 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Rows of the sample corpus that is embedded
-    #[arg(long, value_name = "N", default_value = "1000")]
-    pub tasks: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    pub tasks: NonZeroUsize,
     /// How often each way is measured
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     pub repeats: NonZeroUsize,
+    /// What to measure, each against the first: `alone` (one call per row), rows of a batch, `plan` (batches as a
+    /// run plans them) [default: alone,1,8,16,32,64,plan]
+    #[arg(long, value_name = "WAY,…", value_delimiter = ',')]
+    pub ways: Vec<Way>,
+    /// Also write the report to this file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -227,11 +239,16 @@ pub struct SampleArgs {
     /// The Parquet file to write
     pub file: PathBuf,
     /// Number of rows
-    #[arg(long, value_name = "N", default_value = "1200")]
-    pub rows: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1200", value_parser = at_least_one)]
+    pub rows: NonZeroUsize,
     /// The same seed gives the same rows
     #[arg(long, value_name = "S", default_value = "42")]
     pub seed: u64,
+}
+
+/// A count. The standard library's own words for a zero are about types.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number, at least 1")
 }
 
 /// A path as a setting, which is text; where it is none, see `commands::paths_as_typed`.

@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use reembed::bench::Way;
 use reembed::config::RawConfig;
 use reembed::error::ErrorKind;
+use reembed::kernels::Precision;
 use reembed::model::{self, description, source};
 use reembed::verify::Verdict;
 use reembed::{Config, Embedder, Environment, Error, Event, Stop};
@@ -75,6 +77,7 @@ fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
     let reader = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    warn(&model, &progress);
     progress.say("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);
     progress.finish();
@@ -87,28 +90,39 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     let model = model_config(&args.config)?;
     let progress = Progress::new(logging);
     let model = model::load(&model, &|event| progress.event(Event::Model(event)))?;
+    warn(&model, &progress);
     let embedder = Embedder::new(model);
     // A row without text is never embedded by a run, so it is not timed either.
     let rows: Vec<_> = corpus::task_rows(u64::MAX, corpus::DEFAULT_SEED)
         .filter(|row| !reembed::build_input_text(row).is_empty())
-        .take(usize::try_from(args.tasks.get()).context("--tasks is too large")?)
+        .take(args.tasks.get())
         .collect();
-    let report = measuring::run(&embedder, &rows, args.repeats, &|step| progress.say(step));
+    let ways = if args.ways.is_empty() { Way::standard() } else { args.ways.clone() };
+    let report = measuring::run(&embedder, &rows, &ways, args.repeats, &|step| progress.say(step));
     progress.finish();
-    print::result(&print::bench(&report?)).context("the report cannot be printed")?;
+    let report = report?;
+    if let Some(file) = &args.json {
+        std::fs::write(file, format!("{:#}\n", report.to_json()))
+            .with_context(|| format!("{}: the report cannot be written", file.display()))?;
+    }
+    print::result(&print::bench(&report)).context("the report cannot be printed")?;
     Ok(Exit::Done)
 }
 
 /// `reembed verify`.
 pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
-    let config = load_config(&args.config)?;
+    let mut config = load_config(&args.config)?;
     let (output, footer) = checking::open(&config, &args.output)?;
+    // A file can be checked in its own precision on any machine.
+    config.model.precision =
+        config.model.precision.or_else(|| Precision::named(&footer.lineage.model.precision));
     let progress = Progress::new(logging);
     let model = match args.sample {
         0 => None,
         _ => Some(model::load(&config.model, &|event| progress.event(Event::Model(event)))?),
     };
     if let Some(model) = &model {
+        warn(model, &progress);
         let differences = model.lineage().differences(&footer.lineage);
         if !differences.is_empty() {
             progress.finish();
@@ -132,6 +146,13 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     print::result(&print::checks(&checks)).context("the result cannot be printed")?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Says what a run says at its start.
+fn warn(model: &model::Model, progress: &Progress) {
+    if let Some(warning) = model.encoder.warning() {
+        progress.event(Event::Warning(warning));
+    }
 }
 
 /// `reembed model fetch`.
@@ -211,7 +232,8 @@ fn store_path(args: &StoreArgs) -> Result<PathBuf> {
 
 /// `reembed sample`.
 pub fn sample(args: &SampleArgs) -> Result<Exit> {
-    let rows = writer::write_tasks(&args.file, corpus::task_rows(args.rows.get(), args.seed))?;
+    let rows =
+        writer::write_tasks(&args.file, corpus::task_rows(args.rows.get() as u64, args.seed))?;
     let place = print::safe(&args.file.display().to_string());
     let said = print::result(&format!("{rows} rows, seed {}, in {place}\n", args.seed));
     // The file is in place; that nobody can be told is no failure.

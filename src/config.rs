@@ -16,8 +16,8 @@ pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
-use crate::limit::LimitBounds;
+use crate::kernels::{Isa, Precision};
+use crate::limit::AskedBounds;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
 
@@ -66,6 +66,8 @@ pub struct InputConfig {
     pub chunk_rows: NonZeroUsize,
     /// Bytes of a chunk: it is cut earlier where its rows are large.
     pub chunk_bytes: NonZeroUsize,
+    /// Bytes that the file may decode to; `None`: what a file of its size can be expected to.
+    pub decode_limit: Option<u64>,
 }
 
 /// The input's column names.
@@ -92,6 +94,9 @@ pub struct ModelConfig {
     pub prompt: Option<String>,
     /// What runs it.
     pub engine: Engine,
+    /// What the factors of matrix products are; `None`: bf16 where AMX makes it fast and the model was validated
+    /// in it, else f32.
+    pub precision: Option<Precision>,
     /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,
 }
@@ -130,22 +135,10 @@ pub enum Device {
 /// How large batches may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
-    /// Texts in a batch at the start.
-    pub start: NonZeroUsize,
-    /// Texts in a batch at most; at least `start`.
-    pub max: NonZeroUsize,
-    /// Padded tokens in a batch at most; `None`: priced from the memory limit.
-    pub tokens: Option<NonZeroUsize>,
+    /// What the user set of rows and tokens; the rest suits the encoder.
+    pub asked: AskedBounds,
     /// Bytes that a batch may take; `None`: a share of what the machine has left.
     pub memory_limit: Option<u64>,
-}
-
-impl BatchConfig {
-    /// The bounds of the limit, given the token budget that the memory limit pays for.
-    pub fn bounds(&self, priced_tokens: NonZeroUsize) -> LimitBounds {
-        let tokens = self.tokens.unwrap_or(priced_tokens);
-        LimitBounds { start: self.start, max: self.max, tokens }
-    }
 }
 
 /// Where the result goes.

@@ -10,7 +10,9 @@ use crate::batch::RowNames;
 use crate::config::{ModelConfig, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, LimitBounds, memory_budget, tokens_within};
+use crate::limit::{
+    AdaptiveLimit, AskedBounds, Counting, LimitBounds, memory_budget, tokens_within,
+};
 use crate::lineage::Lineage;
 use crate::memory;
 use crate::model::{self, Model};
@@ -49,9 +51,11 @@ pub struct Embedder {
 }
 
 /// How a batch of rows is embedded.
+#[derive(Default)]
 pub struct BatchOptions<'a> {
-    /// Texts that go through the model together.
-    pub batch_size: NonZeroUsize,
+    /// Texts that go through the model together; `None`: as many as suit the encoder, which an encoder that
+    /// does not pad counts in tokens.
+    pub batch_size: Option<NonZeroUsize>,
     /// Called after every batch.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -63,15 +67,6 @@ pub struct Progress {
     pub done: usize,
     /// Rows of the call.
     pub total: usize,
-}
-
-/// 32 rows, the size that the mission's figures are about.
-const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-impl Default for BatchOptions<'_> {
-    fn default() -> Self {
-        BatchOptions { batch_size: DEFAULT_BATCH_SIZE, progress: None }
-    }
 }
 
 /// Vectors of several rows, in the order of the rows.
@@ -114,6 +109,11 @@ impl Embeddings {
     /// All components, row-major: `len × dim`.
     pub fn as_slice(&self) -> &[f32] {
         &self.values
+    }
+
+    /// All components, row-major: `len × dim`.
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
     }
 
     /// Tokens and batches that it took.
@@ -162,6 +162,21 @@ impl Embedder {
         self.model.encoder.is_batch_invariant()
     }
 
+    /// What it runs on, for people: instruction set and threads, or a device.
+    pub fn runs_on(&self) -> String {
+        self.model.encoder.runs_on()
+    }
+
+    /// The tokens of the rows' texts, special tokens included, after the cut at the model's maximum length.
+    ///
+    /// # Errors
+    /// `Encode` when the tokenizer fails.
+    pub fn count_tokens(&self, rows: &[TaskRow]) -> Result<u64> {
+        let tokens =
+            |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len() as u64);
+        rows.iter().map(tokens).sum()
+    }
+
     /// Which model this is.
     pub fn lineage(&self) -> Lineage {
         self.model.lineage()
@@ -196,11 +211,9 @@ impl Embedder {
             }
         };
         let full_length = self.model.tokenizer.max_length();
-        let bounds = LimitBounds {
-            start: options.batch_size,
-            max: options.batch_size,
-            tokens: tokens_within(self.budget, full_length, |shape| encoder.bytes_for(shape)),
-        };
+        let priced = tokens_within(self.budget, full_length, |shape| encoder.bytes_for(shape));
+        let asked = AskedBounds { start: options.batch_size, ..AskedBounds::default() };
+        let bounds = LimitBounds::new(asked, priced, Counting::padded(encoder.pads()));
         let limit = AdaptiveLimit::new(bounds);
         let inference = Inference::new(encoder, limit, self.budget, &on_event);
 

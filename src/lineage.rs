@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::digest::{ColumnDigest, hex};
+use crate::kernels::Precision;
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 use crate::task::TextTemplate;
@@ -35,7 +36,7 @@ pub struct ModelIdentity {
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// Arithmetic of the encoder: `f32`.
+    /// What the factors of matrix products are: `f32`, `bf16x3` or `bf16`.
     pub precision: String,
     /// The encoder and its version: equal ones give vectors that are equal up to the encoder's tolerance.
     pub numerics: String,
@@ -142,6 +143,7 @@ impl ModelIdentity {
         id: &str,
         files: &ModelFiles,
         description: &ModelDescription,
+        precision: Precision,
         numerics: &str,
     ) -> Self {
         ModelIdentity {
@@ -152,7 +154,7 @@ impl ModelIdentity {
             max_seq_length: description.max_seq_length.get(),
             prompt: description.prompt.clone(),
             dimension: description.bert.hidden,
-            precision: "f32".to_owned(),
+            precision: precision.name().to_owned(),
             numerics: numerics.to_owned(),
         }
     }

@@ -29,7 +29,7 @@ use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::failpoints::{self, Failpoint};
 use crate::inference::Inference;
-use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
+use crate::limit::{AdaptiveLimit, Counting, LimitBounds, memory_budget, tokens_within};
 use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
@@ -132,12 +132,16 @@ pub fn run_with(
     let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
     let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
+    if let Some(warning) = encoder.warning() {
+        on_event(Event::Warning(warning));
+    }
     let full_length = model.tokenizer.max_length();
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
     on_event(Event::Budget { bytes: budget, least });
-    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
+    let counting = Counting::padded(encoder.pads());
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
         Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;

@@ -107,7 +107,7 @@ pub fn summary(report: &Report) -> String {
         ("truncated", format!("{} rows longer than the model reads", count(report.truncated_rows))),
     ];
     if report.limit_changes > 0 {
-        let now = report.limit.rows;
+        let now = report.limit;
         lines.push((
             "batch limit",
             format!("moved {} times, {now} at the end", report.limit_changes),
@@ -213,7 +213,7 @@ pub fn store_check(check: &StoreCheck) -> String {
     ]) + advice
 }
 
-/// Batch sizes from the most frequent down, as `32 × 37`.
+/// Batch sizes from the most frequent down, as `32 × 37`; where hardly two are alike, what they lie between.
 fn batch_sizes(report: &Report) -> String {
     const MOST: usize = 6;
     let mut sizes: Vec<(usize, u64)> =
@@ -221,22 +221,24 @@ fn batch_sizes(report: &Report) -> String {
     if sizes.is_empty() {
         return "none".to_owned();
     }
-    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
-    let others: u64 = sizes.iter().skip(MOST).map(|(_, batches)| batches).sum();
-    let mut text: Vec<String> =
-        sizes.iter().take(MOST).map(|(rows, batches)| format!("{rows} × {batches}")).collect();
-    if others > 0 {
-        text.push(format!("others × {others}"));
+    if let ([(least, _), .., (most, _)], true) = (&sizes[..], sizes.len() > MOST) {
+        let batches: u64 = sizes.iter().map(|(_, batches)| batches).sum();
+        return format!("{least} to {most} rows, {} batches", count(batches));
     }
+    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
+    let text: Vec<String> =
+        sizes.iter().map(|(rows, batches)| format!("{rows} × {batches}")).collect();
     format!("{} (rows × batches)", text.join(", "))
 }
 
 /// The table of `reembed bench`.
 pub fn bench(report: &BenchReport) -> String {
     let mut text = format!(
-        "{} rows, {} tokens; median of {} repeats, interleaved\n\n",
+        "{} rows, {} tokens; {} on {}; median of {} repeats, interleaved\n\n",
         count(report.rows as u64),
         count(report.tokens),
+        report.lineage.model.numerics,
+        report.runs_on,
         report.lines.first().map_or(0, |line| line.seconds.len()),
     );
     let _ = writeln!(
@@ -244,18 +246,17 @@ pub fn bench(report: &BenchReport) -> String {
         "{:<14} {:>9} {:>9} {:>10} {:>9} {:>8} {:>8} {:>10}",
         "", "ms/task", "tasks/s", "tokens/s", "speed-up", "spread", "padding", "max |Δ|"
     );
-    let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
+    let first = report.lines.first().map_or(f64::NAN, |line| line.median());
     for line in &report.lines {
-        let name =
-            line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
         let seconds = line.median();
         let _ = writeln!(
             text,
-            "{name:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            "{:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
+            line.way,
             1000.0 * seconds / report.rows as f64,
             report.rows as f64 / seconds,
             report.tokens as f64 / seconds,
-            alone / seconds,
+            first / seconds,
             line.spread(),
             100.0 * line.padding_efficiency,
             line.largest_difference,
@@ -267,6 +268,9 @@ pub fn bench(report: &BenchReport) -> String {
         format!("no component moved by more than {:.0e}, as promised", reembed::bench::TOLERANCE)
     };
     let _ = writeln!(text, "\nVerified while measuring: {promise}.");
+    if let Some(peak) = report.peak_resident {
+        let _ = writeln!(text, "Peak memory: {}.", bytes(peak));
+    }
     text
 }
 
@@ -283,16 +287,12 @@ pub fn estimate(estimate: &Estimate) -> String {
         ),
         (
             "batches",
-            format!(
-                "{} of at most {} rows",
-                work.batch_sizes.values().sum::<u64>(),
-                estimate.limit.rows
-            ),
+            format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), estimate.limit),
         ),
         (
             "largest batch",
             format!(
-                "{} × {} tokens, {} (limit {})",
+                "{} rows of up to {} tokens, {} (limit {})",
                 estimate.largest.rows,
                 estimate.largest.longest,
                 size(estimate.largest_bytes),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::inference::Work;
+use crate::kernels::{AmxRefused, Precision};
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
@@ -83,6 +84,18 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
+    /// The precision was asked for and is emulated: the same bits as on AMX, and slower than f32.
+    EmulatedPrecision {
+        /// Which.
+        precision: Precision,
+        /// Why the CPU's AMX is not used; `None` where it has none, or `compute.isa` leaves it out.
+        refused: Option<AmxRefused>,
+    },
+    /// The CPU has AMX, which is not used; f32 is.
+    AmxNotUsed {
+        /// Why.
+        refused: AmxRefused,
+    },
     /// The vector store may only be read, and there is none.
     NoStore {
         /// Where it would be.

@@ -19,7 +19,8 @@ use super::{
     StoreMode, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Precision};
+use crate::limit::AskedBounds;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
 
@@ -112,9 +113,8 @@ impl RawConfig {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                let known =
-                    format!("{:?} is not a table of settings{}", shown(name), nearest_key(name));
-                return Err(complain(at, known));
+                return Err(complain(at, no_table(name))
+                    .advice("settings are written as `key = value` below their `[table]`"));
             };
             if !SETTINGS.iter().any(|setting| table_of(setting) == *name) {
                 let message = format!("unknown table [{}]{}", shown(name), nearest_table(name));
@@ -185,12 +185,14 @@ impl RawConfig {
     /// `Config`, naming the key and where it was set.
     pub fn check(mut self, environment: &Environment) -> Result<Config> {
         self.lay_defaults()?;
-        let start = self.size("batch.start")?;
-        let max = match self.number("batch.max") {
-            Some(_) => self.size("batch.max")?,
-            None => start,
+        let asked = AskedBounds {
+            start: self.number("batch.start").and_then(to_size),
+            max: self.number("batch.max").and_then(to_size),
+            tokens: self.number("batch.tokens").and_then(to_size),
         };
-        if max < start {
+        if let (Some(start), Some(max)) = (asked.start, asked.max)
+            && max < start
+        {
             return Err(
                 self.complain("batch.max", &format!("is {max}, less than batch.start = {start}"))
             );
@@ -209,15 +211,11 @@ impl RawConfig {
                 columns,
                 chunk_rows: self.size("input.chunk_rows")?,
                 chunk_bytes: self.size("input.chunk_bytes")?,
+                decode_limit: self.number("input.decode_limit"),
             },
             text: TextTemplate { files_prefix: self.text("text.files_prefix")? },
             model: self.model(environment)?,
-            batch: BatchConfig {
-                start,
-                max,
-                tokens: self.number("batch.tokens").and_then(to_size),
-                memory_limit: self.number("batch.memory_limit"),
-            },
+            batch: BatchConfig { asked, memory_limit: self.number("batch.memory_limit") },
             output: OutputConfig {
                 path: self.path("output.path").ok_or_else(|| self.missing("output.path"))?,
                 column: output_column,
@@ -339,6 +337,7 @@ impl RawConfig {
             },
             prompt: self.text("model.prompt").ok(),
             engine: self.engine()?,
+            precision: self.precision()?,
             threads: match self.number("compute.threads") {
                 Some(_) => self.size("compute.threads")?,
                 // Honours affinity and cgroup quota; one where the system does not say.
@@ -366,6 +365,17 @@ impl RawConfig {
                     format!("is {isa:?}, which this CPU lacks; it has {}", here.join(", "));
                 self.complain("compute.isa", &message)
             }),
+        }
+    }
+
+    fn precision(&self) -> Result<Option<Precision>> {
+        let precision = Precision::named(&self.text("compute.precision")?);
+        match (self.engine()?, precision) {
+            (Engine::Candle(_), Some(tiles @ (Precision::Bf16 | Precision::Bf16x3))) => {
+                let message = format!("is \"{tiles}\", which only the packed engine computes");
+                Err(self.complain("compute.precision", &message))
+            }
+            _ => Ok(precision),
         }
     }
 
@@ -426,7 +436,7 @@ impl RawConfig {
 }
 
 fn too_large(path: &Path) -> Error {
-    let message = format!("a configuration of more than {LARGEST_FILE} bytes is none");
+    let message = format!("this has more than {LARGEST_FILE} bytes and is no configuration");
     Error::new(ErrorKind::Config, message).in_file(path).advice("name another one with --config")
 }
 
@@ -442,7 +452,7 @@ fn written(value: &DeValue<'_>) -> Written {
     match value {
         DeValue::String(text) => Written::Text(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Written::Other("integer"), Written::Integer),
+            .map_or(Written::Other("an integer of more than 64 bits"), Written::Integer),
         DeValue::Boolean(on) => Written::Switch(*on),
         DeValue::Table(table) => {
             let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
@@ -450,9 +460,11 @@ fn written(value: &DeValue<'_>) -> Written {
                 Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
             };
             let entries: Option<BTreeMap<String, String>> = table.iter().map(entry).collect();
-            entries.map_or(Written::Other("table"), Written::Table)
+            entries.map_or(Written::Other("a table"), Written::Table)
         }
-        other => Written::Other(other.type_str()),
+        DeValue::Float(_) => Written::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Written::Other("a date"),
+        DeValue::Array(_) => Written::Other("a list"),
     }
 }
 
@@ -466,8 +478,28 @@ fn shown(name: &str) -> String {
     shown
 }
 
+/// What stands alone where a table is expected: a setting above its table, or a table's name with a value.
+fn no_table(name: &str) -> String {
+    let full = SETTINGS.iter().find(|setting| setting.key.split('.').nth(1) == Some(name));
+    let is_table = SETTINGS.iter().any(|setting| table_of(setting) == name);
+    let hint = match full {
+        Some(setting) => format!("; did you mean `{}`?", setting.key),
+        None if is_table => String::new(),
+        None => nearest_key(name),
+    };
+    format!("{:?} is not a table of settings{hint}", shown(name))
+}
+
+/// The nearest key, or, where none is near, all keys of its table.
 fn nearest_key(key: &str) -> String {
-    nearest(key, SETTINGS.iter().map(|setting| setting.key))
+    let near = nearest(key, SETTINGS.iter().map(|setting| setting.key));
+    let table = key.split('.').next().unwrap_or(key);
+    let known: Vec<&str> =
+        SETTINGS.iter().filter(|s| table_of(s) == table).map(|setting| setting.key).collect();
+    match (near.as_str(), known.is_empty()) {
+        ("", false) => format!("; known are {}", known.join(", ")),
+        _ => near,
+    }
 }
 
 fn nearest_table(name: &str) -> String {
@@ -478,8 +510,15 @@ fn nearest_table(name: &str) -> String {
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     const NEAR: f64 = 0.7;
     let word = shown(word);
+    // The table is mostly right, and must not make every key of it look near.
+    let likeness = |candidate: &str| match (word.split_once('.'), candidate.split_once('.')) {
+        (Some((table, key)), Some((other, candidate))) => {
+            (strsim::jaro_winkler(table, other) + 3.0 * strsim::jaro_winkler(key, candidate)) / 4.0
+        }
+        _ => strsim::jaro_winkler(&word, candidate),
+    };
     candidates
-        .map(|candidate| (strsim::jaro_winkler(&word, candidate), candidate))
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(String::new(), |(_, candidate)| format!("; did you mean `{candidate}`?"))
@@ -509,7 +548,7 @@ mod tests {
         let config = check(PATHS).expect("it is valid");
         assert_eq!(config.input.path, Path::new("conf/in.parquet"));
         assert_eq!(config.output.path, Path::new("/out.parquet"));
-        assert_eq!((config.batch.start.get(), config.batch.max.get()), (32, 32));
+        assert_eq!(config.batch.asked, AskedBounds::default());
         assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
         assert_eq!(config.model.prompt, None);
     }
@@ -538,7 +577,19 @@ mod tests {
                 "[output]\non_empty = \"skip\"\n",
                 "conf/pipeline.toml: line 2: `output.on_empty` must be one of \"null\", \"embed\", \"error\", is \"skip\"",
             ),
+            (
+                "[batch]\nxyzzy = 8\n",
+                "conf/pipeline.toml: line 2: unknown key `batch.xyzzy`; known are batch.start, batch.max,",
+            ),
+            (
+                "[batch]\nstart = 99999999999999999999\n",
+                "conf/pipeline.toml: line 2: `batch.start` must be a whole number from 1 to 65536, is an integer of more than 64 bits",
+            ),
             ("batch = 3\n", "conf/pipeline.toml: line 1: \"batch\" is not a table of settings"),
+            (
+                "start = 3\n",
+                "conf/pipeline.toml: line 1: \"start\" is not a table of settings; did you mean `batch.start`?",
+            ),
             (
                 "[model]\nsha256 = { \"config.json\" = \"12\" }\n",
                 "conf/pipeline.toml: line 2: `model.sha256` must give 64 hexadecimal digits for \"config.json\", gives \"12\"",
@@ -587,7 +638,8 @@ mod tests {
         raw.lay_environment(&environment).expect("valid");
         raw.set("output.column", "w", Origin::Flag("--column")).expect("valid");
         let config = raw.check(&environment).expect("valid");
-        assert_eq!((config.batch.start.get(), config.output.column.as_str()), (7, "w"));
+        assert_eq!(config.batch.asked.start.map(NonZeroUsize::get), Some(7));
+        assert_eq!(config.output.column, "w");
         let origin = |key: &str| {
             config.effective.iter().find(|line| line.key == key).map(|line| line.origin.to_string())
         };
@@ -595,6 +647,30 @@ mod tests {
         assert_eq!(origin("output.column").as_deref(), Some("--column"));
         assert_eq!(origin("input.path").as_deref(), Some("conf/pipeline.toml:2"));
         assert_eq!(origin("input.id").as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn the_annotated_file_has_every_key_with_its_default_and_a_word_on_it() {
+        let mut table = "";
+        let mut keys = Vec::new();
+        for line in include_str!("../../pipeline.toml").lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                table = name;
+            }
+            let Some((key, rest)) = line.trim_start_matches("# ").split_once(" = ") else {
+                continue;
+            };
+            let Some(setting) = Setting::find(&format!("{table}.{key}")) else { continue };
+            let (value, word) = rest.split_once(" #").unwrap_or((rest, ""));
+            assert!(!word.trim().is_empty(), "{}: no word on it", setting.key);
+            if let Some(default) = setting.default {
+                assert_eq!(value.trim(), default, "{}", setting.key);
+            }
+            keys.push(setting.key);
+        }
+        for setting in SETTINGS {
+            assert!(keys.contains(&setting.key), "{} is not in pipeline.toml", setting.key);
+        }
     }
 
     #[test]

@@ -97,6 +97,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "a chunk is cut earlier where its rows are larger than this together",
     },
     Setting {
+        key: "input.decode_limit",
+        kind: Kind::BytesOrAuto(1),
+        default: Some("\"auto\""),
+        help: "bytes that the file may decode to; auto: 1 GiB and 1000 times its size",
+    },
+    Setting {
         key: "text.files_prefix",
         kind: Kind::Text,
         default: Some("\"Files: \""),
@@ -158,9 +164,15 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "compute.isa",
-        kind: Kind::Word(&["auto", "avx512", "avx2", "portable"]),
+        kind: Kind::Word(&["auto", "amx", "avx512", "avx2", "portable"]),
         default: Some("\"auto\""),
-        help: "instruction set of the packed engine; the vectors are the same bits on each",
+        help: "the most that the packed engine may use; the vectors are the same bits on each",
+    },
+    Setting {
+        key: "compute.precision",
+        kind: Kind::Word(&["auto", "f32", "bf16x3", "bf16"]),
+        default: Some("\"auto\""),
+        help: "auto: bf16 for all-MiniLM-L6-v2 on AMX, else f32; pin it for equal vectors everywhere",
     },
     Setting {
         key: "compute.threads",
@@ -170,9 +182,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "batch.start",
-        kind: Kind::Count(1, 65_536),
-        default: Some("32"),
-        help: "texts in a batch at the start",
+        kind: Kind::CountOrAuto(1, 65_536),
+        default: Some("\"auto\""),
+        help: "texts in a batch at the start; auto: as many as batch.tokens holds, 32 where the encoder pads",
     },
     Setting {
         key: "batch.max",
@@ -184,7 +196,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: Some("\"auto\""),
-        help: "tokens in a batch at most, padding included; auto: priced from batch.memory_limit",
+        help: "tokens in a batch at most; auto: 32,768 or what batch.memory_limit pays for, that alone with padding",
     },
     Setting {
         key: "batch.memory_limit",

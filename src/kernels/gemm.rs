@@ -141,20 +141,17 @@ impl Product<'_> {
         block: Range<usize>,
         depth: Range<usize>,
     ) {
-        let mut row = block.start;
-        while row < block.end {
-            let rows = (block.end - row).min(S::TILE_ROWS);
-            match rows {
-                MAX_TILE_ROWS => self.tile::<S, 8, P>(simd, panel, row, &depth),
-                7 => self.tile::<S, 7, P>(simd, panel, row, &depth),
-                6 => self.tile::<S, 6, P>(simd, panel, row, &depth),
-                5 => self.tile::<S, 5, P>(simd, panel, row, &depth),
-                4 => self.tile::<S, 4, P>(simd, panel, row, &depth),
-                3 => self.tile::<S, 3, P>(simd, panel, row, &depth),
-                2 => self.tile::<S, 2, P>(simd, panel, row, &depth),
-                _ => self.tile::<S, 1, P>(simd, panel, row, &depth),
+        for tile in tiles(block, S::TILE_ROWS) {
+            match tile.len() {
+                MAX_TILE_ROWS => self.tile::<S, 8, P>(simd, panel, tile.start, &depth),
+                7 => self.tile::<S, 7, P>(simd, panel, tile.start, &depth),
+                6 => self.tile::<S, 6, P>(simd, panel, tile.start, &depth),
+                5 => self.tile::<S, 5, P>(simd, panel, tile.start, &depth),
+                4 => self.tile::<S, 4, P>(simd, panel, tile.start, &depth),
+                3 => self.tile::<S, 3, P>(simd, panel, tile.start, &depth),
+                2 => self.tile::<S, 2, P>(simd, panel, tile.start, &depth),
+                _ => self.tile::<S, 1, P>(simd, panel, tile.start, &depth),
             }
-            row += rows;
         }
     }
 
@@ -178,28 +175,88 @@ impl Product<'_> {
             let start = (panel + p) * inputs;
             *lines = &panels.as_chunks().0[start + depth.start..start + depth.end];
         }
-        let mut sums = [[simd.splat(0.0); P]; R];
-        for (r, sums) in sums.iter_mut().enumerate() {
-            for (p, sum) in sums.iter_mut().enumerate() {
-                let column = (panel + p) * LANES;
-                *sum = if depth.start == 0 {
-                    simd.load_partial(&bias[column..column + LANES])
-                } else {
-                    let start = (row + r) * outputs;
-                    let width = (outputs - column).min(LANES);
-                    simd.load_partial(&self.output[start + column..][..width])
-                };
+        // From here to the end of the tile nothing is checked per vector: a tile is short, and its beginning and
+        // end weigh as much as hundreds of multiply-adds otherwise.
+        let columns = panel * LANES..(*outputs).min((panel + P) * LANES);
+        let sums = if depth.start == 0 {
+            [load_row(simd, &bias[panel * LANES..(panel + P) * LANES]); R]
+        } else {
+            let mut sums = [[simd.splat(0.0); P]; R];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let start = (row + r) * outputs;
+                *sums = load_row(simd, &self.output[start + columns.start..start + columns.end]);
             }
-        }
+            sums
+        };
         let sums = multiply_accumulate(simd, rows, weights, sums);
         for (r, sums) in sums.iter().enumerate() {
-            for (p, sum) in sums.iter().enumerate() {
-                let column = (panel + p) * LANES;
-                let start = (row + r) * outputs;
-                let width = (outputs - column).min(LANES);
-                simd.store_partial(*sum, &mut self.output[start + column..][..width]);
+            let start = (row + r) * outputs;
+            store_row(simd, *sums, &mut self.output[start + columns.start..start + columns.end]);
+        }
+    }
+}
+
+/// `P` vectors from a row of at most `P × 16` values, zeros after it.
+#[inline(always)]
+fn load_row<S: Simd, const P: usize>(simd: S, row: &[f32]) -> [S::Lanes; P] {
+    let mut vectors = [simd.splat(0.0); P];
+    match row.as_chunks().0.first_chunk::<P>() {
+        Some(lines) => {
+            for (vector, line) in vectors.iter_mut().zip(lines) {
+                *vector = simd.load(line);
             }
         }
+        None => {
+            for (vector, values) in vectors.iter_mut().zip(row.chunks(LANES)) {
+                *vector = simd.load_partial(values);
+            }
+        }
+    }
+    vectors
+}
+
+/// As many values of `P` vectors as the row has room for.
+#[inline(always)]
+pub(super) fn store_row<S: Simd, const P: usize>(simd: S, vectors: [S::Lanes; P], row: &mut [f32]) {
+    match row.as_chunks_mut().0.first_chunk_mut::<P>() {
+        Some(lines) => {
+            for (vector, line) in vectors.iter().zip(lines) {
+                simd.store(*vector, line);
+            }
+        }
+        None => {
+            for (vector, values) in vectors.iter().zip(row.chunks_mut(LANES)) {
+                simd.store_partial(*vector, values);
+            }
+        }
+    }
+}
+
+/// Cuts rows into tiles of at most `most`, of like size: a tile of one row has too few chains to keep the
+/// multiply-add units busy.
+#[inline(always)]
+pub(super) fn tiles(rows: Range<usize>, most: usize) -> Tiles {
+    Tiles { left: rows.len().div_ceil(most), rows }
+}
+
+pub(super) struct Tiles {
+    rows: Range<usize>,
+    left: usize,
+}
+
+impl Iterator for Tiles {
+    type Item = Range<usize>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.left == 0 {
+            return None;
+        }
+        let start = self.rows.start;
+        let end = start + self.rows.len().div_ceil(self.left);
+        self.left -= 1;
+        self.rows.start = end;
+        Some(start..end)
     }
 }
 

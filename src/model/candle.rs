@@ -9,11 +9,11 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, HiddenAct, PositionEmbeddingType};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
 use super::description::{Activation, BertShape, ModelDescription, Pooling};
 use super::weights::BertWeights;
-use super::{EncodeError, Encoder};
+use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::config::Device;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,24 +35,23 @@ impl CandleEncoder {
     /// # Errors
     /// `Config` when the device is not there or not compiled in; `Model` when candle refuses the weights.
     pub fn new(
-        weights: BertWeights,
+        weights: BertWeights<'_>,
         description: &ModelDescription,
         device: Device,
         threads: NonZeroUsize,
     ) -> Result<Self> {
         let device = open(device)?;
         // candle asks rayon for threads; its own pool keeps to ours.
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
-            })?;
+        let pool = pool(threads)?;
         let refuse = |cause| {
             Error::new(ErrorKind::Model, "candle cannot load the weights").caused_by(flat(cause))
         };
         let tensors = weights
             .into_tensors()
             .into_iter()
-            .map(|(name, tensor)| Ok((name, Tensor::from_vec(tensor.data, tensor.shape, &device)?)))
+            .map(|(name, tensor)| {
+                Ok((name, Tensor::from_slice(&tensor.data, tensor.shape, &device)?))
+            })
             .collect::<candle_core::Result<HashMap<_, _>>>()
             .map_err(refuse)?;
         let variables = VarBuilder::from_tensors(tensors, DType::F32, &device);
@@ -69,7 +68,7 @@ impl CandleEncoder {
 
     /// Token ids to pooled vectors, `(rows, hidden)`.
     fn forward(&self, batch: &TokenBatch) -> candle_core::Result<Vec<f32>> {
-        let BatchShape { rows, longest } = batch.shape();
+        let BatchShape { rows, longest, .. } = batch.shape();
         let mut ids = Vec::with_capacity(rows * longest);
         let mut real = Vec::with_capacity(rows * longest);
         for text in batch.texts() {
@@ -247,4 +246,39 @@ fn is_out_of_memory(_: &candle_core::Error) -> bool {
 /// The first line of candle's error: the rest is a backtrace.
 fn flat(error: candle_core::Error) -> Box<dyn std::error::Error + Send + Sync> {
     error.to_string().lines().next().unwrap_or_default().to_owned().into()
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use candle_core::cuda_backend::CudaError;
+    use candle_core::cuda_backend::cudarc::cublas::{result::CublasError, sys::cublasStatus_t};
+    use candle_core::cuda_backend::cudarc::driver::{DriverError, sys::CUresult};
+
+    use super::*;
+
+    #[test]
+    fn out_of_memory_is_seen_below_whatever_candle_wraps_it_in() {
+        let driver = |code| CudaError::Cuda(DriverError(code));
+        let load =
+            |code| CudaError::Load { cuda: DriverError(code), module_name: "reduce".to_owned() };
+        let cublas = |status| CudaError::Cublas(CublasError(status));
+        // Neither is shown in words: for those a driver is asked, which the linker's stub is not.
+        let cases = [
+            (driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),
+            (load(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),
+            (cublas(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED), true),
+            (driver(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS), false),
+            (load(CUresult::CUDA_ERROR_NO_DEVICE), false),
+            (cublas(cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED), false),
+            (CudaError::InternalError("out of memory"), false),
+        ];
+        for (number, (error, is_memory)) in cases.into_iter().enumerate() {
+            let error = candle_core::Error::Cuda(Box::new(error));
+            let wrapped = error.context("while a layer ran").with_path("here").bt();
+            assert_eq!(is_out_of_memory(&wrapped), is_memory, "case {number}");
+        }
+        let bare = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        assert!(is_out_of_memory(&candle_core::Error::Cuda(Box::new(bare))));
+        assert!(!is_out_of_memory(&candle_core::Error::Msg("out of memory".to_owned())));
+    }
 }

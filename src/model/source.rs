@@ -73,6 +73,12 @@ pub fn default_pins() -> Pins {
     DEFAULT_PINS.map(|(file, sha256)| (file.to_owned(), sha256.to_owned())).into()
 }
 
+/// Whether these are the very files of the [default model](DEFAULT_ID), whatever it is called.
+pub fn is_default_model(files: &ModelFiles) -> bool {
+    let found = files.hashes();
+    DEFAULT_PINS.iter().all(|(file, sha256)| found.get(*file).is_some_and(|hash| hash == sha256))
+}
+
 /// Finds the model and returns the bytes of its files, every one of them hashed, and compared where a hash is
 /// pinned. `progress` is told what is tried, what failed and how far a file is.
 pub fn resolve(config: &SourceConfig, progress: &dyn Fn(FetchProgress)) -> Result<ModelFiles> {
@@ -203,13 +209,6 @@ impl ModelFiles {
     /// The content of a file, `None` where the model has no such file.
     pub fn bytes(&self, file: &str) -> Option<&[u8]> {
         self.files.get(file).map(|file| file.bytes.as_slice())
-    }
-
-    /// Gives back the memory of a file that is needed no more; its hash stays.
-    pub fn let_go(&mut self, file: &str) {
-        if let Some(file) = self.files.get_mut(file) {
-            file.bytes = Vec::new();
-        }
     }
 
     /// Where a file of the model is, or would be: for messages.
