@@ -65,9 +65,11 @@ proptest! {
 
         let nulls = expected.iter().filter(|vector| vector.is_none()).count() as u64;
         prop_assert_eq!((report.rows, report.null_rows), (rows.len() as u64, nulls));
-        prop_assert_eq!(report.work.rows, rows.len() as u64 - nulls);
+        let origins = report.origins;
+        prop_assert_eq!(origins.encoded + origins.duplicate, rows.len() as u64 - nulls);
+        prop_assert_eq!((report.work.rows, origins.reused), (origins.encoded, 0));
         let told: usize = events.iter().map(|event| match event {
-            Event::Batch { rows, .. } | Event::Empty { rows } => *rows,
+            Event::Batch { rows, .. } | Event::Empty { rows } | Event::Known { rows } => *rows,
             _ => 0,
         }).sum();
         prop_assert_eq!(told, rows.len());
