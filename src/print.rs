@@ -157,8 +157,10 @@ fn vectors(report: &Report) -> String {
 
 fn store_use(store: &StoreUse) -> String {
     let place = safe(&store.path.display().to_string());
-    let mut text =
-        format!("{place} ({} vectors, {}", count(store.entries), bytes(store.file_bytes));
+    let mut text = format!("{place} ({} vectors", count(store.entries));
+    if let Some(size) = store.file_bytes {
+        let _ = write!(text, ", {}", bytes(size));
+    }
     for (number, what) in [(store.evicted, "made place"), (store.not_kept, "found no place")] {
         if number > 0 {
             let _ = write!(text, ", {} {what}", count(number));

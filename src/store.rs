@@ -62,8 +62,8 @@ enum Access {
 pub struct StoreUse {
     /// The file.
     pub path: PathBuf,
-    /// Its size in bytes.
-    pub file_bytes: u64,
+    /// Its size in bytes, if it is still there to be asked.
+    pub file_bytes: Option<u64>,
     /// Entries in it.
     pub entries: u64,
     /// Entries that made place for new ones.
@@ -217,7 +217,7 @@ impl<'a> Store<'a> {
         let base = self.base.into_inner().unwrap_or_else(PoisonError::into_inner);
         let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&self.path, trouble))?;
         base.close().map_err(|trouble| give_up(&self.path, trouble))?;
-        let file_bytes = file_size(&self.path)?;
+        let file_bytes = file_size(&self.path).ok();
         Ok(StoreUse { path: self.path, file_bytes, entries, evicted, not_kept })
     }
 
