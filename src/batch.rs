@@ -31,8 +31,8 @@ pub struct TokenChunk {
 pub struct TokenTexts {
     /// Batches in the order in which they are to run. Together they hold each row with a text once.
     pub batches: Vec<TokenBatch>,
-    /// Rows whose text was cut at the model's maximum length.
-    pub truncated: usize,
+    /// The rows whose text was cut at the model's maximum length, ascending.
+    pub truncated: Vec<usize>,
 }
 
 /// What the rows of a chunk are called in messages.

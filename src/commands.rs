@@ -1,14 +1,15 @@
 //! One function per command: load, do, print.
 
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use reembed::config::RawConfig;
 use reembed::error::ErrorKind;
 use reembed::model::{self, description, source};
+use reembed::report::{Ending, Recorder, keep};
 use reembed::verify::Verdict;
-use reembed::{Config, Embedder, Environment, Error, Event};
+use reembed::{Config, Embedder, Environment, Error, Event, Report, memory};
 use reembed::{
     bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
 };
@@ -30,14 +31,35 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
         return dry_run(&config, logging);
     }
     let progress = Progress::new(logging);
-    let report = pipeline::run(&config, &|event| progress.event(event));
+    let started = Instant::now();
+    let recorder = Recorder::new(&config, SystemTime::now());
+    let outcome = pipeline::run(&config, &|event| {
+        recorder.event(started.elapsed(), &event);
+        progress.event(event);
+    });
     progress.finish();
-    let report = report?;
+    let page = keep_report(&config, recorder, started.elapsed(), &outcome);
+    let report = outcome?;
     // The output is in place; that nobody can be told is no failure of the run.
-    if let Err(cause) = print::result(&print::summary(&report)) {
+    if let Err(cause) = print::result(&print::summary(&report, page.as_deref())) {
         tracing::warn!("the summary cannot be printed: {cause}");
     }
     Ok(Exit::Done)
+}
+
+/// Writes the report of a run that ended in whatever way. That it cannot be written is no failure of the run.
+fn keep_report(
+    config: &Config,
+    recorder: Recorder,
+    at: Duration,
+    outcome: &reembed::Result<Report>,
+) -> Option<PathBuf> {
+    let peak_resident = memory::peak_resident();
+    let record = recorder.finish(Ending { at, outcome, peak_resident });
+    keep::keep(&config.report, record).unwrap_or_else(|error| {
+        tracing::warn!("{}", print::one_line(&error.into()));
+        None
+    })
 }
 
 fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {

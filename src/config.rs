@@ -33,6 +33,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// Where the report of a run goes.
+    pub report: ReportConfig,
     /// Every setting in force, with where it came from.
     pub effective: Vec<Effective>,
 }
@@ -154,6 +156,15 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// Rows of a row group.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// Where the report of a run goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Reports that are kept; with 0 none is written.
+    pub keep: usize,
 }
 
 /// The Arrow type of the vectors.

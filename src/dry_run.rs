@@ -69,7 +69,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
             empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
         }
         let texts = tokenize_texts(&model.tokenizer, &chunk.rows, &chunk.texts, on_empty, limit)?;
-        truncated_rows += texts.truncated as u64;
+        truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches are neither the longest nor the shortest.
         let mut tried = Vec::new();
         for batch in texts.batches.iter().skip(texts.batches.len() / 2) {

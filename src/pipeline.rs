@@ -13,6 +13,8 @@
 //! Memory in flight is bounded by construction: a chunk in each stage and [`CHANNEL_CHUNKS`] in each channel,
 //! times the size of a chunk.
 
+mod clock;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::{RowChunk, TokenChunk};
+use crate::batch::{RowChunk, TokenBatch, TokenChunk, shown_id};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::inference::{Inference, Work};
@@ -30,9 +32,11 @@ use crate::lineage::{Footer, FooterText};
 use crate::memory;
 use crate::model::{self, Model};
 use crate::reader::{Reader, RepeatedIds};
-use crate::report::{Event, Report, Warning};
+use crate::report::stages::Stage;
+use crate::report::{Event, Loaded, Report, Warning};
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{self, Writer};
+use clock::StageClocks;
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
 pub const CHANNEL_CHUNKS: usize = 1;
@@ -112,6 +116,11 @@ pub fn run_with(
     }
 
     let encoder = model.encoder.as_ref();
+    on_event(Event::Loaded(Box::new(Loaded {
+        lineage: model.lineage(),
+        runs_on: encoder.runs_on(),
+        took: model_load,
+    })));
     let budget = memory_budget(config.batch.memory_limit, memory::read());
     let full_length = model.tokenizer.max_length();
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
@@ -124,13 +133,16 @@ pub fn run_with(
 
     let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
-    let (sums, repeated) = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, row_sender));
+    let clocks = StageClocks::default();
+    let flowed = thread::scope(|scope| {
+        let reading = spawn(scope, "reader", || read(config, reader, &clocks, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
-            tokenize(config, model, &inference, row_receiver, token_sender)
+            let ends = (row_receiver, token_sender);
+            tokenize(config, model, &inference, &clocks, &on_event, ends)
         });
-        let inferred =
-            in_stage("inference", || infer(&inference, token_receiver, &mut writer, &on_event));
+        let inferred = in_stage("inference", || {
+            infer(&inference, &clocks, token_receiver, &mut writer, &on_event)
+        });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
@@ -138,19 +150,24 @@ pub fn run_with(
         tokenized?;
         Ok::<_, Error>((inferred?, repeated))
     })
-    .map_err(|error| of_input(error, &config.input.path))?;
+    .map_err(|error| of_input(error, &config.input.path));
+    let (sums, repeated) = flowed.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
 
     let lineage = model.lineage();
-    let published = writer.publish(|rows, null_rows| Footer {
-        lineage: lineage.clone(),
-        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
-        column: config.output.column.clone(),
-        rows,
-        null_rows,
-    })?;
+    let published = clocks.busy(Stage::Writer, || {
+        writer.publish(|rows, null_rows| Footer {
+            lineage: lineage.clone(),
+            text: FooterText::new(&config.text, reader.columns().names().to_vec()),
+            column: config.output.column.clone(),
+            rows,
+            null_rows,
+        })
+    });
+    on_event(Event::Stages(clocks.times()));
+    let published = published?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
@@ -185,10 +202,16 @@ struct Sums {
     truncated: u64,
 }
 
-fn read(config: &Config, reader: &Reader, out: Sender<RowChunk>) -> Result<RepeatedIds> {
+fn read(
+    config: &Config,
+    reader: &Reader,
+    clocks: &StageClocks,
+    out: Sender<RowChunk>,
+) -> Result<RepeatedIds> {
     let mut chunks = reader.chunks(&config.text);
-    for chunk in &mut chunks {
-        if out.send(chunk?).is_err() {
+    while let Some(chunk) = clocks.busy(Stage::Reader, || chunks.next()) {
+        let chunk = chunk?;
+        if clocks.waiting_for_output(Stage::Reader, || out.send(chunk)).is_err() {
             break;
         }
     }
@@ -199,35 +222,51 @@ fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
-    rows: Receiver<RowChunk>,
-    out: Sender<TokenChunk>,
+    clocks: &StageClocks,
+    on_event: &(dyn Fn(Event) + Sync),
+    (rows, out): (Receiver<RowChunk>, Sender<TokenChunk>),
 ) -> Result<()> {
-    for chunk in rows {
+    let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
+    while let Ok(chunk) = receive() {
         let limit = inference.limit();
-        let chunk = tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)?;
-        if out.send(chunk).is_err() {
+        let chunk = clocks.busy(Stage::Tokenizer, || {
+            tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)
+        })?;
+        on_event(tokenized(&chunk));
+        if clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk)).is_err() {
             break;
         }
     }
     Ok(())
 }
 
+fn tokenized(TokenChunk { rows, texts, .. }: &TokenChunk) -> Event {
+    let lengths = texts.batches.iter().flat_map(TokenBatch::texts).map(|text| text.len() as u32);
+    let id = |row: &usize| rows.ids.get(*row).map(|id| shown_id(id));
+    Event::Tokenized {
+        lengths: lengths.collect(),
+        truncated: texts.truncated.iter().filter_map(id).collect(),
+    }
+}
+
 fn infer(
     inference: &Inference<'_>,
+    clocks: &StageClocks,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Sums> {
     let mut sums = Sums::default();
-    for TokenChunk { columns, rows, texts } in chunks {
-        sums.truncated += texts.truncated as u64;
-        let vectors = inference.embed(&rows, texts.batches)?;
+    let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv());
+    while let Ok(TokenChunk { columns, rows, texts }) = receive() {
+        sums.truncated += texts.truncated.len() as u64;
+        let vectors = clocks.busy(Stage::Inference, || inference.embed(&rows, texts.batches))?;
         sums.work.add(&vectors.work);
         let empty = vectors.present.iter().filter(|present| !**present).count();
         if empty > 0 {
             on_event(Event::Empty { rows: empty });
         }
-        writer.write(&columns, vectors)?;
+        clocks.busy(Stage::Writer, || writer.write(&columns, vectors))?;
     }
     Ok(sums)
 }

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 
 use reembed::bench::BenchReport;
 use reembed::dry_run::Estimate;
+pub use reembed::figures::{bytes, count};
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
 use reembed::verify::{Check, Verdict};
@@ -69,8 +71,8 @@ pub fn config(config: &Config) -> String {
     text
 }
 
-/// The summary of a run.
-pub fn summary(report: &Report) -> String {
+/// The summary of a run; `page` is where its report for people is.
+pub fn summary(report: &Report, page: Option<&Path>) -> String {
     let work = &report.work;
     let mut lines = vec![
         (
@@ -129,6 +131,7 @@ pub fn summary(report: &Report) -> String {
     lines.push(("ran on", report.runs_on.clone()));
     let place = safe(&report.output.display().to_string());
     lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
+    lines.extend(page.map(|page| ("report", safe(&page.display().to_string()))));
     table(&lines)
 }
 
@@ -275,40 +278,9 @@ pub fn table(lines: &[(&str, String)]) -> String {
     lines.iter().map(line).collect()
 }
 
-/// A number with its thousands apart: `1,234,567`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A size in the unit that fits it: `90.9 MB`.
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
-    let mut size = bytes as f64;
-    let mut unit = 0;
-    while size >= 1000.0 && unit + 1 < UNITS.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_sizes_read_well() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([999, 1500, 90_868_376].map(bytes), ["999 bytes", "1.5 KB", "90.9 MB"]);
-    }
 
     #[test]
     fn an_error_is_one_line_whatever_its_causes_say() {

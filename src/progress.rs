@@ -8,7 +8,6 @@ use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
 use reembed::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed::model::source::FetchProgress;
-use reembed::report::Warning;
 
 use crate::cli::Logging;
 use crate::print::{bytes, safe};
@@ -72,7 +71,8 @@ impl Progress {
                 state.limit = Some(change.to);
                 self.aside(|| limit_changed(change));
             }
-            Event::Warning(warning) => self.aside(|| warned(&warning)),
+            Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
+            Event::Loaded(_) | Event::Tokenized { .. } | Event::Stages(_) => {}
         }
     }
 
@@ -191,17 +191,6 @@ fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
         ),
         LimitCause::Successes(successes) => {
             tracing::info!(from, to, "batch limit raised: {successes} batches in a row fitted");
-        }
-    }
-}
-
-fn warned(warning: &Warning) {
-    match warning {
-        Warning::DuplicateIds { count, first } => {
-            tracing::warn!("{count} rows repeat an id; the first is {}", safe(first));
-        }
-        Warning::NoFilesColumn => {
-            tracing::warn!("the input has no column of files; texts are made without it");
         }
     }
 }

@@ -1,24 +1,53 @@
-//! What a run tells while it goes on ([`Event`]) and when it is done ([`Report`]): plain data.
+//! What a run tells while it goes on ([`Event`]) and when it is done ([`Report`]): plain data. What is kept of it
+//! is a [`RunRecord`](record::RunRecord), made by a [`Recorder`] and written by [`keep`](keep::keep) as JSON, as a
+//! page and as metrics.
 
+pub mod html;
+pub mod json;
+pub mod keep;
+pub mod lengths;
+pub mod prometheus;
+pub mod record;
+mod recorder;
+pub mod series;
+pub mod stages;
+
+#[cfg(test)]
+pub(crate) mod example;
+
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::batch::shown_id;
 use crate::inference::Work;
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
+
+pub use recorder::{Ending, Recorder};
+use stages::{Stage, StageTimes};
 
 /// Something that happened. The library says it to a callback and prints nothing.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// The search for the model's files.
     Model(FetchProgress),
+    /// The model is loaded.
+    Loaded(Box<Loaded>),
     /// The model is ready and rows begin to flow.
     Started {
         /// Rows of the input.
         rows: u64,
         /// The limit that batches start with.
         limit: BatchLimit,
+    },
+    /// The texts of a chunk became token ids.
+    Tokenized {
+        /// The length of each text in tokens, after the cut; in no order.
+        lengths: Vec<u32>,
+        /// Ids of the rows whose text was cut at the model's maximum length, as they are shown.
+        truncated: Vec<String>,
     },
     /// A batch went through the model.
     Batch {
@@ -36,6 +65,19 @@ pub enum Event {
     Limit(LimitChange),
     /// Something that the user should know and that does not stop the run.
     Warning(Warning),
+    /// What each stage did with its time, once all have ended, in whatever way.
+    Stages(Vec<(Stage, StageTimes)>),
+}
+
+/// A model that was loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// Which model it is.
+    pub lineage: Lineage,
+    /// What it runs on.
+    pub runs_on: String,
+    /// What it took to find, check and load it.
+    pub took: Duration,
 }
 
 /// Something that the user should know.
@@ -50,6 +92,20 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
+}
+
+/// One sentence, safe to print: an id is shown without control characters.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::DuplicateIds { count, first } => {
+                write!(f, "{count} rows repeat an id; the first is {}", shown_id(first))
+            }
+            Warning::NoFilesColumn => {
+                f.write_str("the input has no column of files; texts are made without it")
+            }
+        }
+    }
 }
 
 /// What a run did.

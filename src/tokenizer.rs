@@ -147,7 +147,7 @@ pub fn tokenize_texts(
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
-    let mut truncated = 0;
+    let mut truncated = Vec::new();
     let ids = texts
         .iter()
         .enumerate()
@@ -161,7 +161,7 @@ pub fn tokenize_texts(
             _ => {
                 let tokenized =
                     tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
-                truncated += usize::from(tokenized.truncated);
+                truncated.extend(tokenized.truncated.then_some(row));
                 Ok(tokenized.ids)
             }
         })

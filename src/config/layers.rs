@@ -14,7 +14,7 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    ModelConfig, OnEmpty, OutputConfig, VectorType,
+    ModelConfig, OnEmpty, OutputConfig, ReportConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
@@ -230,6 +230,7 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
+            report: self.report()?,
             effective: self.effective(),
         };
         Ok(config)
@@ -269,6 +270,18 @@ impl RawConfig {
             description: column("input.description")?,
             files: column("input.files")?,
             files_required: self.origin("input.files") != Some(&Origin::Default),
+        })
+    }
+
+    /// Reports lie beside the output unless they are wanted elsewhere.
+    fn report(&self) -> Result<ReportConfig> {
+        let beside = || Some(self.path("output.path")?.parent()?.join("report"));
+        Ok(ReportConfig {
+            dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "report".into()),
+            keep: self
+                .number("report.keep")
+                .and_then(|keep| usize::try_from(keep).ok())
+                .unwrap_or(0),
         })
     }
 

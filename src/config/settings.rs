@@ -220,4 +220,16 @@ pub const SETTINGS: &[Setting] = &[
         default: Some("25000"),
         help: "rows of a row group",
     },
+    Setting {
+        key: "report.dir",
+        kind: Kind::Path,
+        default: None,
+        help: "folder for the reports of runs; `report` beside the output unless set",
+    },
+    Setting {
+        key: "report.keep",
+        kind: Kind::Count(0, 1000),
+        default: Some("20"),
+        help: "how many runs keep their report; 0: none is written",
+    },
 ];
