@@ -161,6 +161,20 @@ impl Embedder {
         self.model.encoder.is_batch_invariant()
     }
 
+    /// What it runs on, for people: instruction set and threads, or a device.
+    pub fn runs_on(&self) -> String {
+        self.model.encoder.runs_on()
+    }
+
+    /// The tokens of each row's text, special tokens included, after the cut at the model's maximum length.
+    ///
+    /// # Errors
+    /// `Encode` when the tokenizer fails.
+    pub fn lengths(&self, rows: &[TaskRow]) -> Result<Vec<usize>> {
+        let length = |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len());
+        rows.iter().map(length).collect()
+    }
+
     /// Which model this is.
     pub fn lineage(&self) -> Lineage {
         self.model.lineage()

@@ -33,6 +33,7 @@ pub mod inference;
 pub mod kernels;
 pub mod limit;
 pub mod lineage;
+pub mod machine;
 pub mod memory;
 pub mod model;
 pub mod page;

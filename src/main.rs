@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         Command::Model(ModelCommand::Fetch(args)) => commands::model_fetch(&args, &cli.logging),
         Command::Model(ModelCommand::Show(args)) => commands::model_show(&args, &cli.logging),
         Command::Sample(args) => commands::sample(&args),
+        Command::Completions(args) => commands::completions(&args),
+        Command::Man => commands::man(),
     };
     let exit = match done {
         Ok(exit) => exit,

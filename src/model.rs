@@ -4,6 +4,7 @@
 //! [`Encoder`].
 
 pub mod candle;
+pub mod ceiling;
 pub mod cpu;
 pub mod description;
 pub mod fake;

@@ -7,6 +7,7 @@
 mod chart;
 
 use askama::Template;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use chart::{Bar, Mark, Plot, Scale, Tick, area, steps};
@@ -46,6 +47,12 @@ impl Form {
             Form::Scientific => format!("{number:.1e}"),
         }
     }
+}
+
+/// `2026-11-24T05:53:25Z` as `24 November 2026, 05:53 UTC`; what is no such time stays as it is.
+pub fn moment(time: &str) -> String {
+    time.parse::<DateTime<Utc>>()
+        .map_or(time.to_owned(), |time| time.format("%-d %B %Y, %H:%M UTC").to_string())
 }
 
 /// A number of a JSON document on a page, with where it stands there: a test reads the page in a browser and holds
@@ -197,6 +204,12 @@ mod tests {
         assert_eq!(figure.to_string(), expected);
         assert_eq!(Figure::at(&document, "/speed", Form::Measure).to_string(), "–");
         assert_eq!(Figure::at(&document, "/nothing", Form::Measure).to_string(), "–");
+    }
+
+    #[test]
+    fn a_moment_is_a_date_and_a_time_of_day() {
+        assert_eq!(moment("2026-11-04T05:53:25Z"), "4 November 2026, 05:53 UTC");
+        assert_eq!(moment("yesterday"), "yesterday");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::Path;
 
-use reembed::bench::BenchReport;
+use reembed::bench::BenchRecord;
 use reembed::dry_run::Estimate;
 pub use reembed::figures::{bytes, count};
+use reembed::figures::{measure, percent};
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
 use reembed::verify::{Check, Verdict};
@@ -154,41 +155,110 @@ fn batch_sizes(report: &Report) -> String {
 }
 
 /// The table of `reembed bench`.
-pub fn bench(report: &BenchReport) -> String {
+pub fn bench(record: &BenchRecord) -> String {
+    let corpus = &record.corpus;
     let mut text = format!(
-        "{} rows, {} tokens; median of {} repeats, interleaved\n\n",
-        count(report.rows as u64),
-        count(report.tokens),
-        report.lines.first().map_or(0, |line| line.seconds.len()),
+        "{} rows, {} tokens; median of {} repeats, interleaved\n",
+        count(corpus.rows),
+        count(corpus.tokens),
+        record.repeats,
     );
-    let _ = writeln!(
-        text,
-        "{:<14} {:>9} {:>9} {:>10} {:>9} {:>8} {:>8} {:>10}",
-        "", "ms/task", "tasks/s", "tokens/s", "speed-up", "spread", "padding", "max |Δ|"
-    );
-    let alone = report.lines.first().map_or(f64::NAN, |line| line.median());
-    for line in &report.lines {
-        let name =
-            line.batch_size.map_or("one at a time".to_owned(), |size| format!("batch {size}"));
-        let seconds = line.median();
+    for subject in &record.subjects {
+        let rows = match subject.rows == corpus.rows {
+            true => String::new(),
+            false => format!(", on {} rows, for it is slow", count(subject.rows)),
+        };
         let _ = writeln!(
             text,
-            "{name:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
-            1000.0 * seconds / report.rows as f64,
-            report.rows as f64 / seconds,
-            report.tokens as f64 / seconds,
-            alone / seconds,
-            line.spread(),
-            100.0 * line.padding_efficiency,
-            line.largest_difference,
+            "\n{:<15} {:>8} {:>8} {:>9} {:>9} {:>7} {:>8} {:>8} {:>9} {:>9}",
+            subject.name,
+            "tasks/s",
+            "ms/task",
+            "tokens/s",
+            "speed-up",
+            "spread",
+            "real",
+            "ceiling",
+            "peak",
+            "max |Δ|"
+        );
+        for way in &subject.ways {
+            let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
+            let _ = writeln!(
+                text,
+                "{:<15} {:>8} {:>8.2} {:>9.0} {:>8.2}× {:>6.2}× {:>8} {:>8} {:>9} {:>9.1e}",
+                way.name,
+                measure(way.tasks_per_second),
+                way.ms_per_task,
+                way.tokens_per_second,
+                way.speed_up.unwrap_or(1.0),
+                way.spread,
+                percent(way.padding_efficiency),
+                share(way.of_ceiling),
+                way.peak_resident.map_or("–".to_owned(), bytes),
+                way.largest_difference,
+            );
+        }
+        let _ = writeln!(text, "{} on {}{rows}", subject.numerics, subject.runs_on);
+    }
+    text.push('\n');
+    for acceptance in &record.acceptance {
+        let _ = writeln!(text, "{}", acceptance.sentence());
+    }
+    for subject in &record.subjects {
+        let promise = match subject.batch_invariant {
+            true => "every vector has the same bits in every batch".to_owned(),
+            false => format!(
+                "no component moved by more than {:.0e} between batches",
+                reembed::bench::TOLERANCE
+            ),
+        };
+        let compared = match (subject.lowest_cosine, subject.largest_difference) {
+            (Some(cosine), Some(difference)) => format!(
+                "; against {}: cosine at least {cosine:.7}, components within {difference:.1e}",
+                record.subjects[0].name
+            ),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "Verified of {}: {promise}{compared}.", subject.name);
+    }
+    if let Some(tfidf) = record.tfidf {
+        let _ = writeln!(
+            text,
+            "TF-IDF takes {} tasks/s: {} times as many as the fastest way.",
+            measure(tfidf.tasks_per_second),
+            measure(tfidf.times)
         );
     }
-    let promise = if report.batch_invariant {
-        "every vector has the same bits in every batch".to_owned()
-    } else {
-        format!("no component moved by more than {:.0e}, as promised", reembed::bench::TOLERANCE)
-    };
-    let _ = writeln!(text, "\nVerified while measuring: {promise}.");
+    for peer in &record.peers {
+        let _ =
+            writeln!(text, "{:>9} tasks/s  {}", measure(peer.tasks_per_second), safe(&peer.name));
+    }
+    if !record.memory.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n{:<15} {:>7} {:>7} {:>10} {:>10} {:>10} {:>8}",
+            "memory", "tokens", "texts", "measured", "priced", "a text", "ratio"
+        );
+        for line in &record.memory {
+            let _ = writeln!(
+                text,
+                "{:<15} {:>7} {:>7} {:>10} {:>10} {:>10} {:>8.2}",
+                line.engine,
+                line.length,
+                line.rows,
+                bytes(line.measured),
+                bytes(line.predicted),
+                bytes(line.measured_per_row.round() as u64),
+                line.ratio
+            );
+        }
+        let verdict = match record.prices_hold() {
+            true => "Every price is within 15 % of what the batch takes.",
+            false => "A price is off by more than 15 %.",
+        };
+        let _ = writeln!(text, "{verdict}");
+    }
     text
 }
 

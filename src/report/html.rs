@@ -79,7 +79,7 @@ impl<'a> Page<'a> {
             record,
             failed,
             state: if failed { "failed" } else { "done" },
-            when: when(&record.started),
+            when: moment(&record.started),
             figures: figures(json),
             restarts: restarts(record, json),
             rows_sentence: rows_sentence(record),
@@ -549,7 +549,7 @@ fn earlier(record: &RunRecord) -> Option<Plot> {
                     (false, false) => "mist",
                 }
                 .to_owned(),
-                title: format!("{}: {said}", when(started)),
+                title: format!("{}: {said}", moment(started)),
             }
         })
         .collect();
@@ -599,7 +599,7 @@ fn earlier_table(record: &RunRecord, json: &Document<'_>, links: &str) -> Table 
             Outcome::Failed => "failed",
         };
         vec![
-            Cell::Link { to: format!("{links}{}.html", run.name), text: when(&run.started) },
+            Cell::Link { to: format!("{links}{}.html", run.name), text: moment(&run.started) },
             Cell::text(outcome),
             cell("rows", Form::Count),
             cell("seconds", Form::Seconds),
@@ -636,12 +636,6 @@ fn config(record: &RunRecord) -> Table {
     };
     let rows = record.config.iter().map(row).collect();
     Table::new("Configuration in force", &["setting", "value", "from"], rows)
-}
-
-/// `2026-11-24T05:53:25Z` as `24 November 2026, 05:53 UTC`.
-fn when(time: &str) -> String {
-    time.parse::<chrono::DateTime<chrono::Utc>>()
-        .map_or(time.to_owned(), |time| time.format("%-d %B %Y, %H:%M UTC").to_string())
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! `report.json`: a [`RunRecord`] as it stands, with its fields in the order in which they are documented.
 
+#[cfg(test)]
+use serde_json::Value;
+
 use super::record::RunRecord;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,35 +18,32 @@ pub fn json(record: &RunRecord) -> Result<String> {
 }
 
 #[cfg(test)]
+/// Every field of a JSON document, as `rows.truncated_ids` or `stages[].busy`; below `lineage` the footer's
+/// own format begins.
+pub(crate) fn fields(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                found.push(path.clone());
+                if path != "lineage" {
+                    fields(value, &path, found);
+                }
+            }
+        }
+        Value::Array(values) => {
+            values.first().into_iter().for_each(|value| fields(value, &format!("{path}[]"), found));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
     use super::super::example;
     use super::*;
-
-    /// Every field of a JSON document, as `rows.truncated_ids` or `stages[].busy`; below `lineage` the footer's
-    /// own format begins.
-    fn fields(value: &Value, path: &str, found: &mut Vec<String>) {
-        match value {
-            Value::Object(object) => {
-                for (name, value) in object {
-                    let path =
-                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    found.push(path.clone());
-                    if path != "lineage" {
-                        fields(value, &path, found);
-                    }
-                }
-            }
-            Value::Array(values) => {
-                values
-                    .first()
-                    .into_iter()
-                    .for_each(|value| fields(value, &format!("{path}[]"), found));
-            }
-            _ => {}
-        }
-    }
 
     #[test]
     fn every_field_is_documented() {

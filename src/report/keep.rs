@@ -138,11 +138,18 @@ fn unix(time: &str) -> Option<f64> {
     Some(std::time::SystemTime::from(time).duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
-/// Writes a whole file under a hidden name and renames it into place, readable for whoever the folder lets in.
-fn write(path: &Path, text: &str) -> Result<()> {
+/// Writes a whole file under a hidden name and renames it into place, readable for whoever the folder lets in. The
+/// folder is made where it is missing.
+///
+/// # Errors
+/// `Output`, naming the file.
+pub fn write(path: &Path, text: &str) -> Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
     };
+    if !folder.as_os_str().is_empty() {
+        fs::create_dir_all(folder).map_err(|cause| failed(folder, cause))?;
+    }
     let hidden = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = File::create(&hidden).and_then(|mut file| {
         file.write_all(text.as_bytes())?;

@@ -12,7 +12,7 @@ use crate::lineage::Lineage;
 
 /// The name and version of the schema. The number grows when a field goes or changes its meaning; new fields
 /// do not change it.
-pub const SCHEMA: &str = "reembed.report/1";
+pub const SCHEMA: &str = "reembed-report/1";
 
 /// How a run ended, and all that was seen of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
