@@ -25,7 +25,11 @@ const CRATES: &[Owned] = &[
     (&["candle_core", "candle_nn", "candle_transformers"], |file| file == "model/candle.rs"),
     // An encoder owns the pool that its arithmetic runs on; no stage starts threads in this way.
     (&["rayon"], |file| file.starts_with("model/") || is_part(file, "kernels")),
-    (&["clap", "anyhow", "indicatif", "tracing_subscriber"], is_binary),
+    (&["askama"], is_page),
+    (
+        &["clap", "clap_complete", "clap_mangen", "anyhow", "indicatif", "tracing_subscriber"],
+        is_binary,
+    ),
 ];
 
 #[test]
@@ -75,6 +79,10 @@ fn each_rule_notices_what_breaks_it() {
         ("model.rs", "use candle_nn as nn;", "candle_nn"),
         ("inference.rs", "use rayon::prelude::*;", "rayon"),
         ("error.rs", "use anyhow::Context;", "anyhow"),
+        ("report/json.rs", "use askama::Template;", "askama"),
+        ("report/record.rs", "use crate::page::Figure;", "crate::page"),
+        ("report/stages.rs", "use std::time::Instant;", "std::time::Instant"),
+        ("page/chart.rs", "use crate::report::Report;", "crate::report"),
         ("task.rs", "fn f(p: *const u8) -> u8 { unsafe { *p } }", "unsafe"),
         ("kernels.rs", "unsafe fn f() {}", "unsafe"),
         ("task.rs", "fn f() { println!(\"x\"); }", "println!"),
@@ -114,6 +122,8 @@ fn each_rule_notices_what_breaks_it() {
 fn what_is_allowed_is_let_through() {
     for (file, snippet) in [
         ("pipeline.rs", "use crossbeam_channel::bounded; use std::thread;"),
+        ("pipeline/clock.rs", "use std::time::Instant;"),
+        ("report/html.rs", "use askama::Template; use crate::page::Figure;"),
         ("config/layers.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
@@ -204,6 +214,15 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     if (file == "plan.rs" || file == "limit.rs") && !is_pure(path) {
         return Some("is more than std and the two pure modules");
     }
+    if is_part(file, "report") && segments.contains(&"Instant") {
+        return Some("is a clock: a record is told when things happened");
+    }
+    if segments.starts_with(&["crate", "page"]) && !is_page(file) {
+        return Some("is for those who write pages");
+    }
+    if is_part(file, "page") && matches!(segments[..], ["crate", "report" | "bench", ..]) {
+        return Some("knows what it shows: a page is made of numbers and words");
+    }
     if is_part(file, "kernels") && leaves_kernels(path) {
         return Some("is more than std and the kernels");
     }
@@ -237,6 +256,11 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let names = manifest["dependencies"].as_table().expect("dependencies").keys();
     names.map(|name| name.replace('-', "_")).filter(|name| name != "gemm").collect()
 });
+
+/// What writes pages: the pieces, and the pages made of them.
+fn is_page(file: &str) -> bool {
+    is_part(file, "page") || file == "report/html.rs" || file == "bench/html.rs"
+}
 
 fn is_binary(file: &str) -> bool {
     BINARY.contains(&file)
