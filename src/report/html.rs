@@ -10,7 +10,9 @@ use super::record::{Outcome, RunRecord};
 use super::stages::Stage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::figures::{bytes, count, measure, percent, seconds};
-use crate::page::{Bar, Cell, Figure, Form, Mark, Plot, Scale, Stack, Stacks, Table, area, steps};
+use crate::page::{
+    Bar, Cell, Figure, Form, Mark, Plot, Scale, Stack, Stacks, Table, area, moment, steps,
+};
 
 /// The file's content: the `record`, whose JSON is `json`. `links` is put before the names of the pages of earlier
 /// runs.
