@@ -134,9 +134,14 @@ impl Table {
         Table { folded: true, ..self }
     }
 
-    /// Whether the column at a position holds numbers, which are set to the right.
+    /// Whether the column at a position holds nothing but numbers, which are set to the right.
     fn is_numeric(&self, column: &usize) -> bool {
-        self.rows.iter().any(|row| row.get(*column).is_some_and(Cell::is_number))
+        self.rows.iter().all(|row| row.get(*column).is_some_and(Cell::is_number))
+    }
+
+    /// Whether it holds no column of numbers: long words may then be broken.
+    fn is_words(&self) -> bool {
+        !(0..self.heads.len()).any(|column| self.is_numeric(&column))
     }
 }
 

@@ -125,6 +125,7 @@ fn what_is_allowed_is_let_through() {
         ("pipeline/clock.rs", "use std::time::Instant;"),
         ("report/html.rs", "use askama::Template; use crate::page::Figure;"),
         ("config/layers.rs", "use std::thread::available_parallelism;"),
+        ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
         ("tokenizer/prefix.rs", "use tokenizers::Tokenizer;"),
@@ -201,7 +202,8 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
         return Some("has its own place, which is not here");
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
-    let counts = file == "config/layers.rs" && path.text == "std::thread::available_parallelism";
+    let counts = ["config/layers.rs", "machine.rs"].contains(&file)
+        && path.text == "std::thread::available_parallelism";
     if segments.starts_with(&["std", "thread"]) && !is_part(file, "pipeline") && !counts {
         return Some("belongs to the pipeline");
     }

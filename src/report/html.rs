@@ -589,7 +589,10 @@ fn earlier_sentence(record: &RunRecord) -> String {
                 ),
             }
         }
-        _ => String::new(),
+        _ => {
+            let done = record.earlier.iter().filter(|run| run.outcome == Outcome::Done).count();
+            format!("Of the {} runs before it {done} are done.", record.earlier.len())
+        }
     }
 }
 
