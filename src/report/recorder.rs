@@ -41,6 +41,8 @@ struct Seen {
     rows: RowCounts,
     tokens: u64,
     batches: u64,
+    /// When the batch before was over, since the first row.
+    last_batch: Duration,
     budget: Option<u64>,
     lengths: Lengths,
     series: Series,
@@ -108,7 +110,7 @@ impl Recorder {
             tool: concat!("reembed ", env!("CARGO_PKG_VERSION")).to_owned(),
             outcome,
             verdict: String::new(),
-            bottleneck: flow.and_then(|flow| bottleneck(&seen.stages, flow)),
+            bottleneck: None,
             started: time(self.started),
             ended: time(self.started + ending.at),
             seconds: ending.at.as_secs_f64(),
@@ -126,7 +128,7 @@ impl Recorder {
                 lengths: seen.lengths.bins(),
             },
             speed: Speed::default(),
-            stages: seen.stages.into_iter().map(stage).collect(),
+            stages: seen.stages.iter().copied().map(stage).collect(),
             batches: Batches {
                 count: seen.batches,
                 sizes: Vec::new(),
@@ -147,6 +149,8 @@ impl Recorder {
         if let Ok(report) = ending.outcome {
             take_over(&mut record, report);
         }
+        let flow = record.flow_seconds.map(Duration::from_secs_f64);
+        record.bottleneck = flow.and_then(|flow| bottleneck(&seen.stages, flow));
         record.speed = speed(&record, seen.series);
         record.verdict = verdict(&record);
         record
@@ -175,11 +179,12 @@ impl Seen {
                 self.rows.truncated_ids.extend(truncated.iter().take(room).cloned());
             }
             Event::Batch { rows, tokens } => {
-                let done = Interval { rows: *rows as u64, tokens: *tokens as u64 };
-                self.rows.encoded += done.rows;
-                self.tokens += done.tokens;
+                self.rows.encoded += *rows as u64;
+                self.tokens += *tokens as u64;
                 self.batches += 1;
-                self.series.add(flow, done);
+                let done = Interval { rows: *rows as f64, tokens: *tokens as f64 };
+                self.series.add(self.last_batch, flow, done);
+                self.last_batch = flow;
             }
             Event::Empty { rows } => self.rows.null += *rows as u64,
             Event::Limit(change) => {
@@ -234,8 +239,8 @@ fn speed(record: &RunRecord, series: Series) -> Speed {
         let wide = width.min(flow - at).max(width / 10.0);
         SpeedSample {
             at,
-            tasks_per_second: interval.rows as f64 / wide,
-            tokens_per_second: interval.tokens as f64 / wide,
+            tasks_per_second: interval.rows / wide,
+            tokens_per_second: interval.tokens / wide,
         }
     };
     let rate = |done: u64| (flow > 0.0).then(|| done as f64 / flow);
