@@ -32,6 +32,8 @@ pub fn page(record: &RunRecord, json: &str, links: &str) -> Result<String> {
 struct Page<'a> {
     record: &'a RunRecord,
     failed: bool,
+    lede: String,
+    error: Option<Told>,
     state: &'static str,
     when: String,
     figures: Vec<(&'static str, Figure)>,
@@ -61,6 +63,42 @@ struct Page<'a> {
     config: Table,
 }
 
+/// An error, its sentences cut where words of code begin and end.
+struct Told {
+    message: Words,
+    causes: Vec<Words>,
+    advice: Option<Words>,
+}
+
+/// Parts of a sentence, and whether each is code: what stood between backticks.
+type Words = Vec<(bool, String)>;
+
+impl Told {
+    fn new(error: &super::record::ErrorRecord) -> Told {
+        let words = |sentence: &String| {
+            sentence
+                .split('`')
+                .enumerate()
+                .map(|(at, part)| (at % 2 == 1, part.to_owned()))
+                .collect()
+        };
+        Told {
+            message: words(&error.message),
+            causes: error.causes.iter().map(words).collect(),
+            advice: error.advice.as_ref().map(words),
+        }
+    }
+}
+
+/// What stands below the verdict.
+fn lede(record: &RunRecord) -> String {
+    match (&record.error, &record.bottleneck) {
+        (Some(error), _) => format!("{}.", error.message.trim_end_matches('.').replace('`', "")),
+        (None, Some(bottleneck)) => bottleneck.clone(),
+        (None, None) => "It was too short to say which stage was the bottleneck.".to_owned(),
+    }
+}
+
 /// `report.json`, from which every number of the page is taken.
 struct Document<'a>(&'a Value);
 
@@ -80,6 +118,8 @@ impl<'a> Page<'a> {
         Page {
             record,
             failed,
+            lede: lede(record),
+            error: record.error.as_ref().map(Told::new),
             state: if failed { "failed" } else { "done" },
             when: moment(&record.started),
             figures: figures(json),
@@ -116,7 +156,7 @@ fn figures(json: &Document<'_>) -> Vec<(&'static str, Figure)> {
         ("tasks a second", json.figure("/speed/tasks_per_second", Form::Measure)),
         ("tokens a second", json.figure("/speed/tokens_per_second", Form::Measure)),
         ("in all", json.figure("/seconds", Form::Seconds)),
-        ("of it to load the model", json.figure("/model_load_seconds", Form::Seconds)),
+        ("to load the model", json.figure("/model_load_seconds", Form::Seconds)),
         ("peak memory", json.figure("/memory/peak_resident", Form::Bytes)),
         ("of tokens are real", json.figure("/tokens/padding_efficiency", Form::Percent)),
     ]
@@ -303,10 +343,10 @@ fn speed(record: &RunRecord) -> Option<Plot> {
     let samples = &record.speed.over_time;
     let flow = record.flow_seconds.filter(|_| samples.len() > 1)?;
     let x = time_axis(record);
-    let most = samples.iter().map(|sample| sample.tasks_per_second).fold(0.0, f64::max);
+    let most = samples.iter().map(|sample| sample.tokens_per_second).fold(0.0, f64::max);
     let y = Scale::rounded(most, 4, short_number);
     let points: Vec<(f64, f64)> =
-        samples.iter().map(|sample| (sample.at, sample.tasks_per_second)).collect();
+        samples.iter().map(|sample| (sample.at, sample.tokens_per_second)).collect();
     let marks = record
         .batches
         .limit_changes
@@ -319,7 +359,7 @@ fn speed(record: &RunRecord) -> Option<Plot> {
         .collect();
     Some(Plot {
         label: speed_sentence(record),
-        unit: "tasks a second through the model".to_owned(),
+        unit: "tokens a second through the model".to_owned(),
         areas: vec![area(&points, flow, &x, &y)],
         lines: vec![steps(&points, flow, &x, &y)],
         marks,
@@ -331,13 +371,13 @@ fn speed(record: &RunRecord) -> Option<Plot> {
 
 fn speed_sentence(record: &RunRecord) -> String {
     let mut rates: Vec<f64> =
-        record.speed.over_time.iter().map(|sample| sample.tasks_per_second).collect();
+        record.speed.over_time.iter().map(|sample| sample.tokens_per_second).collect();
     rates.sort_by(f64::total_cmp);
     let at = |share: f64| rates.get(((rates.len().max(1) - 1) as f64 * share).round() as usize);
     match (at(0.5), at(0.1), at(0.9)) {
         (Some(median), Some(low), Some(high)) => format!(
-            "Half of the time at {} tasks a second or more; between {} and {} for most of it. Rows are sorted by \
-             length within a chunk, the longest first, so speed swings with the length of the texts.",
+            "Half of the time at {} tokens a second or more; between {} and {} for most of it. Tokens and not tasks: a \
+             long text is more work than a short one, and the longest of a chunk come first.",
             measure(*median),
             measure(*low),
             measure(*high)
@@ -572,21 +612,14 @@ fn earlier_sentence(record: &RunRecord) -> String {
     match (record.speed.tasks_per_second, median, record.outcome) {
         (Some(rate), Some(median), Outcome::Done) if *median > 0.0 => {
             let change = rate / median - 1.0;
-            let runs = rates.len();
+            let before = match rates.len() {
+                1 => "the run before it".to_owned(),
+                runs => format!("the median of the {runs} runs before it that are done"),
+            };
             match change {
-                _ if change.abs() < 0.05 => {
-                    format!("As fast as the median of the {runs} runs before it that are done.")
-                }
-                _ if change > 0.0 => {
-                    format!(
-                        "{} faster than the median of the {runs} runs before it.",
-                        percent(change)
-                    )
-                }
-                _ => format!(
-                    "{} slower than the median of the {runs} runs before it.",
-                    percent(change.abs())
-                ),
+                _ if change.abs() < 0.05 => format!("As fast as {before}."),
+                _ if change > 0.0 => format!("{} faster than {before}.", percent(change)),
+                _ => format!("{} slower than {before}.", percent(change.abs())),
             }
         }
         _ => {
