@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 
 use crate::limit::BatchShape;
+use crate::task::ContentKey;
 
 /// A fixed range of input rows, as the reader sends it: the unit of order and of memory.
 #[derive(Debug)]
@@ -15,6 +16,15 @@ pub struct RowChunk {
     pub texts: Vec<String>,
 }
 
+/// A chunk whose texts have their keys.
+#[derive(Debug)]
+pub struct KeyedChunk {
+    /// The rows.
+    pub chunk: RowChunk,
+    /// The content key of each row's text.
+    pub keys: Vec<ContentKey>,
+}
+
 /// A chunk after tokenization: the same rows, with the batches that were planned for them.
 #[derive(Debug)]
 pub struct TokenChunk {
@@ -22,14 +32,55 @@ pub struct TokenChunk {
     pub columns: RecordBatch,
     /// What the rows are called.
     pub rows: RowNames,
+    /// The content key of each row's text.
+    pub keys: Vec<ContentKey>,
+    /// Where each row's vector comes from, and the vectors that are there already.
+    pub known: KnownVectors,
     /// What goes through the model.
     pub texts: TokenTexts,
+}
+
+/// What is known of a chunk's vectors before the model has seen a text.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct KnownVectors {
+    /// Where each row's vector comes from.
+    pub origins: Vec<Origin>,
+    /// Row-major, `rows × dim`; filled in where the origin is the store, zeros elsewhere.
+    pub values: Vec<f32>,
+    /// Entries of the store that could not be believed; their texts go through the model.
+    pub damaged: u64,
+}
+
+/// Where a row's vector comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From nowhere: the row has no text, and no vector.
+    Empty,
+    /// The model.
+    Model,
+    /// An earlier row of the chunk, which has the same text.
+    Row(usize),
+    /// The store.
+    Store(StoredText),
+}
+
+/// What the store says about a text beside its vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredText {
+    /// Its tokens.
+    pub tokens: u32,
+    /// Whether it was cut at the model's maximum length.
+    pub truncated: bool,
+    /// Whether this run put it there: an earlier row has the same text.
+    pub of_this_run: bool,
+    /// Whether the text goes through the model all the same, and the two vectors are compared.
+    pub sampled: bool,
 }
 
 /// The texts of several rows as planned batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenTexts {
-    /// Batches in the order in which they are to run. Together they hold each row with a text once.
+    /// Batches in the order in which they are to run. Together they hold each text once.
     pub batches: Vec<TokenBatch>,
     /// The rows whose text was cut at the model's maximum length, ascending.
     pub truncated: Vec<usize>,
@@ -120,21 +171,25 @@ impl TokenBatch {
         self.texts().map(<[u32]>::len).max().unwrap_or(0)
     }
 
-    /// What it measures as a rectangle.
+    /// What it measures.
     pub fn shape(&self) -> BatchShape {
-        BatchShape { rows: self.len(), longest: self.longest() }
+        BatchShape { rows: self.len(), longest: self.longest(), tokens: self.tokens() }
     }
 
     /// The first `count` texts and the others, both in order.
     pub fn split_at(&self, count: usize) -> (TokenBatch, TokenBatch) {
-        let part = |range: std::ops::Range<usize>| {
-            let mut part = TokenBatch::default();
-            for position in range {
-                part.push(self.rows[position], self.text(position));
-            }
-            part
-        };
-        (part(0..count), part(count..self.len()))
+        (self.part(0..count), self.part(count..self.len()))
+    }
+
+    /// The texts of the rows that `keep` names, in order.
+    pub fn only(&self, keep: impl Fn(usize) -> bool) -> TokenBatch {
+        self.part((0..self.len()).filter(|position| keep(self.rows[*position])))
+    }
+
+    fn part(&self, positions: impl Iterator<Item = usize>) -> TokenBatch {
+        let mut part = TokenBatch::default();
+        positions.for_each(|position| part.push(self.rows[position], self.text(position)));
+        part
     }
 }
 
@@ -161,6 +216,12 @@ mod tests {
         assert_eq!(right.rows(), &[2, 5]);
         assert_eq!(right.texts().collect::<Vec<_>>(), [&[4][..], &[5, 6]]);
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
-        assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3 });
+        assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3, tokens: 6 });
+        assert_eq!(batch.only(|row| row != 2), {
+            let mut kept = TokenBatch::default();
+            kept.push(7, &[1, 2, 3]);
+            kept.push(5, &[5, 6]);
+            kept
+        });
     }
 }

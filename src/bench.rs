@@ -28,8 +28,7 @@ use crate::memory;
 use crate::model::description::BertShape;
 use crate::task::TaskRow;
 
-/// An encoder that is not batch-invariant may move a component by this much between batches.
-pub const TOLERANCE: f32 = 1e-6;
+pub use crate::inference::TOLERANCE;
 
 /// Rows that go through the model before anything is timed: the first calls map memory and wake threads. They also
 /// tell how fast an engine is.
@@ -209,7 +208,7 @@ fn embed(embedder: &Embedder, rows: &[TaskRow], way: Way) -> Result<(Vec<f32>, f
             }
             return Ok((values, 1.0));
         }
-        Way::Rows(batch_size) => BatchOptions { batch_size, progress: None },
+        Way::Rows(rows) => BatchOptions { batch_size: Some(rows), progress: None },
         Way::Planned => BatchOptions::default(),
     };
     let embeddings = embedder.compute_embeddings_batch(rows, &options)?;

@@ -1,7 +1,7 @@
 //! The command line: what may be typed, and which settings the flags stand for.
 
 use std::ffi::OsString;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -13,7 +13,8 @@ use reembed::bench::Way;
 #[command(name = "reembed", version, max_term_width = 100)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
-    schema, output path); 3 the vectors at hand come from another model."
+    schema, output path); 3 the vectors at hand come from another model; 75 another run is writing \
+    this output; 124 run.deadline has passed; 130, 143 interrupted, terminated."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -56,6 +57,9 @@ pub enum Command {
     /// Fetch the model, or show it
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Look after the vectors that are kept from run to run
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Write a reproducible corpus of task rows
     Sample(SampleArgs),
     /// Print the completion script of a shell
@@ -72,6 +76,16 @@ pub enum ModelCommand {
     Show(ModelArgs),
 }
 
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Say what it holds, and when that was last used
+    Stats(StoreArgs),
+    /// Remove what recent runs did not use, and make the file smaller
+    Prune(PruneArgs),
+    /// Read every vector and every page of the file, and say what is damaged
+    Verify(StoreArgs),
+}
+
 /// The configuration file, and flags that win over it.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
@@ -84,6 +98,9 @@ pub struct ConfigArgs {
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
+    /// "f32", "bf16x3", "bf16" or "auto": what matrix products are made of [compute.precision]
+    #[arg(long, value_name = "PRECISION")]
+    pub precision: Option<String>,
     /// Threads of the CPU encoder, or "auto" [compute.threads]
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
@@ -107,6 +124,7 @@ impl ConfigArgs {
         set(&[
             ("model.path", &text(&self.model_path), "--model-path"),
             ("compute.device", &self.device, "--device"),
+            ("compute.precision", &self.precision, "--precision"),
             ("compute.threads", &self.threads, "--threads"),
         ])
     }
@@ -128,6 +146,24 @@ pub struct RunArgs {
     /// Bytes that a batch may take, such as "2 GiB", or "auto" [batch.memory_limit]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
+    /// Whether vectors of earlier runs are reused: "read-write", "read-only" or "off" [store.mode]
+    #[arg(long, value_name = "MODE")]
+    pub store_mode: Option<String>,
+    /// Embed every row again, and replace what earlier runs left, whatever model it is of [run.rebuild]
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Replace a file at the output path that reembed did not write [run.replace]
+    #[arg(long)]
+    pub replace: bool,
+    /// Let the output have any number of rows fewer than the one it replaces [publish.max_shrink]
+    #[arg(long)]
+    pub allow_shrink: bool,
+    /// Do the work in this process: nobody starts it again when it is killed for its memory
+    #[arg(long)]
+    pub no_supervise: bool,
+    /// This process does the work, and standard input is the connection to the one that started it
+    #[arg(long, hide = true, conflicts_with = "no_supervise")]
+    pub worker: bool,
     /// Check everything, count rows and tokens, price the run; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -146,6 +182,10 @@ impl RunArgs {
             ("batch.start", &self.batch_size, "--batch-size"),
             ("batch.max", &self.batch_size, "--batch-size"),
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
+            ("store.mode", &self.store_mode, "--store-mode"),
+            ("run.rebuild", &self.rebuild.then(|| "true".to_owned()), "--rebuild"),
+            ("run.replace", &self.replace.then(|| "true".to_owned()), "--replace"),
+            ("publish.max_shrink", &self.allow_shrink.then(|| "100".to_owned()), "--allow-shrink"),
         ]));
         settings
     }
@@ -212,6 +252,28 @@ pub struct VerifyArgs {
 pub struct ModelArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StoreArgs {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
+    pub config: PathBuf,
+    /// The output whose store it is [output.path]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The store itself [store.path]
+    #[arg(long, value_name = "FILE")]
+    pub store: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// Keep what the last so many finished runs used
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub keep_runs: NonZeroU32,
 }
 
 #[derive(Debug, Args)]

@@ -11,24 +11,28 @@ use reembed::batch::RowChunk;
 use reembed::bench::{BenchRecord, MemoryLine, Way, memory_guide, tfidf};
 use reembed::config::{Device, Engine, InputConfig, Origin, RawConfig};
 use reembed::error::ErrorKind;
-use reembed::kernels::Isa;
+use reembed::kernels::{Isa, Precision};
 use reembed::limit::BatchShape;
 use reembed::model::{self, description, source};
 use reembed::reader::Reader;
 use reembed::report::{Ending, Recorder, keep};
 use reembed::verify::Verdict;
-use reembed::{Config, Embedder, Environment, Error, Event, ModelConfig, Report, TaskRow, memory};
 use reembed::{
-    bench as measuring, dry_run, pipeline, sample as corpus, verify as checking, writer,
+    Config, Embedder, Environment, Error, Event, ModelConfig, Report, Stop, TaskRow, memory,
+};
+use reembed::{
+    bench as measuring, dry_run, pipeline, sample as corpus, store, verify as checking, writer,
 };
 
 use crate::cli::{
-    BenchArgs, Cli, CompletionsArgs, ConfigArgs, Logging, ModelArgs, RunArgs, SampleArgs,
-    VerifyArgs,
+    BenchArgs, Cli, CompletionsArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs,
+    SampleArgs, StoreArgs, VerifyArgs,
 };
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::supervisor::worker;
+use crate::{signals, supervisor};
 
 /// `reembed run`.
 pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
@@ -41,15 +45,54 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     if args.dry_run {
         return dry_run(&config, logging);
     }
+    let recorder = Recorder::new(&config, SystemTime::now());
+    if args.worker {
+        let link = worker::attach()?;
+        link.apply(&mut config);
+        // The run began with the first of the workers, the ones that died before this one.
+        let before = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
+        let recorder = recorder.began_before(before);
+        link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
+        return embed(&config, &link.stop, logging, (recorder, before), &|event| link.tell(event));
+    }
+    if args.no_supervise {
+        let stop = Stop::new();
+        signals::listen(&stop, signals::GRACE, |_| (), || ())
+            .context("signals cannot be listened to")?;
+        let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
+        signals::enforce(deadline, signals::GRACE, || ()).context("the deadline cannot be kept")?;
+        return embed(&config, &stop, logging, (recorder, Duration::ZERO), &|_| ());
+    }
+    let started = Instant::now();
+    // A worker that ends by itself has left its report; where none could, its parent does.
+    supervisor::run(&config, &recorder).map_err(|error| match error.downcast::<Error>() {
+        Ok(error) => {
+            let outcome = Err(error);
+            keep_report(&config, recorder, started.elapsed(), &outcome);
+            outcome.err().map_or_else(|| anyhow::anyhow!("no error"), Into::into)
+        }
+        Err(other) => other,
+    })
+}
+
+/// The work itself, which `recorder` takes down; it began so long `before`. `told` hears of every event before the user
+/// does.
+fn embed(
+    config: &Config,
+    stop: &Stop,
+    logging: &Logging,
+    (recorder, before): (Recorder, Duration),
+    told: &(dyn Fn(&Event) + Sync),
+) -> Result<Exit> {
     let progress = Progress::new(logging);
     let started = Instant::now();
-    let recorder = Recorder::new(&config, SystemTime::now());
-    let outcome = pipeline::run(&config, &|event| {
-        recorder.event(started.elapsed(), &event);
+    let outcome = pipeline::run(config, stop, &|event| {
+        told(&event);
+        recorder.event(before + started.elapsed(), &event);
         progress.event(event);
     });
     progress.finish();
-    let page = keep_report(&config, recorder, started.elapsed(), &outcome);
+    let page = keep_report(config, recorder, before + started.elapsed(), &outcome);
     let report = outcome?;
     // The output is in place; that nobody can be told is no failure of the run.
     if let Err(cause) = print::result(&print::summary(&report, page.as_deref())) {
@@ -65,6 +108,10 @@ fn keep_report(
     at: Duration,
     outcome: &reembed::Result<Report>,
 ) -> Option<PathBuf> {
+    // Another run is writing this output, and its report is the one to come.
+    if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
+        return None;
+    }
     let peak_resident = memory::peak_resident();
     let record = recorder.finish(Ending { at, outcome, peak_resident });
     keep::keep(&config.report, record).unwrap_or_else(|error| {
@@ -77,6 +124,7 @@ fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
     let reader = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    warn(&model, &progress);
     progress.say("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);
     progress.finish();
@@ -173,16 +221,25 @@ fn bench_rows(args: &BenchArgs, config: &Config) -> Result<Vec<TaskRow>> {
     Ok(rows)
 }
 
-/// The engines of this machine, the one that a run would take first. An engine that was chosen is measured alone.
+/// The engines and precisions of this machine, the one that a run would take first. Where one was chosen, by whom or
+/// what ever, it is measured alone.
 fn engines(config: &Config) -> Vec<ModelConfig> {
-    let chosen = |key| {
-        let line = config.effective.iter().find(|line| line.key == key);
+    let chosen = ["compute.engine", "compute.device", "compute.precision"].iter().any(|key| {
+        let line = config.effective.iter().find(|line| line.key == *key);
         line.is_some_and(|line| line.origin != Origin::Default)
-    };
+    });
     let mut engines = vec![config.model.clone()];
-    if !chosen("compute.engine") && !chosen("compute.device") {
-        engines.push(ModelConfig { engine: Engine::Candle(Device::Cpu), ..config.model.clone() });
+    let Engine::Packed(isa) = config.model.engine else { return engines };
+    if chosen {
+        return engines;
     }
+    // Emulated, the other precisions are for checking and not for speed.
+    if let Some(Ok(_)) = isa.tiles() {
+        engines = Precision::ALL
+            .map(|precision| ModelConfig { precision: Some(precision), ..config.model.clone() })
+            .to_vec();
+    }
+    engines.push(ModelConfig { engine: Engine::Candle(Device::Cpu), ..config.model.clone() });
     engines
 }
 
@@ -294,14 +351,18 @@ pub fn man() -> Result<Exit> {
 
 /// `reembed verify`.
 pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
-    let config = load_config(&args.config)?;
+    let mut config = load_config(&args.config)?;
     let (output, footer) = checking::open(&config, &args.output)?;
+    // A file can be checked in its own precision on any machine.
+    config.model.precision =
+        config.model.precision.or_else(|| Precision::named(&footer.lineage.model.precision));
     let progress = Progress::new(logging);
     let model = match args.sample {
         0 => None,
         _ => Some(model::load(&config.model, &|event| progress.event(Event::Model(event)))?),
     };
     if let Some(model) = &model {
+        warn(model, &progress);
         let differences = model.lineage().differences(&footer.lineage);
         if !differences.is_empty() {
             progress.finish();
@@ -325,6 +386,13 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     print::result(&print::checks(&checks)).context("the result cannot be printed")?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Says what a run says at its start.
+fn warn(model: &model::Model, progress: &Progress) {
+    if let Some(warning) = model.encoder.warning() {
+        progress.event(Event::Warning(warning));
+    }
 }
 
 /// `reembed model fetch`.
@@ -356,6 +424,50 @@ pub fn model_show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let text = print::model(&config.source.id, &files, &description);
     print::result(&text).context("the result cannot be printed")?;
     Ok(Exit::Done)
+}
+
+/// `reembed store stats`.
+pub fn store_stats(args: &StoreArgs) -> Result<Exit> {
+    let stats = store::stats(&store_path(args)?)?;
+    print::result(&print::store_stats(&stats)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store prune`.
+pub fn store_prune(args: &PruneArgs) -> Result<Exit> {
+    let pruned = store::prune(&store_path(&args.store)?, args.keep_runs.get())?;
+    print::result(&print::pruned(&pruned)).context("the result cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed store verify`.
+pub fn store_verify(args: &StoreArgs, logging: &Logging) -> Result<Exit> {
+    let path = store_path(args)?;
+    let progress = Progress::new(logging);
+    progress.say("reading every vector");
+    let check = store::verify(&path);
+    progress.finish();
+    let check = check?;
+    print::result(&print::store_check(&check)).context("the result cannot be printed")?;
+    Ok(if check.holds() { Exit::Done } else { Exit::Failed })
+}
+
+/// The store that the arguments mean: its own path, or that of the output which it belongs to.
+fn store_path(args: &StoreArgs) -> Result<PathBuf> {
+    if let Some(path) = &args.store {
+        return Ok(path.clone());
+    }
+    let mut raw = read_if_there(&args.config)?;
+    let environment = environment();
+    raw.lay_environment(&environment)?;
+    raw.set_default("input.path", "unused")?;
+    if args.output.is_some() {
+        raw.set_default("output.path", "unused")?;
+    }
+    let config = raw.check(&environment)?;
+    // As typed: a path may be of bytes that are no text, which no setting can hold.
+    let output = args.output.as_ref().unwrap_or(&config.output.path);
+    Ok(store::path_for(&config.store, output))
 }
 
 /// `reembed sample`.
@@ -416,6 +528,18 @@ fn read_if_there(path: &Path) -> Result<RawConfig> {
         return Ok(RawConfig::default());
     }
     Ok(RawConfig::read(path)?)
+}
+
+/// Turns on the faults that `REEMBED_FAILPOINTS` names, with commas between them; gives the error of a name that no
+/// fault has.
+#[cfg(feature = "failpoints")]
+pub fn turn_failpoints_on() -> Option<anyhow::Error> {
+    let names = std::env::var("REEMBED_FAILPOINTS").unwrap_or_default();
+    let unknown = names
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .find(|name| !reembed::failpoints::turn_on(name))?;
+    Some(anyhow::anyhow!("REEMBED_FAILPOINTS: there is no fault {unknown:?}"))
 }
 
 /// The one place where the environment is read; what is not text cannot be a setting.

@@ -10,13 +10,14 @@ mod values;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use layers::{Origin, RawConfig};
 pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
-use crate::limit::LimitBounds;
+use crate::kernels::{Isa, Precision};
+use crate::limit::AskedBounds;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
 
@@ -35,6 +36,12 @@ pub struct Config {
     pub output: OutputConfig,
     /// Where the report of a run goes.
     pub report: ReportConfig,
+    /// Where vectors are kept from run to run.
+    pub store: StoreConfig,
+    /// What the output must be to take its place.
+    pub publish: PublishConfig,
+    /// What holds for this run alone.
+    pub run: RunConfig,
     /// Every setting in force, with where it came from.
     pub effective: Vec<Effective>,
 }
@@ -87,6 +94,9 @@ pub struct ModelConfig {
     pub prompt: Option<String>,
     /// What runs it.
     pub engine: Engine,
+    /// What the factors of matrix products are; `None`: bf16 where AMX makes it fast and the model was validated
+    /// in it, else f32.
+    pub precision: Option<Precision>,
     /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,
 }
@@ -125,22 +135,10 @@ pub enum Device {
 /// How large batches may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
-    /// Texts in a batch at the start.
-    pub start: NonZeroUsize,
-    /// Texts in a batch at most; at least `start`.
-    pub max: NonZeroUsize,
-    /// Padded tokens in a batch at most; `None`: priced from the memory limit.
-    pub tokens: Option<NonZeroUsize>,
+    /// What the user set of rows and tokens; the rest suits the encoder.
+    pub asked: AskedBounds,
     /// Bytes that a batch may take; `None`: a share of what the machine has left.
     pub memory_limit: Option<u64>,
-}
-
-impl BatchConfig {
-    /// The bounds of the limit, given the token budget that the memory limit pays for.
-    pub fn bounds(&self, priced_tokens: NonZeroUsize) -> LimitBounds {
-        let tokens = self.tokens.unwrap_or(priced_tokens);
-        LimitBounds { start: self.start, max: self.max, tokens }
-    }
 }
 
 /// Where the result goes.
@@ -165,6 +163,82 @@ pub struct ReportConfig {
     pub dir: PathBuf,
     /// Reports that are kept; with 0 none is written.
     pub keep: usize,
+}
+
+/// Where vectors are kept from run to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// Its file; a hidden one beside the output unless set.
+    pub path: Option<PathBuf>,
+    /// What a run may do with it.
+    pub mode: StoreMode,
+    /// Bytes that it may take.
+    pub max_size: u64,
+    /// New vectors that are committed together: so many are embedded again, at most, after a crash.
+    pub commit_rows: NonZeroUsize,
+    /// Reused vectors of a run that are compared with what the model gives now.
+    pub verify_sample: u64,
+}
+
+/// What a run may do with the vector store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreMode {
+    /// Take vectors out of it and put new ones in.
+    ReadWrite,
+    /// Take vectors out of it.
+    ReadOnly,
+    /// Go without.
+    Off,
+}
+
+/// What holds for one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunConfig {
+    /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
+    pub rebuild: bool,
+    /// How long it may take, from its start to the vectors of its last row.
+    pub deadline: Option<Duration>,
+    /// Who has the lock of the output.
+    pub lock: LockHolder,
+    /// A file at the output path that reembed did not write may be replaced.
+    pub replace: bool,
+}
+
+/// Who has the lock of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockHolder {
+    /// This process takes it.
+    ThisProcess,
+    /// The process that started this one, which goes on when this one dies; see [`crate::target::Hold`].
+    Parent,
+}
+
+/// What the output must be to take its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishConfig {
+    /// By how much the output may have fewer rows than the one that it replaces.
+    pub max_shrink: Percent,
+    /// Whether the disk must have room for the estimate of the output.
+    pub check_space: bool,
+}
+
+/// A part of a whole, from 0 to 100 percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// All of it.
+    pub const ALL: Percent = Percent(100);
+
+    /// That many percent; `None` beyond 100.
+    pub fn new(percent: u64) -> Option<Percent> {
+        u8::try_from(percent).ok().filter(|percent| *percent <= 100).map(Percent)
+    }
+
+    /// The number of percent.
+    pub fn get(self) -> u8 {
+        self.0
+    }
 }
 
 /// The Arrow type of the vectors.

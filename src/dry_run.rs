@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use crate::config::{Config, OnEmpty};
 use crate::error::Result;
 use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, BatchLimit, BatchShape, memory_budget, tokens_within};
+use crate::limit::{
+    AdaptiveLimit, BatchLimit, BatchShape, Counting, LimitBounds, memory_budget, tokens_within,
+};
 use crate::lineage::Lineage;
 use crate::memory;
 use crate::model::Model;
@@ -48,10 +50,12 @@ pub struct Estimate {
 /// What the run itself would fail with up to the model.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
-    let budget = memory_budget(config.batch.memory_limit, memory::read());
+    let least = model.bytes_of_one_text();
+    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let price = |shape| encoder.bytes_for(shape);
     let priced = tokens_within(budget, model.tokenizer.max_length(), price);
-    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
+    let counting = Counting::padded(encoder.pads());
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &|_| ());
     let limit = inference.limit();
 
@@ -59,7 +63,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
     let mut empty_rows = 0;
     let mut truncated_rows = 0;
     let mut work = Work::default();
-    let mut largest = BatchShape { rows: 0, longest: 0 };
+    let mut largest = BatchShape::default();
     let (mut trial_tokens, mut trial) = (0, Duration::ZERO);
     for chunk in reader.chunks(&config.text) {
         let chunk = chunk?;
@@ -68,7 +72,8 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         if on_empty == OnEmpty::Null {
             empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
         }
-        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, &chunk.texts, on_empty, limit)?;
+        let texts = chunk.texts.iter().map(String::as_str).enumerate();
+        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, texts, on_empty, limit)?;
         truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches are neither the longest nor the shortest.
         let mut tried = Vec::new();
@@ -76,8 +81,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
             if trial_tokens >= TRIAL_TOKENS {
                 break;
             }
-            trial_tokens +=
-                if encoder.pads() { batch.shape().padded_tokens() } else { batch.tokens() };
+            trial_tokens += counting.tokens(batch.shape());
             tried.push(batch.clone());
         }
         if !tried.is_empty() {
@@ -87,7 +91,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         }
         for batch in &texts.batches {
             work.count(batch, encoder.pads());
-            if batch.shape().padded_tokens() > largest.padded_tokens() {
+            if counting.tokens(batch.shape()) > counting.tokens(largest) {
                 largest = batch.shape();
             }
         }

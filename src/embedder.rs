@@ -10,7 +10,9 @@ use crate::batch::RowNames;
 use crate::config::{ModelConfig, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, LimitBounds, memory_budget, tokens_within};
+use crate::limit::{
+    AdaptiveLimit, AskedBounds, Counting, LimitBounds, memory_budget, tokens_within,
+};
 use crate::lineage::Lineage;
 use crate::memory;
 use crate::model::{self, Model};
@@ -49,9 +51,11 @@ pub struct Embedder {
 }
 
 /// How a batch of rows is embedded.
+#[derive(Default)]
 pub struct BatchOptions<'a> {
-    /// Texts that go through the model together.
-    pub batch_size: NonZeroUsize,
+    /// Texts that go through the model together; `None`: as many as suit the encoder, which an encoder that
+    /// does not pad counts in tokens.
+    pub batch_size: Option<NonZeroUsize>,
     /// Called after every batch.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
@@ -63,15 +67,6 @@ pub struct Progress {
     pub done: usize,
     /// Rows of the call.
     pub total: usize,
-}
-
-/// 32 rows, the size that the mission's figures are about.
-const DEFAULT_BATCH_SIZE: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-impl Default for BatchOptions<'_> {
-    fn default() -> Self {
-        BatchOptions { batch_size: DEFAULT_BATCH_SIZE, progress: None }
-    }
 }
 
 /// Vectors of several rows, in the order of the rows.
@@ -148,7 +143,8 @@ impl Embedder {
 
     /// An embedder of a model that is already loaded.
     pub fn new(model: Model) -> Embedder {
-        Embedder { model, budget: memory_budget(None, memory::read()) }
+        let budget = memory_budget(None, memory::read(), model.bytes_of_one_text());
+        Embedder { model, budget }
     }
 
     /// Components of a vector.
@@ -209,11 +205,9 @@ impl Embedder {
             }
         };
         let full_length = self.model.tokenizer.max_length();
-        let bounds = LimitBounds {
-            start: options.batch_size,
-            max: options.batch_size,
-            tokens: tokens_within(self.budget, full_length, |shape| encoder.bytes_for(shape)),
-        };
+        let priced = tokens_within(self.budget, full_length, |shape| encoder.bytes_for(shape));
+        let asked = AskedBounds { start: options.batch_size, ..AskedBounds::default() };
+        let bounds = LimitBounds::new(asked, priced, Counting::padded(encoder.pads()));
         let limit = AdaptiveLimit::new(bounds);
         let inference = Inference::new(encoder, limit, self.budget, &on_event);
 
@@ -226,8 +220,9 @@ impl Embedder {
             };
             let texts: Vec<String> = rows.iter().map(build_input_text).collect();
             let limit = inference.limit();
+            let texts = texts.iter().map(String::as_str).enumerate();
             let texts =
-                tokenize_texts(&self.model.tokenizer, &names, &texts, OnEmpty::Embed, limit)?;
+                tokenize_texts(&self.model.tokenizer, &names, texts, OnEmpty::Embed, limit)?;
             let vectors = inference.embed(&names, texts.batches)?;
             values.extend_from_slice(&vectors.values);
             work.add(&vectors.work);

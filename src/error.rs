@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::stop::StopReason;
+
 /// The crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -30,6 +32,8 @@ pub enum ErrorKind {
     Input,
     /// The output path cannot be used; seen before the model is loaded.
     Target,
+    /// Another run is writing this output.
+    Locked,
     /// The model's files could not be had, or are not a model that this program runs.
     Model,
     /// A row, page or row group of the input is bad; seen while reading it.
@@ -42,8 +46,10 @@ pub enum ErrorKind {
     Encode,
     /// The output could not be written or published.
     Output,
-    /// The caller asked to stop.
-    Cancelled,
+    /// The vector store could not be read or written, or a vector in it is not its text's.
+    Store,
+    /// The caller asked to stop, or the time is over; what was finished is kept.
+    Stopped(StopReason),
     /// A stage ended in a way that it never should: a bug in this program or in a library.
     Internal,
 }

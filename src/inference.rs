@@ -8,9 +8,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange};
+use crate::limit::{AdaptiveLimit, BatchLimit, Counting, LimitChange};
 use crate::model::{EncodeError, Encoder};
-use crate::report::Event;
+use crate::report::{Event, InFlight};
+use crate::stop::Stop;
 
 /// What the inference stage works with. It can be shared: the tokenizer stage reads the limit that this stage
 /// moves.
@@ -20,6 +21,20 @@ pub struct Inference<'a> {
     /// Bytes that a batch may cost, where they are counted before it runs.
     budget: Option<u64>,
     on_event: &'a (dyn Fn(Event) + Sync),
+    stop: Stop,
+}
+
+/// An encoder that is not batch-invariant may move a component by this much from one batch to another.
+pub const TOLERANCE: f32 = 1e-6;
+
+/// A text as it comes out of the model.
+pub struct EncodedText<'v> {
+    /// Its row in the chunk.
+    pub row: usize,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Its vector; every component is finite.
+    pub vector: &'v [f32],
 }
 
 /// The vectors of a chunk, in row order.
@@ -67,7 +82,7 @@ impl Work {
         let (rows, tokens) = (batch.len(), batch.tokens());
         self.rows += rows as u64;
         self.tokens += tokens as u64;
-        self.padded_tokens += if pads { batch.shape().padded_tokens() } else { tokens } as u64;
+        self.padded_tokens += Counting::padded(pads).tokens(batch.shape()) as u64;
         *self.batch_sizes.entry(rows).or_default() += 1;
     }
 }
@@ -80,7 +95,18 @@ impl<'a> Inference<'a> {
         budget: Option<u64>,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
-        Inference { encoder, limit: Mutex::new(limit), budget, on_event }
+        Inference { encoder, limit: Mutex::new(limit), budget, on_event, stop: Stop::new() }
+    }
+
+    /// The same, but it looks for a request to stop before each batch.
+    #[must_use]
+    pub fn until(self, stop: &Stop) -> Self {
+        Inference { stop: stop.clone(), ..self }
+    }
+
+    /// The request to stop that it follows.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// The limit in force.
@@ -88,23 +114,51 @@ impl<'a> Inference<'a> {
         self.with_limit(|limit| limit.current())
     }
 
+    /// Components of a vector.
+    pub fn dim(&self) -> usize {
+        self.encoder.dim()
+    }
+
+    /// How far the model may move a component of a text's vector from one batch to another.
+    pub fn tolerance(&self) -> f32 {
+        if self.encoder.is_batch_invariant() { 0.0 } else { TOLERANCE }
+    }
+
     /// Embeds the planned batches of some rows.
     ///
     /// # Errors
     /// `OutOfMemory` when a single text does not fit, `Encode` when the model fails or gives a component that is
-    /// not finite; both name the row.
-    pub fn embed(&self, rows: &RowNames, mut batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
-        let dim = self.encoder.dim();
-        let mut vectors = ChunkVectors {
-            values: zeros(rows.ids.len() * dim)?,
-            present: vec![false; rows.ids.len()],
-            work: Work::default(),
-        };
+    /// not finite; both name the row. `Stopped` when that was asked for: the batch in flight is finished first.
+    pub fn embed(&self, rows: &RowNames, batches: Vec<TokenBatch>) -> Result<ChunkVectors> {
+        let dim = self.dim();
+        let mut values = zeros(rows.ids.len() * dim)?;
+        let mut present = vec![false; rows.ids.len()];
+        let work = self.embed_each(rows, batches, &mut |text| {
+            values[text.row * dim..][..dim].copy_from_slice(text.vector);
+            present[text.row] = true;
+            Ok(())
+        })?;
+        Ok(ChunkVectors { values, present, work })
+    }
+
+    /// Embeds the planned batches of some rows and hands each vector on as it comes, in the order of the batches.
+    ///
+    /// # Errors
+    /// As [`Inference::embed`], and whatever `take` gives.
+    pub fn embed_each(
+        &self,
+        rows: &RowNames,
+        mut batches: Vec<TokenBatch>,
+        take: &mut dyn FnMut(EncodedText<'_>) -> Result<()>,
+    ) -> Result<Work> {
+        let dim = self.dim();
+        let mut work = Work::default();
         let mut encoded = Vec::new();
         // A stack with the next batch on top: halves go back on it in order.
         batches.reverse();
         let mut waiting = batches;
         while let Some(batch) = waiting.pop() {
+            self.stop.check()?;
             let shape = batch.shape();
             if !self.limit().allows(shape) {
                 // Planned before the limit shrank.
@@ -114,11 +168,12 @@ impl<'a> Inference<'a> {
             }
             encoded.clear();
             encoded.resize(batch.len() * dim, 0.0);
+            (self.on_event)(Event::Trying(self.in_flight(rows, &batch)));
             match self.encode(&batch, &mut encoded) {
                 Ok(()) => {
                     self.tell(|limit| limit.fitted());
-                    vectors.work.count(&batch, self.encoder.pads());
-                    self.scatter(rows, &batch, &encoded, &mut vectors)?;
+                    work.count(&batch, self.encoder.pads());
+                    self.hand_on(rows, &batch, &encoded, take)?;
                     (self.on_event)(Event::Batch { rows: batch.len(), tokens: batch.tokens() });
                 }
                 Err(EncodeError::OutOfMemory { cause, .. }) if batch.len() == 1 => {
@@ -136,7 +191,17 @@ impl<'a> Inference<'a> {
                 }
             }
         }
-        Ok(vectors)
+        Ok(work)
+    }
+
+    fn in_flight(&self, rows: &RowNames, batch: &TokenBatch) -> InFlight {
+        let name = |row: Option<&usize>| row.map_or(String::new(), |row| rows.name(*row));
+        InFlight {
+            rows: batch.len(),
+            first: name(batch.rows().iter().min()),
+            last: name(batch.rows().iter().max()),
+            bytes: self.encoder.bytes_for(batch.shape()),
+        }
     }
 
     /// Prices the batch, then runs it.
@@ -152,15 +217,15 @@ impl<'a> Inference<'a> {
             .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
     }
 
-    fn scatter(
+    fn hand_on(
         &self,
         rows: &RowNames,
         batch: &TokenBatch,
         encoded: &[f32],
-        vectors: &mut ChunkVectors,
+        take: &mut dyn FnMut(EncodedText<'_>) -> Result<()>,
     ) -> Result<()> {
-        let dim = self.encoder.dim();
-        for (&row, vector) in batch.rows().iter().zip(encoded.chunks_exact(dim)) {
+        let vectors = encoded.chunks_exact(self.dim());
+        for (position, (&row, vector)) in batch.rows().iter().zip(vectors).enumerate() {
             if let Some(component) = vector.iter().position(|value| !value.is_finite()) {
                 return Err(Error::new(
                     ErrorKind::Encode,
@@ -169,8 +234,7 @@ impl<'a> Inference<'a> {
                 .at(rows.name(row))
                 .advice("the model's weights may be damaged; nothing was written"));
             }
-            vectors.values[row * dim..][..dim].copy_from_slice(vector);
-            vectors.present[row] = true;
+            take(EncodedText { row, tokens: batch.text(position).len(), vector })?;
         }
         Ok(())
     }
@@ -188,7 +252,7 @@ impl<'a> Inference<'a> {
 }
 
 /// A buffer of zeros whose failure is an error: `vec![0.0; n]` would end the process.
-fn zeros(count: usize) -> Result<Vec<f32>> {
+pub fn zeros(count: usize) -> Result<Vec<f32>> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|cause| {
         let bytes = count.saturating_mul(4);

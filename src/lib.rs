@@ -12,7 +12,8 @@
 //!
 //! What this crate promises:
 //! - No row is lost, doubled or reordered, and no carried column changes.
-//! - The output path holds the old complete file or the new complete file, never anything between.
+//! - The output path holds the old complete file or the new complete file, never anything between; and the new one
+//!   was read back, value by value, before it got there.
 //! - A row's vector does not depend on its batch: the same bits in any company with the packed engine, within
 //!   1e-6 per component with candle on the CPU.
 //! - Memory in flight is bounded by the configuration, not by the input.
@@ -25,9 +26,11 @@
 pub mod batch;
 pub mod bench;
 pub mod config;
+pub mod digest;
 pub mod dry_run;
 pub mod embedder;
 pub mod error;
+pub mod failpoints;
 pub mod figures;
 pub mod inference;
 pub mod kernels;
@@ -39,9 +42,15 @@ pub mod model;
 pub mod page;
 pub mod pipeline;
 pub mod plan;
+pub mod readback;
 pub mod reader;
 pub mod report;
+pub mod reuse;
 pub mod sample;
+pub mod stamp;
+pub mod stop;
+pub mod store;
+pub mod target;
 pub mod task;
 pub mod tokenizer;
 pub mod verify;
@@ -51,4 +60,5 @@ pub use config::{Config, Environment, ModelConfig};
 pub use embedder::{BatchOptions, Embedder, Embeddings, Progress};
 pub use error::{Error, ErrorKind, Result};
 pub use report::{Event, Report};
+pub use stop::{Stop, StopReason};
 pub use task::{TaskRow, build_input_text};

@@ -3,6 +3,7 @@
 //! Everything here is a pure function of what it is told. Readings come from [`crate::memory`], outcomes from
 //! the inference stage.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 
 /// Batches may take this share of the memory that is left when the run starts. The other half is for the
@@ -15,19 +16,52 @@ pub const SUCCESSES_BEFORE_GROWTH: u32 = 8;
 /// One step of growth is this part of the largest limit: it takes `8 × 8` batches to get all the way back.
 const GROWTH_STEPS: usize = 8;
 
-/// The rectangle that a batch becomes when it is padded to its longest text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Tokens of a batch for an encoder that does not pad: enough that the workers' wait for the last of its parts
+/// is lost among them, few enough that progress is heard of every second or two. Measured in docs/engine.md.
+pub const TOKENS_IN_A_BATCH: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+
+/// Texts of a batch for an encoder that pads.
+pub const ROWS_IN_A_PADDED_BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// What a batch measures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BatchShape {
     /// Number of texts.
     pub rows: usize,
     /// Tokens of the longest text.
     pub longest: usize,
+    /// Tokens of all texts, without padding.
+    pub tokens: usize,
 }
 
 impl BatchShape {
-    /// Tokens of the rectangle, padding included.
+    /// Tokens of the rectangle that it becomes when it is padded to its longest text.
     pub fn padded_tokens(self) -> usize {
         self.rows.saturating_mul(self.longest)
+    }
+}
+
+/// Which tokens an encoder computes, and a limit therefore counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// Those of the rectangle: the encoder pads.
+    Padded,
+    /// The texts' own.
+    Real,
+}
+
+impl Counting {
+    /// How tokens count where the encoder pads, or does not.
+    pub fn padded(pads: bool) -> Self {
+        if pads { Counting::Padded } else { Counting::Real }
+    }
+
+    /// The tokens that count of a batch.
+    pub fn tokens(self, shape: BatchShape) -> usize {
+        match self {
+            Counting::Padded => shape.padded_tokens(),
+            Counting::Real => shape.tokens,
+        }
     }
 }
 
@@ -36,16 +70,39 @@ impl BatchShape {
 pub struct BatchLimit {
     /// Most texts.
     pub rows: NonZeroUsize,
-    /// Most tokens, padding included. One text is always allowed, however long.
+    /// Most tokens. One text is always allowed, however long.
     pub tokens: NonZeroUsize,
+    /// Which tokens.
+    pub counting: Counting,
 }
 
 impl BatchLimit {
     /// Whether a batch of that shape may run. A single text may always be tried.
     pub fn allows(self, shape: BatchShape) -> bool {
         shape.rows <= 1
-            || (shape.rows <= self.rows.get() && shape.padded_tokens() <= self.tokens.get())
+            || (shape.rows <= self.rows.get() && self.counting.tokens(shape) <= self.tokens.get())
     }
+}
+
+impl fmt::Display for BatchLimit {
+    /// The tighter of the two: as many texts as tokens are no limit on texts.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rows < self.tokens {
+            true => write!(f, "{} rows", self.rows),
+            false => write!(f, "{} tokens", self.tokens),
+        }
+    }
+}
+
+/// What the user set of the bounds; where nothing is set, what suits the encoder holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AskedBounds {
+    /// Texts in a batch at the start.
+    pub start: Option<NonZeroUsize>,
+    /// Texts in a batch at most.
+    pub max: Option<NonZeroUsize>,
+    /// Tokens in a batch at most.
+    pub tokens: Option<NonZeroUsize>,
 }
 
 /// Where the limit starts and where it ends.
@@ -55,8 +112,26 @@ pub struct LimitBounds {
     pub start: NonZeroUsize,
     /// Texts in a batch at most; never less than `start`.
     pub max: NonZeroUsize,
-    /// Tokens in a batch at most, padding included.
+    /// Tokens in a batch at most.
     pub tokens: NonZeroUsize,
+    /// Which tokens.
+    pub counting: Counting,
+}
+
+impl LimitBounds {
+    /// What is asked for, completed: `priced` are the tokens that the memory budget pays for. An encoder that
+    /// pads gets a few rows at a time; one that does not gets tokens, however many rows they are.
+    pub fn new(asked: AskedBounds, priced: NonZeroUsize, counting: Counting) -> Self {
+        let (tokens, rows) = match counting {
+            Counting::Padded => (asked.tokens.unwrap_or(priced), ROWS_IN_A_PADDED_BATCH),
+            Counting::Real => {
+                let tokens = asked.tokens.unwrap_or(TOKENS_IN_A_BATCH.min(priced));
+                (tokens, tokens)
+            }
+        };
+        let start = asked.start.or(asked.max).unwrap_or(rows);
+        LimitBounds { start, max: asked.max.unwrap_or(start), tokens, counting }
+    }
 }
 
 /// The limit in force, and what moves it.
@@ -91,14 +166,16 @@ impl AdaptiveLimit {
     /// A limit that starts at `bounds.start`.
     pub fn new(bounds: LimitBounds) -> Self {
         let bounds = LimitBounds { max: bounds.max.max(bounds.start), ..bounds };
-        let current = BatchLimit { rows: bounds.start, tokens: bounds.tokens };
+        let current =
+            BatchLimit { rows: bounds.start, tokens: bounds.tokens, counting: bounds.counting };
         AdaptiveLimit { bounds, current, successes: 0 }
     }
 
     /// A limit of one text at a time.
     pub fn single() -> Self {
         let one = NonZeroUsize::MIN;
-        AdaptiveLimit::new(LimitBounds { start: one, max: one, tokens: NonZeroUsize::MAX })
+        let tokens = NonZeroUsize::MAX;
+        AdaptiveLimit::new(LimitBounds { start: one, max: one, tokens, counting: Counting::Real })
     }
 
     /// The limit in force.
@@ -115,6 +192,7 @@ impl AdaptiveLimit {
         let grown = BatchLimit {
             rows: grow(self.current.rows, self.bounds.max),
             tokens: grow(self.current.tokens, self.bounds.tokens),
+            ..self.current
         };
         self.move_to(grown, LimitCause::Successes(self.successes))
     }
@@ -124,7 +202,8 @@ impl AdaptiveLimit {
     pub fn out_of_memory(&mut self, shape: BatchShape) -> Option<LimitChange> {
         let halved = BatchLimit {
             rows: half(self.current.rows.get().min(shape.rows)),
-            tokens: half(self.current.tokens.get().min(shape.padded_tokens())),
+            tokens: half(self.current.tokens.get().min(self.current.counting.tokens(shape))),
+            ..self.current
         };
         self.move_to(halved, LimitCause::OutOfMemory(shape))
     }
@@ -159,17 +238,24 @@ pub struct MemoryReadings {
 
 /// Bytes that batches may take: the configured figure, or the named share of the least reading. `None` when
 /// nothing is configured and nothing could be read.
-pub fn memory_budget(configured: Option<u64>, readings: MemoryReadings) -> Option<u64> {
+///
+/// A configured figure is meant as it is. A share of what was read is a guess, and never less than `least`, what
+/// one text takes: that may be tried before it is given up.
+pub fn memory_budget(
+    configured: Option<u64>,
+    readings: MemoryReadings,
+    least: Option<u64>,
+) -> Option<u64> {
     configured.or_else(|| {
         [readings.cgroup_left, readings.available, readings.address_space_left]
             .into_iter()
             .flatten()
             .min()
-            .map(|least| (least as f64 * SHARE_FOR_BATCHES) as u64)
+            .map(|left| ((left as f64 * SHARE_FOR_BATCHES) as u64).max(least.unwrap_or(0)))
     })
 }
 
-/// The largest number of padded tokens whose price stays within `budget`, found for texts of the model's full
+/// The largest number of tokens whose price stays within `budget`, found for texts of the model's full
 /// length, which cost the most per token.
 ///
 /// `price` gives the bytes of a batch, or `None` where memory has no price (a device with its own allocator).
@@ -178,7 +264,7 @@ pub fn tokens_within(
     full_length: NonZeroUsize,
     price: impl Fn(BatchShape) -> Option<u64>,
 ) -> NonZeroUsize {
-    let one = BatchShape { rows: 1, longest: full_length.get() };
+    let one = BatchShape { rows: 1, longest: full_length.get(), tokens: full_length.get() };
     let rows = match (budget, price(one)) {
         (Some(budget), Some(bytes)) => (budget / bytes.max(1)).clamp(1, u64::from(u32::MAX)),
         _ => u64::from(u32::MAX),
@@ -196,7 +282,17 @@ mod tests {
     }
 
     fn limit(start: usize, max: usize, tokens: usize) -> AdaptiveLimit {
-        AdaptiveLimit::new(LimitBounds { start: size(start), max: size(max), tokens: size(tokens) })
+        AdaptiveLimit::new(LimitBounds {
+            start: size(start),
+            max: size(max),
+            tokens: size(tokens),
+            counting: Counting::Padded,
+        })
+    }
+
+    /// A batch whose texts are all as long.
+    fn even(rows: usize, longest: usize) -> BatchShape {
+        BatchShape { rows, longest, tokens: rows * longest }
     }
 
     #[test]
@@ -209,10 +305,65 @@ mod tests {
             (1, (1, 1), 1, 1),
         ] {
             let mut limit = limit(start, 64, 1_000_000);
-            limit.out_of_memory(BatchShape { rows: tried.0, longest: tried.1 });
+            limit.out_of_memory(even(tried.0, tried.1));
             let now = limit.current();
             assert_eq!((now.rows.get(), now.tokens.get()), (expected_rows, expected_tokens));
         }
+    }
+
+    #[test]
+    fn a_limit_counts_the_tokens_that_the_encoder_computes() {
+        let shape = BatchShape { rows: 10, longest: 100, tokens: 300 };
+        for (counting, tokens, allowed, after) in [
+            (Counting::Padded, 1000, true, 500),
+            (Counting::Padded, 999, false, 499),
+            (Counting::Real, 300, true, 150),
+            (Counting::Real, 299, false, 149),
+            (Counting::Real, 1000, true, 150),
+        ] {
+            let bounds =
+                LimitBounds { start: size(64), max: size(64), tokens: size(tokens), counting };
+            let mut limit = AdaptiveLimit::new(bounds);
+            assert_eq!(limit.current().allows(shape), allowed, "{counting:?}, {tokens}");
+            limit.out_of_memory(shape);
+            assert_eq!(limit.current().tokens.get(), after, "{counting:?}, {tokens}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_suits_the_encoder() {
+        let nothing = AskedBounds::default();
+        let start = |rows| AskedBounds { start: Some(size(rows)), ..nothing };
+        let max = |rows| AskedBounds { max: Some(size(rows)), ..nothing };
+        let tokens = |tokens| AskedBounds { tokens: Some(size(tokens)), ..nothing };
+        for (asked, priced, counting, expected) in [
+            (nothing, 1 << 20, Counting::Padded, (32, 32, 1 << 20)),
+            (start(8), 1 << 20, Counting::Padded, (8, 8, 1 << 20)),
+            (max(64), 1 << 20, Counting::Padded, (64, 64, 1 << 20)),
+            (nothing, 1 << 20, Counting::Real, (16_384, 16_384, 16_384)),
+            (nothing, 512, Counting::Real, (512, 512, 512)),
+            (start(8), 1 << 20, Counting::Real, (8, 8, 16_384)),
+            (tokens(99), 1 << 20, Counting::Real, (99, 99, 99)),
+            (tokens(1 << 20), 512, Counting::Real, (1 << 20, 1 << 20, 1 << 20)),
+        ] {
+            let bounds = LimitBounds::new(asked, size(priced), counting);
+            let found = (bounds.start.get(), bounds.max.get(), bounds.tokens.get());
+            assert_eq!(found, expected, "{asked:?}, {priced}, {counting:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_limit_on_rows_only_tokens_hold_a_batch_back_and_they_grow_back() {
+        let asked = AskedBounds { tokens: Some(size(8000)), ..AskedBounds::default() };
+        let mut limit = AdaptiveLimit::new(LimitBounds::new(asked, size(1), Counting::Real));
+        assert_eq!(limit.current().to_string(), "8000 tokens");
+        limit.out_of_memory(BatchShape { rows: 100, longest: 256, tokens: 8000 });
+        let now = limit.current();
+        assert_eq!((now.rows.get(), now.tokens.get()), (50, 4000));
+        for _ in 0..SUCCESSES_BEFORE_GROWTH * 8 {
+            limit.fitted();
+        }
+        assert_eq!(limit.current().to_string(), "8000 tokens");
     }
 
     #[test]
@@ -232,7 +383,7 @@ mod tests {
         for _ in 1..SUCCESSES_BEFORE_GROWTH {
             assert_eq!(limit.fitted(), None);
         }
-        let shape = BatchShape { rows: 8, longest: 10 };
+        let shape = even(8, 10);
         let change = limit.out_of_memory(shape).expect("it halves");
         assert_eq!(change.cause, LimitCause::OutOfMemory(shape));
         assert_eq!(limit.fitted(), None);
@@ -248,9 +399,9 @@ mod tests {
 
     #[test]
     fn a_single_text_is_always_allowed() {
-        let limit = BatchLimit { rows: size(1), tokens: size(1) };
-        assert!(limit.allows(BatchShape { rows: 1, longest: 512 }));
-        assert!(!limit.allows(BatchShape { rows: 2, longest: 1 }));
+        let limit = BatchLimit { rows: size(1), tokens: size(1), counting: Counting::Real };
+        assert!(limit.allows(even(1, 512)));
+        assert!(!limit.allows(even(2, 1)));
     }
 
     #[test]
@@ -260,13 +411,15 @@ mod tests {
             available,
             address_space_left,
         };
-        for (configured, readings, expected) in [
-            (Some(7), readings(Some(100), Some(100), None), Some(7)),
-            (None, readings(Some(100), Some(300), None), Some(50)),
-            (None, readings(None, Some(300), Some(80)), Some(40)),
-            (None, readings(None, None, None), None),
+        for (configured, readings, least, expected) in [
+            (Some(7), readings(Some(100), Some(100), None), Some(20), Some(7)),
+            (None, readings(Some(100), Some(300), None), Some(20), Some(50)),
+            (None, readings(None, Some(300), Some(80)), None, Some(40)),
+            (None, readings(None, Some(300), Some(30)), Some(20), Some(20)),
+            (None, readings(Some(0), None, None), Some(20), Some(20)),
+            (None, readings(None, None, None), Some(20), None),
         ] {
-            assert_eq!(memory_budget(configured, readings), expected);
+            assert_eq!(memory_budget(configured, readings, least), expected);
         }
     }
 

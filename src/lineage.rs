@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::digest::{ColumnDigest, hex};
+use crate::kernels::Precision;
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 use crate::task::TextTemplate;
@@ -13,8 +15,9 @@ use crate::task::TextTemplate;
 /// The key of the footer's metadata entry.
 pub const FOOTER_KEY: &str = "reembed";
 
-/// The version of [`Lineage`]'s JSON form. A reader refuses what is newer than it knows.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the JSON form of a [`Footer`]. A reader refuses what is newer than it knows; version 1 had no
+/// digests.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A model, as far as its vectors depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +36,7 @@ pub struct ModelIdentity {
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// Arithmetic of the encoder: `f32`.
+    /// What the factors of matrix products are: `f32`, `bf16x3` or `bf16`.
     pub precision: String,
     /// The encoder and its version: equal ones give vectors that are equal up to the encoder's tolerance.
     pub numerics: String,
@@ -65,6 +68,57 @@ pub struct Footer {
     pub rows: u64,
     /// Rows without a vector.
     pub null_rows: u64,
+    /// What the columns hold; absent before version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digests: Option<Digests>,
+}
+
+/// What the columns of an output hold, as SHA-256 in hexadecimal; [`crate::digest`] says over what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digests {
+    /// The column of ids: where it is equal, two files hold the same rows in the same order.
+    pub ids: String,
+    /// Every column but that of the vectors, in order, the ids among them.
+    pub carried: Vec<ColumnDigest>,
+    /// The column of vectors.
+    pub vectors: String,
+}
+
+/// Why an entry under [`FOOTER_KEY`] is no footer.
+#[derive(Debug, thiserror::Error)]
+pub enum FooterFlaw {
+    /// It has a version that this program does not know.
+    #[error(
+        "the `reembed` entry is of version {0}, written by a newer reembed; this one knows \
+         {FORMAT_VERSION}"
+    )]
+    Newer(u32),
+    /// It is no JSON of the right form.
+    #[error("the `reembed` entry cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl Footer {
+    /// Reads the entry.
+    ///
+    /// # Errors
+    /// When it is of a newer version, or malformed.
+    pub fn parse(entry: &str) -> Result<Footer, FooterFlaw> {
+        // The version first: the rest of a newer form may be anything.
+        #[derive(Deserialize)]
+        struct Versioned {
+            lineage: Version,
+        }
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Versioned { lineage: Version { version } } = serde_json::from_str(entry)?;
+        match version {
+            0..=FORMAT_VERSION => Ok(serde_json::from_str(entry)?),
+            newer => Err(FooterFlaw::Newer(newer)),
+        }
+    }
 }
 
 /// How rows became text.
@@ -89,6 +143,7 @@ impl ModelIdentity {
         id: &str,
         files: &ModelFiles,
         description: &ModelDescription,
+        precision: Precision,
         numerics: &str,
     ) -> Self {
         ModelIdentity {
@@ -99,7 +154,7 @@ impl ModelIdentity {
             max_seq_length: description.max_seq_length.get(),
             prompt: description.prompt.clone(),
             dimension: description.bert.hidden,
-            precision: "f32".to_owned(),
+            precision: precision.name().to_owned(),
             numerics: numerics.to_owned(),
         }
     }
@@ -174,13 +229,81 @@ impl Lineage {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A footer of no particular file.
+    pub(crate) fn footer() -> Footer {
+        let digest = |column: &str| ColumnDigest { column: column.to_owned(), sha256: "00".into() };
+        Footer {
+            lineage: Lineage::new(&model()),
+            text: FooterText { columns: vec!["title".to_owned()], files_prefix: String::new() },
+            column: "embedding".to_owned(),
+            rows: 7,
+            null_rows: 1,
+            digests: Some(Digests {
+                ids: "00".to_owned(),
+                carried: vec![digest("id"), digest("title")],
+                vectors: "01".to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_footer_of_this_version_and_of_those_before_is_read_and_a_newer_one_refused_by_its_version()
+    {
+        let entry = |change: fn(&mut serde_json::Value)| {
+            let mut json = serde_json::to_value(footer()).expect("JSON");
+            change(&mut json);
+            Footer::parse(&json.to_string())
+        };
+        assert_eq!(entry(|_| ()).expect("a footer"), footer());
+        let first = entry(|json| {
+            json["lineage"]["version"] = 1.into();
+            json.as_object_mut().expect("an object").remove("digests");
+        });
+        assert_eq!(first.expect("a footer").digests, None);
+        let newer = entry(|json| {
+            json["lineage"]["version"] = (FORMAT_VERSION + 1).into();
+            json["rows"] = "of another form".into();
+        });
+        assert!(matches!(newer, Err(FooterFlaw::Newer(version)) if version == FORMAT_VERSION + 1));
+        assert!(matches!(entry(|json| json["rows"] = (-1).into()), Err(FooterFlaw::Malformed(_))));
+        assert!(matches!(Footer::parse("{}"), Err(FooterFlaw::Malformed(_))));
+        assert!(matches!(Footer::parse("\u{0}"), Err(FooterFlaw::Malformed(_))));
+    }
+
+    #[test]
+    fn differences_are_told_field_by_field_from_here_to_there() {
+        let here = Lineage::new(&model());
+        assert_eq!(here.differences(&here), Vec::<String>::new());
+        let renamed = ModelIdentity { id: "c/d".to_owned(), ..model() };
+        assert_eq!(here.differences(&Lineage::new(&renamed)), Vec::<String>::new());
+        let mut there = model();
+        there.files = BTreeMap::from([("vocab.txt".to_owned(), "11".to_owned())]);
+        there.prompt = "query: ".to_owned();
+        there.pooling = "cls".to_owned();
+        there.normalized = false;
+        there.max_seq_length = 128;
+        there.precision = "bf16".to_owned();
+        there.numerics = "fake-2".to_owned();
+        assert_eq!(
+            here.differences(&Lineage::new(&there)),
+            [
+                r#"config.json "absent" there, "00" here"#,
+                r#"vocab.txt "11" there, "absent" here"#,
+                r#"prompt "query: " there, "" here"#,
+                r#"pooling "cls" there, "mean" here"#,
+                r#"normalized "false" there, "true" here"#,
+                r#"max_seq_length "128" there, "256" here"#,
+                r#"precision "bf16" there, "f32" here"#,
+                r#"numerics "fake-2" there, "fake-1" here"#,
+            ]
+        );
+        let otherwise = Lineage { fingerprint: "1234".to_owned(), ..here.clone() };
+        assert_eq!(here.differences(&otherwise), ["the fingerprint was made in another way"]);
+    }
 
     fn model() -> ModelIdentity {
         ModelIdentity {

@@ -6,12 +6,14 @@ mod exit;
 mod logging;
 mod print;
 mod progress;
+mod signals;
+mod supervisor;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ModelCommand};
+use cli::{Cli, Command, ModelCommand, StoreCommand};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -25,12 +27,20 @@ fn main() -> ExitCode {
         }
     };
     logging::start(&cli.logging);
+    #[cfg(feature = "failpoints")]
+    if let Some(unknown) = commands::turn_failpoints_on() {
+        print::error(&unknown, &cli.logging);
+        return Exit::Refused.into();
+    }
     let done = match cli.command {
         Command::Run(args) => commands::run(&args, &cli.logging),
         Command::Bench(args) => commands::bench(&args, &cli.logging),
         Command::Verify(args) => commands::verify(&args, &cli.logging),
         Command::Model(ModelCommand::Fetch(args)) => commands::model_fetch(&args, &cli.logging),
         Command::Model(ModelCommand::Show(args)) => commands::model_show(&args, &cli.logging),
+        Command::Store(StoreCommand::Stats(args)) => commands::store_stats(&args),
+        Command::Store(StoreCommand::Prune(args)) => commands::store_prune(&args),
+        Command::Store(StoreCommand::Verify(args)) => commands::store_verify(&args, &cli.logging),
         Command::Sample(args) => commands::sample(&args),
         Command::Completions(args) => commands::completions(&args),
         Command::Man => commands::man(),

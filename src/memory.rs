@@ -42,9 +42,34 @@ fn text(path: impl AsRef<Path>) -> String {
 
 /// A field of `/proc/*/status` or `/proc/meminfo`, which count in KiB; in bytes here.
 fn field_kib(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    field(text, name)?.checked_mul(1024)
 }
+
+/// The number after a name, on a line of its own.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+    })
+}
+
+/// What a control group says: its limit, what it uses, and what of that goes when memory is needed.
+struct GroupFiles {
+    limit: &'static str,
+    usage: &'static str,
+    /// The field of `memory.stat` that counts pages of files not lately used, in bytes, those of groups below
+    /// included.
+    inactive: &'static str,
+}
+
+const VERSION_1: GroupFiles = GroupFiles {
+    limit: "memory.limit_in_bytes",
+    usage: "memory.usage_in_bytes",
+    inactive: "total_inactive_file",
+};
+
+const VERSION_2: GroupFiles =
+    GroupFiles { limit: "memory.max", usage: "memory.current", inactive: "inactive_file" };
 
 /// The least of what is left in this process's control group and in those above it. `membership` is the text
 /// of `/proc/self/cgroup`: lines `hierarchy:controllers:path`, where version 2 has the hierarchy 0.
@@ -56,10 +81,9 @@ fn cgroup_left(mount: &Path, membership: &str) -> Option<u64> {
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
             let path = path.trim_start_matches('/');
             if controllers.is_empty() {
-                least_left(mount, path, "memory.max", "memory.current")
+                least_left(mount, path, &VERSION_2)
             } else if controllers.split(',').any(|controller| controller == "memory") {
-                let mount = mount.join("memory");
-                least_left(&mount, path, "memory.limit_in_bytes", "memory.usage_in_bytes")
+                least_left(&mount.join("memory"), path, &VERSION_1)
             } else {
                 None
             }
@@ -69,14 +93,19 @@ fn cgroup_left(mount: &Path, membership: &str) -> Option<u64> {
 
 /// Walks from the group up to the mount. In a container the path may be the host's and not exist here; the
 /// mount itself is then the container's group.
-fn least_left(mount: &Path, path: &str, limit: &str, usage: &str) -> Option<u64> {
+///
+/// A group's usage counts the pages of files that were read, such as the model's: without those that the kernel gives
+/// up first, a group would look full as soon as some large file has been read in it.
+fn least_left(mount: &Path, path: &str, files: &GroupFiles) -> Option<u64> {
     let mut group: PathBuf = mount.join(path);
     let mut least = None;
     while group.starts_with(mount) {
         let number = |name: &str| text(group.join(name)).trim().parse::<u64>().ok();
         // `memory.max` says `max` and version 1 a number near 2^63 where there is no limit.
-        if let Some(limit) = number(limit).filter(|limit| *limit < 1 << 62) {
-            let left = limit.saturating_sub(number(usage).unwrap_or(0));
+        if let Some(limit) = number(files.limit).filter(|limit| *limit < 1 << 62) {
+            let inactive = field(&text(group.join("memory.stat")), files.inactive).unwrap_or(0);
+            let used = number(files.usage).unwrap_or(0).saturating_sub(inactive);
+            let left = limit.saturating_sub(used);
             least = Some(least.map_or(left, |least: u64| least.min(left)));
         }
         if !group.pop() {
@@ -115,6 +144,25 @@ mod tests {
         let limited = [("memory.limit_in_bytes", "500"), ("memory.usage_in_bytes", "200")];
         group(root.path(), "memory/job", &limited);
         assert_eq!(cgroup_left(root.path(), "4:memory:/job\n"), Some(300));
+    }
+
+    #[test]
+    fn pages_of_files_that_can_go_are_not_used_up() {
+        let root = tempfile::tempdir().expect("a folder");
+        let stat = "anon 100\ninactive_file 250\ntotal_inactive_file 600\nactive_file 50\n";
+        group(
+            root.path(),
+            "a",
+            &[("memory.max", "1000"), ("memory.current", "900"), ("memory.stat", stat)],
+        );
+        assert_eq!(cgroup_left(root.path(), "0::/a\n"), Some(350));
+        let files = [
+            ("memory.limit_in_bytes", "1000"),
+            ("memory.usage_in_bytes", "900"),
+            ("memory.stat", stat),
+        ];
+        group(root.path(), "memory/a", &files);
+        assert_eq!(cgroup_left(root.path(), "4:memory:/a\n"), Some(700));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `source` (bytes, verified) → `description` (what the folder says) → `weights` (checked tensors) → an
 //! [`Encoder`].
 
+mod arithmetic;
 pub mod candle;
 pub mod ceiling;
 pub mod cpu;
@@ -14,12 +15,18 @@ pub mod weights;
 pub mod workspace;
 
 use std::error::Error as StdError;
+use std::num::NonZeroUsize;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::batch::TokenBatch;
 use crate::config::{Engine, ModelConfig};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Precision;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
+use crate::report::Warning;
+use crate::stop::Stop;
 use crate::tokenizer::TextTokenizer;
 use source::FetchProgress;
 
@@ -39,6 +46,16 @@ pub trait Encoder: Send + Sync {
 
     /// What produces the vectors, for lineage: two numerics versions may differ in the last bits.
     fn numerics(&self) -> &'static str;
+
+    /// What the factors of its matrix products are.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// What the user should know about how it computes.
+    fn warning(&self) -> Option<Warning> {
+        None
+    }
 
     /// Bytes that a batch of that shape takes beside the weights, or `None` where the device's own allocator
     /// answers instead.
@@ -81,6 +98,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// Bytes that a single text of the full length takes beside the weights, where they are counted.
+    pub fn bytes_of_one_text(&self) -> Option<u64> {
+        let longest = self.tokenizer.max_length().get();
+        self.encoder.bytes_for(BatchShape { rows: 1, longest, tokens: longest })
+    }
+
     /// What a file of this model's vectors says about itself.
     pub fn lineage(&self) -> Lineage {
         Lineage::new(&self.identity)
@@ -93,23 +116,60 @@ impl Model {
 /// `Model` when its files cannot be had or are not a model that this program runs, naming the file or tensor;
 /// `Config` when the device does not exist in this build.
 pub fn load(model: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
-    let files = source::resolve(&model.source, progress)?;
+    load_until(model, &Stop::new(), progress)
+}
+
+/// [`load`], looking for a request to stop while files arrive and between the steps.
+///
+/// # Errors
+/// As [`load`], and `Stopped`.
+pub fn load_until(
+    model: &ModelConfig,
+    stop: &Stop,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<Model> {
+    let files = source::resolve_until(&model.source, stop, progress)?;
     let description = description::read(&files, model.prompt.as_deref())?;
-    let tokenizer = TextTokenizer::new(&files, &description)?;
-    let weights = weights::read(&files, &description.bert)?;
-    let encoder = encoder(model, weights, &description)?;
-    let identity = ModelIdentity::new(&model.source.id, &files, &description, encoder.numerics());
+    let (tokenizer, encoder) = pool(model.threads)?.install(|| {
+        rayon::join(
+            || TextTokenizer::new(&files, &description),
+            || {
+                let weights = weights::read(&files, &description.bert)?;
+                stop.check()?;
+                encoder(model, weights, &description, source::is_default_model(&files))
+            },
+        )
+    });
+    // Whichever came to its end first, what is heard of is the same.
+    let (tokenizer, encoder) = (tokenizer?, encoder?);
+    let identity = ModelIdentity::new(
+        &model.source.id,
+        &files,
+        &description,
+        encoder.precision(),
+        encoder.numerics(),
+    );
     Ok(Model { tokenizer, encoder, identity })
+}
+
+/// Threads that keep to `compute.threads`.
+fn pool(threads: NonZeroUsize) -> Result<ThreadPool> {
+    ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
+        Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+    })
 }
 
 fn encoder(
     model: &ModelConfig,
-    weights: weights::BertWeights,
+    weights: weights::BertWeights<'_>,
     description: &description::ModelDescription,
+    is_default_model: bool,
 ) -> Result<Box<dyn Encoder>> {
     Ok(match model.engine {
         Engine::Packed(isa) => {
-            Box::new(cpu::CpuEncoder::new(weights, description, isa, model.threads)?)
+            let (arithmetic, warning) = arithmetic::choose(isa, model.precision, is_default_model);
+            let threads = model.threads;
+            Box::new(cpu::CpuEncoder::new(&weights, description, arithmetic, threads, warning)?)
         }
         Engine::Candle(device) => {
             Box::new(candle::CandleEncoder::new(weights, description, device, model.threads)?)

@@ -1,8 +1,10 @@
 //! The main job: every thread, channel and join of it, and nothing numeric.
 //!
 //! ```text
-//!   reader ──[RowChunk]──► tokenizer ──[TokenChunk]──► inference + writer
-//!    thread   bounded        thread     bounded          this thread
+//!   reader ──[KeyedChunk]──► tokenizer ──[TokenChunk]──► inference + writer
+//!    thread    bounded         thread     bounded          this thread
+//!                                ▲ looks texts up            │ commits new vectors
+//!                                └────────── store ◄─────────┘
 //! ```
 //!
 //! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
@@ -23,19 +25,27 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use crate::batch::{RowChunk, TokenBatch, TokenChunk, shown_id};
+use crate::batch::{KeyedChunk, TokenChunk};
 use crate::config::Config;
+use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::inference::{Inference, Work};
-use crate::limit::{AdaptiveLimit, memory_budget, tokens_within};
-use crate::lineage::{Footer, FooterText};
+use crate::failpoints::{self, Failpoint};
+use crate::inference::Inference;
+use crate::limit::{AdaptiveLimit, Counting, LimitBounds, memory_budget, tokens_within};
+use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
+use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::stages::Stage;
 use crate::report::{Event, Loaded, Report, Warning};
+use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
+use crate::stop::Stop;
+use crate::store::Store;
+use crate::target::{self, Claim};
+use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
-use crate::writer::{self, Writer};
+use crate::writer::{Published, Writer};
 use clock::StageClocks;
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
@@ -46,24 +56,28 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// `on_event` is called from several threads, often; it should return soon.
 ///
 /// # Errors
-/// The first real cause, naming its place. The output path is then as it was before.
-pub fn run(config: &Config, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+/// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
+/// is then as it was before.
+pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
+    let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
     let reader = prepare(config)?;
-    writer::make_folder(&config.output.path)?;
+    let claim = Claim::take(config, &reader)?;
     let loading = Instant::now();
-    let model = model::load(&config.model, &|progress| on_event(Event::Model(progress)))?;
-    run_with(config, &reader, &model, loading.elapsed(), on_event)
+    let on_progress = |progress| on_event(Event::Model(progress));
+    let model = model::load_until(&config.model, stop, &on_progress)?;
+    run_with(config, &reader, &claim, &model, loading.elapsed(), stop, on_event)
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted.
+/// can be put where it is wanted, and what is there may be replaced. Nothing is made.
 ///
 /// # Errors
 /// `Input` or `Target`.
 pub fn prepare(config: &Config) -> Result<Reader> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
-    writer::check_target(&config.output.path, &config.input.path)?;
+    carried_hasher(config, &reader)?;
+    target::look(config, &reader)?;
     Ok(reader)
 }
 
@@ -85,18 +99,22 @@ fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// [`run`], with the input opened and the model loaded. The output's folder has to be there.
+/// [`run`], with the input opened, the output claimed and the model loaded.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_with(
     config: &Config,
     reader: &Reader,
+    claim: &Claim,
     model: &Model,
     model_load: Duration,
+    stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
+    let lineage = model.lineage();
+    check_before_work(config, reader, claim, &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -115,64 +133,78 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
+    let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
+    let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
-    on_event(Event::Loaded(Box::new(Loaded {
-        lineage: model.lineage(),
-        runs_on: encoder.runs_on(),
-        took: model_load,
-    })));
-    let budget = memory_budget(config.batch.memory_limit, memory::read());
+    let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
+    on_event(Event::Loaded(Box::new(Loaded { lineage: loaded, runs_on, took: model_load })));
+    if let Some(warning) = encoder.warning() {
+        on_event(Event::Warning(warning));
+    }
     let full_length = model.tokenizer.max_length();
+    let least = model.bytes_of_one_text();
+    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
-    let limit = AdaptiveLimit::new(config.batch.bounds(priced));
-    let inference = Inference::new(encoder, limit, budget, &on_event);
+    on_event(Event::Budget { bytes: budget, least });
+    let counting = Counting::padded(encoder.pads());
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
+    let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
-        Writer::create(&config.output, reader.schema(), reader.key_values(), encoder.dim())?;
+        Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
-    let (row_sender, row_receiver) = bounded::<RowChunk>(CHANNEL_CHUNKS);
+    let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
+    let commit_rows = config.store.commit_rows.get();
     let clocks = StageClocks::default();
     let flowed = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, &clocks, row_sender));
+        let reading =
+            spawn(scope, "reader", || read(config, reader, &keys, stop, &clocks, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
+            let sample = Sample::new(reader.rows(), config.store.verify_sample);
+            let store = store.as_ref();
             let ends = (row_receiver, token_sender);
-            tokenize(config, model, &inference, &clocks, &on_event, ends)
+            tokenize(config, model, &inference, store, sample, &clocks, ends)
         });
         let inferred = in_stage("inference", || {
-            infer(&inference, &clocks, token_receiver, &mut writer, &on_event)
+            let settler = Settler::new(&inference, store.as_ref(), commit_rows, &on_event);
+            infer(settler, &clocks, token_receiver, &mut writer)
         });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
         let tokenized = join(tokenizing);
-        let repeated = repeated?;
+        let (repeated, carried) = repeated?;
         tokenized?;
-        Ok::<_, Error>((inferred?, repeated))
+        Ok::<_, Error>((inferred?, (repeated, carried)))
     })
     .map_err(|error| of_input(error, &config.input.path));
-    let (sums, repeated) = flowed.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+    let (totals, repeated) = flowed.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+    let (repeated, carried) = repeated;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
+    if let (Some(store), true) = (&store, totals.damaged > 0) {
+        let (path, count) = (store.path().to_owned(), totals.damaged);
+        on_event(Event::Warning(Warning::DamagedEntries { path, count }));
+    }
+    // Before the output is published: nothing can fail after it is in place.
+    let store = store.map(|store| store.finish(totals.evicted, totals.not_kept)).transpose()?;
 
-    let lineage = model.lineage();
+    stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
-        writer.publish(|rows, null_rows| Footer {
-            lineage: lineage.clone(),
-            text: FooterText::new(&config.text, reader.columns().names().to_vec()),
-            column: config.output.column.clone(),
-            rows,
-            null_rows,
-        })
+        let footer = (carried, &lineage);
+        publish(config, reader, claim, writer, footer, stop, &on_event)
     });
     on_event(Event::Stages(clocks.times()));
     let published = published?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
-        truncated_rows: sums.truncated,
-        work: sums.work,
+        truncated_rows: totals.truncated,
+        origins: totals.origins,
+        store,
+        work: totals.work,
         elapsed: started.elapsed(),
         model_load,
         limit: inference.limit(),
@@ -184,7 +216,55 @@ pub fn run_with(
         runs_on: encoder.runs_on(),
         output: published.path,
         output_bytes: published.bytes,
+        output_unchanged: published.unchanged,
         peak_resident: memory::peak_resident(),
+    })
+}
+
+/// What could not be known before the model was: whether its vectors may replace those at the output path, and
+/// whether there is room for them.
+fn check_before_work(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    lineage: &Lineage,
+) -> Result<()> {
+    claim.check_lineage(lineage, config.run.rebuild)?;
+    if config.publish.check_space {
+        let dim = lineage.model.dimension;
+        let estimate = target::estimate(reader.rows(), dim, reader.bytes());
+        target::check_space(claim.path(), estimate)?;
+    }
+    Ok(())
+}
+
+/// Completes the file with its footer, reads it back, and puts it in place.
+fn publish(
+    config: &Config,
+    reader: &Reader,
+    claim: &Claim,
+    writer: Writer,
+    (carried, lineage): (Vec<ColumnDigest>, &Lineage),
+    stop: &Stop,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Published> {
+    reader.check_unchanged()?;
+    let columns = reader.columns();
+    let id = reader.schema().field(columns.id()).name();
+    let ids = carried.iter().find(|digest| digest.column == *id);
+    let ids = ids.map(|digest| digest.sha256.clone()).unwrap_or_default();
+    let (finished, footer) = writer.finish(|contents| Footer {
+        lineage: lineage.clone(),
+        text: FooterText::new(&config.text, columns.names().to_vec()),
+        column: config.output.column.clone(),
+        rows: contents.rows,
+        null_rows: contents.null_rows,
+        digests: Some(Digests { ids, carried, vectors: contents.vectors }),
+    })?;
+    let on_rows = |rows| on_event(Event::ReadBack { rows });
+    finished.publish(claim, |path| {
+        let (target, schema) = (claim.path(), reader.schema());
+        readback::check(path, target, &config.input, schema, &footer, stop, &on_rows)
     })
 }
 
@@ -195,44 +275,61 @@ fn of_input(error: Error, input: &Path) -> Error {
     if is_of_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
-/// What the inference stage adds up.
-#[derive(Default)]
-struct Sums {
-    work: Work,
-    truncated: u64,
+/// A hasher of the columns that come out as they went in.
+fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
+    let replaced = reader.schema().index_of(&config.output.column).ok();
+    TableHasher::new(reader.schema(), replaced).map_err(|error| error.in_file(&config.input.path))
 }
 
+/// Reads and hashes every row; gives the repeated ids and the digests of the carried columns.
 fn read(
     config: &Config,
     reader: &Reader,
+    keys: &ContentKeys,
+    stop: &Stop,
     clocks: &StageClocks,
-    out: Sender<RowChunk>,
-) -> Result<RepeatedIds> {
+    out: Sender<KeyedChunk>,
+) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
+    let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
-    while let Some(chunk) = clocks.busy(Stage::Reader, || chunks.next()) {
-        let chunk = chunk?;
-        if clocks.waiting_for_output(Stage::Reader, || out.send(chunk)).is_err() {
+    let mut next = || {
+        let chunk = chunks.next()?.and_then(|chunk| {
+            hasher.update(&chunk.columns)?;
+            Ok(keyed(chunk, keys))
+        });
+        Some(chunk)
+    };
+    while let Some(keyed) = clocks.busy(Stage::Reader, &mut next) {
+        stop.check()?;
+        let keyed = keyed?;
+        if failpoints::is_on(Failpoint::DropOneBatch) && keyed.chunk.rows.first_row == 0 {
+            continue;
+        }
+        if clocks.waiting_for_output(Stage::Reader, || out.send(keyed)).is_err() {
             break;
         }
     }
-    Ok(chunks.repeated_ids().clone())
+    Ok((chunks.repeated_ids().clone(), hasher.finish()))
 }
 
 fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
+    store: Option<&Store<'_>>,
+    mut sample: Sample,
     clocks: &StageClocks,
-    on_event: &(dyn Fn(Event) + Sync),
-    (rows, out): (Receiver<RowChunk>, Sender<TokenChunk>),
+    (rows, out): (Receiver<KeyedChunk>, Sender<TokenChunk>),
 ) -> Result<()> {
+    let on_empty = config.output.on_empty;
     let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
     while let Ok(chunk) = receive() {
-        let limit = inference.limit();
+        inference.stop().check()?;
         let chunk = clocks.busy(Stage::Tokenizer, || {
-            tokenize_chunk(&model.tokenizer, chunk, config.output.on_empty, limit)
+            let view = store.map(Store::view).transpose()?;
+            let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+            tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())
         })?;
-        on_event(tokenized(&chunk));
         if clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk)).is_err() {
             break;
         }
@@ -240,35 +337,21 @@ fn tokenize(
     Ok(())
 }
 
-fn tokenized(TokenChunk { rows, texts, .. }: &TokenChunk) -> Event {
-    let lengths = texts.batches.iter().flat_map(TokenBatch::texts).map(|text| text.len() as u32);
-    let id = |row: &usize| rows.ids.get(*row).map(|id| shown_id(id));
-    Event::Tokenized {
-        lengths: lengths.collect(),
-        truncated: texts.truncated.iter().filter_map(id).collect(),
-    }
-}
-
 fn infer(
-    inference: &Inference<'_>,
+    mut settler: Settler<'_>,
     clocks: &StageClocks,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Sums> {
-    let mut sums = Sums::default();
-    let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv());
-    while let Ok(TokenChunk { columns, rows, texts }) = receive() {
-        sums.truncated += texts.truncated.len() as u64;
-        let vectors = clocks.busy(Stage::Inference, || inference.embed(&rows, texts.batches))?;
-        sums.work.add(&vectors.work);
-        let empty = vectors.present.iter().filter(|present| !**present).count();
-        if empty > 0 {
-            on_event(Event::Empty { rows: empty });
-        }
-        clocks.busy(Stage::Writer, || writer.write(&columns, vectors))?;
-    }
-    Ok(sums)
+) -> Result<Totals> {
+    let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv()).ok();
+    let settled = std::iter::from_fn(receive).try_for_each(|chunk| {
+        let (columns, vectors) = clocks.busy(Stage::Inference, || settler.settle(chunk))?;
+        clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
+    });
+    // Whatever ended the run: what is done need not be done again.
+    let committed = clocks.busy(Stage::Inference, || settler.commit());
+    settled.and(committed)?;
+    Ok(settler.into_totals())
 }
 
 fn spawn<'scope, 'env, T: Send + 'scope>(

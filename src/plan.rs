@@ -1,8 +1,8 @@
 //! Which texts of a chunk go through the model together.
 //!
-//! A padded batch costs its longest text times its rows, so texts of like length belong together: they are
-//! sorted by length and cut wherever the [`BatchLimit`] is reached. Longest first: if memory is short, it
-//! shows on the first batch and not on the last.
+//! Texts are sorted by length and cut wherever the [`BatchLimit`] is reached. A padded batch costs its longest
+//! text times its rows, so texts of like length belong together. Longest first: if memory is short, it shows on
+//! the first batch and not on the last; and what is shared out last among workers is short.
 
 use crate::limit::{BatchLimit, BatchShape};
 
@@ -13,16 +13,23 @@ pub fn plan(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
     order.sort_by_key(|&row| (std::cmp::Reverse(lengths[row]), row));
 
     let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut shape = BatchShape::default();
     for row in order {
-        match batches.last_mut() {
+        let grown = BatchShape {
+            rows: shape.rows + 1,
             // The first row of a batch is its longest.
-            Some(batch)
-                if limit
-                    .allows(BatchShape { rows: batch.len() + 1, longest: lengths[batch[0]] }) =>
-            {
+            longest: shape.longest.max(lengths[row]),
+            tokens: shape.tokens + lengths[row],
+        };
+        match batches.last_mut() {
+            Some(batch) if limit.allows(grown) => {
                 batch.push(row);
+                shape = grown;
             }
-            _ => batches.push(vec![row]),
+            _ => {
+                batches.push(vec![row]);
+                shape = BatchShape { rows: 1, longest: lengths[row], tokens: lengths[row] };
+            }
         }
     }
     batches
@@ -35,10 +42,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limit::Counting;
 
     fn limit(rows: usize, tokens: usize) -> BatchLimit {
         let size = |n| NonZeroUsize::new(n).expect("not zero");
-        BatchLimit { rows: size(rows), tokens: size(tokens) }
+        BatchLimit { rows: size(rows), tokens: size(tokens), counting: Counting::Padded }
+    }
+
+    fn real(rows: usize, tokens: usize) -> BatchLimit {
+        BatchLimit { counting: Counting::Real, ..limit(rows, tokens) }
     }
 
     #[test]
@@ -50,6 +62,9 @@ mod tests {
             (&[5, 5, 5], limit(8, 10), vec![vec![0, 1], vec![2]]),
             (&[500, 2], limit(8, 10), vec![vec![0], vec![1]]),
             (&[2, 0, 2], limit(8, 100), vec![vec![0, 2]]),
+            (&[1, 9, 2, 8], limit(8, 20), vec![vec![1, 3], vec![2, 0]]),
+            (&[1, 9, 2, 8], real(8, 20), vec![vec![1, 3, 2, 0]]),
+            (&[1, 9, 2, 8], real(8, 19), vec![vec![1, 3, 2], vec![0]]),
         ] {
             assert_eq!(plan(lengths, limit), expected, "{lengths:?} under {limit:?}");
         }
@@ -61,8 +76,9 @@ mod tests {
             lengths in prop::collection::vec(0usize..300, 0..200),
             rows in 1usize..40,
             tokens in 1usize..4000,
+            pads in any::<bool>(),
         ) {
-            let limit = limit(rows, tokens);
+            let limit = BatchLimit { counting: Counting::padded(pads), ..limit(rows, tokens) };
             let batches = plan(&lengths, limit);
             let mut planned: Vec<usize> = batches.concat();
             planned.sort_unstable();
@@ -70,7 +86,8 @@ mod tests {
             prop_assert_eq!(planned, wanted);
             for batch in batches {
                 let longest = batch.iter().map(|&row| lengths[row]).max().unwrap_or(0);
-                let shape = BatchShape { rows: batch.len(), longest };
+                let tokens = batch.iter().map(|&row| lengths[row]).sum();
+                let shape = BatchShape { rows: batch.len(), longest, tokens };
                 prop_assert!(limit.allows(shape));
             }
         }

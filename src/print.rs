@@ -10,6 +10,7 @@ pub use reembed::figures::{bytes, count};
 use reembed::figures::{measure, percent};
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
+use reembed::store::{Pruned, Stats, StoreCheck, StoreUse};
 use reembed::verify::{Check, Verdict};
 use reembed::{Config, Error, Report};
 
@@ -80,6 +81,7 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
             "rows",
             format!("{} ({} without text, null)", count(report.rows), count(report.null_rows)),
         ),
+        ("vectors", vectors(report)),
         (
             "tokens",
             match work.padded_tokens - work.tokens {
@@ -108,7 +110,7 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
         ("truncated", format!("{} rows longer than the model reads", count(report.truncated_rows))),
     ];
     if report.limit_changes > 0 {
-        let now = report.limit.rows;
+        let now = report.limit;
         lines.push((
             "batch limit",
             format!("moved {} times, {now} at the end", report.limit_changes),
@@ -116,6 +118,9 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
     }
     if report.replaced_column {
         lines.push(("replaced", format!("the input's column `{}`", safe(&report.column))));
+    }
+    if let Some(store) = &report.store {
+        lines.push(("store", store_use(store)));
     }
     if let Some(peak) = report.peak_resident {
         lines.push(("peak memory", bytes(peak)));
@@ -131,12 +136,88 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
     }));
     lines.push(("ran on", report.runs_on.clone()));
     let place = safe(&report.output.display().to_string());
-    lines.push(("output", format!("{place} ({})", bytes(report.output_bytes))));
+    let as_it_was = if report.output_unchanged { ", unchanged" } else { "" };
+    lines.push(("output", format!("{place} ({}{as_it_was})", bytes(report.output_bytes))));
     lines.extend(page.map(|page| ("report", safe(&page.display().to_string()))));
     table(&lines)
 }
 
-/// Batch sizes from the most frequent down, as `32 × 37`.
+/// Where the vectors came from: `1,150 embedded, 40 reused (32 of them checked), 9 repeated`.
+fn vectors(report: &Report) -> String {
+    let origins = &report.origins;
+    let mut text = format!("{} embedded", count(origins.encoded));
+    if report.store.is_some() || origins.reused > 0 {
+        let _ = write!(text, ", {} reused", count(origins.reused));
+        if origins.sampled > 0 {
+            let _ = write!(text, " ({} embedded again: equal)", count(origins.sampled));
+        }
+    }
+    let _ = write!(text, ", {} of repeated texts", count(origins.duplicate));
+    if origins.tokens_saved > 0 {
+        let _ = write!(text, "; {} tokens saved", count(origins.tokens_saved));
+    }
+    text
+}
+
+fn store_use(store: &StoreUse) -> String {
+    let place = safe(&store.path.display().to_string());
+    let mut text =
+        format!("{place} ({} vectors, {}", count(store.entries), bytes(store.file_bytes));
+    for (number, what) in [(store.evicted, "made place"), (store.not_kept, "found no place")] {
+        if number > 0 {
+            let _ = write!(text, ", {} {what}", count(number));
+        }
+    }
+    text + ")"
+}
+
+/// The table of `reembed store stats`.
+pub fn store_stats(stats: &Stats) -> String {
+    let mut text = table(&[
+        ("store", safe(&stats.path.display().to_string())),
+        ("size", bytes(stats.file_bytes)),
+        ("format", stats.format.to_string()),
+        ("vectors", count(stats.entries)),
+        ("runs", count(stats.runs)),
+    ]);
+    text.push_str("\nlast used       vectors\n");
+    for (runs_ago, entries) in &stats.ages {
+        let when = match runs_ago {
+            0 => "by the last run".to_owned(),
+            1 => "a run before".to_owned(),
+            runs => format!("{runs} runs before"),
+        };
+        let _ = writeln!(text, "{when:<15} {}", count(*entries));
+    }
+    text
+}
+
+/// What `reembed store prune` did.
+pub fn pruned(pruned: &Pruned) -> String {
+    table(&[
+        ("removed", count(pruned.removed)),
+        ("kept", count(pruned.kept)),
+        ("size", format!("{}, before {}", bytes(pruned.bytes_after), bytes(pruned.bytes_before))),
+    ])
+}
+
+/// What `reembed store verify` found.
+pub fn store_check(check: &StoreCheck) -> String {
+    let advice = match check.holds() {
+        true => "",
+        false => {
+            "\nA run embeds what is damaged or lost again. To have it whole, delete the file: the next run makes a new one.\n"
+        }
+    };
+    table(&[
+        ("vectors", count(check.entries)),
+        ("damaged", count(check.damaged)),
+        ("lost", count(check.lost)),
+        ("pages", if check.pages_hold { "ok" } else { "WRONG" }.to_owned()),
+    ]) + advice
+}
+
+/// Batch sizes from the most frequent down, as `32 × 37`; where hardly two are alike, what they lie between.
 fn batch_sizes(report: &Report) -> String {
     const MOST: usize = 6;
     let mut sizes: Vec<(usize, u64)> =
@@ -144,13 +225,13 @@ fn batch_sizes(report: &Report) -> String {
     if sizes.is_empty() {
         return "none".to_owned();
     }
-    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
-    let others: u64 = sizes.iter().skip(MOST).map(|(_, batches)| batches).sum();
-    let mut text: Vec<String> =
-        sizes.iter().take(MOST).map(|(rows, batches)| format!("{rows} × {batches}")).collect();
-    if others > 0 {
-        text.push(format!("others × {others}"));
+    if let ([(least, _), .., (most, _)], true) = (&sizes[..], sizes.len() > MOST) {
+        let batches: u64 = sizes.iter().map(|(_, batches)| batches).sum();
+        return format!("{least} to {most} rows, {} batches", count(batches));
     }
+    sizes.sort_by_key(|(rows, batches)| std::cmp::Reverse((*batches, *rows)));
+    let text: Vec<String> =
+        sizes.iter().map(|(rows, batches)| format!("{rows} × {batches}")).collect();
     format!("{} (rows × batches)", text.join(", "))
 }
 
@@ -275,16 +356,12 @@ pub fn estimate(estimate: &Estimate) -> String {
         ),
         (
             "batches",
-            format!(
-                "{} of at most {} rows",
-                work.batch_sizes.values().sum::<u64>(),
-                estimate.limit.rows
-            ),
+            format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), estimate.limit),
         ),
         (
             "largest batch",
             format!(
-                "{} × {} tokens, {} (limit {})",
+                "{} rows of up to {} tokens, {} (limit {})",
                 estimate.largest.rows,
                 estimate.largest.longest,
                 size(estimate.largest_bytes),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
+use reembed::figures::percent;
 use reembed::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed::model::source::FetchProgress;
 
@@ -27,6 +28,9 @@ struct State {
     total: u64,
     rows: u64,
     tokens: u64,
+    /// Rows whose vector was there already.
+    known: u64,
+    reading_back: bool,
     limit: Option<BatchLimit>,
     /// The file that is on its way.
     file: Option<String>,
@@ -45,6 +49,8 @@ impl Progress {
                 total: 0,
                 rows: 0,
                 tokens: 0,
+                known: 0,
+                reading_back: false,
                 limit: None,
                 file: None,
             }),
@@ -66,13 +72,22 @@ impl Progress {
                 state.tokens += tokens as u64;
                 self.advance(&mut state, rows);
             }
+            Event::Budget { .. } | Event::Trying(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
+            Event::Known { reused, duplicate } => {
+                state.known += (reused + duplicate) as u64;
+                self.advance(&mut state, reused + duplicate);
+            }
+            Event::ReadBack { rows } => self.read_back(&mut state, rows),
+            Event::Kept { rows } => {
+                self.aside(|| tracing::debug!(rows, "vectors kept in the store"))
+            }
             Event::Limit(change) => {
                 state.limit = Some(change.to);
                 self.aside(|| limit_changed(change));
             }
             Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
-            Event::Loaded(_) | Event::Tokenized { .. } | Event::Stages(_) => {}
+            Event::Loaded(_) | Event::Settled { .. } | Event::Stages(_) => {}
         }
     }
 
@@ -110,12 +125,17 @@ impl Progress {
         state.rows += rows as u64;
         let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
         let (tasks, tokens) = (state.rows as f64 / seconds, state.tokens as f64 / seconds);
-        let limit = state.limit.map_or(0, |limit| limit.rows.get());
+        let limit = state.limit.map_or(String::new(), |limit| limit.to_string());
+        let reused = state.known as f64 / state.rows.max(1) as f64;
         match &self.bar {
             Some(bar) => {
                 bar.set_position(state.rows);
+                let reused = match state.known {
+                    0 => String::new(),
+                    _ => format!(", {} reused", percent(reused)),
+                };
                 bar.set_message(format!(
-                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}"
+                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
                 ));
             }
             None if state.last_line.elapsed() >= LINE_EVERY => {
@@ -127,9 +147,31 @@ impl Progress {
                     tasks_per_s = tasks.round(),
                     tokens_per_s = tokens.round(),
                     batch_limit = limit,
+                    reused_share = (1000.0 * reused).round() / 1000.0,
                     eta_s = left.round(),
                     "progress"
                 );
+            }
+            None => {}
+        }
+    }
+
+    /// The finished file is decoded again: another pass over as many rows.
+    fn read_back(&self, state: &mut State, rows: u64) {
+        let is_new = !std::mem::replace(&mut state.reading_back, true);
+        match &self.bar {
+            Some(bar) => {
+                if is_new {
+                    bar.reset();
+                    bar.set_style(style(
+                        "{wide_bar} {human_pos}/{human_len} rows read back, {eta} left",
+                    ));
+                }
+                bar.set_position(rows);
+            }
+            None if is_new || state.last_line.elapsed() >= LINE_EVERY => {
+                state.last_line = Instant::now();
+                tracing::info!(rows, of = state.total, "reading back");
             }
             None => {}
         }
@@ -180,7 +222,7 @@ impl Progress {
 }
 
 fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
-    let (from, to) = (from.rows, to.rows);
+    let (from, to) = (from.to_string(), to.to_string());
     match cause {
         LimitCause::OutOfMemory(shape) => tracing::warn!(
             from,

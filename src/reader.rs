@@ -29,6 +29,8 @@ use parquet::file::metadata::{KeyValue, RowGroupMetaData};
 use crate::batch::RowChunk;
 use crate::config::InputConfig;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::lineage::FOOTER_KEY;
+use crate::stamp::Stamp;
 use crate::task::TextTemplate;
 use chunker::Chunker;
 pub use columns::TextColumns;
@@ -60,6 +62,8 @@ pub struct RepeatedIds {
 pub struct Reader {
     path: PathBuf,
     file: File,
+    /// What the file looked like when it was opened.
+    stamp: Stamp,
     /// Bytes of the file.
     length: u64,
     metadata: ArrowReaderMetadata,
@@ -76,25 +80,17 @@ impl Reader {
     /// `Input`, naming the file and the column.
     pub fn open(config: &InputConfig) -> Result<Reader> {
         let path = config.path.clone();
-        let (file, length) = open_file(&path)?;
+        let (file, stamp) = open_file(&path)?;
+        let length = stamp.bytes();
         guard::check_footer(&file, length).map_err(|error| error.in_file(&path))?;
-        let refuse = |cause: ParquetError| unreadable(&path, cause);
-        let open = |options| {
-            catch_panic(ErrorKind::Input, "the Parquet decoder", || {
-                ArrowReaderMetadata::load(&file, options).map_err(refuse)
-            })
-            .map_err(|error| match error.place().file() {
-                Some(_) => error,
-                None => error.in_file(&path),
-            })
-        };
+        let open = |options| load_metadata(&file, &path, options);
         let schema = open(ArrowReaderOptions::new())?.schema().clone();
         let columns = TextColumns::find(&schema, &config.columns, &path)?;
         let metadata = open(ArrowReaderOptions::new().with_schema(dress::as_views(&schema)))?;
         guard::check_metadata(metadata.metadata(), &schema, length)
             .map_err(|error| error.in_file(&path))?;
         let chunk = (config.chunk_rows.get(), config.chunk_bytes.get());
-        Ok(Reader { path, file, length, metadata, schema, columns, chunk })
+        Ok(Reader { path, file, stamp, length, metadata, schema, columns, chunk })
     }
 
     /// The schema of the carried columns, its metadata included.
@@ -113,11 +109,56 @@ impl Reader {
         groups.iter().map(|group| group.num_rows().unsigned_abs()).sum()
     }
 
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.length
+    }
+
     /// The footer's entries, without Arrow's own schema.
     pub fn key_values(&self) -> Vec<KeyValue> {
         let entries = self.metadata.metadata().file_metadata().key_value_metadata();
         let entries = entries.into_iter().flatten();
         entries.filter(|entry| entry.key != ARROW_SCHEMA_KEY).cloned().collect()
+    }
+
+    /// The footer entry of an output; `None` where reembed did not write the file.
+    pub fn footer_entry(&self) -> Option<String> {
+        footer_entry_of(&self.metadata)
+    }
+
+    /// Whether the file is still the one that was opened, in place and in content.
+    ///
+    /// # Errors
+    /// `Data`, naming the file and what changed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let changed = |how: String| {
+            self.data_error(format!("the file changed while it was read: {how}"))
+                .advice("run again when nobody writes to it; let its writer rename a finished file")
+        };
+        let look = |found: std::io::Result<std::fs::Metadata>| {
+            let found = found.map_err(|cause| changed("it is gone".to_owned()).caused_by(cause))?;
+            self.stamp.change(&Stamp::of(&found)).map_or(Ok(()), |how| Err(changed(how)))
+        };
+        // The open file as well: it may have been written to and then replaced by one that looks the same.
+        look(self.file.metadata())?;
+        look(std::fs::metadata(&self.path))
+    }
+
+    /// Every row in order, with strings as views and without texts: for whoever looks at columns only.
+    ///
+    /// # Errors
+    /// What reading gives, naming file, row group and column, and whatever `each` gives.
+    pub fn scan(&self, mut each: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
+        for group in 0..self.metadata.metadata().num_row_groups() {
+            let mut rows = 0;
+            for batch in self.batches(group, ProjectionMask::all())? {
+                let batch = batch.map_err(|error| self.blame(group, error))?;
+                rows += batch.num_rows() as u64;
+                each(&batch)?;
+            }
+            self.check_rows(group, rows)?;
+        }
+        Ok(())
     }
 
     /// The rows of the file in order, chunk by chunk.
@@ -236,6 +277,36 @@ impl Reader {
     }
 }
 
+/// The footer entry of an output of any shape; `None` where it is a Parquet file that reembed did not write. No
+/// page is read.
+///
+/// # Errors
+/// `Input` where this is no Parquet file.
+pub fn footer_entry(path: &Path) -> Result<Option<String>> {
+    let (file, stamp) = open_file(path)?;
+    guard::check_footer(&file, stamp.bytes()).map_err(|error| error.in_file(path))?;
+    load_metadata(&file, path, ArrowReaderOptions::new()).map(|metadata| footer_entry_of(&metadata))
+}
+
+fn footer_entry_of(metadata: &ArrowReaderMetadata) -> Option<String> {
+    let entries = metadata.metadata().file_metadata().key_value_metadata()?;
+    entries.iter().find(|entry| entry.key == FOOTER_KEY)?.value.clone()
+}
+
+fn load_metadata(
+    file: &File,
+    path: &Path,
+    options: ArrowReaderOptions,
+) -> Result<ArrowReaderMetadata> {
+    catch_panic(ErrorKind::Input, "the Parquet decoder", || {
+        ArrowReaderMetadata::load(file, options).map_err(|cause| unreadable(path, cause))
+    })
+    .map_err(|error| match error.place().file() {
+        Some(_) => error,
+        None => error.in_file(path),
+    })
+}
+
 /// An iterator over the chunks of a file; it ends at the first error, which names file, row group, column or
 /// row.
 pub struct Chunks<'a> {
@@ -351,7 +422,7 @@ fn damaged() -> Error {
 }
 
 /// Opens a regular file. Others (a pipe, a folder) are refused: Parquet is read from its end.
-fn open_file(path: &Path) -> Result<(File, u64)> {
+fn open_file(path: &Path) -> Result<(File, Stamp)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Input, message)
             .in_file(path)
@@ -368,9 +439,11 @@ fn open_file(path: &Path) -> Result<(File, u64)> {
     if kind.len() == 0 {
         return Err(refuse("the file is empty (0 bytes)"));
     }
-    let file =
-        File::open(path).map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
-    Ok((file, kind.len()))
+    let opened = File::open(path).and_then(|file| {
+        let found = file.metadata()?;
+        Ok((file, Stamp::of(&found)))
+    });
+    opened.map_err(|cause| refuse("the file cannot be opened").caused_by(cause))
 }
 
 fn unreadable(path: &Path, cause: ParquetError) -> Error {

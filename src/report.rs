@@ -16,14 +16,17 @@ pub mod stages;
 pub(crate) mod example;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::batch::shown_id;
+use crate::figures::bytes;
 use crate::inference::Work;
+use crate::kernels::{AmxRefused, Precision};
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
+use crate::store::StoreUse;
 
 pub use recorder::{Ending, Recorder};
 use stages::{Stage, StageTimes};
@@ -42,13 +45,27 @@ pub enum Event {
         /// The limit that batches start with.
         limit: BatchLimit,
     },
-    /// The texts of a chunk became token ids.
-    Tokenized {
-        /// The length of each text in tokens, after the cut; in no order.
+    /// Every row of a chunk has its vector, or needs none.
+    Settled {
+        /// The length of each row's text in tokens, after the cut, wherever its vector came from; in no order.
         lengths: Vec<u32>,
         /// Ids of the rows whose text was cut at the model's maximum length, as they are shown.
         truncated: Vec<String>,
     },
+    /// The finished file is decoded again before it takes its place.
+    ReadBack {
+        /// Rows that hold what was written, so far.
+        rows: u64,
+    },
+    /// What batches may take, in bytes, where that is counted.
+    Budget {
+        /// All that a batch may take.
+        bytes: Option<u64>,
+        /// What a single text of the model's full length takes: with less, no text is sure to fit.
+        least: Option<u64>,
+    },
+    /// A batch is about to go through the model. Should the process die now, it was this one.
+    Trying(InFlight),
     /// A batch went through the model.
     Batch {
         /// Its texts.
@@ -58,6 +75,18 @@ pub enum Event {
     },
     /// Rows that need no vector went by.
     Empty {
+        /// How many.
+        rows: usize,
+    },
+    /// Rows whose vector was there already went by.
+    Known {
+        /// Rows whose vector an earlier run had made.
+        reused: usize,
+        /// Rows with the text of an earlier row of the file.
+        duplicate: usize,
+    },
+    /// New vectors were brought to the disk, in the store: a crash does not lose them.
+    Kept {
         /// How many.
         rows: usize,
     },
@@ -80,6 +109,19 @@ pub struct Loaded {
     pub took: Duration,
 }
 
+/// A batch on its way through the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// Number of texts.
+    pub rows: usize,
+    /// Its first row in the order of the input, by position and id.
+    pub first: String,
+    /// Its last row.
+    pub last: String,
+    /// Bytes that it takes beside the model, where that is known.
+    pub bytes: Option<u64>,
+}
+
 /// Something that the user should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
@@ -92,6 +134,61 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
+    /// The precision was asked for and is emulated: the same bits as on AMX, and slower than f32.
+    EmulatedPrecision {
+        /// Which.
+        precision: Precision,
+        /// Why the CPU's AMX is not used; `None` where it has none, or `compute.isa` leaves it out.
+        refused: Option<AmxRefused>,
+    },
+    /// The CPU has AMX, which is not used; f32 is.
+    AmxNotUsed {
+        /// Why.
+        refused: AmxRefused,
+    },
+    /// The vector store may only be read, and there is none.
+    NoStore {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The vector store was damaged or of another version, and a new one was begun.
+    StoreSetAside {
+        /// The store.
+        path: PathBuf,
+        /// Where the old file is now.
+        moved_to: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// Entries of the vector store could not be believed; their texts were embedded again.
+    DamagedEntries {
+        /// The store.
+        path: PathBuf,
+        /// How many.
+        count: u64,
+    },
+    /// The vector store has no room for more, and nothing in it may go.
+    StoreFull {
+        /// The store.
+        path: PathBuf,
+        /// Bytes that it may take.
+        max_size: u64,
+    },
+}
+
+/// Where the vectors of a run came from. Every row counts in one of the first three, or has no vector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowsByOrigin {
+    /// Rows whose text went through the model.
+    pub encoded: u64,
+    /// Rows whose vector an earlier run had made.
+    pub reused: u64,
+    /// Rows with the text of an earlier row of the file.
+    pub duplicate: u64,
+    /// Reused rows whose text went through the model all the same, to compare the two vectors.
+    pub sampled: u64,
+    /// Tokens that the model did not have to see, because of reused and duplicate rows.
+    pub tokens_saved: u64,
 }
 
 /// One sentence, safe to print: an id is shown without control characters.
@@ -104,8 +201,48 @@ impl fmt::Display for Warning {
             Warning::NoFilesColumn => {
                 f.write_str("the input has no column of files; texts are made without it")
             }
+            Warning::EmulatedPrecision { precision, refused } => {
+                write!(f, "{precision} is emulated, with the bits of AMX and slower than f32: ")?;
+                match refused {
+                    Some(refused) => write!(f, "{refused}"),
+                    None => f.write_str("AMX is not there or left out"),
+                }
+            }
+            Warning::AmxNotUsed { refused } => write!(f, "f32 in the place of bf16: {refused}"),
+            Warning::NoStore { path } => {
+                let path = shown_path(path);
+                write!(f, "there is no vector store at {path}; every row is embedded")
+            }
+            Warning::StoreSetAside { path, moved_to, reason } => {
+                let (path, moved_to) = (shown_path(path), shown_path(moved_to));
+                write!(
+                    f,
+                    "the vector store {path} cannot be used and is now {moved_to}; a new one was begun: {}",
+                    without_controls(reason)
+                )
+            }
+            Warning::DamagedEntries { path, count } => write!(
+                f,
+                "{count} entries of the vector store {} were damaged; their rows were embedded again",
+                shown_path(path)
+            ),
+            Warning::StoreFull { path, max_size } => write!(
+                f,
+                "the vector store {} has reached store.max_size, {}; further vectors are not kept",
+                shown_path(path),
+                bytes(*max_size)
+            ),
         }
     }
+}
+
+fn shown_path(path: &Path) -> String {
+    without_controls(&path.display().to_string())
+}
+
+/// The text without characters that move a cursor or end a line.
+fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What a run did.
@@ -117,6 +254,10 @@ pub struct Report {
     pub null_rows: u64,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
+    /// Where the vectors came from.
+    pub origins: RowsByOrigin,
+    /// What became of the vector store, where there is one.
+    pub store: Option<StoreUse>,
     /// What the model did.
     pub work: Work,
     /// From the first row read to the output in place; the model's loading is not in it.
@@ -141,6 +282,8 @@ pub struct Report {
     pub output: PathBuf,
     /// Its size.
     pub output_bytes: u64,
+    /// Whether the file that was there held the very same bytes and was left untouched.
+    pub output_unchanged: bool,
     /// The largest resident size of the process, in bytes, where the system tells.
     pub peak_resident: Option<u64>,
 }

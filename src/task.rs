@@ -1,4 +1,8 @@
-//! A task row, and the text that stands for it in front of the model.
+//! A task row, the text that stands for it in front of the model, and the key that this text is known by.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
 
 /// One row of the input: what a team writes down about a piece of work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,6 +83,54 @@ impl TextTemplate {
     }
 }
 
+/// What a text's vector is known by: SHA-256 over the model's fingerprint and the text. Equal keys mean equal
+/// vectors, whatever row, file or run the text stands in.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentKey([u8; 32]);
+
+impl ContentKey {
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// In hexadecimal, as other tools print a SHA-256.
+impl fmt::Debug for ContentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Makes the content keys of one model.
+#[derive(Debug, Clone)]
+pub struct ContentKeys {
+    /// The state after the fingerprint, which every key begins with.
+    begun: Sha256,
+}
+
+impl ContentKeys {
+    /// Keys under this [fingerprint](crate::lineage::Lineage::fingerprint_of).
+    pub fn new(fingerprint: &str) -> Self {
+        let mut begun = Sha256::new();
+        hash_framed(&mut begun, fingerprint);
+        ContentKeys { begun }
+    }
+
+    /// The key of a text.
+    pub fn of(&self, text: &str) -> ContentKey {
+        let mut hash = self.begun.clone();
+        hash_framed(&mut hash, text);
+        ContentKey(hash.finalize().into())
+    }
+}
+
+/// The length goes first: it keeps ("ab", "c") apart from ("a", "bc").
+fn hash_framed(hash: &mut Sha256, part: &str) {
+    hash.update((part.len() as u64).to_le_bytes());
+    hash.update(part.as_bytes());
+}
+
 fn start_line(text: &mut String) {
     if !text.is_empty() {
         text.push('\n');
@@ -88,6 +140,27 @@ fn start_line(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_content_key_moves_with_fingerprint_and_text_and_with_where_one_ends() {
+        let key = |fingerprint: &str, text: &str| ContentKeys::new(fingerprint).of(text);
+        assert_eq!(key("ab", "c"), key("ab", "c"));
+        for (fingerprint, text) in [("a", "bc"), ("ab", "d"), ("abc", ""), ("", "abc"), ("b", "c")]
+        {
+            assert_ne!(key("ab", "c"), key(fingerprint, text), "{fingerprint:?}, {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_content_key_is_the_sha_256_of_both_parts_with_their_lengths() {
+        let mut bytes = Vec::new();
+        for part in ["0123", "Fix it"] {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        let expected: [u8; 32] = Sha256::digest(&bytes).into();
+        assert_eq!(ContentKeys::new("0123").of("Fix it").as_bytes(), &expected);
+    }
 
     #[test]
     fn a_line_without_characters_is_left_out_and_blanks_are_characters() {

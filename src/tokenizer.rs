@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::batch::{RowChunk, RowNames, TokenBatch, TokenChunk, TokenTexts};
+use crate::batch::{
+    KeyedChunk, KnownVectors, Origin, RowChunk, RowNames, TokenBatch, TokenChunk, TokenTexts,
+};
 use crate::config::OnEmpty;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::BatchLimit;
@@ -135,23 +137,23 @@ impl TextTokenizer {
     }
 }
 
-/// Tokenizes the texts of some rows and plans their batches under `limit`. What happens to an empty text
-/// is `on_empty`.
+/// Tokenizes the texts of some rows, each given with its position in the chunk, ascending, and plans their
+/// batches under `limit`. What happens to an empty text is `on_empty`.
 ///
 /// # Errors
 /// `Data` for an empty text under [`OnEmpty::Error`], `Encode` when the tokenizer fails; both name the row.
-pub fn tokenize_texts(
+pub fn tokenize_texts<'a>(
     tokenizer: &TextTokenizer,
     rows: &RowNames,
-    texts: &[String],
+    texts: impl IntoIterator<Item = (usize, &'a str)>,
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
     let mut truncated = Vec::new();
-    let ids = texts
-        .iter()
-        .enumerate()
-        .map(|(row, text)| match (text.is_empty(), on_empty) {
+    // A row that is not asked for has nothing to embed, like one without text.
+    let mut ids = vec![Vec::new(); rows.ids.len()];
+    for (row, text) in texts {
+        ids[row] = match (text.is_empty(), on_empty) {
             (true, OnEmpty::Null) => Ok(Vec::new()),
             (true, OnEmpty::Error) => {
                 Err(Error::new(ErrorKind::Data, "the row has no text to embed")
@@ -161,11 +163,13 @@ pub fn tokenize_texts(
             _ => {
                 let tokenized =
                     tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
-                truncated.extend(tokenized.truncated.then_some(row));
+                if tokenized.truncated {
+                    truncated.push(row);
+                }
                 Ok(tokenized.ids)
             }
-        })
-        .collect::<Result<Vec<_>>>()?;
+        }?;
+    }
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
     let batches = plan(&lengths, limit)
         .into_iter()
@@ -178,17 +182,27 @@ pub fn tokenize_texts(
     Ok(TokenTexts { batches, truncated })
 }
 
-/// The tokenizer stage: a chunk's texts become its planned batches.
+/// The tokenizer stage: those texts of a chunk that have to go through the model become its planned batches.
 ///
 /// # Errors
 /// As [`tokenize_texts`].
 pub fn tokenize_chunk(
     tokenizer: &TextTokenizer,
-    chunk: RowChunk,
+    chunk: KeyedChunk,
+    known: KnownVectors,
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenChunk> {
-    let RowChunk { columns, rows, texts } = chunk;
-    let texts = tokenize_texts(tokenizer, &rows, &texts, on_empty, limit)?;
-    Ok(TokenChunk { columns, rows, texts })
+    let KeyedChunk { chunk: RowChunk { columns, rows, texts }, keys } = chunk;
+    let wanted =
+        texts.iter().zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
+            let wanted = match origin {
+                Origin::Model => true,
+                Origin::Store(stored) => stored.sampled,
+                Origin::Empty | Origin::Row(_) => false,
+            };
+            wanted.then_some((row, text.as_str()))
+        });
+    let texts = tokenize_texts(tokenizer, &rows, wanted, on_empty, limit)?;
+    Ok(TokenChunk { columns, rows, keys, known, texts })
 }

@@ -7,17 +7,16 @@ use arrow::datatypes::{DataType, Float32Type};
 
 use crate::batch::{RowChunk, RowNames};
 use crate::config::{Config, InputConfig, OnEmpty};
+use crate::digest::TableHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::Inference;
 use crate::limit::AdaptiveLimit;
-use crate::lineage::{FOOTER_KEY, Footer};
+use crate::lineage::Footer;
 use crate::model::Model;
+use crate::readback::{self, LENGTH_TOLERANCE};
 use crate::reader::{Chunks, Reader};
 use crate::task::TextTemplate;
 use crate::tokenizer::tokenize_texts;
-
-/// A normalised vector's length may be off by this much: rounding of 384 components in f32 stays far below.
-const LENGTH_TOLERANCE: f64 = 1e-4;
 
 /// A vector that is made again may differ by this much per component where the encoder is not
 /// batch-invariant: twice what it promises, since neither of the two is the reference.
@@ -57,14 +56,8 @@ pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
     };
     let reader = Reader::open(&input(config, output))
         .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
-    let entry = reader
-        .key_values()
-        .into_iter()
-        .find(|entry| entry.key == FOOTER_KEY)
-        .and_then(|entry| entry.value)
-        .ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
-    let footer: Footer = serde_json::from_str(&entry)
-        .map_err(|cause| refuse("its `reembed` entry cannot be read").caused_by(cause))?;
+    let entry = reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
+    let footer = Footer::parse(&entry).map_err(|flaw| refuse(&flaw.to_string()))?;
     Ok((reader, footer))
 }
 
@@ -89,8 +82,10 @@ pub fn verify(
     let stride = model.map_or(u64::MAX, |(_, sample)| rows.div_ceil(sample.max(1)).max(1));
 
     let mut state = State::new(footer);
+    let mut hasher = TableHasher::new(output.schema(), None)?;
     for chunk in output.chunks(&template) {
         let chunk = chunk?;
+        hasher.update(&chunk.columns)?;
         let vectors = vectors(&chunk.columns, &footer.column)?;
         state.check_vectors(&chunk.rows, &vectors);
         if let Some(originals) = &mut originals {
@@ -116,6 +111,7 @@ pub fn verify(
     if let Some(Some(more)) = originals.map(|mut originals| originals.next(1)).transpose()? {
         state.wrong_rows(format!("the output ends before {}", more.rows.name(0)));
     }
+    state.compare_digests(hasher, output);
     Ok(state.checks(original.is_some(), model.is_some()))
 }
 
@@ -189,6 +185,7 @@ struct State<'a> {
     not_finite: Option<String>,
     wrong_length: Option<String>,
     wrong_width: Option<String>,
+    wrong_digest: Option<String>,
     ids: Option<String>,
     carried: Option<String>,
     sampled: u64,
@@ -206,6 +203,7 @@ impl<'a> State<'a> {
             not_finite: None,
             wrong_length: None,
             wrong_width: None,
+            wrong_digest: None,
             ids: None,
             carried: None,
             sampled: 0,
@@ -237,6 +235,14 @@ impl<'a> State<'a> {
                 self.wrong_length.get_or_insert_with(|| format!("{} has length {length}", name()));
             }
         }
+    }
+
+    /// Holds every column against its digest in the footer.
+    fn compare_digests(&mut self, hasher: TableHasher, output: &Reader) {
+        let Some(written) = &self.footer.digests else { return };
+        let position = output.schema().index_of(&self.footer.column).unwrap_or(usize::MAX);
+        let changed = readback::first_difference(hasher, position, written);
+        self.wrong_digest = changed.map(|column| format!("column `{column}` was changed since"));
     }
 
     /// Compares as many rows of the one with as many of the other.
@@ -302,7 +308,7 @@ impl<'a> State<'a> {
         let texts = tokenize_texts(
             &model.tokenizer,
             &names,
-            &chunk.texts[row..=row],
+            [(0, chunk.texts[row].as_str())],
             OnEmpty::Embed,
             inference.limit(),
         )?;
@@ -353,6 +359,11 @@ impl<'a> State<'a> {
                 footer.lineage.model.normalized,
                 check("length", self.wrong_length, format!("1 ± {LENGTH_TOLERANCE:e}")),
                 "the model does not normalise",
+            ),
+            optional(
+                footer.digests.is_some(),
+                check("digests", self.wrong_digest, "of every column, as written".to_owned()),
+                "written before there were any",
             ),
             optional(
                 compared,

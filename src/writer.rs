@@ -1,7 +1,8 @@
 //! Vectors and carried columns to Parquet, and a new file in the place of the old one.
 //!
-//! The file grows under a hidden name beside the target. Only when it is complete and on the disk is it renamed
-//! over the target, so that whoever opens the target finds the old complete file or the new complete file.
+//! The file grows under a hidden name beside the target. Only when it is complete, on the disk and found to hold
+//! what was written is it renamed over the target, so that whoever opens the target finds the old complete file or the
+//! new complete file.
 
 mod publish;
 mod tasks;
@@ -24,11 +25,12 @@ use parquet::schema::types::ColumnPath;
 use tempfile::NamedTempFile;
 
 use crate::config::{OnEmpty, OutputConfig, VectorType};
+use crate::digest::ColumnHasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::ChunkVectors;
 use crate::lineage::{FOOTER_KEY, Footer};
+use crate::target::Claim;
 use publish::failed;
-pub use publish::{check_target, make_folder};
 pub use tasks::write_tasks;
 
 /// A row group is closed at this size even before it has its rows: carried columns can be large.
@@ -40,11 +42,30 @@ const LONGEST_STATISTIC: usize = 64;
 /// The child field of the column of vectors, as the Parquet specification names a list's elements.
 const CHILD: &str = "element";
 
-/// An output under way. Dropped before [`Writer::publish`], it leaves nothing behind.
+/// An output under way. Dropped before [`Finished::publish`], it leaves nothing behind.
 pub struct Writer {
     target: PathBuf,
     arrow: ArrowWriter<BufWriter<NamedTempFile>>,
     layout: Layout,
+    hasher: ColumnHasher,
+    rows: u64,
+    null_rows: u64,
+}
+
+/// What was written, as the writer knows it without looking at the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Rows.
+    pub rows: u64,
+    /// Rows without a vector.
+    pub null_rows: u64,
+    /// The digest of the column of vectors.
+    pub vectors: String,
+}
+
+/// An output that is complete under its hidden name. Dropped before [`Finished::publish`], it leaves nothing behind.
+pub struct Finished {
+    file: NamedTempFile,
     rows: u64,
     null_rows: u64,
 }
@@ -69,23 +90,31 @@ pub struct Published {
     pub null_rows: u64,
     /// Its size.
     pub bytes: u64,
+    /// Whether the file that was there held the very same bytes and was left untouched.
+    pub unchanged: bool,
 }
 
 impl Writer {
     /// Starts an output beside its target: the carried columns of `schema`, and vectors of `dim` components.
-    /// `key_values` are the input's footer entries, which are carried too.
+    /// `key_values` are the input's footer entries, which are carried too. The file gets mode and owner of the one that
+    /// it is to replace.
     ///
     /// # Errors
-    /// `Input` when the column of vectors is there twice; `Output` when the file cannot be made.
+    /// `Input` when the column of vectors is there twice; `Target` when the file cannot be made.
     pub fn create(
         config: &OutputConfig,
+        claim: &Claim,
         schema: &SchemaRef,
         key_values: Vec<KeyValue>,
         dim: usize,
     ) -> Result<Writer> {
-        let target = config.path.clone();
+        let target = claim.path().to_owned();
         let layout = Layout::new(config, schema, dim)?;
-        let file = publish::temporary_beside(&target)?;
+        let hasher = ColumnHasher::new(&config.column, layout.vectors.data_type());
+        let hasher = hasher.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the vectors have a type without a digest")
+        })?;
+        let file = publish::temporary_beside(&target, claim.standing().kept())?;
         let leaf = [config.column.as_str(), "list", CHILD];
         let column = ColumnPath::new(leaf.map(str::to_owned).to_vec());
         let carried = key_values.into_iter().filter(|entry| entry.key != FOOTER_KEY).collect();
@@ -103,7 +132,7 @@ impl Writer {
         let buffered = BufWriter::with_capacity(1 << 20, file);
         let arrow = ArrowWriter::try_new(buffered, layout.schema.clone(), Some(properties))
             .map_err(|cause| refused(&target, cause))?;
-        Ok(Writer { target, arrow, layout, rows: 0, null_rows: 0 })
+        Ok(Writer { target, arrow, layout, hasher, rows: 0, null_rows: 0 })
     }
 
     /// Whether the input has a column in whose place the vectors are put.
@@ -118,28 +147,63 @@ impl Writer {
     pub fn write(&mut self, columns: &RecordBatch, vectors: ChunkVectors) -> Result<()> {
         self.rows += vectors.present.len() as u64;
         self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
-        self.layout
-            .batch(columns, vectors)
-            .and_then(|batch| self.arrow.write(&batch))
-            .map_err(|cause| refused(&self.target, cause))
+        let refused = |cause| refused(&self.target, cause);
+        let vectors = self.layout.array(vectors).map_err(refused)?;
+        self.hasher.update(vectors.as_ref())?;
+        let batch = self.layout.batch(columns, vectors).map_err(refused)?;
+        self.arrow.write(&batch).map_err(refused)
     }
 
-    /// Finishes the file and puts it in the target's place: footer, fsync, rename, fsync of the folder.
+    /// Completes the file with its footer, still under its hidden name.
     ///
     /// # Errors
-    /// `Output`, naming the file. The target is then as it was, unless the last step failed: the folder's
-    /// fsync, after which the new file is there but may not outlast a power cut.
-    pub fn publish(mut self, footer: impl FnOnce(u64, u64) -> Footer) -> Result<Published> {
+    /// `Output`, naming the file.
+    pub fn finish(mut self, footer: impl FnOnce(Contents) -> Footer) -> Result<(Finished, Footer)> {
         let (rows, null_rows, target) = (self.rows, self.null_rows, self.target);
-        let footer = serde_json::to_string(&footer(rows, null_rows))
+        let footer = footer(Contents { rows, null_rows, vectors: self.hasher.finish() });
+        let entry = serde_json::to_string(&footer)
             .map_err(|cause| failed(&target, "its metadata cannot be written", cause))?;
-        self.arrow.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), footer));
+        self.arrow.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), entry));
         let buffered = self.arrow.into_inner().map_err(|cause| refused(&target, cause))?;
         let file = buffered
             .into_inner()
             .map_err(|cause| failed(&target, "it cannot be written", cause.into_error()))?;
-        let bytes = publish::publish(file, &target)?;
-        Ok(Published { path: target, rows, null_rows, bytes })
+        Ok((Finished { file, rows, null_rows }, footer))
+    }
+}
+
+impl Finished {
+    /// Puts the file in the target's place: fsync, `read_back` of what is on the disk, rename, fsync of the folder. Where
+    /// the target already holds the very same bytes it is what is read back, and stays untouched.
+    ///
+    /// # Errors
+    /// `Output`, naming the file, `Locked` when the claim is lost, and whatever `read_back` gives. The target is then as
+    /// it was, unless the last step failed: the folder's fsync, after which the new file is there but may not outlast a
+    /// power cut.
+    pub fn publish(
+        self,
+        claim: &Claim,
+        read_back: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Published> {
+        let Finished { file, rows, null_rows } = self;
+        let path = claim.path().to_owned();
+        let look = |finished: &Path| {
+            read_back(finished)?;
+            claim.check()
+        };
+        let compared = file.as_file().metadata().and_then(|found| {
+            let unchanged = publish::same_bytes(file.as_file(), &path)?;
+            Ok((found.len(), unchanged))
+        });
+        let (bytes, unchanged) =
+            compared.map_err(|cause| failed(&path, "what was written cannot be read", cause))?;
+        if unchanged {
+            look(&path)?;
+            publish::keep_target(&path)?;
+        } else {
+            publish::publish(file, &path, look)?;
+        }
+        Ok(Published { path, rows, null_rows, bytes, unchanged })
     }
 }
 
@@ -188,13 +252,8 @@ impl Layout {
         })
     }
 
-    fn batch(
-        &self,
-        columns: &RecordBatch,
-        vectors: ChunkVectors,
-    ) -> Result<RecordBatch, ParquetError> {
+    fn batch(&self, columns: &RecordBatch, vectors: ArrayRef) -> Result<RecordBatch, ParquetError> {
         let rows = columns.num_rows();
-        let vectors = self.array(vectors)?;
         let mut columns = columns.columns().to_vec();
         if self.replaces {
             columns[self.position] = vectors;

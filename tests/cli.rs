@@ -456,6 +456,27 @@ fn verify_finds_what_was_changed() {
 }
 
 #[test]
+fn verify_finds_what_was_changed_with_neither_input_nor_model() {
+    let job = Job::done();
+    let (batch, footer) = read(&job.path("result.parquet"));
+    let verify = || job.reembed(&["verify", "result.parquet", "--quiet", "--sample", "0"]);
+    // Written anew by another writer, in other row groups and pages: the rows are what they were.
+    write(&job.path("result.parquet"), &batch, &footer);
+    assert_eq!(verify().status.code(), Some(0), "{}", shown(&verify()));
+    for (changed, column) in [
+        (with_title(&batch), "title"),
+        (with_vector(&batch, |vector| vector[1] = vector[1].next_up()), "embedding"),
+        (batch.project(&[0, 1, 2, 4]).expect("columns"), "files"),
+    ] {
+        write(&job.path("result.parquet"), &changed, &footer);
+        let found = verify();
+        let end = format!("column `{column}` was changed since");
+        let is_told = |line: &str| line.starts_with("WRONG  digests") && line.ends_with(&end);
+        assert!(out(&found).lines().any(is_told), "{end}\n{}", shown(&found));
+    }
+}
+
+#[test]
 fn verify_refuses_another_model_and_names_the_difference() {
     let job = Job::done();
     let other = ModelFolder::tiny().seed(1).prompt(Some("query: ")).write();

@@ -64,7 +64,7 @@ fn every_model_embeds_alike_alone_and_in_batches() {
         let alone: Vec<Vec<f32>> =
             rows.iter().map(|row| embedder.compute_embedding(row).expect("a vector")).collect();
         for size in [1, 4, 32] {
-            let batch_size = NonZeroUsize::new(size).expect("not zero");
+            let batch_size = NonZeroUsize::new(size);
             let options = BatchOptions { batch_size, progress: None };
             let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
             assert_eq!((together.len(), together.dim()), (rows.len(), dim), "{name}");

@@ -26,10 +26,13 @@ use parquet::basic::{Compression, Encoding};
 use proptest::prelude::*;
 use reembed::batch::TokenBatch;
 use reembed::limit::{BatchShape, LimitCause, LimitChange};
+use reembed::lineage::ModelIdentity;
 use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::report::Warning;
-use reembed::{Config, ErrorKind, Event, Report, Result, TaskRow, build_input_text, pipeline};
+use reembed::{
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline,
+};
 
 /// Components of the fake encoder's vectors.
 const DIM: usize = 8;
@@ -619,7 +622,7 @@ fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {
     let at =
         |path: &str| footer.pointer(path).unwrap_or_else(|| panic!("{path} in {entry}")).clone();
     for (path, expected) in [
-        ("/lineage/version", serde_json::json!(1)),
+        ("/lineage/version", serde_json::json!(2)),
         ("/lineage/tool", format!("reembed {}", env!("CARGO_PKG_VERSION")).into()),
         ("/lineage/model/pooling", "mean".into()),
         ("/lineage/model/normalized", true.into()),
@@ -634,10 +637,16 @@ fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {
         ("/column", "vector".into()),
         ("/rows", 2.into()),
         ("/null_rows", 1.into()),
+        ("/digests/carried/0/column", "id".into()),
+        ("/digests/carried/0/sha256", footer["digests"]["ids"].clone()),
+        ("/digests/carried/3/column", "files".into()),
     ] {
         assert_eq!(at(path), expected, "{path}");
     }
     assert_eq!(at("/lineage/fingerprint").as_str().map(str::len), Some(64));
+    assert_eq!(at("/digests/carried").as_array().map(Vec::len), Some(4));
+    assert_eq!(at("/digests/ids").as_str().map(str::len), Some(64));
+    assert_eq!(at("/digests/vectors").as_str().map(str::len), Some(64));
     let files = at("/lineage/model/files");
     let mut names: Vec<&str> =
         files.as_object().expect("files").keys().map(String::as_str).collect();
@@ -806,8 +815,8 @@ fn a_stage_that_dies_ends_the_run_with_its_own_error_and_leaves_the_old_output()
         write_parquet(&job.input(), &read_parquet(&job.input()).rows, 20);
         fs::create_dir(job.output().parent().expect("a folder")).expect("a folder");
         fs::write(job.output(), "the old output").expect("an old output");
-        let settings = [&["input.chunk_rows = 10", "batch.start = 4"], *settings].concat();
-        let config = job.config(&settings);
+        let ours = ["input.chunk_rows = 10", "batch.start = 4", "run.replace = true"];
+        let config = job.config(&[&ours, *settings].concat());
         let model = make(&job);
         let error = within_ten_seconds(move || run(&config, &model)).expect_err(name);
         let said = error.to_string();
@@ -824,9 +833,11 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
     let job = Job::of(&plain(100));
     let config = job.config(&["input.chunk_rows = 10"]);
     let error = within_ten_seconds(move || {
-        let reader = prepare(&config).expect("a job");
+        let (reader, claim) = prepare(&config).expect("a job");
         let panics = |event| assert!(!matches!(event, Event::Batch { .. }), "no batches, please");
-        pipeline::run_with(&config, &reader, &fake(Failure::Never), Duration::ZERO, &panics)
+        let model = fake(Failure::Never);
+        let never = Stop::new();
+        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &never, &panics)
     })
     .expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -858,7 +869,7 @@ fn a_job_that_is_only_looked_at_makes_nothing() {
     pipeline::prepare(&config).expect("a job");
     assert!(!job.output().parent().expect("a folder").exists());
     let with_model = Config { model: common::model_config(TINY.path(), &[]), ..config };
-    pipeline::run(&with_model, &|_| ()).expect("a report");
+    pipeline::run(&with_model, &Stop::new(), &|_| ()).expect("a report");
     assert_eq!(job.beside_output(), ["tasks.parquet"]);
 }
 
@@ -868,7 +879,7 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     let refused = |expected: &str| {
         let mut config = job.config(&["model.path = \"no/such/model\""]);
         config.input.path = job.input();
-        let error = pipeline::run(&config, &|_| ()).expect_err(expected);
+        let error = pipeline::run(&config, &Stop::new(), &|_| ()).expect_err(expected);
         assert_eq!(error.kind(), ErrorKind::Input, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!job.output().exists());
@@ -888,7 +899,9 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
 
 fn with_encoder(encoder: impl Encoder + 'static) -> Model {
-    Model { encoder: Box::new(encoder), ..load(TINY.path()) }
+    let model = load(TINY.path());
+    let identity = ModelIdentity { dimension: encoder.dim(), ..model.identity };
+    Model { encoder: Box::new(encoder), identity, tokenizer: model.tokenizer }
 }
 
 fn fake(failure: Failure) -> Model {
@@ -907,7 +920,7 @@ where
 fn broken_tokenizer(edit: impl FnOnce(&mut serde_json::Value)) -> Model {
     let written = ModelFolder::tiny().write();
     written.edit_json("tokenizer.json", edit);
-    Model { encoder: Box::new(FakeEncoder::new(DIM, Failure::Never)), ..load(written.path()) }
+    Model { tokenizer: load(written.path()).tokenizer, ..fake(Failure::Never) }
 }
 
 fn out_of_memory(batch: &TokenBatch) -> EncodeError {
@@ -917,10 +930,10 @@ fn out_of_memory(batch: &TokenBatch) -> EncodeError {
 /// Runs the job and keeps what it told.
 fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let events = Mutex::new(Vec::new());
-    let reader = prepare(config)?;
-    let report = pipeline::run_with(config, &reader, model, Duration::ZERO, &|event| {
-        events.lock().expect("no panic").push(event);
-    })?;
+    let (reader, claim) = prepare(config)?;
+    let never = Stop::new();
+    let tell = |event| events.lock().expect("no panic").push(event);
+    let report = pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &never, &tell)?;
     Ok((report, events.into_inner().expect("no panic")))
 }
 

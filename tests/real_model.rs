@@ -20,7 +20,7 @@ use reembed::model::source::{self, ModelFiles};
 use reembed::model::{self, Encoder, Model};
 use reembed::pipeline;
 use reembed::tokenizer::TextTokenizer;
-use reembed::{BatchOptions, Embedder, ModelConfig, Progress, TaskRow, build_input_text};
+use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// How far a component may be from sentence-transformers in double precision.
@@ -61,10 +61,7 @@ fn a_batch_gives_the_vectors_of_one_at_a_time_in_the_order_of_the_rows() {
     for size in [1, 8, 16, 32, 64] {
         let seen = Mutex::new(Vec::new());
         let note = |progress: Progress| seen.lock().expect("no panic").push(progress);
-        let options = BatchOptions {
-            batch_size: NonZeroUsize::new(size).expect("not zero"),
-            progress: Some(&note),
-        };
+        let options = BatchOptions { batch_size: NonZeroUsize::new(size), progress: Some(&note) };
         let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
         for (vector, row) in together.rows().zip(&picked) {
             let difference = distance(vector, &ALONE[*row]);
@@ -99,9 +96,10 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
-    let reader = prepare(&config).expect("a job");
+    let (reader, claim) = prepare(&config).expect("a job");
+    let (no_time, never) = (std::time::Duration::ZERO, Stop::new());
     let report =
-        pipeline::run_with(&config, &reader, &REAL.model(), std::time::Duration::ZERO, &|_| ())
+        pipeline::run_with(&config, &reader, &claim, &REAL.model(), no_time, &never, &|_| ())
             .expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
@@ -215,7 +213,7 @@ fn many_equal_rows_in_many_sizes_of_batch_have_one_vector() {
     let embedder = Embedder::new(REAL.model());
     let rows: Vec<TaskRow> =
         (0..6).map(|n| task(format!("T-{n}"), "Rotate the database credentials")).collect();
-    let options = BatchOptions { batch_size: NonZeroUsize::new(4).expect("4"), progress: None };
+    let options = BatchOptions { batch_size: NonZeroUsize::new(4), progress: None };
     let vectors = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
     for vector in vectors.rows() {
         assert!(distance(vector, vectors.row(0)) <= BATCH_TOLERANCE);

@@ -10,8 +10,20 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 /// Files of the binary; all others below `src/` are the library.
-const BINARY: [&str; 7] =
-    ["main.rs", "cli.rs", "commands.rs", "exit.rs", "logging.rs", "print.rs", "progress.rs"];
+const BINARY: [&str; 12] = [
+    "main.rs",
+    "cli.rs",
+    "commands.rs",
+    "exit.rs",
+    "logging.rs",
+    "print.rs",
+    "progress.rs",
+    "signals.rs",
+    "supervisor.rs",
+    "supervisor/policy.rs",
+    "supervisor/wire.rs",
+    "supervisor/worker.rs",
+];
 
 /// Names of crates, and whether a file may use them.
 type Owned = (&'static [&'static str], fn(&str) -> bool);
@@ -24,12 +36,13 @@ const CRATES: &[Owned] = &[
     (&["toml"], |file| is_part(file, "config")),
     (&["candle_core", "candle_nn", "candle_transformers"], |file| file == "model/candle.rs"),
     // An encoder owns the pool that its arithmetic runs on; no stage starts threads in this way.
-    (&["rayon"], |file| file.starts_with("model/") || is_part(file, "kernels")),
+    (&["rayon"], |file| is_part(file, "model") || is_part(file, "kernels")),
     (&["askama"], is_page),
     (
         &["clap", "clap_complete", "clap_mangen", "anyhow", "indicatif", "tracing_subscriber"],
         is_binary,
     ),
+    (&["signal_hook"], listens),
 ];
 
 #[test]
@@ -61,9 +74,32 @@ fn the_binary_takes_in_no_file_of_the_library() {
 }
 
 #[test]
+fn no_feature_brings_faults_on_purpose_with_it_and_the_tests_alone_ask_for_them() {
+    const FAULTS: &str = "failpoints";
+    let manifest: toml::Table = include_str!("../Cargo.toml").parse().expect("TOML");
+    let features = manifest["features"].as_table().expect("features");
+    assert!(features.contains_key(FAULTS));
+    let brings = |names: &toml::Value| {
+        let mut names = names.as_array().expect("a list").iter().filter_map(toml::Value::as_str);
+        names.any(|name| name.contains(FAULTS))
+    };
+    let bringing: Vec<&String> =
+        features.iter().filter(|(_, names)| brings(names)).map(|(feature, _)| feature).collect();
+    assert!(bringing.is_empty(), "{bringing:?}");
+    assert!(manifest["dev-dependencies"]["reembed"]["features"].as_array().is_some());
+    for (file, text) in sources() {
+        let mentions = code(&text).contains(FAULTS) && file != "failpoints.rs" && file != "lib.rs";
+        let through_is_on = text.contains("use crate::failpoints::") || is_binary(&file);
+        assert!(!mentions || through_is_on, "{file} has a fault of its own");
+    }
+}
+
+#[test]
 fn each_rule_notices_what_breaks_it() {
     for (file, snippet, expected) in [
         ("reader.rs", "use crossbeam_channel::bounded;", "crossbeam_channel"),
+        ("readback.rs", "use parquet::errors::ParquetError;", "parquet"),
+        ("target/previous.rs", "use parquet::file::metadata::KeyValue;", "parquet"),
         ("reader.rs", "use std::{fs, thread};", "std::thread"),
         ("reader.rs", "fn f() { std::thread::spawn(|| ()); }", "std::thread"),
         (
@@ -101,6 +137,9 @@ fn each_rule_notices_what_breaks_it() {
         ("limit.rs", "fn f(x: u64) -> crate::Result<u64> { Ok(x) }", "crate::Result"),
         ("limit.rs", "fn f(x: arrow::datatypes::DataType) {}", "arrow"),
         ("limit.rs", "use super::memory;", "super::memory"),
+        ("supervisor/policy.rs", "use std::time::Duration; use rustix::process::Pid;", "rustix"),
+        ("commands.rs", "use signal_hook::flag;", "signal_hook"),
+        ("progress.rs", "use std::thread;", "std::thread"),
         ("kernels/gemm.rs", "use crate::error::Result;", "crate::error"),
         ("kernels.rs", "use half::f16;", "half"),
         ("kernels/norm.rs", "use super::super::batch;", "super::super"),
@@ -204,7 +243,8 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     // How many processors there are is a reading that the configuration needs; it starts nothing.
     let counts = ["config/layers.rs", "machine.rs"].contains(&file)
         && path.text == "std::thread::available_parallelism";
-    if segments.starts_with(&["std", "thread"]) && !is_part(file, "pipeline") && !counts {
+    let threaded = is_part(file, "pipeline") || listens(file);
+    if segments.starts_with(&["std", "thread"]) && !threaded && !counts {
         return Some("belongs to the pipeline");
     }
     if segments.starts_with(&["std", "env"]) && !is_binary(file) {
@@ -224,6 +264,9 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     }
     if is_part(file, "page") && matches!(segments[..], ["crate", "report" | "bench", ..]) {
         return Some("knows what it shows: a page is made of numbers and words");
+    }
+    if file == "supervisor/policy.rs" && !is_pure(path) {
+        return Some("is more than std");
     }
     if is_part(file, "kernels") && leaves_kernels(path) {
         return Some("is more than std and the kernels");
@@ -262,6 +305,11 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 /// What writes pages: the pieces, and the pages made of them.
 fn is_page(file: &str) -> bool {
     is_part(file, "page") || file == "report/html.rs" || file == "bench/html.rs"
+}
+
+/// The parts of the binary that wait for signals and for another process.
+fn listens(file: &str) -> bool {
+    file == "signals.rs" || is_part(file, "supervisor")
 }
 
 fn is_binary(file: &str) -> bool {

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -14,10 +15,12 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    ModelConfig, OnEmpty, OutputConfig, ReportConfig, VectorType,
+    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, ReportConfig,
+    RunConfig, StoreConfig, StoreMode, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Isa, Precision};
+use crate::limit::AskedBounds;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
 
@@ -183,12 +186,14 @@ impl RawConfig {
     /// `Config`, naming the key and where it was set.
     pub fn check(mut self, environment: &Environment) -> Result<Config> {
         self.lay_defaults()?;
-        let start = self.size("batch.start")?;
-        let max = match self.number("batch.max") {
-            Some(_) => self.size("batch.max")?,
-            None => start,
+        let asked = AskedBounds {
+            start: self.number("batch.start").and_then(to_size),
+            max: self.number("batch.max").and_then(to_size),
+            tokens: self.number("batch.tokens").and_then(to_size),
         };
-        if max < start {
+        if let (Some(start), Some(max)) = (asked.start, asked.max)
+            && max < start
+        {
             return Err(
                 self.complain("batch.max", &format!("is {max}, less than batch.start = {start}"))
             );
@@ -210,12 +215,7 @@ impl RawConfig {
             },
             text: TextTemplate { files_prefix: self.text("text.files_prefix")? },
             model: self.model(environment)?,
-            batch: BatchConfig {
-                start,
-                max,
-                tokens: self.number("batch.tokens").and_then(to_size),
-                memory_limit: self.number("batch.memory_limit"),
-            },
+            batch: BatchConfig { asked, memory_limit: self.number("batch.memory_limit") },
             output: OutputConfig {
                 path: self.path("output.path").ok_or_else(|| self.missing("output.path"))?,
                 column: output_column,
@@ -231,6 +231,34 @@ impl RawConfig {
                 row_group_rows: self.size("output.row_group_rows")?,
             },
             report: self.report()?,
+            store: StoreConfig {
+                path: self.path("store.path"),
+                mode: match self.text("store.mode")?.as_str() {
+                    "off" => StoreMode::Off,
+                    "read-only" => StoreMode::ReadOnly,
+                    _ => StoreMode::ReadWrite,
+                },
+                max_size: self
+                    .number("store.max_size")
+                    .ok_or_else(|| self.missing("store.max_size"))?,
+                commit_rows: self.size("store.commit_rows")?,
+                verify_sample: self
+                    .number("store.verify_sample")
+                    .ok_or_else(|| self.missing("store.verify_sample"))?,
+            },
+            publish: PublishConfig {
+                max_shrink: self
+                    .number("publish.max_shrink")
+                    .and_then(Percent::new)
+                    .ok_or_else(|| self.missing("publish.max_shrink"))?,
+                check_space: self.is_on("publish.check_space"),
+            },
+            run: RunConfig {
+                rebuild: self.is_on("run.rebuild"),
+                replace: self.is_on("run.replace"),
+                deadline: self.number("run.deadline").map(Duration::from_secs),
+                lock: LockHolder::ThisProcess,
+            },
             effective: self.effective(),
         };
         Ok(config)
@@ -301,7 +329,7 @@ impl RawConfig {
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
         };
-        let offline = matches!(self.values.get("model.offline"), Some((Value::Switch(true), _)));
+        let offline = self.is_on("model.offline");
         Ok(ModelConfig {
             source: SourceConfig {
                 id,
@@ -322,6 +350,7 @@ impl RawConfig {
             },
             prompt: self.text("model.prompt").ok(),
             engine: self.engine()?,
+            precision: self.precision()?,
             threads: match self.number("compute.threads") {
                 Some(_) => self.size("compute.threads")?,
                 // Honours affinity and cgroup quota; one where the system does not say.
@@ -352,6 +381,17 @@ impl RawConfig {
         }
     }
 
+    fn precision(&self) -> Result<Option<Precision>> {
+        let precision = Precision::named(&self.text("compute.precision")?);
+        match (self.engine()?, precision) {
+            (Engine::Candle(_), Some(tiles @ (Precision::Bf16 | Precision::Bf16x3))) => {
+                let message = format!("is \"{tiles}\", which only the packed engine computes");
+                Err(self.complain("compute.precision", &message))
+            }
+            _ => Ok(precision),
+        }
+    }
+
     fn effective(&self) -> Vec<Effective> {
         let line = |setting: &Setting| {
             let (value, origin) = self.values.get(setting.key)?;
@@ -369,6 +409,10 @@ impl RawConfig {
             Some((Value::Number(number), _)) => Some(*number),
             _ => None,
         }
+    }
+
+    fn is_on(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Switch(true), _)))
     }
 
     fn size(&self, key: &str) -> Result<NonZeroUsize> {
@@ -488,7 +532,7 @@ mod tests {
         let config = check(PATHS).expect("it is valid");
         assert_eq!(config.input.path, Path::new("conf/in.parquet"));
         assert_eq!(config.output.path, Path::new("/out.parquet"));
-        assert_eq!((config.batch.start.get(), config.batch.max.get()), (32, 32));
+        assert_eq!(config.batch.asked, AskedBounds::default());
         assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
         assert_eq!(config.model.prompt, None);
     }
@@ -566,7 +610,8 @@ mod tests {
         raw.lay_environment(&environment).expect("valid");
         raw.set("output.column", "w", Origin::Flag("--column")).expect("valid");
         let config = raw.check(&environment).expect("valid");
-        assert_eq!((config.batch.start.get(), config.output.column.as_str()), (7, "w"));
+        assert_eq!(config.batch.asked.start.map(NonZeroUsize::get), Some(7));
+        assert_eq!(config.output.column, "w");
         let origin = |key: &str| {
             config.effective.iter().find(|line| line.key == key).map(|line| line.origin.to_string())
         };

@@ -30,6 +30,8 @@ pub enum Kind {
     Bytes(u64),
     /// The same, or `"auto"`.
     BytesOrAuto(u64),
+    /// A length of time: whole seconds, or a string such as `"2h"`; at least one second.
+    Seconds,
     /// One of these words.
     Word(&'static [&'static str]),
     /// `"cpu"` or `"cuda:N"`.
@@ -156,9 +158,15 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "compute.isa",
-        kind: Kind::Word(&["auto", "avx512", "avx2", "portable"]),
+        kind: Kind::Word(&["auto", "amx", "avx512", "avx2", "portable"]),
         default: Some("\"auto\""),
-        help: "instruction set of the packed engine; the vectors are the same bits on each",
+        help: "the most that the packed engine may use; the vectors are the same bits on each",
+    },
+    Setting {
+        key: "compute.precision",
+        kind: Kind::Word(&["auto", "f32", "bf16x3", "bf16"]),
+        default: Some("\"auto\""),
+        help: "auto: bf16 for all-MiniLM-L6-v2 on AMX, else f32; pin it for equal vectors everywhere",
     },
     Setting {
         key: "compute.threads",
@@ -168,9 +176,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "batch.start",
-        kind: Kind::Count(1, 65_536),
-        default: Some("32"),
-        help: "texts in a batch at the start",
+        kind: Kind::CountOrAuto(1, 65_536),
+        default: Some("\"auto\""),
+        help: "texts in a batch at the start; auto: as many as batch.tokens holds, 32 where the encoder pads",
     },
     Setting {
         key: "batch.max",
@@ -182,7 +190,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: Some("\"auto\""),
-        help: "tokens in a batch at most, padding included; auto: priced from batch.memory_limit",
+        help: "tokens in a batch at most; auto: 16,384 or what batch.memory_limit pays for, that alone with padding",
     },
     Setting {
         key: "batch.memory_limit",
@@ -231,5 +239,65 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Count(0, 1000),
         default: Some("20"),
         help: "how many runs keep their report; 0: none is written",
+    },
+    Setting {
+        key: "store.path",
+        kind: Kind::Path,
+        default: None,
+        help: "the file that keeps vectors from run to run; hidden beside the output unless set",
+    },
+    Setting {
+        key: "store.mode",
+        kind: Kind::Word(&["read-write", "read-only", "off"]),
+        default: Some("\"read-write\""),
+        help: "whether vectors of earlier runs are reused, and new ones kept",
+    },
+    Setting {
+        key: "store.max_size",
+        kind: Kind::Bytes(1),
+        default: Some("\"8 GiB\""),
+        help: "bytes that the store may take; what was not used for longest makes place",
+    },
+    Setting {
+        key: "store.commit_rows",
+        kind: Kind::Count(1, 1_000_000),
+        default: Some("512"),
+        help: "new vectors that are brought to the disk together; at most so many are lost to a crash",
+    },
+    Setting {
+        key: "store.verify_sample",
+        kind: Kind::Count(0, 1_000_000),
+        default: Some("32"),
+        help: "reused vectors of a run that are compared with what the model gives now",
+    },
+    Setting {
+        key: "publish.max_shrink",
+        kind: Kind::Count(0, 100),
+        default: Some("50"),
+        help: "percent of its rows that the file at the output path may lose to the new one",
+    },
+    Setting {
+        key: "publish.check_space",
+        kind: Kind::Switch,
+        default: Some("true"),
+        help: "refuse to start where the disk has no room for the estimate of the output",
+    },
+    Setting {
+        key: "run.rebuild",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "take over nothing from earlier runs: embed every row again, replace output and store",
+    },
+    Setting {
+        key: "run.replace",
+        kind: Kind::Switch,
+        default: Some("false"),
+        help: "replace a file at the output path that reembed did not write",
+    },
+    Setting {
+        key: "run.deadline",
+        kind: Kind::Seconds,
+        default: None,
+        help: "the run stops after this time, as if interrupted, and exits with 124; no deadline unless set",
     },
 ];

@@ -12,7 +12,7 @@ pub enum Value {
     Text(String),
     /// `Switch`.
     Switch(bool),
-    /// `Count` and `Bytes`.
+    /// `Count`, `Bytes` and `Seconds`.
     Number(u64),
     /// `"auto"`.
     Auto,
@@ -67,6 +67,16 @@ impl Written {
             (Kind::CountOrAuto(..) | Kind::BytesOrAuto(_), _) if auto() => Ok(Value::Auto),
             (Kind::Count(low, high) | Kind::CountOrAuto(low, high), _) => between(low, high),
             (Kind::Bytes(low) | Kind::BytesOrAuto(low), _) => bytes(low),
+            (Kind::Seconds, _) => {
+                let parsed = match self {
+                    Written::Text(text) => parse_seconds(text),
+                    _ => number(),
+                };
+                match parsed {
+                    Some(seconds) if seconds > 0 => Ok(Value::Number(seconds)),
+                    _ => wrong("a time such as \"2h\", \"90m\" or a number of seconds, at least 1"),
+                }
+            }
             (Kind::Text, Written::Text(text)) => Ok(Value::Text(text.clone())),
             (Kind::Path, Written::Text(text)) if text.is_empty() => wrong("a path"),
             (Kind::Path, Written::Text(text)) => Ok(Value::Text(text.clone())),
@@ -171,9 +181,45 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+/// A number with an optional unit: s, m, h or d.
+fn parse_seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit: u64 = match text[digits..].trim() {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_with_and_without_units() {
+        for (text, expected) in [
+            ("90", Some(90)),
+            ("45 s", Some(45)),
+            ("30m", Some(1800)),
+            ("30 min", Some(1800)),
+            ("2h", Some(7200)),
+            ("1d", Some(86_400)),
+            ("1.5h", None),
+            ("2h30m", None),
+            ("-5", None),
+            ("h", None),
+            ("999999999999999999 d", None),
+        ] {
+            assert_eq!(parse_seconds(text), expected, "{text}");
+        }
+        let zero = Written::Text("0".to_owned()).fit(Kind::Seconds, true);
+        assert!(zero.is_err_and(|complaint| complaint.contains("at least 1")));
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

@@ -11,11 +11,12 @@
 //!
 //! Both products are the tile of `gemm.rs`. The scores of one tile of queries live in scratch, so scratch
 //! grows with the length and never with its square, and stay in L1 from product to softmax to product. The
-//! sequence alone decides every bit: there is no padding and no mask.
+//! sequence alone decides every bit. The last panel of keys may have lanes without a key: the sums there begin
+//! at −∞ instead of 0, stay there, and become an exponential of 0.
 
 use super::Isa;
 use super::activation::exp2;
-use super::gemm::multiply_accumulate;
+use super::gemm::{multiply_accumulate, tiles};
 use super::simd::{Kernel, LANES, MAX_TILE_PANELS, MAX_TILE_ROWS, Simd};
 
 /// How a hidden vector is divided into heads.
@@ -79,49 +80,59 @@ impl Kernel for Attention<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         for head in 0..self.heads.count {
-            self.pack_keys(head);
+            self.pack_keys(simd, head);
             self.pack_values(simd, head);
-            let mut query = 0;
-            while query < self.length {
-                let rows = (self.length - query).min(S::TILE_ROWS);
-                match rows {
-                    MAX_TILE_ROWS => self.queries::<S, 8>(simd, head, query),
-                    7 => self.queries::<S, 7>(simd, head, query),
-                    6 => self.queries::<S, 6>(simd, head, query),
-                    5 => self.queries::<S, 5>(simd, head, query),
-                    4 => self.queries::<S, 4>(simd, head, query),
-                    3 => self.queries::<S, 3>(simd, head, query),
-                    2 => self.queries::<S, 2>(simd, head, query),
-                    _ => self.queries::<S, 1>(simd, head, query),
+            for tile in tiles(0..self.length, S::TILE_ROWS) {
+                match tile.len() {
+                    MAX_TILE_ROWS => self.queries::<S, 8>(simd, head, tile.start),
+                    7 => self.queries::<S, 7>(simd, head, tile.start),
+                    6 => self.queries::<S, 6>(simd, head, tile.start),
+                    5 => self.queries::<S, 5>(simd, head, tile.start),
+                    4 => self.queries::<S, 4>(simd, head, tile.start),
+                    3 => self.queries::<S, 3>(simd, head, tile.start),
+                    2 => self.queries::<S, 2>(simd, head, tile.start),
+                    _ => self.queries::<S, 1>(simd, head, tile.start),
                 }
-                query += rows;
             }
         }
     }
 }
 
 impl Attention<'_> {
-    /// The part of a token's query (0), key (1) or value (2) that belongs to a head.
+    /// Where the part of a token's query (0), key (1) or value (2) that belongs to a head begins.
     #[inline(always)]
-    fn part(&self, token: usize, which: usize, head: usize) -> &[f32] {
-        let width = self.heads.width();
-        &self.qkv[(3 * token + which) * width + head * self.heads.size..][..self.heads.size]
+    fn start(&self, token: usize, which: usize, head: usize) -> usize {
+        (3 * token + which) * self.heads.width() + head * self.heads.size
     }
 
+    /// Transposes the keys of a head, 16 keys by 16 components at a time.
     #[inline(always)]
-    fn pack_keys(&mut self, head: usize) {
-        let width = self.heads.width();
-        let panels = self.keys.chunks_exact_mut(self.heads.size * LANES);
-        for (panel, first) in panels.zip((0..self.length).step_by(LANES)) {
+    fn pack_keys<S: Simd>(&mut self, simd: S, head: usize) {
+        let size = self.heads.size;
+        for panel in 0..self.padded / LANES {
+            let first = panel * LANES;
             let count = (self.length - first).min(LANES);
-            if count < LANES {
-                panel.fill(0.0);
+            let mut rows: [&[f32]; LANES] = [&[]; LANES];
+            for (lane, row) in rows.iter_mut().enumerate() {
+                // A lane without a key repeats the last one: its sums begin at −∞, whatever is multiplied.
+                let key = self.start(first + lane.min(count - 1), 1, head);
+                *row = &self.qkv[key..key + size];
             }
-            let lines = panel.as_chunks_mut::<LANES>().0;
-            for lane in 0..count {
-                let start = (3 * (first + lane) + 1) * width + head * self.heads.size;
-                for (line, value) in lines.iter_mut().zip(&self.qkv[start..]) {
-                    line[lane] = *value;
+            let lines = &mut self.keys.as_chunks_mut::<LANES>().0[panel * size..][..size];
+            let (blocks, rest) = lines.as_chunks_mut::<LANES>();
+            for (at, block) in blocks.iter_mut().enumerate() {
+                let mut square: [&[f32; LANES]; LANES] = [&[0.0; LANES]; LANES];
+                for (row, part) in rows.iter().zip(&mut square) {
+                    if let Some(values) = row[at * LANES..].first_chunk() {
+                        *part = values;
+                    }
+                }
+                simd.transpose(square, block);
+            }
+            let done = size - rest.len();
+            for (at, line) in rest.iter_mut().enumerate() {
+                for (row, value) in rows.iter().zip(line) {
+                    *value = row[done + at];
                 }
             }
         }
@@ -129,13 +140,15 @@ impl Attention<'_> {
 
     #[inline(always)]
     fn pack_values<S: Simd>(&mut self, simd: S, head: usize) {
-        let (width, size) = (self.heads.width(), self.heads.size);
-        let panels = self.values.chunks_exact_mut(self.length * LANES);
-        for (panel, first) in panels.zip((0..size).step_by(LANES)) {
+        let size = self.heads.size;
+        for (panel, first) in (0..size).step_by(LANES).enumerate() {
             let count = (size - first).min(LANES);
-            for (token, line) in panel.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-                let start = (3 * token + 2) * width + head * size + first;
+            let lines =
+                &mut self.values.as_chunks_mut::<LANES>().0[panel * self.length..][..self.length];
+            let mut start = 2 * self.heads.width() + head * size + first;
+            for line in lines {
                 simd.store(simd.load_partial(&self.qkv[start..start + count]), line);
+                start += 3 * self.heads.width();
             }
         }
     }
@@ -143,22 +156,20 @@ impl Attention<'_> {
     /// `R` queries of a head, from their scores to their context.
     #[inline(always)]
     fn queries<S: Simd, const R: usize>(&mut self, simd: S, head: usize, query: usize) {
+        let mut greatest = [simd.splat(f32::NEG_INFINITY); R];
         let panels = self.padded / LANES;
         let mut panel = 0;
         while panel < panels {
             let together = (panels - panel).min(S::TILE_PANELS);
             match together {
-                MAX_TILE_PANELS => self.score::<S, R, 3>(simd, head, query, panel),
-                2 => self.score::<S, R, 2>(simd, head, query, panel),
-                _ => self.score::<S, R, 1>(simd, head, query, panel),
+                MAX_TILE_PANELS => self.score::<S, R, 3>(simd, head, query, panel, &mut greatest),
+                2 => self.score::<S, R, 2>(simd, head, query, panel, &mut greatest),
+                _ => self.score::<S, R, 1>(simd, head, query, panel, &mut greatest),
             }
             panel += together;
         }
 
-        let mut shares = [0.0; R];
-        for (scores, share) in self.scores.chunks_exact_mut(self.padded).zip(&mut shares) {
-            *share = 1.0 / exponentials(simd, scores, self.length, self.heads.size);
-        }
+        let shares = self.exponentials::<S, R>(simd, greatest);
 
         let panels = self.heads.size.div_ceil(LANES);
         let mut panel = 0;
@@ -173,7 +184,7 @@ impl Attention<'_> {
         }
     }
 
-    /// The scores of `R` queries against `P` panels of keys, not yet scaled.
+    /// The scores of `R` queries against `P` panels of keys, not yet scaled, and each lane's greatest so far.
     #[inline(always)]
     fn score<S: Simd, const R: usize, const P: usize>(
         &mut self,
@@ -181,22 +192,61 @@ impl Attention<'_> {
         head: usize,
         query: usize,
         panel: usize,
+        greatest: &mut [S::Lanes; R],
     ) {
+        let (size, panels) = (self.heads.size, self.padded / LANES);
         let mut queries: [&[f32]; R] = [&[]; R];
         for (r, row) in queries.iter_mut().enumerate() {
-            *row = self.part(query + r, 0, head);
+            *row = &self.qkv[self.start(query + r, 0, head)..][..size];
         }
         let mut keys: [&[[f32; LANES]]; P] = [&[]; P];
         for (p, lines) in keys.iter_mut().enumerate() {
-            *lines = &self.keys.as_chunks().0[(panel + p) * self.heads.size..][..self.heads.size];
+            *lines = &self.keys.as_chunks().0[(panel + p) * size..][..size];
         }
-        let sums = multiply_accumulate(simd, queries, keys, [[simd.splat(0.0); P]; R]);
+        let mut start = [simd.splat(0.0); P];
+        if panel + P == panels {
+            start[P - 1] = simd.load(&lanes_without_a_key(self.length));
+        }
+        let sums = multiply_accumulate(simd, queries, keys, [start; R]);
         let lines = self.scores.as_chunks_mut().0;
-        for (r, sums) in sums.iter().enumerate() {
+        for (r, (sums, greatest)) in sums.iter().zip(greatest).enumerate() {
             for (p, sum) in sums.iter().enumerate() {
-                simd.store(*sum, &mut lines[r * (self.padded / LANES) + panel + p]);
+                *greatest = simd.max(*sum, *greatest);
+                simd.store(*sum, &mut lines[r * panels + panel + p]);
             }
         }
+    }
+
+    /// Replaces the scores of `R` queries by `exp((score − greatest) / √head)`, and returns one over the sum
+    /// of each. Multiplying with it is left to the context, which is shorter.
+    #[inline(always)]
+    fn exponentials<S: Simd, const R: usize>(
+        &mut self,
+        simd: S,
+        greatest: [S::Lanes; R],
+    ) -> [f32; R] {
+        // Powers of two are cheaper than powers of e, so log2(e) goes into the scale.
+        let scale = std::f32::consts::LOG2_E / (self.heads.size as f32).sqrt();
+        let mut offsets = [simd.splat(0.0); R];
+        for (offset, greatest) in offsets.iter_mut().zip(greatest) {
+            *offset = simd.splat(-simd.greatest(greatest) * scale);
+        }
+        let scale = simd.splat(scale);
+        let panels = self.padded / LANES;
+        let mut sums = [simd.splat(0.0); R];
+        let rows = self.scores.as_chunks_mut::<LANES>().0.chunks_exact_mut(panels);
+        for ((lines, offset), sum) in rows.zip(offsets).zip(&mut sums) {
+            for line in lines {
+                let power = exp2(simd, simd.mul_add(simd.load(line), scale, offset));
+                simd.store(power, line);
+                *sum = simd.add(*sum, power);
+            }
+        }
+        let mut shares = [0.0; R];
+        for (share, sum) in shares.iter_mut().zip(sums) {
+            *share = 1.0 / simd.sum(sum);
+        }
+        shares
     }
 
     /// The values of `P` panels, mixed by the exponentials of `R` queries.
@@ -230,25 +280,13 @@ impl Attention<'_> {
     }
 }
 
-/// Replaces a row of scores by `exp((score − greatest) / √head)`, with zeros past its length, and returns the
-/// sum. Dividing by it is left to the context, which is shorter.
+/// What the sums of the last panel of keys begin with: 0 for a key, −∞ for a lane past the last one.
 #[inline(always)]
-fn exponentials<S: Simd>(simd: S, scores: &mut [f32], length: usize, head: usize) -> f32 {
-    scores[length..].fill(f32::NEG_INFINITY);
-    let lines = scores.as_chunks_mut::<LANES>().0;
-    let mut greatest = simd.splat(f32::NEG_INFINITY);
-    for line in &*lines {
-        greatest = simd.max(simd.load(line), greatest);
+fn lanes_without_a_key(length: usize) -> [f32; LANES] {
+    let keys = (length - 1) % LANES + 1;
+    let mut start = [0.0; LANES];
+    for (lane, value) in start.iter_mut().enumerate() {
+        *value = if lane < keys { 0.0 } else { f32::NEG_INFINITY };
     }
-    // Powers of two are cheaper than powers of e, so log2(e) goes into the scale.
-    let scale = std::f32::consts::LOG2_E / (head as f32).sqrt();
-    let offset = simd.splat(-simd.greatest(greatest) * scale);
-    let scale = simd.splat(scale);
-    let mut sum = simd.splat(0.0);
-    for line in lines {
-        let power = exp2(simd, simd.mul_add(simd.load(line), scale, offset));
-        simd.store(power, line);
-        sum = simd.add(sum, power);
-    }
-    simd.sum(sum)
+    start
 }

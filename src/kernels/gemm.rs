@@ -141,20 +141,17 @@ impl Product<'_> {
         block: Range<usize>,
         depth: Range<usize>,
     ) {
-        let mut row = block.start;
-        while row < block.end {
-            let rows = (block.end - row).min(S::TILE_ROWS);
-            match rows {
-                MAX_TILE_ROWS => self.tile::<S, 8, P>(simd, panel, row, &depth),
-                7 => self.tile::<S, 7, P>(simd, panel, row, &depth),
-                6 => self.tile::<S, 6, P>(simd, panel, row, &depth),
-                5 => self.tile::<S, 5, P>(simd, panel, row, &depth),
-                4 => self.tile::<S, 4, P>(simd, panel, row, &depth),
-                3 => self.tile::<S, 3, P>(simd, panel, row, &depth),
-                2 => self.tile::<S, 2, P>(simd, panel, row, &depth),
-                _ => self.tile::<S, 1, P>(simd, panel, row, &depth),
+        for tile in tiles(block, S::TILE_ROWS) {
+            match tile.len() {
+                MAX_TILE_ROWS => self.tile::<S, 8, P>(simd, panel, tile.start, &depth),
+                7 => self.tile::<S, 7, P>(simd, panel, tile.start, &depth),
+                6 => self.tile::<S, 6, P>(simd, panel, tile.start, &depth),
+                5 => self.tile::<S, 5, P>(simd, panel, tile.start, &depth),
+                4 => self.tile::<S, 4, P>(simd, panel, tile.start, &depth),
+                3 => self.tile::<S, 3, P>(simd, panel, tile.start, &depth),
+                2 => self.tile::<S, 2, P>(simd, panel, tile.start, &depth),
+                _ => self.tile::<S, 1, P>(simd, panel, tile.start, &depth),
             }
-            row += rows;
         }
     }
 
@@ -200,6 +197,34 @@ impl Product<'_> {
                 simd.store_partial(*sum, &mut self.output[start + column..][..width]);
             }
         }
+    }
+}
+
+/// Cuts rows into tiles of at most `most`, of like size: a tile of one row has too few chains to keep the
+/// multiply-add units busy.
+#[inline(always)]
+pub(super) fn tiles(rows: Range<usize>, most: usize) -> Tiles {
+    Tiles { left: rows.len().div_ceil(most), rows }
+}
+
+pub(super) struct Tiles {
+    rows: Range<usize>,
+    left: usize,
+}
+
+impl Iterator for Tiles {
+    type Item = Range<usize>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.left == 0 {
+            return None;
+        }
+        let start = self.rows.start;
+        let end = start + self.rows.len().div_ceil(self.left);
+        self.left -= 1;
+        self.rows.start = end;
+        Some(start..end)
     }
 }
 

@@ -95,7 +95,7 @@ impl Kernel for Normalize<'_> {
 
 /// `added` is as wide as the row, or empty.
 #[inline(always)]
-fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], row: &mut [f32]) {
+pub(super) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], row: &mut [f32]) {
     let count = row.len() as f32;
 
     let mut sum = simd.splat(0.0);

@@ -1,7 +1,7 @@
 //! Any CPU: an array of 16 f32 and the standard library. Slow where the target has no fused multiply-add,
 //! but the same bits.
 
-use super::simd::{Kernel, LANES, Simd};
+use super::simd::{Kernel, LANES, LEAST_BF16, Simd};
 
 /// Needs nothing of the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,7 @@ impl Simd for Portable {
     type Lanes = Array;
     const TILE_ROWS: usize = 4;
     const TILE_PANELS: usize = 1;
+    const EMULATED_ROWS: usize = 2;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)
@@ -88,6 +89,37 @@ impl Simd for Portable {
         zip(a, exponent, |a, exponent| {
             f32::from_bits(a.to_bits().wrapping_add(exponent.to_bits() << 23))
         })
+    }
+
+    #[inline(always)]
+    fn nearest_bf16(self, mut a: Array) -> Array {
+        for a in &mut a.0 {
+            let bits = a.to_bits();
+            let nearest = match *a {
+                x if x.is_nan() => bits | 0x0040_0000,
+                x if x.abs() < LEAST_BF16 => 0,
+                _ => bits + 0x7fff + (bits >> 16 & 1),
+            };
+            *a = f32::from_bits(nearest & 0xffff_0000);
+        }
+        a
+    }
+
+    #[inline(always)]
+    fn store_upper(self, a: Array, to: &mut [u16; LANES]) {
+        for (to, a) in to.iter_mut().zip(a.0) {
+            *to = (a.to_bits() >> 16) as u16;
+        }
+    }
+
+    #[inline(always)]
+    fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Array, Array) {
+        let (mut first, mut second) = (Array([0.0; LANES]), Array([0.0; LANES]));
+        for (lane, pair) in from.as_chunks::<2>().0.iter().enumerate() {
+            first.0[lane] = f32::from_bits(u32::from(pair[0]) << 16);
+            second.0[lane] = f32::from_bits(u32::from(pair[1]) << 16);
+        }
+        (first, second)
     }
 }
 

@@ -7,6 +7,13 @@
 /// Lanes of a vector. Panels of packed weights are as wide, on every instruction set.
 pub(super) const LANES: usize = 16;
 
+/// bf16 of a tile: 16 rows of 16 pairs.
+pub(super) const TILE: usize = 2 * LANES * LANES;
+
+/// 2^-50. Smaller values become zero on their way to bf16, so that no product or sum of bf16 can be denormal;
+/// see [`super::tiles`].
+pub(super) const LEAST_BF16: f32 = 1.0 / (1u64 << 50) as f32;
+
 /// Code that runs over the lanes of any instruction set.
 ///
 /// `run` and all that it calls per element must be `#[inline(always)]`: only what is inlined into the entry
@@ -26,6 +33,9 @@ pub(super) trait Simd: Copy {
     const TILE_ROWS: usize;
     /// Panels of 16 columns of that tile; at most [`MAX_TILE_PANELS`].
     const TILE_PANELS: usize;
+
+    /// Rows that the emulation of a tile product computes together: two chains each have to fit in the registers.
+    const EMULATED_ROWS: usize;
 
     /// Enters code that is compiled for this instruction set.
     fn run<K: Kernel>(self, kernel: K) -> K::Output;
@@ -47,6 +57,27 @@ pub(super) trait Simd: Copy {
     fn neg_mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     /// Adds the low bits of `exponent`, an integer in the f32's bit pattern, to the exponent field of `a`.
     fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes;
+
+    /// The nearest bf16 of each lane, as the f32 that it is: ties go to the even one, what is smaller than
+    /// [`LEAST_BF16`] becomes +0, and NaN stays NaN.
+    fn nearest_bf16(self, a: Self::Lanes) -> Self::Lanes;
+    /// Stores the upper half of each lane, which is the bf16 where [`Simd::nearest_bf16`] made it.
+    fn store_upper(self, a: Self::Lanes, to: &mut [u16; LANES]);
+    /// Of 16 pairs of bf16, the first of each and the second of each.
+    fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Self::Lanes, Self::Lanes);
+
+    /// Transposes 16 rows of 16 pairs: the pairs stay together.
+    #[inline(always)]
+    fn transpose_pairs(self, from: &[u16; TILE], to: &mut [u16; TILE]) {
+        let (from, to) =
+            (from.as_chunks::<{ 2 * LANES }>().0, to.as_chunks_mut::<{ 2 * LANES }>().0);
+        for (row, from) in from.iter().enumerate() {
+            for (pair, to) in to.iter_mut().enumerate() {
+                to[2 * row] = from[2 * pair];
+                to[2 * row + 1] = from[2 * pair + 1];
+            }
+        }
+    }
 
     /// The first lanes from `from`, zeros after it; at most 16 are read.
     #[inline(always)]
@@ -74,6 +105,16 @@ pub(super) trait Simd: Copy {
         }
     }
 
+    /// Writes the columns of 16 rows as lines.
+    #[inline(always)]
+    fn transpose(self, rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
+        for (row, values) in rows.into_iter().enumerate() {
+            for (column, value) in columns.iter_mut().zip(values) {
+                column[row] = *value;
+            }
+        }
+    }
+
     /// The sum of the lanes, by the tree 16 → 8 → 4 → 2 → 1 that adds the upper half to the lower.
     #[inline(always)]
     fn sum(self, lanes: Self::Lanes) -> f32 {
@@ -89,7 +130,7 @@ pub(super) trait Simd: Copy {
         array[0]
     }
 
-    /// The greatest lane, by the same tree.
+    /// The greatest lane. With a NaN among them it may be any of them: nothing but the sums may tell of it.
     #[inline(always)]
     fn greatest(self, lanes: Self::Lanes) -> f32 {
         let mut array = [0.0; LANES];

@@ -5,25 +5,25 @@ use super::simd::{Kernel, Simd};
 use super::*;
 
 /// A cheap generator, the same on every machine: uniform in −1..1.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> f32 {
+    pub fn next(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    fn values(&mut self, count: usize) -> Vec<f32> {
+    pub fn values(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.next()).collect()
     }
 }
 
-fn wide(values: &[f32]) -> Vec<f64> {
+pub(super) fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
 /// Runs `kernel` on every instruction set of this machine, demands equal bits, and returns them.
-fn on_all(what: &str, kernel: impl Fn(Isa) -> Vec<f32>) -> Vec<f32> {
+pub(super) fn on_all(what: &str, kernel: impl Fn(Isa) -> Vec<f32>) -> Vec<f32> {
     let expected = kernel(Isa::named("portable").expect("every machine has it"));
     for isa in Isa::available() {
         for (at, (x, y)) in kernel(isa).iter().zip(&expected).enumerate() {
@@ -37,13 +37,13 @@ fn on_all(what: &str, kernel: impl Fn(Isa) -> Vec<f32>) -> Vec<f32> {
 
 /// The worst of many errors, and what it was met at.
 #[derive(Default)]
-struct Worst {
+pub(super) struct Worst {
     error: f64,
     at: String,
 }
 
 impl Worst {
-    fn see(&mut self, result: f64, twin: f64, at: impl FnOnce() -> String) {
+    pub fn see(&mut self, result: f64, twin: f64, at: impl FnOnce() -> String) {
         let error = (result - twin).abs();
         if error > self.error || error.is_nan() {
             self.error = error;
@@ -51,7 +51,7 @@ impl Worst {
         }
     }
 
-    fn check(self, what: &str, most: f64) {
+    pub fn check(self, what: &str, most: f64) {
         println!("{what}: worst |error| {:.2e} at {}", self.error, self.at);
         assert!(self.error <= most, "{what}: {:e} at {}", self.error, self.at);
     }

@@ -9,11 +9,11 @@ use std::num::NonZeroUsize;
 use candle_core::{DType, Device as CandleDevice, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, HiddenAct, PositionEmbeddingType};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
 use super::description::{Activation, BertShape, ModelDescription, Pooling};
 use super::weights::BertWeights;
-use super::{EncodeError, Encoder};
+use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::config::Device;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,24 +35,23 @@ impl CandleEncoder {
     /// # Errors
     /// `Config` when the device is not there or not compiled in; `Model` when candle refuses the weights.
     pub fn new(
-        weights: BertWeights,
+        weights: BertWeights<'_>,
         description: &ModelDescription,
         device: Device,
         threads: NonZeroUsize,
     ) -> Result<Self> {
         let device = open(device)?;
         // candle asks rayon for threads; its own pool keeps to ours.
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
-            })?;
+        let pool = pool(threads)?;
         let refuse = |cause| {
             Error::new(ErrorKind::Model, "candle cannot load the weights").caused_by(flat(cause))
         };
         let tensors = weights
             .into_tensors()
             .into_iter()
-            .map(|(name, tensor)| Ok((name, Tensor::from_vec(tensor.data, tensor.shape, &device)?)))
+            .map(|(name, tensor)| {
+                Ok((name, Tensor::from_slice(&tensor.data, tensor.shape, &device)?))
+            })
             .collect::<candle_core::Result<HashMap<_, _>>>()
             .map_err(refuse)?;
         let variables = VarBuilder::from_tensors(tensors, DType::F32, &device);
@@ -69,7 +68,7 @@ impl CandleEncoder {
 
     /// Token ids to pooled vectors, `(rows, hidden)`.
     fn forward(&self, batch: &TokenBatch) -> candle_core::Result<Vec<f32>> {
-        let BatchShape { rows, longest } = batch.shape();
+        let BatchShape { rows, longest, .. } = batch.shape();
         let mut ids = Vec::with_capacity(rows * longest);
         let mut real = Vec::with_capacity(rows * longest);
         for text in batch.texts() {

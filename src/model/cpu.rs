@@ -1,32 +1,33 @@
 //! The default encoder on a CPU: the packed forward pass, one single-threaded worker per core.
 //!
-//! A batch is cut into parts of a few hundred to a thousand tokens, small enough for a core's cache and large
-//! enough for its matrix products; each part goes through the whole model on one worker. How it is cut does
-//! not matter to the result: a text's vector has the same bits in any company.
+//! A batch is cut into parts of about a hundred to a thousand tokens, and each part goes through the whole model
+//! on one worker. A worker that is done takes the next part, and parts become smaller towards the end of the
+//! batch, so that all workers end at about the same time. How it is cut does not matter to the result: a text's
+//! vector has the same bits in any company.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPool;
 
 use super::description::ModelDescription;
 use super::packed::{PackedError, PackedModel};
 use super::weights::BertWeights;
 use super::workspace::{self, Workspace};
-use super::{EncodeError, Encoder};
+use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{Arithmetic, Precision};
 use crate::limit::BatchShape;
+use crate::report::Warning;
 
-/// A part of a batch has about this many tokens: activations of more fall out of a core's cache.
-const PART_TOKENS: usize = 1024;
+/// A part of a batch has at most so many tokens, or one text: what a worker's memory is for.
+const MOST_PART_TOKENS: usize = 1024;
 
-/// A part is not made smaller than this, even if a core then has nothing to do.
-const LEAST_PART_TOKENS: usize = 64;
+/// A part is not made smaller than this, even if a core then has nothing to do: two blocks of the forward pass.
+const LEAST_PART_TOKENS: usize = 96;
 
 /// A BERT encoder on our own kernels.
 pub struct CpuEncoder {
@@ -35,31 +36,32 @@ pub struct CpuEncoder {
     workers: usize,
     /// Workspaces that no worker is using: never more than there are workers.
     idle: Mutex<Vec<Workspace>>,
+    warning: Option<Warning>,
 }
 
 impl CpuEncoder {
-    /// Packs the weights for the instruction set `isa`.
+    /// Packs the weights for a precision. `warning` is what the user should know about how it is computed.
     ///
     /// # Errors
     /// `Model` when the weights cannot be packed.
     pub fn new(
-        weights: BertWeights,
+        weights: &BertWeights<'_>,
         description: &ModelDescription,
-        isa: Isa,
+        arithmetic: Arithmetic,
         threads: NonZeroUsize,
+        warning: Option<Warning>,
     ) -> Result<Self> {
-        let mut tensors = weights.into_tensors();
-        let model = PackedModel::new(isa, description.into(), |name| {
-            tensors.remove(name).map(|tensor| Cow::Owned(tensor.data))
-        })
-        .map_err(|cause| {
-            Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
-        })?;
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
-                Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
+        let pool = pool(threads)?;
+        let model = pool
+            .install(|| {
+                PackedModel::new(arithmetic, description.into(), |name| {
+                    weights.get(name).map(Cow::from)
+                })
+            })
+            .map_err(|cause| {
+                Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
             })?;
-        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
+        Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }
 
     fn forward(&self, texts: &[&[u32]], vectors: &mut [f32]) -> Result<(), PackedError> {
@@ -67,6 +69,21 @@ impl CpuEncoder {
         let done = self.model.forward(&mut workspace, texts, vectors);
         self.idle().push(workspace);
         done
+    }
+
+    /// Takes part after part until none is left. After an error nobody takes another.
+    fn work<'p>(
+        &self,
+        parts: &Mutex<impl Iterator<Item = (&'p [&'p [u32]], &'p mut [f32])>>,
+    ) -> Result<(), PackedError> {
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((texts, vectors)) = next() {
+            if let Err(error) = self.forward(texts, vectors) {
+                while next().is_some() {}
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
@@ -88,22 +105,31 @@ impl Encoder for CpuEncoder {
         false
     }
 
+    fn precision(&self) -> Precision {
+        self.model.arithmetic().precision()
+    }
+
     fn numerics(&self) -> &'static str {
-        // One version on every instruction set.
-        "packed-1-f32"
+        // One version of each precision on every instruction set.
+        self.model.arithmetic().numerics()
     }
 
     fn runs_on(&self) -> String {
-        format!("{}, {} threads", self.model.isa().name(), self.workers)
+        format!("{}, {} threads", self.model.arithmetic(), self.workers)
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        self.warning.clone()
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
         let bert = self.model.shape();
-        let batch = workspace::bytes_for(bert, shape.rows, shape.padded_tokens());
-        // Every other worker has scratch of its own, and its part is one text longer at most.
-        let worker = workspace::bytes_for(bert, 0, shape.longest);
-        let others = self.workers.min(shape.rows).saturating_sub(1);
-        Some(batch.saturating_add(worker.saturating_mul(others)) as u64)
+        // The first part is the largest.
+        let part = share(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
+        let worker = workspace::bytes_for(bert, self.precision(), 0, part);
+        let workers = worker.saturating_mul(self.workers.min(shape.rows));
+        let vectors = shape.rows.saturating_mul(bert.hidden).saturating_mul(size_of::<f32>());
+        Some(workers.saturating_add(vectors) as u64)
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
@@ -116,40 +142,41 @@ impl Encoder for CpuEncoder {
             rest = others;
             jobs.push((&texts[part], mine));
         }
-        self.pool
-            .install(|| {
-                jobs.into_par_iter().try_for_each(|(texts, vectors)| self.forward(texts, vectors))
-            })
-            .map_err(|cause| match cause {
-                PackedError::OutOfMemory { .. } => {
-                    EncodeError::OutOfMemory { shape: batch.shape(), cause: Box::new(cause) }
-                }
-                other => EncodeError::Failed(Box::new(other)),
-            })
+        let jobs = Mutex::new(jobs.into_iter());
+        let ends = self.pool.broadcast(|_| self.work(&jobs));
+        ends.into_iter().collect::<Result<(), _>>().map_err(|cause| match cause {
+            PackedError::OutOfMemory { .. } => {
+                EncodeError::OutOfMemory { shape: batch.shape(), cause: Box::new(cause) }
+            }
+            other => EncodeError::Failed(Box::new(other)),
+        })
     }
 }
 
-/// Cuts texts of these lengths into runs of about equal tokens: as many as there are workers, or a multiple
-/// of that where the runs would be too long for the cache.
+/// Cuts texts of these lengths into runs: each has its [`share`] of the tokens that are left, or one text.
 fn parts(lengths: &[usize], workers: usize) -> Vec<Range<usize>> {
-    let tokens: usize = lengths.iter().sum();
-    let rounds = tokens.div_ceil(PART_TOKENS * workers).max(1);
-    let wanted = (workers * rounds).min(tokens.div_ceil(LEAST_PART_TOKENS)).max(1);
-
-    let mut parts = Vec::with_capacity(wanted);
-    let (mut start, mut seen) = (0, 0);
-    for (at, length) in lengths.iter().enumerate() {
-        seen += length;
-        // The k-th part ends where k of `wanted` shares of the tokens are reached.
-        if seen * wanted >= tokens * (parts.len() + 1) {
-            parts.push(start..at + 1);
-            start = at + 1;
+    let mut left: usize = lengths.iter().sum();
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while start < lengths.len() {
+        let wanted = share(left, workers);
+        let mut end = start + 1;
+        let mut tokens = lengths[start];
+        while end < lengths.len() && tokens + lengths[end] <= wanted {
+            tokens += lengths[end];
+            end += 1;
         }
-    }
-    if start < lengths.len() {
-        parts.push(start..lengths.len());
+        parts.push(start..end);
+        left -= tokens;
+        start = end;
     }
     parts
+}
+
+/// Half of what each worker would get of the tokens that are left: who is late with a part then has the time
+/// that the others need for the rest.
+fn share(left: usize, workers: usize) -> usize {
+    left.div_ceil(2 * workers).clamp(LEAST_PART_TOKENS, MOST_PART_TOKENS)
 }
 
 #[cfg(test)]
@@ -160,14 +187,20 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_for_the_workers_that_there_are() {
+        let tokens = |lengths: &[usize], workers| -> Vec<usize> {
+            let parts = parts(lengths, workers);
+            parts.into_iter().map(|part| lengths[part].iter().sum()).collect()
+        };
         for (lengths, workers, expected) in [
-            (&[][..], 2, 0),
-            (&[10], 2, 1),
-            (&[40, 40, 40, 40], 2, 2),
-            (&[256; 32], 2, 8),
-            (&[30; 4], 1, 1),
+            (&[][..], 2, &[][..]),
+            (&[10], 2, &[10]),
+            (&[40, 40, 40, 40], 2, &[80, 80]),
+            (&[30; 4], 1, &[90, 30]),
+            (&[256, 256], 2, &[256, 256]),
+            (&[64; 32], 2, &[512, 384, 256, 192, 128, 128, 64, 64, 64, 64, 64, 64, 64]),
+            (&[128; 64], 1, &[1024, 1024, 1024, 1024, 1024, 1024, 1024, 512, 256, 128, 128]),
         ] {
-            assert_eq!(parts(lengths, workers).len(), expected, "{} texts", lengths.len());
+            assert_eq!(tokens(lengths, workers), expected, "{lengths:?}, {workers} workers");
         }
     }
 
@@ -181,6 +214,10 @@ mod tests {
             let texts: Vec<usize> = parts.iter().cloned().flatten().collect();
             prop_assert_eq!(texts, (0..lengths.len()).collect::<Vec<_>>());
             prop_assert!(parts.iter().all(|part| !part.is_empty()));
+            // What `bytes_for` prices.
+            let longest = lengths.iter().copied().max().unwrap_or(0);
+            let most = share(lengths.iter().sum(), workers).max(longest);
+            prop_assert!(parts.into_iter().all(|part| lengths[part].iter().sum::<usize>() <= most));
         }
     }
 }

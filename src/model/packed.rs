@@ -2,20 +2,26 @@
 //!
 //! The tokens of all texts of a batch lie one after the other, without padding. Linear layers see one matrix
 //! of `(tokens, hidden)`; attention takes one text at a time. A text's vector has the same bits alone and in
-//! any company, and on every instruction set: see [`crate::kernels`].
+//! any company, and on every instruction set: see [`crate::kernels`]. So it is in each precision; which one it is,
+//! and what activations look like in it, only the kernels know.
 //!
 //! A [`PackedModel`] is shared by all workers. A worker is a thread with a [`Workspace`] of its own; no
 //! threads are started here.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
 
+use rayon::prelude::*;
+
 use crate::kernels::{
-    Activation, AlignedBuffer, AllocationError, Heads, Isa, LayerNorm, Linear, attention,
-    l2_normalize, mean_of_rows,
+    Activation, AlignedBuffer, AllocationError, Arithmetic, Dense, Heads, LayerNorm, Residual,
+    attend, l2_normalize, mean_of_rows,
 };
 use crate::model::description::{ModelDescription, Pooling};
-use crate::model::workspace::{BLOCK, Buffers, Workspace};
+use crate::model::workspace::{Buffers, Workspace};
 
 /// What the forward pass has to know of a model's architecture.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,7 +129,7 @@ pub enum PackedError {
 /// The weights of a BERT model, packed for the kernels.
 #[derive(Debug)]
 pub struct PackedModel {
-    isa: Isa,
+    arithmetic: Arithmetic,
     shape: PackedShape,
     embeddings: Embeddings,
     layers: Vec<Layer>,
@@ -131,20 +137,22 @@ pub struct PackedModel {
 
 impl PackedModel {
     /// Packs the weights that `tensor` gives by their names in the checkpoint, such as
-    /// `encoder.layer.0.output.dense.weight`: row-major `(outputs, inputs)`, as torch stores them. Each is
-    /// asked for once and let go before the next layer.
+    /// `encoder.layer.0.output.dense.weight`: row-major `(outputs, inputs)`, as torch stores them. Layers are
+    /// packed in parallel, on the threads of the pool that this is called in.
     pub fn new<'t>(
-        isa: Isa,
+        arithmetic: Arithmetic,
         shape: PackedShape,
-        mut tensor: impl FnMut(&str) -> Option<Cow<'t, [f32]>>,
+        tensor: impl Fn(&str) -> Option<Cow<'t, [f32]>> + Sync,
     ) -> Result<Self, PackedError> {
         shape.check()?;
-        let mut tensors = Tensors { find: &mut tensor };
-        let embeddings = Embeddings::load(&shape, &mut tensors)?;
-        let layers = (0..shape.layers)
-            .map(|index| Layer::load(&shape, index, &mut tensors))
-            .collect::<Result<_, _>>()?;
-        Ok(PackedModel { isa, shape, embeddings, layers })
+        let tensors = || Tensors { find: &tensor, arithmetic };
+        let layer = |index| Layer::load(&shape, index, &mut tensors());
+        let (embeddings, layers) = rayon::join(
+            || Embeddings::load(&shape, &mut tensors()),
+            || (0..shape.layers).into_par_iter().map(layer).collect::<Vec<_>>(),
+        );
+        let (embeddings, layers) = (embeddings?, layers.into_iter().collect::<Result<_, _>>()?);
+        Ok(PackedModel { arithmetic, shape, embeddings, layers })
     }
 
     /// Its architecture.
@@ -152,9 +160,9 @@ impl PackedModel {
         &self.shape
     }
 
-    /// The instruction set that it runs on.
-    pub fn isa(&self) -> Isa {
-        self.isa
+    /// Its precision, and what it runs on.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// Embeds a batch of texts, each given as its token ids with the special tokens. `vectors` gets one row
@@ -166,13 +174,14 @@ impl PackedModel {
         vectors: &mut [f32],
     ) -> Result<(), PackedError> {
         let tokens = self.check(texts, vectors)?;
-        let mut buffers = workspace.buffers(&self.shape, texts.len(), tokens)?;
-        self.embeddings.embed(self.isa, texts, buffers.hidden);
+        let (with, shape) = (self.arithmetic, &self.shape);
+        let mut buffers = workspace.buffers(shape, with.precision(), texts.len(), tokens)?;
+        self.embeddings.embed(with, texts, &mut buffers.hidden);
         for layer in &self.layers {
-            layer.attend(self.isa, self.shape.heads(), texts, &mut buffers);
-            layer.feed_forward(self.isa, self.shape.activation, &mut buffers);
+            layer.attend(with, shape.heads(), texts, &mut buffers);
+            layer.feed_forward(with, shape.activation, &mut buffers);
         }
-        self.pool(texts, buffers.hidden, vectors);
+        self.pool(texts, buffers.hidden.values(), vectors);
         Ok(())
     }
 
@@ -208,7 +217,7 @@ impl PackedModel {
                 Pooling::Cls => vector.copy_from_slice(&tokens[..width]),
             }
             if self.shape.normalize {
-                l2_normalize(self.isa, vector);
+                l2_normalize(self.arithmetic.isa(), vector);
             }
             hidden = rest;
         }
@@ -226,19 +235,20 @@ struct Embeddings {
 
 impl Embeddings {
     /// The sum of each token's word, position and token type, normalised.
-    fn embed(&self, isa: Isa, texts: &[&[u32]], hidden: &mut [f32]) {
+    fn embed(&self, with: Arithmetic, texts: &[&[u32]], hidden: &mut Residual) {
         let width = self.norm.width();
-        let mut rows = hidden.chunks_exact_mut(width);
-        for text in texts {
-            let positions = self.position.chunks_exact(width);
-            for ((token, position), sum) in text.iter().zip(positions).zip(&mut rows) {
-                let word = &self.word[*token as usize * width..][..width];
-                for ((sum, word), position) in sum.iter_mut().zip(word).zip(position) {
-                    *sum = word + position;
+        hidden.begin(with, &self.norm, |hidden| {
+            let mut rows = hidden.chunks_exact_mut(width);
+            for text in texts {
+                let positions = self.position.chunks_exact(width);
+                for ((token, position), sum) in text.iter().zip(positions).zip(&mut rows) {
+                    let word = &self.word[*token as usize * width..][..width];
+                    for ((sum, word), position) in sum.iter_mut().zip(word).zip(position) {
+                        *sum = word + position;
+                    }
                 }
             }
-        }
-        self.norm.normalize(isa, hidden);
+        });
     }
 
     fn load(shape: &PackedShape, tensors: &mut Tensors) -> Result<Self, PackedError> {
@@ -263,51 +273,56 @@ impl Embeddings {
 #[derive(Debug)]
 struct Layer {
     /// Query, key and value of all heads, side by side.
-    qkv: Linear,
-    attention_output: Linear,
+    qkv: Dense,
+    attention_output: Dense,
     attention_norm: LayerNorm,
-    intermediate: Linear,
-    output: Linear,
+    intermediate: Dense,
+    output: Dense,
     output_norm: LayerNorm,
 }
 
 impl Layer {
     /// Multi-head attention, text by text, from the residual stream to the context.
-    fn attend(&self, isa: Isa, heads: Heads, texts: &[&[u32]], buffers: &mut Buffers) {
-        let width = heads.width();
-        self.qkv.forward(isa, buffers.hidden, None, buffers.qkv);
+    fn attend(&self, with: Arithmetic, heads: Heads, texts: &[&[u32]], buffers: &mut Buffers) {
+        let Buffers { hidden, qkv, scratch, context, .. } = buffers;
+        self.qkv.project(with, hidden.input(), qkv);
         let mut first = 0;
         for text in texts {
-            let last = first + text.len();
-            let qkv = &buffers.qkv[first * 3 * width..last * 3 * width];
-            let context = &mut buffers.context[first * width..last * width];
-            attention(isa, qkv, heads, buffers.scratch, context);
-            first = last;
+            let tokens = first..first + text.len();
+            first = tokens.end;
+            attend(with, qkv, heads, tokens, scratch, context);
         }
     }
 
     /// From the context back to the residual stream: the output projection, then the feed-forward network,
     /// each added to what came in and normalised. No token sees another here, so a block of them goes all the
     /// way while it is in the cache.
-    fn feed_forward(&self, isa: Isa, activation: Activation, buffers: &mut Buffers) {
-        let width = self.output.outputs();
-        let blocks = buffers.hidden.chunks_mut(BLOCK * width);
-        for (hidden, context) in blocks.zip(buffers.context.chunks(BLOCK * width)) {
-            let projected = &mut buffers.projected[..hidden.len()];
-            let intermediate =
-                &mut buffers.intermediate[..hidden.len() / width * self.intermediate.outputs()];
+    fn feed_forward(&self, with: Arithmetic, activation: Activation, buffers: &mut Buffers) {
+        let (attention, forward) = (&self.attention_norm, &self.output_norm);
+        for tokens in buffers.blocks() {
+            let mut hidden = buffers.hidden.part(tokens.clone());
+            let mut intermediate = buffers.intermediate.part(0..tokens.len());
+            let context = buffers.context.part(tokens);
+            let projected = &mut *buffers.projected;
 
-            self.attention_output.forward(isa, context, None, projected);
-            self.attention_norm.add_and_normalize(isa, projected, hidden);
+            let context = context.input();
+            self.attention_output.add_and_normalize(
+                with,
+                context,
+                attention,
+                projected,
+                &mut hidden,
+            );
 
-            self.intermediate.forward(isa, hidden, Some(activation), intermediate);
-            self.output.forward(isa, intermediate, None, projected);
-            self.output_norm.add_and_normalize(isa, projected, hidden);
+            self.intermediate.activate(with, hidden.input(), Some(activation), &mut intermediate);
+            let intermediate = intermediate.input();
+            self.output.add_and_normalize(with, intermediate, forward, projected, &mut hidden);
         }
     }
 
     fn load(shape: &PackedShape, index: usize, tensors: &mut Tensors) -> Result<Self, PackedError> {
-        let (hidden, intermediate) = (shape.hidden, shape.intermediate);
+        let (heads, hidden) = (shape.heads(), Heads::undivided(shape.hidden));
+        let intermediate = Heads::undivided(shape.intermediate);
         let name = |name: &str| format!("encoder.layer.{index}.{name}");
         let (query, key, value) = (
             name("attention.self.query"),
@@ -315,11 +330,11 @@ impl Layer {
             name("attention.self.value"),
         );
         Ok(Layer {
-            qkv: tensors.linear(&[&query, &key, &value], hidden, hidden)?,
-            attention_output: tensors.linear(&[&name("attention.output.dense")], hidden, hidden)?,
+            qkv: tensors.dense(&[&query, &key, &value], hidden, heads)?,
+            attention_output: tensors.dense(&[&name("attention.output.dense")], heads, hidden)?,
             attention_norm: tensors.layer_norm(&name("attention.output.LayerNorm"), shape)?,
-            intermediate: tensors.linear(&[&name("intermediate.dense")], hidden, intermediate)?,
-            output: tensors.linear(&[&name("output.dense")], intermediate, hidden)?,
+            intermediate: tensors.dense(&[&name("intermediate.dense")], hidden, intermediate)?,
+            output: tensors.dense(&[&name("output.dense")], intermediate, hidden)?,
             output_norm: tensors.layer_norm(&name("output.LayerNorm"), shape)?,
         })
     }
@@ -345,7 +360,8 @@ impl PackedShape {
 
 /// The checkpoint, by name.
 struct Tensors<'f, 't> {
-    find: &'f mut dyn FnMut(&str) -> Option<Cow<'t, [f32]>>,
+    find: &'f dyn Fn(&str) -> Option<Cow<'t, [f32]>>,
+    arithmetic: Arithmetic,
 }
 
 impl<'t> Tensors<'_, 't> {
@@ -360,20 +376,21 @@ impl<'t> Tensors<'_, 't> {
     }
 
     /// Linear layers of the same input, packed side by side.
-    fn linear(
+    fn dense(
         &mut self,
         names: &[&str],
-        inputs: usize,
-        outputs: usize,
-    ) -> Result<Linear, PackedError> {
+        inputs: Heads,
+        outputs: Heads,
+    ) -> Result<Dense, PackedError> {
         let mut parts = Vec::new();
         for name in names {
-            let weight = self.get(&format!("{name}.weight"), outputs.saturating_mul(inputs))?;
-            let bias = self.get(&format!("{name}.bias"), outputs)?;
+            let size = outputs.width().saturating_mul(inputs.width());
+            let weight = self.get(&format!("{name}.weight"), size)?;
+            let bias = self.get(&format!("{name}.bias"), outputs.width())?;
             parts.push((weight, bias));
         }
         let parts: Vec<_> = parts.iter().map(|(weight, bias)| (&**weight, &**bias)).collect();
-        Ok(Linear::pack(inputs, &parts)?)
+        Ok(Dense::pack(self.arithmetic, inputs, outputs, &parts)?)
     }
 
     fn layer_norm(&mut self, name: &str, shape: &PackedShape) -> Result<LayerNorm, PackedError> {
@@ -421,257 +438,3 @@ impl fmt::Display for PackedError {
 }
 
 impl std::error::Error for PackedError {}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-
-    /// Odd in every size: no multiple of 16, and heads of 24.
-    pub fn small_shape() -> PackedShape {
-        PackedShape {
-            hidden: 72,
-            layers: 3,
-            attention_heads: 3,
-            intermediate: 149,
-            vocabulary: 101,
-            positions: 70,
-            token_types: 2,
-            layer_norm_epsilon: 1e-12,
-            activation: Activation::Gelu,
-            pooling: Pooling::Mean,
-            normalize: true,
-        }
-    }
-
-    fn shapes() -> Vec<PackedShape> {
-        let small = small_shape();
-        let mini = PackedShape {
-            hidden: 384,
-            attention_heads: 12,
-            intermediate: 1536,
-            layers: 2,
-            ..small_shape()
-        };
-        vec![
-            PackedShape {
-                activation: Activation::GeluTanh,
-                pooling: Pooling::Cls,
-                ..small.clone()
-            },
-            PackedShape { activation: Activation::Relu, attention_heads: 9, ..small.clone() },
-            PackedShape { hidden: 128, attention_heads: 2, intermediate: 512, ..small.clone() },
-            small,
-            mini,
-        ]
-    }
-
-    /// A cheap generator, the same on every machine: uniform in −1..1.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self) -> f32 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-        }
-    }
-
-    /// Weights that depend on the tensor's name alone, of a size that keeps attention from being uniform.
-    fn tensor(shape: &PackedShape, name: &str) -> Vec<f32> {
-        let PackedShape { hidden, intermediate, .. } = *shape;
-        let len = match name {
-            "embeddings.word_embeddings.weight" => shape.vocabulary * hidden,
-            "embeddings.position_embeddings.weight" => shape.positions * hidden,
-            "embeddings.token_type_embeddings.weight" => shape.token_types * hidden,
-            _ if name.ends_with("intermediate.dense.bias") => intermediate,
-            _ if name.ends_with("bias") || name.contains("LayerNorm") => hidden,
-            _ if name.contains("attention") => hidden * hidden,
-            _ => hidden * intermediate,
-        };
-        let seed = name
-            .bytes()
-            .fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        let mut random = Random(seed);
-        let centre = if name.contains("LayerNorm.weight") { 1.0 } else { 0.0 };
-        let spread = if name.contains("embeddings") || name.contains("bias") { 0.3 } else { 0.12 };
-        (0..len).map(|_| centre + spread * random.next()).collect()
-    }
-
-    fn model(isa: Isa, shape: &PackedShape) -> PackedModel {
-        PackedModel::new(isa, shape.clone(), |name| Some(tensor(shape, name).into()))
-            .expect("the shape is right")
-    }
-
-    fn texts(shape: &PackedShape, lengths: &[usize]) -> Vec<Vec<u32>> {
-        let mut random = Random(lengths.len() as u64);
-        let mut token = || ((random.next() + 1.0) * 0.5 * (shape.vocabulary - 1) as f32) as u32;
-        lengths.iter().map(|length| (0..*length).map(|_| token()).collect()).collect()
-    }
-
-    fn embed(model: &PackedModel, texts: &[&[u32]]) -> Vec<f32> {
-        let mut vectors = vec![0.0; texts.len() * model.shape().hidden];
-        model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is right");
-        vectors
-    }
-
-    /// The forward pass as the paper has it, in f64 and without any regard for speed.
-    mod naive {
-        use super::*;
-        use crate::kernels::naive;
-
-        pub fn embed(shape: &PackedShape, text: &[u32]) -> Vec<f64> {
-            let get = |name: &str| -> Vec<f64> {
-                tensor(shape, name).into_iter().map(f64::from).collect()
-            };
-            let linear = |name: &str, input: &[f64]| {
-                let bias = get(&format!("{name}.bias"));
-                naive::linear(input, &get(&format!("{name}.weight")), &bias)
-            };
-            let norm = |name: &str, rows: &mut [f64]| {
-                let (weight, bias) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
-                naive::layer_norm(rows, &weight, &bias, f64::from(shape.layer_norm_epsilon));
-            };
-            let width = shape.hidden;
-            let word = get("embeddings.word_embeddings.weight");
-            let position = get("embeddings.position_embeddings.weight");
-            let token_type = get("embeddings.token_type_embeddings.weight");
-            let mut hidden = Vec::new();
-            for (at, token) in text.iter().enumerate() {
-                for i in 0..width {
-                    let word = word[*token as usize * width + i];
-                    hidden.push(word + position[at * width + i] + token_type[i]);
-                }
-            }
-            norm("embeddings.LayerNorm", &mut hidden);
-            for layer in 0..shape.layers {
-                let name = |name: &str| format!("encoder.layer.{layer}.{name}");
-                let query = linear(&name("attention.self.query"), &hidden);
-                let key = linear(&name("attention.self.key"), &hidden);
-                let value = linear(&name("attention.self.value"), &hidden);
-                let context = naive::attention(&query, &key, &value, shape.heads());
-                let added = linear(&name("attention.output.dense"), &context);
-                hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
-                norm(&name("attention.output.LayerNorm"), &mut hidden);
-                let mut between = linear(&name("intermediate.dense"), &hidden);
-                between.iter_mut().for_each(|x| *x = naive::activation(shape.activation, *x));
-                let added = linear(&name("output.dense"), &between);
-                hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
-                norm(&name("output.LayerNorm"), &mut hidden);
-            }
-            let mut vector = match shape.pooling {
-                Pooling::Cls => hidden[..width].to_vec(),
-                Pooling::Mean => (0..width)
-                    .map(|i| hidden.iter().skip(i).step_by(width).sum::<f64>() / text.len() as f64)
-                    .collect(),
-            };
-            let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
-            vector.iter_mut().for_each(|x| *x /= length);
-            vector
-        }
-    }
-
-    #[test]
-    fn vectors_are_those_of_the_naive_twin_within_1e_6() {
-        let isa = Isa::detect();
-        for shape in shapes() {
-            let model = model(isa, &shape);
-            for text in texts(&shape, &[1, 2, 7, 16, 33, 70]) {
-                let vector = embed(&model, &[&text]);
-                let twin = naive::embed(&shape, &text);
-                let pairs = vector.iter().zip(&twin).map(|(x, y)| (f64::from(*x) - y).abs());
-                let worst = pairs.fold(0.0, f64::max);
-                println!(
-                    "hidden {}, {:?}, {} tokens: worst |error| {worst:.1e}",
-                    shape.hidden,
-                    shape.activation,
-                    text.len()
-                );
-                assert!(worst <= 1e-6, "{shape:?}, {} tokens: {worst:e}", text.len());
-            }
-        }
-    }
-
-    #[test]
-    fn vectors_have_the_same_bits_on_every_instruction_set() {
-        for shape in shapes() {
-            let texts = texts(&shape, &[5, 1, 31, 64, 17]);
-            let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-            let best = embed(&model(Isa::detect(), &shape), &texts);
-            for isa in Isa::available() {
-                assert_eq!(best, embed(&model(isa, &shape), &texts), "{}", isa.name());
-            }
-        }
-    }
-
-    #[test]
-    fn a_text_has_the_same_bits_in_any_company() {
-        let shape = small_shape();
-        for isa in Isa::available() {
-            let model = model(isa, &shape);
-            let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.positions).collect();
-            let texts = texts(&shape, &lengths);
-            let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-            let alone: Vec<f32> = texts.iter().flat_map(|text| embed(&model, &[text])).collect();
-            for size in [2, 7, 20] {
-                let packed: Vec<f32> =
-                    texts.chunks(size).flat_map(|texts| embed(&model, texts)).collect();
-                assert_eq!(alone, packed, "{size} texts a batch on {}", isa.name());
-            }
-            let reversed: Vec<&[u32]> = texts.iter().rev().copied().collect();
-            let vectors = embed(&model, &reversed);
-            let back: Vec<f32> = vectors.chunks(shape.hidden).rev().flatten().copied().collect();
-            assert_eq!(alone, back, "reversed on {}", isa.name());
-        }
-    }
-
-    #[test]
-    fn a_used_workspace_gives_the_same_bits_as_a_new_one() {
-        let shape = small_shape();
-        let model = model(Isa::detect(), &shape);
-        let texts = texts(&shape, &[70, 3, 50, 21]);
-        let mut workspace = Workspace::new();
-        for text in texts.iter().chain(texts.iter().rev()) {
-            let mut vector = vec![0.0; shape.hidden];
-            model.forward(&mut workspace, &[text], &mut vector).expect("the batch is right");
-            assert_eq!(vector, embed(&model, &[text]));
-        }
-    }
-
-    #[test]
-    fn a_batch_that_cannot_run_is_refused_with_its_row() {
-        let shape = small_shape();
-        let model = model(Isa::detect(), &shape);
-        let long = vec![1; 71];
-        let cases: [(&[&[u32]], PackedError); 3] = [
-            (&[&[1], &[]], PackedError::NoTokens { row: 1 }),
-            (&[&long], PackedError::TooLong { row: 0, tokens: 71, positions: 70 }),
-            (&[&[1], &[5, 101]], PackedError::UnknownToken { row: 1, token: 101 }),
-        ];
-        for (texts, expected) in cases {
-            let mut vectors = vec![0.0; texts.len() * shape.hidden];
-            let error = model.forward(&mut Workspace::new(), texts, &mut vectors);
-            assert_eq!(error, Err(expected));
-        }
-        let short = model.forward(&mut Workspace::new(), &[&[1]], &mut [0.0; 5]);
-        assert_eq!(short, Err(PackedError::OutputSize { expected: 72, found: 5 }));
-        assert_eq!(model.forward(&mut Workspace::new(), &[], &mut []), Ok(()));
-    }
-
-    #[test]
-    fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
-        let shape = small_shape();
-        let without = |missing: &'static str| {
-            PackedModel::new(Isa::detect(), shape.clone(), |name| {
-                (name != missing).then(|| tensor(&shape, name).into())
-            })
-        };
-        let name = "encoder.layer.2.output.LayerNorm.bias";
-        assert_eq!(without(name).err(), Some(PackedError::MissingTensor(name.to_owned())));
-        let wide = PackedShape { intermediate: 150, ..small_shape() };
-        let error = PackedModel::new(Isa::detect(), wide, |name| Some(tensor(&shape, name).into()));
-        assert!(matches!(error, Err(PackedError::TensorSize { expected: 10_800, .. })));
-        let uneven = PackedShape { attention_heads: 7, ..small_shape() };
-        let error =
-            PackedModel::new(Isa::detect(), uneven, |name| Some(tensor(&shape, name).into()));
-        assert!(matches!(error, Err(PackedError::Shape(_))));
-    }
-}

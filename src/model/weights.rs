@@ -1,11 +1,13 @@
 //! The weights of a BERT encoder out of a safetensors file: every tensor present, of the right shape, finite.
 //!
 //! Format: <https://huggingface.co/docs/safetensors>. Half-precision files (f16, bf16) are widened to f32, which
-//! is exact.
+//! is exact; f32 stays where it is, in the bytes that were hashed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use half::{bf16, f16};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::description::BertShape;
@@ -14,34 +16,40 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The tensors of a BERT encoder under their Hugging Face names, without a leading `bert.`.
 #[derive(Debug)]
-pub struct BertWeights {
-    tensors: HashMap<String, Tensor>,
+pub struct BertWeights<'f> {
+    tensors: HashMap<String, Tensor<'f>>,
 }
 
 /// One tensor, row-major. Linear layers are `(out, in)`, as in the file.
 #[derive(Debug)]
-pub struct Tensor {
+pub struct Tensor<'f> {
     /// Its sizes, outermost first.
     pub shape: Vec<usize>,
     /// Its values.
-    pub data: Vec<f32>,
+    pub data: Cow<'f, [f32]>,
 }
 
-impl BertWeights {
+impl<'f> BertWeights<'f> {
+    /// The values of a tensor.
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        self.tensors.get(name).map(|tensor| &*tensor.data)
+    }
+
     /// Gives the tensors away.
-    pub fn into_tensors(self) -> HashMap<String, Tensor> {
+    pub fn into_tensors(self) -> HashMap<String, Tensor<'f>> {
         self.tensors
     }
 }
 
-const FILE: &str = "model.safetensors";
+/// The file that they are in.
+pub const FILE: &str = "model.safetensors";
 
 /// Reads and checks the tensors that `shape` asks for; others in the file (a pooler, a language model's head)
 /// are left alone.
 ///
 /// # Errors
 /// `Model`, naming the file and the tensor.
-pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
+pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<'f>> {
     let path = files.path_of(FILE);
     let refuse = |message: String| Error::new(ErrorKind::Model, message).in_file(&path);
     let bytes = files.bytes(FILE).ok_or_else(|| refuse("is missing".to_owned()))?;
@@ -60,8 +68,7 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
     // A checkpoint of `BertModel` has bare names; one of a model around it says `bert.` first.
     let prefix =
         if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
-    let mut tensors = HashMap::new();
-    for (name, sizes) in expected(shape) {
+    let tensor = |(name, sizes): (String, Vec<usize>)| {
         let refuse = |message: String| {
             refuse(message)
                 .at(format!("tensor `{prefix}{name}`"))
@@ -72,18 +79,19 @@ pub fn read(files: &ModelFiles, shape: &BertShape) -> Result<BertWeights> {
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).ok_or_else(|| {
-            refuse(format!("has the type {:?}; F32, F16 and BF16 are read", view.dtype()))
-        })?;
+        let data = to_f32(&view).map_err(refuse)?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
                 "value {position} is {}, not a finite number",
                 data[position]
             )));
         }
-        tensors.insert(name, Tensor { shape: sizes, data });
-    }
-    Ok(BertWeights { tensors })
+        Ok((name, Tensor { shape: sizes, data }))
+    };
+    // In parallel, and then in order: of several bad tensors the first is named.
+    let tensors: Vec<Result<(String, Tensor<'_>)>> =
+        expected(shape).into_par_iter().map(tensor).collect();
+    Ok(BertWeights { tensors: tensors.into_iter().collect::<Result<_>>()? })
 }
 
 fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
@@ -115,22 +123,34 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
-/// `None` for a type that is not read.
-fn to_f32(view: &TensorView<'_>) -> Option<Vec<f32>> {
+/// The values of a tensor as f32: those of the file where they are f32 and lie as the CPU wants them.
+///
+/// # Errors
+/// A phrase: a type that is not read, or no memory.
+fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, String> {
     let bytes = view.data();
-    match view.dtype() {
-        Dtype::F32 => {
-            let (values, _) = bytes.as_chunks::<4>();
-            Some(values.iter().map(|value| f32::from_le_bytes(*value)).collect())
-        }
+    let values = match view.dtype() {
+        Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
+            Ok(values) if cfg!(target_endian = "little") => return Ok(Cow::Borrowed(values)),
+            // The file may begin anywhere in memory, and its tensors anywhere in the file.
+            _ => widened(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
+        },
         Dtype::F16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| f16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| f16::from_le_bytes(*value).to_f32())
         }
         Dtype::BF16 => {
-            let (values, _) = bytes.as_chunks::<2>();
-            Some(values.iter().map(|value| bf16::from_le_bytes(*value).to_f32()).collect())
+            widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        _ => None,
-    }
+        other => Err(format!("has the type {other:?}; F32, F16 and BF16 are read")),
+    }?;
+    Ok(Cow::Owned(values))
+}
+
+fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, String> {
+    let mut values = Vec::new();
+    values
+        .try_reserve_exact(stored.len())
+        .map_err(|_| format!("does not fit in memory: {} bytes", stored.len().saturating_mul(4)))?;
+    values.extend(stored.iter().map(widen));
+    Ok(values)
 }

@@ -1,23 +1,42 @@
 //! The memory that a batch needs on its way through the packed encoder: priced before, taken at once.
 
-use crate::kernels::{AlignedBuffer, attention_scratch};
+use std::ops::Range;
+
+use crate::kernels::{
+    Activations, AlignedBuffer, Arena, Form, Heads, Precision, Residual, Room, attend_room,
+};
 use crate::model::packed::{PackedError, PackedShape};
 
-/// Tokens that go through the second half of a layer together, in L2 from the attention's output dense to
-/// the last layer norm: 48 × (2 × 384 + 1536) f32 are 442 KB. A multiple of the rows of every tile.
-pub const BLOCK: usize = 48;
+/// Tokens that go through the second half of a layer together, from the attention's output dense to the last layer
+/// norm.
+///
+/// In f32 a block and all that is made of it stay in L2, 48 × (2 × 384 + 1536) f32 are 442 KB, while the weights
+/// pass by; a multiple of the rows of every tile of registers. Tiles are so fast that the weights have to stay there
+/// instead, those of one layer at a time: so the block is long, and its rows pass by.
+const fn block(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 48,
+        Precision::Bf16 | Precision::Bf16x3 => 1024,
+    }
+}
 
-/// Every activation buffer of one worker, in one allocation that is kept from batch to batch.
+/// Every activation buffer of one worker, taken together and kept from batch to batch.
 #[derive(Debug, Default)]
 pub struct Workspace {
-    arena: AlignedBuffer,
+    floats: AlignedBuffer,
+    halves: AlignedBuffer<u16>,
 }
 
 /// Bytes that a batch of so many texts and tokens costs: the workspace, and the vectors that come out.
 /// Lengths do not matter: scratch never grows with the square of one.
-pub fn bytes_for(shape: &PackedShape, rows: usize, tokens: usize) -> usize {
+pub fn bytes_for(shape: &PackedShape, precision: Precision, rows: usize, tokens: usize) -> usize {
     let vectors = rows.saturating_mul(shape.hidden).saturating_mul(size_of::<f32>());
-    AlignedBuffer::bytes_for(Sizes::of(shape, tokens).total()).saturating_add(vectors)
+    bytes_of(Forms::of(shape, precision, tokens).room()).saturating_add(vectors)
+}
+
+fn bytes_of(room: Room) -> usize {
+    let floats = AlignedBuffer::<f32>::bytes_for(room.floats);
+    floats.saturating_add(AlignedBuffer::<u16>::bytes_for(room.halves))
 }
 
 impl Workspace {
@@ -27,20 +46,28 @@ impl Workspace {
     }
 
     /// A workspace that has the memory for batches of so many tokens.
-    pub fn with_capacity(shape: &PackedShape, tokens: usize) -> Result<Self, PackedError> {
+    pub fn with_capacity(
+        shape: &PackedShape,
+        precision: Precision,
+        tokens: usize,
+    ) -> Result<Self, PackedError> {
         let mut workspace = Self::new();
-        workspace.buffers(shape, 0, tokens)?;
+        workspace.buffers(shape, precision, 0, tokens)?;
         Ok(workspace)
     }
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        AlignedBuffer::bytes_for(self.arena.len())
+        bytes_of(self.room())
     }
 
     /// Gives its memory back, and takes what it needs with the next batch.
     pub fn release(&mut self) {
-        self.arena = AlignedBuffer::default();
+        *self = Self::default();
+    }
+
+    fn room(&self) -> Room {
+        Room { floats: self.floats.len(), halves: self.halves.len() }
     }
 
     /// The buffers for a batch. Only a batch larger than all before takes new memory; where that fails, the
@@ -48,29 +75,30 @@ impl Workspace {
     pub(super) fn buffers(
         &mut self,
         shape: &PackedShape,
+        precision: Precision,
         rows: usize,
         tokens: usize,
     ) -> Result<Buffers<'_>, PackedError> {
-        let sizes = Sizes::of(shape, tokens);
-        if self.arena.len() < sizes.total() {
+        let forms = Forms::of(shape, precision, tokens);
+        let (room, there) = (forms.room(), self.room());
+        if there.floats < room.floats || there.halves < room.halves {
             // The old memory goes first: both together would be the peak.
             self.release();
-            self.arena = AlignedBuffer::zeroed(sizes.total())
-                .map_err(|error| PackedError::OutOfMemory { rows, tokens, bytes: error.bytes })?;
+            let too_large = |_| PackedError::OutOfMemory { rows, tokens, bytes: bytes_of(room) };
+            let floats = AlignedBuffer::zeroed(room.floats).map_err(too_large)?;
+            let halves = AlignedBuffer::zeroed(room.halves).map_err(too_large)?;
+            *self = Workspace { floats, halves };
         }
-        let mut rest = &mut *self.arena;
-        let mut take = |len: usize| {
-            let (part, after) = std::mem::take(&mut rest).split_at_mut(len);
-            rest = after;
-            part
-        };
+        let mut arena = Arena { floats: &mut self.floats, halves: &mut self.halves };
         Ok(Buffers {
-            hidden: take(sizes.hidden),
-            qkv: take(sizes.qkv),
-            context: take(sizes.hidden),
-            projected: take(sizes.projected),
-            intermediate: take(sizes.intermediate),
-            scratch: take(sizes.scratch),
+            hidden: Residual::take(precision, tokens, shape.hidden, &mut arena),
+            qkv: forms.qkv.take(&mut arena),
+            context: forms.context.take(&mut arena),
+            projected: arena.take(forms.projected).floats,
+            intermediate: forms.intermediate.take(&mut arena),
+            scratch: arena.take(forms.scratch),
+            tokens,
+            block: block(precision),
         })
     }
 }
@@ -78,44 +106,62 @@ impl Workspace {
 /// The buffers of one batch. What they hold before does not matter.
 pub(super) struct Buffers<'a> {
     /// `(tokens, hidden)`: the residual stream.
-    pub hidden: &'a mut [f32],
+    pub hidden: Residual<'a>,
     /// `(tokens, 3 hidden)`: query, key and value of each token.
-    pub qkv: &'a mut [f32],
+    pub qkv: Activations<'a>,
     /// `(tokens, hidden)`: what attention gives.
-    pub context: &'a mut [f32],
-    /// `(BLOCK, hidden)`: what is to be added to the residual stream.
+    pub context: Activations<'a>,
+    /// `(block, hidden)`, in f32: what is to be added to the residual stream.
     pub projected: &'a mut [f32],
-    /// `(BLOCK, intermediate)`: between the two feed-forward layers.
-    pub intermediate: &'a mut [f32],
+    /// `(block, intermediate)`: between the two feed-forward layers.
+    pub intermediate: Activations<'a>,
     /// For the attention of one sequence.
-    pub scratch: &'a mut [f32],
+    pub scratch: Arena<'a>,
+    tokens: usize,
+    block: usize,
 }
 
-/// f32 of each buffer.
-struct Sizes {
-    hidden: usize,
-    qkv: usize,
-    projected: usize,
-    intermediate: usize,
-    scratch: usize,
+impl Buffers<'_> {
+    /// The tokens that go through the second half of a layer together.
+    pub fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (tokens, block) = (self.tokens, self.block);
+        (0..tokens).step_by(block).map(move |first| first..tokens.min(first + block))
+    }
 }
 
-impl Sizes {
-    fn of(shape: &PackedShape, tokens: usize) -> Self {
-        let hidden = tokens.saturating_mul(shape.hidden);
-        Sizes {
-            hidden,
-            qkv: hidden.saturating_mul(3),
-            projected: BLOCK.saturating_mul(shape.hidden),
-            intermediate: BLOCK.saturating_mul(shape.intermediate),
-            scratch: attention_scratch(tokens.min(shape.positions), shape.heads()),
+/// What each buffer looks like.
+struct Forms {
+    hidden: Room,
+    qkv: Form,
+    context: Form,
+    projected: Room,
+    intermediate: Form,
+    scratch: Room,
+}
+
+impl Forms {
+    fn of(shape: &PackedShape, precision: Precision, tokens: usize) -> Self {
+        let heads = shape.heads();
+        let three = Heads { count: heads.count.saturating_mul(3), ..heads };
+        let block = block(precision).min(tokens);
+        let projected = match precision {
+            Precision::F32 => block.saturating_mul(shape.hidden),
+            Precision::Bf16 | Precision::Bf16x3 => 0,
+        };
+        Forms {
+            hidden: Residual::room(precision, tokens, shape.hidden),
+            qkv: Form::of_sequences(precision, tokens, three),
+            context: Form::of_layers(precision, tokens, heads),
+            projected: Room { floats: projected, halves: 0 },
+            intermediate: Form::of_layers(precision, block, Heads::undivided(shape.intermediate)),
+            scratch: attend_room(precision, tokens.min(shape.positions), heads),
         }
     }
 
-    fn total(&self) -> usize {
-        [self.hidden, self.qkv, self.hidden, self.projected, self.intermediate, self.scratch]
-            .into_iter()
-            .fold(0, usize::saturating_add)
+    fn room(&self) -> Room {
+        let forms = [self.qkv, self.context, self.intermediate].map(Form::room);
+        let others = [self.hidden, self.projected, self.scratch];
+        forms.into_iter().chain(others).fold(Room::default(), Room::and)
     }
 }
 
@@ -127,33 +173,75 @@ mod tests {
     #[test]
     fn the_price_is_what_is_taken() {
         let shape = small_shape();
-        for tokens in [1, 47, 500] {
-            let workspace = Workspace::with_capacity(&shape, tokens).expect("it is small");
-            let vectors = 3 * shape.hidden * size_of::<f32>();
-            assert_eq!(bytes_for(&shape, 3, tokens), workspace.bytes() + vectors);
+        for precision in Precision::ALL {
+            for tokens in [1, 47, 500, 1500] {
+                let workspace =
+                    Workspace::with_capacity(&shape, precision, tokens).expect("it is small");
+                let vectors = 3 * shape.hidden * size_of::<f32>();
+                let price = bytes_for(&shape, precision, 3, tokens);
+                assert_eq!(price, workspace.bytes() + vectors, "{tokens} tokens in {precision}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_that_no_buffer_gets() {
+        let shape = small_shape();
+        for precision in Precision::ALL {
+            let mut workspace = Workspace::with_capacity(&shape, precision, 70).expect("small");
+            let there = workspace.room();
+            let buffers = workspace.buffers(&shape, precision, 1, 70).expect("it is there");
+            assert_eq!(
+                buffers.scratch.floats.len(),
+                attend_room(precision, 70, shape.heads()).floats
+            );
+            let forms = Forms::of(&shape, precision, 70);
+            assert_eq!(forms.room(), there);
+        }
+    }
+
+    #[test]
+    fn a_batch_costs_no_more_in_parts_than_its_price_and_one_text_for_each_further_part() {
+        let shape = small_shape();
+        for precision in Precision::ALL {
+            let bytes = |rows, tokens| bytes_for(&shape, precision, rows, tokens);
+            for longest in [1, 31, 70] {
+                for parts in 2..6 {
+                    let whole = bytes(parts * 4, parts * 4 * longest);
+                    let in_parts: usize = (0..parts).map(|_| bytes(4, 4 * longest)).sum();
+                    let priced = whole + (parts - 1) * bytes(0, longest);
+                    assert!(in_parts <= priced, "{precision}: {in_parts} of {priced}");
+                }
+            }
         }
     }
 
     #[test]
     fn memory_is_kept_and_never_shrinks_by_itself() {
         let shape = small_shape();
-        let mut workspace = Workspace::with_capacity(&shape, 100).expect("it is small");
-        let before = workspace.arena.as_ptr();
-        workspace.buffers(&shape, 1, 10).expect("it is there");
-        workspace.buffers(&shape, 1, 100).expect("it is there");
-        assert_eq!(workspace.arena.as_ptr(), before);
+        for precision in Precision::ALL {
+            let mut workspace =
+                Workspace::with_capacity(&shape, precision, 100).expect("it is small");
+            let before = (workspace.floats.as_ptr(), workspace.halves.as_ptr());
+            workspace.buffers(&shape, precision, 1, 10).expect("it is there");
+            workspace.buffers(&shape, precision, 1, 100).expect("it is there");
+            assert_eq!((workspace.floats.as_ptr(), workspace.halves.as_ptr()), before);
+        }
     }
 
     #[test]
     fn what_does_not_fit_is_an_error_that_leaves_the_workspace_usable() {
         let shape = small_shape();
-        let mut workspace = Workspace::new();
-        for tokens in [usize::MAX, usize::MAX / 64, 1 << 50] {
-            let error = workspace.buffers(&shape, 9, tokens).err().expect("it cannot fit");
-            assert!(
-                matches!(error, PackedError::OutOfMemory { rows: 9, tokens: t, .. } if t == tokens)
-            );
-            workspace.buffers(&shape, 1, 10).expect("a smaller batch fits");
+        for precision in Precision::ALL {
+            let mut workspace = Workspace::new();
+            for tokens in [usize::MAX, usize::MAX / 64, 1 << 50] {
+                let error =
+                    workspace.buffers(&shape, precision, 9, tokens).err().expect("it cannot fit");
+                assert!(
+                    matches!(error, PackedError::OutOfMemory { rows: 9, tokens: t, .. } if t == tokens)
+                );
+                workspace.buffers(&shape, precision, 1, 10).expect("a smaller batch fits");
+            }
         }
     }
 }

@@ -57,6 +57,11 @@ impl TextColumns {
         &self.names
     }
 
+    /// The position of the ids in the schema.
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
     /// Whether the input has a column of files.
     pub fn has_files(&self) -> bool {
         self.files.is_some()

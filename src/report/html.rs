@@ -6,7 +6,7 @@
 use askama::Template;
 use serde_json::Value;
 
-use super::record::{Outcome, RunRecord};
+use super::record::{Limit, Outcome, RunRecord};
 use super::stages::Stage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::figures::{bytes, count, measure, percent, seconds};
@@ -351,7 +351,7 @@ fn speed(record: &RunRecord) -> Option<Plot> {
         .batches
         .limit_changes
         .iter()
-        .filter(|change| change.to.rows < change.from.rows)
+        .filter(|change| tighter(change.to) < tighter(change.from))
         .map(|change| Mark {
             at: x.place(change.at),
             title: format!("batch limit lowered: {}", change.cause),
@@ -452,18 +452,18 @@ fn limit(record: &RunRecord) -> Option<Plot> {
     let start = record.batches.limit_at_start?;
     let flow = record.flow_seconds?;
     let changes = &record.batches.limit_changes;
-    let mut points = vec![(0.0, start.rows as f64)];
-    points.extend(changes.iter().map(|change| (change.at, change.to.rows as f64)));
+    let mut points = vec![(0.0, tighter(start) as f64)];
+    points.extend(changes.iter().map(|change| (change.at, tighter(change.to) as f64)));
     let most = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let (x, y) = (time_axis(record), Scale::rounded(most, 4, short_number));
     let marks = changes
         .iter()
-        .filter(|change| change.to.rows < change.from.rows)
+        .filter(|change| tighter(change.to) < tighter(change.from))
         .map(|change| Mark { at: x.place(change.at), title: change.cause.clone() })
         .collect();
     Some(Plot {
         label: limit_sentence(record),
-        unit: "texts a batch may have".to_owned(),
+        unit: format!("{} a batch may have", counted(start)),
         areas: vec![area(&points, flow, &x, &y)],
         lines: vec![steps(&points, flow, &x, &y)],
         marks,
@@ -479,22 +479,39 @@ fn limit_sentence(record: &RunRecord) -> String {
     let (Some(start), Some(end)) = (batches.limit_at_start, batches.limit_at_end) else {
         return format!("{ran}.");
     };
-    let lowered =
-        batches.limit_changes.iter().filter(|change| change.to.rows < change.from.rows).count();
+    let lowered = batches
+        .limit_changes
+        .iter()
+        .filter(|change| tighter(change.to) < tighter(change.from))
+        .count();
     match (batches.limit_moves, lowered) {
-        (0, _) => format!("{ran}; the limit stayed at {} texts.", count(start.rows)),
+        (0, _) => {
+            format!("{ran}; the limit stayed at {} {}.", count(tighter(start)), counted(start))
+        }
         (moves, 0) => format!(
-            "{ran}; the limit moved {moves} times, from {} to {} texts.",
-            count(start.rows),
-            count(end.rows)
+            "{ran}; the limit moved {moves} times, from {} to {} {}.",
+            count(tighter(start)),
+            count(tighter(end)),
+            counted(end)
         ),
         (moves, lowered) => format!(
-            "{ran}; the limit moved {moves} times, from {} to {} texts. It was lowered {lowered} times, because \
+            "{ran}; the limit moved {moves} times, from {} to {} {}. It was lowered {lowered} times, because \
              a batch did not fit in memory; each such batch was split and tried again.",
-            count(start.rows),
-            count(end.rows)
+            count(tighter(start)),
+            count(tighter(end)),
+            counted(end)
         ),
     }
+}
+
+/// The tighter part of a limit: as many texts as tokens are no limit on texts.
+fn tighter(limit: Limit) -> u64 {
+    limit.rows.min(limit.tokens)
+}
+
+/// What the tighter part counts.
+fn counted(limit: Limit) -> &'static str {
+    if limit.rows < limit.tokens { "texts" } else { "tokens" }
 }
 
 fn limit_table(record: &RunRecord, json: &Document<'_>) -> Table {
@@ -505,11 +522,18 @@ fn limit_table(record: &RunRecord, json: &Document<'_>) -> Table {
             cell("at", Form::Seconds),
             cell("from/rows", Form::Count),
             cell("to/rows", Form::Count),
+            cell("from/tokens", Form::Count),
+            cell("to/tokens", Form::Count),
             Cell::text(&change.cause),
         ]
     };
     let rows = record.batches.limit_changes.iter().enumerate().map(row).collect();
-    Table::new("Moves of the batch limit", &["after", "from", "to", "because"], rows).folded()
+    Table::new(
+        "Moves of the batch limit",
+        &["after", "texts, from", "to", "tokens, from", "to", "because"],
+        rows,
+    )
+    .folded()
 }
 
 fn sizes_table(record: &RunRecord, json: &Document<'_>) -> Table {

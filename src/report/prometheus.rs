@@ -81,6 +81,11 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
         "Texts that a batch may have, at the end of the run.",
         record.batches.limit_at_end.map(|limit| limit.rows as f64),
     );
+    text.optional(
+        "reembed_batch_limit_tokens",
+        "Tokens that a batch may have, at the end of the run.",
+        record.batches.limit_at_end.map(|limit| limit.tokens as f64),
+    );
     text.gauge(
         "reembed_batch_limit_moves",
         "How often the batch limit moved.",

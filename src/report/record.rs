@@ -139,7 +139,7 @@ pub struct TokenCounts {
     pub median_length: Option<u64>,
     /// The longest text, after the cut.
     pub longest: Option<u64>,
-    /// Histogram of the lengths of the texts that were tokenized, after the cut.
+    /// Histogram of the lengths of all texts, after the cut.
     pub lengths: Vec<LengthBin>,
 }
 

@@ -86,6 +86,12 @@ impl Recorder {
         }
     }
 
+    /// The same, of a run that began so much earlier.
+    #[must_use]
+    pub fn began_before(self, time: Duration) -> Recorder {
+        Recorder { started: self.started.checked_sub(time).unwrap_or(self.started), ..self }
+    }
+
     /// Takes note of an event that happened `at` this time since the beginning of the run.
     pub fn event(&self, at: Duration, event: &Event) {
         self.with(|seen| seen.event(at, event));
@@ -172,7 +178,7 @@ impl Seen {
                 self.rows.input = Some(*rows);
                 (self.limit_at_start, self.limit_now) = (Some(size(*limit)), Some(size(*limit)));
             }
-            Event::Tokenized { lengths, truncated } => {
+            Event::Settled { lengths, truncated } => {
                 self.lengths.add(lengths);
                 self.rows.truncated += truncated.len() as u64;
                 let room = MOST_IDS.saturating_sub(self.rows.truncated_ids.len());
@@ -201,7 +207,12 @@ impl Seen {
             }
             Event::Stages(stages) => self.stages.clone_from(stages),
             Event::Warning(warning) => self.warnings.push(warning.to_string()),
-            Event::Model(_) => {}
+            Event::Budget { bytes, .. } => self.budget = *bytes,
+            Event::Known { reused, duplicate } => {
+                self.rows.reused += *reused as u64;
+                self.rows.duplicate += *duplicate as u64;
+            }
+            Event::Model(_) | Event::Trying(_) | Event::Kept { .. } | Event::ReadBack { .. } => {}
         }
     }
 }
@@ -209,7 +220,9 @@ impl Seen {
 /// The sums of a run that is done.
 fn take_over(record: &mut RunRecord, report: &Report) {
     record.rows.input = Some(report.rows);
-    record.rows.encoded = report.work.rows;
+    record.rows.encoded = report.origins.encoded;
+    record.rows.reused = report.origins.reused;
+    record.rows.duplicate = report.origins.duplicate;
     record.rows.null = report.null_rows;
     record.rows.truncated = report.truncated_rows;
     record.tokens.real = report.work.tokens;

@@ -23,7 +23,7 @@ const ROWS_AT_A_TIME: usize = 8192;
 /// `Output`, naming the file.
 pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Result<u64> {
     let refused = |cause| publish::failed(path, "it cannot be written", cause);
-    let file = publish::temporary_beside(path)?;
+    let file = publish::temporary_beside(path, None)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .build();
@@ -45,7 +45,7 @@ pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Resu
     let file = buffered
         .into_inner()
         .map_err(|cause| publish::failed(path, "it cannot be written", cause.into_error()))?;
-    publish::publish(file, path)?;
+    publish::publish(file, path, |_| Ok(()))?;
     Ok(count)
 }
 

@@ -203,6 +203,8 @@ impl Case {
             .env("HOME", &job.start)
             // The model is tiny: threads would only wait for one another.
             .env("REEMBED_COMPUTE_THREADS", "1")
+            // What is at the target is no output, and may go.
+            .env("REEMBED_RUN_REPLACE", "true")
             .envs(self.settings.iter().copied())
             .current_dir(&job.start);
         command

@@ -217,6 +217,38 @@ pub fn cases() -> Vec<Case> {
         )
         .names("other.parquet"),
         site(
+            "output: no Parquet file",
+            "the output is a file of text, without --replace",
+            refused(&["is no Parquet file", "--replace"]),
+            output(|site| site.root.join("out/result.parquet")),
+        )
+        .names("result.parquet")
+        .set("REEMBED_RUN_REPLACE", "false"),
+        site(
+            "output: another program's",
+            "the output is a Parquet file of another program, without --replace",
+            refused(&["its footer has no `reembed` entry", "--replace"]),
+            output(|site| {
+                let path = site.root.join("other.parquet");
+                fs::write(&path, good()).expect("a file");
+                path
+            }),
+        )
+        .names("other.parquet")
+        .set("REEMBED_RUN_REPLACE", "false"),
+        site(
+            "output: empty file",
+            "the output is a file of 0 bytes, without --replace",
+            refused(&["is no Parquet file", "--replace"]),
+            output(|site| {
+                let path = site.root.join("empty.parquet");
+                fs::write(&path, "").expect("a file");
+                path
+            }),
+        )
+        .names("empty.parquet")
+        .set("REEMBED_RUN_REPLACE", "false"),
+        site(
             "output: newline",
             "an output called newline, tab, escape",
             all,

@@ -24,6 +24,7 @@ use reembed::inference::Work;
 use reembed::limit::BatchShape;
 use reembed::model::{self, EncodeError, Encoder, Model};
 use reembed::reader::Reader;
+use reembed::target::Claim;
 use reembed::{Config, Environment, ModelConfig, Result, TaskRow, pipeline, writer};
 use tempfile::TempDir;
 
@@ -106,22 +107,29 @@ impl Job {
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The names of what lies beside the output, the output included.
+    /// The store of the job's output.
+    pub fn store(&self) -> PathBuf {
+        self.folder().join("out/.tasks.parquet.reembed-store")
+    }
+
+    /// The names of what lies beside the output, the output included, but for its store, which stays.
     pub fn beside_output(&self) -> Vec<String> {
         let folder = self.output().parent().expect("a folder").to_owned();
         let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.expect("an entry").file_name().to_string_lossy().into_owned()
         };
-        entries.map(name).collect()
+        let store = self.store();
+        let store = store.file_name().and_then(std::ffi::OsStr::to_str);
+        entries.map(name).filter(|name| Some(name.as_str()) != store).collect()
     }
 }
 
 /// What `pipeline::run` does before it loads the model.
-pub fn prepare(config: &Config) -> Result<Reader> {
+pub fn prepare(config: &Config) -> Result<(Reader, Claim)> {
     let reader = pipeline::prepare(config)?;
-    writer::make_folder(&config.output.path)?;
-    Ok(reader)
+    let claim = Claim::take(config, &reader)?;
+    Ok((reader, claim))
 }
 
 /// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.

@@ -7,13 +7,15 @@ VECTORS.f32 is what the Rust side holds in memory: for each row of OUTPUT, in or
 f32; a row without a vector is `dim` quiet NaNs (0x7fc00000). No header.
 
 Checked are: the type, name and nullability of the embedding column; the schema and its metadata; the
-footer's JSON and its counts; the carried columns against INPUT; nulls exactly where the text of a
+footer's JSON, its counts and its digests, computed again here; the carried columns against INPUT; nulls exactly where the text of a
 row is empty; finite vectors of length 1; and the same bits from all readers and VECTORS.f32.
 Exits with 0 when all of it holds, else with 1 and one line that says what does not.
 """
 
 import argparse
+import hashlib
 import json
+import struct
 import sys
 from typing import NamedTuple
 
@@ -87,6 +89,7 @@ def check(options):
         f"pyarrow {pa.__version__}: {written.num_rows} rows, {len(written.schema) - 1} carried columns"
         f" and the schema's metadata equal to the input; the footer's counts are right"
     )
+    yield f"hashlib: {check_digests(written, options)} columns have their digests in the footer"
 
     seen = vectors_of_arrow(written.column(options.column), options.dim)
     check_nulls(seen, given, options)
@@ -167,6 +170,56 @@ def check_footer(written: pa.Table, options) -> None:
     expect(isinstance(footer, dict), f"the footer's `{FOOTER_KEY.decode()}` is not an object: {footer}")
     for name, count in ((FOOTER_ROWS, written.num_rows), (FOOTER_NULLS, written.column(options.column).null_count)):
         expect(footer.get(name) == count, f"the footer's `{name}` is {footer.get(name)} and not {count}")
+
+
+def check_digests(written: pa.Table, options) -> int:
+    """Computes each column's digest as src/digest.rs says, for the types that a task has; gives their number."""
+    footer = json.loads(pq.read_metadata(options.output).metadata[FOOTER_KEY])
+    digests = footer.get("digests") or {}
+    expected = {entry["column"]: entry["sha256"] for entry in digests.get("carried", [])}
+    expected[options.column] = digests.get("vectors")
+    checked = 0
+    for name in written.schema.names:
+        try:
+            found = digest(written.column(name).combine_chunks()).hex()
+        except NotImplementedError:
+            continue
+        expect(found == expected.get(name), f"the digest of `{name}` is {found}, in the footer {expected.get(name)}")
+        checked += 1
+    expect(checked >= 2, f"only {checked} digests could be computed")
+    return checked
+
+
+def digest(array: pa.Array) -> bytes:
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    kind, there = array.type, array.drop_null()
+    nulls = np.flatnonzero(~np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool))
+    width, rest = b"", []
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        tag, values = b"s", [value.encode() for value in there.to_pylist()]
+        short = [value if len(value) <= 1024 else sha256(value) for value in values]
+        rest = [sha256(numbers(len(value) for value in values)), sha256(b"".join(short))]
+    elif pa.types.is_fixed_size_list(kind):
+        tag, width = b"a", numbers([kind.list_size])
+        rest = [digest(there.flatten())]
+    elif pa.types.is_list(kind):
+        tag = b"l"
+        rest = [sha256(numbers(there.value_lengths().to_pylist())), digest(there.flatten())]
+    elif pa.types.is_primitive(kind) and kind.bit_width % 8 == 0:
+        tag, width = b"f", numbers([kind.bit_width // 8])
+        rest = [sha256(there.to_numpy(zero_copy_only=False).tobytes())]
+    else:
+        raise NotImplementedError(kind)
+    return sha256(tag + width + numbers([len(array)]) + sha256(numbers(nulls)) + b"".join(rest))
+
+
+def numbers(values) -> bytes:
+    return b"".join(struct.pack("<Q", int(value)) for value in values)
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 def check_nulls(seen: Vectors, given: pa.Table, options) -> None:

@@ -14,8 +14,10 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{ModelFile, Pins, Reason};
+use crate::stop::Stop;
 
 /// Hashes in the form of `sha256sum`, for which `sha256sum -c` has a use too.
 const SUMS: &str = "SHA256SUMS";
@@ -24,6 +26,9 @@ const LOCK: &str = "lock";
 const PARTIAL: &str = "partial";
 const OLD: &str = "old";
 const SCRATCH: &str = "scratch";
+
+/// How often a lock that another process holds is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) struct OwnCache {
     folder: PathBuf,
@@ -63,19 +68,27 @@ impl OwnCache {
     }
 
     /// Waits until no other process writes, and clears up after one that died. `waiting` is called when there is
-    /// one to wait for.
-    pub(super) fn lock(&self, waiting: &dyn Fn()) -> Result<Lock, Reason> {
+    /// one to wait for; a reason to stop ends the wait.
+    pub(super) fn lock(&self, stop: &Stop, waiting: &dyn Fn()) -> Result<Lock, Reason> {
         let lock = || -> io::Result<Lock> {
             fs::create_dir_all(self.model())?;
             let path = self.beside(LOCK);
             let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    waiting();
-                    file.lock()?;
+            let mut is_told = false;
+            // Waiting inside the system could not be stopped.
+            loop {
+                match file.try_lock() {
+                    Ok(()) => break,
+                    Err(TryLockError::WouldBlock) if !is_told => {
+                        waiting();
+                        is_told = true;
+                    }
+                    Err(TryLockError::WouldBlock) => {
+                        stop.wait(LOOK_AGAIN);
+                        stop.check().map_err(io::Error::other)?;
+                    }
+                    Err(TryLockError::Error(e)) => return Err(e),
                 }
-                Err(TryLockError::Error(e)) => return Err(e),
             }
             for left in [PARTIAL, OLD, SCRATCH] {
                 remove(&self.beside(left))?;

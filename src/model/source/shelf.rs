@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::{ModelFile, Pins, Reason};
+use crate::stop::Stop;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
@@ -47,9 +48,10 @@ pub(super) type Report<'a> = &'a dyn Fn(&str, u64, Option<u64>);
 pub(super) fn take_model(
     shelf: &mut dyn Shelf,
     pins: &Pins,
+    stop: &Stop,
     report: Report,
 ) -> Result<BTreeMap<String, ModelFile>, Reason> {
-    let mut taking = Taking { shelf, pins, report, files: BTreeMap::new() };
+    let mut taking = Taking { shelf, pins, stop, report, files: BTreeMap::new() };
     taking.take(MODULES, Need::Optional)?;
     taking.take(CONFIG, Need::Required)?;
     taking.take(TOKENIZER, Need::Required)?;
@@ -85,6 +87,7 @@ enum Need {
 struct Taking<'a> {
     shelf: &'a mut dyn Shelf,
     pins: &'a Pins,
+    stop: &'a Stop,
     report: Report<'a>,
     files: BTreeMap<String, ModelFile>,
 }
@@ -118,7 +121,8 @@ impl Taking<'_> {
         (self.report)(file, 0, length);
         loop {
             let before = bytes.len();
-            let piece = body.as_mut().take(STEP).read_to_end(&mut bytes);
+            let mut arriving = Arriving { body: body.as_mut(), stop: self.stop };
+            let piece = arriving.by_ref().take(STEP).read_to_end(&mut bytes);
             let done = bytes.len() as u64;
             piece.map_err(|e| format!("{file}: {e}, after {done} bytes"))?;
             if bytes.len() == before {
@@ -145,6 +149,19 @@ impl Taking<'_> {
             );
         }
         format!("{file} is missing")
+    }
+}
+
+/// What arrives until there is a reason to stop: over a slow network one piece can take minutes.
+struct Arriving<'a> {
+    body: &'a mut dyn Read,
+    stop: &'a Stop,
+}
+
+impl Read for Arriving<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stop.check().map_err(io::Error::other)?;
+        self.body.read(buffer)
     }
 }
 

@@ -521,12 +521,12 @@ fn of_two_that_start_together_one_fetches() {
 fn who_waits_for_another_says_so() {
     let home = Home::new();
     let own = OwnCache::new(&home.config.cache, ID, "main");
-    let held = own.lock(&|| panic!("nobody holds it")).expect("a lock");
+    let held = own.lock(&Stop::new(), &|| panic!("nobody holds it")).expect("a lock");
     std::thread::scope(|scope| {
         let (sender, waiting) = std::sync::mpsc::channel();
         let waiter = scope.spawn({
             let own = &own;
-            move || own.lock(&|| sender.send(()).expect("a listener")).map(drop)
+            move || own.lock(&Stop::new(), &|| sender.send(()).expect("a listener")).map(drop)
         });
         waiting.recv().expect("it waits");
         drop(held);

@@ -1,0 +1,162 @@
+//! What it costs to write, digest, read back and publish 100,000 vectors of 384 components, without any model.
+//! `cargo bench --bench publish`
+//!
+//! Three nights in a temporary folder: a new file, the same file again, and another file in its place.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, FixedSizeListArray, Float32Array};
+use arrow::datatypes::{DataType, Field};
+use reembed::batch::RowChunk;
+use reembed::config::RawConfig;
+use reembed::digest::{ColumnHasher, TableHasher};
+use reembed::inference::{ChunkVectors, Work};
+use reembed::lineage::{Digests, Footer, FooterText, Lineage, ModelIdentity};
+use reembed::reader::Reader;
+use reembed::target::Claim;
+use reembed::writer::Writer;
+use reembed::{Config, Environment, readback, sample, writer};
+
+const ROWS: usize = 100_000;
+const DIM: usize = 384;
+
+fn main() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let input = folder.path().join("in.parquet");
+    writer::write_tasks(&input, sample::task_rows(ROWS as u64, 1)).expect("a sample");
+    let text =
+        format!("input.path = {input:?}\noutput.path = {:?}", folder.path().join("out.parquet"));
+    let environment = Environment::new([("HOME".to_owned(), "/nowhere".to_owned())]);
+    let config = RawConfig::parse(&text, &folder.path().join("pipeline.toml"))
+        .and_then(|raw| raw.check(&environment))
+        .expect("a configuration");
+    let reader = Reader::open(&config.input).expect("the sample");
+    let chunks: Vec<RowChunk> =
+        reader.chunks(&config.text).collect::<Result<_, _>>().expect("every chunk");
+
+    let values = vectors(1);
+    let array = {
+        let child = Arc::new(Field::new("element", DataType::Float32, false));
+        let values = Arc::new(Float32Array::from(values.clone()));
+        FixedSizeListArray::new(child, DIM as i32, values, None)
+    };
+    let seconds = timed(|| {
+        let mut hasher = ColumnHasher::new("v", array.data_type()).expect("floats");
+        hasher.update(&array).expect("floats");
+        hasher.finish()
+    });
+    println!("digest of {ROWS} vectors      {seconds:.3} s");
+    let seconds = timed(|| carried(&reader, &chunks));
+    println!("digest of the carried columns  {seconds:.3} s");
+    for (night, values) in
+        [("new file", &values), ("the same bytes", &values), ("another file", &vectors(2))]
+    {
+        let started = Instant::now();
+        let digests = carried(&reader, &chunks);
+        let claim = Claim::take(&config, &reader).expect("a claim");
+        let mut writer =
+            Writer::create(&config.output, &claim, reader.schema(), reader.key_values(), DIM)
+                .expect("a writer");
+        let mut rest = values.as_slice();
+        for chunk in &chunks {
+            let rows = chunk.texts.len();
+            let (these, others) = rest.split_at(rows * DIM);
+            rest = others;
+            let vectors = ChunkVectors {
+                values: these.to_vec(),
+                present: vec![true; rows],
+                work: Work::default(),
+            };
+            writer.write(&chunk.columns, vectors).expect("it is written");
+        }
+        let (finished, footer) = writer
+            .finish(|contents| Footer {
+                digests: Some(Digests { vectors: contents.vectors, ..digests }),
+                ..footer(&config, contents.rows)
+            })
+            .expect("it is written");
+        let written = started.elapsed().as_secs_f64();
+        let (mut read_back, publishing) = (0.0, Instant::now());
+        let published = finished.publish(&claim, |path| {
+            let started = Instant::now();
+            let schema = reader.schema();
+            readback::check(
+                path,
+                claim.path(),
+                &config.input,
+                schema,
+                &footer,
+                &Stop::new(),
+                &|_| (),
+            )?;
+            read_back = started.elapsed().as_secs_f64();
+            Ok(())
+        });
+        let published = published.expect("it is published");
+        let publishing = publishing.elapsed().as_secs_f64();
+        println!(
+            "{night:<15} written in {written:.3} s, published in {publishing:.3} s, of it read back \
+             {read_back:.3} s; {:.1} MB, unchanged: {}",
+            published.bytes as f64 / 1e6,
+            published.unchanged
+        );
+    }
+}
+
+/// The median of five.
+fn timed<T>(mut work: impl FnMut() -> T) -> f64 {
+    let mut seconds: Vec<f64> = (0..5)
+        .map(|_| {
+            let started = Instant::now();
+            std::hint::black_box(work());
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[2]
+}
+
+fn carried(reader: &Reader, chunks: &[RowChunk]) -> Digests {
+    let mut hasher = TableHasher::new(reader.schema(), None).expect("columns");
+    chunks.iter().for_each(|chunk| hasher.update(&chunk.columns).expect("columns"));
+    let carried = hasher.finish();
+    Digests { ids: carried[0].sha256.clone(), carried, vectors: String::new() }
+}
+
+/// Unit vectors as random as a model's.
+fn vectors(seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let mut values: Vec<f32> = (0..ROWS * DIM).map(|_| next()).collect();
+    for vector in values.chunks_exact_mut(DIM) {
+        let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+        vector.iter_mut().for_each(|component| *component /= length);
+    }
+    values
+}
+
+fn footer(config: &Config, rows: u64) -> Footer {
+    Footer {
+        lineage: Lineage::new(&ModelIdentity {
+            id: "none".to_owned(),
+            files: BTreeMap::new(),
+            pooling: "mean".to_owned(),
+            normalized: true,
+            max_seq_length: 256,
+            prompt: String::new(),
+            dimension: DIM,
+            precision: "f32".to_owned(),
+            numerics: "none".to_owned(),
+        }),
+        text: FooterText::new(&config.text, Vec::new()),
+        column: config.output.column.clone(),
+        rows,
+        null_rows: 0,
+        digests: None,
+    }
+}

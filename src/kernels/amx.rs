@@ -1,0 +1,307 @@
+//! AMX: the tile registers of Intel's server CPUs since Sapphire Rapids, and `TDPBF16PS`.
+//!
+//! ```text
+//!                 tmm6 ◄── k, columns 0–15    tmm7 ◄── k, columns 16–31
+//!   rows 0–15         ┌──────────┐                ┌──────────┐
+//!   tmm4 ◄──          │  tmm0    │                │  tmm1    │
+//!                     └──────────┘                └──────────┘
+//!   rows 16–31        ┌──────────┐                ┌──────────┐
+//!   tmm5 ◄──          │  tmm2    │                │  tmm3    │      sums, f32, 16 × 16 each
+//!                     └──────────┘                └──────────┘
+//! ```
+//!
+//! Four loads of 1 KiB feed four multiplications of 16 cycles. What a multiplication computes is the numerics
+//! version in [`super::tiles`]. No other code of the program touches a tile register, so what is in them stays
+//! there between the blocks of assembly below; [`AmxSums`] configures them when it is made and releases them when
+//! it is dropped, on one thread.
+//!
+//! A machine without AMX cannot run this, but its tests can: see `amx/emulator.rs`. And a machine with AMX is asked
+//! before it is believed: [`Amx::ready`] compares products with those of the emulation.
+
+#[cfg(test)]
+mod emulator;
+
+use std::arch::asm;
+use std::arch::x86_64::{__cpuid_count, _xgetbv};
+use std::marker::PhantomData;
+
+use super::precision::AmxRefused;
+use super::simd::Simd;
+use super::tiles::sums::Sums;
+use super::tiles::{self, Operand, SIDE, SQUARE};
+use super::{Arithmetic, Isa, Precision, TileUnit};
+
+/// Proof that tiles may be used: the CPU has them, the kernel saves and permits them, and their products are
+/// right. [`Amx::ready`] alone makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Amx(());
+
+impl Amx {
+    /// Whether the CPU has tiles of bf16 and the kernel saves them.
+    pub(super) fn is_there() -> bool {
+        if !is_x86_feature_detected!("xsave") {
+            return false;
+        }
+        #[allow(unused_unsafe, reason = "asking the CPU is safe in newer compilers only")]
+        // SAFETY: every x86-64 CPU answers CPUID, and one without a leaf answers zeros or another leaf's bits,
+        // which the highest leaf excludes.
+        let features = unsafe {
+            match __cpuid_count(0, 0).eax {
+                0..7 => 0,
+                _ => __cpuid_count(7, 0).edx,
+            }
+        };
+        // SAFETY: the feature `xsave` means that the kernel has enabled XGETBV.
+        let saved = unsafe { _xgetbv(0) };
+        features & FEATURES == FEATURES && saved & TILE_STATE == TILE_STATE
+    }
+
+    /// Asks the kernel for the tiles, for this process and every thread of it, and tests them.
+    pub(super) fn ready() -> Result<Self, AmxRefused> {
+        request_permission()?;
+        let amx = Amx(());
+        if amx.passes_self_test() { Ok(amx) } else { Err(AmxRefused::OtherProducts) }
+    }
+
+    /// Sums in the tile registers of this thread.
+    #[inline(always)]
+    pub(super) fn sums(self) -> AmxSums {
+        AmxSums::configured(self)
+    }
+
+    /// Products of squares with every kind of factor, against the emulation.
+    fn passes_self_test(self) -> bool {
+        let portable = Isa::portable();
+        let factors = self_test_factors();
+        let [first, second, third, fourth] = &factors;
+        [(Precision::Bf16, None, None), (Precision::Bf16x3, Some(third), Some(fourth))]
+            .into_iter()
+            .all(|(precision, left_low, right_low)| {
+                let left = Operand { high: first, low: left_low };
+                let right = Operand { high: second, low: right_low };
+                let units = [TileUnit::amx(self), TileUnit::EMULATED];
+                let [tiles, emulated] = units.map(|unit| {
+                    let with = Arithmetic::new(portable, precision, unit);
+                    let mut sums = [0.0; SQUARE];
+                    tiles::multiply(with, left, right, &mut sums);
+                    sums.map(f32::to_bits)
+                });
+                tiles == emulated
+            })
+    }
+}
+
+/// CPUID leaf 7, EDX: AMX-BF16 and AMX-TILE.
+const FEATURES: u32 = 1 << 22 | 1 << 24;
+/// XCR0: the kernel saves the tiles' configuration and their data.
+const TILE_STATE: u64 = 1 << 17 | 1 << 18;
+
+/// Four squares of bf16, of magnitudes from 2^-50 to 2^13, both signs and some zeros.
+fn self_test_factors() -> [[u16; SQUARE]; 4] {
+    let mut state = 0x9e37_79b9_u32;
+    [(); 4].map(|()| {
+        [(); SQUARE].map(|()| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (sign, exponent, mantissa) = (state >> 31, state >> 24 & 63, state >> 16 & 0x7f);
+            if exponent == 63 { 0 } else { (sign << 15 | (exponent + 77) << 7 | mantissa) as u16 }
+        })
+    })
+}
+
+/// `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`: <https://docs.kernel.org/arch/x86/xstate.html>. Asking again is
+/// allowed.
+fn request_permission() -> Result<(), AmxRefused> {
+    const ARCH_PRCTL: i64 = 158;
+    const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
+    const XTILEDATA: i64 = 18;
+    #[cfg(test)]
+    if emulator::is_installed() {
+        return Ok(());
+    }
+    let result: i64;
+    // SAFETY: the call reads and writes no memory of ours; a system call clobbers RCX and R11 alone.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XTILEDATA,
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    if result == 0 { Ok(()) } else { Err(AmxRefused::NotPermitted(-result)) }
+}
+
+/// Palette 1, and eight tiles of 16 rows of 64 bytes.
+#[repr(C, align(64))]
+struct TileConfig {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes_per_row: [u16; 16],
+    rows: [u8; 16],
+}
+
+static TILE_CONFIG: TileConfig = TileConfig {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    bytes_per_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// Bytes from a row of a tile of factors to the next.
+const ROW_BYTES: usize = 64;
+
+/// The sums of a block in tmm0 to tmm3 of this thread.
+pub(super) struct AmxSums {
+    /// Whether more than 16 rows are wanted.
+    tall: bool,
+    /// The registers are the thread's.
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl AmxSums {
+    #[inline(always)]
+    fn configured(_: Amx) -> Self {
+        // SAFETY: the token proves that tiles may be used; the configuration is 64 valid bytes.
+        unsafe {
+            asm!(
+                "ldtilecfg [{config}]",
+                config = in(reg) &raw const TILE_CONFIG,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        AmxSums { tall: true, _of_this_thread: PhantomData }
+    }
+
+    /// `sums += left · right` for one part of each factor.
+    #[inline(always)]
+    fn multiply(&mut self, left: &[u16; SQUARE], right: &[u16; SQUARE]) {
+        if self.tall {
+            // SAFETY: the tiles are configured while `self` lives; each load reads 16 rows of 64 bytes, so the
+            // two of a factor read its 2 KiB.
+            unsafe {
+                asm!(
+                    "tileloadd tmm4, [{left} + {row}*1]",
+                    "tileloadd tmm6, [{right} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    "tileloadd tmm5, [{left} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm2, tmm5, tmm6",
+                    "tdpbf16ps tmm3, tmm5, tmm7",
+                    left = in(reg) left.as_ptr(),
+                    right = in(reg) right.as_ptr(),
+                    row = in(reg) ROW_BYTES,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+        } else {
+            // SAFETY: as above, with the upper half of the left factor.
+            unsafe {
+                asm!(
+                    "tileloadd tmm4, [{left} + {row}*1]",
+                    "tileloadd tmm6, [{right} + {row}*1]",
+                    "tdpbf16ps tmm0, tmm4, tmm6",
+                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
+                    "tdpbf16ps tmm1, tmm4, tmm7",
+                    left = in(reg) left.as_ptr(),
+                    right = in(reg) right.as_ptr(),
+                    row = in(reg) ROW_BYTES,
+                    out("tmm0") _, out("tmm1") _,
+                    out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, preserves_flags, readonly),
+                );
+            }
+        }
+    }
+}
+
+impl Sums for AmxSums {
+    #[inline(always)]
+    fn clear(&mut self, rows: usize) {
+        self.tall = rows > SIDE / 2;
+        // SAFETY: the tiles are configured while `self` lives.
+        unsafe {
+            asm!(
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                options(nostack, preserves_flags, nomem),
+            );
+        }
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, _: S, left: Operand, right: Operand) {
+        self.multiply(left.high, right.high);
+        if let Some(low) = right.low {
+            self.multiply(left.high, low);
+        }
+        if let Some(low) = left.low {
+            self.multiply(low, right.high);
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, to: &mut [f32], stride: usize) {
+        assert!(stride >= SIDE && to.len() >= (SIDE - 1) * stride + SIDE, "room for 32 rows");
+        let row = stride * size_of::<f32>();
+        // SAFETY: the tiles are configured while `self` lives; each store writes 16 rows of 16 values, the two
+        // of the upper half in rows 0 to 15, at columns 0 and 16, of the 32 rows that there is room for.
+        unsafe {
+            asm!(
+                "tilestored [{to} + {row}*1], tmm0",
+                "tilestored [{to} + {row}*1 + 64], tmm1",
+                to = in(reg) to.as_mut_ptr(),
+                row = in(reg) row,
+                options(nostack, preserves_flags),
+            );
+        }
+        if self.tall {
+            // SAFETY: as above, in rows 16 to 31.
+            unsafe {
+                asm!(
+                    "tilestored [{to} + {row}*1], tmm2",
+                    "tilestored [{to} + {row}*1 + 64], tmm3",
+                    to = in(reg) to[SIDE / 2 * stride..].as_mut_ptr(),
+                    row = in(reg) row,
+                    options(nostack, preserves_flags),
+                );
+            }
+        }
+    }
+}
+
+impl Drop for AmxSums {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the token that made `self` proves that tiles may be used.
+        unsafe {
+            asm!(
+                "tilerelease",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, nomem),
+            );
+        }
+    }
+}
+
+/// The tiles of this machine, or those of the emulator where it has none.
+#[cfg(test)]
+pub(super) fn for_tests() -> TileUnit {
+    if !Amx::is_there() {
+        emulator::install();
+    }
+    TileUnit::amx(Amx::ready().expect("tiles, or their emulator"))
+}

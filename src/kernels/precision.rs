@@ -1,0 +1,165 @@
+//! The arithmetic of a model: a precision, on an instruction set, with the products made where they can be.
+
+use std::fmt;
+
+use super::Isa;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use super::amx::Amx;
+
+/// What the factors of a matrix product are. Sums, and all that is not a product, are f32 in each of them.
+///
+/// Each is a numerics version of its own, with the same bits on every instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// f32.
+    F32,
+    /// bf16: 8 significant bits.
+    Bf16,
+    /// Each factor is the sum of two bf16, of which three of the four products are made: 16 significant bits.
+    Bf16x3,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Bf16x3];
+
+    /// Its name in the configuration and in the footer.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+            Precision::Bf16x3 => "bf16x3",
+        }
+    }
+
+    /// The precision of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|precision| precision.name() == name)
+    }
+
+    /// Whether a factor is one bf16 (`false`) or two (`true`); `None` where it is an f32.
+    pub(super) fn split(self) -> Option<bool> {
+        match self {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(false),
+            Precision::Bf16x3 => Some(true),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What multiplies tiles of bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TileUnit(Unit);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Emulated,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx(Amx),
+}
+
+impl TileUnit {
+    /// The lanes of any instruction set: the bits of AMX, far slower.
+    pub const EMULATED: TileUnit = TileUnit(Unit::Emulated);
+
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    pub(super) fn amx(amx: Amx) -> Self {
+        TileUnit(Unit::Amx(amx))
+    }
+}
+
+/// Why a CPU that has AMX is not used for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AmxRefused {
+    /// The kernel does not permit it; the number of its error.
+    NotPermitted(i64),
+    /// Its products are not the ones that are documented, which the self-test at load found out.
+    OtherProducts,
+}
+
+impl fmt::Display for AmxRefused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AmxRefused::NotPermitted(number) => {
+                write!(f, "the kernel does not permit AMX (error {number})")
+            }
+            AmxRefused::OtherProducts => f.write_str("AMX failed its self-test"),
+        }
+    }
+}
+
+/// A precision on an instruction set: what every kernel of a model has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arithmetic {
+    isa: Isa,
+    precision: Precision,
+    unit: TileUnit,
+}
+
+impl Arithmetic {
+    /// Products of f32.
+    pub fn f32(isa: Isa) -> Self {
+        Arithmetic { isa, precision: Precision::F32, unit: TileUnit::EMULATED }
+    }
+
+    /// Any precision; `unit` is of no use to [`Precision::F32`].
+    pub fn new(isa: Isa, precision: Precision, unit: TileUnit) -> Self {
+        match precision {
+            Precision::F32 => Arithmetic::f32(isa),
+            _ => Arithmetic { isa, precision, unit },
+        }
+    }
+
+    /// What all but the products run on.
+    pub fn isa(self) -> Isa {
+        self.isa
+    }
+
+    /// What the factors of products are.
+    pub fn precision(self) -> Precision {
+        self.precision
+    }
+
+    /// The numerics version: equal ones give equal bits.
+    pub fn numerics(self) -> &'static str {
+        match self.precision {
+            Precision::F32 => "packed-1-f32",
+            Precision::Bf16 => "packed-1-bf16",
+            Precision::Bf16x3 => "packed-1-bf16x3",
+        }
+    }
+
+    pub(super) fn unit(self) -> Unit {
+        self.unit.0
+    }
+
+    /// Every way in which this machine can compute a precision, and AMX whether it has it or not.
+    #[cfg(test)]
+    pub(crate) fn every_way(precision: Precision) -> Vec<Self> {
+        let lanes = Isa::available().map(|isa| Arithmetic::new(isa, precision, TileUnit::EMULATED));
+        let mut ways: Vec<Self> = lanes.collect();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if precision != Precision::F32 {
+            ways.push(Arithmetic::new(Isa::detect(), precision, super::amx::for_tests()));
+        }
+        ways
+    }
+}
+
+impl fmt::Display for Arithmetic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (precision, lanes) = (self.precision, self.isa.lanes());
+        match self.unit.0 {
+            _ if precision == Precision::F32 => f.write_str(lanes),
+            Unit::Emulated => write!(f, "{lanes}, {precision} emulated"),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Unit::Amx(_) => f.write_str("amx"),
+        }
+    }
+}

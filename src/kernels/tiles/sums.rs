@@ -1,0 +1,113 @@
+//! The sums of a block of a product: 32 × 32 f32, in four tiles or, emulated, in memory.
+
+use super::{Operand, SIDE, SQUARE};
+use crate::kernels::simd::{LANES, Simd};
+
+/// Sums that products of squares are added to.
+pub(in crate::kernels) trait Sums {
+    /// Begins at zero. Of the 32 rows the first `rows` are wanted.
+    fn clear(&mut self, rows: usize);
+
+    /// Adds the product of two squares, as the numerics version has it.
+    fn add<S: Simd>(&mut self, simd: S, left: Operand, right: Operand);
+
+    /// Stores the sums, a row every `stride` values. Rows that were not asked for may be stored too, or not: there
+    /// has to be room for 32.
+    fn store(&mut self, to: &mut [f32], stride: usize);
+}
+
+/// What AMX does, over the lanes of any instruction set.
+#[repr(align(64))]
+pub(in crate::kernels) struct Emulated {
+    rows: usize,
+    sums: [[[f32; LANES]; 2]; SIDE],
+    /// The left factor as f32, high and low parts: of each row the first values of its pairs, then the second.
+    left: [[[[f32; LANES]; 2]; SIDE]; 2],
+}
+
+impl Emulated {
+    #[inline(always)]
+    pub fn new() -> Self {
+        let zeros = [[[0.0; LANES]; 2]; SIDE];
+        Emulated { rows: 0, sums: zeros, left: [zeros; 2] }
+    }
+
+    /// `sums += left · right` for one part of the left factor.
+    #[inline(always)]
+    fn multiply<S: Simd>(&mut self, simd: S, part: usize, right: &[u16; SQUARE]) {
+        let (lines, _) = right.as_chunks();
+        for (half, lines) in lines.chunks_exact(LANES).enumerate() {
+            for first in (0..self.rows).step_by(S::EMULATED_ROWS) {
+                match S::EMULATED_ROWS {
+                    8 => self.chains::<S, 8>(simd, part, first, half, lines),
+                    _ => self.chains::<S, 2>(simd, part, first, half, lines),
+                }
+            }
+        }
+    }
+
+    /// The two chains of `R` rows over a tile of the right factor.
+    #[inline(always)]
+    fn chains<S: Simd, const R: usize>(
+        &mut self,
+        simd: S,
+        part: usize,
+        first: usize,
+        half: usize,
+        lines: &[[u16; SIDE]],
+    ) {
+        let Some(left) = self.left[part][first..].first_chunk::<R>() else { return };
+        let (mut even, mut odd) = ([simd.splat(0.0); R], [simd.splat(0.0); R]);
+        for (pair, line) in lines.iter().enumerate().take(LANES) {
+            let (first, second) = simd.load_pairs(line);
+            for r in 0..R {
+                even[r] = simd.mul_add(simd.splat(left[r][0][pair]), first, even[r]);
+                odd[r] = simd.mul_add(simd.splat(left[r][1][pair]), second, odd[r]);
+            }
+        }
+        let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else { return };
+        for r in 0..R {
+            let sum = &mut sums[r][half];
+            simd.store(simd.add(simd.load(sum), simd.add(even[r], odd[r])), sum);
+        }
+    }
+
+    #[inline(always)]
+    fn unpack<S: Simd>(&mut self, simd: S, part: usize, square: &[u16; SQUARE]) {
+        let rows = self.rows.next_multiple_of(S::EMULATED_ROWS);
+        for (to, row) in self.left[part].iter_mut().zip(square.as_chunks().0).take(rows) {
+            let (first, second) = simd.load_pairs(row);
+            simd.store(first, &mut to[0]);
+            simd.store(second, &mut to[1]);
+        }
+    }
+}
+
+impl Sums for Emulated {
+    #[inline(always)]
+    fn clear(&mut self, rows: usize) {
+        self.rows = rows.min(SIDE);
+        self.sums = [[[0.0; LANES]; 2]; SIDE];
+    }
+
+    #[inline(always)]
+    fn add<S: Simd>(&mut self, simd: S, left: Operand, right: Operand) {
+        self.unpack(simd, 0, left.high);
+        self.multiply(simd, 0, right.high);
+        if let Some(low) = right.low {
+            self.multiply(simd, 0, low);
+        }
+        if let Some(low) = left.low {
+            self.unpack(simd, 1, low);
+            self.multiply(simd, 1, right.high);
+        }
+    }
+
+    #[inline(always)]
+    fn store(&mut self, to: &mut [f32], stride: usize) {
+        assert!(to.len() >= (SIDE - 1) * stride + SIDE, "there is room for 32 rows");
+        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
+            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
+        }
+    }
+}

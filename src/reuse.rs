@@ -1,0 +1,399 @@
+//! Which rows need the model, and where the vectors of the others come from.
+//!
+//! A text is looked up twice. [`look_up`] does it before the text is tokenized, and finds what earlier runs, and
+//! this one so far, have committed. [`Settler::settle`] does it again when the chunk's turn comes: a chunk ahead of
+//! it may have had the same text, whose vector is there by then. So equal texts go through the model once, though
+//! chunks are in flight together, and nothing but the store itself has to be remembered.
+//!
+//! Without a store, equal texts of one chunk still go through the model once.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+
+use crate::batch::{
+    KeyedChunk, KnownVectors, Origin, RowChunk, RowNames, StoredText, TokenBatch, TokenChunk,
+    shown_id,
+};
+use crate::config::OnEmpty;
+use crate::error::{Error, ErrorKind, Result};
+use crate::inference::{ChunkVectors, EncodedText, Inference, Work, zeros};
+use crate::report::{Event, RowsByOrigin};
+use crate::store::{LookUp, Store, StoreWriter, View};
+use crate::task::{ContentKey, ContentKeys};
+
+/// Gives every text of a chunk its key.
+pub fn keyed(chunk: RowChunk, keys: &ContentKeys) -> KeyedChunk {
+    let keys = chunk.texts.iter().map(|text| keys.of(text)).collect();
+    KeyedChunk { chunk, keys }
+}
+
+/// Chooses the reused rows whose vectors are checked: the first that comes along in each of so many equal parts of
+/// the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Rows of a part; none: nothing is checked.
+    part: Option<u64>,
+    /// The first row of the next part.
+    next: u64,
+}
+
+impl Sample {
+    /// About `sample` of `rows` rows.
+    pub fn new(rows: u64, sample: u64) -> Self {
+        let part = (sample > 0).then(|| rows.div_ceil(sample).max(1));
+        Sample { part, next: 0 }
+    }
+
+    /// Whether a reused row is checked; to be asked in the order of the rows.
+    pub fn takes(&mut self, row: u64) -> bool {
+        let Some(part) = self.part.filter(|_| row >= self.next) else { return false };
+        self.next = (row / part + 1) * part;
+        true
+    }
+}
+
+/// Finds out where each row's vector comes from, and gets those that are in the store: the first half of the
+/// tokenizer stage.
+///
+/// # Errors
+/// `Store` when the store cannot be read.
+pub fn look_up(
+    chunk: &KeyedChunk,
+    mut view: Option<View<'_>>,
+    dim: usize,
+    on_empty: OnEmpty,
+    sample: &mut Sample,
+) -> Result<KnownVectors> {
+    let texts = &chunk.chunk.texts;
+    let mut values = zeros(texts.len() * dim)?;
+    let mut origins = Vec::with_capacity(texts.len());
+    let mut damaged = 0;
+    let mut first_rows: HashMap<ContentKey, usize> = HashMap::with_capacity(texts.len());
+    for (row, (text, key)) in texts.iter().zip(&chunk.keys).enumerate() {
+        if text.is_empty() && on_empty != OnEmpty::Embed {
+            // Where an empty text is an error, it is the tokenizer that says so.
+            origins.push(if on_empty == OnEmpty::Null { Origin::Empty } else { Origin::Model });
+            continue;
+        }
+        if let Some(first) = first_rows.get(key) {
+            origins.push(Origin::Row(*first));
+            continue;
+        }
+        first_rows.insert(*key, row);
+        let found = match &mut view {
+            Some(view) => view.find(key, &mut values[row * dim..][..dim])?,
+            None => LookUp::Absent,
+        };
+        origins.push(match found {
+            LookUp::Found(stored) => {
+                let sampled =
+                    !stored.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
+                Origin::Store(StoredText { sampled, ..stored })
+            }
+            LookUp::Absent => Origin::Model,
+            LookUp::Damaged => {
+                damaged += 1;
+                Origin::Model
+            }
+        });
+    }
+    Ok(KnownVectors { origins, values, damaged })
+}
+
+/// The inference stage with what it shares with the store: chunk by chunk, every row gets its vector, and new
+/// vectors are kept.
+pub struct Settler<'a> {
+    inference: &'a Inference<'a>,
+    store: Option<&'a Store<'a>>,
+    writer: Option<StoreWriter<'a>>,
+    on_event: &'a (dyn Fn(Event) + Sync),
+    totals: Totals,
+}
+
+/// What a run's chunks add up to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// What the model did.
+    pub work: Work,
+    /// Where vectors came from.
+    pub origins: RowsByOrigin,
+    /// Rows whose text was cut at the model's maximum length.
+    pub truncated: u64,
+    /// Entries of the store that could not be believed.
+    pub damaged: u64,
+    /// Entries of the store that made place for new ones.
+    pub evicted: u64,
+    /// Vectors that found no place in the store.
+    pub not_kept: u64,
+}
+
+impl<'a> Settler<'a> {
+    /// A settler that commits new vectors `commit_rows` at a time.
+    pub fn new(
+        inference: &'a Inference<'a>,
+        store: Option<&'a Store<'a>>,
+        commit_rows: usize,
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
+        let writer = store.and_then(|store| store.writer(commit_rows));
+        Settler { inference, store, writer, on_event, totals: Totals::default() }
+    }
+
+    /// Gives every row of a chunk its vector.
+    ///
+    /// # Errors
+    /// What the model gives; `Store` when the store cannot be read or written, or a vector in it is not its text's.
+    pub fn settle(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
+        let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
+        let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
+        let dim = self.inference.dim();
+        let KnownVectors { origins, mut values, damaged } = known;
+        // What each row's text measures: tokens, and whether it was cut.
+        let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
+        let (writer, tolerance) = (&mut self.writer, self.inference.tolerance());
+        let work = self.inference.embed_each(&rows, batches, &mut |text| {
+            let EncodedText { row, tokens, vector } = text;
+            let place = &mut values[row * dim..][..dim];
+            if matches!(origins[row], Origin::Store(_)) {
+                return compare(&rows, row, place, vector, tolerance);
+            }
+            place.copy_from_slice(vector);
+            let cut = texts.truncated.binary_search(&row).is_ok();
+            measures[row] = (tokens as u64, cut);
+            if let Some(writer) = writer {
+                writer.insert(keys[row], tokens, cut, vector);
+                writer.commit_if_due()?;
+            }
+            Ok(())
+        })?;
+        for (row, origin) in origins.iter().enumerate() {
+            if let Origin::Row(first) = *origin {
+                values.copy_within(first * dim..(first + 1) * dim, row * dim);
+                measures[row] = measures[first];
+            }
+        }
+        let origins_of_chunk = count(&origins, &measures);
+        let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
+        self.tell(&origins_of_chunk, &present);
+        (self.on_event)(settled(&rows, &measures));
+        self.totals.work.add(&work);
+        self.totals.origins.add(&origins_of_chunk);
+        self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
+        self.totals.damaged += damaged;
+        Ok((columns, ChunkVectors { values, present, work }))
+    }
+
+    /// Brings the vectors that wait to the disk.
+    ///
+    /// # Errors
+    /// `Store` when the store cannot be written.
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.commit()
+    }
+
+    /// What it came to.
+    pub fn into_totals(self) -> Totals {
+        let (evicted, not_kept) = self.writer.map_or((0, 0), |writer| writer.totals());
+        Totals { evicted, not_kept, ..self.totals }
+    }
+
+    /// Finds the texts whose vectors were made after the tokenizer stage had looked for them, and takes them out of
+    /// the batches.
+    fn look_up_again(
+        &self,
+        keys: &[ContentKey],
+        known: &mut KnownVectors,
+        batches: Vec<TokenBatch>,
+    ) -> Result<Vec<TokenBatch>> {
+        let (Some(store), Some(writer)) = (self.store, &self.writer) else { return Ok(batches) };
+        if batches.is_empty() {
+            return Ok(batches);
+        }
+        let dim = self.inference.dim();
+        let mut view = store.view()?;
+        let mut found_any = false;
+        for (row, key) in keys.iter().enumerate() {
+            if known.origins[row] != Origin::Model {
+                continue;
+            }
+            let vector = &mut known.values[row * dim..][..dim];
+            let found = match writer.find(key, vector) {
+                Some(stored) => Some(stored),
+                None => match view.find(key, vector)? {
+                    // What an earlier run left would have been found before.
+                    LookUp::Found(stored) if stored.of_this_run => Some(stored),
+                    _ => None,
+                },
+            };
+            if let Some(stored) = found {
+                known.origins[row] = Origin::Store(stored);
+                found_any = true;
+            }
+        }
+        if !found_any {
+            return Ok(batches);
+        }
+        let is_needed = |row: usize| match known.origins[row] {
+            Origin::Store(stored) => stored.sampled,
+            _ => true,
+        };
+        let needed = batches.iter().map(|batch| batch.only(is_needed));
+        Ok(needed.filter(|batch| !batch.is_empty()).collect())
+    }
+
+    fn tell(&self, origins: &RowsByOrigin, present: &[bool]) {
+        let empty = present.iter().filter(|present| !**present).count();
+        if empty > 0 {
+            (self.on_event)(Event::Empty { rows: empty });
+        }
+        // Rows of the sample were in a batch.
+        let reused = (origins.reused - origins.sampled) as usize;
+        let duplicate = origins.duplicate as usize;
+        if reused + duplicate > 0 {
+            (self.on_event)(Event::Known { reused, duplicate });
+        }
+    }
+}
+
+impl RowsByOrigin {
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &RowsByOrigin) {
+        self.encoded += other.encoded;
+        self.reused += other.reused;
+        self.duplicate += other.duplicate;
+        self.sampled += other.sampled;
+        self.tokens_saved += other.tokens_saved;
+    }
+}
+
+/// What a chunk's texts measured.
+fn settled(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
+    let length =
+        |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
+    let cut = measures.iter().zip(&rows.ids).filter(|((_, cut), _)| *cut);
+    Event::Settled {
+        lengths: measures.iter().filter_map(length).collect(),
+        truncated: cut.map(|(_, id)| shown_id(id)).collect(),
+    }
+}
+
+/// What the store says a text measures; nothing for a text that has not been there.
+fn measure(origin: &Origin) -> (u64, bool) {
+    match origin {
+        Origin::Store(stored) => (stored.tokens.into(), stored.truncated),
+        _ => (0, false),
+    }
+}
+
+fn count(origins: &[Origin], measures: &[(u64, bool)]) -> RowsByOrigin {
+    let mut sums = RowsByOrigin::default();
+    for (origin, (tokens, _)) in origins.iter().zip(measures) {
+        // A row that repeats one of its chunk was reused if that one was.
+        let first = match origin {
+            Origin::Row(first) => origins[*first],
+            other => *other,
+        };
+        match first {
+            Origin::Empty => {}
+            Origin::Store(stored) if !stored.of_this_run => sums.reused += 1,
+            Origin::Model if !matches!(origin, Origin::Row(_)) => sums.encoded += 1,
+            _ => sums.duplicate += 1,
+        }
+        match origin {
+            Origin::Store(stored) if stored.sampled => sums.sampled += 1,
+            Origin::Store(_) | Origin::Row(_) => sums.tokens_saved += tokens,
+            Origin::Empty | Origin::Model => {}
+        }
+    }
+    sums
+}
+
+/// Is the stored vector what the model gives now?
+fn compare(
+    rows: &RowNames,
+    row: usize,
+    stored: &[f32],
+    made: &[f32],
+    tolerance: f32,
+) -> Result<()> {
+    let difference = stored.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    let same = match tolerance {
+        0.0 => stored.iter().zip(made).all(|(a, b)| a.to_bits() == b.to_bits()),
+        // A NaN among the stored is no number to compare with, and not the same.
+        tolerance => stored.iter().all(|value| value.is_finite()) && difference <= tolerance,
+    };
+    if same {
+        return Ok(());
+    }
+    let message = format!(
+        "its vector in the store differs by {difference:e} from what the model gives; at most {tolerance:e} is allowed"
+    );
+    Err(Error::new(ErrorKind::Store, message).at(rows.name(row)).advice(
+        "run again with --rebuild, which embeds every row again and replaces the store's entries",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_spread_over_the_file_and_takes_a_row_of_each_part_that_has_one() {
+        let taken = |rows: u64, sample: u64, reused: &dyn Fn(u64) -> bool| -> Vec<u64> {
+            let mut choice = Sample::new(rows, sample);
+            (0..rows).filter(|row| reused(*row) && choice.takes(*row)).collect()
+        };
+        assert_eq!(taken(100, 4, &|_| true), [0, 25, 50, 75]);
+        assert_eq!(taken(100, 4, &|row| row % 10 == 9), [9, 29, 59, 79]);
+        assert_eq!(taken(100, 4, &|row| row == 99), [99]);
+        assert_eq!(taken(3, 32, &|_| true), [0, 1, 2]);
+        assert_eq!(taken(100, 0, &|_| true), [0u64; 0]);
+        assert_eq!(taken(0, 4, &|_| true), [0u64; 0]);
+    }
+
+    #[test]
+    fn rows_are_counted_by_where_their_vector_came_from() {
+        let stored = |of_this_run, sampled| {
+            Origin::Store(StoredText { tokens: 5, truncated: false, of_this_run, sampled })
+        };
+        let origins = [
+            Origin::Model,
+            Origin::Row(0),
+            Origin::Empty,
+            stored(false, false),
+            Origin::Row(3),
+            stored(true, false),
+            stored(false, true),
+        ];
+        let measures =
+            [(7, false), (7, false), (0, false), (5, false), (5, false), (5, false), (5, false)];
+        let expected =
+            RowsByOrigin { encoded: 1, reused: 3, duplicate: 2, sampled: 1, tokens_saved: 22 };
+        assert_eq!(count(&origins, &measures), expected);
+    }
+
+    #[test]
+    fn a_stored_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
+        let rows = RowNames { first_row: 40, ids: vec!["a".to_owned(), "b".to_owned()] };
+        let check = |stored: f32, made: f32, tolerance| {
+            compare(&rows, 1, &[0.5, stored], &[0.5, made], tolerance)
+        };
+        let next = f32::from_bits(0.25f32.to_bits() + 1);
+        for (stored, made, tolerance, holds) in [
+            (0.25, 0.25, 0.0, true),
+            (0.25, next, 0.0, false),
+            (0.0, -0.0, 0.0, false),
+            (0.25, next, 1e-6, true),
+            (0.25, 0.2501, 1e-6, false),
+            (f32::NAN, 0.25, 1e-6, false),
+        ] {
+            assert_eq!(check(stored, made, tolerance).is_ok(), holds, "{stored} and {made}");
+        }
+        let error = check(0.0, 1.0, 0.0).expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().starts_with("row 41 (id b): "), "{error}");
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+    }
+}

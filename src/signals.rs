@@ -1,0 +1,82 @@
+//! SIGINT and SIGTERM: the first is a request to stop, the second ends the process at once, and so does the first
+//! when the work has not stopped within [`GRACE`]. The output stays the old or the new complete file: it changes
+//! by a rename, whenever the process ends.
+//!
+//! This is the one place, beside `main`, where the process may end.
+
+use std::ffi::c_int;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reembed::{Stop, StopReason};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level};
+
+use crate::exit::Exit;
+
+/// How long the work may take to stop by itself: a batch in flight is done long before. What may take longer is a
+/// network that says nothing, or a disk.
+pub const GRACE: Duration = Duration::from_secs(8);
+
+/// How often a second signal is looked for after the first.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Listens from now on. `asked` hears of the first signal, after the request was made; `end` is the last word before
+/// the process ends here.
+///
+/// # Errors
+/// When the system refuses a handler or a thread.
+pub fn listen(
+    stop: &Stop,
+    grace: Duration,
+    asked: impl FnOnce(StopReason) + Send + 'static,
+    end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    // A file at its size limit (`ulimit -f`) is then an error that is seen, not a death.
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let stop = stop.clone();
+    let listening = move || {
+        let Some(first) = signals.forever().next() else { return };
+        let since = Instant::now();
+        stop.request(reason(first));
+        asked(reason(first));
+        let last = loop {
+            match signals.pending().next() {
+                Some(second) => break second,
+                None if since.elapsed() >= grace => break first,
+                None => thread::sleep(LOOK_AGAIN),
+            }
+        };
+        end();
+        low_level::exit(Exit::stopped(reason(last)).code().into());
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listening).map(drop)
+}
+
+/// Ends the process when the work has not stopped so long after the deadline.
+///
+/// # Errors
+/// When the system refuses a thread.
+pub fn enforce(
+    deadline: Option<Instant>,
+    grace: Duration,
+    end: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let Some(deadline) = deadline else { return Ok(()) };
+    let enforcing = move || {
+        thread::sleep(deadline.saturating_duration_since(Instant::now()).saturating_add(grace));
+        end();
+        low_level::exit(Exit::Deadline.code().into());
+    };
+    thread::Builder::new().name("deadline".to_owned()).spawn(enforcing).map(drop)
+}
+
+/// What a signal asks for.
+fn reason(signal: c_int) -> StopReason {
+    if signal == SIGINT { StopReason::Interrupted } else { StopReason::Terminated }
+}

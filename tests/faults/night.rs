@@ -1,0 +1,379 @@
+//! A job for the real program, its undisturbed result, and what must hold after whatever was done to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use reembed::model::source;
+use reembed::{sample, writer};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::model_folder::{ModelFolder, WrittenModel};
+use crate::common::{Job, real_model};
+
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+
+/// The hidden files of one output that may outlast a run.
+const MAY_STAY: [&str; 1] = [".tasks.parquet.reembed-store"];
+
+/// How long anything may take here before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A job in a folder of its own.
+pub struct Night {
+    job: Job,
+    model: PathBuf,
+    settings: BTreeMap<&'static str, String>,
+}
+
+/// A program under way, ended when dropped.
+pub struct Running {
+    pub child: Child,
+}
+
+/// How a program ended, and what it said.
+pub struct Ended {
+    pub status: ExitStatus,
+    pub out: String,
+    pub err: String,
+}
+
+impl Night {
+    /// A job over the first `rows` rows of the sample corpus of `seed`.
+    pub fn of(rows: u64, seed: u64) -> Night {
+        let model = TINY.path().to_owned();
+        let night = Night { job: Job::new(), model, settings: BTreeMap::new() };
+        let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
+        fs::write(night.job.folder().join("pipeline.toml"), config).expect("a configuration");
+        night.set_rows(rows, seed);
+        night
+            .with("REEMBED_COMPUTE_THREADS", "1")
+            .with("REEMBED_INPUT_CHUNK_ROWS", "32")
+            .with("REEMBED_BATCH_START", "8")
+            .with("REEMBED_STORE_COMMIT_ROWS", "32")
+    }
+
+    /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
+    pub fn with_real_model(self) -> Night {
+        let files = source::resolve(&real_model().source, &|_| ()).expect("the model");
+        self.with_model(&files.folder)
+    }
+
+    /// The same with the model in that folder.
+    pub fn with_model(self, folder: &Path) -> Night {
+        Night { model: folder.to_owned(), ..self }
+    }
+
+    /// The same with a variable set.
+    pub fn with(mut self, variable: &'static str, value: &str) -> Night {
+        self.set(variable, value);
+        self
+    }
+
+    pub fn set(&mut self, variable: &'static str, value: &str) {
+        self.settings.insert(variable, value.to_owned());
+    }
+
+    /// Writes the input anew.
+    pub fn set_rows(&self, rows: u64, seed: u64) {
+        let rows = sample::task_rows(rows, seed);
+        writer::write_tasks(&self.job.input(), rows).expect("an input");
+    }
+
+    /// The job with this input, and with the output of another input in place: old bytes, new bytes.
+    pub fn with_old_output(&self) -> (Vec<u8>, Vec<u8>) {
+        let input = fs::read(self.job.input()).expect("an input");
+        let new = self.undisturbed();
+        self.set_rows(20, 99);
+        let old = self.undisturbed();
+        assert!(old != new, "the two nights are alike");
+        fs::write(self.job.input(), input).expect("an input");
+        self.put(&old);
+        (old, new)
+    }
+
+    /// What a run leaves that nothing happens to, elsewhere and without a store.
+    pub fn undisturbed(&self) -> Vec<u8> {
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let output = elsewhere.path().join("tasks.parquet");
+        let run = self
+            .command(&["--no-supervise", "--output"])
+            .arg(&output)
+            .env("REEMBED_STORE_MODE", "off")
+            .output()
+            .expect("a child");
+        assert!(run.status.success(), "an undisturbed run: {}", err(&run));
+        fs::read(output).expect("an output")
+    }
+
+    /// `reembed run` in the folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        command
+            .args(["run", "--config", "pipeline.toml", "--model-path"])
+            .arg(&self.model)
+            .args(arguments);
+        self.surround(&mut command);
+        command
+    }
+
+    /// The environment and the folder of the job.
+    pub fn surround(&self, command: &mut Command) {
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", "/nowhere")
+            .envs(&self.settings)
+            .current_dir(self.job.folder())
+            .stdin(Stdio::null());
+    }
+
+    pub fn run(&self) -> Ended {
+        Ended::of(self.command(&[]).output().expect("a child"))
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.job.folder()
+    }
+
+    pub fn output(&self) -> PathBuf {
+        self.job.output()
+    }
+
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        fs::read(self.output()).ok()
+    }
+
+    pub fn put(&self, bytes: &[u8]) {
+        fs::create_dir_all(self.output().parent().expect("a folder")).expect("a folder");
+        fs::write(self.output(), bytes).expect("an output");
+    }
+
+    pub fn forget_store(&self) {
+        for name in MAY_STAY {
+            let _ = fs::remove_file(self.output().with_file_name(name));
+        }
+    }
+
+    /// What lies beside the output and should not, after a run that was over.
+    pub fn left_over(&self) -> Vec<String> {
+        let mut names = self.job.beside_output();
+        names.retain(|name| name != "tasks.parquet" && !MAY_STAY.contains(&name.as_str()));
+        names
+    }
+
+    /// Where a run is, by what lies beside the output.
+    pub fn phase(&self, old: &[u8]) -> Phase {
+        let names = self.job.beside_output();
+        let has = |suffix: &str| names.iter().any(|name| name.ends_with(suffix));
+        if self.bytes().is_none_or(|bytes| bytes != old) {
+            Phase::Published
+        } else if has(".reembed-tmp") {
+            Phase::Writing
+        } else if has(".reembed-lock") {
+            Phase::Claimed
+        } else {
+            Phase::Start
+        }
+    }
+
+    /// The output is the one file or the other, whole; then the next run completes, leaves nothing behind, and its
+    /// bytes are those of an undisturbed run.
+    pub fn recovers(&self, old: &[u8], new: &[u8], case: &str) {
+        let left = self.bytes();
+        let is_whole = left.as_deref() == Some(old) || left.as_deref() == Some(new);
+        assert!(is_whole, "{case}: the output is neither the old file nor the new one");
+        let next = self.run();
+        assert_eq!(next.status.code(), Some(0), "{case}: the next run: {}", next.err);
+        assert!(self.bytes().as_deref() == Some(new), "{case}: the next run made other bytes");
+        assert_eq!(self.left_over(), Vec::<String>::new(), "{case}");
+    }
+}
+
+/// The phases of a run, as far as they can be seen from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Arguments, configuration, the input's footer.
+    Start,
+    /// The output is locked; the model is loaded.
+    Claimed,
+    /// Rows flow, or the finished file is read back.
+    Writing,
+    /// The new file is in place.
+    Published,
+}
+
+pub const PHASES: [Phase; 4] = [Phase::Start, Phase::Claimed, Phase::Writing, Phase::Published];
+
+impl Running {
+    pub fn start(mut command: Command) -> Running {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running { child: command.spawn().expect("a child") }
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it has not been waited for");
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
+    /// The worker of a supervising parent, once it has one.
+    pub fn worker(&mut self) -> Option<Pid> {
+        let started = Instant::now();
+        while started.elapsed() < PATIENCE && !self.is_over() {
+            if let Some(pid) = worker_of(self.pid()) {
+                return Some(pid);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+        None
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self, within: Duration, case: &str) -> Ended {
+        let (mut out, mut err) = (String::new(), String::new());
+        let (from_out, from_err) = (self.child.stdout.take(), self.child.stderr.take());
+        let mut in_time = true;
+        // What it says must be taken from it, or it waits for that.
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| from_err.map(|mut pipe| pipe.read_to_string(&mut err)));
+            let started = Instant::now();
+            while !self.is_over() {
+                if in_time && started.elapsed() > within {
+                    // Its pipes have to close before this can go on.
+                    let _ = self.child.kill();
+                    in_time = false;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            from_out.map(|mut pipe| pipe.read_to_string(&mut out));
+            reader.join().expect("no panic")
+        });
+        assert!(in_time, "{case}: it does not end within {within:?}: {err}");
+        Ended { status: self.child.wait().expect("a child"), out, err }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    pub fn of(output: Output) -> Ended {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ended { status: output.status, out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// The one line that says why.
+    pub fn error(&self) -> &str {
+        self.err.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or_default()
+    }
+}
+
+/// The first child of a process.
+pub fn worker_of(parent: Pid) -> Option<Pid> {
+    let number = parent.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{number}/task/{number}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Whether a process is there and is no zombie.
+pub fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
+}
+
+pub fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until something is so; false if the time runs out.
+pub fn wait_for(mut ready: impl FnMut() -> bool) -> bool {
+    let started = Instant::now();
+    while !ready() {
+        if started.elapsed() > PATIENCE {
+            return false;
+        }
+        thread::sleep(Duration::from_micros(300));
+    }
+    true
+}
+
+/// Numbers that look random and follow from a seed: splitmix64.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Less than `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// How much is done.
+pub struct Form {
+    pub kills: u64,
+    pub faults: u64,
+    pub nights: u64,
+    pub seed: u64,
+}
+
+pub static FORM: LazyLock<Form> = LazyLock::new(|| {
+    let set = std::env::var("REEMBED_FAULTS").unwrap_or_default();
+    let (kills, faults) = match set.as_str() {
+        "" | "short" => (16, 12),
+        "full" => (1000, 2000),
+        numbers => numbers
+            .split_once(',')
+            .and_then(|(kills, faults)| Some((kills.parse().ok()?, faults.parse().ok()?)))
+            .expect("REEMBED_FAULTS is `short`, `full` or `KILLS,FAULTS`"),
+    };
+    let nights = if kills < 100 { 3 } else { 30 };
+    let seed = std::env::var("REEMBED_FAULTS_SEED").map(|seed| seed.parse().expect("a number"));
+    Form { kills, faults, nights, seed: seed.unwrap_or(20_261_124) }
+});
+
+/// Says a figure past the capture of the test's own output.
+pub fn figure(text: &str) {
+    let _ = writeln!(std::io::stderr(), "\n=== {text} (seed {})", FORM.seed);
+}
+
+/// Says what is not tested here, past the capture of the test's own output.
+pub fn skipped(why: &str) {
+    assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "{why}");
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "\n=== SKIPPED: {name}: {why}");
+}

@@ -1,0 +1,119 @@
+//! The power goes at the moment of exit: what a file system's own disk holds then, and nothing that was only in memory.
+//!
+//! A file system lies in a file, through a loop device. What it has not written there when the program exits would be
+//! lost; a copy of the file is what a power cut leaves. The copy is mounted, which replays its journal.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::night::{Ended, Night, skipped};
+
+/// Room for the outputs of the small jobs here, and for a journal.
+const MEGABYTES: u64 = 64;
+
+#[test]
+fn exit_0_outlasts_a_power_cut() {
+    let night = Night::of(200, 30);
+    let (old, new) = night.with_old_output();
+    for number in 0..3 {
+        let Some(disk) = Disk::make() else { return };
+        fs::write(disk.output(), &old).expect("the old output");
+        disk.sync();
+        let run = run(&night, &disk, "");
+        assert_eq!(run.status.code(), Some(0), "{}", run.err);
+        let Some(after) = disk.power_cut() else { return };
+        assert!(
+            after.as_ref() == Some(&new),
+            "{number}: the new file did not outlast the power cut"
+        );
+    }
+}
+
+#[test]
+fn the_power_cut_notices_a_folder_that_was_not_brought_to_the_disk() {
+    let night = Night::of(200, 31);
+    let (old, new) = night.with_old_output();
+    let Some(disk) = Disk::make() else { return };
+    fs::write(disk.output(), &old).expect("the old output");
+    disk.sync();
+    let run = run(&night, &disk, "skip-directory-fsync");
+    assert_eq!(run.status.code(), Some(0), "{}", run.err);
+    assert!(fs::read(disk.output()).expect("an output") == new, "with power it is there");
+    let Some(after) = disk.power_cut() else { return };
+    assert!(after.as_ref() == Some(&old), "the power cut takes nothing away");
+}
+
+fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
+    let mut command = night.command(&["--output"]);
+    // The store brings its own commits to the same disk; here the output has to do without.
+    command
+        .arg(disk.output())
+        .env("REEMBED_STORE_MODE", "off")
+        .env("REEMBED_FAILPOINTS", failpoints);
+    Ended::of(command.output().expect("a child"))
+}
+
+/// A file system in a file.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+impl Disk {
+    /// Said aloud where none can be mounted.
+    fn make() -> Option<Disk> {
+        let disk = Disk { folder: tempfile::tempdir().expect("a folder") };
+        let image = fs::File::create(disk.image()).expect("an image");
+        image.set_len(MEGABYTES << 20).expect("room");
+        fs::create_dir(disk.mount()).expect("a folder");
+        let made = done(Command::new("mkfs.ext4").arg("-q").arg(disk.image()));
+        // Nothing goes to the disk by itself while the job runs.
+        if made && mount(&disk.image(), &disk.mount()) {
+            return Some(disk);
+        }
+        skipped("no file system can be mounted");
+        None
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("image")
+    }
+
+    fn mount(&self) -> PathBuf {
+        self.folder.path().join("mount")
+    }
+
+    fn output(&self) -> PathBuf {
+        self.mount().join("tasks.parquet")
+    }
+
+    fn sync(&self) {
+        assert!(done(Command::new("sync").arg("-f").arg(self.mount())));
+    }
+
+    /// The output on a copy of the disk as it is now.
+    fn power_cut(&self) -> Option<Option<Vec<u8>>> {
+        let copy = Disk { folder: tempfile::tempdir().expect("a folder") };
+        fs::copy(self.image(), copy.image()).expect("a copy");
+        fs::create_dir(copy.mount()).expect("a folder");
+        if !mount(&copy.image(), &copy.mount()) {
+            skipped("the copy of the file system cannot be mounted");
+            return None;
+        }
+        Some(fs::read(copy.output()).ok())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        done(Command::new("umount").arg(self.mount()));
+    }
+}
+
+fn mount(image: &Path, at: &Path) -> bool {
+    done(Command::new("mount").args(["-o", "loop,commit=600"]).arg(image).arg(at))
+}
+
+fn done(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}

@@ -1,0 +1,124 @@
+//! System calls that fail, lie or kill, by strace: with the store, so that its calls are among them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure, skipped};
+
+/// Calls that are injected with errors, as strace names them on all machines, and the errors that they may give.
+const FAULTS: [(&str, &[&str]); 7] = [
+    ("write", &["EIO", "ENOSPC", "EDQUOT"]),
+    ("pwrite64", &["EIO", "ENOSPC"]),
+    ("fsync", &["EIO", "ENOSPC"]),
+    ("fdatasync", &["EIO"]),
+    ("/^rename(at2?)?$", &["EIO", "ENOSPC", "EACCES"]),
+    ("openat", &["EMFILE", "EIO"]),
+    ("mmap", &["ENOMEM"]),
+];
+
+/// Calls at which the process is killed.
+const DEADLY: [&str; 5] = ["write", "pwrite64", "fsync", "fdatasync", "/^rename(at2?)?$"];
+
+#[test]
+fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
+    if !can_trace() {
+        return;
+    }
+    let night = Night::of(96, 2);
+    let (old, new) = night.with_old_output();
+    let mut dice = Dice::new(FORM.seed);
+    let mut outcomes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for number in 0..FORM.faults {
+        night.put(&old);
+        if dice.below(2) == 0 {
+            night.forget_store();
+        }
+        let (call, errors) = FAULTS[number as usize % FAULTS.len()];
+        let error = dice.pick(errors);
+        let (first, step) = (1 + dice.below(40), 1 + dice.below(30));
+        // One call, or it and every so many after it.
+        let when = if dice.below(3) == 0 { format!("{first}+{step}") } else { format!("{first}") };
+        let inject = format!("{call}:error={error}:when={when}");
+        let supervised = dice.below(2) == 0;
+        let case = format!("seed {}, fault {number}, {inject}, supervised {supervised}", FORM.seed);
+        let run = traced(&night, &inject, supervised, &case);
+        let code = run.status.code();
+        let outcome = match code {
+            Some(0) => {
+                assert!(
+                    night.bytes().as_deref() == Some(&new),
+                    "{case}: exit 0 without the output"
+                );
+                "done all the same"
+            }
+            // A failed allocation inside a library, or in the dynamic loader, which calls that 127.
+            None if call == "mmap" => "killed",
+            Some(127) if call == "mmap" || call == "openat" => "not loaded",
+            Some(1..=3) => {
+                // Before there is a file to say it to, a program says nothing.
+                let said = !run.err.trim().is_empty() || call == "write";
+                assert!(said, "{case}: it does not say why");
+                "failed"
+            }
+            other => panic!("{case}: it ended with {other:?}: {}", run.err),
+        };
+        *outcomes.entry((call, outcome)).or_default() += 1;
+        night.recovers(&old, &new, &case);
+    }
+    assert!(outcomes.keys().any(|(_, outcome)| *outcome == "failed"), "{outcomes:?}");
+    figure(&format!("{} faults, rows lost: 0; {outcomes:?}", FORM.faults));
+}
+
+#[test]
+fn a_run_killed_at_any_call_recovers() {
+    if !can_trace() {
+        return;
+    }
+    let night = Night::of(96, 3);
+    let (old, new) = night.with_old_output();
+    let mut dice = Dice::new(FORM.seed + 1);
+    let mut killed = 0;
+    for number in 0..FORM.kills / 2 {
+        night.put(&old);
+        if dice.below(2) == 0 {
+            night.forget_store();
+        }
+        let call = DEADLY[number as usize % DEADLY.len()];
+        let inject = format!("{call}:signal=KILL:when={}", 1 + dice.below(12));
+        let case = format!("seed {}, kill {number}, {inject}", FORM.seed + 1);
+        let run = traced(&night, &inject, false, &case);
+        killed += u64::from(run.status.code().is_none());
+        night.recovers(&old, &new, &case);
+    }
+    assert!(killed > 0, "no call killed");
+    figure(&format!("{killed} kills at a write, fsync or rename, rows lost: 0"));
+}
+
+/// Whether there is an strace that may trace; an error in CI.
+pub fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let can = traced.is_ok_and(|traced| traced.status.success());
+    if !can {
+        skipped("strace is not there, or may not trace");
+    }
+    can
+}
+
+/// Runs the job with this injection.
+pub fn traced(night: &Night, inject: &str, supervised: bool, case: &str) -> Ended {
+    let inner =
+        night.command(if supervised { &["--quiet"] } else { &["--quiet", "--no-supervise"] });
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-qq", "-e", "signal=none", "-o"])
+        .arg(Path::new("/dev/null"))
+        .args(["-e", &format!("inject={inject}")])
+        .arg("-e")
+        // Without the call among the traced ones nothing is injected.
+        .arg(format!("trace={}", inject.split(':').next().unwrap_or_default()))
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    night.surround(&mut command);
+    Running::start(command).end(PATIENCE, case)
+}

@@ -1,0 +1,851 @@
+//! What a nightly job may rely on when a file is published: the output path holds the old complete file or the new
+//! complete one, whatever fails; only what was read back gets there; one run at a time; what is not ours stays.
+//!
+//! Faults come from outside, by `strace -e inject`, small disks and limits, and, as negative controls, from inside by
+//! the failpoints of `src/failpoints.rs`: they show that a check can fail.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, LazyLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray};
+use common::model_folder::{ModelFolder, WrittenModel};
+use common::{Before, Job, load, prepare, read_parquet, task, write_parquet};
+use reembed::batch::TokenBatch;
+use reembed::lineage::ModelIdentity;
+use reembed::model::fake::{Failure, FakeEncoder};
+use reembed::model::{Encoder, Model};
+use reembed::{Config, ErrorKind, Report, Result, Stop, TaskRow, pipeline};
+use rustix::process::{Pid, Signal, kill_process};
+
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+
+/// Rows of the large input.
+const ROWS: usize = 40;
+
+// The order of things.
+
+#[test]
+fn a_file_is_on_the_disk_and_read_back_before_it_is_renamed_and_its_folder_after() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::large();
+    let run = strace.run(&night, "", &[]);
+    assert_eq!(run.status.code(), Some(0), "{}", run.told);
+    order(&run.calls).unwrap_or_else(|broken| panic!("{broken}: {:#?}", run.calls));
+    // The same with an old file in the place.
+    night.set_rows(1);
+    let run = strace.run(&night, "", &[]);
+    assert_eq!(run.status.code(), Some(0), "{}", run.told);
+    order(&run.calls).unwrap_or_else(|broken| panic!("{broken}: {:#?}", run.calls));
+}
+
+#[test]
+fn the_check_of_the_order_notices_a_step_that_is_left_out() {
+    let Some(strace) = Strace::find() else { return };
+    for (failpoint, expected) in [
+        ("skip-directory-fsync", "the folder is not brought to the disk"),
+        ("skip-read-back", "the file is not read back"),
+    ] {
+        let night = Night::large();
+        let run = strace.run(&night, "", &[failpoint]);
+        assert_eq!(run.status.code(), Some(0), "{}", run.told);
+        let broken = order(&run.calls).expect_err(failpoint);
+        assert_eq!(broken, expected);
+    }
+}
+
+/// Whether a run's calls are those of a file that lasts: write, fsync, open again, rename, fsync of the folder.
+fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
+    let last = |what: &str, on: On| calls.iter().rposition(|call| call.is(what, on));
+    let written = last("write", On::Temporary).ok_or("nothing is written")?;
+    let synced = last("fsync", On::Temporary).ok_or("the file is not brought to the disk")?;
+    let renamed = last("rename", On::Temporary).ok_or("the file is not renamed")?;
+    if !(written < synced && synced < renamed) {
+        return Err("the file is not brought to the disk when it is renamed");
+    }
+    let opened = calls[synced..renamed].iter().any(|call| call.is("open", On::Temporary));
+    if !opened {
+        return Err("the file is not read back");
+    }
+    match last("fsync", On::Folder) {
+        Some(folder) if folder > renamed => Ok(()),
+        _ => Err("the folder is not brought to the disk"),
+    }
+}
+
+// Faults of the disk.
+
+#[test]
+fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_completes() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::large();
+    let [old, new] = night.two_outputs();
+    for (call, names) in FAULTY_CALLS {
+        let mut hit = 0;
+        for number in 1.. {
+            night.put(&old);
+            let run = strace.run(&night, &format!("{names}:error=EIO:when={number}"), &[]);
+            let Some(faulty) = run.injected() else { break };
+            let case = format!("{call} {number} on {:?}", faulty.on);
+            match faulty.on {
+                On::Temporary | On::Lock => {
+                    assert!(matches!(run.status.code(), Some(1 | 2)), "{case}: {}", run.told);
+                    assert!(run.told.contains("tasks.parquet: "), "{case}: {}", run.told);
+                    assert!(night.output() == old, "{case}: the old file is not as it was");
+                    hit += 1;
+                }
+                // It is in place, but nobody may rely on it: that is no success either.
+                On::Folder => {
+                    assert_eq!(run.status.code(), Some(1), "{case}: {}", run.told);
+                    assert!(night.output() == new, "{case}");
+                    hit += 1;
+                }
+                // Standard output and error: the result is in place.
+                On::Other => assert!(night.output() == new || night.output() == old, "{case}"),
+            }
+            let syncs = run.calls.iter().filter(|call| call.is("fsync", On::Temporary)).count();
+            assert!(syncs <= 1, "{case}: a failed fsync is tried again");
+            assert_eq!(night.beside(), ["tasks.parquet"], "{case}");
+            night.completes_with(&new, &case);
+        }
+        let phases = match call {
+            // The lock, several blocks of the file, its end.
+            "write" => 4,
+            "fsync" => 2,
+            _ => 1,
+        };
+        assert!(hit >= phases, "{call}: only {hit} calls were made to fail");
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_write_fsync_or_rename_leaves_one_whole_file_and_no_lock() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::large();
+    let [old, new] = night.two_outputs();
+    let mut outcomes = BTreeSet::new();
+    for (call, names) in FAULTY_CALLS {
+        for number in 1.. {
+            night.put(&old);
+            let run = strace.run(&night, &format!("{names}:signal=KILL:when={number}"), &[]);
+            if run.status.code() == Some(0) {
+                break;
+            }
+            let case = format!("killed at {call} {number}");
+            assert_eq!(run.status.signal(), Some(9), "{case}: {}", run.told);
+            let left = night.output();
+            assert!(left == old || left == new, "{case}: neither the old file nor the new one");
+            let temporary = night.beside().iter().any(|name| name.ends_with(".reembed-tmp"));
+            outcomes.insert((left == new, temporary));
+            night.completes_with(&new, &case);
+        }
+    }
+    // Before there is a temporary, with one, and after the rename.
+    assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, false)]));
+}
+
+#[test]
+fn a_write_that_is_lost_is_found_by_reading_back_and_by_nothing_else() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::large();
+    let [old, new] = night.two_outputs();
+    night.put(&old);
+    let calm = strace.run(&night, "", &[]);
+    // Every write of the process, in order, with its place among them.
+    let writes = calm.calls.iter().filter(|call| call.name == "write").enumerate();
+    let ours: Vec<(usize, u64)> = writes
+        .filter(|(_, call)| call.on == On::Temporary)
+        .map(|(number, call)| (number + 1, call.result.parse().expect("a length")))
+        .collect();
+    assert!(ours.len() >= 3, "{:?}", calm.calls);
+    for (number, length) in ours {
+        // The system says that all was written, and nothing was.
+        let lost = format!("write:retval={length}:when={number}");
+        night.put(&old);
+        let run = strace.run(&night, &lost, &[]);
+        assert_eq!(run.status.code(), Some(1), "{lost}: {}", run.told);
+        assert!(run.told.contains("read back, "), "{lost}: {}", run.told);
+        assert!(night.output() == old, "{lost}");
+        // Without the read-back the run is content, and what it leaves is not.
+        let run = strace.run(&night, &lost, &["skip-read-back"]);
+        assert_eq!(run.status.code(), Some(0), "{lost}: {}", run.told);
+        assert!(night.output() != old && night.output() != new, "{lost}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_leaves_the_old_file() {
+    let night = Night::large();
+    let [_, new] = night.two_outputs();
+    let mut failed = 0;
+    for kilobytes in [200, 1100, 2200, 3300, 4200, 12_000] {
+        let Some(disk) = SmallDisk::mount(kilobytes, "rw") else { return };
+        let output = disk.path().join("tasks.parquet");
+        // Of the old file, so much as there is room for: any old output will do.
+        let small = small_output();
+        fs::write(&output, &small).expect("room for a small file");
+        let run = |check: &str| {
+            let mut command = night.command();
+            command.arg("--output").arg(&output).env("REEMBED_PUBLISH_CHECK_SPACE", check);
+            command.output().expect("a child")
+        };
+        let checked = run("true");
+        if kilobytes < 4000 {
+            assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
+            assert!(
+                err(&checked).contains("it may take 4.1 MB, and its disk has "),
+                "{}",
+                err(&checked)
+            );
+            assert!(fs::read(&output).expect("the old file") == small);
+        }
+        fs::write(&output, &small).expect("room for a small file");
+        let unchecked = run("false");
+        let left = fs::read(&output).expect("a file");
+        match unchecked.status.code() {
+            Some(0) => assert!(left == new, "{kilobytes} KB"),
+            code => {
+                failed += 1;
+                assert_eq!(code, Some(1), "{kilobytes} KB: {}", err(&unchecked));
+                assert!(err(&unchecked).contains("No space left"), "{}", err(&unchecked));
+                assert!(left == small, "{kilobytes} KB");
+                let names = fs::read_dir(disk.path()).expect("a folder").count();
+                assert_eq!(names, 1, "{kilobytes} KB: something was left");
+            }
+        }
+    }
+    assert!((3..6).contains(&failed), "{failed} of 6 disks were too small");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_leaves_the_old_file() {
+    let night = Night::large();
+    let [old, new] = night.two_outputs();
+    for (signal, expected) in [("trap '' XFSZ", Some(1)), (":", None)] {
+        night.put(&old);
+        let script = format!("{signal}; ulimit -c 0; ulimit -f 2048; exec \"$0\" \"$@\"");
+        let inner = night.command();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(inner.get_program()).args(inner.get_args());
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let run = command.current_dir(night.job.folder()).output().expect("a child");
+        assert_eq!(run.status.code(), expected, "{signal}: {}", err(&run));
+        if expected.is_some() {
+            assert!(err(&run).contains("File too large"), "{}", err(&run));
+        }
+        assert!(night.output() == old, "{signal}");
+        night.completes_with(&new, signal);
+    }
+}
+
+#[test]
+fn a_chunk_that_falls_out_between_two_stages_is_missed() {
+    let night = Night::large();
+    let [old, _] = night.two_outputs();
+    night.put(&old);
+    let mut command = night.command();
+    command.env("REEMBED_INPUT_CHUNK_ROWS", "10").env("REEMBED_FAILPOINTS", "drop-one-batch");
+    let run = command.output().expect("a child");
+    assert_eq!(run.status.code(), Some(1), "{}", err(&run));
+    assert!(err(&run).contains("read back, column `id` does not hold what was"), "{}", err(&run));
+    assert!(night.output() == old);
+    let unknown = night.command().env("REEMBED_FAILPOINTS", "drop-two").output().expect("a child");
+    assert_eq!(unknown.status.code(), Some(2), "{}", err(&unknown));
+}
+
+// One run at a time.
+
+#[test]
+fn a_second_run_fails_at_once_with_the_process_that_holds_the_output() {
+    let night = Night::of(&plain(3));
+    let config = night.job.config(&[]);
+    let (_reader, claim) = prepare(&config).expect("a claim");
+    // There is no model, and nobody looks for one.
+    let mut second = night.command_with(Path::new("no/such/model"));
+    let second = second.output().expect("a child");
+    assert_eq!(second.status.code(), Some(75), "{}", err(&second));
+    let holder = format!("process {} is writing this output", std::process::id());
+    assert!(err(&second).contains(&holder), "{}", err(&second));
+    drop(claim);
+    assert_eq!(night.beside(), Vec::<String>::new());
+    assert_eq!(night.run().status.code(), Some(0));
+}
+
+#[test]
+fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::of(&plain(3));
+    fs::create_dir(night.folder()).expect("a folder");
+    let child = strace.start(&night, "fsync:delay_enter=60s:when=1");
+    let strace = Reaped(child);
+    let lock = night.folder().join(".tasks.parquet.reembed-lock");
+    let holder: i32 = wait_for(|| {
+        let temporary = night.beside().iter().any(|name| name.ends_with(".reembed-tmp"));
+        fs::read_to_string(&lock).ok().filter(|_| temporary)?.parse().ok()
+    });
+    let second = night.run();
+    assert_eq!(second.status.code(), Some(75), "{}", err(&second));
+    assert!(err(&second).contains(&format!("process {holder} ")), "{}", err(&second));
+    assert_eq!(night.beside().len(), 2, "the living run's temporary is not swept");
+    kill_process(Pid::from_raw(holder).expect("a process"), Signal::KILL).expect("it runs");
+    // It holds on to whom it delays, even dead.
+    drop(strace);
+    wait_for(|| (night.run().status.code() == Some(0)).then_some(()));
+    assert_eq!(night.beside(), ["tasks.parquet"]);
+}
+
+#[test]
+fn of_runs_that_start_together_one_at_least_is_done_and_the_others_are_told_to_wait() {
+    let night = Night::of(&plain(20));
+    let start = |_| {
+        let quiet = |command: &mut Command| {
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a child")
+        };
+        quiet(&mut night.command())
+    };
+    let runs: Vec<Child> = (0..4).map(start).collect();
+    let codes: Vec<Option<i32>> =
+        runs.into_iter().map(|mut run| run.wait().expect("a child").code()).collect();
+    assert!(codes.iter().all(|code| [Some(0), Some(75)].contains(code)), "{codes:?}");
+    assert!(codes.contains(&Some(0)), "{codes:?}");
+    assert_eq!(read_parquet(&night.path()).tasks(), plain(20));
+    assert_eq!(night.beside(), ["tasks.parquet"]);
+}
+
+#[test]
+fn a_run_whose_lock_was_deleted_or_whose_output_was_changed_does_not_publish() {
+    type Act = fn(&Path) -> std::io::Result<()>;
+    let cases: [(&str, Act, ErrorKind, &str); 3] = [
+        (
+            "the lock is deleted",
+            |output| fs::remove_file(output.with_file_name(".tasks.parquet.reembed-lock")),
+            ErrorKind::Locked,
+            "its lock was deleted during the run",
+        ),
+        (
+            "another file comes to the output",
+            |output| fs::write(output, "somebody else's"),
+            ErrorKind::Output,
+            "somebody else changed this file",
+        ),
+        (
+            "the input is written to",
+            |output| {
+                let input = output.with_file_name("../in.parquet");
+                let file = fs::File::options().append(true).open(input)?;
+                file.set_modified(std::time::SystemTime::now() + Duration::from_secs(1))
+            },
+            ErrorKind::Data,
+            "the file changed while it was read: it was written to",
+        ),
+    ];
+    for (case, act, kind, message) in cases {
+        let job = Job::of(&plain(30));
+        let output = job.output();
+        let model = before(move |call| {
+            if call == 0 {
+                act(&output).expect("it can be done");
+            }
+        });
+        let error = run(&job.config(&["batch.start = 4"]), &model).expect_err(case);
+        assert_eq!(error.kind(), kind, "{case}: {error}");
+        assert!(error.to_string().contains(message), "{case}: {error}");
+        let left = fs::read(job.output()).ok();
+        let expected = (kind == ErrorKind::Output).then(|| b"somebody else's".to_vec());
+        assert_eq!(left, expected, "{case}");
+    }
+}
+
+// What is there.
+
+#[test]
+fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
+    let night = Night::of(&plain(3));
+    assert_eq!(night.run().status.code(), Some(0));
+    let old = night.output();
+    let other = ModelFolder::tiny().seed(1).prompt(Some("query: ")).write();
+    let refused = night.command_with(other.path()).output().expect("a child");
+    assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+    for word in [
+        "the file there is of another model: ",
+        "model.safetensors \"",
+        "prompt \"\" there, \"query: \" here",
+        "--rebuild",
+    ] {
+        assert!(err(&refused).contains(word), "{word}: {}", err(&refused));
+    }
+    assert_eq!(err(&refused).lines().count(), 1);
+    assert!(night.output() == old && night.beside() == ["tasks.parquet"]);
+    let rebuilt = night.command_with(other.path()).arg("--rebuild").output().expect("a child");
+    assert_eq!(rebuilt.status.code(), Some(0), "{}", err(&rebuilt));
+    assert!(night.output() != old);
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_refused_before_there_is_a_model_and_replaced_on_demand() {
+    let night = Night::of(&plain(3));
+    let files: [&[u8]; 3] = [b"", b"text", &fs::read(night.job.input()).expect("an input")];
+    for bytes in files {
+        night.put(bytes);
+        let no_model = Path::new("no/such/model");
+        let refused = night.command_with(no_model).output().expect("a child");
+        assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+        assert!(
+            err(&refused).contains("reembed did not write the file there"),
+            "{}",
+            err(&refused)
+        );
+        assert!(err(&refused).contains("--replace"), "{}", err(&refused));
+        let looked = night.command_with(no_model).arg("--dry-run").output().expect("a child");
+        assert_eq!(err(&looked), err(&refused));
+        // A rebuild is about models, not about other people's files.
+        let rebuild = night.command().arg("--rebuild").output().expect("a child");
+        assert_eq!(rebuild.status.code(), Some(2), "{}", err(&rebuild));
+        assert!(night.output() == bytes && night.beside() == ["tasks.parquet"]);
+        let replaced = night.command().arg("--replace").output().expect("a child");
+        assert_eq!(replaced.status.code(), Some(0), "{}", err(&replaced));
+        assert_eq!(read_parquet(&night.path()).tasks(), plain(3));
+    }
+}
+
+#[test]
+fn an_input_that_lost_most_of_its_rows_does_not_replace_the_good_output() {
+    let night = Night::of(&plain(10));
+    assert_eq!(night.run().status.code(), Some(0));
+    let old = night.output();
+    for (rows, refused_with) in [
+        (4, Some("it has 10 rows and would have 4, 60 % fewer; at most 50 % are allowed")),
+        (0, Some("it has 10 rows and would have 0, 100 % fewer; at most 50 % are allowed")),
+        (5, None),
+    ] {
+        night.put(&old);
+        night.rewrite(&plain(rows));
+        let run = night.run();
+        let Some(message) = refused_with else {
+            assert_eq!(run.status.code(), Some(0), "{rows} rows: {}", err(&run));
+            continue;
+        };
+        let no_model = night.command_with(Path::new("no/such/model")).output().expect("a child");
+        for run in [&run, &no_model] {
+            assert_eq!(run.status.code(), Some(2), "{rows} rows: {}", err(run));
+            assert!(err(run).contains(message), "{}", err(run));
+            assert!(err(run).contains("--allow-shrink"), "{}", err(run));
+        }
+        assert!(night.output() == old);
+        let allowed = night.command().arg("--allow-shrink").output().expect("a child");
+        assert_eq!(allowed.status.code(), Some(0), "{rows} rows: {}", err(&allowed));
+        assert_eq!(read_parquet(&night.path()).tasks(), plain(rows));
+    }
+    night.put(&old);
+    night.rewrite(&plain(9));
+    let strict = night.command().env("REEMBED_PUBLISH_MAX_SHRINK", "9").output().expect("a child");
+    assert_eq!(strict.status.code(), Some(2), "{}", err(&strict));
+}
+
+#[test]
+fn the_output_keeps_mode_and_owner_of_the_file_it_replaces() {
+    let night = Night::of(&plain(3));
+    assert_eq!(night.run().status.code(), Some(0));
+    let umask_decides = fs::metadata(night.path()).expect("a file").mode() & 0o7777;
+    assert_eq!(umask_decides & 0o600, 0o600, "{umask_decides:o}");
+    let root = rustix::process::geteuid().is_root();
+    for (mode, owner) in [(0o640, 1234), (0o444, 0), (0o604, 4321)] {
+        fs::set_permissions(night.path(), fs::Permissions::from_mode(mode)).expect("a mode");
+        if root {
+            chown(night.path(), Some(owner), Some(owner + 1)).expect("an owner");
+        }
+        let before = fs::metadata(night.path()).expect("a file");
+        night.rewrite(&plain(4 + owner as usize % 7));
+        let run = night.run();
+        assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+        let after = fs::metadata(night.path()).expect("a file");
+        assert_ne!(after.ino(), before.ino());
+        let kept = |found: &fs::Metadata| (found.mode(), found.uid(), found.gid());
+        assert_eq!(kept(&after), kept(&before));
+    }
+}
+
+#[test]
+fn a_second_run_that_makes_the_same_bytes_leaves_the_file_untouched() {
+    let night = Night::large();
+    assert_eq!(night.run().status.code(), Some(0));
+    let (before, bytes) = (fs::metadata(night.path()).expect("a file"), night.output());
+    thread::sleep(Duration::from_millis(20));
+    let again = night.run();
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert!(String::from_utf8_lossy(&again.stdout).contains(", unchanged)"), "{again:?}");
+    let after = fs::metadata(night.path()).expect("a file");
+    let seen = |found: &fs::Metadata| (found.ino(), found.mtime(), found.mtime_nsec());
+    assert_eq!(seen(&after), seen(&before));
+    assert!(night.output() == bytes && night.beside() == ["tasks.parquet"]);
+    // A bit that turned over in the meantime: the file is made anew.
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 4;
+    night.put(&damaged);
+    assert_eq!(night.run().status.code(), Some(0));
+    assert!(night.output() == bytes);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_refused_before_there_is_a_model() {
+    let night = Night::of(&plain(3));
+    let Some(disk) = SmallDisk::mount(1000, "ro") else { return };
+    for name in ["tasks.parquet", "new/tasks.parquet"] {
+        let mut command = night.command_with(Path::new("no/such/model"));
+        let run = command.arg("--output").arg(disk.path().join(name)).output().expect("a child");
+        assert_eq!(run.status.code(), Some(2), "{name}: {}", err(&run));
+        assert!(err(&run).contains("its folder cannot be written to"), "{name}: {}", err(&run));
+    }
+}
+
+#[test]
+fn only_what_dead_runs_of_this_output_left_is_swept() {
+    let night = Night::of(&plain(3));
+    fs::create_dir(night.folder()).expect("a folder");
+    let others =
+        [".other.parquet.abcdef.reembed-tmp", ".tasks.parquet.abcdef.tmp", ".tasks.parquet.old"];
+    for name in [".tasks.parquet.abcdef.reembed-tmp", ".tasks.parquet.012345.reembed-tmp"]
+        .iter()
+        .chain(&others)
+    {
+        fs::write(night.folder().join(name), "half of a file").expect("a file");
+    }
+    let run = night.run();
+    assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+    let left: BTreeSet<String> = night.beside().into_iter().collect();
+    let expected = others.into_iter().chain(["tasks.parquet"]).map(str::to_owned).collect();
+    assert_eq!(left, expected);
+}
+
+// Helpers.
+
+/// A job for the real program.
+struct Night {
+    job: Job,
+}
+
+impl Night {
+    fn of(rows: &[TaskRow]) -> Night {
+        let night = Night { job: Job::of(rows) };
+        let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
+        fs::write(night.job.folder().join("pipeline.toml"), config).expect("a configuration");
+        night
+    }
+
+    /// With a column that makes the output some megabytes, so that it takes several writes.
+    fn large() -> Night {
+        let night = Night::of(&[]);
+        night.set_rows(0);
+        night
+    }
+
+    /// Changes the input: the `seed` is in every row.
+    fn set_rows(&self, seed: u64) {
+        let texts = |text: &str| {
+            let text = |row| format!("{text} {row} of night {seed}");
+            Arc::new(StringArray::from_iter_values((0..ROWS).map(text))) as ArrayRef
+        };
+        let mut state = seed;
+        let mut noise = || {
+            // splitmix64
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed ^ (mixed >> 27)
+        };
+        let mut blob = || (0..12_800).flat_map(|_| noise().to_le_bytes()).collect::<Vec<u8>>();
+        let blobs: Vec<Vec<u8>> = (0..ROWS).map(|_| blob()).collect();
+        let blobs = BinaryArray::from_iter_values(&blobs);
+        assert_eq!(blobs.len(), ROWS);
+        let batch = RecordBatch::try_from_iter([
+            ("id", texts("row")),
+            ("title", texts("title")),
+            ("description", texts("description")),
+            ("blob", Arc::new(blobs) as ArrayRef),
+        ]);
+        write_parquet(&self.job.input(), &batch.expect("a batch"), ROWS);
+    }
+
+    fn rewrite(&self, rows: &[TaskRow]) {
+        let rows = rows.iter().cloned();
+        reembed::writer::write_tasks(&self.job.input(), rows).expect("an input");
+    }
+
+    fn command(&self) -> Command {
+        self.command_with(TINY.path())
+    }
+
+    fn command_with(&self, model: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        command
+            // Faults meet the process that works; what its parent makes of its death is for tests/faults.
+            .args(["run", "--no-supervise", "--quiet", "--config", "pipeline.toml", "--model-path"])
+            .arg(model)
+            .env_clear()
+            .env("HOME", "/nowhere")
+            .env("REEMBED_COMPUTE_THREADS", "1")
+            .env("REEMBED_STORE_MODE", "off")
+            .current_dir(self.job.folder());
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.command().output().expect("a child")
+    }
+
+    fn path(&self) -> PathBuf {
+        self.job.output()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.job.output().parent().expect("a folder").to_owned()
+    }
+
+    fn output(&self) -> Vec<u8> {
+        fs::read(self.path()).expect("an output")
+    }
+
+    /// Puts these bytes at the output path.
+    fn put(&self, bytes: &[u8]) {
+        fs::create_dir_all(self.folder()).expect("a folder");
+        fs::write(self.path(), bytes).expect("an output");
+    }
+
+    fn beside(&self) -> Vec<String> {
+        self.job.beside_output()
+    }
+
+    /// The outputs of two nights; the input is left as it was in the second.
+    fn two_outputs(&self) -> [Vec<u8>; 2] {
+        [1, 2].map(|seed| {
+            self.set_rows(seed);
+            let run = self.run();
+            assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+            self.output()
+        })
+    }
+
+    /// The next night is undisturbed.
+    fn completes_with(&self, new: &[u8], case: &str) {
+        let run = self.run();
+        assert_eq!(run.status.code(), Some(0), "{case}, the next run: {}", err(&run));
+        assert!(self.output() == new, "{case}: the next run made other bytes");
+        assert_eq!(self.beside(), ["tasks.parquet"], "{case}: the next run left something");
+    }
+}
+
+/// An output of a few rows.
+fn small_output() -> Vec<u8> {
+    let night = Night::of(&plain(2));
+    assert_eq!(night.run().status.code(), Some(0));
+    night.output()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn plain(count: usize) -> Vec<TaskRow> {
+    (0..count).map(|row| task(format!("T-{row}"), format!("Fix the thing number {row}"))).collect()
+}
+
+/// The fake encoder after `act`, which gets the number of the call.
+fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
+    let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(8, Failure::Never));
+    let encoder = Before::new(fake, move |call, _: &TokenBatch| {
+        act(call);
+        Ok(())
+    });
+    let model = load(TINY.path());
+    let identity = ModelIdentity { dimension: 8, ..model.identity };
+    Model { encoder: Box::new(encoder), identity, tokenizer: model.tokenizer }
+}
+
+fn run(config: &Config, model: &Model) -> Result<Report> {
+    let (reader, claim) = prepare(config)?;
+    pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &Stop::new(), &|_| ())
+}
+
+fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(started.elapsed() < Duration::from_secs(30), "it does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Says what is not tested here, past the capture of the test's own output.
+fn skipped(why: &str) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let mut terminal = std::io::stderr();
+    let _ = writeln!(terminal, "\n=== SKIPPED: {name}: {why} ===");
+}
+
+/// System calls that are made to fail, and how strace names them on all machines.
+const FAULTY_CALLS: [(&str, &str); 3] =
+    [("write", "write"), ("fsync", "fsync"), ("rename", "/^rename(at2?)?$")];
+
+/// `strace`, which sees the system calls of a run and can make them fail.
+struct Strace;
+
+impl Strace {
+    /// `None` where there is none, or where it may not trace: that is said aloud, and is an error in CI.
+    fn find() -> Option<Strace> {
+        let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+        if traced.is_ok_and(|traced| traced.status.success()) {
+            return Some(Strace);
+        }
+        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace cannot be run");
+        skipped("strace is not there, or may not trace");
+        None
+    }
+
+    fn command(&self, night: &Night, inject: &str, failpoints: &[&str], trace: &Path) -> Command {
+        let inner = night.command();
+        let mut command = Command::new("strace");
+        command.args(["-f", "-y", "-s", "0", "-e", "signal=none", "-e"]);
+        command.arg("trace=write,fsync,openat,/^rename(at2?)?$");
+        if !inject.contains("signal") {
+            // Stops at the calls in question only. strace 6.1 then sends no signals.
+            command.arg("--seccomp-bpf");
+        }
+        if !inject.is_empty() {
+            command.args(["-e", &format!("inject={inject}")]);
+        }
+        command.arg("-o").arg(trace).arg(inner.get_program()).args(inner.get_args());
+        command
+            .env_clear()
+            .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .env("REEMBED_FAILPOINTS", failpoints.join(","))
+            .current_dir(night.job.folder())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, night: &Night, inject: &str, failpoints: &[&str]) -> Traced {
+        let trace = night.job.folder().join("trace");
+        let output = self.command(night, inject, failpoints, &trace).output().expect("a child");
+        let text = fs::read_to_string(&trace).expect("a trace");
+        let calls = text.lines().filter_map(Call::parse).collect();
+        Traced { status: output.status, told: err(&output), calls }
+    }
+
+    fn start(&self, night: &Night, inject: &str) -> Child {
+        let mut command = self.command(night, inject, &[], Path::new("/dev/null"));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a child")
+    }
+}
+
+struct Traced {
+    status: std::process::ExitStatus,
+    told: String,
+    calls: Vec<Call>,
+}
+
+impl Traced {
+    fn injected(&self) -> Option<&Call> {
+        self.calls.iter().find(|call| call.injected)
+    }
+}
+
+/// A line of the trace.
+#[derive(Debug)]
+struct Call {
+    name: &'static str,
+    on: On,
+    result: String,
+    injected: bool,
+}
+
+/// What a call works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum On {
+    Temporary,
+    Lock,
+    Folder,
+    Other,
+}
+
+impl Call {
+    /// `1234 write(5</tmp/x/out/.tasks.parquet.aB3xYz.reembed-tmp>, ""..., 1048576) = 1048576`
+    fn parse(line: &str) -> Option<Call> {
+        let (_, call) = line.split_once(' ')?;
+        let (name, rest) = call.trim_start().split_once('(')?;
+        let name = match name {
+            "write" => "write",
+            "fsync" => "fsync",
+            "openat" => "open",
+            "rename" | "renameat" | "renameat2" => "rename",
+            _ => return None,
+        };
+        let result = rest.rsplit_once(" = ").map_or("", |(_, result)| result);
+        let result = result.split([' ', '<']).next().unwrap_or("").to_owned();
+        // Made anew is not opened again.
+        let made = name == "open" && rest.contains("O_CREAT");
+        let on = match rest {
+            _ if made => On::Other,
+            _ if rest.contains(".reembed-tmp") => On::Temporary,
+            _ if rest.contains(".reembed-lock") => On::Lock,
+            _ if rest.contains("/out>)") => On::Folder,
+            _ => On::Other,
+        };
+        Some(Call { name, on, result, injected: line.contains("(INJECTED)") })
+    }
+
+    fn is(&self, name: &str, on: On) -> bool {
+        self.name == name && self.on == on
+    }
+}
+
+/// A child that is stopped at the end of the test, however that comes.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file system in memory, of so many kilobytes.
+struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// `None` where this process may not mount: that is said aloud.
+    fn mount(kilobytes: u32, mode: &str) -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let options = format!("size={kilobytes}k,{mode}");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(folder.path())
+            .output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(SmallDisk { folder });
+        }
+        skipped("a small disk cannot be mounted");
+        None
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
+    }
+}

@@ -1,0 +1,743 @@
+//! The vector store over whole runs: what was embedded once is not embedded again, whatever happened in between, and
+//! nothing that is damaged, stale or foreign finds its way into an output.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use common::model_folder::{ModelFolder, WrittenModel};
+use common::{Before, Job, load, prepare, read_parquet, task};
+use proptest::prelude::*;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use reembed::batch::TokenBatch;
+use reembed::limit::BatchShape;
+use reembed::lineage::ModelIdentity;
+use reembed::model::fake::{Failure, FakeEncoder};
+use reembed::model::{EncodeError, Encoder, Model};
+use reembed::report::{RowsByOrigin, Warning};
+use reembed::{
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline, store,
+    writer,
+};
+
+/// Components of the fake encoder's vectors.
+const DIM: usize = 8;
+
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+
+// Reuse.
+
+#[test]
+fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
+    let job = Job::of(&plain(0..300));
+    let config = job.config(&[
+        "input.chunk_rows = 64",
+        "store.commit_rows = 50",
+        "store.verify_sample = 10",
+    ]);
+    let first = run(&config, &Counted::new());
+    assert_eq!(first.origins, RowsByOrigin { encoded: 300, ..RowsByOrigin::default() });
+    let bytes = fs::read(job.output()).expect("an output");
+    fs::remove_file(job.output()).expect("it was there");
+
+    let counted = Counted::new();
+    let second = run(&config, &counted);
+    assert_eq!(second.origins, RowsByOrigin { reused: 300, sampled: 10, ..second.origins });
+    assert_eq!(counted.texts(), 10, "the sample alone");
+    assert_eq!(second.work.rows, 10);
+    assert_eq!(first.work.tokens, second.work.tokens + second.origins.tokens_saved);
+    assert!(fs::read(job.output()).expect("an output") == bytes, "the bytes differ");
+    let store = second.store.expect("a store");
+    assert_eq!((store.path, store.entries), (job.store(), 300));
+}
+
+#[test]
+fn truncated_rows_are_counted_whether_they_are_embedded_reused_or_repeated() {
+    let long = "word ".repeat(600);
+    let rows = [task("a", &*long), task("b", "short"), task("c", &*long)];
+    let job = Job::of(&rows);
+    let config = job.config(&["store.verify_sample = 0"]);
+    let first = run(&config, &Counted::new());
+    assert_eq!((first.origins.encoded, first.origins.duplicate, first.truncated_rows), (2, 1, 2));
+    let second = run(&config, &Counted::new());
+    assert_eq!((second.origins.reused, second.truncated_rows), (3, 2));
+    assert_eq!(second.work.rows, 0);
+}
+
+#[test]
+fn rows_that_moved_to_another_place_name_or_file_cost_a_look_up_and_new_ones_the_model() {
+    let job = Job::of(&plain(0..200));
+    let store = format!("store.path = {:?}", job.folder().join("vectors"));
+    let settings = ["input.chunk_rows = 32", "store.verify_sample = 0", &store];
+    run(&job.config(&settings), &Counted::new());
+
+    let mut rows: Vec<TaskRow> = plain(0..230);
+    rows.reverse();
+    rows.rotate_left(17);
+    rows.iter_mut().enumerate().for_each(|(n, row)| row.id = format!("renamed-{n}"));
+    writer::write_tasks(&job.folder().join("other.parquet"), rows.iter().cloned())
+        .expect("an input");
+    let mut config = job.config(&settings);
+    config.input.path = job.folder().join("other.parquet");
+    config.output.path = job.folder().join("out/other.parquet");
+    let counted = Counted::new();
+    let report = run(&config, &counted);
+    assert_eq!((report.origins.reused, report.origins.encoded), (200, 30));
+    assert_eq!(counted.texts(), 30);
+    let written = read_parquet(&config.output.path);
+    assert_eq!(written.tasks(), rows);
+    assert_eq!(written.vectors("embedding"), alone(&rows));
+}
+
+#[test]
+fn equal_texts_go_through_the_model_once_though_their_chunks_are_in_flight_together() {
+    let rows: Vec<TaskRow> =
+        (0..600).map(|n| task(format!("T-{n}"), format!("title {}", n % 7))).collect();
+    for (settings, expected) in [
+        // One commit at the end: what a chunk ahead made is found among what waits.
+        (&["input.chunk_rows = 10", "store.commit_rows = 100000"][..], 7),
+        (&["input.chunk_rows = 10", "store.commit_rows = 1"], 7),
+        (&["input.chunk_rows = 1", "store.commit_rows = 3"], 7),
+        (&["input.chunk_rows = 10", "store.mode = \"off\""], 60 * 7),
+        (&["input.chunk_rows = 600", "store.mode = \"off\""], 7),
+    ] {
+        let job = Job::of(&rows);
+        let counted = Counted::new();
+        let report = run(&job.config(settings), &counted);
+        assert_eq!(counted.texts(), expected, "{settings:?}");
+        assert_eq!(report.origins.encoded, expected);
+        assert_eq!(report.origins.duplicate, 600 - expected);
+        assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&rows));
+    }
+}
+
+#[test]
+fn a_model_of_another_fingerprint_reuses_nothing_and_leaves_the_first_one_s_vectors() {
+    let job = Job::of(&plain(0..50));
+    let config = job.config(&["store.verify_sample = 0", "run.rebuild = false"]);
+    run(&config, &Counted::new());
+    fs::remove_file(job.output()).expect("it was there");
+    let other = ModelFolder::tiny().prompt(Some("query: ")).write();
+    let counted = Counted::of(&other);
+    assert_eq!(run(&config, &counted).origins.encoded, 50);
+    fs::remove_file(job.output()).expect("it was there");
+    assert_eq!(run(&config, &Counted::new()).origins.reused, 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn whatever_is_cached_repeated_or_new_the_output_is_that_of_a_run_without_a_store(
+        before in prop::collection::vec(0usize..40, 0..60),
+        titles in prop::collection::vec(prop::option::weighted(0.9, 0usize..60), 0..120),
+        chunk_rows in 1usize..40,
+        commit_rows in 1usize..50,
+        sample in 0u64..20,
+        start in 1usize..10,
+        failure in prop_oneof![Just(Failure::Never), (1usize..6).prop_map(Failure::AboveRows)],
+        on_empty in prop::sample::select(&["null", "embed"][..]),
+        mode in prop::sample::select(&["read-write", "read-only", "off"][..]),
+    ) {
+        let title = |n: usize| format!("title {n} {}", "word ".repeat(n % 5));
+        let earlier: Vec<TaskRow> = before.iter().enumerate().map(|(at, n)| task(format!("E-{at}"), title(*n))).collect();
+        let rows: Vec<TaskRow> = titles.iter().enumerate().map(|(at, n)| TaskRow {
+            id: format!("T-{at}"),
+            title: n.map(title),
+            ..TaskRow::default()
+        }).collect();
+        let settings = |mode: &str| [
+            format!("input.chunk_rows = {chunk_rows}"),
+            format!("batch.start = {start}"),
+            format!("store.commit_rows = {commit_rows}"),
+            format!("store.verify_sample = {sample}"),
+            format!("output.on_empty = {on_empty:?}"),
+            format!("store.mode = {mode:?}"),
+        ];
+        let config = |job: &Job, mode: &str| {
+            let settings = settings(mode);
+            job.config(&settings.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+
+        let without = Job::of(&rows);
+        run(&config(&without, "off"), &Counted::failing(failure));
+        prop_assert!(!without.store().exists());
+
+        let job = Job::of(&earlier);
+        run(&config(&job, "read-write"), &Counted::new());
+        fs::remove_file(job.output()).expect("it was there");
+        writer::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
+        let counted = Counted::failing(failure);
+        let report = run(&config(&job, mode), &counted);
+        prop_assert!(fs::read(job.output()).unwrap() == fs::read(without.output()).unwrap());
+
+        let origins = report.origins;
+        let sum = origins.encoded + origins.reused + origins.duplicate + report.null_rows;
+        prop_assert_eq!(sum, rows.len() as u64);
+        prop_assert_eq!(origins.encoded + origins.sampled, report.work.rows);
+        let embeds = |row: &&TaskRow| on_empty == "embed" || !build_input_text(row).is_empty();
+        let texts: BTreeSet<String> = rows.iter().filter(embeds).map(build_input_text).collect();
+        let known: BTreeSet<String> = earlier.iter().map(build_input_text).collect();
+        if mode == "read-write" {
+            prop_assert_eq!(origins.encoded, texts.difference(&known).count() as u64);
+        }
+        if mode != "off" {
+            let reused = rows.iter().filter(embeds).filter(|row| known.contains(&build_input_text(row)));
+            prop_assert_eq!(origins.reused, reused.count() as u64);
+        }
+    }
+}
+
+// Modes.
+
+#[test]
+fn a_store_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
+    let job = Job::of(&plain(0..40));
+    let read_only = job.config(&["store.mode = \"read-only\"", "store.verify_sample = 0"]);
+    let (report, warnings) = run_and_hear(&read_only, &Counted::new().model).expect("a report");
+    assert_eq!((report.origins.encoded, report.store), (40, None));
+    assert_eq!(warnings, [Warning::NoStore { path: job.store() }]);
+    assert!(!job.store().exists());
+
+    run(&job.config(&[]), &Counted::new());
+    let before = fs::read(job.store()).expect("a store");
+    writer::write_tasks(&job.input(), plain(20..60)).expect("an input");
+    let report = run(&read_only, &Counted::new());
+    assert_eq!((report.origins.encoded, report.origins.reused), (20, 20));
+    assert!(fs::read(job.store()).expect("a store") == before, "the store was written to");
+}
+
+#[test]
+fn a_store_that_another_process_has_is_refused_and_the_output_stays() {
+    let job = Job::of(&plain(0..20));
+    run(&job.config(&[]), &Counted::new());
+    let before = fs::read(job.output()).expect("an output");
+    let held = Database::open(job.store()).expect("a database");
+    for mode in ["read-write", "read-only"] {
+        let config = job.config(&[&format!("store.mode = {mode:?}")]);
+        let error = run_and_hear(&config, &Counted::new().model).expect_err("it is held");
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().ends_with("another process has the store open"), "{error}");
+        assert_eq!(error.place().file(), Some(&*job.store()));
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--store-mode off")));
+    }
+    assert!(fs::read(job.output()).expect("an output") == before);
+    run(&job.config(&["store.mode = \"off\""]), &Counted::new());
+    drop(held);
+    run(&job.config(&[]), &Counted::new());
+}
+
+#[test]
+fn a_file_of_another_kind_is_left_alone() {
+    let job = Job::of(&plain(0..5));
+    let input = fs::read(job.input()).expect("an input");
+    for mode in ["read-write", "read-only"] {
+        let settings = ["store.path = \"in.parquet\"", &format!("store.mode = {mode:?}")];
+        let error = run_and_hear(&job.config(&settings), &Counted::new().model)
+            .expect_err("it is the input");
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.to_string().ends_with("this is no vector store"), "{error}");
+    }
+    assert!(fs::read(job.input()).expect("an input") == input);
+}
+
+// What is in the store is checked.
+
+#[test]
+fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_rebuilt() {
+    let job = Job::of(&plain(0..100));
+    let sampled = job.config(&["store.verify_sample = 1", "input.chunk_rows = 30"]);
+    // The model's files are the same, so that the keys are; what it computes is not.
+    let wrong =
+        Model { encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
+    run_and_hear(&sampled, &wrong).expect("a report");
+    let before = fs::read(job.output()).expect("an output");
+
+    let error = run_and_hear(&sampled, &Counted::new().model).expect_err("they differ");
+    assert_eq!(error.kind(), ErrorKind::Store);
+    assert!(
+        error.to_string().contains("row 0 (id T-0): its vector in the store differs by"),
+        "{error}"
+    );
+    assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+    assert!(fs::read(job.output()).expect("an output") == before);
+
+    let rebuild = job.config(&["run.rebuild = true"]);
+    let report = run(&rebuild, &Counted::new());
+    assert_eq!(report.origins, RowsByOrigin { encoded: 100, ..RowsByOrigin::default() });
+    assert_eq!(report.store.expect("a store").entries, 100, "replaced, not added");
+    assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..100)));
+    assert_eq!(run(&sampled, &Counted::new()).origins.reused, 100);
+}
+
+#[test]
+fn a_rebuild_still_embeds_equal_texts_once() {
+    let rows: Vec<TaskRow> =
+        (0..90).map(|n| task(format!("T-{n}"), format!("t {}", n % 9))).collect();
+    let job = Job::of(&rows);
+    run(&job.config(&[]), &Counted::new());
+    let settings = ["run.rebuild = true", "input.chunk_rows = 10", "store.commit_rows = 2"];
+    let report = run(&job.config(&settings), &Counted::new());
+    assert_eq!((report.origins.encoded, report.origins.duplicate), (9, 81));
+}
+
+#[test]
+fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refused() {
+    let rows = plain(0..120);
+    let job = Job::of(&rows);
+    let config =
+        job.config(&["store.verify_sample = 3", "store.commit_rows = 40", "input.chunk_rows = 50"]);
+    run(&config, &Counted::new());
+    let whole = fs::read(job.store()).expect("a store");
+    let expected = fs::read(job.output()).expect("an output");
+    let (mut counted, mut set_aside, mut unharmed, mut late) = (0, 0, 0, 0);
+    let mut check = |what: String, damaged: &[u8]| {
+        fs::write(job.store(), damaged).expect("a store");
+        match run_and_hear(&config, &Counted::new().model) {
+            Ok((report, warnings)) => {
+                assert!(
+                    fs::read(job.output()).expect("an output") == expected,
+                    "{what}: wrong output"
+                );
+                let origins = report.origins;
+                assert_eq!(origins.encoded + origins.reused, 120, "{what}");
+                let has = |wanted: fn(&Warning) -> bool| usize::from(warnings.iter().any(wanted));
+                counted += has(|warning| matches!(warning, Warning::DamagedEntries { .. }));
+                set_aside += has(|warning| matches!(warning, Warning::StoreSetAside { .. }));
+                unharmed += usize::from(warnings.is_empty());
+                // And it is whole again, at once or when the next run has seen what is wrong with it.
+                let (report, warnings) =
+                    run_and_hear(&config, &Counted::new().model).expect("a report");
+                if report.origins.reused < 120 || !warnings.is_empty() {
+                    let told = |warning: &Warning| {
+                        matches!(
+                            warning,
+                            Warning::StoreSetAside { .. } | Warning::DamagedEntries { .. }
+                        )
+                    };
+                    assert!(warnings.iter().any(told), "{what}: {:?}", report.origins);
+                    late += 1;
+                    let report = run(&config, &Counted::new());
+                    assert_eq!(report.origins.reused, 120, "{what}");
+                }
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Store, "{what}: {error}");
+                assert_eq!(error.place().file(), Some(&*job.store()), "{what}: {error}");
+                assert!(fs::read(job.output()).expect("an output") == expected, "{what}");
+            }
+        }
+    };
+    let positions = (0..64).chain((64..whole.len()).step_by(whole.len() / 150));
+    for at in positions {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        check(format!("bit {} of byte {at} flipped", at % 8), &flipped);
+    }
+    for page in (0..whole.len()).step_by(4096) {
+        let mut zeroed = whole.clone();
+        zeroed[page..(page + 4096).min(whole.len())].fill(0);
+        check(format!("page at {page} zeroed"), &zeroed);
+    }
+    for length in [0, 1, 9, 100, 4096, whole.len() / 2, whole.len() - 1] {
+        check(format!("cut to {length}"), &whole[..length]);
+    }
+    check("all zeros".to_owned(), &vec![0; whole.len()]);
+    println!(
+        "{counted} counted, {set_aside} set aside, {unharmed} unharmed, {late} whole a run later"
+    );
+    assert!(counted > 0 && set_aside > 0 && unharmed > 0);
+}
+
+#[test]
+fn a_store_of_another_version_is_moved_aside_and_a_new_one_begun() {
+    let job = Job::of(&plain(0..30));
+    run(&job.config(&[]), &Counted::new());
+    set_fact(&job.store(), "format", store::FORMAT + 1);
+    let read_only = job.config(&["store.mode = \"read-only\""]);
+    let error = run_and_hear(&read_only, &Counted::new().model).expect_err("another version");
+    assert!(error.to_string().contains("its format is version 2, this program's is 1"), "{error}");
+
+    let (report, warnings) =
+        run_and_hear(&job.config(&[]), &Counted::new().model).expect("a report");
+    assert_eq!(report.origins.encoded, 30);
+    let [Warning::StoreSetAside { path, moved_to, reason }] = &warnings[..] else {
+        panic!("{warnings:?}")
+    };
+    assert_eq!(*path, job.store());
+    assert!(moved_to.exists() && reason.contains("version 2"), "{reason}");
+}
+
+#[test]
+fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
+    let job = Job::of(&plain(0..60));
+    let config = job.config(&[]);
+    run(&config, &Counted::new());
+    let check = store::verify(&job.store()).expect("it can be read");
+    assert!(check.holds() && check.entries == 60, "{check:?}");
+
+    flip_inside_an_entry(&job.store());
+    let check = store::verify(&job.store()).expect("it can be read");
+    assert_eq!((check.entries, check.damaged, check.holds()), (60, 1, false));
+}
+
+// Room.
+
+#[test]
+fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
+    let job = Job::new();
+    let night = |rows: std::ops::Range<usize>| {
+        writer::write_tasks(&job.input(), plain(rows)).expect("an input");
+        // An entry of 8 components takes 169 bytes by the store's account: room for 307.
+        let settings =
+            ["store.max_size = 52000", "store.commit_rows = 20", "store.verify_sample = 0"];
+        run(&job.config(&settings), &Counted::new())
+    };
+    assert_eq!(night(0..200).origins.encoded, 200);
+    // 100 stay in use, 200 are new: the 100 that are not used may not go before another run has finished.
+    let second = night(100..300);
+    assert_eq!((second.origins.reused, second.origins.encoded), (100, 100));
+    let third = night(200..400);
+    assert_eq!((third.origins.reused, third.origins.encoded), (100, 100));
+    let store = third.store.expect("a store");
+    assert!(store.evicted >= 90 && store.not_kept == 0, "{store:?}");
+    assert!(store.entries <= 307, "{store:?}");
+    let fourth = night(200..400);
+    assert_eq!(fourth.origins.reused, 200, "what the last run used is there");
+    let stats = store::stats(&job.store()).expect("stats");
+    assert_eq!(stats.runs, 4);
+    assert_eq!(stats.ages.get(&0), Some(&200));
+    let pruned = store::prune(&job.store(), 1).expect("pruned");
+    assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
+    assert!(pruned.bytes_after <= pruned.bytes_before);
+    assert!(store::verify(&job.store()).expect("it can be read").holds());
+    assert_eq!(night(200..400).origins.reused, 200);
+}
+
+#[test]
+fn a_run_that_is_larger_than_its_store_keeps_what_fits_and_says_so_once() {
+    let job = Job::of(&plain(0..200));
+    let config =
+        job.config(&["store.max_size = 6000", "store.commit_rows = 20", "store.verify_sample = 0"]);
+    let (report, warnings) = run_and_hear(&config, &Counted::new().model).expect("a report");
+    let used = report.store.expect("a store");
+    assert!(used.entries > 20 && used.entries + used.not_kept == 200, "{used:?}");
+    assert_eq!(warnings, [Warning::StoreFull { path: job.store(), max_size: 6000 }]);
+    let second = run(&config, &Counted::new());
+    assert_eq!(second.origins.reused, used.entries, "what was kept is not thrown out for the rest");
+}
+
+// Crashes.
+
+#[test]
+fn a_run_that_fails_keeps_what_it_has_made() {
+    let job = Job::of(&plain(0..200));
+    let config = job.config(&[
+        "input.chunk_rows = 20",
+        "store.commit_rows = 1000",
+        "store.verify_sample = 0",
+    ]);
+    let fails_at = |call: u64| {
+        let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(DIM, Failure::Never));
+        let fail = move |at, _: &TokenBatch| match at < call {
+            true => Ok(()),
+            false => Err(EncodeError::Failed("injected".into())),
+        };
+        Model { encoder: Box::new(Before::new(fake, fail)), ..named(&TINY) }
+    };
+    let error = run_and_hear(&config, &fails_at(4)).expect_err("it fails");
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(!job.output().exists());
+    let report = run(&config, &Counted::new());
+    assert_eq!((report.origins.reused, report.origins.encoded), (80, 120));
+    assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
+}
+
+#[test]
+fn a_run_that_was_killed_goes_on_from_its_last_commit_and_ends_with_the_same_bytes() {
+    const ROWS: usize = 2000;
+    const COMMIT: usize = 20;
+    let undisturbed = Program::new(ROWS, COMMIT);
+    assert!(undisturbed.run().status.success());
+    let expected = fs::read(undisturbed.job.output()).expect("an output");
+    for percent in [10, 50, 90] {
+        let program = Program::new(ROWS, COMMIT);
+        let commits = ROWS / COMMIT * percent / 100;
+        program.kill_after(commits);
+        assert!(!program.job.output().exists(), "killed at {percent} %, it had published");
+        let (encoded, reused) = program.encoded_and_reused();
+        assert_eq!(encoded + reused, ROWS);
+        assert!(reused >= commits * COMMIT, "killed at {percent} %: only {reused} were reused");
+        // What was in flight: a commit that had not been told of, and chunks that were not committed.
+        assert!(reused <= (commits + 40) * COMMIT, "killed at {percent} %: {reused} were reused");
+        assert!(
+            fs::read(program.job.output()).expect("an output") == expected,
+            "killed at {percent} %"
+        );
+        assert_eq!(program.encoded_and_reused(), (0, ROWS));
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_for_the_store_fails_the_run_which_can_then_be_resumed() {
+    let program = Program::new(1500, 50);
+    // 512-byte blocks: the store is the first file to grow that far. The signal that would end the process is
+    // ignored, so that the write fails as on a full disk.
+    let limited = Command::new("sh")
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 400; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_reembed"),
+        ])
+        .args(program.arguments())
+        .output()
+        .expect("a shell");
+    let said = String::from_utf8_lossy(&limited.stderr).into_owned();
+    assert_eq!(limited.status.code(), Some(1), "{said}");
+    assert!(said.contains("reembed-store: the store cannot be read or written"), "{said}");
+    assert!(!program.job.output().exists());
+    let (encoded, reused) = program.encoded_and_reused();
+    assert!(reused >= 50 && encoded + reused == 1500, "{encoded} and {reused}");
+}
+
+// Helpers.
+
+/// Runs the job; nothing may be warned of.
+fn run(config: &Config, model: &Counted) -> Report {
+    let (report, warnings) = run_and_hear(config, &model.model).expect("a report");
+    let unexpected: Vec<&Warning> =
+        warnings.iter().filter(|warning| !matches!(warning, Warning::StoreFull { .. })).collect();
+    assert!(unexpected.is_empty(), "{unexpected:?}");
+    report
+}
+
+/// Runs the job; what it warned of.
+fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)> {
+    let told = Mutex::new(0);
+    let (reader, claim) = prepare(config)?;
+    let count = |event| match event {
+        Event::Batch { rows, .. } | Event::Empty { rows } => {
+            *told.lock().expect("no panic") += rows as u64;
+        }
+        Event::Known { reused, duplicate } => {
+            *told.lock().expect("no panic") += (reused + duplicate) as u64;
+        }
+        _ => {}
+    };
+    let never = Stop::new();
+    let report =
+        pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &never, &count)?;
+    drop(claim);
+    assert_eq!(told.into_inner().expect("no panic"), report.rows, "progress ends at the last row");
+    let warnings = report.warnings.clone();
+    Ok((report, warnings))
+}
+
+/// The tiny model with the width of the fake encoder.
+fn named(model: &WrittenModel) -> Model {
+    let model = load(model.path());
+    let identity = ModelIdentity { dimension: DIM, ..model.identity };
+    Model { identity, ..model }
+}
+
+/// The fake encoder under the tiny model's name, with a count of the texts that went through it.
+struct Counted {
+    model: Model,
+    texts: Arc<AtomicU64>,
+}
+
+impl Counted {
+    fn new() -> Self {
+        Counted::failing(Failure::Never)
+    }
+
+    fn failing(failure: Failure) -> Self {
+        Counted::with(&TINY, failure)
+    }
+
+    fn of(model: &WrittenModel) -> Self {
+        Counted::with(model, Failure::Never)
+    }
+
+    fn with(model: &WrittenModel, failure: Failure) -> Self {
+        let texts = Arc::new(AtomicU64::new(0));
+        let counter = texts.clone();
+        let fits = move |batch: &TokenBatch| match failure {
+            Failure::AboveRows(most) => batch.len() <= most,
+            _ => true,
+        };
+        let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(DIM, failure));
+        let count = move |_, batch: &TokenBatch| {
+            if fits(batch) {
+                counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+            Ok(())
+        };
+        let model = Model { encoder: Box::new(Before::new(fake, count)), ..named(model) };
+        Counted { model, texts }
+    }
+
+    fn texts(&self) -> u64 {
+        self.texts.load(Ordering::Relaxed)
+    }
+}
+
+/// Gives the opposite of what it should.
+struct Negated(FakeEncoder);
+
+impl Encoder for Negated {
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+    fn is_batch_invariant(&self) -> bool {
+        true
+    }
+    fn pads(&self) -> bool {
+        self.0.pads()
+    }
+    fn runs_on(&self) -> String {
+        self.0.runs_on()
+    }
+    fn numerics(&self) -> &'static str {
+        self.0.numerics()
+    }
+    fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
+        self.0.bytes_for(shape)
+    }
+    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
+        self.0.encode(batch, vectors)?;
+        vectors.iter_mut().for_each(|component| *component = -*component);
+        Ok(())
+    }
+}
+
+/// Rows whose texts differ.
+fn plain(rows: std::ops::Range<usize>) -> Vec<TaskRow> {
+    rows.map(|n| task(format!("T-{n}"), format!("fix number {n} {}", "again ".repeat(n % 9))))
+        .collect()
+}
+
+/// The vector of each row, embedded by itself.
+fn alone(rows: &[TaskRow]) -> Vec<Option<Vec<f32>>> {
+    let model = load(TINY.path());
+    let encoder = FakeEncoder::new(DIM, Failure::Never);
+    let embed = |row: &TaskRow| {
+        let mut batch = TokenBatch::default();
+        batch.push(0, &model.tokenizer.tokenize(&build_input_text(row)).expect("ids").ids);
+        let mut vector = vec![0.0; DIM];
+        encoder.encode(&batch, &mut vector).expect("a vector");
+        Some(vector)
+    };
+    rows.iter().map(embed).collect()
+}
+
+fn set_fact(store: &Path, name: &str, number: u64) {
+    const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
+    let database = Database::open(store).expect("a database");
+    let transaction = database.begin_write().expect("a transaction");
+    transaction.open_table(FACTS).expect("facts").insert(name, number).expect("set");
+    transaction.commit().expect("committed");
+}
+
+/// Flips a bit of a vector, as a disk would.
+fn flip_inside_an_entry(store: &Path) {
+    const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
+    let entry = {
+        let database = Database::open(store).expect("a database");
+        let places = database.begin_read().expect("read").open_table(PLACES).expect("places");
+        let entry = places.iter().expect("entries").nth(20).expect("21 entries").expect("an entry");
+        entry.1.value().to_vec()
+    };
+    let mut file = OpenOptions::new().read(true).write(true).open(store).expect("a store");
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).expect("bytes");
+    // Copies of a page that were written over again stay in the file, where nobody reads them.
+    for at in (0..bytes.len() - entry.len()).filter(|at| bytes[*at..].starts_with(&entry)) {
+        file.seek(SeekFrom::Start((at + entry.len() / 2) as u64)).expect("a place");
+        file.write_all(&[bytes[at + entry.len() / 2] ^ 4]).expect("written");
+    }
+}
+
+/// The program itself with a tiny model, over a sample file.
+struct Program {
+    job: Job,
+    commit_rows: usize,
+}
+
+impl Program {
+    fn new(rows: usize, commit_rows: usize) -> Self {
+        let job = Job::new();
+        // No two texts are the same.
+        let rows = reembed::sample::task_rows(rows as u64, 3).enumerate().map(|(n, mut row)| {
+            row.title = Some(format!("{n} {}", row.title.unwrap_or_default()));
+            row
+        });
+        writer::write_tasks(&job.input(), rows).expect("an input");
+        let config = format!(
+            "[input]\npath = \"in.parquet\"\nchunk_rows = 100\n[output]\npath = \"out/tasks.parquet\"\n\
+             [compute]\nthreads = 1\n[store]\ncommit_rows = {commit_rows}\nverify_sample = 5\n"
+        );
+        fs::write(job.folder().join("pipeline.toml"), config).expect("a configuration");
+        Program { job, commit_rows }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+        let config = path(&self.job.folder().join("pipeline.toml"));
+        ["run", "--no-supervise", "-v", "--config", &config, "--model-path", &path(TINY.path())]
+            .map(str::to_owned)
+            .into()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        command.args(self.arguments());
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.command().output().expect("a child")
+    }
+
+    /// Kills the program by its pid when it has told of so many commits.
+    fn kill_after(&self, commits: usize) {
+        let mut child =
+            self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a child");
+        let log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let told = log
+            .lines()
+            .map(|line| line.expect("text"))
+            .filter(|line| line.contains("kept in the store"));
+        assert_eq!(told.take(commits).count(), commits, "it ended before {commits} commits");
+        child.kill().expect("it runs");
+        assert_eq!(
+            child.wait().expect("its end").signal(),
+            Some(9),
+            "it was done before it was killed"
+        );
+        assert!(self.commit_rows > 0);
+    }
+
+    /// Runs to the end; how many rows the summary says were embedded and reused.
+    fn encoded_and_reused(&self) -> (usize, usize) {
+        let output = self.run();
+        let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let line = summary.lines().find(|line| line.starts_with("vectors")).expect("vectors");
+        let number = |after: &str, before: &str| -> usize {
+            let text =
+                line.split_once(after).and_then(|(_, rest)| rest.split_once(before)).expect(line).0;
+            text.trim().replace(',', "").parse().expect(line)
+        };
+        (number("vectors", " embedded"), number("embedded, ", " reused"))
+    }
+}
