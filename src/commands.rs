@@ -137,7 +137,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     let config = load_config(&args.config)?;
     if let [rows, longest] = args.memory_of[..] {
         let model = model::load(&config.model, &|_| ())?;
-        let (measured, predicted) = memory_guide::grown(&model, BatchShape { rows, longest })?;
+        let (measured, predicted) = memory_guide::grown(&model, memory_guide::even(rows, longest))?;
         print::result(&format!("{measured} {predicted}\n"))
             .context("the result cannot be printed")?;
         return Ok(Exit::Done);

@@ -15,11 +15,16 @@ pub const TOLERANCE: f64 = 0.15;
 /// The shapes that are measured: texts of a batch and tokens of each.
 pub fn shapes(max_length: usize) -> Vec<BatchShape> {
     let lengths = [32, 64, 128, 256].into_iter().filter(|length| *length <= max_length);
-    lengths.flat_map(|longest| [8, 32, 128].map(|rows| BatchShape { rows, longest })).collect()
+    lengths.flat_map(|longest| [8, 32, 128].map(|rows| even(rows, longest))).collect()
 }
 
 /// The batch that comes first, so that code and threads are there before anything is measured.
-const FIRST: BatchShape = BatchShape { rows: 1, longest: 8 };
+const FIRST: BatchShape = even(1, 8);
+
+/// A batch of texts of one length.
+pub const fn even(rows: usize, longest: usize) -> BatchShape {
+    BatchShape { rows, longest, tokens: rows * longest }
+}
 
 /// What the process grew by with a batch of that shape, and what that was priced at, both in bytes and beyond a batch of
 /// a single short text. Call it once in a process.
