@@ -1,5 +1,5 @@
 //! Peak memory does not grow with the number of rows: 50,000 against 1,000,000 rows through the whole program,
-//! with a tiny seeded model. `cargo bench --bench memory`
+//! with a tiny seeded model. `cargo bench --bench memory`, or `cargo test --bench memory`, which builds less.
 //!
 //! It runs for some minutes, prints both peaks and fails when they differ by more than 10 %.
 

@@ -15,6 +15,7 @@ use reembed::digest::{ColumnHasher, TableHasher};
 use reembed::inference::{ChunkVectors, Work};
 use reembed::lineage::{Digests, Footer, FooterText, Lineage, ModelIdentity};
 use reembed::reader::Reader;
+use reembed::stop::Stop;
 use reembed::target::Claim;
 use reembed::writer::Writer;
 use reembed::{Config, Environment, readback, sample, writer};

@@ -74,6 +74,7 @@ pub fn run(
     on_step: &dyn Fn(&str, Option<Duration>),
 ) -> Result<BenchRecord> {
     let started = SystemTime::now();
+    let load_peak = memory::peak_resident();
     // A slow engine gets the first rows of them: no part of the corpus must come first.
     let rows = &shuffled(rows)[..];
     let mut runs = Vec::with_capacity(plan.subjects.len());
@@ -102,7 +103,7 @@ pub fn run(
             }
         }
     }
-    BenchRecord::new(started, plan, runs)
+    BenchRecord::new(started, load_peak, plan, runs)
 }
 
 /// One engine's share of the measurement.

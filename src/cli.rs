@@ -1,7 +1,7 @@
 //! The command line: what may be typed, and which settings the flags stand for.
 
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
@@ -115,6 +115,7 @@ impl ConfigArgs {
         };
         flag("--model-path", self.model_path.clone().map(Into::into));
         flag("--device", self.device.clone().map(Into::into));
+        flag("--precision", self.precision.clone().map(Into::into));
         flag("--threads", self.threads.clone().map(Into::into));
         typed
     }
@@ -199,10 +200,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// Rows that are embedded, at most
-    #[arg(long, value_name = "N", default_value = "1000")]
-    pub tasks: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
+    pub tasks: NonZeroUsize,
     /// How often each way is measured
-    #[arg(long, value_name = "N", default_value = "3")]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     pub repeats: NonZeroUsize,
     /// About how many seconds each engine may take; a slow one embeds fewer rows then. 0: as long as it takes
     #[arg(long, value_name = "SECONDS", default_value = "120")]
@@ -281,11 +282,16 @@ pub struct SampleArgs {
     /// The Parquet file to write
     pub file: PathBuf,
     /// Number of rows
-    #[arg(long, value_name = "N", default_value = "1200")]
-    pub rows: NonZeroU64,
+    #[arg(long, value_name = "N", default_value = "1200", value_parser = at_least_one)]
+    pub rows: NonZeroUsize,
     /// The same seed gives the same rows
     #[arg(long, value_name = "S", default_value = "42")]
     pub seed: u64,
+}
+
+/// A count. The standard library's own words for a zero are about types.
+fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "it must be a whole number, at least 1")
 }
 
 /// A path as a setting, which is text; where it is none, see `commands::paths_as_typed`.

@@ -193,7 +193,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
 
 /// The corpus of a bench. A row without text is never embedded by a run, so it is not timed either.
 fn bench_rows(args: &BenchArgs, config: &Config) -> Result<Vec<TaskRow>> {
-    let most = usize::try_from(args.tasks.get()).context("--tasks is too large")?;
+    let most = args.tasks.get();
     let Some(input) = &args.input else {
         return Ok(corpus::task_rows(u64::MAX, corpus::DEFAULT_SEED)
             .filter(|row| !reembed::build_input_text(row).is_empty())
@@ -472,7 +472,8 @@ fn store_path(args: &StoreArgs) -> Result<PathBuf> {
 
 /// `reembed sample`.
 pub fn sample(args: &SampleArgs) -> Result<Exit> {
-    let rows = writer::write_tasks(&args.file, corpus::task_rows(args.rows.get(), args.seed))?;
+    let rows =
+        writer::write_tasks(&args.file, corpus::task_rows(args.rows.get() as u64, args.seed))?;
     let place = print::safe(&args.file.display().to_string());
     let said = print::result(&format!("{rows} rows, seed {}, in {place}\n", args.seed));
     // The file is in place; that nobody can be told is no failure.

@@ -68,6 +68,8 @@ pub struct InputConfig {
     pub chunk_rows: NonZeroUsize,
     /// Bytes of a chunk: it is cut earlier where its rows are large.
     pub chunk_bytes: NonZeroUsize,
+    /// Bytes that the file may decode to; `None`: what a file of its size can be expected to.
+    pub decode_limit: Option<u64>,
 }
 
 /// The input's column names.

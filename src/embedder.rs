@@ -111,6 +111,11 @@ impl Embeddings {
         &self.values
     }
 
+    /// All components, row-major: `len × dim`.
+    pub fn into_values(self) -> Vec<f32> {
+        self.values
+    }
+
     /// Tokens and batches that it took.
     pub fn work(&self) -> &Work {
         &self.work

@@ -1,7 +1,7 @@
 //! Faults on purpose, to prove that what should notice them does.
 //!
 //! Only a build with the feature `failpoints` has them, which the tests turn on and nothing else does; in any
-//! other, [`is_on`] is `false` and the compiler takes the fault out.
+//! other, `is_on` is `false` and the compiler takes the fault out.
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,9 +17,9 @@
 //! ```
 //!
 //! **One numerics version for each precision.** All instruction sets give the same bits. In f32 every output is one
-//! chain of fused multiply-adds in K order; products of bf16 are those of [`tiles`], on AMX and without it. Every
-//! reduction runs over 16 virtual lanes that are folded by one fixed tree, and `exp2` and the activations are the
-//! same polynomials, evaluated in the same order.
+//! chain of fused multiply-adds in K order; products of bf16 are those that `tiles.rs` defines, on AMX and without
+//! it. Every reduction runs over 16 virtual lanes that are folded by one fixed tree, and `exp2` and the activations
+//! are the same polynomials, evaluated in the same order.
 //!
 //! **Bit-identical in any company.** No result depends on how many rows are computed together: tiles of
 //! fewer rows run the same chain, and blocks only decide in which order finished chains are written.

@@ -17,8 +17,8 @@ pub const SUCCESSES_BEFORE_GROWTH: u32 = 8;
 const GROWTH_STEPS: usize = 8;
 
 /// Tokens of a batch for an encoder that does not pad: enough that the workers' wait for the last of its parts
-/// is lost among them, few enough that progress is heard of every second or two. Measured in docs/engine.md.
-pub const TOKENS_IN_A_BATCH: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// is lost among them, few enough that progress is heard of every few seconds. See docs/engine.md.
+pub const TOKENS_IN_A_BATCH: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 
 /// Texts of a batch for an encoder that pads.
 pub const ROWS_IN_A_PADDED_BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
@@ -340,9 +340,9 @@ mod tests {
             (nothing, 1 << 20, Counting::Padded, (32, 32, 1 << 20)),
             (start(8), 1 << 20, Counting::Padded, (8, 8, 1 << 20)),
             (max(64), 1 << 20, Counting::Padded, (64, 64, 1 << 20)),
-            (nothing, 1 << 20, Counting::Real, (16_384, 16_384, 16_384)),
+            (nothing, 1 << 20, Counting::Real, (32_768, 32_768, 32_768)),
             (nothing, 512, Counting::Real, (512, 512, 512)),
-            (start(8), 1 << 20, Counting::Real, (8, 8, 16_384)),
+            (start(8), 1 << 20, Counting::Real, (8, 8, 32_768)),
             (tokens(99), 1 << 20, Counting::Real, (99, 99, 99)),
             (tokens(1 << 20), 512, Counting::Real, (1 << 20, 1 << 20, 1 << 20)),
         ] {

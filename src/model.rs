@@ -132,7 +132,7 @@ pub fn load_until(
     let description = description::read(&files, model.prompt.as_deref())?;
     let (tokenizer, encoder) = pool(model.threads)?.install(|| {
         rayon::join(
-            || TextTokenizer::new(&files, &description),
+            || TextTokenizer::new(&files, &description)?.with_threads(model.threads),
             || {
                 let weights = weights::read(&files, &description.bert)?;
                 stop.check()?;
@@ -157,6 +157,15 @@ fn pool(threads: NonZeroUsize) -> Result<ThreadPool> {
     ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
         Error::new(ErrorKind::Internal, "no threads for the model").caused_by(cause)
     })
+}
+
+/// The model needs more memory than there is.
+fn no_memory(bytes: usize) -> Error {
+    Error::new(
+        ErrorKind::OutOfMemory,
+        format!("the model does not fit: {bytes} bytes of memory could not be had"),
+    )
+    .advice("free memory, or raise the limit of the container or `ulimit -v`")
 }
 
 fn encoder(

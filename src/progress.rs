@@ -138,7 +138,7 @@ impl Progress {
                     "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
                 ));
             }
-            None if state.last_line.elapsed() >= LINE_EVERY => {
+            None if is_due(state.last_line.elapsed()) => {
                 state.last_line = Instant::now();
                 let left = (state.total.saturating_sub(state.rows)) as f64 / tasks.max(1e-9);
                 tracing::info!(
@@ -169,7 +169,7 @@ impl Progress {
                 }
                 bar.set_position(rows);
             }
-            None if is_new || state.last_line.elapsed() >= LINE_EVERY => {
+            None if is_new || is_due(state.last_line.elapsed()) => {
                 state.last_line = Instant::now();
                 tracing::info!(rows, of = state.total, "reading back");
             }
@@ -198,7 +198,7 @@ impl Progress {
                         bar.set_length(total.unwrap_or(done));
                         bar.set_position(done);
                     }
-                    None if is_new || state.last_line.elapsed() >= LINE_EVERY => {
+                    None if is_new || is_due(state.last_line.elapsed()) => {
                         state.last_line = Instant::now();
                         let size =
                             total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
@@ -221,6 +221,13 @@ impl Progress {
     }
 }
 
+/// However a command ends, an error is not printed behind a bar.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
     let (from, to) = (from.to_string(), to.to_string());
     match cause {
@@ -237,7 +244,109 @@ fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
     }
 }
 
+/// Whether so long after one line of progress another one is due.
+fn is_due(since: Duration) -> bool {
+    since >= LINE_EVERY
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The templates are ours and valid; a mistake in one shows as the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Arc;
+
+    use reembed::limit::{BatchShape, Counting};
+
+    use super::*;
+    use crate::cli::LogFormat;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("no panic").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `work` logs.
+    fn logged(work: impl FnOnce()) -> Vec<String> {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        tracing::subscriber::with_default(subscriber.finish(), work);
+        let bytes = log.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
+    }
+
+    fn off_a_terminal() -> Progress {
+        let logging = Logging { quiet: true, verbose: 0, log_format: LogFormat::Text };
+        let progress = Progress::new(&logging);
+        assert!(progress.bar.is_none());
+        progress
+    }
+
+    /// As if the last line had come so long ago.
+    fn wait(progress: &Progress, time: Duration) {
+        let mut state = progress.state.lock().expect("no panic");
+        let before = Instant::now().checked_sub(time).expect("a machine that runs for longer");
+        (state.started, state.last_line) = (before, before);
+    }
+
+    fn limit(rows: usize) -> BatchLimit {
+        let count = |number| std::num::NonZeroUsize::new(number).expect("not zero");
+        BatchLimit { rows: count(rows), tokens: count(4096), counting: Counting::Padded }
+    }
+
+    #[test]
+    fn a_line_of_progress_has_rows_speed_limit_and_the_time_that_is_left() {
+        let progress = off_a_terminal();
+        let lines = logged(|| {
+            progress.event(Event::Started { rows: 1000, limit: limit(32) });
+            progress.event(Event::Batch { rows: 8, tokens: 500 });
+            wait(&progress, Duration::from_secs(10));
+            progress.event(Event::Batch { rows: 32, tokens: 1500 });
+            progress.event(Event::Empty { rows: 60 });
+        });
+        assert_eq!(lines.len(), 2, "one line when it starts, one when it is due: {lines:#?}");
+        assert!(lines[0].ends_with("INFO reembed::progress: embedding rows=1000"), "{}", lines[0]);
+        let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=32 reused_share=0.0 eta_s=240.0";
+        assert!(lines[1].ends_with(wanted), "{}", lines[1]);
+        assert!(lines[1].starts_with("20"), "a line begins with its time: {}", lines[1]);
+    }
+
+    #[test]
+    fn a_limit_that_moves_is_told_at_once_and_shown_from_then_on() {
+        let progress = off_a_terminal();
+        let lines = logged(|| {
+            progress.event(Event::Started { rows: 100, limit: limit(32) });
+            let cause =
+                LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
+            progress.event(Event::Limit(LimitChange { from: limit(32), to: limit(16), cause }));
+            wait(&progress, LINE_EVERY);
+            progress.event(Event::Batch { rows: 16, tokens: 100 });
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(
+            lines[1].contains("WARN")
+                && lines[1].contains("32 texts of up to 256 tokens did not fit")
+        );
+        assert!(lines[2].contains("batch_limit=16"), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_line_is_due_every_few_seconds() {
+        for (since, due) in [(0, false), (4, false), (5, true), (60, true)] {
+            assert_eq!(is_due(Duration::from_secs(since)), due, "{since} s");
+        }
+    }
 }

@@ -126,19 +126,20 @@ impl Vectors {
 
     /// Checks the next rows; says what is wrong with the first that is.
     fn check(&mut self, column: &dyn Array) -> std::result::Result<(), String> {
-        let (values, ends): (_, Box<dyn Fn(usize) -> (usize, usize)>) = match column.data_type() {
+        let (values, width, offsets) = match column.data_type() {
             DataType::FixedSizeList(_, width) => {
                 let width = usize::try_from(*width).unwrap_or(0);
-                let values = column.as_fixed_size_list().values();
-                (values, Box::new(move |row| (row * width, (row + 1) * width)))
+                (column.as_fixed_size_list().values(), width, None)
             }
             DataType::List(_) => {
                 let list = column.as_list::<i32>();
-                let offsets = list.value_offsets();
-                let end = |row: usize| offsets[row].unsigned_abs() as usize;
-                (list.values(), Box::new(move |row| (end(row), end(row + 1))))
+                (list.values(), 0, Some(list.value_offsets()))
             }
             other => return Err(format!("its vectors are of type {other}")),
+        };
+        let start = |row: usize| match offsets {
+            Some(offsets) => offsets[row].unsigned_abs() as usize,
+            None => row * width,
         };
         let Some(values) = values.as_primitive_opt::<Float32Type>() else {
             return Err(format!("its vectors are of type {}", column.data_type()));
@@ -147,8 +148,7 @@ impl Vectors {
             if column.is_null(row) {
                 self.null_rows += 1;
             } else {
-                let (start, end) = ends(row);
-                let vector = &values.values()[start..end];
+                let vector = &values.values()[start(row)..start(row + 1)];
                 if let Some(flaw) = flaw(vector, self.dim, self.unit) {
                     return Err(format!("the vector of row {} {flaw}", self.rows));
                 }

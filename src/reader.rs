@@ -64,8 +64,9 @@ pub struct Reader {
     file: File,
     /// What the file looked like when it was opened.
     stamp: Stamp,
-    /// Bytes of the file.
+    /// Bytes of the file, and how many it may decode to.
     length: u64,
+    decode_limit: u64,
     metadata: ArrowReaderMetadata,
     /// The schema of the carried columns.
     schema: SchemaRef,
@@ -87,10 +88,11 @@ impl Reader {
         let schema = open(ArrowReaderOptions::new())?.schema().clone();
         let columns = TextColumns::find(&schema, &config.columns, &path)?;
         let metadata = open(ArrowReaderOptions::new().with_schema(dress::as_views(&schema)))?;
-        guard::check_metadata(metadata.metadata(), &schema, length)
+        let decode_limit = config.decode_limit.unwrap_or_else(|| guard::expected(length));
+        guard::check_metadata(metadata.metadata(), &schema, length, decode_limit)
             .map_err(|error| error.in_file(&path))?;
         let chunk = (config.chunk_rows.get(), config.chunk_bytes.get());
-        Ok(Reader { path, file, stamp, length, metadata, schema, columns, chunk })
+        Ok(Reader { path, file, stamp, length, decode_limit, metadata, schema, columns, chunk })
     }
 
     /// The schema of the carried columns, its metadata included.
@@ -263,12 +265,11 @@ impl Reader {
 
     /// Refuses to go on with a file that has decoded to more than it can mean.
     fn check_inflation(&self, group: usize, bytes: u64) -> Result<()> {
-        if bytes <= guard::allowance(self.length) {
+        if bytes <= self.decode_limit {
             return Ok(());
         }
-        let message =
-            format!("the {} bytes of the file decode to {bytes} bytes and more", self.length);
-        let error = guard::bomb(ErrorKind::Data, message);
+        let message = format!("the file decodes to more than {} bytes", self.decode_limit);
+        let error = guard::bomb(ErrorKind::Data, &message, self.length);
         Err(error.in_file(&self.path).at(format!("row group {group}")))
     }
 
@@ -447,8 +448,15 @@ fn open_file(path: &Path) -> Result<(File, Stamp)> {
 }
 
 fn unreadable(path: &Path, cause: ParquetError) -> Error {
-    Error::new(ErrorKind::Input, "this is not a Parquet file that can be read")
-        .in_file(path)
-        .advice("check that it was written and copied completely, and is not encrypted")
-        .caused_by(cause)
+    let (message, advice) = match cause {
+        ParquetError::ArrowError(_) => (
+            "its Arrow schema cannot be read, or does not fit its columns",
+            "write the file again from its source, if need be without `ARROW:schema` in its footer",
+        ),
+        _ => (
+            "this is not a Parquet file that can be read",
+            "check that it was written and copied completely, and is not encrypted",
+        ),
+    };
+    Error::new(ErrorKind::Input, message).in_file(path).advice(advice).caused_by(cause)
 }

@@ -55,7 +55,7 @@ pub fn listen(
         end();
         low_level::exit(Exit::stopped(reason(last)).code().into());
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(listening).map(drop)
+    start("signals", listening)
 }
 
 /// Ends the process when the work has not stopped so long after the deadline.
@@ -73,7 +73,13 @@ pub fn enforce(
         end();
         low_level::exit(Exit::Deadline.code().into());
     };
-    thread::Builder::new().name("deadline".to_owned()).spawn(enforcing).map(drop)
+    start("deadline", enforcing)
+}
+
+/// A thread that waits for something, with the little stack that this takes: under `ulimit -v` it counts.
+pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    const STACK: usize = 256 << 10;
+    thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map(drop)
 }
 
 /// What a signal asks for.

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::{Error as Cause, ReadableTable};
+use sha2::{Digest, Sha256};
 
 use crate::batch::StoredText;
 use crate::config::{StoreConfig, StoreMode};
@@ -26,6 +27,12 @@ use crate::task::ContentKey;
 pub use database::FORMAT;
 use database::{Base, Fact, Found, PLACES_PER_PAGE, Snapshot, Tables, Trouble, failed, guarded};
 use record::Record;
+
+/// What the name of a store ends with, when it is made from its output's.
+const SUFFIX: &str = ".reembed-store";
+
+/// A file name may have 255 bytes, and the store's, also when it is moved aside, is longer than its output's.
+const LONGEST_NAME: usize = 255 - 1 - SUFFIX.len() - ".damaged".len();
 
 /// An open store.
 pub struct Store<'a> {
@@ -98,10 +105,19 @@ pub fn path_for(config: &StoreConfig, output: &Path) -> PathBuf {
     if let Some(path) = &config.path {
         return path.clone();
     }
-    // The output's own suffix is not the last, so that nobody takes the store for a table.
+    let of = output.file_name().unwrap_or_default();
     let mut name = OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(".reembed-store");
+    if of.len() <= LONGEST_NAME {
+        name.push(of);
+    } else {
+        // Two long names that begin alike are two outputs.
+        let hash = Sha256::digest(of.as_encoded_bytes());
+        name.extend(of.to_string_lossy().chars().take(40).map(String::from).map(OsString::from));
+        name.push(".");
+        name.extend(hash[..8].iter().map(|byte| OsString::from(format!("{byte:02x}"))));
+    }
+    // The output's own suffix is not the last, so that nobody takes the store for a table.
+    name.push(SUFFIX);
     output.with_file_name(name)
 }
 
@@ -661,4 +677,30 @@ fn foreign(path: &Path) -> Error {
 fn file_size(path: &Path) -> Result<u64> {
     let size = std::fs::metadata(path).map(|file| file.len());
     size.map_err(|cause| failed(path, "the store's size cannot be read").caused_by(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_lies_hidden_beside_its_output_unless_it_is_named() {
+        let config = |path: Option<&str>| StoreConfig {
+            path: path.map(PathBuf::from),
+            mode: StoreMode::ReadWrite,
+            max_size: 1,
+            commit_rows: std::num::NonZeroUsize::MIN,
+            verify_sample: 0,
+        };
+        let beside = |output: &str| path_for(&config(None), Path::new(output));
+        assert_eq!(beside("out/tasks.parquet"), Path::new("out/.tasks.parquet.reembed-store"));
+        assert_eq!(beside("tasks"), Path::new(".tasks.reembed-store"));
+        assert_eq!(path_for(&config(Some("a/b")), Path::new("out/t")), Path::new("a/b"));
+        for long in ["n".repeat(255), "\u{1f4c4}".repeat(63)] {
+            let store = beside(&format!("out/{long}"));
+            let name = store.file_name().map(|name| name.len());
+            assert!(name.is_some_and(|length| length <= 255 - ".damaged".len()), "{store:?}");
+        }
+        assert_ne!(beside(&"n".repeat(255)), beside(&"n".repeat(254)));
+    }
 }

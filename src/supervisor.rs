@@ -30,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use reembed::error::ErrorKind;
+use reembed::memory;
 use reembed::report::{InFlight, Recorder};
 use reembed::target::Hold;
 use reembed::{Config, Error, Stop};
@@ -45,6 +46,9 @@ use wire::{EarlierDeath, Order, Status};
 
 /// The worker ends itself after [`signals::GRACE`]; a worker that cannot even do that is killed a little later.
 const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
+
+/// How many such areas there may be.
+const ARENAS: &str = "MALLOC_ARENA_MAX";
 
 /// Runs a worker until it ends by itself, or has been killed too often.
 ///
@@ -189,12 +193,16 @@ fn start() -> io::Result<(Child, UnixStream)> {
     if cfg!(target_os = "linux") && !program.exists() {
         program = "/proc/self/exe".into();
     }
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(std::env::args_os().skip(1))
         .arg("--worker")
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .spawn()?;
-    Ok((child, ours))
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    // The allocator of glibc sets 64 MiB of address space aside for each thread, which nothing else can then have.
+    if memory::read().address_space_left.is_some() && std::env::var_os(ARENAS).is_none() {
+        command.env(ARENAS, "1");
+    }
+    Ok((command.spawn()?, ours))
 }
 
 /// Waits until the process is dead, and leaves it a zombie.

@@ -1,9 +1,12 @@
 //! Text to token ids, and a chunk's texts to planned batches.
 
-mod prefix;
+mod shorten;
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::batch::{
@@ -15,24 +18,33 @@ use crate::limit::BatchLimit;
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 use crate::plan::plan;
-use prefix::Boundaries;
+use shorten::{Shortened, Shortener};
 
 const FILE: &str = "tokenizer.json";
 
 /// An embedding matrix is padded to a round number of rows, never by more than this.
 const MOST_UNUSED_ROWS: usize = 1024;
 
+/// A text of no more bytes than this for each token that the model takes is tokenized as it is, and a longer one is
+/// shortened to so many at first: most texts need 3 to 5.
+const BYTES_PER_TOKEN: usize = 16;
+
 /// A model's own tokenizer, with its prompt and its maximum length.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
-    boundaries: Option<Boundaries>,
+    shortener: Option<Shortener>,
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
+    /// Threads that share the texts of a chunk, if there is more than one.
+    pool: Option<ThreadPool>,
 }
 
+/// With fewer texts than this, waking the other threads takes longer than they save.
+const LEAST_SHARED_TEXTS: usize = 16;
+
 /// A text as the model sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedText {
     /// Token ids, special tokens included; at most the model's maximum length.
     pub ids: Vec<u32>,
@@ -84,12 +96,25 @@ impl TextTokenizer {
             )));
         }
         Ok(TextTokenizer {
-            boundaries: Boundaries::of(&tokenizer, description.lower_case),
+            shortener: Shortener::of(&tokenizer, bytes),
             tokenizer,
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,
             max_length,
+            pool: None,
         })
+    }
+
+    /// The same tokenizer, with so many threads for the texts of a chunk. The ids do not depend on it.
+    ///
+    /// # Errors
+    /// `Internal` when the threads cannot be had.
+    pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
+        let start = || ThreadPoolBuilder::new().num_threads(threads.get()).build();
+        let pool = (threads.get() > 1).then(start).transpose().map_err(|cause| {
+            Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
+        })?;
+        Ok(TextTokenizer { pool, ..self })
     }
 
     /// The model's maximum length in tokens, special tokens included.
@@ -99,42 +124,50 @@ impl TextTokenizer {
 
     /// The token ids of a text, after the prompt is put before it and everything past the maximum length is cut.
     ///
-    /// A text that is far too long is not read to its end: see `tokenizer/prefix.rs`.
+    /// A text that is far too long is shortened first, which changes no id: see `tokenizer/shorten.rs`.
     ///
     /// # Errors
     /// `Encode` when the tokenizer fails or panics.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
-        let mut length = match &self.boundaries {
-            Some(_) => self.max_length.get() * prefix::BYTES_PER_TOKEN,
-            None => usize::MAX,
+        let text = match self.prompt.as_str() {
+            "" => Cow::Borrowed(text),
+            prompt => Cow::Owned(format!("{prompt}{text}")),
         };
-        loop {
-            let end = match &self.boundaries {
-                Some(boundaries) => boundaries.cut(text, length),
-                None => text.len(),
-            };
-            let tokenized = self.tokenize_whole(&text[..end])?;
-            if tokenized.truncated || end == text.len() {
-                return Ok(tokenized);
-            }
-            // More than was asked for before: the cut may lie far in front of it, where it would be found again.
-            length = length.max(end).saturating_mul(2);
-        }
-    }
-
-    fn tokenize_whole(&self, text: &str) -> Result<TokenizedText> {
-        let mut input = format!("{}{text}", self.prompt);
-        if self.lower_case {
-            input = input.to_lowercase();
-        }
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
-            let encoding = self.tokenizer.encode_fast(input, true).map_err(|cause| {
-                Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
-            })?;
-            let truncated = !encoding.get_overflowing().is_empty();
-            Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
+            let mut enough = self.max_length.get().saturating_mul(BYTES_PER_TOKEN);
+            let shortener = match &self.shortener {
+                Some(shortener) if text.len() > enough => shortener,
+                _ if self.lower_case => return self.encode(&text.to_lowercase()),
+                _ => return self.encode(&text),
+            };
+            loop {
+                let Shortened { text: short, is_whole } = if self.lower_case {
+                    shortener.shorten(lower_cased(&text), enough)
+                } else {
+                    shortener.shorten(std::iter::once(Cow::Borrowed(&*text)), enough)
+                };
+                let tokenized = self.encode(&short)?;
+                if tokenized.truncated || is_whole {
+                    return Ok(tokenized);
+                }
+                enough = short.len().saturating_mul(2);
+            }
         })
     }
+
+    fn encode(&self, text: &str) -> Result<TokenizedText> {
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(|cause| {
+            Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
+        })?;
+        let truncated = !encoding.get_overflowing().is_empty();
+        Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
+    }
+}
+
+/// The lower case of a text, piece by piece. Pieces end in blanks: what the lower case of a letter is may depend on
+/// its neighbours in the word (a capital sigma's does), but never on those beyond a blank.
+fn lower_cased(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
 /// Tokenizes the texts of some rows, each given with its position in the chunk, ascending, and plans their
@@ -149,26 +182,25 @@ pub fn tokenize_texts<'a>(
     on_empty: OnEmpty,
     limit: BatchLimit,
 ) -> Result<TokenTexts> {
-    let mut truncated = Vec::new();
-    // A row that is not asked for has nothing to embed, like one without text.
-    let mut ids = vec![Vec::new(); rows.ids.len()];
-    for (row, text) in texts {
-        ids[row] = match (text.is_empty(), on_empty) {
-            (true, OnEmpty::Null) => Ok(Vec::new()),
+    let texts: Vec<(usize, &str)> = texts.into_iter().collect();
+    let tokenized =
+        each(tokenizer.pool.as_ref(), &texts, |row, text| match (text.is_empty(), on_empty) {
+            (true, OnEmpty::Null) => Ok(TokenizedText::default()),
             (true, OnEmpty::Error) => {
                 Err(Error::new(ErrorKind::Data, "the row has no text to embed")
                     .at(rows.name(row))
                     .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
             }
-            _ => {
-                let tokenized =
-                    tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row)))?;
-                if tokenized.truncated {
-                    truncated.push(row);
-                }
-                Ok(tokenized.ids)
-            }
-        }?;
+            _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
+        })?;
+    let mut truncated = Vec::new();
+    // A row that is not asked for has nothing to embed, like one without text.
+    let mut ids = vec![Vec::new(); rows.ids.len()];
+    for ((row, _), text) in texts.into_iter().zip(tokenized) {
+        if text.truncated {
+            truncated.push(row);
+        }
+        ids[row] = text.ids;
     }
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
     let batches = plan(&lengths, limit)
@@ -205,4 +237,20 @@ pub fn tokenize_chunk(
         });
     let texts = tokenize_texts(tokenizer, &rows, wanted, on_empty, limit)?;
     Ok(TokenChunk { columns, rows, keys, known, texts })
+}
+
+/// What `work` makes of each text and its row, in order. Of several errors the first in that order.
+fn each<T: Send>(
+    pool: Option<&ThreadPool>,
+    texts: &[(usize, &str)],
+    work: impl Fn(usize, &str) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    match pool {
+        Some(pool) if texts.len() >= LEAST_SHARED_TEXTS => {
+            let shared = texts.par_iter().map(|(row, text)| work(*row, text));
+            let done: Vec<Result<T>> = pool.install(|| shared.collect());
+            done.into_iter().collect()
+        }
+        _ => texts.iter().map(|(row, text)| work(*row, text)).collect(),
+    }
 }

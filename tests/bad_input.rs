@@ -197,6 +197,9 @@ fn rendered() -> String {
          No case panics, hangs, dies by a signal, takes longer than {} s or holds more than {} MiB \
          (in the development profile). After a failure the target is as it was and no other file is left; after a \
          success `reembed verify` agrees. Folders are left out of the messages.\n\n\
+         A file may decode to 1 GiB and 1000 times its size, by default (`input.decode_limit`): \
+         a run's memory is bounded by its chunks and not by this, so a sound file that is refused \
+         needs nothing but a higher limit. ARCHITECTURE.md says why it is so much.\n\n\
          Exit 1: failed while it was read, or for its model. Exit 2: refused before any work.\n",
         case::MOST_SECONDS,
         case::MOST_RESIDENT >> 20,

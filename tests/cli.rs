@@ -75,6 +75,37 @@ impl Job {
         self.reembed(&self.with_model(&[&["verify", "result.parquet"], arguments].concat()))
     }
 
+    /// Runs with standard error on a pseudo-terminal of 160 columns; the exit code, and all that was drawn there.
+    fn on_a_terminal(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        const SCRIPT: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+child, screen = pty.fork()
+if child == 0:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    try:
+        drawn = os.read(screen, 65536)
+    except OSError:
+        break
+    if not drawn:
+        break
+    os.write(1, drawn)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"#;
+        let run = Command::new("python3")
+            .args(["-c", SCRIPT, env!("CARGO_BIN_EXE_reembed")])
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("TERM", "xterm")
+            .env("HOME", "/nowhere")
+            .output()
+            .expect("Python 3, which the model may be fetched with too");
+        assert_eq!(err(&run), "", "of Python");
+        (run.status.code(), out(&run))
+    }
+
     fn has_output(&self) -> bool {
         self.path("result.parquet").exists()
     }
@@ -133,6 +164,10 @@ fn help_says_what_each_command_does() {
             ("help-model-fetch", &["model", "fetch", "--help"]),
             ("help-model-show", &["model", "show", "--help"]),
             ("help-sample", &["sample", "--help"]),
+            ("help-store", &["store", "--help"]),
+            ("help-store-stats", &["store", "stats", "--help"]),
+            ("help-store-prune", &["store", "prune", "--help"]),
+            ("help-store-verify", &["store", "verify", "--help"]),
         ] {
             let help = job.reembed(arguments);
             assert_eq!((help.status.code(), err(&help)), (Some(0), String::new()), "{name}");
@@ -153,6 +188,7 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-unknown-command", &["rnu"]),
             ("error-quiet-and-verbose", &["run", "--quiet", "--verbose"]),
             ("error-zero-tasks", &["bench", "--tasks", "0"]),
+            ("error-way", &["bench", "--ways", "alone,all"]),
             ("error-typo", &["run", "--config", "typo.toml"]),
             ("error-no-configuration", &["run", "--config", "no.toml"]),
             ("error-no-input", &["run", "--input", "no.parquet"]),
@@ -160,6 +196,9 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-output-is-input", &["run", "--output", "tasks.parquet"]),
             ("error-batch-size", &["run", "--batch-size", "0"]),
             ("error-no-model", &["run", "--model-path", "no-model"]),
+            ("error-store-mode", &["run", "--store-mode", "on"]),
+            ("error-no-store", &["store", "stats", "--output", "no.parquet"]),
+            ("error-foreign-store", &["store", "prune", "--store", "tasks.parquet"]),
             ("error-verify-no-output", &["verify", "no.parquet", "--model-path", "no-model"]),
             ("error-verify-input", &["verify", "tasks.parquet", "--sample", "0"]),
         ] {
@@ -238,6 +277,24 @@ fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
 }
 
 #[test]
+fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
+    let job = Job::new();
+    let run = job.run(&["--precision", "bf16"]);
+    assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+    assert!(out(&run).contains("packed-1-bf16, fingerprint"), "{}", out(&run));
+    // Without AMX, or with it refused, it is emulated: then both commands say so.
+    let emulated = out(&run).contains("bf16 emulated");
+    let warning = "bf16 is emulated, with the bits of AMX and slower than f32";
+    assert_eq!(err(&run).contains(warning), emulated, "{}", err(&run));
+    let verified = job.verify(&[]);
+    assert_eq!(verified.status.code(), Some(0), "{}{}", out(&verified), err(&verified));
+    assert_eq!(err(&verified).contains(warning), emulated, "{}", err(&verified));
+    let other = job.verify(&["--precision", "f32"]);
+    assert_eq!(other.status.code(), Some(3));
+    assert!(err(&other).contains("precision \"bf16\" there, \"f32\" here"), "{}", err(&other));
+}
+
+#[test]
 fn progress_off_a_terminal_is_plain_lines() {
     let run = Job::new().run(&[]);
     let log = err(&run);
@@ -246,6 +303,50 @@ fn progress_off_a_terminal_is_plain_lines() {
         line.starts_with(|c: char| c.is_ascii_digit()) && !line.contains(char::is_control)
     };
     assert!(log.lines().all(is_plain), "{log}");
+}
+
+#[test]
+fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
+    let job = Job::new();
+    job.reembed(&["sample", "tasks.parquet", "--rows", "3000"]).assert().success();
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run"]));
+    assert_eq!(exit, Some(0), "{screen}");
+    // Each drawing of the bar is a line that begins at a carriage return.
+    let drawn: Vec<&str> =
+        screen.split(['\r', '\n']).filter(|line| line.contains("/3,000 rows")).collect();
+    assert!(drawn.len() > 1, "{screen:?}");
+    for part in [" tasks/s", " tokens/s", "batch limit 32", " left"] {
+        assert!(drawn.iter().any(|line| line.contains(part)), "{part}: {drawn:?}");
+    }
+    assert!(!screen.contains(" INFO "), "a bar needs no lines of progress: {screen:?}");
+    let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen);
+    assert!(rest.trim().is_empty(), "the bar is taken away: {rest:?}");
+    assert!(job.has_output());
+
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--quiet"]));
+    assert_eq!((exit, screen.as_str()), (Some(0), ""), "nothing when quiet");
+}
+
+#[test]
+fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
+    let job = Job::new();
+    let mut texts = vec!["fix the build".to_owned(); 2999];
+    texts.push(String::new());
+    let titles = Arc::new(StringArray::from(texts)) as ArrayRef;
+    let ids = Arc::new(StringArray::from_iter_values((0..3000).map(|row| format!("T-{row}"))));
+    let batch = RecordBatch::try_from_iter([("id", ids as ArrayRef), ("title", titles)]);
+    write(&job.path("tasks.parquet"), &batch.expect("a batch"), &[]);
+    fs::write(
+        job.path("strict.toml"),
+        "[input]\npath = \"tasks.parquet\"\ndescription = \"\"\n\
+         [output]\npath = \"result.parquet\"\non_empty = \"error\"\n",
+    )
+    .expect("a configuration");
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--config", "strict.toml"]));
+    assert_eq!(exit, Some(1), "{screen:?}");
+    let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen).trim_start();
+    assert!(rest.starts_with("error: tasks.parquet: row 2999 (id T-2999): "), "{rest:?}");
+    assert_eq!(rest.trim_end().lines().count(), 1, "{rest:?}");
 }
 
 #[test]
@@ -411,6 +512,33 @@ fn logs_hold_no_text_of_a_row_and_no_control_characters() {
 }
 
 #[test]
+fn the_store_of_an_output_is_found_by_either_name_and_says_what_it_holds() {
+    let job = Job::done();
+    let by_output = job.reembed(&["store", "stats"]);
+    job.filtered(|| {
+        insta::with_settings!({filters => vec![(r"[0-9.]+ KB", "[size]")]}, {
+            insta::assert_snapshot!("store-stats", shown(&by_output));
+        })
+    });
+    let path = job.path(".result.parquet.reembed-store");
+    let by_name = job.reembed(&["store", "stats", "--store", path.to_str().expect("text")]);
+    assert!(by_name.status.success(), "{}", err(&by_name));
+    let checked = job.reembed(&["store", "verify", "--output", "result.parquet"]);
+    assert_eq!((checked.status.code(), err(&checked).contains("WARN")), (Some(0), false));
+    assert!(out(&checked).starts_with("vectors  "), "{}", out(&checked));
+    let pruned = job.reembed(&["store", "prune"]);
+    assert!(out(&pruned).contains("removed  0\n"), "{}", out(&pruned));
+
+    let again = job.run(&["--quiet"]);
+    let vectors = out(&again).lines().find(|line| line.starts_with("vectors")).map(str::to_owned);
+    assert!(
+        vectors.is_some_and(|line| line.contains("  0 embedded, 39 reused (")),
+        "{}",
+        out(&again)
+    );
+}
+
+#[test]
 fn verify_agrees_with_what_run_wrote() {
     let job = Job::done();
     let verify = job.verify(&["--quiet", "--input", "tasks.parquet", "--sample", "8"]);
@@ -489,6 +617,44 @@ fn verify_refuses_another_model_and_names_the_difference() {
     }
     let unsampled = ["verify", "result.parquet", "--quiet", "--model-path", other, "--sample", "0"];
     job.reembed(&unsampled).assert().success();
+}
+
+#[test]
+fn a_bench_for_programs_says_what_was_measured_and_on_what() {
+    let job = Job::new();
+    let measured = ["--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
+    let arguments = [&["bench", "--json", "bench.json"], &measured[..]].concat();
+    job.reembed(&job.with_model(&arguments)).assert().success();
+    let report = fs::read_to_string(job.path("bench.json")).expect("a report");
+    let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+    assert_eq!(report["schema"], "reembed-bench/1");
+    assert_eq!(report["corpus"]["rows"], 6);
+    assert!(report["corpus"]["tokens"].as_u64() > Some(6));
+    assert!(report["machine"]["cores"].as_u64() >= Some(1));
+    assert!(report["peak_resident_bytes"].as_u64() > Some(1 << 20));
+    assert!(report["model"]["fingerprint"].as_str().is_some_and(|digits| digits.len() == 64));
+    let ways = report["ways"].as_array().expect("ways");
+    let names: Vec<_> = ways.iter().map(|way| (&way["name"], &way["batch_rows"])).collect();
+    let (one, four, plan) = (1.into(), 4.into(), serde_json::Value::Null);
+    let named = |name: &str| serde_json::Value::from(name);
+    assert_eq!(
+        names,
+        [
+            (&named("one at a time"), &one),
+            (&named("batch 4"), &four),
+            (&named("as a run plans"), &plan)
+        ]
+    );
+    for way in ways {
+        let seconds = way["seconds"].as_array().expect("seconds");
+        assert!(seconds.len() == 2 && seconds.iter().all(|s| s.as_f64() > Some(0.0)), "{way}");
+        // The model of the tests runs on the packed engine, which promises equality.
+        assert_eq!(way["largest_difference"], 0.0, "{way}");
+    }
+    let unwritable =
+        job.reembed(&job.with_model(&["bench", "--tasks", "1", "--json", "no/bench.json"]));
+    assert_eq!(unwritable.status.code(), Some(1));
+    assert!(err(&unwritable).contains("no/bench.json: the report cannot be written"));
 }
 
 #[test]

@@ -8,8 +8,11 @@ use std::num::NonZeroUsize;
 
 use common::model_folder::{Dtype, ModelFolder, Pooling, WrittenModel};
 use common::{distance, length, load, model_config, task};
-use reembed::batch::TokenBatch;
-use reembed::model::{self, Model};
+use reembed::batch::{RowNames, TokenBatch};
+use reembed::config::OnEmpty;
+use reembed::limit::{BatchLimit, Counting};
+use reembed::model::{self, Model, description, source};
+use reembed::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
 use serde_json::json;
 
@@ -171,6 +174,42 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
         let last = text.ids[text.ids.len() - 1];
         let separator = model.tokenizer.tokenize("").expect("ids").ids[1];
         assert_eq!(last, separator, "a text that is cut still ends in [SEP]");
+    }
+}
+
+#[test]
+fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_named() {
+    let written = ModelFolder::tiny().max_seq_length(16).write();
+    let config = model_config(written.path(), &[]);
+    let files = source::resolve(&config.source, &|_| ()).expect("its files");
+    let description = description::read(&files, None).expect("a description");
+    let tokenizer = |threads| {
+        let threads = NonZeroUsize::new(threads).expect("not zero");
+        let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
+        tokenizer.with_threads(threads).expect("threads")
+    };
+    let mut texts: Vec<String> =
+        (0..200).map(|n| format!("word {}", "and ".repeat(n % 20))).collect();
+    let names = RowNames { first_row: 1000, ids: (0..200).map(|n| format!("T-{n}")).collect() };
+    let size = |n| NonZeroUsize::new(n).expect("not zero");
+    let counting = Counting::Padded;
+    let limit = BatchLimit { rows: size(7), tokens: size(1000), counting };
+    let on = |threads, texts: &[String], on_empty| {
+        let texts = texts.iter().map(String::as_str).enumerate();
+        tokenize_texts(&tokenizer(threads), &names, texts, on_empty, limit)
+    };
+    let one = on(1, &texts, OnEmpty::Error).expect("batches");
+    assert!(one.truncated.len() > 20, "{:?}", one.truncated);
+    for threads in [2, 5] {
+        assert_eq!(on(threads, &texts, OnEmpty::Error).expect("batches"), one, "{threads} threads");
+    }
+    // On several threads the later one may well be met first.
+    (texts[99], texts[120]) = (String::new(), String::new());
+    for threads in [1, 2, 5] {
+        let error = on(threads, &texts, OnEmpty::Error).expect_err("a row without text");
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.to_string().contains("row 1099 (id T-99)"), "{error}");
+        assert_eq!(on(threads, &texts, OnEmpty::Null).expect("batches").batches.len(), 29);
     }
 }
 

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray,
@@ -31,7 +32,7 @@ use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::report::Warning;
 use reembed::{
-    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline,
+    Config, ErrorKind, Event, Report, Result, Stop, StopReason, TaskRow, build_input_text, pipeline,
 };
 
 /// Components of the fake encoder's vectors.
@@ -843,6 +844,46 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
     assert_eq!(error.kind(), ErrorKind::Internal);
     assert_eq!(error.to_string(), "the inference stage panicked: no batches, please");
     assert_eq!(job.beside_output(), Vec::<String>::new());
+}
+
+#[test]
+fn a_request_to_stop_ends_the_run_after_the_batch_in_flight_and_keeps_what_is_finished() {
+    let job = Job::of(&plain(100));
+    let config = job.config(&["input.chunk_rows = 20", "batch.start = 5"]);
+    let stop = Stop::new();
+    let (asked, calls) = (stop.clone(), Arc::new(AtomicU64::new(0)));
+    let counted = calls.clone();
+    let model = before(move |call, _| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if call == 5 {
+            asked.request(StopReason::Terminated);
+        }
+        Ok(())
+    });
+    let (reader, claim) = prepare(&config).expect("a job");
+    let error =
+        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &stop, &|_| ())
+            .expect_err("it is to stop");
+    drop(claim);
+    assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Terminated));
+    assert_eq!(calls.load(Ordering::Relaxed), 6);
+    assert_eq!(job.beside_output(), [".tasks.parquet.reembed-store"]);
+    let (report, _) = run(&config, &fake(Failure::Never)).expect("a report");
+    assert_eq!((report.origins.reused, report.origins.encoded), (30, 70));
+}
+
+#[test]
+fn a_run_whose_time_is_over_stops_before_its_first_batch() {
+    let job = Job::of(&plain(100));
+    let config = job.config(&[]);
+    let stop = Stop::new().or_at(Some(Instant::now()));
+    let model = before(|_, _| panic!("there is no time"));
+    let (reader, claim) = prepare(&config).expect("a job");
+    let error =
+        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &stop, &|_| ())
+            .expect_err("it is to stop");
+    assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Deadline));
+    assert!(!job.output().exists());
 }
 
 #[test]

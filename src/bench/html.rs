@@ -348,6 +348,7 @@ mod tests {
                 longest: Some(256),
             },
             repeats: 3,
+            load_peak_resident: Some(400_000_000),
             subjects: vec![subject("packed f32", 60.0), subject("candle f32", 20.0)],
             acceptance: vec![Acceptance {
                 what: "packed f32, batch 32,".to_owned(),

@@ -38,6 +38,8 @@ pub struct BenchRecord {
     pub corpus: CorpusRecord,
     /// How often each way was measured.
     pub repeats: u64,
+    /// The largest resident size of the process before the first pass, in bytes: all engines were loaded by then.
+    pub load_peak_resident: Option<u64>,
     /// The engines and what they took.
     pub subjects: Vec<SubjectRecord>,
     /// Batches against one call for each text.
@@ -196,7 +198,12 @@ pub struct Peer {
 }
 
 impl BenchRecord {
-    pub(super) fn new(started: SystemTime, plan: &Plan<'_>, runs: Vec<Run<'_>>) -> Result<Self> {
+    pub(super) fn new(
+        started: SystemTime,
+        load_peak_resident: Option<u64>,
+        plan: &Plan<'_>,
+        runs: Vec<Run<'_>>,
+    ) -> Result<Self> {
         let mut lengths = Lengths::default();
         let mut corpus = CorpusRecord::default();
         if let Some(run) = runs.first() {
@@ -225,6 +232,7 @@ impl BenchRecord {
             corpus,
             repeats: plan.repeats.get() as u64,
             acceptance: acceptance(&subjects),
+            load_peak_resident,
             subjects,
             tfidf: None,
             memory: Vec::new(),

@@ -113,9 +113,8 @@ impl RawConfig {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                let known =
-                    format!("{:?} is not a table of settings{}", shown(name), nearest_key(name));
-                return Err(complain(at, known));
+                return Err(complain(at, no_table(name))
+                    .advice("settings are written as `key = value` below their `[table]`"));
             };
             if !SETTINGS.iter().any(|setting| table_of(setting) == *name) {
                 let message = format!("unknown table [{}]{}", shown(name), nearest_table(name));
@@ -212,6 +211,7 @@ impl RawConfig {
                 columns,
                 chunk_rows: self.size("input.chunk_rows")?,
                 chunk_bytes: self.size("input.chunk_bytes")?,
+                decode_limit: self.number("input.decode_limit"),
             },
             text: TextTemplate { files_prefix: self.text("text.files_prefix")? },
             model: self.model(environment)?,
@@ -449,7 +449,7 @@ impl RawConfig {
 }
 
 fn too_large(path: &Path) -> Error {
-    let message = format!("a configuration of more than {LARGEST_FILE} bytes is none");
+    let message = format!("this has more than {LARGEST_FILE} bytes and is no configuration");
     Error::new(ErrorKind::Config, message).in_file(path).advice("name another one with --config")
 }
 
@@ -465,7 +465,7 @@ fn written(value: &DeValue<'_>) -> Written {
     match value {
         DeValue::String(text) => Written::Text(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Written::Other("integer"), Written::Integer),
+            .map_or(Written::Other("an integer of more than 64 bits"), Written::Integer),
         DeValue::Boolean(on) => Written::Switch(*on),
         DeValue::Table(table) => {
             let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
@@ -473,9 +473,11 @@ fn written(value: &DeValue<'_>) -> Written {
                 Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
             };
             let entries: Option<BTreeMap<String, String>> = table.iter().map(entry).collect();
-            entries.map_or(Written::Other("table"), Written::Table)
+            entries.map_or(Written::Other("a table"), Written::Table)
         }
-        other => Written::Other(other.type_str()),
+        DeValue::Float(_) => Written::Other("a number with a fraction"),
+        DeValue::Datetime(_) => Written::Other("a date"),
+        DeValue::Array(_) => Written::Other("a list"),
     }
 }
 
@@ -489,8 +491,28 @@ fn shown(name: &str) -> String {
     shown
 }
 
+/// What stands alone where a table is expected: a setting above its table, or a table's name with a value.
+fn no_table(name: &str) -> String {
+    let full = SETTINGS.iter().find(|setting| setting.key.split('.').nth(1) == Some(name));
+    let is_table = SETTINGS.iter().any(|setting| table_of(setting) == name);
+    let hint = match full {
+        Some(setting) => format!("; did you mean `{}`?", setting.key),
+        None if is_table => String::new(),
+        None => nearest_key(name),
+    };
+    format!("{:?} is not a table of settings{hint}", shown(name))
+}
+
+/// The nearest key, or, where none is near, all keys of its table.
 fn nearest_key(key: &str) -> String {
-    nearest(key, SETTINGS.iter().map(|setting| setting.key))
+    let near = nearest(key, SETTINGS.iter().map(|setting| setting.key));
+    let table = key.split('.').next().unwrap_or(key);
+    let known: Vec<&str> =
+        SETTINGS.iter().filter(|s| table_of(s) == table).map(|setting| setting.key).collect();
+    match (near.as_str(), known.is_empty()) {
+        ("", false) => format!("; known are {}", known.join(", ")),
+        _ => near,
+    }
 }
 
 fn nearest_table(name: &str) -> String {
@@ -501,8 +523,15 @@ fn nearest_table(name: &str) -> String {
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     const NEAR: f64 = 0.7;
     let word = shown(word);
+    // The table is mostly right, and must not make every key of it look near.
+    let likeness = |candidate: &str| match (word.split_once('.'), candidate.split_once('.')) {
+        (Some((table, key)), Some((other, candidate))) => {
+            (strsim::jaro_winkler(table, other) + 3.0 * strsim::jaro_winkler(key, candidate)) / 4.0
+        }
+        _ => strsim::jaro_winkler(&word, candidate),
+    };
     candidates
-        .map(|candidate| (strsim::jaro_winkler(&word, candidate), candidate))
+        .map(|candidate| (likeness(candidate), candidate))
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(String::new(), |(_, candidate)| format!("; did you mean `{candidate}`?"))
@@ -561,7 +590,19 @@ mod tests {
                 "[output]\non_empty = \"skip\"\n",
                 "conf/pipeline.toml: line 2: `output.on_empty` must be one of \"null\", \"embed\", \"error\", is \"skip\"",
             ),
+            (
+                "[batch]\nxyzzy = 8\n",
+                "conf/pipeline.toml: line 2: unknown key `batch.xyzzy`; known are batch.start, batch.max,",
+            ),
+            (
+                "[batch]\nstart = 99999999999999999999\n",
+                "conf/pipeline.toml: line 2: `batch.start` must be a whole number from 1 to 65536, is an integer of more than 64 bits",
+            ),
             ("batch = 3\n", "conf/pipeline.toml: line 1: \"batch\" is not a table of settings"),
+            (
+                "start = 3\n",
+                "conf/pipeline.toml: line 1: \"start\" is not a table of settings; did you mean `batch.start`?",
+            ),
             (
                 "[model]\nsha256 = { \"config.json\" = \"12\" }\n",
                 "conf/pipeline.toml: line 2: `model.sha256` must give 64 hexadecimal digits for \"config.json\", gives \"12\"",
@@ -619,6 +660,30 @@ mod tests {
         assert_eq!(origin("output.column").as_deref(), Some("--column"));
         assert_eq!(origin("input.path").as_deref(), Some("conf/pipeline.toml:2"));
         assert_eq!(origin("input.id").as_deref(), Some("default"));
+    }
+
+    #[test]
+    fn the_annotated_file_has_every_key_with_its_default_and_a_word_on_it() {
+        let mut table = "";
+        let mut keys = Vec::new();
+        for line in include_str!("../../pipeline.toml").lines() {
+            if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+                table = name;
+            }
+            let Some((key, rest)) = line.trim_start_matches("# ").split_once(" = ") else {
+                continue;
+            };
+            let Some(setting) = Setting::find(&format!("{table}.{key}")) else { continue };
+            let (value, word) = rest.split_once(" #").unwrap_or((rest, ""));
+            assert!(!word.trim().is_empty(), "{}: no word on it", setting.key);
+            if let Some(default) = setting.default {
+                assert_eq!(value.trim(), default, "{}", setting.key);
+            }
+            keys.push(setting.key);
+        }
+        for setting in SETTINGS {
+            assert!(keys.contains(&setting.key), "{} is not in pipeline.toml", setting.key);
+        }
     }
 
     #[test]

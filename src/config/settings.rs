@@ -97,6 +97,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "a chunk is cut earlier where its rows are larger than this together",
     },
     Setting {
+        key: "input.decode_limit",
+        kind: Kind::BytesOrAuto(1),
+        default: Some("\"auto\""),
+        help: "bytes that the file may decode to; auto: 1 GiB and 1000 times its size",
+    },
+    Setting {
         key: "text.files_prefix",
         kind: Kind::Text,
         default: Some("\"Files: \""),
@@ -190,7 +196,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: Some("\"auto\""),
-        help: "tokens in a batch at most; auto: 16,384 or what batch.memory_limit pays for, that alone with padding",
+        help: "tokens in a batch at most; auto: 32,768 or what batch.memory_limit pays for, that alone with padding",
     },
     Setting {
         key: "batch.memory_limit",

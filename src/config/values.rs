@@ -31,7 +31,7 @@ pub enum Written {
     Switch(bool),
     /// A table of strings.
     Table(BTreeMap<String, String>),
-    /// Anything else, by the name of its type.
+    /// Anything else: what it is, in words.
     Other(&'static str),
 }
 
@@ -125,7 +125,7 @@ impl fmt::Display for Written {
             Written::Integer(number) => write!(f, "{number}"),
             Written::Switch(on) => write!(f, "{on}"),
             Written::Table(_) => f.write_str("a table"),
-            Written::Other(name) => write!(f, "a value of type {name}"),
+            Written::Other(name) => f.write_str(name),
         }
     }
 }

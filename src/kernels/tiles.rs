@@ -114,9 +114,14 @@ impl Layout {
     }
 
     /// Where a row of a column block begins; its low part is `low` further.
+    #[inline(always)]
     fn row(self, row: usize, block: usize) -> usize {
-        let rows = (row / self.together * self.blocks + block) * self.together * self.parts();
-        (rows + row % self.together) * SIDE
+        // No division by a number that the compiler does not know: this is asked for every row.
+        let (above, row) = match self.together {
+            SIDE => (row / SIDE, row % SIDE),
+            _ => (0, row),
+        };
+        ((above * self.blocks + block) * self.together * self.parts() + row) * SIDE
     }
 
     fn low(self) -> usize {

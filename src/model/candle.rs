@@ -247,3 +247,38 @@ fn is_out_of_memory(_: &candle_core::Error) -> bool {
 fn flat(error: candle_core::Error) -> Box<dyn std::error::Error + Send + Sync> {
     error.to_string().lines().next().unwrap_or_default().to_owned().into()
 }
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use candle_core::cuda_backend::CudaError;
+    use candle_core::cuda_backend::cudarc::cublas::{result::CublasError, sys::cublasStatus_t};
+    use candle_core::cuda_backend::cudarc::driver::{DriverError, sys::CUresult};
+
+    use super::*;
+
+    #[test]
+    fn out_of_memory_is_seen_below_whatever_candle_wraps_it_in() {
+        let driver = |code| CudaError::Cuda(DriverError(code));
+        let load =
+            |code| CudaError::Load { cuda: DriverError(code), module_name: "reduce".to_owned() };
+        let cublas = |status| CudaError::Cublas(CublasError(status));
+        // Neither is shown in words: for those a driver is asked, which the linker's stub is not.
+        let cases = [
+            (driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),
+            (load(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),
+            (cublas(cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED), true),
+            (driver(CUresult::CUDA_ERROR_ILLEGAL_ADDRESS), false),
+            (load(CUresult::CUDA_ERROR_NO_DEVICE), false),
+            (cublas(cublasStatus_t::CUBLAS_STATUS_EXECUTION_FAILED), false),
+            (CudaError::InternalError("out of memory"), false),
+        ];
+        for (number, (error, is_memory)) in cases.into_iter().enumerate() {
+            let error = candle_core::Error::Cuda(Box::new(error));
+            let wrapped = error.context("while a layer ran").with_path("here").bt();
+            assert_eq!(is_out_of_memory(&wrapped), is_memory, "case {number}");
+        }
+        let bare = DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY);
+        assert!(is_out_of_memory(&candle_core::Error::Cuda(Box::new(bare))));
+        assert!(!is_out_of_memory(&candle_core::Error::Msg("out of memory".to_owned())));
+    }
+}

@@ -58,8 +58,9 @@ impl CpuEncoder {
                     weights.get(name).map(Cow::from)
                 })
             })
-            .map_err(|cause| {
-                Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause)
+            .map_err(|cause| match cause {
+                PackedError::WeightMemory(asked) => super::no_memory(asked.bytes),
+                _ => Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause),
             })?;
         Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }

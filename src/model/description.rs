@@ -108,10 +108,12 @@ pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription
     let max_seq_length = NonZeroUsize::new(max_seq_length)
         .filter(|length| (3..=bert.max_positions).contains(&length.get()))
         .ok_or_else(|| {
-            refuse(files, "sentence_bert_config.json", "max_seq_length").with(format!(
-                "is {max_seq_length}, but the model has positions for 3 to {}",
-                bert.max_positions
-            ))
+            refuse(files, "sentence_bert_config.json", "max_seq_length")
+                .with(format!(
+                    "is {max_seq_length}, but the model has positions for 3 to {}",
+                    bert.max_positions
+                ))
+                .advice("set it to a length that the model has positions for")
         })?;
     let prompt = match prompt {
         Some(prompt) => prompt.to_owned(),
@@ -170,6 +172,7 @@ const LARGEST_SIZE: usize = 1 << 24;
 fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
     const FILE: &str = "config.json";
     let config: BertConfig = required_json(files, FILE)?;
+    let damaged = |key: &str, why: String| Err(refuse(files, FILE, key).with(why).advice(DAMAGED));
     let refuse = |key: &str, why: String| Err(refuse(files, FILE, key).with(why));
 
     match config.model_type.as_deref() {
@@ -219,11 +222,11 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
         ("type_vocab_size", config.type_vocab_size),
     ] {
         if !(1..=LARGEST_SIZE).contains(&size) {
-            return refuse(key, format!("is {size}, which no model has"));
+            return damaged(key, format!("is {size}, which no model has"));
         }
     }
     if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-        return refuse(
+        return damaged(
             "num_attention_heads",
             format!(
                 "{} do not divide hidden_size {}",
@@ -232,7 +235,7 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
         );
     }
     if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-        return refuse(
+        return damaged(
             "layer_norm_eps",
             format!("is {}, not between 0 and 1", config.layer_norm_eps),
         );
@@ -331,12 +334,13 @@ fn pooling(files: &ModelFiles, file: &str, bert: &BertShape, prompt: &str) -> Re
     let config: PoolingConfig = required_json(files, file)?;
     if let Some(width) = config.word_embedding_dimension.filter(|width| *width != bert.hidden) {
         return Err(refuse(files, file, "word_embedding_dimension")
-            .with(format!("is {width}, but the transformer's vectors have {}", bert.hidden)));
+            .with(format!("is {width}, but the transformer's vectors have {}", bert.hidden))
+            .advice(DAMAGED));
     }
     if !config.include_prompt && !prompt.is_empty() {
-        return Err(refuse(files, file, "include_prompt").with(
-            "is false: a prompt that is left out of the pooling is not supported".to_owned(),
-        ));
+        return Err(refuse(files, file, "include_prompt")
+            .with("is false: a prompt that is left out of the pooling is not supported".to_owned())
+            .advice("set `model.prompt` to \"\", or choose another model"));
     }
     let named: Vec<&str> = match &config.pooling_mode {
         Some(mode) => vec![mode.as_str()],
@@ -384,7 +388,8 @@ fn default_prompt(files: &ModelFiles) -> Result<String> {
     match config.prompts.get(&name) {
         Some(prompt) => Ok(prompt.clone().unwrap_or_default()),
         None => Err(refuse(files, FILE, "default_prompt_name")
-            .with(format!("names {}, which is not among the prompts", quote(&name)))),
+            .with(format!("names {}, which is not among the prompts", quote(&name)))
+            .advice("set `model.prompt`, or fetch the model again")),
     }
 }
 
@@ -407,6 +412,9 @@ fn json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<Op
             .caused_by(cause)
     })
 }
+
+/// What to do about a value that no model has.
+const DAMAGED: &str = "this file is damaged, or belongs to another model: fetch the model again";
 
 /// The beginning of a refusal: the file and the key.
 struct Refusal(std::path::PathBuf, String);

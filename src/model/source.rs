@@ -39,6 +39,7 @@ mod pypi;
 mod shelf;
 mod snapshot;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -103,11 +104,20 @@ fn search(
     stop: &Stop,
     progress: &dyn Fn(FetchProgress),
 ) -> Result<ModelFiles> {
-    let mut search =
-        Search { config, stop, progress, attempts: Vec::new(), cache_is_closed: false };
+    let mut search = Search {
+        config,
+        stop,
+        progress,
+        attempts: Vec::new(),
+        cache_is_closed: false,
+        no_memory: Cell::new(None),
+    };
     if let Some(path) = &config.path {
         let found = search.read(Origin::Path, path, &mut Folder::new(path), &config.pins);
         return found.map_err(|reason| {
+            if let Some(bytes) = search.no_memory.get() {
+                return super::no_memory(bytes).in_file(path);
+            }
             Error::new(ErrorKind::Model, reason)
                 .in_file(path)
                 .advice("let `model.path` name a complete sentence-transformers folder")
@@ -290,6 +300,8 @@ type Reason = String;
 struct Search<'a> {
     config: &'a SourceConfig,
     stop: &'a Stop,
+    /// The bytes of a file that could not be had: no other source needs fewer.
+    no_memory: Cell<Option<usize>>,
     progress: &'a dyn Fn(FetchProgress),
     /// A line for each source that failed.
     attempts: Vec<String>,
@@ -300,6 +312,9 @@ struct Search<'a> {
 impl Search<'_> {
     /// The sources that need the network, one process at a time.
     fn fetch(mut self, own: &OwnCache) -> Result<ModelFiles> {
+        if self.no_memory.get().is_some() {
+            return Err(self.give_up());
+        }
         let config = self.config;
         let endpoint = hub::shown(&config.endpoint);
         let packaged = pypi::stands_for(&config.id, &config.pins);
@@ -360,9 +375,15 @@ impl Search<'_> {
         shelf: &mut dyn Shelf,
         pins: &Pins,
     ) -> Result<ModelFiles, Reason> {
-        let files = shelf::take_model(shelf, pins, self.stop, &|file, done, total| {
-            (self.progress)(FetchProgress::Reading { origin, file: file.to_owned(), done, total });
-        });
+        let files =
+            shelf::take_model(shelf, pins, self.stop, &self.no_memory, &|file, done, total| {
+                (self.progress)(FetchProgress::Reading {
+                    origin,
+                    file: file.to_owned(),
+                    done,
+                    total,
+                });
+            });
         Ok(ModelFiles {
             origin,
             folder: folder.to_owned(),
@@ -376,7 +397,7 @@ impl Search<'_> {
         place: impl AsRef<Path>,
         work: impl FnOnce(&Self) -> Result<ModelFiles, Reason>,
     ) -> Option<ModelFiles> {
-        if self.stop.reason().is_some() {
+        if self.stop.reason().is_some() || self.no_memory.get().is_some() {
             return None;
         }
         (self.progress)(FetchProgress::Trying { origin });
@@ -390,6 +411,9 @@ impl Search<'_> {
     }
 
     fn give_up(self) -> Error {
+        if let Some(bytes) = self.no_memory.get() {
+            return super::no_memory(bytes);
+        }
         let SourceConfig { id, revision, offline, .. } = self.config;
         let by_hand = if pypi::stands_for(id, &self.config.pins) {
             let (package, folder) = (pypi::PACKAGE, pypi::FOLDER);

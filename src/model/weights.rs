@@ -79,7 +79,12 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).map_err(refuse)?;
+        let data = to_f32(&view).map_err(|trouble| match trouble {
+            Trouble::Type(message) => refuse(message),
+            Trouble::Memory(bytes) => {
+                super::no_memory(bytes).in_file(&path).at(format!("tensor `{prefix}{name}`"))
+            }
+        })?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
                 "value {position} is {}, not a finite number",
@@ -123,11 +128,16 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
+/// Why a tensor has no values.
+enum Trouble {
+    /// It is of a type that is not read; a phrase that says so.
+    Type(String),
+    /// So many bytes could not be had.
+    Memory(usize),
+}
+
 /// The values of a tensor as f32: those of the file where they are f32 and lie as the CPU wants them.
-///
-/// # Errors
-/// A phrase: a type that is not read, or no memory.
-fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, String> {
+fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, Trouble> {
     let bytes = view.data();
     let values = match view.dtype() {
         Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
@@ -141,16 +151,16 @@ fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, String> {
         Dtype::BF16 => {
             widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        other => Err(format!("has the type {other:?}; F32, F16 and BF16 are read")),
+        other => Err(Trouble::Type(format!("has the type {other:?}; F32, F16 and BF16 are read"))),
     }?;
     Ok(Cow::Owned(values))
 }
 
-fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, String> {
+fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, Trouble> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(stored.len())
-        .map_err(|_| format!("does not fit in memory: {} bytes", stored.len().saturating_mul(4)))?;
+        .map_err(|_| Trouble::Memory(stored.len().saturating_mul(size_of::<f32>())))?;
     values.extend(stored.iter().map(widen));
     Ok(values)
 }

@@ -89,8 +89,11 @@ impl Workspace {
             let halves = AlignedBuffer::zeroed(room.halves).map_err(too_large)?;
             *self = Workspace { floats, halves };
         }
-        let mut arena = Arena { floats: &mut self.floats, halves: &mut self.halves };
-        Ok(Buffers {
+        let mut arena = Arena {
+            floats: &mut self.floats[..room.floats],
+            halves: &mut self.halves[..room.halves],
+        };
+        let buffers = Buffers {
             hidden: Residual::take(precision, tokens, shape.hidden, &mut arena),
             qkv: forms.qkv.take(&mut arena),
             context: forms.context.take(&mut arena),
@@ -99,7 +102,12 @@ impl Workspace {
             scratch: arena.take(forms.scratch),
             tokens,
             block: block(precision),
-        })
+        };
+        debug_assert!(
+            arena.floats.is_empty() && arena.halves.is_empty(),
+            "what is priced is what is used"
+        );
+        Ok(buffers)
     }
 }
 
@@ -181,22 +189,6 @@ mod tests {
                 let price = bytes_for(&shape, precision, 3, tokens);
                 assert_eq!(price, workspace.bytes() + vectors, "{tokens} tokens in {precision}");
             }
-        }
-    }
-
-    #[test]
-    fn nothing_is_taken_that_no_buffer_gets() {
-        let shape = small_shape();
-        for precision in Precision::ALL {
-            let mut workspace = Workspace::with_capacity(&shape, precision, 70).expect("small");
-            let there = workspace.room();
-            let buffers = workspace.buffers(&shape, precision, 1, 70).expect("it is there");
-            assert_eq!(
-                buffers.scratch.floats.len(),
-                attend_room(precision, 70, shape.heads()).floats
-            );
-            let forms = Forms::of(&shape, precision, 70);
-            assert_eq!(forms.room(), there);
         }
     }
 

@@ -196,6 +196,10 @@ fn find(schema: &Schema, key: &str, name: &str, file: &Path) -> Result<usize> {
             .advice("rename one of them: which one is meant cannot be known")),
         (None, _) => {
             const MOST_NAMES: usize = 20;
+            if schema.fields().is_empty() {
+                return Err(refuse("the file has no columns".to_owned())
+                    .advice("name a file of task rows with --input or `input.path`"));
+            }
             let mut names: Vec<String> = schema
                 .fields()
                 .iter()

@@ -38,17 +38,18 @@ const MOST_FIXED_BYTES: u64 = 16 << 20;
 /// each in the file: run-length encoding can promise a billion of them in a few bytes.
 const MOST_VALUES: u64 = 1 << 24;
 
-/// What a file may decode to, beside a multiple of its size.
+/// What a file may decode to, beside a multiple of its size: small files are read whatever they promise.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// Good data is rarely compressed to less than a hundredth.
+/// Tables of people are rarely compressed to less than a hundredth; what is repeated row after row may be.
 const MOST_INFLATION: u64 = 1000;
 
 /// A row takes so many bytes per column at the least.
 const LEAST_VALUE_BYTES: u64 = 16;
 
-/// The bytes that a file of `length` bytes may decode to before it is taken for a bomb.
-pub fn allowance(length: u64) -> u64 {
+/// The bytes that a file of `length` bytes can be expected to decode to; beyond them it is taken for a bomb unless
+/// the configuration says otherwise.
+pub fn expected(length: u64) -> u64 {
     length.saturating_mul(MOST_INFLATION).saturating_add(FREE_BYTES)
 }
 
@@ -124,11 +125,17 @@ fn depth(footer: &[u8]) -> Option<usize> {
     Some(deepest)
 }
 
-/// Looks at what the footer says of rows and places, and at sizes that the schema fixes.
+/// Looks at what the footer says of rows and places, and at sizes that the schema fixes. The file has `length`
+/// bytes and may decode to `decode_limit`.
 ///
 /// # Errors
 /// `Input`, naming row group and column, but not the file.
-pub fn check_metadata(metadata: &ParquetMetaData, schema: &Schema, length: u64) -> Result<()> {
+pub fn check_metadata(
+    metadata: &ParquetMetaData,
+    schema: &Schema,
+    length: u64,
+    decode_limit: u64,
+) -> Result<()> {
     let refuse = |message: String| {
         Error::new(ErrorKind::Input, message)
             .advice("the footer contradicts itself; write the file again from its source")
@@ -140,7 +147,7 @@ pub fn check_metadata(metadata: &ParquetMetaData, schema: &Schema, length: u64) 
         sum = (rows >= 0)
             .then(|| sum.checked_add(rows))
             .flatten()
-            .ok_or_else(|| refuse(format!("{rows} rows")).at(&place))?;
+            .ok_or_else(|| refuse(format!("it promises {rows} rows")).at(&place))?;
         for column in group.columns() {
             check_place(column, length).map_err(|message| {
                 refuse(message).at(&place).at(format!("column `{}`", column.column_path().string()))
@@ -153,9 +160,9 @@ pub fn check_metadata(metadata: &ParquetMetaData, schema: &Schema, length: u64) 
     }
     let columns = schema.fields().len() as u64;
     let least = promised.unsigned_abs().saturating_mul(columns * LEAST_VALUE_BYTES);
-    if least > allowance(length) {
-        let message = format!("{promised} rows in {length} bytes are more than can be meant");
-        return Err(bomb(ErrorKind::Input, message));
+    if least > decode_limit {
+        let message = format!("its {promised} rows decode to more than {decode_limit} bytes");
+        return Err(bomb(ErrorKind::Input, &message, length));
     }
     for field in schema.fields() {
         let fixed = fixed_values(field.data_type());
@@ -167,10 +174,10 @@ pub fn check_metadata(metadata: &ParquetMetaData, schema: &Schema, length: u64) 
     Ok(())
 }
 
-/// A file that takes no room on the disk and endless room in memory.
-pub fn bomb(kind: ErrorKind, message: String) -> Error {
-    Error::new(kind, message)
-        .advice("if the file is sound, write it again in parts that decode to less than 1 GiB each")
+/// A file of `length` bytes that takes little room on the disk, and endless time to read.
+pub fn bomb(kind: ErrorKind, message: &str, length: u64) -> Error {
+    Error::new(kind, format!("{message}, which is too much for its {length} bytes"))
+        .advice("if the file is sound, set `input.decode_limit` to what it decodes to")
 }
 
 /// Whether a chunk lies inside this file.

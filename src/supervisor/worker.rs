@@ -5,7 +5,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use anyhow::{Context, Result, bail};
 use reembed::config::LockHolder;
@@ -72,10 +71,7 @@ pub fn attach() -> Result<Link> {
         // The parent is gone. Where the kernel does not end this process for that, it ends itself.
         asked.request(StopReason::Terminated);
     };
-    thread::Builder::new()
-        .name("orders".to_owned())
-        .spawn(listening)
-        .context("the parent cannot be listened to")?;
+    signals::start("orders", listening).context("the parent cannot be listened to")?;
     Ok(Link { stop, deaths, order: (budget, deadline), parent: Mutex::new(stream) })
 }
 

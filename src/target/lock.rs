@@ -220,7 +220,7 @@ mod tests {
         let first = OutputLock::take(&target).expect("a lock");
         fs::remove_file(names::lock(&target)).expect("it is there");
         let second = OutputLock::take(&target).expect("it looks free");
-        assert_eq!(first.check(&target).err().expect("it is gone").kind(), ErrorKind::Locked);
+        assert_eq!(first.check(&target).expect_err("it is gone").kind(), ErrorKind::Locked);
         drop(first);
         second.check(&target).expect("the second is as it was");
     }

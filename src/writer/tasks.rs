@@ -13,6 +13,9 @@ use super::publish;
 use crate::error::Result;
 use crate::task::TaskRow;
 
+/// A reader keeps the dictionaries of a row group, which fill up in its first tens of thousands of rows.
+const ROWS_OF_A_ROW_GROUP: usize = 50_000;
+
 /// Rows that are turned into columns together.
 const ROWS_AT_A_TIME: usize = 8192;
 
@@ -26,6 +29,7 @@ pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Resu
     let file = publish::temporary_beside(path, None)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROWS_OF_A_ROW_GROUP))
         .build();
     let mut rows = rows.into_iter();
     let mut count = 0;

@@ -328,14 +328,14 @@ fn content(path: &Path) -> Option<Vec<u8>> {
     fs::read(path).ok()
 }
 
-/// Every file below a folder; not the folders.
+/// Every file below a folder; not the folders, and not the vector store, which also a run that fails keeps.
 fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).expect("a folder") {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_dir() {
             found.extend(files_below(&entry.path()));
-        } else {
+        } else if !entry.file_name().to_string_lossy().ends_with(".reembed-store") {
             found.insert(entry.path());
         }
     }

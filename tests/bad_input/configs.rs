@@ -85,9 +85,9 @@ pub fn cases() -> Vec<Case> {
         bad(
             "fraction for a number",
             "[batch]\nstart = 8.5\n",
-            &["line 2", "`batch.start`", "float"],
+            &["line 2", "`batch.start`", "a number with a fraction"],
         ),
-        bad("list for a number", "[batch]\nstart = [8]\n", &["line 2", "`batch.start`", "array"]),
+        bad("list for a number", "[batch]\nstart = [8]\n", &["line 2", "`batch.start`", "a list"]),
         bad("date for a path", "[input]\npath = 2024-01-01\n", &["line 2", "`input.path`"]),
         bad("zero rows", "[batch]\nstart = 0\n", &["line 2", "`batch.start`", "0"]),
         bad("negative rows", "[batch]\nstart = -1\n", &["line 2", "`batch.start`", "-1"]),

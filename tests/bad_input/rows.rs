@@ -129,6 +129,29 @@ pub fn cases() -> Vec<Case> {
             title(|| format!("e{}", "\u{301}".repeat(1_000_000))),
         ),
         input(
+            "ten texts of 10 MB",
+            "descriptions of 10 MB each: blanks, one word, accents, controls, brackets, ideographs, …",
+            succeeds(10),
+            || {
+                let texts = [
+                    " ",
+                    "x",
+                    "e\u{301}",
+                    "\u{301}",
+                    "\0",
+                    "[",
+                    "文",
+                    "\u{a0}\u{200b}",
+                    "[SEP",
+                    "é ",
+                ]
+                .map(|pattern| pattern.repeat(10_000_000 / pattern.len()));
+                Table::tasks(10)
+                    .set("description", strings(&texts.each_ref().map(|text| Some(text.as_str()))))
+                    .bytes()
+            },
+        ),
+        input(
             "controls of 2 MB",
             "a title of 2 MB of NUL",
             succeeds(1),

@@ -30,7 +30,9 @@ fn carried(rows: usize, chunk: Chunk) -> Forged {
 }
 
 pub fn cases() -> Vec<Case> {
-    let bomb = fails(&["row group 0", "decode to"]);
+    let bomb = fails(&["row group 0", "decodes to more than", "`input.decode_limit`"]);
+    let texts =
+        |count| Forged::of(count, columns(count, Chunk::swollen("title", LARGE, count).sealed()));
     vec![
         input(
             "one text, a million times",
@@ -45,8 +47,28 @@ pub fn cases() -> Vec<Case> {
             "one text, twenty times",
             "a dictionary with one title of 10 MB, repeated 20 times",
             succeeds(20),
-            || Forged::of(20, columns(20, Chunk::swollen("title", LARGE, 20).sealed())).bytes(),
+            move || texts(20).bytes(),
         ),
+        input(
+            "one text, twenty times, and a low limit",
+            "the same under input.decode_limit = \"100 MiB\"",
+            bomb,
+            move || texts(20).bytes(),
+        )
+        .set("REEMBED_INPUT_DECODE_LIMIT", "100 MiB"),
+        input(
+            "one text, 120 times",
+            "a dictionary with one title of 10 MB, repeated 120 times: 1.2 GB",
+            bomb,
+            move || texts(120).bytes(),
+        ),
+        input(
+            "one text, 120 times, and a high limit",
+            "the same under input.decode_limit = \"2 GiB\"",
+            succeeds(120),
+            move || texts(120).bytes(),
+        )
+        .set("REEMBED_INPUT_DECODE_LIMIT", "2 GiB"),
         input(
             "a billion nulls",
             "1,000,000,000 rows in a kilobyte: one id, no texts",
@@ -56,6 +78,13 @@ pub fn cases() -> Vec<Case> {
         input("100,000 rows in a kilobyte", "one id, no texts", succeeds(100_000), || {
             Forged::of(100_000, columns(100_000, Chunk::nulls("title", 100_000))).bytes()
         }),
+        input(
+            "100,000 rows in a kilobyte, and a low limit",
+            "the same under input.decode_limit = \"1 MiB\"",
+            refused(&["100000 rows", "decode to more than 1048576 bytes", "`input.decode_limit`"]),
+            || Forged::of(100_000, columns(100_000, Chunk::nulls("title", 100_000))).bytes(),
+        )
+        .set("REEMBED_INPUT_DECODE_LIMIT", "1 MiB"),
         input(
             "a billion files",
             "one row with 1,000,000,000 times the same file, in a kilobyte",

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::night::{Dice, FORM, Night, PATIENCE, PHASES, Phase, figure, wait_for};
 
 /// Rows of the job: enough to be killed in the middle of.
-const ROWS: u64 = 200;
+const ROWS: u64 = 100;
 
 #[test]
 fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes() {
@@ -19,7 +19,8 @@ fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes()
 #[test]
 fn so_does_a_run_of_the_real_model() {
     let kills = FORM.kills / 50;
-    if kills == 0 {
+    // Fewer do not get to each phase.
+    if kills < 12 {
         return figure("kills of the real model are for the full form");
     }
     kill(&Night::of(24, 1).with_real_model(), kills);

@@ -3,7 +3,7 @@
 //! complete, and its bytes must be those of an undisturbed run. `docs/reliability.md` is the list of promises and where
 //! each is tested.
 //!
-//! `cargo test` runs the short form. The full form, hours of it, is
+//! `cargo test` runs the short form, in half a minute. The full form, half an hour, is
 //!
 //! ```console
 //! $ REEMBED_FAULTS=full cargo test --test faults -- --nocapture --test-threads 1
@@ -11,7 +11,7 @@
 //!
 //! Numbers instead of `full` say how many kills and how many faults: `REEMBED_FAULTS=1000,2000`. What is random follows
 //! from one number, which is printed; `REEMBED_FAULTS_SEED` sets it. What cannot be tested on a machine is said past the
-//! capture of the output, with the reason; `REEMBED_NO_SKIPS` makes that a failure.
+//! capture of the output, with the reason; `REEMBED_NO_SKIPS` makes a missing strace a failure.
 
 #[path = "../common/mod.rs"]
 mod common;

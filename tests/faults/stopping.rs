@@ -179,7 +179,8 @@ fn a_worker_that_does_not_react_is_killed() {
     let (old, new) = night.with_old_output();
     let mut running = night.start(&["--quiet"]);
     let worker = running.worker().expect("a worker");
-    wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over());
+    // Before it has begun, a process that stands still holds up the one that starts it.
+    wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
     kill_process(worker, Signal::STOP).expect("it runs");
     running.signal(Signal::TERM);
     let ended = running.end(SOON, "a worker that stands still");

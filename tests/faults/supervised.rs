@@ -60,7 +60,7 @@ fn while_a_worker_is_started_again_nobody_else_gets_the_output() {
     let (old, new) = night.with_old_output();
     let mut running = night.start(&["--quiet"]);
     let first = running.worker().expect("a worker");
-    assert!(wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over()));
+    assert!(wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over()));
     // A worker that stands still cannot end before the second run has looked.
     kill_process(first, Signal::STOP).expect("it runs");
     let second = night.run();

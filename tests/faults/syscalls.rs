@@ -6,26 +6,28 @@ use std::process::Command;
 
 use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure, skipped};
 
-/// Calls that are injected with errors, as strace names them on all machines, and the errors that they may give.
-const FAULTS: [(&str, &[&str]); 7] = [
-    ("write", &["EIO", "ENOSPC", "EDQUOT"]),
-    ("pwrite64", &["EIO", "ENOSPC"]),
-    ("fsync", &["EIO", "ENOSPC"]),
-    ("fdatasync", &["EIO"]),
-    ("/^rename(at2?)?$", &["EIO", "ENOSPC", "EACCES"]),
-    ("openat", &["EMFILE", "EIO"]),
-    ("mmap", &["ENOMEM"]),
+/// Calls that are made to fail, as strace names them on all machines; about how many of each a thread makes; and the
+/// errors that they give.
+const FAULTS: [(&str, u64, &[&str]); 7] = [
+    ("write", 8, &["EIO", "ENOSPC", "EDQUOT"]),
+    ("pwrite64", 60, &["EIO", "ENOSPC"]),
+    ("fsync", 3, &["EIO", "ENOSPC"]),
+    ("fdatasync", 8, &["EIO"]),
+    ("/^rename(at2?)?$", 1, &["EIO", "ENOSPC", "EACCES"]),
+    ("openat", 40, &["EMFILE", "EIO"]),
+    ("mmap", 100, &["ENOMEM"]),
 ];
 
-/// Calls at which the process is killed.
-const DEADLY: [&str; 5] = ["write", "pwrite64", "fsync", "fdatasync", "/^rename(at2?)?$"];
+/// Calls at which the process is killed, and about how many of each a thread makes.
+const DEADLY: [(&str, u64); 5] =
+    [("write", 8), ("pwrite64", 50), ("fsync", 3), ("fdatasync", 6), ("/^rename(at2?)?$", 1)];
 
 #[test]
 fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
     if !can_trace() {
         return;
     }
-    let night = Night::of(96, 2);
+    let night = Night::of(48, 2);
     let (old, new) = night.with_old_output();
     let mut dice = Dice::new(FORM.seed);
     let mut outcomes: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -34,9 +36,9 @@ fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
         if dice.below(2) == 0 {
             night.forget_store();
         }
-        let (call, errors) = FAULTS[number as usize % FAULTS.len()];
+        let (call, most, errors) = FAULTS[number as usize % FAULTS.len()];
         let error = dice.pick(errors);
-        let (first, step) = (1 + dice.below(40), 1 + dice.below(30));
+        let (first, step) = (1 + dice.below(most), 1 + dice.below(most));
         // One call, or it and every so many after it.
         let when = if dice.below(3) == 0 { format!("{first}+{step}") } else { format!("{first}") };
         let inject = format!("{call}:error={error}:when={when}");
@@ -56,7 +58,7 @@ fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
             None if call == "mmap" => "killed",
             Some(127) if call == "mmap" || call == "openat" => "not loaded",
             Some(1..=3) => {
-                // Before there is a file to say it to, a program says nothing.
+                // A write that fails may be the one that says why.
                 let said = !run.err.trim().is_empty() || call == "write";
                 assert!(said, "{case}: it does not say why");
                 "failed"
@@ -75,7 +77,7 @@ fn a_run_killed_at_any_call_recovers() {
     if !can_trace() {
         return;
     }
-    let night = Night::of(96, 3);
+    let night = Night::of(48, 3);
     let (old, new) = night.with_old_output();
     let mut dice = Dice::new(FORM.seed + 1);
     let mut killed = 0;
@@ -84,8 +86,8 @@ fn a_run_killed_at_any_call_recovers() {
         if dice.below(2) == 0 {
             night.forget_store();
         }
-        let call = DEADLY[number as usize % DEADLY.len()];
-        let inject = format!("{call}:signal=KILL:when={}", 1 + dice.below(12));
+        let (call, most) = DEADLY[number as usize % DEADLY.len()];
+        let inject = format!("{call}:signal=KILL:when={}", 1 + dice.below(most));
         let case = format!("seed {}, kill {number}, {inject}", FORM.seed + 1);
         let run = traced(&night, &inject, false, &case);
         killed += u64::from(run.status.code().is_none());
@@ -100,6 +102,7 @@ pub fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let can = traced.is_ok_and(|traced| traced.status.success());
     if !can {
+        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace cannot be run");
         skipped("strace is not there, or may not trace");
     }
     can

@@ -349,10 +349,11 @@ unsafe fn multiply_fast(sums: &mut Tile, left: &Tile, right: &Tile, shape: [u16;
 fn multiply(sums: &mut Tile, left: &Tile, right: &Tile, [rows, pairs, columns]: [u16; 3]) {
     const COLUMNS: usize = MOST_BYTES / 4;
     let mut weights = [[[0.0; COLUMNS]; 2]; MOST_ROWS];
-    for (pair, weights) in weights.iter_mut().enumerate() {
-        for column in 0..COLUMNS {
-            weights[0][column] = flushed(bf16(&right[pair], 2 * column));
-            weights[1][column] = flushed(bf16(&right[pair], 2 * column + 1));
+    for (weights, line) in weights.iter_mut().zip(right) {
+        for (half, weights) in weights.iter_mut().enumerate() {
+            for (column, weight) in weights.iter_mut().enumerate() {
+                *weight = flushed(bf16(line, 2 * column + half));
+            }
         }
     }
     for (left, sums) in left.iter().zip(sums).take(rows.into()) {

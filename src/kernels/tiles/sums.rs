@@ -16,6 +16,8 @@ pub(in crate::kernels) trait Sums {
     fn store(&mut self, to: &mut [f32], stride: usize);
 }
 
+const GROUPS: &str = "32 rows are whole groups of the rows that are computed together";
+
 /// What AMX does, over the lanes of any instruction set.
 #[repr(align(64))]
 pub(in crate::kernels) struct Emulated {
@@ -56,7 +58,9 @@ impl Emulated {
         half: usize,
         lines: &[[u16; SIDE]],
     ) {
-        let Some(left) = self.left[part][first..].first_chunk::<R>() else { return };
+        let Some(left) = self.left[part][first..].first_chunk::<R>() else {
+            unreachable!("{GROUPS}")
+        };
         let (mut even, mut odd) = ([simd.splat(0.0); R], [simd.splat(0.0); R]);
         for (pair, line) in lines.iter().enumerate().take(LANES) {
             let (first, second) = simd.load_pairs(line);
@@ -65,7 +69,9 @@ impl Emulated {
                 odd[r] = simd.mul_add(simd.splat(left[r][1][pair]), second, odd[r]);
             }
         }
-        let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else { return };
+        let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else {
+            unreachable!("{GROUPS}")
+        };
         for r in 0..R {
             let sum = &mut sums[r][half];
             simd.store(simd.add(simd.load(sum), simd.add(even[r], odd[r])), sum);

@@ -303,7 +303,7 @@ fn a_layer_is_its_twin_and_the_same_bits_everywhere() {
             }
         }
         // The output is rounded; what the low parts' product would add, and the order of the sums, is less.
-        worst.check(&format!("a layer in {precision}"), 1.01 * rounding(precision) + 1e-4);
+        worst.check(&format!("a layer in {precision}"), 1.01 * rounding(precision) + 3e-4);
     }
 }
 

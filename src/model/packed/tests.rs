@@ -281,3 +281,33 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
     });
     assert!(matches!(error, Err(PackedError::Shape(_))));
 }
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn the_real_model_has_the_same_bits_on_amx_and_emulated() {
+    use crate::model::{description, source, weights};
+    use crate::tokenizer::TextTokenizer;
+    use crate::{Environment, ModelConfig};
+
+    let config = ModelConfig::standard(&Environment::new(std::env::vars())).expect("no file");
+    let files = source::resolve(&config.source, &|_| ()).expect("the model");
+    let description = description::read(&files, None).expect("a description");
+    let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
+    let tensors = weights::read(&files, &description.bert).expect("weights").into_tensors();
+    let texts = ["Fix the login loop", "a", "Rotate the database credentials of CI"]
+        .map(|text| tokenizer.tokenize(text).expect("ids").ids);
+    let texts = texts.each_ref().map(Vec::as_slice);
+    for precision in [Precision::Bf16, Precision::Bf16x3] {
+        let embed = |with: Arithmetic| {
+            let tensor = |name: &str| Some(Cow::Borrowed(&*tensors.get(name)?.data));
+            let shape = (&description).into();
+            let model = PackedModel::new(with, shape, tensor).expect("the shape is right");
+            embed(&model, &texts)
+        };
+        let [first, .., amx] = &Arithmetic::every_way(precision)[..] else {
+            panic!("there are several ways");
+        };
+        assert_eq!(amx.to_string(), "amx");
+        assert!(embed(*amx) == embed(*first), "{precision}");
+    }
+}

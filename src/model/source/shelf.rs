@@ -1,5 +1,6 @@
 //! What a model consists of, and how it is taken, checked, from wherever its files lie.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
@@ -49,9 +50,10 @@ pub(super) fn take_model(
     shelf: &mut dyn Shelf,
     pins: &Pins,
     stop: &Stop,
+    no_memory: &Cell<Option<usize>>,
     report: Report,
 ) -> Result<BTreeMap<String, ModelFile>, Reason> {
-    let mut taking = Taking { shelf, pins, stop, report, files: BTreeMap::new() };
+    let mut taking = Taking { shelf, pins, stop, no_memory, report, files: BTreeMap::new() };
     taking.take(MODULES, Need::Optional)?;
     taking.take(CONFIG, Need::Required)?;
     taking.take(TOKENIZER, Need::Required)?;
@@ -88,6 +90,8 @@ struct Taking<'a> {
     shelf: &'a mut dyn Shelf,
     pins: &'a Pins,
     stop: &'a Stop,
+    /// Set to the bytes that could not be had.
+    no_memory: &'a Cell<Option<usize>>,
     report: Report<'a>,
     files: BTreeMap<String, ModelFile>,
 }
@@ -114,9 +118,12 @@ impl Taking<'_> {
         if length.unwrap_or(0) > largest {
             return Err(format!("{file}: more than {largest} bytes"));
         }
-        let no_memory = |e| format!("{file}: {e}");
         let mut bytes = Vec::new();
-        bytes.try_reserve_exact(length.unwrap_or(0) as usize).map_err(no_memory)?;
+        let expected = length.unwrap_or(0) as usize;
+        bytes.try_reserve_exact(expected).map_err(|e| {
+            self.no_memory.set(Some(expected));
+            format!("{file}: {e}")
+        })?;
         let mut hash = Sha256::new();
         (self.report)(file, 0, length);
         loop {

@@ -1,0 +1,61 @@
+//! What lies between the products: activation, layer norm, pooling, length. Values a second on one core.
+//! `cargo bench --bench elementwise`
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{timed_isas, values};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use reembed::kernels::{Activation, LayerNorm, l2_normalize, mean_of_rows};
+
+/// Rows that are worked on together; of 1,536 values they stay in the second-level cache.
+const ROWS: usize = 48;
+const HIDDEN: usize = 384;
+const INTERMEDIATE: usize = 1536;
+
+fn activations(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("activation");
+    let input = values(ROWS * INTERMEDIATE);
+    let mut rows = input.clone();
+    group.throughput(Throughput::Elements(rows.len() as u64));
+    for (name, activation) in [("gelu", Activation::Gelu), ("gelu-tanh", Activation::GeluTanh)] {
+        for isa in timed_isas() {
+            group.bench_function(BenchmarkId::new(name, isa.name()), |bench| {
+                bench.iter(|| {
+                    // Applied again and again, the values would shrink to denormals.
+                    rows.copy_from_slice(&input);
+                    activation.apply(isa, black_box(&mut rows));
+                });
+            });
+        }
+    }
+}
+
+fn norms(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("norm");
+    let norm = LayerNorm::new(&values(HIDDEN), &values(HIDDEN), 1e-12).expect("there is memory");
+    let mut rows = values(ROWS * HIDDEN);
+    group.throughput(Throughput::Elements(rows.len() as u64));
+    for isa in timed_isas() {
+        group.bench_function(BenchmarkId::new("layer norm", isa.name()), |bench| {
+            bench.iter(|| norm.normalize(isa, black_box(&mut rows)));
+        });
+    }
+    for isa in timed_isas() {
+        group.bench_function(BenchmarkId::new("length", isa.name()), |bench| {
+            bench.iter(|| {
+                for row in rows.chunks_exact_mut(HIDDEN) {
+                    l2_normalize(isa, black_box(row));
+                }
+            });
+        });
+    }
+    let mut mean = vec![0.0; HIDDEN];
+    group.bench_function("mean pooling", |bench| {
+        bench.iter(|| mean_of_rows(black_box(&rows), &mut mean));
+    });
+}
+
+criterion_group!(benches, activations, norms);
+criterion_main!(benches);

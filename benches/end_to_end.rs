@@ -1,0 +1,51 @@
+//! 1,000 sample rows in memory against the same rows from Parquet to Parquet, without the loading of the model.
+//! `cargo bench --bench end_to_end`
+//!
+//! What `REEMBED_…` variables say counts.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{environment, model, sample_rows};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use reembed::stop::Stop;
+use reembed::target::Claim;
+use reembed::{BatchOptions, Config, Embedder, pipeline, writer};
+
+const ROWS: usize = 1000;
+
+fn end_to_end(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("end to end");
+    group.sample_size(10).throughput(Throughput::Elements(ROWS as u64));
+
+    let rows = sample_rows(ROWS);
+    let embedder = Embedder::new(model().1);
+    group.bench_function("in memory", |bench| {
+        let embed = || embedder.compute_embeddings_batch(&rows, &BatchOptions::default());
+        bench.iter(|| embed().expect("vectors"));
+    });
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (input, output) = (folder.path().join("in.parquet"), folder.path().join("out.parquet"));
+    writer::write_tasks(&input, rows).expect("an input");
+    let file = folder.path().join("pipeline.toml");
+    // Every pass embeds every row, and makes a new file.
+    let text = format!("input.path = {input:?}\noutput.path = {output:?}\nstore.mode = \"off\"\n");
+    std::fs::write(&file, text).expect("a configuration");
+    let config = Config::load(&file, &[], &environment()).expect("a configuration");
+    let model = model().1;
+    group.bench_function("parquet to parquet", |bench| {
+        bench.iter(|| {
+            let _ = std::fs::remove_file(&output);
+            let reader = pipeline::prepare(&config).expect("a job");
+            let claim = Claim::take(&config, &reader).expect("the output is free");
+            let (load, stop) = (Duration::ZERO, Stop::new());
+            pipeline::run_with(&config, &reader, &claim, &model, load, &stop, &|_| ())
+                .expect("a report")
+        });
+    });
+}
+
+criterion_group!(benches, end_to_end);
+criterion_main!(benches);

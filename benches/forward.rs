@@ -1,0 +1,70 @@
+//! all-MiniLM-L6-v2 from token ids to vectors, for texts of 32, 128 and 256 tokens: one text alone, and a batch that
+//! keeps every core busy. Each against the peak of f32 fused multiply-adds of the cores at work.
+//! `cargo bench --bench forward`
+//!
+//! What `REEMBED_…` variables say counts: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{against_ceiling, model};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use reembed::batch::TokenBatch;
+use reembed::config::Engine;
+use reembed::kernels::Isa;
+
+const LENGTHS: [usize; 3] = [32, 128, 256];
+
+/// Tokens of the larger batch.
+const BATCH_TOKENS: usize = 8192;
+
+// The architecture of all-MiniLM-L6-v2.
+const LAYERS: usize = 6;
+const HIDDEN: usize = 384;
+const INTERMEDIATE: usize = 1536;
+
+/// Floating-point operations of a text's products: the linear layers, and attention's two.
+fn operations(length: usize) -> f64 {
+    let linear = 2 * length * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * INTERMEDIATE);
+    let attention = 4 * length * length * HIDDEN;
+    (LAYERS * (linear + attention)) as f64
+}
+
+fn forward(criterion: &mut Criterion) {
+    let (config, model) = model();
+    let encoder = model.encoder.as_ref();
+    let isa = match config.engine {
+        Engine::Packed(isa) => isa,
+        Engine::Candle(_) => Isa::detect(),
+    };
+    println!("{}, {}", encoder.numerics(), encoder.runs_on());
+    let mut group = criterion.benchmark_group("forward");
+    group.sample_size(10);
+    for length in LENGTHS {
+        for (name, texts) in [("one text", 1), ("a batch", BATCH_TOKENS / length)] {
+            let mut batch = TokenBatch::default();
+            for row in 0..texts {
+                batch.push(row, &text(row, length));
+            }
+            let mut vectors = vec![0.0; texts * encoder.dim()];
+            let cores = config.threads.get();
+            let operations = texts as f64 * operations(length);
+            let id = BenchmarkId::new(name, length);
+            against_ceiling(&mut group, id, isa, cores, operations, || {
+                encoder.encode(black_box(&batch), &mut vectors).expect("vectors");
+            });
+        }
+    }
+}
+
+/// Token ids between the special tokens: `[CLS] … [SEP]`.
+fn text(row: usize, length: usize) -> Vec<u32> {
+    let word = |at: usize| 2000 + ((row * 7919 + at * 104_729) % 20_000) as u32;
+    let mut ids: Vec<u32> = (0..length).map(word).collect();
+    (ids[0], ids[length - 1]) = (101, 102);
+    ids
+}
+
+criterion_group!(benches, forward);
+criterion_main!(benches);

@@ -1,0 +1,32 @@
+//! The linear layers of all-MiniLM-L6-v2 on one core, each against the machine's peak of fused multiply-adds.
+//! `cargo bench --bench gemm`
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{LAYERS, against_ceiling, timed_isas, values};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use reembed::kernels::Linear;
+
+/// Rows that go through a layer together: tokens of a few texts.
+const ROWS: usize = 192;
+
+fn gemm(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("gemm");
+    for (name, inputs, outputs) in LAYERS {
+        let linear = Linear::pack(inputs, &[(&values(inputs * outputs), &values(outputs))])
+            .expect("there is memory");
+        let (input, mut output) = (values(ROWS * inputs), values(ROWS * outputs));
+        let operations = (2 * ROWS * inputs * outputs) as f64;
+        for isa in timed_isas() {
+            let id = BenchmarkId::new(name, isa.name());
+            against_ceiling(&mut group, id, isa, 1, operations, || {
+                linear.forward(isa, black_box(&input), None, &mut output);
+            });
+        }
+    }
+}
+
+criterion_group!(benches, gemm);
+criterion_main!(benches);

@@ -1,0 +1,80 @@
+"""Exports the model to ONNX from the very files that reembed runs, with mean pooling and normalisation inside.
+
+    python export.py MODEL_FOLDER OUT_FOLDER
+
+OUT_FOLDER gets `model.onnx` (as torch exports it), `fused.onnx` (ONNX Runtime's own fusions for BERT) and
+`int8.onnx` (dynamic quantisation of `fused.onnx`).
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers import optimizer
+from onnxruntime.transformers.fusion_options import FusionOptions
+from transformers import AutoModel
+
+OPSET = 17
+
+
+class SentenceModel(torch.nn.Module):
+    """Token ids and their mask to one vector of length 1 per text."""
+
+    def __init__(self, bert):
+        super().__init__()
+        self.bert = bert
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * mask).sum(1) / mask.sum(1)
+        return mean / torch.linalg.vector_norm(mean, dim=1, keepdim=True)
+
+
+def export(model_folder, out):
+    # Attention spelled out: that is the form that the fusions below know.
+    bert = AutoModel.from_pretrained(
+        model_folder, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False
+    )
+    example = torch.tensor([[101, 7592, 2088, 102], [101, 7592, 102, 0]])
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            SentenceModel(bert).eval(),
+            (example, (example > 0).long()),
+            out / "model.onnx",
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_axes={
+                "input_ids": {0: "texts", 1: "tokens"},
+                "attention_mask": {0: "texts", 1: "tokens"},
+                "vectors": {0: "texts"},
+            },
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    config = bert.config
+    fused = optimizer.optimize_model(
+        str(out / "model.onnx"),
+        model_type="bert",
+        num_heads=config.num_attention_heads,
+        hidden_size=config.hidden_size,
+        optimization_options=FusionOptions("bert"),
+    )
+    fused.save_model_to_file(str(out / "fused.onnx"))
+    print("fused:", {name: count for name, count in fused.get_fused_operator_statistics().items() if count})
+    quantize_dynamic(
+        out / "fused.onnx",
+        out / "int8.onnx",
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        # Shape inference stops at the fused operators.
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
+
+
+if __name__ == "__main__":
+    export(sys.argv[1], Path(sys.argv[2]))

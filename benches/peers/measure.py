@@ -1,0 +1,351 @@
+"""Measures the contenders in rounds and prints the table; started by run.py in its virtual environment.
+
+Each contender embeds the same texts once per round, in a process of its own, one after the other: so a drift of the
+machine hits all alike, and each has its own peak of memory. Figures are medians over the rounds; a ratio is taken within
+each round first.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+THREADS = 2
+SCHEMA = "reembed-peers/1"
+
+# What the others are compared with.
+BASELINES = {
+    "st-f32-alone": "× ST alone",
+    "candle-alone": "× candle alone",
+    "openvino-f32": "× OV f32",
+    "openvino-bf16": "× OV bf16",
+}
+
+
+def main():
+    options = arguments()
+    work = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options.reembed.absolute(), work, options.tasks)
+    contenders = [c for c in bench.contenders() if re.search(options.only, c.name)]
+    if options.list:
+        print("\n".join(f"{c.name:26} {c.label}" for c in contenders))
+        return
+    bench.prepare()
+    if options.add:
+        earlier = json.loads((work / "report.json").read_text())
+        assert earlier["schema"] == SCHEMA and earlier["corpus"]["rows"] == options.tasks, "of another kind of run"
+        for line in earlier["contenders"]:
+            for contender in contenders:
+                if contender.name == line["name"]:
+                    contender.runs, contender.refused = line["runs"], line["refused"] or ""
+    for number in range(options.rounds):
+        for contender in contenders:
+            if contender.refused or len(contender.runs) >= contender.most_rounds:
+                continue
+            started = time.monotonic()
+            contender.measure()
+            took = time.monotonic() - started
+            said = contender.refused or f"{contender.runs[-1]['seconds']:8.3f} s"
+            print(f"round {number + 1}  {contender.name:26} {said}  (process {took:.0f} s)", file=sys.stderr)
+            # Each time, so that a run which is cut off keeps what it has.
+            write(bench.report(contenders), work)
+    text = write(bench.report(contenders), work)
+    print(text)
+    if options.into:
+        put_between_marks(options.into, text)
+
+
+def write(report, work):
+    (work / "report.json").write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    text = markdown(report)
+    (work / "report.md").write_text(text)
+    return text
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("--reembed", type=Path, required=True, help="the binary (run.py builds it)")
+    parser.add_argument("--tasks", type=int, default=1000, help="sample rows with a text (1000)")
+    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
+    parser.add_argument("--add", action="store_true", help="add the rounds to those of the last report")
+    parser.add_argument("--only", default="", help="contenders whose name this regular expression finds")
+    parser.add_argument("--list", action="store_true", help="list the contenders and stop")
+    parser.add_argument("--work", type=Path, default=ROOT / "target/peers", help="folder for what is made")
+    parser.add_argument("--into", type=Path, help="a file whose part between the marks becomes the table")
+    return parser.parse_args()
+
+
+@dataclass
+class Contender:
+    """One way of embedding the texts."""
+
+    name: str
+    label: str
+    once: callable  # one measurement: {"seconds", "peak_bytes", "ran"}
+    vectors: callable = None  # its vectors, after a measurement; None where there are none to compare
+    most_rounds: int = 10**9
+    runs: list = field(default_factory=list)
+    refused: str = ""
+
+    def measure(self):
+        try:
+            self.runs.append(self.once())
+        except subprocess.CalledProcessError as failure:
+            lines = (failure.stderr or failure.stdout or "").strip().splitlines()
+            self.refused = f"exit {failure.returncode}: {lines[-1] if lines else ''}"
+
+
+class Bench:
+    def __init__(self, reembed, work, tasks):
+        self.reembed, self.work, self.tasks = reembed, work, tasks
+        folder = re.search(r"^folder +(.+)$", self.output("model", "show"), re.M)
+        self.model = Path(folder[1])
+        self.precisions = ["f32"]
+        if "--precision" in self.output("bench", "--help"):
+            self.precisions = ["f32", "bf16x3", "bf16"]
+
+    def contenders(self):
+        peers = {
+            "st-f32-alone": "sentence-transformers f32, one call per text",
+            "st-f32-16": "sentence-transformers f32, batch 16",
+            "st-bf16-32": "sentence-transformers bf16, batch 32",
+            "ort-f32": "ONNX Runtime f32, 1,024 tokens a batch",
+            "ort-int8": "ONNX Runtime int8, 1,024 tokens a batch",
+            "openvino-f32": "OpenVINO f32, 2,048 tokens a batch, 2 streams",
+            "openvino-bf16": "OpenVINO bf16, 2,048 tokens a batch, 2 streams",
+            "tfidf": "TF-IDF (scikit-learn, fit and transform)",
+        }
+        for name, label in peers.items():
+            yield Contender(name, label, self.peer(name), None if name == "tfidf" else self.peer_vectors(name))
+        candle = {"REEMBED_COMPUTE_ENGINE": "candle"}
+        yield self.bench("candle-alone", "stock candle f32, one call per text", "alone", [], candle)
+        yield self.bench("candle-8", "stock candle f32, sorted batches of 8", "8", [], candle)
+        run = self.run("candle-run", "stock candle f32, Parquet to Parquet", ["--batch-size", "8"], candle)
+        run.most_rounds = 1
+        yield run
+        for precision in self.precisions:
+            flags = ["--precision", precision] if len(self.precisions) > 1 else []
+            name = f"reembed-{precision}"
+            yield self.bench(f"{name}-alone", f"**reembed {precision}**, one call per text", "alone", flags)
+            yield self.bench(f"{name}-32", f"**reembed {precision}**, batch 32", "32", flags)
+            yield self.bench(f"{name}-plan", f"**reembed {precision}**, its own plan", "plan", flags)
+            yield self.run(f"{name}-run", f"**reembed {precision}**, Parquet to Parquet", flags)
+        flags = ["--precision", "f32"] if len(self.precisions) > 1 else []
+        avx2 = {"REEMBED_COMPUTE_ISA": "avx2"}
+        yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "plan", flags, avx2)
+
+    def prepare(self):
+        """What is made once: texts, the exported model, and the reference in double precision."""
+        check_text_building()
+        self.machine = self.bench_report("plan", ["--tasks", "1"])["machine"]
+        sample = self.work / "sample.parquet"
+        # A few rows in ten thousand have no text.
+        self.output("sample", sample, "--rows", str(self.tasks + self.tasks // 50 + 10))
+        table = pq.read_table(sample)
+        texts = [text_of(row) for row in table.to_pylist()]
+        kept = [at for at, text in enumerate(texts) if text][: self.tasks]
+        pq.write_table(table.take(pa.array(kept)), self.work / "tasks.parquet")
+        texts = [texts[at] for at in kept]
+        # The exported model and the reference are good for as long as what they are made of is the same.
+        made_of = json.dumps([texts, str(self.model), [version(p) for p in ("torch", "onnxruntime", "transformers")]])
+        self.texts = texts
+        if not (self.work / "made_of.json").exists() or (self.work / "made_of.json").read_text() != made_of:
+            print("exporting the model, and embedding the texts in double precision", file=sys.stderr)
+            (self.work / "texts.json").write_text(json.dumps(texts))
+            call([sys.executable, HERE / "export.py", self.model, self.work])
+            call([sys.executable, HERE / "peers.py", "reference", self.work, self.model])
+            (self.work / "made_of.json").write_text(made_of)
+        self.reference = np.load(self.work / "vectors/reference.npy")
+        from peers import fast_tokenizer, tokenize
+
+        self.tokens = sum(map(len, tokenize(fast_tokenizer(self.model), texts)))
+
+    def peer(self, name):
+        def once():
+            output = call([sys.executable, HERE / "peers.py", name, self.work, self.model])
+            return json.loads(output.splitlines()[-1])
+
+        return once
+
+    def peer_vectors(self, name):
+        return lambda: np.load(self.work / "vectors" / f"{name}.npy")
+
+    def bench(self, name, label, way, flags, variables=None):
+        """reembed in memory, by its own bench."""
+
+        def once():
+            report = self.bench_report(way, ["--tasks", str(self.tasks), *flags], variables)
+            assert (report["corpus"]["rows"], report["corpus"]["tokens"]) == (len(self.texts), self.tokens)
+            return {
+                "seconds": report["subjects"][0]["ways"][0]["seconds"][0],
+                "peak_bytes": max(report["load_peak_resident"], report["subjects"][0]["ways"][0]["peak_resident"]),
+                "ran": f"{report['subjects'][0]['numerics']} on {report['subjects'][0]['runs_on']}",
+            }
+
+        return Contender(name, label, once)
+
+    def bench_report(self, way, flags, variables=None):
+        file = self.work / "bench.json"
+        fixed = ["--repeats", "1", "--time", "0", "--no-memory", "--html", self.work / "bench.html", "--threads", str(THREADS), "--quiet", "--config", self.config("bench")]
+        self.output("bench", "--ways", way, "--json", file, *fixed, *flags, env=variables)
+        report = json.loads(file.read_text())
+        assert report["schema"] == "reembed-bench/1", report["schema"]
+        return report
+
+    def run(self, name, label, flags, variables=None):
+        """A whole `reembed run` without the loading of the model, which gives the vectors too."""
+        out = self.work / "runs" / name
+
+        def once():
+            # Nothing of an earlier run may be there to be used again.
+            shutil.rmtree(out, ignore_errors=True)
+            fixed = ["--threads", str(THREADS), "--quiet", "--config", self.config(name)]
+            summary = self.output("run", *fixed, *flags, env=variables)
+            seconds = re.search(r"^seconds +([\d.]+)", summary, re.M)[1]
+            peak, unit = re.search(r"^peak memory +([\d.]+) (\w+)$", summary, re.M).groups()
+            place = re.search(r"^ran on +(.+)$", summary, re.M)[1]
+            return {
+                "seconds": float(seconds),
+                "peak_bytes": float(peak) * {"MB": 1e6, "GB": 1e9}[unit],
+                "ran": place,
+            }
+
+        def vectors():
+            column = pq.read_table(out / "tasks.parquet", columns=["embedding"])["embedding"].combine_chunks()
+            return column.flatten().to_numpy().reshape(len(column), -1)
+
+        return Contender(name, label, once, vectors)
+
+    def config(self, name):
+        folder = self.work / "runs" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        file = self.work / "runs" / f"{name}.toml"
+        paths = {"input": self.work / "tasks.parquet", "output": folder / "tasks.parquet"}
+        file.write_text("".join(f"[{table}]\npath = {json.dumps(str(path))}\n" for table, path in paths.items()))
+        return file
+
+    def output(self, *arguments, env=None):
+        # What a run leaves in the folder where it was started is none of the caller's.
+        return call([self.reembed, *arguments], env, self.work)
+
+    def report(self, contenders):
+        by_name = {c.name: c for c in contenders}
+        lines = []
+        for c in contenders:
+            line = {"name": c.name, "label": c.label, "refused": c.refused or None, "runs": c.runs}
+            if c.runs:
+                seconds = [run["seconds"] for run in c.runs]
+                line |= {
+                    "seconds": statistics.median(seconds),
+                    "tasks_per_second": len(self.texts) / statistics.median(seconds),
+                    "spread": max(seconds) / min(seconds) if len(seconds) > 1 else None,
+                    "peak_bytes": max(run["peak_bytes"] for run in c.runs),
+                    "ran": c.runs[-1]["ran"],
+                    "ratios": {b: ratio(by_name[b], c) for b in BASELINES if b in by_name and by_name[b].runs},
+                    "min_cosine": min_cosine(c.vectors(), self.reference) if c.vectors else None,
+                }
+            lines.append(line)
+        return {
+            "schema": SCHEMA,
+            "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            "commit": call(["git", "-C", ROOT, "describe", "--always", "--dirty"]).strip(),
+            "reembed": self.output("--version").strip(),
+            "machine": self.machine | {"kernel": platform.release(), "python": platform.python_version()},
+            "threads": THREADS,
+            "rounds": max(len(c.runs) for c in contenders),
+            "corpus": {"rows": len(self.texts), "tokens": self.tokens},
+            "contenders": lines,
+        }
+
+
+def ratio(baseline, contender):
+    """How many times as fast as the baseline, within each round; the median."""
+    pairs = zip(baseline.runs, contender.runs)
+    return statistics.median(base["seconds"] / run["seconds"] for base, run in pairs)
+
+
+def min_cosine(vectors, reference):
+    a, b = vectors.astype(np.float64), reference.astype(np.float64)
+    products = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
+    return float(products.min())
+
+
+def markdown(report):
+    corpus, machine = report["corpus"], report["machine"]
+    gigabytes = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine.get("memory_bytes") else "memory unknown"
+    lines = [
+        f"{report['date']}, commit {report['commit']}, {report['reembed']}.",
+        f"{machine.get('cpu')}, {machine.get('cores')} cores, {gigabytes}; {' '.join(machine.get('instruction_sets', []))};",
+        f"Linux {machine['kernel']}, Python {machine['python']}.",
+        f"{corpus['rows']:,} texts, {corpus['tokens']:,} tokens, {report['threads']} threads; "
+        + ("one round." if report["rounds"] == 1 else f"medians of {report['rounds']} interleaved rounds."),
+        "",
+        f"| | tasks/s | ms/task | spread | {' | '.join(BASELINES.values())} | min cosine | peak MB |",
+        "|---|" + "---:|" * (len(BASELINES) + 5),
+    ]
+    for line in report["contenders"]:
+        if line["refused"]:
+            why = line["refused"].replace("|", "/")[:100]
+            lines.append(f"| {line['label']} | refused: {why} |" + " |" * (len(BASELINES) + 4))
+        elif line["runs"]:
+            ratios = [f"{line['ratios'][b]:.2f}" if b in line["ratios"] else "–" for b in BASELINES]
+            cosine = "–" if line["min_cosine"] is None else f"{line['min_cosine']:.7f}"
+            spread = "–" if line["spread"] is None else f"{line['spread']:.2f}"
+            speed = line["tasks_per_second"]
+            lines.append(
+                f"| {line['label']} | {speed:,.1f} | {1000 / speed:.2f} | {spread} | {' | '.join(ratios)} "
+                f"| {cosine} | {line['peak_bytes'] / 1e6:,.0f} |"
+            )
+    lines += ["", "What ran:", ""]
+    lines += [f"- {line['label']}: {line['ran']}" for line in report["contenders"] if line["runs"]]
+    return "\n".join(lines) + "\n"
+
+
+def put_between_marks(file, text):
+    begin, end = "<!-- peers: begin -->", "<!-- peers: end -->"
+    before, rest = file.read_text().split(begin)
+    file.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
+
+
+def check_text_building():
+    """The golden rows say what text each has; a rule that drifted from reembed's would measure other texts."""
+    for row in pq.read_table(ROOT / "tests/golden/golden.parquet").to_pylist():
+        assert text_of(row) == row["text"], row["id"]
+
+
+def text_of(row):
+    parts = [part for part in (row["title"], row["description"]) if part]
+    if row["files"]:
+        parts.append("Files: " + ", ".join(row["files"]))
+    return "\n".join(parts)
+
+
+def call(command, variables=None, folder=None):
+    """Standard output of a command that has to succeed."""
+    # Threads as told, and a peer's own numpy as it is.
+    quiet = {"OMP_NUM_THREADS": str(THREADS), "RAYON_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")} | quiet | (variables or {})
+    done = subprocess.run([str(part) for part in command], env=env, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+//! The linear layers of all-MiniLM-L6-v2 in bf16 and bf16x3 on one core: on AMX where it is there, else emulated. The
+//! three products of bf16x3 count as one. `cargo bench --bench tiles`
+
+mod common;
+
+use std::hint::black_box;
+
+use common::{LAYERS, values};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use reembed::kernels::{
+    AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, Precision, TileUnit,
+};
+
+/// Tokens that go through one layer before the next.
+const TOKENS: usize = 1024;
+
+fn tiles(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("tiles, operations");
+    let isa = Isa::detect();
+    let unit = isa.tiles().and_then(Result::ok).unwrap_or(TileUnit::EMULATED);
+    for precision in [Precision::Bf16, Precision::Bf16x3] {
+        let with = Arithmetic::new(isa, precision, unit);
+        for (name, inputs, outputs) in LAYERS {
+            let weight = values(inputs * outputs);
+            let parts: [(&[f32], &[f32]); 1] = [(&weight, &values(outputs))];
+            let divided = [inputs, outputs].map(Heads::undivided);
+            let layer = Dense::pack(with, divided[0], divided[1], &parts).expect("memory");
+            let [from, to] = divided.map(|width| Form::of_layers(precision, TOKENS, width));
+            let halves = from.room().and(to.room()).halves;
+            let mut halves = AlignedBuffer::zeroed(halves).expect("memory");
+            let mut arena = Arena { floats: &mut [], halves: &mut halves };
+            let (input, mut output) = (from.take(&mut arena), to.take(&mut arena));
+            group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
+            group.bench_function(BenchmarkId::new(name, with), |bench| {
+                bench.iter(|| layer.project(with, black_box(input.input()), &mut output));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, tiles);
+criterion_main!(benches);

@@ -1,0 +1,268 @@
+//! The precisions bf16 and bf16x3: how near they are to f32 and to sentence-transformers, that company changes no
+//! bit, and that whoever reads a file is told which one made it. Without AMX they are emulated, with the same bits.
+
+mod common;
+
+use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int32Type;
+use common::model_folder::{ModelFolder, Pooling};
+use common::{Before, Job, distance, model_config, prepare, read_parquet, real_model, task};
+use reembed::kernels::{Isa, Precision};
+use reembed::model::{self, EncodeError, Model};
+use reembed::report::Warning;
+use reembed::stop::Stop;
+use reembed::{BatchOptions, Embedder, ErrorKind, Event, ModelConfig, TaskRow, pipeline, verify};
+
+const TILES: [Precision; 2] = [Precision::Bf16, Precision::Bf16x3];
+
+#[test]
+fn every_golden_row_is_as_near_as_its_precision_promises() {
+    let (mut far, mut least) = ((0.0, ""), (1.0, ""));
+    for row in GOLDEN.iter() {
+        let id = row.task.id.as_str();
+        let [bf16, bf16x3] = TILES
+            .map(|precision| REAL.of(precision).compute_embedding(&row.task).expect("a vector"));
+        let difference = distance(&bf16x3, &row.vector);
+        assert!(difference <= 1e-5, "{id}: bf16x3 is off by {difference:e}");
+        let cosine = cosine(&bf16, &row.vector);
+        assert!(cosine >= 0.9999, "{id}: the cosine in bf16 is {cosine}");
+        if difference > far.0 {
+            far = (difference, id);
+        }
+        if cosine < least.0 {
+            least = (cosine, id);
+        }
+    }
+    println!("bf16x3: the worst row is {} with {:.1e}", far.1, far.0);
+    println!("bf16: the worst row is {} with a cosine of {:.6}", least.1, least.0);
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_any_company() {
+    let rows: Vec<&GoldenRow> = GOLDEN.iter().filter(|row| row.tokens <= 60).take(30).collect();
+    let tasks: Vec<TaskRow> = rows.iter().map(|row| row.task.clone()).collect();
+    let reversed: Vec<TaskRow> = tasks.iter().rev().cloned().collect();
+    for precision in TILES {
+        let embedder = REAL.of(precision);
+        assert!(embedder.is_batch_invariant());
+        let alone: Vec<Vec<f32>> =
+            tasks.iter().map(|row| embedder.compute_embedding(row).expect("a vector")).collect();
+        let in_batches = |embedder: &Embedder, tasks: &[TaskRow], size: usize| {
+            let batch_size = Some(NonZeroUsize::new(size).expect("not zero"));
+            let options = BatchOptions { batch_size, progress: None };
+            let vectors = embedder.compute_embeddings_batch(tasks, &options).expect("vectors");
+            vectors.rows().map(<[f32]>::to_vec).collect::<Vec<_>>()
+        };
+        for size in [1, 7, 32, 256] {
+            assert!(in_batches(embedder, &tasks, size) == alone, "{precision}, {size} a batch");
+        }
+        let mut back = in_batches(embedder, &reversed, 32);
+        back.reverse();
+        assert!(back == alone, "{precision}, reversed");
+
+        let threads = NonZeroUsize::new(3).expect("not zero");
+        let three = Embedder::open(&ModelConfig { threads, ..pinned(precision) });
+        let three = three.expect("the model");
+        assert!(in_batches(&three, &tasks, 32) == alone, "{precision}, three threads");
+    }
+}
+
+#[test]
+fn a_batch_that_is_split_because_memory_ran_out_gives_the_same_bits() {
+    let folder = ModelFolder::like_bge().write();
+    let rows: Vec<TaskRow> =
+        (0..40).map(|n| task(format!("T-{n}"), "word ".repeat(1 + n * 7 % 50))).collect();
+    for precision in Precision::ALL {
+        let setting = format!("compute.precision = \"{precision}\"");
+        let load = || model::load(&model_config(folder.path(), &[&setting]), &|_| ()).expect("one");
+        let options = BatchOptions::default();
+        let whole = Embedder::new(load()).compute_embeddings_batch(&rows, &options);
+        let Model { tokenizer, encoder, identity } = load();
+        let scarce = Before::new(encoder, |call, batch| {
+            if call % 3 == 1 || batch.len() < 2 {
+                return Ok(());
+            }
+            Err(EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() })
+        });
+        let scarce = Embedder::new(Model { tokenizer, encoder: Box::new(scarce), identity });
+        let split = scarce.compute_embeddings_batch(&rows, &options).expect("vectors");
+        assert!(split.work().batch_sizes.len() > 1, "{:?}", split.work());
+        assert!(split.as_slice() == whole.expect("vectors").as_slice(), "{precision}");
+    }
+}
+
+#[test]
+fn models_of_every_shape_are_near_the_reference_engine() {
+    let texts = ["fix the login loop", "a", "Café, naïve; ÜBER 42 files!"];
+    let long = "the job takes minutes because texts are embedded one at a time; ".repeat(8);
+    for (name, folder) in [
+        ("heads of 32, mean", ModelFolder::tiny().hidden(128).heads(4)),
+        ("heads of 64, cls", ModelFolder::tiny().hidden(128).heads(2).pooling(Pooling::Cls)),
+        ("relu", ModelFolder::tiny().activation("relu")),
+        ("gelu_new", ModelFolder::tiny().activation("gelu_new")),
+        ("odd sizes", ModelFolder::tiny().hidden(72).heads(3).intermediate(149)),
+        ("12 layers", ModelFolder::like_minilm_l12()),
+        ("24 layers", ModelFolder::tiny().hidden(64).heads(2).layers(24)),
+        ("not normalised", ModelFolder::tiny().normalize(false)),
+    ] {
+        let written = folder.write();
+        let open = |settings: &[&str]| {
+            Embedder::open(&model_config(written.path(), settings)).expect("a model")
+        };
+        let reference = open(&["compute.engine = \"candle\""]);
+        for (precision, most, least) in
+            [(Precision::Bf16, 3e-2, 0.9995), (Precision::Bf16x3, 3e-5, 0.999_999)]
+        {
+            let embedder = open(&[&format!("compute.precision = \"{precision}\"")]);
+            let mut worst: (f32, f64) = (0.0, 1.0);
+            for text in texts.into_iter().chain([long.as_str()]) {
+                let expected = reference.compute_embedding(&task("T", text)).expect("a vector");
+                let found = embedder.compute_embedding(&task("T", text)).expect("a vector");
+                worst.0 = worst.0.max(distance(&found, &expected));
+                worst.1 = worst.1.min(cosine(&found, &expected));
+            }
+            println!("{name}, {precision}: off by {:.1e}, cosine {:.7}", worst.0, worst.1);
+            assert!(worst.0 <= most && worst.1 >= least, "{name}, {precision}: {worst:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_says_its_precision_and_is_verified_in_it() {
+    let folder = ModelFolder::tiny().write();
+    let rows: Vec<TaskRow> =
+        (0..20).map(|n| task(format!("T-{n}"), format!("fix the build {n}"))).collect();
+    let mut fingerprints = Vec::new();
+    for precision in Precision::ALL {
+        let job = Job::of(&rows);
+        let mut config = job.config(&[]);
+        let setting = format!("compute.precision = \"{precision}\"");
+        config.model = model_config(folder.path(), &[&setting]);
+        let (reader, claim) = prepare(&config).expect("a job");
+        let model = model::load(&config.model, &|_| ()).expect("a model");
+        let warned = std::sync::Mutex::new(Vec::new());
+        let note = |event: Event| {
+            if let Event::Warning(warning) = event {
+                warned.lock().expect("no panic").push(warning);
+            }
+        };
+        let elapsed = std::time::Duration::ZERO;
+        let stop = Stop::new();
+        let report = pipeline::run_with(&config, &reader, &claim, &model, elapsed, &stop, &note);
+        let report = report.expect("a report");
+        drop(claim);
+
+        let name = precision.name();
+        assert_eq!(report.lineage.model.precision, name);
+        assert_eq!(report.lineage.model.numerics, format!("packed-1-{name}"));
+        let emulated = report.warnings.iter().any(|warning| {
+            matches!(warning, Warning::EmulatedPrecision { precision: p, .. } if *p == precision)
+        });
+        let native = Isa::named("amx").is_some();
+        assert_eq!(emulated, precision != Precision::F32 && !native, "{:?}", report.warnings);
+        assert_eq!(report.runs_on.contains("emulated"), emulated, "{}", report.runs_on);
+        assert_eq!(warned.into_inner().expect("no panic"), report.warnings);
+        fingerprints.push(report.lineage.fingerprint.clone());
+
+        let (output, footer) = verify::open(&config, &job.output()).expect("an output");
+        assert_eq!(footer.lineage, model.lineage());
+        let checks = verify::verify(&config, &output, &footer, None, Some((&model, 20)));
+        let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Broken;
+        let checks = checks.expect("checks");
+        assert_eq!(checks.iter().find(broken), None, "{precision}");
+    }
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 3, "three precisions, three fingerprints");
+}
+
+#[test]
+fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
+    let folder = ModelFolder::tiny().write();
+    for precision in ["bf16", "bf16x3"] {
+        let text = format!(
+            "model.path = {:?}\ncompute.engine = \"candle\"\ncompute.precision = {precision:?}",
+            folder.path().to_str().expect("UTF-8")
+        );
+        let raw = reembed::config::RawConfig::parse(&text, Path::new("pipeline.toml"));
+        let error = raw
+            .and_then(|raw| raw.check_model(&common::environment()))
+            .expect_err("candle has no bf16");
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let said = error.to_string();
+        let expected = format!("`compute.precision` is \"{precision}\", which only the packed");
+        assert!(said.contains(&expected) && said.contains("pipeline.toml:3"), "{said}");
+    }
+}
+
+#[test]
+fn what_overflows_is_an_error_that_names_the_row() {
+    for precision in Precision::ALL {
+        let folder = ModelFolder::tiny().write();
+        let setting = format!("compute.precision = \"{precision}\"");
+        folder.poke("encoder.layer.0.output.dense.weight", 3, 3e38);
+        folder.poke("encoder.layer.0.output.dense.bias", 0, 3e38);
+        let embedder =
+            Embedder::open(&model_config(folder.path(), &[&setting])).expect("it is finite");
+        let error = embedder.compute_embedding(&task("T-9", "fix it")).expect_err("an overflow");
+        assert_eq!(error.kind(), ErrorKind::Encode);
+        let said = error.to_string();
+        assert!(said.contains("T-9") && said.contains("component"), "{precision}: {said}");
+    }
+}
+
+#[test]
+fn auto_is_f32_for_a_model_that_was_not_validated() {
+    let folder = ModelFolder::tiny().write();
+    let model = model::load(&model_config(folder.path(), &[]), &|_| ()).expect("a model");
+    assert_eq!((model.encoder.precision(), model.encoder.warning()), (Precision::F32, None));
+}
+
+/// What the golden file says of a row.
+struct GoldenRow {
+    task: TaskRow,
+    tokens: usize,
+    vector: Vec<f32>,
+}
+
+static GOLDEN: LazyLock<Vec<GoldenRow>> = LazyLock::new(|| {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/golden.parquet");
+    let table = read_parquet(&file);
+    let tokens = table.rows.column_by_name("tokens").expect("tokens").as_primitive::<Int32Type>();
+    let rows = table.tasks().into_iter().zip(table.vectors("embedding")).zip(tokens.values());
+    rows.map(|((task, vector), tokens)| {
+        let vector = vector.expect("a vector");
+        GoldenRow { task, tokens: *tokens as usize, vector }
+    })
+    .collect()
+});
+
+/// The real model in the two precisions.
+struct Real([LazyLock<Embedder>; 2]);
+
+static REAL: Real = Real([
+    LazyLock::new(|| Embedder::open(&pinned(TILES[0])).expect("the model")),
+    LazyLock::new(|| Embedder::open(&pinned(TILES[1])).expect("the model")),
+]);
+
+impl Real {
+    fn of(&self, precision: Precision) -> &Embedder {
+        let at = TILES.iter().position(|tiles| *tiles == precision);
+        self.0[at.expect("one of the two")].deref()
+    }
+}
+
+fn pinned(precision: Precision) -> ModelConfig {
+    ModelConfig { precision: Some(precision), ..real_model() }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
