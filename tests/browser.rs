@@ -274,7 +274,7 @@ impl Browser {
             eprintln!(
                 "NOT CHECKED: there is no Chromium here, so no page was looked at (apt-get install chromium)"
             );
-            assert!(std::env::var_os("CI").is_none(), "CI installs Chromium");
+            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "nothing may be skipped");
             return None;
         };
         let profile = tempfile::tempdir().expect("a folder");

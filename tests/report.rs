@@ -151,7 +151,7 @@ fn check_metrics(path: &Path) {
         }
         Err(_) => {
             eprintln!("NOT CHECKED: there is no promtool here (apt-get install prometheus)");
-            assert!(std::env::var_os("CI").is_none(), "CI installs promtool");
+            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "nothing may be skipped");
         }
     }
 }
