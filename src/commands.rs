@@ -221,8 +221,8 @@ fn bench_rows(args: &BenchArgs, config: &Config) -> Result<Vec<TaskRow>> {
     Ok(rows)
 }
 
-/// The engines and precisions of this machine, the one that a run would take first. Where one was chosen, by whom or
-/// what ever, it is measured alone.
+/// The engines and precisions of this machine, the packed one in f32 first: the others are compared with it. One that
+/// was chosen, in the configuration or by a flag, is measured alone.
 fn engines(config: &Config) -> Vec<ModelConfig> {
     let chosen = ["compute.engine", "compute.device", "compute.precision"].iter().any(|key| {
         let line = config.effective.iter().find(|line| line.key == *key);

@@ -39,7 +39,7 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
     };
     // A run before it, one that fails, and the one that is looked at.
     assert!(run("300", &[]).0);
-    let (done, said) = run("300", &["--memory-limit", "1"]);
+    let (done, said) = run("400", &["--memory-limit", "1"]);
     assert!(!done, "one byte is too little: {said}");
     let report = folder.path().join("out/report");
     look(&mut browser, &report.join("report.html"), &report.join("report.json"), "report-failed");

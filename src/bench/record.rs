@@ -255,13 +255,14 @@ impl BenchRecord {
     /// Takes note of another tool; one that embeds one text at a time is a baseline too.
     pub fn add_peer(&mut self, name: &str, tasks_per_second: f64, is_baseline: bool) {
         self.peers.push(Peer { name: name.to_owned(), tasks_per_second });
-        let best = self.subjects.first().and_then(|subject| {
-            let way = subject.ways.iter().find(|way| way.batch_rows == Some(32))?;
-            Some((subject.name.clone(), way.tasks_per_second))
-        });
-        if let (true, Some((subject, speed))) = (is_baseline, best) {
-            let what = format!("{subject}, batch 32");
-            self.acceptance.push(Acceptance::new(what, name.to_owned(), speed / tasks_per_second));
+        if !is_baseline {
+            return;
+        }
+        for subject in self.subjects.iter().filter(|subject| subject.engine != "candle") {
+            let Some(batch) = batch_of_32(subject) else { continue };
+            let what = format!("{}, batch 32,", subject.name);
+            let times = batch.tasks_per_second / tasks_per_second;
+            self.acceptance.push(Acceptance::new(what, name.to_owned(), times));
         }
     }
 
@@ -342,25 +343,30 @@ fn subjects(plan: &Plan<'_>, runs: &[Run<'_>]) -> Vec<SubjectRecord> {
     runs.iter().enumerate().map(of).collect()
 }
 
-/// Batch 32 of the first engine against one call for each text: with itself, and with stock candle.
+/// Batch 32 of each packed engine against one call for each text: with itself, and with stock candle.
 fn acceptance(subjects: &[SubjectRecord]) -> Vec<Acceptance> {
-    let Some(first) = subjects.first() else { return Vec::new() };
-    let Some(batch) = first.ways.iter().find(|way| way.batch_rows == Some(32)) else {
-        return Vec::new();
+    let alone = |subject: &SubjectRecord| {
+        let way = subject.ways.iter().find(|way| way.name == Way::OneAtATime.to_string())?;
+        Some((subject.name.clone(), way.tokens_per_second))
     };
-    subjects
-        .iter()
-        .filter(|subject| subject.engine == "candle" || std::ptr::eq(*subject, first))
-        .filter_map(|subject| {
-            let alone = subject.ways.iter().find(|way| way.name == Way::OneAtATime.to_string())?;
-            let stock = if subject.engine == "candle" { "stock " } else { "" };
-            Some(Acceptance::new(
-                format!("{}, batch 32,", first.name),
-                format!("{stock}{}, one at a time", subject.name),
-                batch.tokens_per_second / alone.tokens_per_second,
-            ))
-        })
-        .collect()
+    let stock = subjects.iter().filter(|subject| subject.engine == "candle").filter_map(alone);
+    let stock: Vec<_> = stock.map(|(name, speed)| (format!("stock {name}"), speed)).collect();
+    let mut found = Vec::new();
+    for subject in subjects.iter().filter(|subject| subject.engine != "candle") {
+        let Some(batch) = batch_of_32(subject) else { continue };
+        for (name, speed) in alone(subject).iter().chain(&stock) {
+            found.push(Acceptance::new(
+                format!("{}, batch 32,", subject.name),
+                format!("{name}, one at a time"),
+                batch.tokens_per_second / speed,
+            ));
+        }
+    }
+    found
+}
+
+fn batch_of_32(subject: &SubjectRecord) -> Option<&WayRecord> {
+    subject.ways.iter().find(|way| way.name == "batch 32")
 }
 
 /// Lowest cosine and largest difference of a component, over the rows that both have.
