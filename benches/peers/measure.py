@@ -338,9 +338,9 @@ def text_of(row):
 
 def call(command, variables=None, folder=None):
     """Standard output of a command that has to succeed."""
-    # Threads as told, and a peer's own numpy as it is.
-    quiet = {"OMP_NUM_THREADS": str(THREADS), "RAYON_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
-    env = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")} | quiet | (variables or {})
+    # Threads as told, no network for the models, and no settings of the caller's.
+    fixed = {"OMP_NUM_THREADS": str(THREADS), "RAYON_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")} | fixed | (variables or {})
     done = subprocess.run([str(part) for part in command], env=env, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

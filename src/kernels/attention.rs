@@ -16,7 +16,7 @@
 
 use super::Isa;
 use super::activation::exp2;
-use super::gemm::{multiply_accumulate, store_row, tiles};
+use super::gemm::{multiply_accumulate, tiles};
 use super::simd::{Kernel, LANES, MAX_TILE_PANELS, MAX_TILE_ROWS, Simd};
 
 /// How a hidden vector is divided into heads.
@@ -208,12 +208,12 @@ impl Attention<'_> {
             start[P - 1] = simd.load(&lanes_without_a_key(self.length));
         }
         let sums = multiply_accumulate(simd, queries, keys, [start; R]);
+        let lines = self.scores.as_chunks_mut().0;
         for (r, (sums, greatest)) in sums.iter().zip(greatest).enumerate() {
-            for sum in sums {
+            for (p, sum) in sums.iter().enumerate() {
                 *greatest = simd.max(*sum, *greatest);
+                simd.store(*sum, &mut lines[r * panels + panel + p]);
             }
-            let start = r * self.padded + panel * LANES;
-            store_row(simd, *sums, &mut self.scores[start..start + P * LANES]);
         }
     }
 
@@ -268,14 +268,14 @@ impl Attention<'_> {
             *lines = &self.values.as_chunks().0[(panel + p) * self.length..][..self.length];
         }
         let sums = multiply_accumulate(simd, exponentials, values, [[simd.splat(0.0); P]; R]);
-        let columns = panel * LANES..self.heads.size.min((panel + P) * LANES);
-        for (r, (sums, share)) in sums.iter().zip(shares).enumerate() {
-            let mut sums = *sums;
-            for sum in &mut sums {
-                *sum = simd.mul(*sum, simd.splat(*share));
-            }
+        for (r, sums) in sums.iter().enumerate() {
             let start = (query + r) * self.heads.width() + head * self.heads.size;
-            store_row(simd, sums, &mut self.context[start + columns.start..start + columns.end]);
+            for (p, sum) in sums.iter().enumerate() {
+                let column = (panel + p) * LANES;
+                let width = (self.heads.size - column).min(LANES);
+                let context = &mut self.context[start + column..][..width];
+                simd.store_partial(simd.mul(*sum, simd.splat(shares[r])), context);
+            }
         }
     }
 }

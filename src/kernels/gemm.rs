@@ -175,58 +175,26 @@ impl Product<'_> {
             let start = (panel + p) * inputs;
             *lines = &panels.as_chunks().0[start + depth.start..start + depth.end];
         }
-        // From here to the end of the tile nothing is checked per vector: a tile is short, and its beginning and
-        // end weigh as much as hundreds of multiply-adds otherwise.
-        let columns = panel * LANES..(*outputs).min((panel + P) * LANES);
-        let sums = if depth.start == 0 {
-            [load_row(simd, &bias[panel * LANES..(panel + P) * LANES]); R]
-        } else {
-            let mut sums = [[simd.splat(0.0); P]; R];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                let start = (row + r) * outputs;
-                *sums = load_row(simd, &self.output[start + columns.start..start + columns.end]);
+        let mut sums = [[simd.splat(0.0); P]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            for (p, sum) in sums.iter_mut().enumerate() {
+                let column = (panel + p) * LANES;
+                *sum = if depth.start == 0 {
+                    simd.load_partial(&bias[column..column + LANES])
+                } else {
+                    let start = (row + r) * outputs;
+                    let width = (outputs - column).min(LANES);
+                    simd.load_partial(&self.output[start + column..][..width])
+                };
             }
-            sums
-        };
+        }
         let sums = multiply_accumulate(simd, rows, weights, sums);
         for (r, sums) in sums.iter().enumerate() {
-            let start = (row + r) * outputs;
-            store_row(simd, *sums, &mut self.output[start + columns.start..start + columns.end]);
-        }
-    }
-}
-
-/// `P` vectors from a row of at most `P × 16` values, zeros after it.
-#[inline(always)]
-fn load_row<S: Simd, const P: usize>(simd: S, row: &[f32]) -> [S::Lanes; P] {
-    let mut vectors = [simd.splat(0.0); P];
-    match row.as_chunks().0.first_chunk::<P>() {
-        Some(lines) => {
-            for (vector, line) in vectors.iter_mut().zip(lines) {
-                *vector = simd.load(line);
-            }
-        }
-        None => {
-            for (vector, values) in vectors.iter_mut().zip(row.chunks(LANES)) {
-                *vector = simd.load_partial(values);
-            }
-        }
-    }
-    vectors
-}
-
-/// As many values of `P` vectors as the row has room for.
-#[inline(always)]
-pub(super) fn store_row<S: Simd, const P: usize>(simd: S, vectors: [S::Lanes; P], row: &mut [f32]) {
-    match row.as_chunks_mut().0.first_chunk_mut::<P>() {
-        Some(lines) => {
-            for (vector, line) in vectors.iter().zip(lines) {
-                simd.store(*vector, line);
-            }
-        }
-        None => {
-            for (vector, values) in vectors.iter().zip(row.chunks_mut(LANES)) {
-                simd.store_partial(*vector, values);
+            for (p, sum) in sums.iter().enumerate() {
+                let column = (panel + p) * LANES;
+                let start = (row + r) * outputs;
+                let width = (outputs - column).min(LANES);
+                simd.store_partial(*sum, &mut self.output[start + column..][..width]);
             }
         }
     }
