@@ -319,7 +319,7 @@ mod tests {
         });
         assert_eq!(lines.len(), 2, "one line when it starts, one when it is due: {lines:#?}");
         assert!(lines[0].ends_with("INFO reembed::progress: embedding rows=1000"), "{}", lines[0]);
-        let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=32 reused_share=0.0 eta_s=240.0";
+        let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=\"32 rows\" reused_share=0.0 eta_s=240.0";
         assert!(lines[1].ends_with(wanted), "{}", lines[1]);
         assert!(lines[1].starts_with("20"), "a line begins with its time: {}", lines[1]);
     }
@@ -340,7 +340,7 @@ mod tests {
             lines[1].contains("WARN")
                 && lines[1].contains("32 texts of up to 256 tokens did not fit")
         );
-        assert!(lines[2].contains("batch_limit=16"), "{}", lines[2]);
+        assert!(lines[2].contains("batch_limit=\"16 rows\""), "{}", lines[2]);
     }
 
     #[test]
