@@ -230,8 +230,8 @@ fn compare(
     let vectors = first.chunks_exact(embedder.dim()).zip(again.chunks_exact(embedder.dim()));
     for (row, (first, again)) in vectors.enumerate() {
         let difference = first.iter().zip(again).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-        // Written so that a difference that is not a number is too much.
-        if !(difference <= allowed) || again.iter().any(|component| !component.is_finite()) {
+        // `max` lets go of what is not a number.
+        if difference > allowed || again.iter().any(|component| !component.is_finite()) {
             let id = crate::batch::shown_id(&rows[row].id);
             return Err(Error::new(
                 ErrorKind::Encode,

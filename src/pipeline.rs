@@ -305,7 +305,7 @@ fn read(
         if failpoints::is_on(Failpoint::DropOneBatch) && keyed.chunk.rows.first_row == 0 {
             continue;
         }
-        if clocks.waiting_for_output(Stage::Reader, || out.send(keyed)).is_err() {
+        if !clocks.waiting_for_output(Stage::Reader, || out.send(keyed).is_ok()) {
             break;
         }
     }
@@ -330,7 +330,7 @@ fn tokenize(
             let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
             tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())
         })?;
-        if clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk)).is_err() {
+        if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk).is_ok()) {
             break;
         }
     }
