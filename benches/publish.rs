@@ -83,7 +83,15 @@ fn main() {
         let published = finished.publish(&claim, |path| {
             let started = Instant::now();
             let schema = reader.schema();
-            readback::check(path, claim.path(), &config.input, schema, &footer, &Stop::new())?;
+            readback::check(
+                path,
+                claim.path(),
+                &config.input,
+                schema,
+                &footer,
+                &Stop::new(),
+                &|_| (),
+            )?;
             read_back = started.elapsed().as_secs_f64();
             Ok(())
         });

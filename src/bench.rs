@@ -1,181 +1,202 @@
-//! The throughput report: one at a time against batches of several sizes, verified while it is measured.
+//! The throughput report: one at a time against batches of several sizes, for every engine of the machine, verified
+//! while it is measured.
+//!
+//! Passes are interleaved, so that a drift of the machine hits all alike. An engine that is slow embeds fewer rows of
+//! the corpus, so that the whole is over in bearable time; how many it had is part of the report, and engines are
+//! compared by their tokens a second.
 
-mod json;
+pub mod html;
+pub mod json;
+pub mod memory_guide;
+mod record;
+pub mod tfidf;
+mod way;
 
-use std::fmt;
 use std::num::NonZeroUsize;
-use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::embedder::{BatchOptions, Embedder, Embeddings};
+pub use record::{
+    Acceptance, BenchRecord, Ceiling, CorpusRecord, MemoryLine, ModelRecord, Peer, SCHEMA,
+    SubjectRecord, TARGET, TfIdf, WayRecord,
+};
+pub use way::{BATCH_SIZES, Way};
+
+use crate::embedder::{BatchOptions, Embedder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lineage::Lineage;
 use crate::machine::Machine;
 use crate::memory;
+use crate::model::description::BertShape;
 use crate::task::TaskRow;
-
-/// The batch sizes that are compared, unless others are asked for.
-pub const BATCH_SIZES: [usize; 5] = [1, 8, 16, 32, 64];
 
 pub use crate::inference::TOLERANCE;
 
-/// Rows that go through the model before anything is timed: the first calls map memory and wake threads.
-const WARM_UP_ROWS: usize = 64;
+/// Rows that go through the model before anything is timed: the first calls map memory and wake threads. They also
+/// tell how fast an engine is.
+const WARM_UP_ROWS: usize = 32;
 
-/// What was measured.
-#[derive(Debug, Clone)]
-pub struct BenchReport {
-    /// Rows of the corpus.
-    pub rows: usize,
-    /// Its tokens, after the cut at the model's maximum length.
-    pub tokens: u64,
-    /// The ways in the order in which they were asked for.
-    pub lines: Vec<BenchLine>,
-    /// Whether equality was asked for, or [`TOLERANCE`].
-    pub batch_invariant: bool,
-    /// The model.
-    pub lineage: Lineage,
-    /// What it ran on: instruction set and threads, or a device.
-    pub runs_on: String,
-    /// The machine.
-    pub machine: Machine,
-    /// The largest resident size of the process, in bytes, the loading of the model included.
-    pub peak_resident: Option<u64>,
+/// However slow an engine is, it embeds so many rows.
+const LEAST_ROWS: usize = 32;
+
+/// An engine in one precision, ready to embed.
+pub struct Subject {
+    /// What it is called, such as `packed f32`.
+    pub name: String,
+    /// The engine: `packed` or `candle`.
+    pub engine: &'static str,
+    /// What embeds.
+    pub embedder: Embedder,
 }
 
-/// A way of embedding the corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// One call of `compute_embedding` per row.
-    OneAtATime,
-    /// Batches of so many rows.
-    Rows(NonZeroUsize),
-    /// Batches as a run plans them: what suits the encoder.
-    Planned,
+/// What is measured, and how thoroughly.
+pub struct Plan<'a> {
+    /// The engines, the one that others are compared with first.
+    pub subjects: &'a [Subject],
+    /// The ways of embedding, for each engine.
+    pub ways: &'a [Way],
+    /// How often each way is measured.
+    pub repeats: NonZeroUsize,
+    /// About how long each engine may take; `None`: as long as it takes.
+    pub time: Option<Duration>,
+    /// The model's shape, from which the work of a text follows.
+    pub bert: &'a BertShape,
+    /// What the machine can do, in floating point operations a second, in f32.
+    pub ceiling: Option<f64>,
 }
 
-impl Way {
-    /// One at a time, the [`BATCH_SIZES`], and a run's own plan.
-    pub fn standard() -> Vec<Way> {
-        let sizes = BATCH_SIZES.into_iter().filter_map(NonZeroUsize::new).map(Way::Rows);
-        [Way::OneAtATime].into_iter().chain(sizes).chain([Way::Planned]).collect()
-    }
-}
-
-impl fmt::Display for Way {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Way::OneAtATime => f.pad("one at a time"),
-            Way::Rows(rows) => f.pad(&format!("batch {rows}")),
-            Way::Planned => f.pad("as a run plans"),
-        }
-    }
-}
-
-impl FromStr for Way {
-    type Err = String;
-
-    /// `alone`, `plan`, or a number of rows.
-    fn from_str(text: &str) -> Result<Way, String> {
-        match text {
-            "alone" => Ok(Way::OneAtATime),
-            "plan" => Ok(Way::Planned),
-            rows => rows
-                .parse()
-                .map(Way::Rows)
-                .map_err(|_| "it is neither `alone`, `plan`, nor a number of rows".to_owned()),
-        }
-    }
-}
-
-/// What one way of embedding the corpus took.
-#[derive(Debug, Clone)]
-pub struct BenchLine {
-    /// How the rows were embedded.
-    pub way: Way,
-    /// Seconds of each repeat, ascending.
-    pub seconds: Vec<f64>,
-    /// Real tokens as a part of the padded ones.
-    pub padding_efficiency: f64,
-    /// Largest difference of a component from the vector that the first way gave.
-    pub largest_difference: f32,
-}
-
-impl BenchLine {
-    /// The median of the repeats, in seconds.
-    pub fn median(&self) -> f64 {
-        let middle = self.seconds.len() / 2;
-        match self.seconds.len() {
-            0 => f64::NAN,
-            n if n % 2 == 1 => self.seconds[middle],
-            _ => (self.seconds[middle - 1] + self.seconds[middle]) / 2.0,
-        }
-    }
-
-    /// The slowest repeat as a multiple of the fastest.
-    pub fn spread(&self) -> f64 {
-        match (self.seconds.first(), self.seconds.last()) {
-            (Some(first), Some(last)) => last / first,
-            _ => f64::NAN,
-        }
-    }
-}
-
-/// Embeds `rows` in each of the `ways`, `repeats` times, in turn so that a drift of the machine hits all alike.
-/// `on_step` hears of every pass.
+/// Embeds `rows` in every way of the plan, and compares every vector with the one that its engine made first.
+/// `on_step` hears of every pass, and of the time that is left.
 ///
 /// # Errors
-/// `Encode` when a vector is not the one that the first way gave, and whatever embedding gives.
+/// `Encode` when a vector is not what its engine promises, and whatever embedding gives.
 pub fn run(
-    embedder: &Embedder,
+    plan: &Plan<'_>,
     rows: &[TaskRow],
-    ways: &[Way],
-    repeats: NonZeroUsize,
-    on_step: &dyn Fn(&str),
-) -> Result<BenchReport> {
-    let mut lines: Vec<BenchLine> = ways
-        .iter()
-        .map(|way| BenchLine {
-            way: *way,
-            seconds: Vec::new(),
-            padding_efficiency: 1.0,
-            largest_difference: 0.0,
-        })
-        .collect();
-
-    let warm_up = &rows[..rows.len().min(WARM_UP_ROWS)];
-    embedder.compute_embeddings_batch(warm_up, &BatchOptions::default())?;
-
-    let mut first: Option<Vec<f32>> = None;
-    for repeat in 1..=repeats.get() {
-        for line in &mut lines {
-            on_step(&format!("{}, repeat {repeat} of {repeats}", line.way));
-            let started = Instant::now();
-            let (vectors, padding_efficiency) = embed(embedder, rows, line.way)?;
-            line.seconds.push(started.elapsed().as_secs_f64());
-            line.padding_efficiency = padding_efficiency;
-            match &first {
-                None => first = Some(vectors),
-                Some(first) => {
-                    let difference = compare(embedder, rows, first, &vectors, line.way)?;
-                    line.largest_difference = line.largest_difference.max(difference);
+    on_step: &dyn Fn(&str, Option<Duration>),
+) -> Result<BenchRecord> {
+    let started = SystemTime::now();
+    let load_peak = memory::peak_resident();
+    // A slow engine gets the first rows of them: no part of the corpus must come first.
+    let rows = &shuffled(rows)[..];
+    let mut runs = Vec::with_capacity(plan.subjects.len());
+    for subject in plan.subjects {
+        on_step(&format!("{}, warming up", subject.name), None);
+        runs.push(Run::start(plan, subject, rows)?);
+    }
+    let expected: f64 = runs.iter().map(|run| run.expected).sum();
+    let clock = Instant::now();
+    let passes = plan.repeats.get() * runs.iter().map(|run| run.ways.len()).sum::<usize>();
+    let mut passed = 0;
+    for repeat in 1..=plan.repeats.get() {
+        for way in plan.ways {
+            for run in &mut runs {
+                let left = match passed {
+                    0 => expected,
+                    _ => clock.elapsed().as_secs_f64() * (passes - passed) as f64 / passed as f64,
+                };
+                let name = &run.subject.name;
+                let step = format!("{name}, {way}, repeat {repeat} of {}", plan.repeats);
+                if run.has(*way) {
+                    on_step(&step, Some(Duration::from_secs_f64(left.max(0.0))));
+                    run.pass(*way)?;
+                    passed += 1;
                 }
             }
         }
     }
-    for line in &mut lines {
-        line.seconds.sort_by(f64::total_cmp);
+    BenchRecord::new(started, load_peak, plan, runs)
+}
+
+/// One engine's share of the measurement.
+struct Run<'a> {
+    subject: &'a Subject,
+    rows: &'a [TaskRow],
+    lengths: Vec<usize>,
+    /// Seconds that all its passes will take, about.
+    expected: f64,
+    ways: Vec<Passes>,
+    /// Its first vectors: what all others are compared with.
+    first: Vec<f32>,
+}
+
+/// What one way took, pass by pass.
+struct Passes {
+    way: Way,
+    seconds: Vec<f64>,
+    padding_efficiency: f64,
+    largest_difference: f32,
+    peak_resident: Option<u64>,
+}
+
+impl<'a> Run<'a> {
+    fn start(plan: &Plan<'_>, subject: &'a Subject, rows: &'a [TaskRow]) -> Result<Run<'a>> {
+        let warm_up = &rows[..rows.len().min(WARM_UP_ROWS)];
+        embed(&subject.embedder, warm_up, Way::Planned)?;
+        let started = Instant::now();
+        embed(&subject.embedder, warm_up, Way::OneAtATime)?;
+        let a_row = started.elapsed().as_secs_f64() / warm_up.len().max(1) as f64;
+        let passes = plan.repeats.get() * plan.ways.len();
+        let count = match plan.time {
+            Some(time) => affordable(time.as_secs_f64(), passes, a_row, rows.len()),
+            None => rows.len(),
+        };
+        let rows = &rows[..count];
+        let fits = |way: &&Way| !matches!(way, Way::Rows(size) if size.get() > count && size.get() > LEAST_ROWS);
+        let passes = |way: &Way| Passes {
+            way: *way,
+            seconds: Vec::new(),
+            padding_efficiency: 1.0,
+            largest_difference: 0.0,
+            peak_resident: None,
+        };
+        Ok(Run {
+            subject,
+            rows,
+            lengths: subject.embedder.lengths(rows)?,
+            expected: a_row * count as f64 * (plan.repeats.get() * plan.ways.len()) as f64,
+            ways: plan.ways.iter().filter(fits).map(passes).collect(),
+            first: Vec::new(),
+        })
     }
-    Ok(BenchReport {
-        rows: rows.len(),
-        tokens: embedder.count_tokens(rows)?,
-        lines,
-        batch_invariant: embedder.is_batch_invariant(),
-        lineage: embedder.lineage(),
-        runs_on: embedder.runs_on(),
-        machine: Machine::read(),
-        peak_resident: memory::peak_resident(),
-    })
+
+    /// Whether it has enough rows for a way.
+    fn has(&self, way: Way) -> bool {
+        self.ways.iter().any(|passes| passes.way == way)
+    }
+
+    fn pass(&mut self, way: Way) -> Result<()> {
+        let embedder = &self.subject.embedder;
+        let Some(passes) = self.ways.iter_mut().find(|passes| passes.way == way) else {
+            return Ok(());
+        };
+        memory::forget_peak();
+        let started = Instant::now();
+        let (vectors, padding_efficiency) = embed(embedder, self.rows, way)?;
+        passes.seconds.push(started.elapsed().as_secs_f64());
+        passes.peak_resident = passes.peak_resident.max(memory::peak_resident());
+        passes.padding_efficiency = padding_efficiency;
+        if self.first.is_empty() {
+            self.first = vectors;
+            return Ok(());
+        }
+        let difference = compare(self.subject, self.rows, &self.first, &vectors, way)?;
+        passes.largest_difference = passes.largest_difference.max(difference);
+        Ok(())
+    }
+}
+
+/// How many of `all` rows go through an engine that takes `a_row` seconds for one of them, when `passes` over them
+/// may take `time` seconds together.
+fn affordable(time: f64, passes: usize, a_row: f64, all: usize) -> usize {
+    let rows = time / (passes.max(1) as f64 * a_row.max(1e-9));
+    (rows as usize).max(LEAST_ROWS).min(all)
+}
+
+/// The rows in an order that has nothing to do with their own, and that is always the same.
+fn shuffled(rows: &[TaskRow]) -> Vec<TaskRow> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    // The multiplier of splitmix64: neighbours end up far apart.
+    order.sort_by_key(|row| (*row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
+    order.into_iter().map(|row| rows[row].clone()).collect()
 }
 
 /// Every row's vector, and real tokens as a part of the padded ones.
@@ -189,33 +210,35 @@ fn embed(embedder: &Embedder, rows: &[TaskRow], way: Way) -> Result<(Vec<f32>, f
             return Ok((values, 1.0));
         }
         Way::Rows(rows) => BatchOptions { batch_size: Some(rows), progress: None },
-        Way::Planned => BatchOptions { batch_size: None, progress: None },
+        Way::Planned => BatchOptions::default(),
     };
-    let embeddings: Embeddings = embedder.compute_embeddings_batch(rows, &options)?;
-    let padding_efficiency = embeddings.work().padding_efficiency();
-    Ok((embeddings.into_values(), padding_efficiency))
+    let embeddings = embedder.compute_embeddings_batch(rows, &options)?;
+    Ok((embeddings.as_slice().to_vec(), embeddings.work().padding_efficiency()))
 }
 
-/// The largest difference of a component, if it is within what the encoder promises.
+/// The largest difference of a component, if it is within what the engine promises.
 fn compare(
-    embedder: &Embedder,
+    subject: &Subject,
     rows: &[TaskRow],
     first: &[f32],
     again: &[f32],
     way: Way,
 ) -> Result<f32> {
+    let embedder = &subject.embedder;
     let allowed = if embedder.is_batch_invariant() { 0.0 } else { TOLERANCE };
     let mut largest = 0f32;
     let vectors = first.chunks_exact(embedder.dim()).zip(again.chunks_exact(embedder.dim()));
     for (row, (first, again)) in vectors.enumerate() {
         let difference = first.iter().zip(again).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-        if difference > allowed {
+        // `max` lets go of what is not a number.
+        if difference > allowed || again.iter().any(|component| !component.is_finite()) {
             let id = crate::batch::shown_id(&rows[row].id);
             return Err(Error::new(
                 ErrorKind::Encode,
                 format!(
-                    "in the pass `{way}` its vector differs by {difference:e} from the one of the first pass; \
-                     at most {allowed:e} is promised"
+                    "{}, {way}: its vector differs by {difference:e} from the one of the first pass; at most \
+                     {allowed:e} is promised",
+                    subject.name
                 ),
             )
             .at(format!("row {row} (id {id})")));
@@ -225,32 +248,58 @@ fn compare(
     Ok(largest)
 }
 
+/// Floating point operations of a text of so many tokens: products and attention, as the model's shape has them.
+pub fn operations(bert: &BertShape, tokens: usize) -> f64 {
+    let (hidden, wide) = (bert.hidden as f64, bert.intermediate as f64);
+    let products = 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * wide);
+    let attention = 4.0 * tokens as f64 * hidden;
+    tokens as f64 * bert.layers as f64 * (products + attention)
+}
+
+/// The machine, for the record.
+fn machine() -> Machine {
+    Machine::read()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_way_is_named_by_a_word_or_a_number_of_rows() {
-        let rows = |n| Way::Rows(NonZeroUsize::new(n).expect("not zero"));
-        for (text, way) in
-            [("alone", Some(Way::OneAtATime)), ("plan", Some(Way::Planned)), ("32", Some(rows(32)))]
-        {
-            assert_eq!(text.parse().ok(), way, "{text}");
-        }
-        for text in ["0", "-1", "", "all", "32 "] {
-            assert!(text.parse::<Way>().is_err(), "{text:?}");
+    fn a_slow_engine_embeds_fewer_rows_and_never_fewer_than_a_few() {
+        for (time, passes, a_row, all, expected) in [
+            (120.0, 24, 0.001, 1000, 1000),
+            (120.0, 24, 0.0133, 1000, 375),
+            (120.0, 24, 0.125, 1000, 40),
+            (120.0, 24, 1.0, 1000, LEAST_ROWS),
+            (120.0, 24, 1.0, 10, 10),
+            (0.0, 0, 0.0, 7, 7),
+        ] {
+            assert_eq!(affordable(time, passes, a_row, all), expected, "{a_row} s a row");
         }
     }
 
     #[test]
-    fn the_median_and_the_spread_are_of_the_repeats() {
-        let line = |seconds: &[f64]| BenchLine {
-            way: Way::Planned,
-            seconds: seconds.to_vec(),
-            padding_efficiency: 1.0,
-            largest_difference: 0.0,
-        };
-        assert_eq!((line(&[1.0, 2.0, 4.0]).median(), line(&[1.0, 2.0, 4.0]).spread()), (2.0, 4.0));
-        assert_eq!(line(&[1.0, 2.0]).median(), 1.5);
+    fn a_shuffle_keeps_every_row_and_is_always_the_same() {
+        let rows: Vec<TaskRow> =
+            (0..200).map(|row| TaskRow { id: format!("{row}"), ..TaskRow::default() }).collect();
+        let once = shuffled(&rows);
+        assert_eq!(once, shuffled(&rows));
+        assert_ne!(once, rows);
+        let mut ids: Vec<usize> =
+            once.iter().map(|row| row.id.parse().expect("a number")).collect();
+        // The first half of them is of both halves of the corpus.
+        let early = ids[..100].iter().filter(|id| **id < 100).count();
+        assert!((30..70).contains(&early), "{early}");
+        ids.sort_unstable();
+        assert_eq!(ids, (0..200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_work_of_a_text_follows_from_the_shape() {
+        let bert = BertShape::example();
+        // 21.2 million operations a token and 9,216 for each pair of tokens.
+        assert_eq!(operations(&bert, 1), 21_233_664.0 + 9216.0);
+        assert_eq!(operations(&bert, 100), 100.0 * (21_233_664.0 + 921_600.0));
     }
 }

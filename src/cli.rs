@@ -1,9 +1,11 @@
 //! The command line: what may be typed, and which settings the flags stand for.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use reembed::bench::Way;
 
 /// Embeds the task rows of a Parquet file with a sentence model, in batches, offline.
@@ -48,7 +50,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Embed every row of the input and write the output
     Run(RunArgs),
-    /// Measure embedding one at a time against batches of several sizes
+    /// Measure every engine of this machine, one at a time and in batches of several sizes
     Bench(BenchArgs),
     /// Check an output against its own footer, its input and its model
     Verify(VerifyArgs),
@@ -60,6 +62,10 @@ pub enum Command {
     Store(StoreCommand),
     /// Write a reproducible corpus of task rows
     Sample(SampleArgs),
+    /// Print the completion script of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
 }
 
 #[derive(Debug, Subcommand)]
@@ -101,6 +107,19 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// The arguments as they were typed, for this program in another process.
+    pub fn typed(&self) -> Vec<OsString> {
+        let mut typed: Vec<OsString> = vec!["--config".into(), self.config.clone().into()];
+        let mut flag = |flag: &str, value: Option<OsString>| {
+            typed.extend(value.into_iter().flat_map(|value| [flag.into(), value]));
+        };
+        flag("--model-path", self.model_path.clone().map(Into::into));
+        flag("--device", self.device.clone().map(Into::into));
+        flag("--precision", self.precision.clone().map(Into::into));
+        flag("--threads", self.threads.clone().map(Into::into));
+        typed
+    }
+
     /// The settings that the flags stand for: key, value, flag.
     pub fn settings(&self) -> Vec<(&'static str, String, &'static str)> {
         set(&[
@@ -177,19 +196,43 @@ impl RunArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Rows of the sample corpus that is embedded
+    /// Embed the rows of this file; a sample corpus unless given
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Rows that are embedded, at most
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
     pub tasks: NonZeroUsize,
     /// How often each way is measured
     #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     pub repeats: NonZeroUsize,
-    /// What to measure, each against the first: `alone` (one call per row), rows of a batch, `plan` (batches as a
-    /// run plans them) [default: alone,1,8,16,32,64,plan]
+    /// About how many seconds each engine may take; a slow one embeds fewer rows then. 0: as long as it takes
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    pub time: u64,
+    /// What to measure: `alone` (one call for each row), rows of a batch, `plan` (as a run plans its batches)
+    /// [default: alone,1,8,16,32,64,128,plan]
     #[arg(long, value_name = "WAY,…", value_delimiter = ',')]
     pub ways: Vec<Way>,
-    /// Also write the report to this file, as JSON
+    /// Leave out the memory of batches
+    #[arg(long)]
+    pub no_memory: bool,
+    /// Measure other tools too, on the same texts: the folder of their scripts, `benches/peers` of a checkout
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "benches/peers")]
+    pub peers: Option<PathBuf>,
+    /// Where the figures go for programs; `bench.json` in `report.dir` unless given
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Where the page goes; `bench.html` in `report.dir` unless given
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Measure the memory of one batch in this process, and say it
+    #[arg(long, hide = true, value_name = "TEXTS,TOKENS", value_delimiter = ',')]
+    pub memory_of: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: Shell,
 }
 
 #[derive(Debug, Args)]

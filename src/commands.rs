@@ -1,23 +1,32 @@
 //! One function per command: load, do, print.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use reembed::bench::Way;
-use reembed::config::RawConfig;
+use clap::CommandFactory;
+use reembed::batch::RowChunk;
+use reembed::bench::{BenchRecord, MemoryLine, Way, memory_guide, tfidf};
+use reembed::config::{Device, Engine, InputConfig, Origin, RawConfig};
 use reembed::error::ErrorKind;
-use reembed::kernels::Precision;
+use reembed::kernels::{Isa, Precision};
+use reembed::limit::BatchShape;
 use reembed::model::{self, description, source};
+use reembed::reader::Reader;
+use reembed::report::{Ending, Recorder, keep};
 use reembed::verify::Verdict;
-use reembed::{Config, Embedder, Environment, Error, Event, Stop};
+use reembed::{
+    Config, Embedder, Environment, Error, Event, ModelConfig, Report, Stop, TaskRow, memory,
+};
 use reembed::{
     bench as measuring, dry_run, pipeline, sample as corpus, store, verify as checking, writer,
 };
 
 use crate::cli::{
-    BenchArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs, SampleArgs, StoreArgs,
-    VerifyArgs,
+    BenchArgs, Cli, CompletionsArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs,
+    SampleArgs, StoreArgs, VerifyArgs,
 };
 use crate::exit::Exit;
 use crate::print;
@@ -36,10 +45,15 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     if args.dry_run {
         return dry_run(&config, logging);
     }
+    let recorder = Recorder::new(&config, SystemTime::now());
     if args.worker {
         let link = worker::attach()?;
         link.apply(&mut config);
-        return embed(&config, &link.stop, logging, &|event| link.tell(event));
+        // The run began with the first of the workers, the ones that died before this one.
+        let before = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
+        let recorder = recorder.began_before(before);
+        link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
+        return embed(&config, &link.stop, logging, (recorder, before), &|event| link.tell(event));
     }
     if args.no_supervise {
         let stop = Stop::new();
@@ -47,30 +61,63 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
             .context("signals cannot be listened to")?;
         let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
         signals::enforce(deadline, signals::GRACE, || ()).context("the deadline cannot be kept")?;
-        return embed(&config, &stop, logging, &|_| ());
+        return embed(&config, &stop, logging, (recorder, Duration::ZERO), &|_| ());
     }
-    supervisor::run(&config)
+    let started = Instant::now();
+    // A worker that ends by itself has left its report; where none could, its parent does.
+    supervisor::run(&config, &recorder).map_err(|error| match error.downcast::<Error>() {
+        Ok(error) => {
+            let outcome = Err(error);
+            keep_report(&config, recorder, started.elapsed(), &outcome);
+            outcome.err().map_or_else(|| anyhow::anyhow!("no error"), Into::into)
+        }
+        Err(other) => other,
+    })
 }
 
-/// The work itself; `told` hears of every event before the user does.
+/// The work itself, which `recorder` takes down; it began so long `before`. `told` hears of every event before the user
+/// does.
 fn embed(
     config: &Config,
     stop: &Stop,
     logging: &Logging,
+    (recorder, before): (Recorder, Duration),
     told: &(dyn Fn(&Event) + Sync),
 ) -> Result<Exit> {
     let progress = Progress::new(logging);
-    let report = pipeline::run(config, stop, &|event| {
+    let started = Instant::now();
+    let outcome = pipeline::run(config, stop, &|event| {
         told(&event);
+        recorder.event(before + started.elapsed(), &event);
         progress.event(event);
     });
     progress.finish();
-    let report = report?;
+    let page = keep_report(config, recorder, before + started.elapsed(), &outcome);
+    let report = outcome?;
     // The output is in place; that nobody can be told is no failure of the run.
-    if let Err(cause) = print::result(&print::summary(&report)) {
+    if let Err(cause) = print::result(&print::summary(&report, page.as_deref())) {
         tracing::warn!("the summary cannot be printed: {cause}");
     }
     Ok(Exit::Done)
+}
+
+/// Writes the report of a run that ended in whatever way. That it cannot be written is no failure of the run.
+fn keep_report(
+    config: &Config,
+    recorder: Recorder,
+    at: Duration,
+    outcome: &reembed::Result<Report>,
+) -> Option<PathBuf> {
+    // Another run is writing this output, and its report is the one to come.
+    if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
+        return None;
+    }
+    let peak_resident = memory::peak_resident();
+    let record = recorder.finish(Ending { at, outcome, peak_resident });
+    keep::keep(&config.report, record).unwrap_or_else(|error| {
+        tracing::warn!("{}", print::one_line(&error.into()));
+        None
+    })
 }
 
 fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
@@ -87,25 +134,218 @@ fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
 
 /// `reembed bench`.
 pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
-    let model = model_config(&args.config)?;
-    let progress = Progress::new(logging);
-    let model = model::load(&model, &|event| progress.event(Event::Model(event)))?;
-    warn(&model, &progress);
-    let embedder = Embedder::new(model);
-    // A row without text is never embedded by a run, so it is not timed either.
-    let rows: Vec<_> = corpus::task_rows(u64::MAX, corpus::DEFAULT_SEED)
-        .filter(|row| !reembed::build_input_text(row).is_empty())
-        .take(args.tasks.get())
-        .collect();
-    let ways = if args.ways.is_empty() { Way::standard() } else { args.ways.clone() };
-    let report = measuring::run(&embedder, &rows, &ways, args.repeats, &|step| progress.say(step));
-    progress.finish();
-    let report = report?;
-    if let Some(file) = &args.json {
-        std::fs::write(file, format!("{:#}\n", report.to_json()))
-            .with_context(|| format!("{}: the report cannot be written", file.display()))?;
+    let config = load_config(&args.config)?;
+    if let [rows, longest] = args.memory_of[..] {
+        let model = model::load(&config.model, &|_| ())?;
+        let (measured, predicted) = memory_guide::grown(&model, memory_guide::even(rows, longest))?;
+        print::result(&format!("{measured} {predicted}\n"))
+            .context("the result cannot be printed")?;
+        return Ok(Exit::Done);
     }
-    print::result(&print::bench(&report)).context("the report cannot be printed")?;
+    let progress = Progress::new(logging);
+    let rows = bench_rows(args, &config)?;
+    let files =
+        source::resolve(&config.model.source, &|event| progress.event(Event::Model(event)))?;
+    let bert = description::read(&files, config.model.prompt.as_deref())?.bert;
+    let mut subjects = Vec::new();
+    for model in engines(&config) {
+        progress.say("loading the model");
+        subjects.push(subject(&model)?);
+    }
+    progress.say("measuring what the cores can do");
+    let ceiling = model::ceiling::measure(Isa::detect(), config.model.threads)?;
+    let ways = if args.ways.is_empty() { Way::standard() } else { args.ways.clone() };
+    let plan = measuring::Plan {
+        subjects: &subjects,
+        ways: &ways,
+        repeats: args.repeats,
+        time: (args.time > 0).then(|| Duration::from_secs(args.time)),
+        bert: &bert,
+        ceiling: Some(ceiling),
+    };
+    let record = measuring::run(&plan, &rows, &|step, left| match left {
+        Some(left) => progress.say(&format!("{step}; about {} s left", left.as_secs())),
+        None => progress.say(step),
+    });
+    let mut record = record?;
+    progress.say("TF-IDF of the same texts");
+    let texts: Vec<String> = rows.iter().map(reembed::build_input_text).collect();
+    record.set_tfidf(tfidf::tasks_per_second(&texts));
+    if !args.no_memory {
+        // The longest text of the model, or as long as is measured.
+        let longest = usize::try_from(record.model.max_seq_length).unwrap_or(usize::MAX);
+        for shape in memory_guide::shapes(longest) {
+            progress.say(&format!("memory of {} texts of {} tokens", shape.rows, shape.longest));
+            record.memory.push(memory_of(args, &subjects[0].name, shape)?);
+        }
+    }
+    if let Some(folder) = &args.peers {
+        progress.say("other tools, which takes minutes");
+        for (name, tasks_per_second, is_baseline) in peers(folder, args)? {
+            record.add_peer(&name, tasks_per_second, is_baseline);
+        }
+    }
+    progress.finish();
+    print::result(&print::bench(&record)).context("the report cannot be printed")?;
+    write_bench(args, &config, &record)?;
+    Ok(Exit::Done)
+}
+
+/// The corpus of a bench. A row without text is never embedded by a run, so it is not timed either.
+fn bench_rows(args: &BenchArgs, config: &Config) -> Result<Vec<TaskRow>> {
+    let most = args.tasks.get();
+    let Some(input) = &args.input else {
+        return Ok(corpus::task_rows(u64::MAX, corpus::DEFAULT_SEED)
+            .filter(|row| !reembed::build_input_text(row).is_empty())
+            .take(most)
+            .collect());
+    };
+    let reader = Reader::open(&InputConfig { path: input.clone(), ..config.input.clone() })?;
+    let mut rows = Vec::new();
+    for chunk in reader.chunks(&config.text) {
+        let RowChunk { rows: names, texts, .. } = chunk?;
+        let named = names.ids.into_iter().zip(texts).filter(|(_, text)| !text.is_empty());
+        rows.extend(named.map(|(id, text)| TaskRow {
+            id,
+            title: Some(text),
+            ..TaskRow::default()
+        }));
+        if rows.len() >= most {
+            break;
+        }
+    }
+    rows.truncate(most);
+    if rows.is_empty() {
+        anyhow::bail!("{}: no row has a text to embed", input.display());
+    }
+    Ok(rows)
+}
+
+/// The engines and precisions of this machine, the packed one in f32 first: the others are compared with it. One that
+/// was chosen, in the configuration or by a flag, is measured alone.
+fn engines(config: &Config) -> Vec<ModelConfig> {
+    let chosen = ["compute.engine", "compute.device", "compute.precision"].iter().any(|key| {
+        let line = config.effective.iter().find(|line| line.key == *key);
+        line.is_some_and(|line| line.origin != Origin::Default)
+    });
+    let mut engines = vec![config.model.clone()];
+    let Engine::Packed(isa) = config.model.engine else { return engines };
+    if chosen {
+        return engines;
+    }
+    // Emulated, the other precisions are for checking and not for speed.
+    if let Some(Ok(_)) = isa.tiles() {
+        engines = Precision::ALL
+            .map(|precision| ModelConfig { precision: Some(precision), ..config.model.clone() })
+            .to_vec();
+    }
+    engines.push(ModelConfig { engine: Engine::Candle(Device::Cpu), ..config.model.clone() });
+    engines
+}
+
+fn subject(config: &ModelConfig) -> Result<measuring::Subject> {
+    let embedder = Embedder::new(model::load(config, &|_| ())?);
+    let engine = match config.engine {
+        Engine::Packed(_) => "packed",
+        Engine::Candle(_) => "candle",
+    };
+    let name = format!("{engine} {}", embedder.lineage().model.precision);
+    Ok(measuring::Subject { name, engine, embedder })
+}
+
+/// The memory of a batch, measured by this program in a process of its own.
+fn memory_of(args: &BenchArgs, engine: &str, shape: BatchShape) -> Result<MemoryLine> {
+    let program = std::env::current_exe().context("this program cannot be started again")?;
+    let done = Command::new(program)
+        .args(["bench", "--quiet", "--memory-of", &format!("{},{}", shape.rows, shape.longest)])
+        .args(args.config.typed())
+        .output()
+        .context("this program cannot be started again")?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    let mut numbers = said.split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(measured)), Some(Ok(predicted))) = (numbers.next(), numbers.next()) else {
+        anyhow::bail!("{}", String::from_utf8_lossy(&done.stderr).trim());
+    };
+    Ok(MemoryLine {
+        engine: engine.to_owned(),
+        rows: shape.rows as u64,
+        length: shape.longest as u64,
+        predicted,
+        measured,
+        measured_per_row: measured as f64 / shape.rows as f64,
+        ratio: measured as f64 / predicted.max(1) as f64,
+    })
+}
+
+/// Other tools on as many sample rows: name, rows a second, and whether it is one that embeds one text at a time.
+fn peers(folder: &Path, args: &BenchArgs) -> Result<Vec<(String, f64, bool)>> {
+    let script = folder.join("run.py");
+    let program = std::env::current_exe().context("this program cannot be named")?;
+    let work = tempfile::tempdir().context("there is no folder for the figures of other tools")?;
+    let done = Command::new("python3")
+        .arg(&script)
+        .args([
+            "--only",
+            "^(st-|ort-|openvino-|tfidf)",
+            "--rounds",
+            "3",
+            "--tasks",
+            &args.tasks.to_string(),
+        ])
+        .arg("--reembed")
+        .arg(program)
+        .arg("--work")
+        .arg(work.path())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("{}: it cannot be started", script.display()))?;
+    if !done.success() {
+        anyhow::bail!("{}: it ended with {done}", script.display());
+    }
+    let path = work.path().join("report.json");
+    let report = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    let report: serde_json::Value = serde_json::from_slice(&report).context("of other tools")?;
+    let contenders = report["contenders"].as_array().context("of other tools: no contenders")?;
+    let figure = |contender: &serde_json::Value| {
+        let name = contender["label"].as_str()?.to_owned();
+        let is_baseline = contender["name"].as_str()?.ends_with("-alone");
+        Some((name, contender["tasks_per_second"].as_f64()?, is_baseline))
+    };
+    Ok(contenders.iter().filter_map(figure).collect())
+}
+
+fn write_bench(args: &BenchArgs, config: &Config, record: &BenchRecord) -> Result<()> {
+    let json = measuring::json::json(record)?;
+    let page = measuring::html::page(record, &json)?;
+    for (file, name, text) in [(&args.json, "bench.json", json), (&args.html, "bench.html", page)] {
+        let path = file.clone().unwrap_or_else(|| config.report.dir.join(name));
+        keep::write(&path, &text)?;
+    }
+    Ok(())
+}
+
+/// `reembed completions`.
+pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "reembed", &mut script);
+    print::result(&String::from_utf8_lossy(&script)).context("the script cannot be printed")?;
+    Ok(Exit::Done)
+}
+
+/// `reembed man`.
+pub fn man() -> Result<Exit> {
+    let mut page = Vec::new();
+    let main = Cli::command();
+    clap_mangen::Man::new(main.clone()).render(&mut page)?;
+    for command in main.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("reembed {}", command.get_name());
+        let command = command.clone().bin_name(name.clone()).display_name(name.clone());
+        writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+        let man = clap_mangen::Man::new(command);
+        man.render_description_section(&mut page)?;
+        man.render_options_section(&mut page)?;
+    }
+    print::result(&String::from_utf8_lossy(&page)).context("the page cannot be printed")?;
     Ok(Exit::Done)
 }
 
@@ -254,7 +494,7 @@ fn load_config(args: &ConfigArgs) -> Result<Config> {
     }
     // Neither is opened: a configuration needs both to be whole.
     for key in ["input.path", "output.path"] {
-        raw.set_default(key, "unused")?;
+        raw.set_default(key, "out/unused")?;
     }
     let mut config = raw.check(&environment)?;
     model_path_as_typed(&mut config, args);
@@ -279,7 +519,7 @@ fn model_path_as_typed(config: &mut Config, args: &ConfigArgs) {
     }
 }
 
-fn model_config(args: &ConfigArgs) -> Result<reembed::ModelConfig> {
+fn model_config(args: &ConfigArgs) -> Result<ModelConfig> {
     Ok(load_config(args)?.model)
 }
 

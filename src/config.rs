@@ -34,6 +34,8 @@ pub struct Config {
     pub batch: BatchConfig,
     /// Where the result goes.
     pub output: OutputConfig,
+    /// Where the report of a run goes.
+    pub report: ReportConfig,
     /// Where vectors are kept from run to run.
     pub store: StoreConfig,
     /// What the output must be to take its place.
@@ -154,6 +156,15 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// Rows of a row group.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// Where the report of a run goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportConfig {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Reports that are kept; with 0 none is written.
+    pub keep: usize,
 }
 
 /// Where vectors are kept from run to run.

@@ -167,14 +167,13 @@ impl Embedder {
         self.model.encoder.runs_on()
     }
 
-    /// The tokens of the rows' texts, special tokens included, after the cut at the model's maximum length.
+    /// The tokens of each row's text, special tokens included, after the cut at the model's maximum length.
     ///
     /// # Errors
     /// `Encode` when the tokenizer fails.
-    pub fn count_tokens(&self, rows: &[TaskRow]) -> Result<u64> {
-        let tokens =
-            |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len() as u64);
-        rows.iter().map(tokens).sum()
+    pub fn lengths(&self, rows: &[TaskRow]) -> Result<Vec<usize>> {
+        let length = |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len());
+        rows.iter().map(length).collect()
     }
 
     /// Which model this is.

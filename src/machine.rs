@@ -4,7 +4,7 @@ use std::fs;
 use std::thread::available_parallelism;
 
 /// A machine, as far as its speed depends on it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Machine {
     /// The processor's own name.
     pub cpu: Option<String>,
@@ -13,6 +13,7 @@ pub struct Machine {
     /// Those of [`INSTRUCTION_SETS`] that the processor has, by the kernel's names.
     pub instruction_sets: Vec<String>,
     /// Memory of the machine, in bytes.
+    #[serde(rename = "memory_bytes")]
     pub memory: Option<u64>,
 }
 

@@ -42,6 +42,8 @@ fn main() -> ExitCode {
         Command::Store(StoreCommand::Prune(args)) => commands::store_prune(&args),
         Command::Store(StoreCommand::Verify(args)) => commands::store_verify(&args, &cli.logging),
         Command::Sample(args) => commands::sample(&args),
+        Command::Completions(args) => commands::completions(&args),
+        Command::Man => commands::man(),
     };
     let exit = match done {
         Ok(exit) => exit,

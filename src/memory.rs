@@ -25,6 +25,16 @@ pub fn peak_resident() -> Option<u64> {
     field_kib(&text("/proc/self/status"), "VmHWM:")
 }
 
+/// The resident size of this process, in bytes (`VmRSS`).
+pub fn resident() -> Option<u64> {
+    field_kib(&text("/proc/self/status"), "VmRSS:")
+}
+
+/// Lets [`peak_resident`] begin anew; `false` where the system cannot.
+pub fn forget_peak() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
 /// A missing or unreadable file reads as empty: the reading is then `None`.
 fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -166,5 +176,6 @@ mod tests {
     fn this_machine_answers() {
         assert!(read().available.is_some_and(|bytes| bytes > 1 << 20));
         assert!(peak_resident().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(resident() <= peak_resident());
     }
 }

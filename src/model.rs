@@ -5,6 +5,7 @@
 
 mod arithmetic;
 pub mod candle;
+pub mod ceiling;
 pub mod cpu;
 pub mod description;
 pub mod fake;

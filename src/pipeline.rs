@@ -15,6 +15,8 @@
 //! Memory in flight is bounded by construction: a chunk in each stage and [`CHANNEL_CHUNKS`] in each channel,
 //! times the size of a chunk.
 
+mod clock;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +37,8 @@ use crate::memory;
 use crate::model::{self, Model};
 use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
-use crate::report::{Event, Report, Warning};
+use crate::report::stages::Stage;
+use crate::report::{Event, Loaded, Report, Warning};
 use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -43,6 +46,7 @@ use crate::target::{self, Claim};
 use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{Published, Writer};
+use clock::StageClocks;
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
 pub const CHANNEL_CHUNKS: usize = 1;
@@ -132,6 +136,8 @@ pub fn run_with(
     let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
     let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
+    let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
+    on_event(Event::Loaded(Box::new(Loaded { lineage: loaded, runs_on, took: model_load })));
     if let Some(warning) = encoder.warning() {
         on_event(Event::Warning(warning));
     }
@@ -151,16 +157,19 @@ pub fn run_with(
     let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
     let commit_rows = config.store.commit_rows.get();
-    let (totals, repeated) = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || read(config, reader, &keys, stop, row_sender));
+    let clocks = StageClocks::default();
+    let flowed = thread::scope(|scope| {
+        let reading =
+            spawn(scope, "reader", || read(config, reader, &keys, stop, &clocks, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
             let sample = Sample::new(reader.rows(), config.store.verify_sample);
             let store = store.as_ref();
-            tokenize(config, model, &inference, store, sample, row_receiver, token_sender)
+            let ends = (row_receiver, token_sender);
+            tokenize(config, model, &inference, store, sample, &clocks, ends)
         });
         let inferred = in_stage("inference", || {
             let settler = Settler::new(&inference, store.as_ref(), commit_rows, &on_event);
-            infer(settler, token_receiver, &mut writer)
+            infer(settler, &clocks, token_receiver, &mut writer)
         });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
@@ -169,7 +178,8 @@ pub fn run_with(
         tokenized?;
         Ok::<_, Error>((inferred?, (repeated, carried)))
     })
-    .map_err(|error| of_input(error, &config.input.path))?;
+    .map_err(|error| of_input(error, &config.input.path));
+    let (totals, repeated) = flowed.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
     let (repeated, carried) = repeated;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
@@ -182,7 +192,12 @@ pub fn run_with(
     let store = store.map(|store| store.finish(totals.evicted, totals.not_kept)).transpose()?;
 
     stop.check()?;
-    let published = publish(config, reader, claim, writer, carried, &lineage, stop)?;
+    let published = clocks.busy(Stage::Writer, || {
+        let footer = (carried, &lineage);
+        publish(config, reader, claim, writer, footer, stop, &on_event)
+    });
+    on_event(Event::Stages(clocks.times()));
+    let published = published?;
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
@@ -229,9 +244,9 @@ fn publish(
     reader: &Reader,
     claim: &Claim,
     writer: Writer,
-    carried: Vec<ColumnDigest>,
-    lineage: &Lineage,
+    (carried, lineage): (Vec<ColumnDigest>, &Lineage),
     stop: &Stop,
+    on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published> {
     reader.check_unchanged()?;
     let columns = reader.columns();
@@ -246,8 +261,10 @@ fn publish(
         null_rows: contents.null_rows,
         digests: Some(Digests { ids, carried, vectors: contents.vectors }),
     })?;
+    let on_rows = |rows| on_event(Event::ReadBack { rows });
     finished.publish(claim, |path| {
-        readback::check(path, claim.path(), &config.input, reader.schema(), &footer, stop)
+        let (target, schema) = (claim.path(), reader.schema());
+        readback::check(path, target, &config.input, schema, &footer, stop, &on_rows)
     })
 }
 
@@ -270,18 +287,25 @@ fn read(
     reader: &Reader,
     keys: &ContentKeys,
     stop: &Stop,
+    clocks: &StageClocks,
     out: Sender<KeyedChunk>,
 ) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
     let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
-    for chunk in &mut chunks {
+    let mut next = || {
+        let chunk = chunks.next()?.and_then(|chunk| {
+            hasher.update(&chunk.columns)?;
+            Ok(keyed(chunk, keys))
+        });
+        Some(chunk)
+    };
+    while let Some(keyed) = clocks.busy(Stage::Reader, &mut next) {
         stop.check()?;
-        let chunk = chunk?;
-        hasher.update(&chunk.columns)?;
-        if failpoints::is_on(Failpoint::DropOneBatch) && chunk.rows.first_row == 0 {
+        let keyed = keyed?;
+        if failpoints::is_on(Failpoint::DropOneBatch) && keyed.chunk.rows.first_row == 0 {
             continue;
         }
-        if out.send(keyed(chunk, keys)).is_err() {
+        if !clocks.waiting_for_output(Stage::Reader, || out.send(keyed).is_ok()) {
             break;
         }
     }
@@ -294,16 +318,19 @@ fn tokenize(
     inference: &Inference<'_>,
     store: Option<&Store<'_>>,
     mut sample: Sample,
-    rows: Receiver<KeyedChunk>,
-    out: Sender<TokenChunk>,
+    clocks: &StageClocks,
+    (rows, out): (Receiver<KeyedChunk>, Sender<TokenChunk>),
 ) -> Result<()> {
     let on_empty = config.output.on_empty;
-    for chunk in rows {
+    let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
+    while let Ok(chunk) = receive() {
         inference.stop().check()?;
-        let view = store.map(Store::view).transpose()?;
-        let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
-        let chunk = tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())?;
-        if out.send(chunk).is_err() {
+        let chunk = clocks.busy(Stage::Tokenizer, || {
+            let view = store.map(Store::view).transpose()?;
+            let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+            tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())
+        })?;
+        if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk).is_ok()) {
             break;
         }
     }
@@ -312,15 +339,17 @@ fn tokenize(
 
 fn infer(
     mut settler: Settler<'_>,
+    clocks: &StageClocks,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
 ) -> Result<Totals> {
-    let settled = chunks.into_iter().try_for_each(|chunk| {
-        let (columns, vectors) = settler.settle(chunk)?;
-        writer.write(&columns, vectors)
+    let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv()).ok();
+    let settled = std::iter::from_fn(receive).try_for_each(|chunk| {
+        let (columns, vectors) = clocks.busy(Stage::Inference, || settler.settle(chunk))?;
+        clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
     });
     // Whatever ended the run: what is done need not be done again.
-    let committed = settler.commit();
+    let committed = clocks.busy(Stage::Inference, || settler.commit());
     settled.and(committed)?;
     Ok(settler.into_totals())
 }

@@ -2,9 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
 
-use reembed::bench::BenchReport;
+use reembed::bench::BenchRecord;
 use reembed::dry_run::Estimate;
+pub use reembed::figures::{bytes, count};
+use reembed::figures::{measure, percent};
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
 use reembed::store::{Pruned, Stats, StoreCheck, StoreUse};
@@ -70,8 +73,8 @@ pub fn config(config: &Config) -> String {
     text
 }
 
-/// The summary of a run.
-pub fn summary(report: &Report) -> String {
+/// The summary of a run; `page` is where its report for people is.
+pub fn summary(report: &Report, page: Option<&Path>) -> String {
     let work = &report.work;
     let mut lines = vec![
         (
@@ -135,6 +138,7 @@ pub fn summary(report: &Report) -> String {
     let place = safe(&report.output.display().to_string());
     let as_it_was = if report.output_unchanged { ", unchanged" } else { "" };
     lines.push(("output", format!("{place} ({}{as_it_was})", bytes(report.output_bytes))));
+    lines.extend(page.map(|page| ("report", safe(&page.display().to_string()))));
     table(&lines)
 }
 
@@ -234,44 +238,109 @@ fn batch_sizes(report: &Report) -> String {
 }
 
 /// The table of `reembed bench`.
-pub fn bench(report: &BenchReport) -> String {
+pub fn bench(record: &BenchRecord) -> String {
+    let corpus = &record.corpus;
     let mut text = format!(
-        "{} rows, {} tokens; {} on {}; median of {} repeats, interleaved\n\n",
-        count(report.rows as u64),
-        count(report.tokens),
-        report.lineage.model.numerics,
-        report.runs_on,
-        report.lines.first().map_or(0, |line| line.seconds.len()),
+        "{} rows, {} tokens; median of {} repeats, interleaved\n",
+        count(corpus.rows),
+        count(corpus.tokens),
+        record.repeats,
     );
-    let _ = writeln!(
-        text,
-        "{:<14} {:>9} {:>9} {:>10} {:>9} {:>8} {:>8} {:>10}",
-        "", "ms/task", "tasks/s", "tokens/s", "speed-up", "spread", "padding", "max |Δ|"
-    );
-    let first = report.lines.first().map_or(f64::NAN, |line| line.median());
-    for line in &report.lines {
-        let seconds = line.median();
+    for subject in &record.subjects {
+        let rows = match subject.rows == corpus.rows {
+            true => String::new(),
+            false => format!(", on {} rows, for it is slow", count(subject.rows)),
+        };
         let _ = writeln!(
             text,
-            "{:<14} {:>9.2} {:>9.1} {:>10.0} {:>8.2}× {:>7.2}× {:>6.1} % {:>10.1e}",
-            line.way,
-            1000.0 * seconds / report.rows as f64,
-            report.rows as f64 / seconds,
-            report.tokens as f64 / seconds,
-            first / seconds,
-            line.spread(),
-            100.0 * line.padding_efficiency,
-            line.largest_difference,
+            "\n{:<15} {:>8} {:>8} {:>9} {:>9} {:>7} {:>8} {:>8} {:>9} {:>9}",
+            subject.name,
+            "tasks/s",
+            "ms/task",
+            "tokens/s",
+            "speed-up",
+            "spread",
+            "real",
+            "ceiling",
+            "peak",
+            "max |Δ|"
+        );
+        for way in &subject.ways {
+            let share = |share: Option<f64>| share.map_or("–".to_owned(), percent);
+            let _ = writeln!(
+                text,
+                "{:<15} {:>8} {:>8.2} {:>9.0} {:>8.2}× {:>6.2}× {:>8} {:>8} {:>9} {:>9.1e}",
+                way.name,
+                measure(way.tasks_per_second),
+                way.ms_per_task,
+                way.tokens_per_second,
+                way.speed_up.unwrap_or(1.0),
+                way.spread,
+                percent(way.padding_efficiency),
+                share(way.of_ceiling),
+                way.peak_resident.map_or("–".to_owned(), bytes),
+                way.largest_difference,
+            );
+        }
+        let _ = writeln!(text, "{} on {}{rows}", subject.numerics, subject.runs_on);
+    }
+    text.push('\n');
+    for acceptance in &record.acceptance {
+        let _ = writeln!(text, "{}", acceptance.sentence());
+    }
+    for subject in &record.subjects {
+        let promise = match subject.batch_invariant {
+            true => "every vector has the same bits in every batch".to_owned(),
+            false => format!(
+                "no component moved by more than {:.0e} between batches",
+                reembed::bench::TOLERANCE
+            ),
+        };
+        let compared = match (subject.lowest_cosine, subject.largest_difference) {
+            (Some(cosine), Some(difference)) => format!(
+                "; against {}: cosine at least {cosine:.7}, components within {difference:.1e}",
+                record.subjects[0].name
+            ),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "Verified of {}: {promise}{compared}.", subject.name);
+    }
+    if let Some(tfidf) = record.tfidf {
+        let _ = writeln!(
+            text,
+            "TF-IDF takes {} tasks/s: {} times as many as the fastest way.",
+            measure(tfidf.tasks_per_second),
+            measure(tfidf.times)
         );
     }
-    let promise = if report.batch_invariant {
-        "every vector has the same bits in every batch".to_owned()
-    } else {
-        format!("no component moved by more than {:.0e}, as promised", reembed::bench::TOLERANCE)
-    };
-    let _ = writeln!(text, "\nVerified while measuring: {promise}.");
-    if let Some(peak) = report.peak_resident {
-        let _ = writeln!(text, "Peak memory: {}.", bytes(peak));
+    for peer in &record.peers {
+        let _ =
+            writeln!(text, "{:>9} tasks/s  {}", measure(peer.tasks_per_second), safe(&peer.name));
+    }
+    if !record.memory.is_empty() {
+        let _ = writeln!(
+            text,
+            "\n{:<15} {:>7} {:>7} {:>10} {:>10} {:>10} {:>8}",
+            "memory", "tokens", "texts", "measured", "priced", "a text", "ratio"
+        );
+        for line in &record.memory {
+            let _ = writeln!(
+                text,
+                "{:<15} {:>7} {:>7} {:>10} {:>10} {:>10} {:>8.2}",
+                line.engine,
+                line.length,
+                line.rows,
+                bytes(line.measured),
+                bytes(line.predicted),
+                bytes(line.measured_per_row.round() as u64),
+                line.ratio
+            );
+        }
+        let verdict = match record.prices_hold() {
+            true => "Every price is within 15 % of what the batch takes.",
+            false => "A price is off by more than 15 %.",
+        };
+        let _ = writeln!(text, "{verdict}");
     }
     text
 }
@@ -358,40 +427,9 @@ pub fn table(lines: &[(&str, String)]) -> String {
     lines.iter().map(line).collect()
 }
 
-/// A number with its thousands apart: `1,234,567`.
-pub fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A size in the unit that fits it: `90.9 MB`.
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
-    let mut size = bytes as f64;
-    let mut unit = 0;
-    while size >= 1000.0 && unit + 1 < UNITS.len() {
-        size /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_and_sizes_read_well() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([999, 1500, 90_868_376].map(bytes), ["999 bytes", "1.5 KB", "90.9 MB"]);
-    }
 
     #[test]
     fn an_error_is_one_line_whatever_its_causes_say() {

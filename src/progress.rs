@@ -1,15 +1,14 @@
 //! Renders events: a bar where standard error is a terminal, one log line every few seconds elsewhere.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
+use reembed::figures::percent;
 use reembed::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed::model::source::FetchProgress;
-use reembed::report::Warning;
 
 use crate::cli::Logging;
 use crate::print::{bytes, safe};
@@ -29,6 +28,9 @@ struct State {
     total: u64,
     rows: u64,
     tokens: u64,
+    /// Rows whose vector was there already.
+    known: u64,
+    reading_back: bool,
     limit: Option<BatchLimit>,
     /// The file that is on its way.
     file: Option<String>,
@@ -47,6 +49,8 @@ impl Progress {
                 total: 0,
                 rows: 0,
                 tokens: 0,
+                known: 0,
+                reading_back: false,
                 limit: None,
                 file: None,
             }),
@@ -69,7 +73,12 @@ impl Progress {
                 self.advance(&mut state, rows);
             }
             Event::Budget { .. } | Event::Trying(_) => {}
-            Event::Empty { rows } | Event::Known { rows } => self.advance(&mut state, rows),
+            Event::Empty { rows } => self.advance(&mut state, rows),
+            Event::Known { reused, duplicate } => {
+                state.known += (reused + duplicate) as u64;
+                self.advance(&mut state, reused + duplicate);
+            }
+            Event::ReadBack { rows } => self.read_back(&mut state, rows),
             Event::Kept { rows } => {
                 self.aside(|| tracing::debug!(rows, "vectors kept in the store"))
             }
@@ -77,7 +86,8 @@ impl Progress {
                 state.limit = Some(change.to);
                 self.aside(|| limit_changed(change));
             }
-            Event::Warning(warning) => self.aside(|| warned(&warning)),
+            Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
+            Event::Loaded(_) | Event::Settled { .. } | Event::Stages(_) => {}
         }
     }
 
@@ -116,11 +126,16 @@ impl Progress {
         let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
         let (tasks, tokens) = (state.rows as f64 / seconds, state.tokens as f64 / seconds);
         let limit = state.limit.map_or(String::new(), |limit| limit.to_string());
+        let reused = state.known as f64 / state.rows.max(1) as f64;
         match &self.bar {
             Some(bar) => {
                 bar.set_position(state.rows);
+                let reused = match state.known {
+                    0 => String::new(),
+                    _ => format!(", {} reused", percent(reused)),
+                };
                 bar.set_message(format!(
-                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}"
+                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
                 ));
             }
             None if is_due(state.last_line.elapsed()) => {
@@ -132,9 +147,31 @@ impl Progress {
                     tasks_per_s = tasks.round(),
                     tokens_per_s = tokens.round(),
                     batch_limit = limit,
+                    reused_share = (1000.0 * reused).round() / 1000.0,
                     eta_s = left.round(),
                     "progress"
                 );
+            }
+            None => {}
+        }
+    }
+
+    /// The finished file is decoded again: another pass over as many rows.
+    fn read_back(&self, state: &mut State, rows: u64) {
+        let is_new = !std::mem::replace(&mut state.reading_back, true);
+        match &self.bar {
+            Some(bar) => {
+                if is_new {
+                    bar.reset();
+                    bar.set_style(style(
+                        "{wide_bar} {human_pos}/{human_len} rows read back, {eta} left",
+                    ));
+                }
+                bar.set_position(rows);
+            }
+            None if is_new || is_due(state.last_line.elapsed()) => {
+                state.last_line = Instant::now();
+                tracing::info!(rows, of = state.total, "reading back");
             }
             None => {}
         }
@@ -205,48 +242,6 @@ fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
             tracing::info!(from, to, "batch limit raised: {successes} batches in a row fitted");
         }
     }
-}
-
-fn warned(warning: &Warning) {
-    match warning {
-        Warning::DuplicateIds { count, first } => {
-            tracing::warn!("{count} rows repeat an id; the first is {}", safe(first));
-        }
-        Warning::NoFilesColumn => {
-            tracing::warn!("the input has no column of files; texts are made without it");
-        }
-        Warning::EmulatedPrecision { precision, refused } => {
-            let why = refused.map_or("AMX is not there or left out".to_owned(), |r| r.to_string());
-            tracing::warn!(
-                "{precision} is emulated, with the bits of AMX and slower than f32: {why}"
-            );
-        }
-        Warning::AmxNotUsed { refused } => {
-            tracing::warn!("f32 in the place of bf16: {refused}");
-        }
-        Warning::NoStore { path } => {
-            tracing::warn!("there is no vector store at {}; every row is embedded", shown(path));
-        }
-        Warning::StoreSetAside { path, moved_to, reason } => tracing::warn!(
-            "the vector store {} cannot be used and is now {}; a new one was begun: {}",
-            shown(path),
-            shown(moved_to),
-            safe(reason)
-        ),
-        Warning::DamagedEntries { path, count } => tracing::warn!(
-            "{count} entries of the vector store {} were damaged; their rows were embedded again",
-            shown(path)
-        ),
-        Warning::StoreFull { path, max_size } => tracing::warn!(
-            "the vector store {} has reached store.max_size, {}; further vectors are not kept",
-            shown(path),
-            bytes(*max_size)
-        ),
-    }
-}
-
-fn shown(path: &Path) -> String {
-    safe(&path.display().to_string())
 }
 
 /// Whether so long after one line of progress another one is due.
@@ -324,7 +319,7 @@ mod tests {
         });
         assert_eq!(lines.len(), 2, "one line when it starts, one when it is due: {lines:#?}");
         assert!(lines[0].ends_with("INFO reembed::progress: embedding rows=1000"), "{}", lines[0]);
-        let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=32 eta_s=240.0";
+        let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=\"32 rows\" reused_share=0.0 eta_s=240.0";
         assert!(lines[1].ends_with(wanted), "{}", lines[1]);
         assert!(lines[1].starts_with("20"), "a line begins with its time: {}", lines[1]);
     }
@@ -345,7 +340,7 @@ mod tests {
             lines[1].contains("WARN")
                 && lines[1].contains("32 texts of up to 256 tokens did not fit")
         );
-        assert!(lines[2].contains("batch_limit=16"), "{}", lines[2]);
+        assert!(lines[2].contains("batch_limit=\"16 rows\""), "{}", lines[2]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::stop::Stop;
 pub const LENGTH_TOLERANCE: f64 = 1e-4;
 
 /// Reads the whole file at `path`, which is to be published as `target`, and holds it against `written`: the schema
-/// of the carried columns, in their order, and the footer.
+/// of the carried columns, in their order, and the footer. `on_rows` hears how many rows were read so far.
 ///
 /// # Errors
 /// `Output`, naming the target and what differs; `Stopped` when that was asked for.
@@ -32,6 +32,7 @@ pub fn check(
     schema: &Schema,
     written: &Footer,
     stop: &Stop,
+    on_rows: &dyn Fn(u64),
 ) -> Result<()> {
     if failpoints::is_on(Failpoint::SkipReadBack) {
         return Ok(());
@@ -68,7 +69,9 @@ pub fn check(
         .scan(|batch| {
             stop.check()?;
             hasher.update(batch)?;
-            vectors.check(batch.column(position).as_ref()).map_err(differs)
+            vectors.check(batch.column(position).as_ref()).map_err(differs)?;
+            on_rows(vectors.rows);
+            Ok(())
         })
         .map_err(|error| match error.place().file() {
             _ if matches!(error.kind(), ErrorKind::Stopped(_)) => error,

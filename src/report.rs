@@ -1,8 +1,26 @@
-//! What a run tells while it goes on ([`Event`]) and when it is done ([`Report`]): plain data.
+//! What a run tells while it goes on ([`Event`]) and when it is done ([`Report`]): plain data. What is kept of it
+//! is a [`RunRecord`](record::RunRecord), made by a [`Recorder`] and written by [`keep`](keep::keep) as JSON, as a
+//! page and as metrics.
 
-use std::path::PathBuf;
+pub mod html;
+pub mod json;
+pub mod keep;
+pub mod lengths;
+pub mod prometheus;
+pub mod record;
+mod recorder;
+pub mod series;
+pub mod stages;
+
+#[cfg(test)]
+pub(crate) mod example;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::batch::shown_id;
+use crate::figures::bytes;
 use crate::inference::Work;
 use crate::kernels::{AmxRefused, Precision};
 use crate::limit::{BatchLimit, LimitChange};
@@ -10,17 +28,34 @@ use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
 use crate::store::StoreUse;
 
+pub use recorder::{Ending, Recorder};
+use stages::{Stage, StageTimes};
+
 /// Something that happened. The library says it to a callback and prints nothing.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// The search for the model's files.
     Model(FetchProgress),
+    /// The model is loaded.
+    Loaded(Box<Loaded>),
     /// The model is ready and rows begin to flow.
     Started {
         /// Rows of the input.
         rows: u64,
         /// The limit that batches start with.
         limit: BatchLimit,
+    },
+    /// Every row of a chunk has its vector, or needs none.
+    Settled {
+        /// The length of each row's text in tokens, after the cut, wherever its vector came from; in no order.
+        lengths: Vec<u32>,
+        /// Ids of the rows whose text was cut at the model's maximum length, as they are shown.
+        truncated: Vec<String>,
+    },
+    /// The finished file is decoded again before it takes its place.
+    ReadBack {
+        /// Rows that hold what was written, so far.
+        rows: u64,
     },
     /// What batches may take, in bytes, where that is counted.
     Budget {
@@ -45,8 +80,10 @@ pub enum Event {
     },
     /// Rows whose vector was there already went by.
     Known {
-        /// How many.
-        rows: usize,
+        /// Rows whose vector an earlier run had made.
+        reused: usize,
+        /// Rows with the text of an earlier row of the file.
+        duplicate: usize,
     },
     /// New vectors were brought to the disk, in the store: a crash does not lose them.
     Kept {
@@ -57,6 +94,19 @@ pub enum Event {
     Limit(LimitChange),
     /// Something that the user should know and that does not stop the run.
     Warning(Warning),
+    /// What each stage did with its time, once all have ended, in whatever way.
+    Stages(Vec<(Stage, StageTimes)>),
+}
+
+/// A model that was loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// Which model it is.
+    pub lineage: Lineage,
+    /// What it runs on.
+    pub runs_on: String,
+    /// What it took to find, check and load it.
+    pub took: Duration,
 }
 
 /// A batch on its way through the model.
@@ -139,6 +189,60 @@ pub struct RowsByOrigin {
     pub sampled: u64,
     /// Tokens that the model did not have to see, because of reused and duplicate rows.
     pub tokens_saved: u64,
+}
+
+/// One sentence, safe to print: an id is shown without control characters.
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::DuplicateIds { count, first } => {
+                write!(f, "{count} rows repeat an id; the first is {}", shown_id(first))
+            }
+            Warning::NoFilesColumn => {
+                f.write_str("the input has no column of files; texts are made without it")
+            }
+            Warning::EmulatedPrecision { precision, refused } => {
+                write!(f, "{precision} is emulated, with the bits of AMX and slower than f32: ")?;
+                match refused {
+                    Some(refused) => write!(f, "{refused}"),
+                    None => f.write_str("AMX is not there or left out"),
+                }
+            }
+            Warning::AmxNotUsed { refused } => write!(f, "f32 in the place of bf16: {refused}"),
+            Warning::NoStore { path } => {
+                let path = shown_path(path);
+                write!(f, "there is no vector store at {path}; every row is embedded")
+            }
+            Warning::StoreSetAside { path, moved_to, reason } => {
+                let (path, moved_to) = (shown_path(path), shown_path(moved_to));
+                write!(
+                    f,
+                    "the vector store {path} cannot be used and is now {moved_to}; a new one was begun: {}",
+                    without_controls(reason)
+                )
+            }
+            Warning::DamagedEntries { path, count } => write!(
+                f,
+                "{count} entries of the vector store {} were damaged; their rows were embedded again",
+                shown_path(path)
+            ),
+            Warning::StoreFull { path, max_size } => write!(
+                f,
+                "the vector store {} has reached store.max_size, {}; further vectors are not kept",
+                shown_path(path),
+                bytes(*max_size)
+            ),
+        }
+    }
+}
+
+fn shown_path(path: &Path) -> String {
+    without_controls(&path.display().to_string())
+}
+
+/// The text without characters that move a cursor or end a line.
+fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What a run did.

@@ -13,6 +13,7 @@ use arrow::array::RecordBatch;
 
 use crate::batch::{
     KeyedChunk, KnownVectors, Origin, RowChunk, RowNames, StoredText, TokenBatch, TokenChunk,
+    shown_id,
 };
 use crate::config::OnEmpty;
 use crate::error::{Error, ErrorKind, Result};
@@ -175,6 +176,7 @@ impl<'a> Settler<'a> {
         let origins_of_chunk = count(&origins, &measures);
         let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
         self.tell(&origins_of_chunk, &present);
+        (self.on_event)(settled(&rows, &measures));
         self.totals.work.add(&work);
         self.totals.origins.add(&origins_of_chunk);
         self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
@@ -247,9 +249,10 @@ impl<'a> Settler<'a> {
             (self.on_event)(Event::Empty { rows: empty });
         }
         // Rows of the sample were in a batch.
-        let known = (origins.reused + origins.duplicate - origins.sampled) as usize;
-        if known > 0 {
-            (self.on_event)(Event::Known { rows: known });
+        let reused = (origins.reused - origins.sampled) as usize;
+        let duplicate = origins.duplicate as usize;
+        if reused + duplicate > 0 {
+            (self.on_event)(Event::Known { reused, duplicate });
         }
     }
 }
@@ -262,6 +265,17 @@ impl RowsByOrigin {
         self.duplicate += other.duplicate;
         self.sampled += other.sampled;
         self.tokens_saved += other.tokens_saved;
+    }
+}
+
+/// What a chunk's texts measured.
+fn settled(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
+    let length =
+        |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
+    let cut = measures.iter().zip(&rows.ids).filter(|((_, cut), _)| *cut);
+    Event::Settled {
+        lengths: measures.iter().filter_map(length).collect(),
+        truncated: cut.map(|(_, id)| shown_id(id)).collect(),
     }
 }
 

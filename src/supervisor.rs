@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use reembed::error::ErrorKind;
 use reembed::memory;
-use reembed::report::InFlight;
+use reembed::report::{InFlight, Recorder};
 use reembed::target::Hold;
 use reembed::{Config, Error, Stop};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -42,7 +42,7 @@ use crate::exit::Exit;
 use crate::print::bytes;
 use crate::signals;
 use policy::{Death, Decision};
-use wire::{Order, Status};
+use wire::{EarlierDeath, Order, Status};
 
 /// The worker ends itself after [`signals::GRACE`]; a worker that cannot even do that is killed a little later.
 const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
@@ -53,9 +53,9 @@ const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// Runs a worker until it ends by itself, or has been killed too often.
 ///
 /// # Errors
-/// When the output cannot be used or another run has it, when no worker can be started, when the work is to stop before one is, and when the work was killed too often:
-/// it then names the rows that were on their way.
-pub fn run(config: &Config) -> Result<Exit> {
+/// When the output cannot be used or another run has it, when no worker can be started, when the work is to stop
+/// before one is, and when the work was killed too often: it then names the rows that were on their way.
+pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
     let started = Instant::now();
     let _hold = Hold::take(config)?;
     let stop = Stop::new();
@@ -77,10 +77,11 @@ pub fn run(config: &Config) -> Result<Exit> {
     let stop = stop.or_at(deadline);
 
     let (mut deaths, mut budget) = (0, None);
+    let mut earlier: Vec<EarlierDeath> = Vec::new();
     loop {
         stop.check()?;
         let left = config.run.deadline.map(|time| time.saturating_sub(started.elapsed()));
-        let (status, seen) = watch(&worker, &stop, budget, left)?;
+        let (status, seen) = watch(&worker, &stop, &earlier, budget, left)?;
         let Some(signal) = status.signal() else {
             return status.code().and_then(Exit::of_code).ok_or_else(|| odd(status).into());
         };
@@ -101,8 +102,12 @@ pub fn run(config: &Config) -> Result<Exit> {
         };
         let decision;
         (deaths, decision) = policy::decide(deaths, death);
+        let at = started.elapsed();
+        let earlier_death = EarlierDeath { at, signal };
         match decision {
             Decision::Again { budget: next } => {
+                recorder.restarted(at, earlier_death.cause());
+                earlier.push(earlier_death);
                 let limit = next.map_or("the same memory".to_owned(), |next| {
                     format!("batches of at most {}", bytes(next))
                 });
@@ -148,6 +153,7 @@ impl Running {
 fn watch(
     place: &Mutex<Option<Running>>,
     stop: &Stop,
+    earlier: &[EarlierDeath],
     budget: Option<u64>,
     deadline: Option<Duration>,
 ) -> Result<(ExitStatus, Seen)> {
@@ -161,6 +167,7 @@ fn watch(
     {
         let mut running = Running { pid, link };
         let parent = std::process::id();
+        earlier.iter().for_each(|death| running.send(&Order::Died(*death)));
         running.send(&Order::Start { parent, budget, deadline });
         let mut place = locked(place);
         // A signal may have come before there was anyone to tell.

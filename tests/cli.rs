@@ -622,7 +622,7 @@ fn verify_refuses_another_model_and_names_the_difference() {
 #[test]
 fn a_bench_for_programs_says_what_was_measured_and_on_what() {
     let job = Job::new();
-    let measured = ["--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
+    let measured = ["--no-memory", "--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
     let arguments = [&["bench", "--json", "bench.json"], &measured[..]].concat();
     job.reembed(&job.with_model(&arguments)).assert().success();
     let report = fs::read_to_string(job.path("bench.json")).expect("a report");
@@ -631,9 +631,11 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
     assert_eq!(report["corpus"]["rows"], 6);
     assert!(report["corpus"]["tokens"].as_u64() > Some(6));
     assert!(report["machine"]["cores"].as_u64() >= Some(1));
-    assert!(report["peak_resident_bytes"].as_u64() > Some(1 << 20));
-    assert!(report["model"]["fingerprint"].as_str().is_some_and(|digits| digits.len() == 64));
-    let ways = report["ways"].as_array().expect("ways");
+    assert!(report["load_peak_resident"].as_u64() > Some(1 << 20));
+    // The packed engine comes first.
+    let subject = &report["subjects"][0];
+    assert!(subject["fingerprint"].as_str().is_some_and(|digits| digits.len() == 64));
+    let ways = subject["ways"].as_array().expect("ways");
     let names: Vec<_> = ways.iter().map(|way| (&way["name"], &way["batch_rows"])).collect();
     let (one, four, plan) = (1.into(), 4.into(), serde_json::Value::Null);
     let named = |name: &str| serde_json::Value::from(name);
@@ -651,10 +653,16 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
         // The model of the tests runs on the packed engine, which promises equality.
         assert_eq!(way["largest_difference"], 0.0, "{way}");
     }
-    let unwritable =
-        job.reembed(&job.with_model(&["bench", "--tasks", "1", "--json", "no/bench.json"]));
+    let unwritable = job.reembed(&job.with_model(&[
+        "bench",
+        "--no-memory",
+        "--tasks",
+        "1",
+        "--json",
+        "tasks.parquet/bench.json",
+    ]));
     assert_eq!(unwritable.status.code(), Some(1));
-    assert!(err(&unwritable).contains("no/bench.json: the report cannot be written"));
+    assert!(err(&unwritable).contains("tasks.parquet: the report cannot be written"));
 }
 
 #[test]

@@ -72,7 +72,8 @@ proptest! {
         let origins = report.origins;
         prop_assert_eq!(origins.encoded + origins.reused + origins.duplicate, rows.len() as u64 - nulls);
         let told: usize = events.iter().map(|event| match event {
-            Event::Batch { rows, .. } | Event::Empty { rows } | Event::Known { rows } => *rows,
+            Event::Batch { rows, .. } | Event::Empty { rows } => *rows,
+            Event::Known { reused, duplicate } => reused + duplicate,
             _ => 0,
         }).sum();
         prop_assert_eq!(told, rows.len());

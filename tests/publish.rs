@@ -592,6 +592,8 @@ impl Night {
             .env("HOME", "/nowhere")
             .env("REEMBED_COMPUTE_THREADS", "1")
             .env("REEMBED_STORE_MODE", "off")
+            // A report is for people: faults are counted in what the output needs.
+            .env("REEMBED_REPORT_KEEP", "0")
             .current_dir(self.job.folder());
         command
     }

@@ -526,8 +526,11 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
     let told = Mutex::new(0);
     let (reader, claim) = prepare(config)?;
     let count = |event| match event {
-        Event::Batch { rows, .. } | Event::Empty { rows } | Event::Known { rows } => {
+        Event::Batch { rows, .. } | Event::Empty { rows } => {
             *told.lock().expect("no panic") += rows as u64;
+        }
+        Event::Known { reused, duplicate } => {
+            *told.lock().expect("no panic") += (reused + duplicate) as u64;
         }
         _ => {}
     };

@@ -36,12 +36,16 @@ const CRATES: &[Owned] = &[
     (&["tokenizers"], |file| is_part(file, "tokenizer")),
     (&["toml"], |file| is_part(file, "config")),
     (&["candle_core", "candle_nn", "candle_transformers"], |file| file == "model/candle.rs"),
+    (&["askama"], is_page),
+    (
+        &["clap", "clap_complete", "clap_mangen", "anyhow", "indicatif", "tracing_subscriber"],
+        is_binary,
+    ),
     // An encoder owns the pool that its arithmetic runs on, the tokenizer the one that its texts are shared among; no
     // stage starts threads in this way.
     (&["rayon"], |file| {
         is_part(file, "model") || is_part(file, "kernels") || file == "tokenizer.rs"
     }),
-    (&["clap", "anyhow", "indicatif", "tracing_subscriber"], is_binary),
     (&["signal_hook"], listens),
 ];
 
@@ -120,6 +124,10 @@ fn each_rule_notices_what_breaks_it() {
         ("inference.rs", "use rayon::prelude::*;", "rayon"),
         ("tokenizer/prefix.rs", "use rayon::join;", "rayon"),
         ("error.rs", "use anyhow::Context;", "anyhow"),
+        ("report/json.rs", "use askama::Template;", "askama"),
+        ("report/record.rs", "use crate::page::Figure;", "crate::page"),
+        ("report/stages.rs", "use std::time::Instant;", "std::time::Instant"),
+        ("page/chart.rs", "use crate::report::Report;", "crate::report"),
         ("task.rs", "fn f(p: *const u8) -> u8 { unsafe { *p } }", "unsafe"),
         ("kernels.rs", "unsafe fn f() {}", "unsafe"),
         ("kernels/gemm.rs", "unsafe fn f() {}", "unsafe"),
@@ -164,6 +172,8 @@ fn each_rule_notices_what_breaks_it() {
 fn what_is_allowed_is_let_through() {
     for (file, snippet) in [
         ("pipeline.rs", "use crossbeam_channel::bounded; use std::thread;"),
+        ("pipeline/clock.rs", "use std::time::Instant;"),
+        ("report/html.rs", "use askama::Template; use crate::page::Figure;"),
         ("config/layers.rs", "use std::thread::available_parallelism;"),
         ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
@@ -264,6 +274,15 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
     if (file == "plan.rs" || file == "limit.rs") && !is_pure(path) {
         return Some("is more than std and the two pure modules");
     }
+    if is_part(file, "report") && segments.contains(&"Instant") {
+        return Some("is a clock: a record is told when things happened");
+    }
+    if segments.starts_with(&["crate", "page"]) && !is_page(file) {
+        return Some("is for those who write pages");
+    }
+    if is_part(file, "page") && matches!(segments[..], ["crate", "report" | "bench", ..]) {
+        return Some("knows what it shows: a page is made of numbers and words");
+    }
     if file == "supervisor/policy.rs" && !is_pure(path) {
         return Some("is more than std");
     }
@@ -301,6 +320,11 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let names = manifest["dependencies"].as_table().expect("dependencies").keys();
     names.map(|name| name.replace('-', "_")).filter(|name| name != "gemm").collect()
 });
+
+/// What writes pages: the pieces, and the pages made of them.
+fn is_page(file: &str) -> bool {
+    is_part(file, "page") || file == "report/html.rs" || file == "bench/html.rs"
+}
 
 /// The parts of the binary that wait for signals and for another process.
 fn listens(file: &str) -> bool {

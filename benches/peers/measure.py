@@ -193,16 +193,16 @@ class Bench:
             report = self.bench_report(way, ["--tasks", str(self.tasks), *flags], variables)
             assert (report["corpus"]["rows"], report["corpus"]["tokens"]) == (len(self.texts), self.tokens)
             return {
-                "seconds": report["ways"][0]["seconds"][0],
-                "peak_bytes": report["peak_resident_bytes"],
-                "ran": f"{report['model']['numerics']} on {report['model']['runs_on']}",
+                "seconds": report["subjects"][0]["ways"][0]["seconds"][0],
+                "peak_bytes": max(report["load_peak_resident"], report["subjects"][0]["ways"][0]["peak_resident"]),
+                "ran": f"{report['subjects'][0]['numerics']} on {report['subjects'][0]['runs_on']}",
             }
 
         return Contender(name, label, once)
 
     def bench_report(self, way, flags, variables=None):
         file = self.work / "bench.json"
-        fixed = ["--repeats", "1", "--threads", str(THREADS), "--quiet", "--config", self.config("bench")]
+        fixed = ["--repeats", "1", "--time", "0", "--no-memory", "--html", self.work / "bench.html", "--threads", str(THREADS), "--quiet", "--config", self.config("bench")]
         self.output("bench", "--ways", way, "--json", file, *fixed, *flags, env=variables)
         report = json.loads(file.read_text())
         assert report["schema"] == "reembed-bench/1", report["schema"]

@@ -15,8 +15,8 @@ use super::settings::{SETTINGS, Setting};
 use super::values::{Value, Written, parse_device};
 use super::{
     BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, RunConfig, StoreConfig,
-    StoreMode, VectorType,
+    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, ReportConfig,
+    RunConfig, StoreConfig, StoreMode, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Isa, Precision};
@@ -230,6 +230,7 @@ impl RawConfig {
                 },
                 row_group_rows: self.size("output.row_group_rows")?,
             },
+            report: self.report()?,
             store: StoreConfig {
                 path: self.path("store.path"),
                 mode: match self.text("store.mode")?.as_str() {
@@ -297,6 +298,18 @@ impl RawConfig {
             description: column("input.description")?,
             files: column("input.files")?,
             files_required: self.origin("input.files") != Some(&Origin::Default),
+        })
+    }
+
+    /// Reports lie beside the output unless they are wanted elsewhere.
+    fn report(&self) -> Result<ReportConfig> {
+        let beside = || Some(self.path("output.path")?.parent()?.join("report"));
+        Ok(ReportConfig {
+            dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "report".into()),
+            keep: self
+                .number("report.keep")
+                .and_then(|keep| usize::try_from(keep).ok())
+                .unwrap_or(0),
         })
     }
 

@@ -235,6 +235,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "rows of a row group",
     },
     Setting {
+        key: "report.dir",
+        kind: Kind::Path,
+        default: None,
+        help: "folder for the reports of runs; `report` beside the output unless set",
+    },
+    Setting {
+        key: "report.keep",
+        kind: Kind::Count(0, 1000),
+        default: Some("20"),
+        help: "how many runs keep their report; 0: none is written",
+    },
+    Setting {
         key: "store.path",
         kind: Kind::Path,
         default: None,

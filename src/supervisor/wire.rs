@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reembed::StopReason;
 use reembed::report::InFlight;
+use signal_hook::low_level::signal_name;
 
 /// From the worker to its parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,26 @@ pub enum Order {
     },
     /// Stop, and say so by the exit code.
     Stop(StopReason),
+    /// A worker before this one died. Given before the order to begin, once for each.
+    Died(EarlierDeath),
+}
+
+/// The death of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EarlierDeath {
+    /// When, since the run began.
+    pub at: Duration,
+    /// Of which signal.
+    pub signal: i32,
+}
+
+impl EarlierDeath {
+    /// Why, in words.
+    pub fn cause(&self) -> String {
+        let name = signal_name(self.signal);
+        let name = name.map_or_else(|| format!("signal {}", self.signal), str::to_owned);
+        format!("it was killed by {name}, as it is when memory runs out")
+    }
 }
 
 impl Status {
@@ -92,6 +113,9 @@ impl Order {
                 format!("start {parent} {} {}\n", dash(*budget), dash(milliseconds))
             }
             Order::Stop(reason) => format!("stop {}\n", word_of(*reason)),
+            Order::Died(EarlierDeath { at, signal }) => {
+                format!("died {} {signal}\n", at.as_millis())
+            }
         }
     }
 
@@ -103,6 +127,10 @@ impl Order {
                 budget: undash(budget)?,
                 deadline: undash(deadline)?.map(Duration::from_millis),
             }),
+            ["died", milliseconds, signal] => Some(Order::Died(EarlierDeath {
+                at: Duration::from_millis(milliseconds.parse().ok()?),
+                signal: signal.parse().ok()?,
+            })),
             ["stop", word] => {
                 REASONS.into_iter().find(|reason| word_of(*reason) == word).map(Order::Stop)
             }
@@ -161,6 +189,7 @@ mod tests {
             Order::Stop(StopReason::Interrupted),
             Order::Stop(StopReason::Terminated),
             Order::Stop(StopReason::Deadline),
+            Order::Died(EarlierDeath { at: Duration::from_millis(90_500), signal: 9 }),
         ] {
             let line = order.line();
             assert_eq!(Order::of_line(line.trim_end()), Some(order));
@@ -174,7 +203,7 @@ mod tests {
         {
             assert_eq!(Status::of_line(line), None, "{line:?}");
         }
-        for line in ["", "start", "start 1 2", "start x - -", "stop", "stop now"] {
+        for line in ["", "start", "start 1 2", "start x - -", "stop", "stop now", "died 5"] {
             assert_eq!(Order::of_line(line), None, "{line:?}");
         }
     }

@@ -11,7 +11,7 @@ use reembed::config::LockHolder;
 use reembed::{Config, Event, Stop, StopReason};
 use rustix::process::getppid;
 
-use super::wire::{Order, Status};
+use super::wire::{EarlierDeath, Order, Status};
 use crate::signals;
 
 /// Where the kernel keeps how gladly it kills this process, from -1000 to 1000, when memory runs out.
@@ -24,6 +24,8 @@ const WORKERS_OOM_SCORE: i32 = 500;
 pub struct Link {
     /// What the parent and the signals ask for.
     pub stop: Stop,
+    /// The workers before this one.
+    pub deaths: Vec<EarlierDeath>,
     order: (Option<u64>, Option<std::time::Duration>),
     parent: Mutex<UnixStream>,
 }
@@ -42,9 +44,15 @@ pub fn attach() -> Result<Link> {
     }
     let mut orders =
         BufReader::new(stream.try_clone().context("the parent cannot be heard")?).lines();
-    let first = orders.next().and_then(io::Result::ok);
-    let Some(Order::Start { parent, budget, deadline }) = first.as_deref().and_then(Order::of_line)
-    else {
+    let mut deaths = Vec::new();
+    let mut next = || Order::of_line(&orders.next()?.ok()?);
+    let first = loop {
+        match next() {
+            Some(Order::Died(death)) => deaths.push(death),
+            other => break other,
+        }
+    };
+    let Some(Order::Start { parent, budget, deadline }) = first else {
         bail!("the process that started this one gave it no order");
     };
     if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().unsigned_abs() != parent) {
@@ -64,7 +72,7 @@ pub fn attach() -> Result<Link> {
         asked.request(StopReason::Terminated);
     };
     signals::start("orders", listening).context("the parent cannot be listened to")?;
-    Ok(Link { stop, order: (budget, deadline), parent: Mutex::new(stream) })
+    Ok(Link { stop, deaths, order: (budget, deadline), parent: Mutex::new(stream) })
 }
 
 impl Link {

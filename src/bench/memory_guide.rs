@@ -1,0 +1,57 @@
+//! What a batch really takes, against what it is priced at.
+//!
+//! Memory that a process has had it may have again without growing, so each shape is measured in a process of its
+//! own: the caller starts one that calls [`grown`] and says what it gave.
+
+use crate::batch::TokenBatch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limit::BatchShape;
+use crate::memory;
+use crate::model::Model;
+
+/// A price may be off by this part of itself.
+pub const TOLERANCE: f64 = 0.15;
+
+/// The shapes that are measured: texts of a batch and tokens of each.
+pub fn shapes(max_length: usize) -> Vec<BatchShape> {
+    let lengths = [32, 64, 128, 256].into_iter().filter(|length| *length <= max_length);
+    lengths.flat_map(|longest| [8, 32, 128].map(|rows| even(rows, longest))).collect()
+}
+
+/// The batch that comes first, so that code and threads are there before anything is measured.
+const FIRST: BatchShape = even(1, 8);
+
+/// A batch of texts of one length.
+pub const fn even(rows: usize, longest: usize) -> BatchShape {
+    BatchShape { rows, longest, tokens: rows * longest }
+}
+
+/// What the process grew by with a batch of that shape, and what that was priced at, both in bytes and beyond a batch of
+/// a single short text. Call it once in a process.
+///
+/// # Errors
+/// `Encode` when the system does not say how large the process is, or the encoder has no price; and what encoding gives.
+pub fn grown(model: &Model, shape: BatchShape) -> Result<(u64, u64)> {
+    let encoder = model.encoder.as_ref();
+    let encode = |shape: BatchShape| {
+        let mut batch = TokenBatch::default();
+        // Any token does: memory goes with their number.
+        let text = vec![1u32; shape.longest];
+        (0..shape.rows).for_each(|row| batch.push(row, &text));
+        let mut vectors = vec![0f32; shape.rows * encoder.dim()];
+        encoder.encode(&batch, &mut vectors).map_err(|cause| {
+            Error::new(ErrorKind::Encode, "a batch of a known shape failed").caused_by(cause)
+        })
+    };
+    let unknown = || Error::new(ErrorKind::Encode, "the memory of a batch cannot be measured here");
+    let price = |shape| encoder.bytes_for(shape).ok_or_else(unknown);
+    let predicted = price(shape)?.saturating_sub(price(FIRST)?);
+    encode(FIRST)?;
+    if !memory::forget_peak() {
+        return Err(unknown());
+    }
+    let before = memory::resident().ok_or_else(unknown)?;
+    encode(shape)?;
+    let after = memory::peak_resident().ok_or_else(unknown)?;
+    Ok((after.saturating_sub(before), predicted))
+}
