@@ -103,7 +103,9 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
             .expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
-    assert_eq!(report.work.tokens, golden.iter().map(|row| row.tokens as u64).sum::<u64>());
+    let tokens = golden.iter().map(|row| row.tokens as u64).sum::<u64>();
+    // Some rows have the text of another, which goes through the model once.
+    assert_eq!(report.work.tokens + report.origins.tokens_saved, tokens);
     let cut = golden.iter().filter(|row| row.is_cut).count() as u64;
     assert!(cut > 5);
     assert_eq!(report.truncated_rows, cut);
