@@ -205,6 +205,8 @@ impl Case {
             .env("REEMBED_COMPUTE_THREADS", "1")
             // What is at the target is no output, and may go.
             .env("REEMBED_RUN_REPLACE", "true")
+            // The reports are files of their own, with tests of their own.
+            .env("REEMBED_REPORT_KEEP", "0")
             .envs(self.settings.iter().copied())
             .current_dir(&job.start);
         command

