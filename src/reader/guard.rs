@@ -80,31 +80,34 @@ pub fn check_footer(file: &File, length: u64) -> Result<()> {
         Some(depth) if depth > MOST_DEPTH => {
             refuse(format!("its schema is {depth} groups deep; up to {MOST_DEPTH} are read"))
         }
-        _ => Ok(()),
+        Some(_) => Ok(()),
+        None => refuse("the schema in its footer makes no sense".to_owned()),
     }
 }
 
-/// How deep the groups of the footer's schema lie inside one another.
+/// How deep the groups of the footer's schema lie inside one another; nothing where the schema makes no sense. The
+/// decoder takes a number for what its field says that it is, whatever its kind: here a field is of its kind, or
+/// nothing.
 fn depth(footer: &[u8]) -> Option<usize> {
     const SCHEMA: i64 = 2;
     const NUM_CHILDREN: i64 = 5;
     let mut deepest = 0;
     // Children that are still to come, of each group around the current place.
     let mut open: Vec<i64> = Vec::new();
+    let mut whole = true;
     let mut thrift = Thrift::new(footer);
     thrift.fields(|thrift, field, kind| {
-        if (field, kind) != (SCHEMA, kind::LIST) {
+        if field != SCHEMA {
             return thrift.skip(kind);
         }
-        let (elements, _) = thrift.list()?;
+        whole = false;
+        let (elements, _) = (kind == kind::LIST).then(|| thrift.list())??;
         for _ in 0..elements {
             let mut children = 0;
-            thrift.fields(|thrift, field, kind| {
-                if (field, kind) == (NUM_CHILDREN, kind::I32) {
-                    children = thrift.number()?;
-                    return Some(());
-                }
-                thrift.skip(kind)
+            thrift.fields(|thrift, field, kind| match (field, kind) {
+                (NUM_CHILDREN, kind::I32) => thrift.int().map(|number| children = number),
+                (NUM_CHILDREN, _) => None,
+                _ => thrift.skip(kind),
             })?;
             if children > 0 {
                 open.push(children);
@@ -119,10 +122,11 @@ fn depth(footer: &[u8]) -> Option<usize> {
                 open.pop();
             }
         }
+        whole = true;
         Some(())
     });
-    // What comes after the schema, or breaks off in it, does not matter here.
-    Some(deepest)
+    // What comes after the schema does not matter here.
+    whole.then_some(deepest)
 }
 
 /// Looks at what the footer says of rows and places, and at sizes that the schema fixes. The file has `length`
@@ -236,8 +240,12 @@ pub fn cost(
     let (mut page_values, mut page_bytes, mut largest_delta) = (0u64, 0u64, 0);
     let mut has_delta = false;
     for page in Pages::of(file, column) {
-        let size = u64::try_from(page.uncompressed).unwrap_or(0);
-        let count = u64::try_from(page.values).unwrap_or(0);
+        let page = page.ok_or("the header of a page makes no sense")?;
+        let (Ok(size), Ok(count)) = (u64::try_from(page.uncompressed), u64::try_from(page.values))
+        else {
+            let (size, count) = (page.uncompressed, page.values);
+            return Err(format!("a page says that it has {count} values in {size} bytes"));
+        };
         if size > MOST_PAGE_BYTES {
             return Err(format!("a page of {size} bytes is more than can be read"));
         }
@@ -398,48 +406,82 @@ impl Header {
     /// The encodings of strings whose lengths stand apart.
     const DELTA_STRINGS: [i64; 2] = [6, Self::DELTA_BYTE_ARRAY];
 
-    /// A header, and its length.
+    /// A header, and its length. Nothing where another reader could take it for something else: where a field has
+    /// another kind than its own, or a number more bits.
     fn read(bytes: &[u8]) -> Option<(Header, usize)> {
-        const DICTIONARY: i64 = 7;
-        let mut page = Header {
-            is_dictionary: false,
-            uncompressed: 0,
-            compressed: 0,
-            values: 0,
-            encoding: 0,
-            levels: (0, 0),
-        };
+        let (mut page, mut uncompressed, mut compressed) = (None, None, None);
+        let mut parts = [None; 4];
         let mut thrift = Thrift::new(bytes);
         thrift.fields(|thrift, field, kind| match (field, kind) {
-            (2, kind::I32) => thrift.number().map(|number| page.uncompressed = number),
-            (3, kind::I32) => thrift.number().map(|number| page.compressed = number),
-            (5 | DICTIONARY | 8, kind::STRUCT) => {
-                page.is_dictionary = field == DICTIONARY;
-                let is_version_2 = field == 8;
-                thrift.fields(|thrift, part, kind| match (part, kind) {
-                    (1, kind::I32) => thrift.number().map(|number| page.values = number),
-                    (2, kind::I32) if !is_version_2 => {
-                        thrift.number().map(|number| page.encoding = number)
-                    }
-                    (4, kind::I32) if is_version_2 => {
-                        thrift.number().map(|number| page.encoding = number)
-                    }
-                    (5, kind::I32) if is_version_2 => {
-                        thrift.number().map(|number| page.levels.1 = number)
-                    }
-                    (6, kind::I32) if is_version_2 => {
-                        thrift.number().map(|number| page.levels.0 = number)
-                    }
-                    _ => thrift.skip(kind),
-                })
+            (1, kind::I32) => thrift.int().map(|number| page = Some(number)),
+            (2, kind::I32) => thrift.int().map(|number| uncompressed = Some(number)),
+            (3, kind::I32) => thrift.int().map(|number| compressed = Some(number)),
+            (4, kind::I32) => thrift.int().map(drop),
+            (5..=8, kind::STRUCT) => {
+                let part = Part::ALL[field as usize - 5];
+                part.read(thrift).map(|numbers| parts[part as usize] = Some(numbers))
             }
+            (1..=8, _) => None,
             _ => thrift.skip(kind),
         })?;
-        Some((page, thrift.position()))
+        // The numbers of the parts: data, index, dictionary, data of version 2.
+        let part = *Part::ALL.get(usize::try_from(page?).ok()?)?;
+        let numbers: Numbers = parts[part as usize]?;
+        let header = Header {
+            is_dictionary: part == Part::Dictionary,
+            uncompressed: uncompressed?,
+            compressed: compressed?,
+            values: numbers[0],
+            encoding: if part == Part::Data2 { numbers[3] } else { numbers[1] },
+            levels: if part == Part::Data2 { (numbers[5], numbers[4]) } else { (0, 0) },
+        };
+        Some((header, thrift.position()))
     }
 }
 
-/// The pages of a chunk. They end where the chunk does, or where a header makes no sense: the decoder will say.
+/// The numbers of a part of a page's header, in the order of their fields.
+type Numbers = [i64; 6];
+
+/// The part of a page's header that its kind of page has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Data,
+    Index,
+    Dictionary,
+    Data2,
+}
+
+impl Part {
+    /// In the order of the kinds of page, which is that of the header's fields too, from 5 on.
+    const ALL: [Part; 4] = [Part::Data, Part::Index, Part::Dictionary, Part::Data2];
+
+    fn read(self, thrift: &mut Thrift<'_>) -> Option<Numbers> {
+        // How many fields are numbers, from 1 on; then a boolean, then statistics.
+        let (count, boolean, statistics) = match self {
+            Part::Data => (4, None, Some(5)),
+            Part::Index => (0, None, None),
+            Part::Dictionary => (2, Some(3), None),
+            Part::Data2 => (6, Some(7), Some(8)),
+        };
+        let mut numbers = Numbers::default();
+        thrift.fields(|thrift, field, kind| {
+            if (1..=count).contains(&field) {
+                let number = (kind == kind::I32).then(|| thrift.int())??;
+                numbers[field as usize - 1] = number;
+                return Some(());
+            }
+            let is_own = if Some(field) == boolean {
+                [kind::TRUE, kind::FALSE].contains(&kind)
+            } else {
+                Some(field) != statistics || kind == kind::STRUCT
+            };
+            is_own.then(|| thrift.skip(kind))?
+        })?;
+        Some(numbers)
+    }
+}
+
+/// The headers of a chunk's pages. They end where the chunk does; nothing in the place of one that makes no sense.
 struct Pages<'a> {
     file: &'a File,
     at: u64,
@@ -457,28 +499,33 @@ impl<'a> Pages<'a> {
         let (at, length) = column.byte_range();
         Pages { file, at, end: at.saturating_add(length), buffer: Vec::new() }
     }
-}
 
-impl Iterator for Pages<'_> {
-    type Item = Header;
-
-    fn next(&mut self) -> Option<Header> {
+    /// The header here, of which `left` bytes are left in the chunk, and where the next one is.
+    fn header(&mut self, left: u64) -> Option<(Header, u64)> {
+        let left = usize::try_from(left).ok()?;
         let mut size = Self::USUAL_HEADER;
         loop {
-            let left = usize::try_from(self.end.checked_sub(self.at)?).ok()?;
-            if left == 0 {
-                return None;
-            }
             self.buffer.resize(size.min(left), 0);
             self.file.read_exact_at(&mut self.buffer, self.at).ok()?;
-            if let Some((page, header)) = Header::read(&self.buffer) {
-                self.at += header as u64 + u64::try_from(page.compressed).ok()?;
-                return Some(page);
+            if let Some((header, length)) = Header::read(&self.buffer) {
+                let next = self.at + length as u64 + u64::try_from(header.compressed).ok()?;
+                return Some((header, next));
             }
             if size >= left || size >= Self::LONGEST_HEADER {
                 return None;
             }
             size *= 16;
         }
+    }
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Option<Header>;
+
+    fn next(&mut self) -> Option<Option<Header>> {
+        let left = self.end.checked_sub(self.at).filter(|left| *left > 0)?;
+        let header = self.header(left);
+        self.at = header.as_ref().map_or(self.end, |(_, next)| *next);
+        Some(header.map(|(header, _)| header))
     }
 }

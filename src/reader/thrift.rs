@@ -11,6 +11,10 @@ pub struct Thrift<'a> {
 
 /// What a field or an element of a list may be.
 pub mod kind {
+    /// True.
+    pub const TRUE: u8 = 1;
+    /// False.
+    pub const FALSE: u8 = 2;
     /// A number of 32 bits.
     pub const I32: u8 = 5;
     /// A list.
@@ -43,6 +47,8 @@ impl<'a> Thrift<'a> {
                 return Some(());
             }
             number = if step == 0 { self.number()? } else { number.checked_add(step.into())? };
+            // Beyond 16 bits another reader may see another field.
+            i16::try_from(number).ok()?;
             each(self, number, kind)?;
         }
     }
@@ -59,6 +65,11 @@ impl<'a> Thrift<'a> {
     pub fn number(&mut self) -> Option<i64> {
         let zigzag = self.varint()?;
         Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
+    }
+
+    /// A signed number of 32 bits. Longer ones are cut by some readers and not by others.
+    pub fn int(&mut self) -> Option<i64> {
+        self.number().filter(|number| i32::try_from(*number).is_ok())
     }
 
     /// An unsigned number.
@@ -148,6 +159,29 @@ mod tests {
             let mut thrift = Thrift::new(&bytes[..length]);
             assert_eq!(thrift.fields(|thrift, _, kind| thrift.skip(kind)), None, "{length} bytes");
         }
+    }
+
+    #[test]
+    fn a_number_is_not_cut_to_fit() {
+        let int = |number: i64| {
+            let zigzag = ((number << 1) ^ (number >> 63)) as u64;
+            let bytes: Vec<u8> = (0..10)
+                .map(|place| (zigzag.checked_shr(7 * place).unwrap_or(0) & 0x7f) as u8)
+                .enumerate()
+                .map(|(place, bits)| if place < 9 { bits | 0x80 } else { bits })
+                .collect();
+            Thrift::new(&bytes).int()
+        };
+        for number in [0, -1, i64::from(i32::MIN), i64::from(i32::MAX)] {
+            assert_eq!(int(number), Some(number));
+        }
+        for number in [1 << 31, (1 << 32) + 5, -(1 << 31) - 1, i64::MIN, i64::MAX] {
+            assert_eq!(int(number), None, "{number}");
+        }
+        // Eleven bytes, and a field beyond 16 bits.
+        assert_eq!(Thrift::new(&[[0xff; 10].as_slice(), &[1]].concat()).int(), None);
+        let far = [0x05, 0x8e, 0x80, 0x08, 2, 0];
+        assert_eq!(Thrift::new(&far).fields(|thrift, _, kind| thrift.skip(kind)), None);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub enum Thrift {
     I64(i64),
     Binary(Vec<u8>),
     Structs(Vec<Fields>),
+    /// What should be a list, as a set.
+    Set(Vec<Fields>),
     I32s(Vec<i64>),
     Strings(Vec<String>),
     Struct(Fields),
@@ -29,6 +31,7 @@ impl Thrift {
             Thrift::I64(_) => 6,
             Thrift::Binary(_) | Thrift::EndlessBinary(_) => 8,
             Thrift::Structs(_) | Thrift::I32s(_) | Thrift::Strings(_) | Thrift::EndlessList(_) => 9,
+            Thrift::Set(_) => 10,
             Thrift::Struct(_) => 12,
         }
     }
@@ -40,7 +43,7 @@ impl Thrift {
                 varint(out, bytes.len() as u64);
                 out.extend(bytes);
             }
-            Thrift::Structs(list) => {
+            Thrift::Structs(list) | Thrift::Set(list) => {
                 list_header(out, list.len() as u64, 12);
                 list.iter().for_each(|fields| write_struct(out, fields));
             }

@@ -207,6 +207,48 @@ pub fn cases() -> Vec<Case> {
             file(|file| deep(file, 1_000_000)),
         ),
         input(
+            "deep schema as a set",
+            "a column inside 20,000 groups; the schema is said to be a set, not a list",
+            refused(&["schema"]),
+            file(|file| {
+                deep(file, 20_000);
+                file.twist = |footer| {
+                    for (_, value) in footer {
+                        if let Thrift::Structs(list) = value.clone() {
+                            *value = Thrift::Set(list);
+                        }
+                    }
+                };
+            }),
+        ),
+        input(
+            "deep schema of long numbers",
+            "a column inside 20,000 groups, whose children are counted in 64 bits",
+            refused(&["schema"]),
+            file(|file| {
+                deep(file, 20_000);
+                file.twist = |footer| {
+                    let Thrift::Structs(schema) = &mut footer[1].1 else { unreachable!() };
+                    for (number, value) in schema.iter_mut().flatten() {
+                        if let (5, Thrift::I32(children)) = (number, value.clone()) {
+                            *value = Thrift::I64(children);
+                        }
+                    }
+                };
+            }),
+        ),
+        input(
+            "deep schema of numbers that wrap",
+            "a column inside 20,000 groups, whose children are counted as -2³³ + 1, 1 in 32 bits",
+            refused(&["schema"]),
+            file(|file| {
+                deep(file, 20_000);
+                for element in &mut file.schema[1..] {
+                    element.children = element.children.map(|children| children - (1 << 33));
+                }
+            }),
+        ),
+        input(
             "schema 20 deep",
             "a carried column inside 20 groups",
             succeeds(3),

@@ -3,7 +3,7 @@
 use super::case::{Case, fails, input, succeeds};
 use super::forge::{
     Chunk, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels,
-    plain, prefixed, run, step_once,
+    plain, prefixed, run, step_once, zigzag,
 };
 use super::table::Table;
 
@@ -11,6 +11,30 @@ const PLACE: &[&str] = &["row group 0", "column `title`"];
 
 /// The pages are read row group by row group: what is wrong in the second is found there.
 const SECOND: &[&str] = &["row group 1", "column `title`"];
+
+const DICTIONARY: i64 = 2;
+
+/// The first three fields of a page's header: its kind and its two sizes.
+fn header_of(kind: i64, size: i64) -> Vec<u8> {
+    let mut header = Vec::new();
+    for number in [kind, size, size] {
+        header.push(0x15);
+        zigzag(&mut header, number);
+    }
+    header
+}
+
+/// A dictionary page of 4 bytes, whose number of values `count` writes as it likes.
+fn dictionary_of(count: fn(&mut Vec<u8>)) -> impl Fn() -> Vec<u8> {
+    move || {
+        let mut header = header_of(DICTIONARY, 4);
+        header.push(0x4c);
+        count(&mut header);
+        header.extend([0x15, 0, 0, 0]);
+        let page = |page: &mut Page| (page.header, page.body) = (Some(header), vec![0; 4]);
+        Forged::tasks().page(page).bytes()
+    }
+}
 
 pub fn cases() -> Vec<Case> {
     let page = |change: fn(&mut Page)| move || Forged::tasks().page(change).bytes();
@@ -127,6 +151,62 @@ pub fn cases() -> Vec<Case> {
             "a header whose unknown field is a list in a list in a list, 60 deep",
             fails(PLACE),
             page(|page| page.header = Some([&[0xf9][..], &[0x19; 60]].concat())),
+        ),
+        input(
+            "dictionary of a number without an end",
+            "a dictionary page whose number of values has 11 bytes, of which a decoder may keep what it likes",
+            fails(PLACE),
+            dictionary_of(|header| {
+                header.push(0x15);
+                header.extend([0xc6; 10]);
+                header.push(0x06);
+            }),
+        ),
+        input(
+            "dictionary of a number that wraps",
+            "a dictionary page of -2³³ + 2³⁰ values, 2³⁰ in 32 bits",
+            fails(PLACE),
+            dictionary_of(|header| {
+                header.push(0x15);
+                zigzag(header, (1 << 30) - (1 << 33));
+            }),
+        ),
+        input(
+            "dictionary of a long number",
+            "a dictionary page of 2³⁰ values, said in 64 bits",
+            fails(PLACE),
+            dictionary_of(|header| {
+                header.push(0x16);
+                zigzag(header, 1 << 30);
+            }),
+        ),
+        input(
+            "two pages in one header",
+            "a dictionary page of 2³⁰ values that has the header of a data page of 1 as well",
+            fails(PLACE),
+            page(|page| {
+                let mut header = header_of(DICTIONARY, 4);
+                header.extend([0x4c, 0x15]);
+                zigzag(&mut header, 1 << 30);
+                header.extend([0x15, 0, 0]);
+                // Field 5, after field 7.
+                header.extend([0x0c, 10, 0x15, 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0]);
+                (page.header, page.body) = (Some(header), vec![0; 4]);
+            }),
+        ),
+        input(
+            "kind of page beyond 16 bits",
+            "a dictionary page of 2³⁰ values, whose field has number 65,543, 7 in 16 bits",
+            fails(PLACE),
+            page(|page| {
+                let mut header = header_of(DICTIONARY, 4);
+                header.push(0x0c);
+                zigzag(&mut header, 65_536 + 7);
+                header.push(0x15);
+                zigzag(&mut header, 1 << 30);
+                header.extend([0x15, 0, 0, 0]);
+                (page.header, page.body) = (Some(header), vec![0; 4]);
+            }),
         ),
         input("unknown kind of page", "page kind 99", fails(PLACE), page(|page| page.kind = 99)),
         input(
