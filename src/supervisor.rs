@@ -47,8 +47,10 @@ use wire::{EarlierDeath, Order, Status};
 /// The worker ends itself after [`signals::GRACE`]; a worker that cannot even do that is killed a little later.
 const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
 
-/// How many such areas there may be.
+/// glibc: how many areas small blocks may come from.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
+/// glibc: from how many bytes on a block goes back to the system the moment it is freed.
+const MAPPED_FROM: &str = "MALLOC_MMAP_THRESHOLD_";
 
 /// Runs a worker until it ends by itself, or has been killed too often.
 ///
@@ -198,7 +200,12 @@ fn start() -> io::Result<(Child, UnixStream)> {
         .args(std::env::args_os().skip(1))
         .arg("--worker")
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    // The allocator of glibc sets 64 MiB of address space aside for each thread, which nothing else can then have.
+    if std::env::var_os(MAPPED_FROM).is_none() {
+        // Where glibc begins. Left alone it raises the bound to the largest block ever freed, and from then on keeps such
+        // blocks in pieces: memory would grow with the number of rows.
+        command.env(MAPPED_FROM, "131072");
+    }
+    // Each area takes 64 MiB of the address space, which nothing else can then have.
     if memory::read().address_space_left.is_some() && std::env::var_os(ARENAS).is_none() {
         command.env(ARENAS, "1");
     }

@@ -25,7 +25,7 @@ pub const FORMAT: u64 = 1;
 pub const PLACES_PER_PAGE: u64 = 1024;
 
 /// Bytes of pages that are kept in memory; the system's own cache has the rest.
-const CACHE: usize = 16 << 20;
+const CACHE: usize = 4 << 20;
 
 /// What a database file begins with.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
