@@ -35,7 +35,7 @@ use reembed::report::{InFlight, Recorder};
 use reembed::target::Hold;
 use reembed::{Config, Error, Stop};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use signal_hook::consts::{SIGABRT, SIGBUS, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
 use signal_hook::low_level::signal_name;
 
 use crate::exit::Exit;
@@ -77,6 +77,10 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
     let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
     signals::enforce(deadline, GRACE, end).context("the deadline cannot be kept")?;
     let stop = stop.or_at(deadline);
+    // Where whoever started this one ignores the deaths of children, and that is inherited, the kernel takes a dead
+    // worker away before anyone can ask how it ended. Handled, they are not ignored.
+    signal_hook::flag::register(SIGCHLD, Arc::default())
+        .context("the death of a worker cannot be listened to")?;
 
     let (mut deaths, mut budget) = (0, None);
     let mut earlier: Vec<EarlierDeath> = Vec::new();
@@ -200,16 +204,20 @@ fn start() -> io::Result<(Child, UnixStream)> {
         .args(std::env::args_os().skip(1))
         .arg("--worker")
         .stdin(Stdio::from(OwnedFd::from(theirs)));
-    if std::env::var_os(MAPPED_FROM).is_none() {
-        // Where glibc begins. Left alone it raises the bound to the largest block ever freed, and from then on keeps such
-        // blocks in pieces: memory would grow with the number of rows.
-        command.env(MAPPED_FROM, "131072");
-    }
-    // Each area takes 64 MiB of the address space, which nothing else can then have.
-    if memory::read().address_space_left.is_some() && std::env::var_os(ARENAS).is_none() {
-        command.env(ARENAS, "1");
+    for (name, value) in frugal(memory::read().address_space_left.is_some()) {
+        if std::env::var_os(name).is_none() {
+            command.env(name, value);
+        }
     }
     Ok((command.spawn()?, ours))
+}
+
+/// What keeps glibc's allocator from holding more memory the longer a run lasts. Blocks of its first bound and more go
+/// back to the system: left alone, it raises that bound to the largest block ever freed, and keeps such blocks in pieces.
+/// Few areas, since what one thread allocates another frees; only the kernels work on many threads, and they allocate
+/// nothing. Each area takes 64 MiB of the address space, of which nothing may be `scarce`.
+fn frugal(scarce: bool) -> [(&'static str, &'static str); 2] {
+    [(MAPPED_FROM, "131072"), (ARENAS, if scarce { "1" } else { "2" })]
 }
 
 /// Waits until the process is dead, and leaves it a zombie.

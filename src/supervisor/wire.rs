@@ -109,12 +109,11 @@ impl Order {
     pub fn line(&self) -> String {
         match self {
             Order::Start { parent, budget, deadline } => {
-                let milliseconds = deadline.map(|time| time.as_millis());
-                format!("start {parent} {} {}\n", dash(*budget), dash(milliseconds))
+                format!("start {parent} {} {}\n", dash(*budget), dash(deadline.map(milliseconds)))
             }
             Order::Stop(reason) => format!("stop {}\n", word_of(*reason)),
             Order::Died(EarlierDeath { at, signal }) => {
-                format!("died {} {signal}\n", at.as_millis())
+                format!("died {} {signal}\n", milliseconds(*at))
             }
         }
     }
@@ -137,6 +136,11 @@ impl Order {
             _ => None,
         }
     }
+}
+
+/// As many as the other side can read; beyond that no time is any different.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 const REASONS: [StopReason; 3] =
@@ -194,6 +198,17 @@ mod tests {
             let line = order.line();
             assert_eq!(Order::of_line(line.trim_end()), Some(order));
         }
+    }
+
+    #[test]
+    fn a_deadline_without_end_is_one_that_can_be_said() {
+        let order = Order::Start { parent: 42, budget: None, deadline: Some(Duration::MAX) };
+        let Some(Order::Start { deadline: Some(heard), .. }) =
+            Order::of_line(order.line().trim_end())
+        else {
+            panic!("{}", order.line());
+        };
+        assert!(heard > Duration::from_hours(1 << 40), "{heard:?}");
     }
 
     #[test]

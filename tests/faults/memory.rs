@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::common::model_folder::ModelFolder;
 use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure, skipped};
@@ -23,7 +22,7 @@ fn under_any_limit_on_the_address_space_the_bytes_are_the_same_or_a_line_says_wh
         night.forget_store();
         let limit = format!("ulimit -v {}", megabytes * 1024);
         let case = format!("{megabytes} MB of address space");
-        let run = Running::start(under(&night, &limit)).end(PATIENCE, &case);
+        let run = Running::start(night.after(&limit)).end(PATIENCE, &case);
         match run.status.code() {
             Some(0) => assert!(night.bytes().as_deref() == Some(&new), "{case}"),
             other => {
@@ -50,7 +49,7 @@ fn under_the_limit_of_a_control_group_the_bytes_are_the_same_or_a_line_says_why_
         night.put(&old);
         night.forget_store();
         let case = format!("{megabytes} MB in a control group");
-        let run = Running::start(under(&night, &group.enter())).end(PATIENCE, &case);
+        let run = Running::start(night.after(&group.enter())).end(PATIENCE, &case);
         match run.status.code() {
             Some(0) => assert!(night.bytes().as_deref() == Some(&new), "{case}"),
             other => {
@@ -76,7 +75,7 @@ fn under_the_limit_of_a_control_group_the_bytes_are_the_same_or_a_line_says_why_
 fn auto_keeps_to_control_group_and_address_space() {
     let night = Night::of(30, 22);
     let budget = |set_up: &str| {
-        let mut command = under(&night, set_up);
+        let mut command = night.after(set_up);
         command.arg("--dry-run");
         let run = Ended::of(command.output().expect("a child"));
         assert_eq!(run.status.code(), Some(0), "{}", run.err);
@@ -123,16 +122,6 @@ fn peak_memory_does_not_grow_with_the_number_of_rows() {
     let (few, many) = (peak(50_000), peak(150_000));
     assert!(many < few * 1.1, "{few} MB for 50,000 rows, {many} MB for 150,000");
     figure(&format!("peak memory {few} MB for 50,000 rows, {many} MB for 150,000"));
-}
-
-/// The job, after a shell has done this.
-fn under(night: &Night, set_up: &str) -> Command {
-    let inner = night.command(&[]);
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(format!("ulimit -c 0; {set_up} && exec \"$0\" \"$@\""));
-    command.arg(inner.get_program()).args(inner.get_args());
-    night.surround(&mut command);
-    command
 }
 
 /// A memory control group of version 1 or 2, gone when dropped.

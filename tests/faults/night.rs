@@ -136,6 +136,16 @@ impl Night {
             .stdin(Stdio::null());
     }
 
+    /// The job, after a shell has done this.
+    pub fn after(&self, set_up: &str) -> Command {
+        let inner = self.command(&[]);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -c 0; {set_up} && exec \"$0\" \"$@\""));
+        command.arg(inner.get_program()).args(inner.get_args());
+        self.surround(&mut command);
+        command
+    }
+
     pub fn run(&self) -> Ended {
         Ended::of(self.command(&[]).output().expect("a child"))
     }

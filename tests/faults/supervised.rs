@@ -38,6 +38,23 @@ fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {
 }
 
 #[test]
+fn whoever_starts_a_run_may_ignore_the_deaths_of_children() {
+    let night = Night::of(300, 9);
+    let (old, new) = night.with_old_output();
+    night.put(&old);
+    night.forget_store();
+    let case = "children's deaths are ignored";
+    let mut running = Running::start(night.after("trap '' CHLD"));
+    let worker = running.worker().expect("a worker");
+    wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over());
+    kill_process(worker, Signal::KILL).expect("a worker that is there");
+    let ended = running.end(PATIENCE, case);
+    assert_eq!(ended.status.code(), Some(0), "{case}: {}", ended.err);
+    assert!(ended.err.contains("the work was killed by SIGKILL"), "{case}: {}", ended.err);
+    assert!(night.bytes().as_deref() == Some(&new), "{case}");
+}
+
+#[test]
 fn a_worker_dies_with_its_parent_and_the_next_run_completes() {
     let night = Night::of(300, 5);
     let (old, new) = night.with_old_output();
