@@ -107,7 +107,7 @@ fn each_rule_notices_what_breaks_it() {
         ("reader.rs", "use std::{fs, thread};", "std::thread"),
         ("reader.rs", "fn f() { std::thread::spawn(|| ()); }", "std::thread"),
         (
-            "config/layers.rs",
+            "config/check.rs",
             "use std::thread::{available_parallelism, spawn};",
             "std::thread::spawn",
         ),
@@ -175,7 +175,7 @@ fn what_is_allowed_is_let_through() {
         ("pipeline/clock.rs", "use std::time::Instant;"),
         ("report/html.rs", "use askama::Template; use crate::page::Figure;"),
         ("report/html/rows.rs", "use crate::page::Table;"),
-        ("config/layers.rs", "use std::thread::available_parallelism;"),
+        ("config/check.rs", "use std::thread::available_parallelism;"),
         ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
@@ -257,7 +257,7 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
         return Some("has its own place, which is not here");
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
-    let counts = ["config/layers.rs", "machine.rs"].contains(&file)
+    let counts = ["config/check.rs", "machine.rs"].contains(&file)
         && path.text == "std::thread::available_parallelism";
     let threaded = is_part(file, "pipeline") || listens(file);
     if segments.starts_with(&["std", "thread"]) && !threaded && !counts {
@@ -596,9 +596,10 @@ fn sources() -> Vec<(String, String)> {
     files
 }
 
-/// Whether a file is `tests.rs`, declared under `#[cfg(test)]` by the module above it.
+/// Whether a file is `tests.rs`, declared under `#[cfg(test)]` by the module above it, or lies below such a file.
 fn is_test_module(name: &str, files: &[(String, String)]) -> bool {
-    let Some(above) = name.strip_suffix("/tests.rs") else { return false };
+    let below = name.split_once("/tests/").map(|(above, _)| above);
+    let Some(above) = name.strip_suffix("/tests.rs").or(below) else { return false };
     let above = format!("{above}.rs");
     files.iter().any(|(file, text)| {
         *file == above
