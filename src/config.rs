@@ -3,7 +3,9 @@
 //! There is one fallible step between the two, [`RawConfig::check`]; after it every size is positive, every
 //! choice is an enum and every path is resolved.
 
+mod check;
 mod layers;
+mod names;
 mod settings;
 mod values;
 

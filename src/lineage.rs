@@ -19,6 +19,9 @@ pub const FOOTER_KEY: &str = "reembed";
 /// digests.
 pub const FORMAT_VERSION: u32 = 2;
 
+/// The program and its version, as every file that it leaves names them.
+pub const TOOL: &str = concat!("reembed ", env!("CARGO_PKG_VERSION"));
+
 /// A model, as far as its vectors depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
@@ -165,7 +168,7 @@ impl Lineage {
     pub fn new(model: &ModelIdentity) -> Self {
         Lineage {
             version: FORMAT_VERSION,
-            tool: concat!("reembed ", env!("CARGO_PKG_VERSION")).to_owned(),
+            tool: TOOL.to_owned(),
             fingerprint: Lineage::fingerprint_of(model),
             model: model.clone(),
         }

@@ -12,7 +12,21 @@ use serde_json::Value;
 
 pub use chart::{Bar, Mark, Plot, Scale, Tick, area, steps};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::figures;
+
+/// A page as text: what `page` makes of the JSON document that its figures are taken from. `of` is what it is a page of.
+///
+/// # Errors
+/// `Internal`, when `json` is no JSON or a template fails.
+pub fn render<T: Template>(of: &str, json: &str, page: impl FnOnce(&Value) -> T) -> Result<String> {
+    let internal = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        let message = format!("the page of the {of} cannot be built");
+        Error::new(ErrorKind::Internal, message).caused_by(cause)
+    };
+    let json: Value = serde_json::from_str(json).map_err(|cause| internal(cause.into()))?;
+    page(&json).render().map_err(|cause| internal(cause.into()))
+}
 
 /// How a number is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

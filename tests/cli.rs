@@ -1,11 +1,13 @@
 //! The command line as its users meet it: help, exit codes, sources of settings, streams that are full or closed,
 //! logs that give nothing away, and what `verify` finds. Texts are snapshots below `tests/snapshots`.
 
+#[path = "common/command_line.rs"]
+mod command_line;
 #[path = "common/model_folder.rs"]
 mod model_folder;
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
@@ -21,24 +23,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
-use model_folder::{ModelFolder, WrittenModel};
-
-/// A folder with a configuration, a model, and `tasks.parquet` of 40 sample rows.
-struct Job {
-    folder: tempfile::TempDir,
-    model: WrittenModel,
-}
+use command_line::Job;
+use model_folder::ModelFolder;
 
 impl Job {
+    /// A job over 40 rows.
     fn new() -> Self {
-        let job = Job {
-            folder: tempfile::tempdir().expect("a folder"),
-            model: ModelFolder::tiny().write(),
-        };
-        let config = "[input]\npath = \"tasks.parquet\"\n\n[output]\npath = \"result.parquet\"\n";
-        fs::write(job.path("pipeline.toml"), config).expect("a configuration");
-        job.reembed(&["sample", "tasks.parquet", "--rows", "40"]).assert().success();
-        job
+        Job::with(ModelFolder::tiny(), "40", "result.parquet")
     }
 
     /// The same, with its output made.
@@ -46,29 +37,6 @@ impl Job {
         let job = Job::new();
         job.run(&["--quiet"]).assert().success();
         job
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", "/nowhere");
-        command
-    }
-
-    fn reembed(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("a child")
-    }
-
-    fn with_model<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let model = ["--model-path", self.model.path().to_str().expect("a path of text")];
-        [arguments, &model].concat()
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.reembed(&self.with_model(&[&["run"], arguments].concat()))
     }
 
     fn verify(&self, arguments: &[&str]) -> Output {

@@ -1,47 +1,24 @@
 //! What a run leaves for those who were not there: its report in three forms, log lines for programs, completions and a
 //! manual page.
 
+#[path = "common/command_line.rs"]
+mod command_line;
 #[path = "common/model_folder.rs"]
 mod model_folder;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
-use model_folder::{ModelFolder, WrittenModel};
+use command_line::Job;
+use model_folder::ModelFolder;
 use serde_json::{Value, json};
 
 const SCHEMAS: &str = include_str!("../docs/schemas.md");
 
-struct Job {
-    folder: tempfile::TempDir,
-    model: WrittenModel,
-}
-
 impl Job {
     fn new(rows: &str) -> Job {
-        let folder = tempfile::tempdir().expect("a folder");
-        let job = Job { folder, model: ModelFolder::tiny().max_seq_length(64).write() };
-        let config = "[input]\npath = \"tasks.parquet\"\n[output]\npath = \"out/tasks.parquet\"\n";
-        fs::write(job.path("pipeline.toml"), config).expect("a configuration");
-        let sample = job.command(&["sample", "tasks.parquet", "--rows", rows]).output();
-        assert!(sample.expect("a child").status.success());
-        job
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", "/nowhere");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let model = ["--model-path", self.model.path().to_str().expect("text")];
-        self.command(&[&["run"], &model[..], arguments].concat()).output().expect("a child")
+        Job::with(ModelFolder::tiny().max_seq_length(64), rows, "out/tasks.parquet")
     }
 
     fn report(&self) -> Value {

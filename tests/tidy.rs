@@ -107,7 +107,7 @@ fn each_rule_notices_what_breaks_it() {
         ("reader.rs", "use std::{fs, thread};", "std::thread"),
         ("reader.rs", "fn f() { std::thread::spawn(|| ()); }", "std::thread"),
         (
-            "config/layers.rs",
+            "config/check.rs",
             "use std::thread::{available_parallelism, spawn};",
             "std::thread::spawn",
         ),
@@ -174,7 +174,8 @@ fn what_is_allowed_is_let_through() {
         ("pipeline.rs", "use crossbeam_channel::bounded; use std::thread;"),
         ("pipeline/clock.rs", "use std::time::Instant;"),
         ("report/html.rs", "use askama::Template; use crate::page::Figure;"),
-        ("config/layers.rs", "use std::thread::available_parallelism;"),
+        ("report/html/rows.rs", "use crate::page::Table;"),
+        ("config/check.rs", "use std::thread::available_parallelism;"),
         ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
@@ -256,7 +257,7 @@ fn wrong_path(file: &str, path: &CodePath) -> Option<&'static str> {
         return Some("has its own place, which is not here");
     }
     // How many processors there are is a reading that the configuration needs; it starts nothing.
-    let counts = ["config/layers.rs", "machine.rs"].contains(&file)
+    let counts = ["config/check.rs", "machine.rs"].contains(&file)
         && path.text == "std::thread::available_parallelism";
     let threaded = is_part(file, "pipeline") || listens(file);
     if segments.starts_with(&["std", "thread"]) && !threaded && !counts {
@@ -323,7 +324,7 @@ static DEPENDENCIES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
 
 /// What writes pages: the pieces, and the pages made of them.
 fn is_page(file: &str) -> bool {
-    is_part(file, "page") || file == "report/html.rs" || file == "bench/html.rs"
+    ["page", "report/html", "bench/html"].iter().any(|part| is_part(file, part))
 }
 
 /// The parts of the binary that wait for signals and for another process.
@@ -595,9 +596,10 @@ fn sources() -> Vec<(String, String)> {
     files
 }
 
-/// Whether a file is `tests.rs`, declared under `#[cfg(test)]` by the module above it.
+/// Whether a file is `tests.rs`, declared under `#[cfg(test)]` by the module above it, or lies below such a file.
 fn is_test_module(name: &str, files: &[(String, String)]) -> bool {
-    let Some(above) = name.strip_suffix("/tests.rs") else { return false };
+    let below = name.split_once("/tests/").map(|(above, _)| above);
+    let Some(above) = name.strip_suffix("/tests.rs").or(below) else { return false };
     let above = format!("{above}.rs");
     files.iter().any(|(file, text)| {
         *file == above

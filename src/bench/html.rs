@@ -4,7 +4,7 @@ use askama::Template;
 use serde_json::Value;
 
 use super::record::{BenchRecord, SubjectRecord, WayRecord};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::figures::{count, measure, percent};
 use crate::page::{Bar, Cell, Figure, Form, Plot, Scale, Table, Tick};
 
@@ -13,11 +13,7 @@ use crate::page::{Bar, Cell, Figure, Form, Plot, Scale, Table, Tick};
 /// # Errors
 /// `Internal`, when the page cannot be built; no record is known for which it cannot.
 pub fn page(record: &BenchRecord, json: &str) -> Result<String> {
-    let internal = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(ErrorKind::Internal, "the page of the bench cannot be built").caused_by(cause)
-    };
-    let json: Value = serde_json::from_str(json).map_err(|cause| internal(cause.into()))?;
-    Page::new(record, &json).render().map_err(|cause| internal(cause.into()))
+    crate::page::render("bench", json, |json| Page::new(record, json))
 }
 
 #[derive(Template)]

@@ -3,15 +3,15 @@
 
 use std::time::SystemTime;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::{Plan, Run, Way, operations};
 use crate::error::Result;
 use crate::figures::measure;
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, TOOL};
 use crate::machine::Machine;
 use crate::report::lengths::Lengths;
+use crate::report::record::timestamp;
 
 /// The name and version of the schema.
 pub const SCHEMA: &str = "reembed-bench/1";
@@ -220,8 +220,8 @@ impl BenchRecord {
         let subjects = subjects(plan, &runs);
         Ok(BenchRecord {
             schema: SCHEMA.to_owned(),
-            tool: concat!("reembed ", env!("CARGO_PKG_VERSION")).to_owned(),
-            started: DateTime::<Utc>::from(started).to_rfc3339_opts(SecondsFormat::Secs, true),
+            tool: TOOL.to_owned(),
+            started: timestamp(started),
             machine: super::machine(),
             ceiling: plan.ceiling.map(|ceiling| Ceiling { f32_gflops: ceiling / 1e9 }),
             model: ModelRecord {

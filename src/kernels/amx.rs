@@ -182,41 +182,33 @@ impl AmxSums {
     /// `sums += left · right` for one part of each factor.
     #[inline(always)]
     fn multiply(&mut self, left: &[u16; SQUARE], right: &[u16; SQUARE]) {
+        // SAFETY: the tiles are configured while `self` lives; each load reads 16 rows of 64 bytes: the upper half of
+        // the left factor's 2 KiB, and both halves of the right one's.
+        unsafe {
+            asm!(
+                "tileloadd tmm4, [{left} + {row}*1]",
+                "tileloadd tmm6, [{right} + {row}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{right} + {row}*1 + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                left = in(reg) left.as_ptr(),
+                right = in(reg) right.as_ptr(),
+                row = in(reg) ROW_BYTES,
+                out("tmm0") _, out("tmm1") _,
+                out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
         if self.tall {
-            // SAFETY: the tiles are configured while `self` lives; each load reads 16 rows of 64 bytes, so the
-            // two of a factor read its 2 KiB.
+            // SAFETY: as above, with the lower half of the left factor; tmm6 and tmm7 hold the right one.
             unsafe {
                 asm!(
-                    "tileloadd tmm4, [{left} + {row}*1]",
-                    "tileloadd tmm6, [{right} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
                     "tileloadd tmm5, [{left} + {row}*1 + 1024]",
                     "tdpbf16ps tmm2, tmm5, tmm6",
                     "tdpbf16ps tmm3, tmm5, tmm7",
                     left = in(reg) left.as_ptr(),
-                    right = in(reg) right.as_ptr(),
                     row = in(reg) ROW_BYTES,
-                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                    options(nostack, preserves_flags, readonly),
-                );
-            }
-        } else {
-            // SAFETY: as above, with the upper half of the left factor.
-            unsafe {
-                asm!(
-                    "tileloadd tmm4, [{left} + {row}*1]",
-                    "tileloadd tmm6, [{right} + {row}*1]",
-                    "tdpbf16ps tmm0, tmm4, tmm6",
-                    "tileloadd tmm7, [{right} + {row}*1 + 1024]",
-                    "tdpbf16ps tmm1, tmm4, tmm7",
-                    left = in(reg) left.as_ptr(),
-                    right = in(reg) right.as_ptr(),
-                    row = in(reg) ROW_BYTES,
-                    out("tmm0") _, out("tmm1") _,
-                    out("tmm4") _, out("tmm6") _, out("tmm7") _,
+                    out("tmm2") _, out("tmm3") _, out("tmm5") _,
                     options(nostack, preserves_flags, readonly),
                 );
             }

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Kernel, LANES, LEAST_BF16, Simd};
+use super::simd::{Kernel, LANES, LEAST_BF16, Simd, UPPER};
 
 /// Proof that the CPU has AVX2 and FMA: [`Avx2::detect`] alone makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +122,13 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn sum(self, lanes: Self::Lanes) -> f32 {
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { sum(lanes) }
+        unsafe { sum_of_eight(_mm256_add_ps(lanes.0, lanes.1)) }
     }
 
     #[inline(always)]
     fn greatest(self, lanes: Self::Lanes) -> f32 {
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { greatest(lanes) }
+        unsafe { greatest_of_eight(_mm256_max_ps(lanes.0, lanes.1)) }
     }
 
     #[inline(always)]
@@ -157,7 +157,7 @@ impl Simd for Avx2 {
         unsafe {
             let low = _mm256_loadu_si256(from.as_ptr().cast());
             let high = _mm256_loadu_si256(from.as_ptr().add(LANES).cast());
-            let upper = _mm256_set1_epi32(UPPER);
+            let upper = _mm256_set1_epi32(UPPER as i32);
             let first = (_mm256_slli_epi32::<16>(low), _mm256_slli_epi32::<16>(high));
             let second = (_mm256_and_si256(low, upper), _mm256_and_si256(high, upper));
             (
@@ -204,30 +204,29 @@ unsafe fn transpose(rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; L
     }
 }
 
+/// The end of the tree of [`Simd::sum`], from 8 lanes on; AVX-512 has the same.
+///
 /// # Safety
 /// The CPU must have AVX2 and FMA.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn sum(lanes: (__m256, __m256)) -> f32 {
-    let eight = _mm256_add_ps(lanes.0, lanes.1);
+pub(super) unsafe fn sum_of_eight(eight: __m256) -> f32 {
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
 
+/// The end of the tree of [`Simd::greatest`], from 8 lanes on; AVX-512 has the same.
+///
 /// # Safety
 /// The CPU must have AVX2 and FMA.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn greatest(lanes: (__m256, __m256)) -> f32 {
-    let eight = _mm256_max_ps(lanes.0, lanes.1);
+pub(super) unsafe fn greatest_of_eight(eight: __m256) -> f32 {
     let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
-
-/// The upper half of a lane.
-const UPPER: i32 = 0xffff_0000_u32 as i32;
 
 /// # Safety
 /// The CPU must have AVX2 and FMA.
@@ -244,7 +243,7 @@ unsafe fn nearest_bf16(a: __m256) -> __m256 {
     let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
     // Not less than: a NaN is kept.
     let kept = _mm256_cmp_ps::<_CMP_NLT_UQ>(magnitude, _mm256_set1_ps(LEAST_BF16));
-    let upper = _mm256_castsi256_ps(_mm256_set1_epi32(UPPER));
+    let upper = _mm256_castsi256_ps(_mm256_set1_epi32(UPPER as i32));
     _mm256_and_ps(_mm256_and_ps(rounded, upper), kept)
 }
 

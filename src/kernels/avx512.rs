@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::simd::{Kernel, LANES, LEAST_BF16, Simd, TILE};
+use super::avx2;
+use super::simd::{Kernel, LANES, LEAST_BF16, Simd, TILE, UPPER};
 
 /// Proof that the CPU has AVX-512F: [`Avx512::detect`] alone makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl Simd for Avx512 {
         // as long as the register; the load asks for no alignment.
         unsafe {
             let pairs = _mm512_loadu_si512(from.as_ptr().cast());
-            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER));
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER as i32));
             (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second))
         }
     }
@@ -210,9 +211,8 @@ unsafe fn transpose(
 unsafe fn sum(lanes: __m512) -> f32 {
     let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
     let eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), upper);
-    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    // SAFETY: AVX-512F includes AVX2 and FMA.
+    unsafe { avx2::sum_of_eight(eight) }
 }
 
 /// # Safety
@@ -222,13 +222,9 @@ unsafe fn sum(lanes: __m512) -> f32 {
 unsafe fn greatest(lanes: __m512) -> f32 {
     let upper = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(lanes)));
     let eight = _mm256_max_ps(_mm512_castps512_ps256(lanes), upper);
-    let four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
-    _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    // SAFETY: AVX-512F includes AVX2 and FMA.
+    unsafe { avx2::greatest_of_eight(eight) }
 }
-
-/// The upper half of a lane.
-const UPPER: i32 = 0xffff_0000_u32 as i32;
 
 /// # Safety
 /// The CPU must have AVX-512F.
@@ -243,7 +239,7 @@ unsafe fn nearest_bf16(a: __m512) -> __m512 {
     let rounded = _mm512_mask_mov_epi32(rounded, is_nan, quiet);
     // Not less than: a NaN is kept.
     let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(a), _mm512_set1_ps(LEAST_BF16));
-    _mm512_castsi512_ps(_mm512_maskz_and_epi32(kept, rounded, _mm512_set1_epi32(UPPER)))
+    _mm512_castsi512_ps(_mm512_maskz_and_epi32(kept, rounded, _mm512_set1_epi32(UPPER as i32)))
 }
 
 /// Four steps of 16 shuffles, each of which doubles the squares that are transposed.

@@ -1,7 +1,7 @@
 //! Any CPU: an array of 16 f32 and the standard library. Slow where the target has no fused multiply-add,
 //! but the same bits.
 
-use super::simd::{Kernel, LANES, LEAST_BF16, Simd};
+use super::simd::{Kernel, LANES, LEAST_BF16, Simd, UPPER};
 
 /// Needs nothing of the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Simd for Portable {
                 x if x.abs() < LEAST_BF16 => 0,
                 _ => bits + 0x7fff + (bits >> 16 & 1),
             };
-            *a = f32::from_bits(nearest & 0xffff_0000);
+            *a = f32::from_bits(nearest & UPPER);
         }
         a
     }

@@ -14,6 +14,9 @@ pub(super) const TILE: usize = 2 * LANES * LANES;
 /// see [`super::tiles`].
 pub(super) const LEAST_BF16: f32 = 1.0 / (1u64 << 50) as f32;
 
+/// The upper half of a lane: a bf16 as the f32 that it is.
+pub(super) const UPPER: u32 = 0xffff_0000;
+
 /// Code that runs over the lanes of any instruction set.
 ///
 /// `run` and all that it calls per element must be `#[inline(always)]`: only what is inlined into the entry

@@ -3,6 +3,9 @@
 //! `docs/schemas.md` says what each field means to those who read the file. No field holds text of a row: rows
 //! are named by their ids.
 
+use std::time::SystemTime;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
 use super::lengths::LengthBin;
@@ -290,6 +293,11 @@ pub struct EarlierRun {
     pub tasks_per_second: Option<f64>,
     /// When it ended, in seconds since 1970.
     pub ended_unix: f64,
+}
+
+/// A moment as records have it: RFC 3339, UTC, to the second.
+pub(crate) fn timestamp(at: SystemTime) -> String {
+    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// A run in one sentence, from its counts alone.

@@ -5,13 +5,11 @@ use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use chrono::{DateTime, SecondsFormat, Utc};
-
 use super::lengths::Lengths;
 use super::record::{
     BatchSize, Batches, ErrorRecord, InputRecord, Limit, LimitMove, MOST_CHANGES, MOST_IDS, Memory,
     Outcome, OutputRecord, Restart, RowCounts, RunRecord, SCHEMA, Setting, Speed, SpeedSample,
-    StageRecord, TokenCounts, verdict,
+    StageRecord, TokenCounts, timestamp, verdict,
 };
 use super::series::{Interval, Series};
 use super::stages::{Stage, StageTimes, bottleneck};
@@ -19,6 +17,7 @@ use super::{Event, Loaded, Report};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::limit::{BatchLimit, LimitCause};
+use crate::lineage::TOOL;
 
 /// The page shows throughput in at most so many intervals.
 const MOST_SAMPLES: usize = 120;
@@ -113,12 +112,12 @@ impl Recorder {
         };
         let mut record = RunRecord {
             schema: SCHEMA.to_owned(),
-            tool: concat!("reembed ", env!("CARGO_PKG_VERSION")).to_owned(),
+            tool: TOOL.to_owned(),
             outcome,
             verdict: String::new(),
             bottleneck: None,
-            started: time(self.started),
-            ended: time(self.started + ending.at),
+            started: timestamp(self.started),
+            ended: timestamp(self.started + ending.at),
             seconds: ending.at.as_secs_f64(),
             model_load_seconds: seen.loaded.as_ref().map(|loaded| loaded.took.as_secs_f64()),
             flow_seconds: flow.map(|flow| flow.as_secs_f64()),
@@ -300,8 +299,4 @@ fn told(error: &Error) -> ErrorRecord {
         causes,
         advice: error.what_to_do().map(str::to_owned),
     }
-}
-
-fn time(at: SystemTime) -> String {
-    DateTime::<Utc>::from(at).to_rfc3339_opts(SecondsFormat::Secs, true)
 }

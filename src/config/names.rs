@@ -1,0 +1,65 @@
+//! Names that are wrong, and what was probably meant.
+
+use super::settings::{SETTINGS, Setting};
+
+/// The nearest key, or, where none is near, all keys of its table.
+pub fn nearest_key(key: &str) -> String {
+    let near = nearest(key, SETTINGS.iter().map(|setting| setting.key));
+    let table = key.split('.').next().unwrap_or(key);
+    let known: Vec<&str> =
+        SETTINGS.iter().filter(|s| table_of(s) == table).map(|setting| setting.key).collect();
+    match (near.as_str(), known.is_empty()) {
+        ("", false) => format!("; known are {}", known.join(", ")),
+        _ => near,
+    }
+}
+
+/// The nearest table, if one is near.
+pub fn nearest_table(name: &str) -> String {
+    nearest(name, SETTINGS.iter().map(table_of))
+}
+
+/// What stands alone where a table is expected: a setting above its table, or a table's name with a value.
+pub fn no_table(name: &str) -> String {
+    let full = SETTINGS.iter().find(|setting| setting.key.split('.').nth(1) == Some(name));
+    let is_table = SETTINGS.iter().any(|setting| table_of(setting) == name);
+    let hint = match full {
+        Some(setting) => format!("; did you mean `{}`?", setting.key),
+        None if is_table => String::new(),
+        None => nearest_key(name),
+    };
+    format!("{:?} is not a table of settings{hint}", shown(name))
+}
+
+/// A name out of the file, cut for a message.
+pub fn shown(name: &str) -> String {
+    const LONGEST: usize = 80;
+    let mut shown: String = name.chars().take(LONGEST).collect();
+    if name.chars().nth(LONGEST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The table that a setting stands in.
+pub fn table_of(setting: &Setting) -> &'static str {
+    setting.key.split('.').next().unwrap_or(setting.key)
+}
+
+/// `; did you mean …?` for the nearest candidate, or the empty string where none is near.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+    const NEAR: f64 = 0.7;
+    let word = shown(word);
+    // The table is mostly right, and must not make every key of it look near.
+    let likeness = |candidate: &str| match (word.split_once('.'), candidate.split_once('.')) {
+        (Some((table, key)), Some((other, candidate))) => {
+            (strsim::jaro_winkler(table, other) + 3.0 * strsim::jaro_winkler(key, candidate)) / 4.0
+        }
+        _ => strsim::jaro_winkler(&word, candidate),
+    };
+    candidates
+        .map(|candidate| (likeness(candidate), candidate))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(String::new(), |(_, candidate)| format!("; did you mean `{candidate}`?"))
+}

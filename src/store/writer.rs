@@ -1,0 +1,99 @@
+//! New vectors on their way into the store.
+
+use std::collections::HashMap;
+
+use super::Store;
+use super::entries::put;
+use super::record::{self, Record};
+use crate::batch::StoredText;
+use crate::error::Result;
+use crate::report::{Event, Warning};
+use crate::task::ContentKey;
+
+/// What new vectors go through on their way into the store: they wait here until there are enough to commit.
+pub struct StoreWriter<'s> {
+    store: &'s Store<'s>,
+    commit_rows: usize,
+    waiting: Vec<(ContentKey, Vec<u8>)>,
+    by_key: HashMap<ContentKey, usize>,
+    evicted: u64,
+    not_kept: u64,
+}
+
+impl<'s> StoreWriter<'s> {
+    pub(super) fn new(store: &'s Store<'s>, commit_rows: usize) -> Self {
+        StoreWriter {
+            store,
+            commit_rows,
+            waiting: Vec::new(),
+            by_key: HashMap::new(),
+            evicted: 0,
+            not_kept: 0,
+        }
+    }
+}
+
+impl StoreWriter<'_> {
+    /// Looks a text up that waits to be committed.
+    pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<StoredText> {
+        let (_, bytes) = self.waiting.get(*self.by_key.get(key)?)?;
+        let Record { tokens, truncated, .. } = record::read(bytes, key, vector)?;
+        Some(StoredText { tokens, truncated, of_this_run: true, sampled: false })
+    }
+
+    /// Takes a vector in, in the place of what the store may have for its text.
+    pub fn insert(&mut self, key: ContentKey, tokens: usize, truncated: bool, vector: &[f32]) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        let bytes = record::write(&key, Record { run: self.store.run, tokens, truncated }, vector);
+        self.by_key.insert(key, self.waiting.len());
+        self.waiting.push((key, bytes));
+    }
+
+    /// Commits if enough vectors wait.
+    ///
+    /// # Errors
+    /// As [`StoreWriter::commit`].
+    pub fn commit_if_due(&mut self) -> Result<()> {
+        if self.waiting.len() >= self.commit_rows { self.commit() } else { Ok(()) }
+    }
+
+    /// Brings the vectors that wait to the disk. Where there is no room, and nothing that may go, they are not
+    /// kept; that is warned of once.
+    ///
+    /// # Errors
+    /// `Store` when the file cannot be written: full disks are no reason to go on without.
+    pub fn commit(&mut self) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let waiting = std::mem::take(&mut self.waiting);
+        self.by_key.clear();
+        if self.not_kept > 0 {
+            // There was no room, and only the next run can make some.
+            self.not_kept += waiting.len() as u64;
+            return Ok(());
+        }
+        let store = self.store;
+        let used = store.take_used();
+        let (kept, evicted) = store.write(|tables| {
+            // What this run used must not make place for what it adds.
+            used.note(tables, |age| if age > 0 { store.run } else { 0 })?;
+            put(tables, &waiting, store.run, store.max_size)
+        })?;
+        if kept > 0 {
+            (store.on_event)(Event::Kept { rows: kept });
+        }
+        self.evicted += evicted;
+        self.not_kept += (waiting.len() - kept) as u64;
+        if self.not_kept > 0 {
+            let (path, max_size) = (store.path.clone(), store.max_size);
+            (store.on_event)(Event::Warning(Warning::StoreFull { path, max_size }));
+        }
+        Ok(())
+    }
+
+    /// Entries that made place for new ones, and vectors that found none.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.evicted, self.not_kept)
+    }
+}

@@ -1,0 +1,64 @@
+//! What the footer says.
+
+use crate::common::model_folder::ModelFolder;
+use crate::common::{Job, load, read_parquet, task};
+use crate::setup::run;
+
+#[test]
+fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {
+    let e5 = ModelFolder::like_e5().write();
+    let job = Job::of(&[task("a", "words"), task("b", "")]);
+    let settings = ["text.files_prefix = \"Paths: \"", "output.column = \"vector\""];
+    let model = load(e5.path());
+    run(&job.config(&settings), &model).expect("a report");
+    let entry = read_parquet(&job.output()).entry("reembed").expect("the entry");
+    let footer: serde_json::Value = serde_json::from_str(&entry).expect("JSON");
+
+    let at =
+        |path: &str| footer.pointer(path).unwrap_or_else(|| panic!("{path} in {entry}")).clone();
+    for (path, expected) in [
+        ("/lineage/version", serde_json::json!(2)),
+        ("/lineage/tool", format!("reembed {}", env!("CARGO_PKG_VERSION")).into()),
+        ("/lineage/model/pooling", "mean".into()),
+        ("/lineage/model/normalized", true.into()),
+        ("/lineage/model/max_seq_length", 512.into()),
+        ("/lineage/model/prompt", "query: ".into()),
+        ("/lineage/model/dimension", 64.into()),
+        ("/lineage/model/precision", "f32".into()),
+        ("/lineage/model/numerics", model.encoder.numerics().into()),
+        ("/lineage/model/id", model.identity.id.clone().into()),
+        ("/text/columns", serde_json::json!(["title", "description", "files"])),
+        ("/text/files_prefix", "Paths: ".into()),
+        ("/column", "vector".into()),
+        ("/rows", 2.into()),
+        ("/null_rows", 1.into()),
+        ("/digests/carried/0/column", "id".into()),
+        ("/digests/carried/0/sha256", footer["digests"]["ids"].clone()),
+        ("/digests/carried/3/column", "files".into()),
+    ] {
+        assert_eq!(at(path), expected, "{path}");
+    }
+    assert_eq!(at("/lineage/fingerprint").as_str().map(str::len), Some(64));
+    assert_eq!(at("/digests/carried").as_array().map(Vec::len), Some(4));
+    assert_eq!(at("/digests/ids").as_str().map(str::len), Some(64));
+    assert_eq!(at("/digests/vectors").as_str().map(str::len), Some(64));
+    let files = at("/lineage/model/files");
+    let mut names: Vec<&str> =
+        files.as_object().expect("files").keys().map(String::as_str).collect();
+    names.sort_unstable();
+    let all = [
+        "1_Pooling/config.json",
+        "config.json",
+        "config_sentence_transformers.json",
+        "model.safetensors",
+        "modules.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+    ];
+    assert_eq!(names, all);
+    let hash = |name: &str| files[name].as_str().expect("a hash").to_owned();
+    assert!(names.iter().all(|name| hash(name).len() == 64));
+    assert_ne!(hash("config.json"), hash("modules.json"));
+    let lower = entry.to_lowercase();
+    assert!(!["time", "date", "created", "20:"].iter().any(|word| lower.contains(word)), "{entry}");
+}
