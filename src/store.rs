@@ -1,6 +1,6 @@
 //! The vector store: what a text's vector was, so that no run embeds it again.
 //!
-//! One file beside each output keeps, by [content key](ContentKey), the vector of every text that was embedded.
+//! One file beside each output keeps, by [content key](crate::task::ContentKey), the vector of every text that was embedded.
 //! A run looks each text up, commits what it makes as it goes, and so resumes after a crash, pays for changed
 //! rows only, and embeds equal texts once.
 //!
