@@ -53,14 +53,19 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
         let before = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
         let recorder = recorder.began_before(before);
         link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
-        return embed(&config, &link.stop, logging, (recorder, before), &|event| link.tell(event));
+        let ended =
+            embed(&config, &link.stop, logging, (recorder, before), &|event| link.tell(event));
+        link.over();
+        return ended;
     }
     if args.no_supervise {
         let stop = Stop::new();
-        signals::listen(&stop, signals::GRACE, |_| (), || ())
+        let told = logging.clone();
+        let say = move |reason| print::error(&signals::forced(reason).into(), &told);
+        signals::listen(&stop, signals::GRACE, |_| (), say.clone())
             .context("signals cannot be listened to")?;
         let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
-        signals::enforce(deadline, signals::GRACE, || ()).context("the deadline cannot be kept")?;
+        signals::enforce(deadline, signals::GRACE, say).context("the deadline cannot be kept")?;
         return embed(&config, &stop, logging, (recorder, Duration::ZERO), &|_| ());
     }
     let started = Instant::now();

@@ -47,6 +47,13 @@ impl Exit {
         }
     }
 
+    /// Why a run was stopped that ended like this.
+    pub fn stop_reason(self) -> Option<StopReason> {
+        [StopReason::Interrupted, StopReason::Terminated, StopReason::Deadline]
+            .into_iter()
+            .find(|reason| Exit::stopped(*reason) == self)
+    }
+
     /// The exit with that code.
     pub fn of_code(code: i32) -> Option<Exit> {
         Exit::ALL.into_iter().find(|exit| i32::from(exit.code()) == code)

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::{AdaptiveLimit, BatchLimit, Counting, LimitChange};
 use crate::model::{EncodeError, Encoder};
 use crate::report::{Event, InFlight};
-use crate::stop::Stop;
+use crate::stop::{Stop, stopped};
 
 /// What the inference stage works with. It can be shared: the tokenizer stage reads the limit that this stage
 /// moves.
@@ -184,6 +184,7 @@ impl<'a> Inference<'a> {
                     let (left, right) = batch.split_at(batch.len() / 2);
                     waiting.extend([right, left]);
                 }
+                Err(EncodeError::Stopped(reason)) => return Err(stopped(reason)),
                 Err(EncodeError::Failed(cause)) => {
                     return Err(Error::new(ErrorKind::Encode, "the model failed")
                         .at(rows_of(rows, &batch))
@@ -213,7 +214,8 @@ impl<'a> Inference<'a> {
             let cause = format!("it needs {price} bytes, {budget} may be used");
             return Err(EncodeError::OutOfMemory { shape, cause: cause.into() });
         }
-        catch_panic(ErrorKind::Encode, "the model", || Ok(self.encoder.encode(batch, encoded)))
+        let encode = || Ok(self.encoder.encode_until(&self.stop, batch, encoded));
+        catch_panic(ErrorKind::Encode, "the model", encode)
             .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
     }
 

@@ -26,7 +26,7 @@ use crate::kernels::Precision;
 use crate::limit::BatchShape;
 use crate::lineage::{Lineage, ModelIdentity};
 use crate::report::Warning;
-use crate::stop::Stop;
+use crate::stop::{Stop, StopReason};
 use crate::tokenizer::TextTokenizer;
 use source::FetchProgress;
 
@@ -68,6 +68,21 @@ pub trait Encoder: Send + Sync {
     /// [`EncodeError::OutOfMemory`] when the batch is too large for the memory there is; the caller may split
     /// it and try again. Anything else is final.
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError>;
+
+    /// As [`Encoder::encode`], and gives up where `stop` asks for it meanwhile. An encoder whose batches take no
+    /// longer than a second need not look.
+    ///
+    /// # Errors
+    /// Those of [`Encoder::encode`]; [`EncodeError::Stopped`], and no vector is of any use then.
+    fn encode_until(
+        &self,
+        stop: &Stop,
+        batch: &TokenBatch,
+        vectors: &mut [f32],
+    ) -> Result<(), EncodeError> {
+        let _ = stop;
+        self.encode(batch, vectors)
+    }
 }
 
 /// Why a batch has no vectors.
@@ -82,6 +97,9 @@ pub enum EncodeError {
         #[source]
         cause: Box<dyn StdError + Send + Sync>,
     },
+    /// Someone asked to stop.
+    #[error("the batch was given up")]
+    Stopped(StopReason),
     /// The model cannot run this batch at any size.
     #[error("the model failed")]
     Failed(#[source] Box<dyn StdError + Send + Sync>),

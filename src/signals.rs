@@ -11,22 +11,22 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reembed::{Stop, StopReason};
+use reembed::{Error, ErrorKind, Stop, StopReason};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
 use crate::exit::Exit;
 
-/// How long the work may take to stop by itself: a batch in flight is done long before. What may take longer is a
-/// network that says nothing, or a disk.
+/// How long the work may take to stop by itself: the part of a batch that is in flight is done long before. What may
+/// take longer is a network that says nothing, or a disk.
 pub const GRACE: Duration = Duration::from_secs(8);
 
 /// How often a second signal is looked for after the first.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Listens from now on. `asked` hears of the first signal, after the request was made; `end` is the last word before
-/// the process ends here.
+/// Listens from now on. `asked` hears of the first signal, after the request was made; `end` has the last word before
+/// the process ends here by force.
 ///
 /// # Errors
 /// When the system refuses a handler or a thread.
@@ -34,7 +34,7 @@ pub fn listen(
     stop: &Stop,
     grace: Duration,
     asked: impl FnOnce(StopReason) + Send + 'static,
-    end: impl FnOnce() + Send + 'static,
+    end: impl FnOnce(StopReason) + Send + 'static,
 ) -> io::Result<()> {
     // A file at its size limit (`ulimit -f`) is then an error that is seen, not a death.
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
@@ -52,7 +52,7 @@ pub fn listen(
                 None => thread::sleep(LOOK_AGAIN),
             }
         };
-        end();
+        end(reason(last));
         low_level::exit(Exit::stopped(reason(last)).code().into());
     };
     start("signals", listening)
@@ -65,15 +65,28 @@ pub fn listen(
 pub fn enforce(
     deadline: Option<Instant>,
     grace: Duration,
-    end: impl FnOnce() + Send + 'static,
+    end: impl FnOnce(StopReason) + Send + 'static,
 ) -> io::Result<()> {
     let Some(deadline) = deadline else { return Ok(()) };
     let enforcing = move || {
         thread::sleep(deadline.saturating_duration_since(Instant::now()).saturating_add(grace));
-        end();
+        end(StopReason::Deadline);
         low_level::exit(Exit::Deadline.code().into());
     };
     start("deadline", enforcing)
+}
+
+/// The error of a run that did not stop by itself.
+pub fn forced(reason: StopReason) -> Error {
+    let why = match reason {
+        StopReason::Interrupted => "the run was interrupted",
+        StopReason::Terminated => "the run was asked to end",
+        StopReason::Deadline => "the run's time is over (`run.deadline`)",
+    };
+    Error::new(ErrorKind::Stopped(reason), format!("{why}, and it was ended by force")).advice(
+        "the output is as it was; a new run goes on from the vectors that are in the store, and removes what this \
+         one left beside the output",
+    )
 }
 
 /// A thread that waits for something, with the little stack that this takes: under `ulimit -v` it counts.

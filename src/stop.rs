@@ -1,6 +1,6 @@
 //! A request to stop, and whoever looks for it.
 //!
-//! Nothing is torn off: stages look between chunks and batches, and end the run with an error of the kind
+//! Nothing is torn off: stages look between chunks and batches, our own encoder between the parts of one, and end the run with an error of the kind
 //! [`ErrorKind::Stopped`]. Who asks (a signal handler, another thread) is the caller's affair.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -83,7 +83,8 @@ impl Stop {
     }
 }
 
-fn stopped(reason: StopReason) -> Error {
+/// The error of a run that was asked to stop.
+pub(crate) fn stopped(reason: StopReason) -> Error {
     let message = match reason {
         StopReason::Interrupted => "the run was interrupted",
         StopReason::Terminated => "the run was asked to end",

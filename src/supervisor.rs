@@ -47,6 +47,9 @@ use wire::{EarlierDeath, Order, Status};
 /// The worker ends itself after [`signals::GRACE`]; a worker that cannot even do that is killed a little later.
 const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
 
+/// How long this process may take to end once its worker was killed.
+const LAST_WORD: Duration = Duration::from_millis(500);
+
 /// glibc: how many areas small blocks may come from.
 const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// glibc: from how many bytes on a block goes back to the system the moment it is freed.
@@ -68,10 +71,12 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
             running.send(&Order::Stop(reason));
         }
     };
-    let end = move || {
+    let end = move |_| {
         if let Some(running) = &*locked(&ended) {
             running.kill();
         }
+        // Whoever waits for the worker now says so and writes the report.
+        thread::sleep(LAST_WORD);
     };
     signals::listen(&stop, GRACE, tell, end.clone()).context("signals cannot be listened to")?;
     let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
@@ -89,9 +94,15 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
         let left = config.run.deadline.map(|time| time.saturating_sub(started.elapsed()));
         let (status, seen) = watch(&worker, &stop, &earlier, budget, left)?;
         let Some(signal) = status.signal() else {
-            return status.code().and_then(Exit::of_code).ok_or_else(|| odd(status).into());
+            let exit = status.code().and_then(Exit::of_code).ok_or_else(|| odd(status))?;
+            return match exit.stop_reason() {
+                Some(reason) if !seen.is_over => Err(signals::forced(reason).into()),
+                _ => Ok(exit),
+            };
         };
-        stop.check()?;
+        if let Some(reason) = stop.reason() {
+            return Err(signals::forced(reason).into());
+        }
         match signal {
             SIGKILL | SIGABRT | SIGSEGV | SIGBUS => {}
             // Someone meant the worker, before it could listen.
@@ -136,6 +147,7 @@ struct Seen {
     has_model: bool,
     committed: u64,
     in_flight: Option<InFlight>,
+    is_over: bool,
 }
 
 /// A worker that can be told something.
@@ -242,6 +254,7 @@ fn listen(link: UnixStream) -> Seen {
             }
             Some(Status::Trying(batch)) => seen.in_flight = Some(batch),
             Some(Status::Committed(rows)) => seen.committed += rows,
+            Some(Status::Over) => seen.is_over = true,
             None => tracing::debug!("the worker said what nobody understands"),
         }
     }

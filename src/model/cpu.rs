@@ -22,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Arithmetic, Precision};
 use crate::limit::BatchShape;
 use crate::report::Warning;
+use crate::stop::{Stop, StopReason};
 
 /// A part of a batch has at most so many tokens, or one text: what a worker's memory is for.
 const MOST_PART_TOKENS: usize = 1024;
@@ -72,16 +73,21 @@ impl CpuEncoder {
         done
     }
 
-    /// Takes part after part until none is left. After an error nobody takes another.
+    /// Takes part after part until none is left. After an error, or where `stop` asks for it, nobody takes another.
     fn work<'p>(
         &self,
+        stop: &Stop,
         parts: &Mutex<impl Iterator<Item = (&'p [&'p [u32]], &'p mut [f32])>>,
-    ) -> Result<(), PackedError> {
+    ) -> Result<(), Unfinished> {
         let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
         while let Some((texts, vectors)) = next() {
-            if let Err(error) = self.forward(texts, vectors) {
+            let done = match stop.reason() {
+                Some(reason) => Err(Unfinished::Stopped(reason)),
+                None => self.forward(texts, vectors).map_err(Unfinished::Failed),
+            };
+            if done.is_err() {
                 while next().is_some() {}
-                return Err(error);
+                return done;
             }
         }
         Ok(())
@@ -134,6 +140,15 @@ impl Encoder for CpuEncoder {
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
+        self.encode_until(&Stop::new(), batch, vectors)
+    }
+
+    fn encode_until(
+        &self,
+        stop: &Stop,
+        batch: &TokenBatch,
+        vectors: &mut [f32],
+    ) -> Result<(), EncodeError> {
         let texts: Vec<&[u32]> = batch.texts().collect();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let mut jobs = Vec::new();
@@ -144,14 +159,21 @@ impl Encoder for CpuEncoder {
             jobs.push((&texts[part], mine));
         }
         let jobs = Mutex::new(jobs.into_iter());
-        let ends = self.pool.broadcast(|_| self.work(&jobs));
-        ends.into_iter().collect::<Result<(), _>>().map_err(|cause| match cause {
-            PackedError::OutOfMemory { .. } => {
+        let ends = self.pool.broadcast(|_| self.work(stop, &jobs));
+        ends.into_iter().collect::<Result<(), _>>().map_err(|end| match end {
+            Unfinished::Stopped(reason) => EncodeError::Stopped(reason),
+            Unfinished::Failed(cause @ PackedError::OutOfMemory { .. }) => {
                 EncodeError::OutOfMemory { shape: batch.shape(), cause: Box::new(cause) }
             }
-            other => EncodeError::Failed(Box::new(other)),
+            Unfinished::Failed(other) => EncodeError::Failed(Box::new(other)),
         })
     }
+}
+
+/// Why a worker took no other part.
+enum Unfinished {
+    Stopped(StopReason),
+    Failed(PackedError),
 }
 
 /// Cuts texts of these lengths into runs: each has its [`share`] of the tokens that are left, or one text.

@@ -22,6 +22,8 @@ pub enum Status {
     Trying(InFlight),
     /// The vectors of so many more rows are in the store.
     Committed(u64),
+    /// The work is over, in whatever way, and its report is written.
+    Over,
 }
 
 /// From the parent to its worker.
@@ -76,13 +78,15 @@ impl Status {
                 batch.last
             ),
             Status::Committed(rows) => format!("committed {rows}\n"),
+            Status::Over => "over\n".to_owned(),
         }
     }
 
     /// The status of a line, without its end.
     pub fn of_line(line: &str) -> Option<Status> {
-        let (word, rest) = line.split_once(' ')?;
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
+            "over" if rest.is_empty() => Some(Status::Over),
             "budget" => {
                 let (bytes, least) = rest.split_once(' ')?;
                 Some(Status::Budget { bytes: undash(bytes)?, least: undash(least)? })
@@ -181,6 +185,7 @@ mod tests {
             Status::Trying(batch(Some(9))),
             Status::Trying(batch(None)),
             Status::Committed(u64::MAX),
+            Status::Over,
         ] {
             let line = status.line();
             let line = line.strip_suffix('\n').expect("a whole line");
@@ -213,9 +218,16 @@ mod tests {
 
     #[test]
     fn half_a_line_and_anything_else_is_nothing() {
-        for line in
-            ["", "budget", "budget 1", "budget x -", "trying 3 4 row 1", "committed -1", "?"]
-        {
+        for line in [
+            "",
+            "budget",
+            "budget 1",
+            "budget x -",
+            "trying 3 4 row 1",
+            "committed -1",
+            "over 1",
+            "?",
+        ] {
             assert_eq!(Status::of_line(line), None, "{line:?}");
         }
         for line in ["", "start", "start 1 2", "start x - -", "stop", "stop now", "died 5"] {

@@ -59,7 +59,8 @@ pub fn attach() -> Result<Link> {
         bail!("the process that started this one is gone");
     }
     let stop = Stop::new();
-    signals::listen(&stop, signals::GRACE, |_| (), || ())
+    // The parent says it, and writes the report.
+    signals::listen(&stop, signals::GRACE, |_| (), |_| ())
         .context("signals cannot be listened to")?;
     let asked = stop.clone();
     let listening = move || {
@@ -96,6 +97,15 @@ impl Link {
             Event::Kept { rows } => Status::Committed(*rows as u64),
             _ => return,
         };
+        self.say(&status);
+    }
+
+    /// The report is written; what is left is to end.
+    pub fn over(&self) {
+        self.say(&Status::Over);
+    }
+
+    fn say(&self, status: &Status) {
         let mut parent = self.parent.lock().unwrap_or_else(PoisonError::into_inner);
         // A parent that does not hear is gone, and this process is about to follow.
         let _ = parent.write_all(status.line().as_bytes());

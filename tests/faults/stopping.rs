@@ -87,7 +87,7 @@ fn a_second_signal_ends_it_at_once() {
         let hub = SilentHub::open();
         let night = hub.night();
         let mut command = hub.command(&night, if supervised { &[] } else { &["--no-supervise"] });
-        command.arg("--quiet");
+        command.arg("--quiet").env("REEMBED_REPORT_KEEP", "1");
         let mut running = Running::start(command);
         let worker = if supervised { running.worker() } else { None };
         hub.wait_until_asked();
@@ -97,7 +97,11 @@ fn a_second_signal_ends_it_at_once() {
         running.signal(Signal::TERM);
         let ended = running.end(Duration::from_secs(2), "a second signal");
         assert_eq!(ended.status.code(), Some(143), "{}", ended.err);
+        assert!(ended.error().contains("asked to end, and it was ended by force"), "{}", ended.err);
+        assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
         assert!(worker.is_none_or(|worker| wait_for(|| !is_alive(worker))));
+        // Without a parent there is nobody left to write it.
+        assert_eq!(night.output().with_file_name("report").join("report.json").exists(), supervised);
         assert_eq!(night.bytes(), None);
     }
 }

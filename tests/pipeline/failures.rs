@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use reembed::batch::TokenBatch;
 use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Model};
 use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
@@ -212,6 +213,20 @@ fn a_request_to_stop_ends_the_run_after_the_batch_in_flight_and_keeps_what_is_fi
     assert_eq!(job.beside_output(), Vec::<String>::new());
     let (report, _) = run(&config, &fake(Failure::Never)).expect("a report");
     assert_eq!((report.origins.reused, report.origins.encoded), (30, 70));
+}
+
+#[test]
+fn our_own_encoder_gives_up_in_the_middle_of_a_batch() {
+    let encoder = load(TINY.path()).encoder;
+    let mut batch = TokenBatch::default();
+    (0..4000).for_each(|row| batch.push(row, &[7; 60]));
+    let mut vectors = vec![0.0; batch.len() * encoder.dim()];
+    let started = Instant::now();
+    encoder.encode_until(&Stop::new(), &batch, &mut vectors).expect("nobody asks");
+    let whole = started.elapsed();
+    let stop = Stop::new().or_at(Some(Instant::now() + whole / 10));
+    let error = encoder.encode_until(&stop, &batch, &mut vectors).expect_err("it is to stop");
+    assert!(matches!(error, EncodeError::Stopped(StopReason::Deadline)), "{error}");
 }
 
 #[test]
