@@ -101,7 +101,10 @@ fn a_second_signal_ends_it_at_once() {
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
         assert!(worker.is_none_or(|worker| wait_for(|| !is_alive(worker))));
         // Without a parent there is nobody left to write it.
-        assert_eq!(night.output().with_file_name("report").join("report.json").exists(), supervised);
+        assert_eq!(
+            night.output().with_file_name("report").join("report.json").exists(),
+            supervised
+        );
         assert_eq!(night.bytes(), None);
     }
 }
