@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::report::{Event, Warning};
 pub use database::FORMAT;
 use database::{Base, Fact, Found, Tables, Trouble, failed};
-use entries::Places;
+use entries::{AT_A_TIME, Places, Room};
 pub use upkeep::{Pruned, Stats, StoreCheck, prune, stats, verify};
 pub use view::{LookUp, View};
 pub use writer::StoreWriter;
@@ -219,6 +219,25 @@ impl<'a> Store<'a> {
         let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&path, trouble))?;
         let used = StoreUse { path, file_bytes: None, entries, evicted, not_kept };
         Ok(Finished { base, mode, used })
+    }
+
+    /// Notes which run began a rebuild, if none is under way.
+    fn note_rebuild(&self, tables: &mut Tables<'_>) -> Result<(), Cause> {
+        if self.rebuilding_since.is_none() || tables.get(Fact::RebuildingSince)? > 0 {
+            return Ok(());
+        }
+        tables.set(Fact::RebuildingSince, self.run.into())
+    }
+
+    /// What may make place for new entries.
+    fn room(&self, tables: &Tables<'_>) -> Result<Room, Cause> {
+        let keep_from = match self.rebuilding_since {
+            // Tonight's last row may ask for what the last finished run used.
+            None => u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX),
+            // No row of a rebuild asks for what was there before it.
+            Some(since) => since,
+        };
+        Ok(Room { max_size: self.max_size, keep_from, at_a_time: AT_A_TIME })
     }
 
     fn take_used(&self) -> Places {

@@ -640,15 +640,16 @@ fn a_run_that_was_killed_goes_on_from_its_last_commit_and_ends_with_the_same_byt
 
 #[test]
 fn a_rebuild_that_was_killed_goes_on_from_its_last_commit() {
+    const ROWS: usize = 2000;
     const COMMIT: usize = 20;
-    let mut program = Program::new(800, COMMIT);
+    let mut program = Program::new(ROWS, COMMIT);
     assert!(program.run().status.success());
     program.options = &["--rebuild"];
     program.kill_after(10);
     program.kill_after(10);
     let (encoded, reused) = program.encoded_and_reused();
-    assert!(encoded + reused == 800 && reused >= 20 * COMMIT, "{encoded} and {reused}");
-    assert_eq!(program.encoded_and_reused(), (800, 0));
+    assert!(encoded + reused == ROWS && reused >= 20 * COMMIT, "{encoded} and {reused}");
+    assert_eq!(program.encoded_and_reused(), (ROWS, 0));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use super::Store;
-use super::database::Fact;
-use super::entries::{AT_A_TIME, Room, Step, put_step};
+use super::entries::{Step, put_step};
 use super::record::{self, Record};
 use crate::batch::StoredText;
 use crate::error::Result;
@@ -80,18 +79,8 @@ impl StoreWriter<'_> {
             let Step { kept, evicted } = store.write(|tables| {
                 // What this run used must not make place for what it adds.
                 used.note(tables, |age| if age > 0 { store.run } else { 0 })?;
-                let keep_from = match store.rebuilding_since {
-                    None => u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX),
-                    // No row of a rebuild asks for what was there before it.
-                    Some(since) => since,
-                };
-                let begins = store.rebuilding_since.is_some();
-                if begins && tables.get(Fact::RebuildingSince)? == 0 {
-                    tables.set(Fact::RebuildingSince, store.run.into())?;
-                }
-                let max_size = store.max_size;
-                let room = Room { max_size, keep_from, at_a_time: AT_A_TIME };
-                put_step(tables, &waiting, store.run, room)
+                store.note_rebuild(tables)?;
+                put_step(tables, &waiting, store.run, store.room(tables)?)
             })?;
             self.evicted += evicted;
             if let Some(kept) = kept {
