@@ -150,7 +150,7 @@ pub struct RunArgs {
     /// Whether vectors of earlier runs are reused: "read-write", "read-only" or "off" [store.mode]
     #[arg(long, value_name = "MODE")]
     pub store_mode: Option<String>,
-    /// Embed every row again, and replace what earlier runs left, whatever model it is of [run.rebuild]
+    /// Embed every row again, or go on doing so, and replace what earlier runs left, of whatever model [run.rebuild]
     #[arg(long)]
     pub rebuild: bool,
     /// Replace a file at the output path that reembed did not write [run.replace]
@@ -272,7 +272,7 @@ pub struct StoreArgs {
 pub struct PruneArgs {
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Keep what the last so many finished runs used
+    /// Keep what the last so many finished runs used; a store knows a hundred of them
     #[arg(long, value_name = "N", default_value = "1")]
     pub keep_runs: NonZeroU32,
 }

@@ -41,7 +41,7 @@ use crate::report::stages::Stage;
 use crate::report::{Event, Loaded, Report, Warning};
 use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
 use crate::stop::Stop;
-use crate::store::Store;
+use crate::store::{self, Finished, Store};
 use crate::target::{self, Claim};
 use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
@@ -198,6 +198,7 @@ pub fn run_with(
     });
     on_event(Event::Stages(clocks.times()));
     let published = published?;
+    let store = store.map(Finished::published);
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
@@ -233,7 +234,9 @@ fn check_before_work(
     if config.publish.check_space {
         let dim = lineage.model.dimension;
         let estimate = target::estimate(reader.rows(), dim, reader.bytes());
-        target::check_space(claim.path(), estimate)?;
+        let store = store::path_for(&config.store, claim.path());
+        let growth = store::growth(&config.store, claim.path(), reader.rows(), dim);
+        target::check_space(claim.path(), estimate, &store, growth)?;
     }
     Ok(())
 }

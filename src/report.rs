@@ -181,7 +181,7 @@ pub enum Warning {
 pub struct RowsByOrigin {
     /// Rows whose text went through the model.
     pub encoded: u64,
-    /// Rows whose vector an earlier run had made.
+    /// Rows whose vector was in the store before: an earlier run had made it, or a worker of this run that died.
     pub reused: u64,
     /// Rows with the text of an earlier row of the file.
     pub duplicate: u64,

@@ -151,12 +151,17 @@ impl<'a> Settler<'a> {
         let KnownVectors { origins, mut values, damaged } = known;
         // What each row's text measures: tokens, and whether it was cut.
         let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
-        let (writer, tolerance) = (&mut self.writer, self.inference.tolerance());
+        let (store, writer) = (self.store, &mut self.writer);
+        let tolerance = self.inference.tolerance();
         let work = self.inference.embed_each(&rows, batches, &mut |text| {
             let EncodedText { row, tokens, vector } = text;
             let place = &mut values[row * dim..][..dim];
             if matches!(origins[row], Origin::Store(_)) {
-                return compare(&rows, row, place, vector, tolerance);
+                let same = compare(&rows, row, place, vector, tolerance);
+                if let (Err(_), Some(store)) = (&same, store) {
+                    store.distrust()?;
+                }
+                return same;
             }
             place.copy_from_slice(vector);
             let cut = texts.truncated.binary_search(&row).is_ok();

@@ -6,6 +6,9 @@
 //!
 //! Nothing in it is believed without its check sum. What cannot be believed is not there: its text goes through
 //! the model again. What recent runs did not use goes when `store.max_size` is reached.
+//!
+//! A rebuild does not look at what was there before it. It may take several runs: the first to commit something notes
+//! its number, and the others believe what was written from that run on, until the output is in place.
 
 mod database;
 mod entries;
@@ -27,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::report::{Event, Warning};
 pub use database::FORMAT;
 use database::{Base, Fact, Found, Tables, Trouble, failed};
-use entries::Places;
+use entries::{AT_A_TIME, Places, Room};
 pub use upkeep::{Pruned, Stats, StoreCheck, prune, stats, verify};
 pub use view::{LookUp, View};
 pub use writer::StoreWriter;
@@ -47,8 +50,8 @@ pub struct Store<'a> {
     max_size: u64,
     /// The number of this run.
     run: u32,
-    /// Entries of earlier runs are not looked at.
-    rebuild: bool,
+    /// In a rebuild, the run that began it: entries of earlier ones are not looked at.
+    rebuilding_since: Option<u32>,
     /// Places that this run used.
     used: Mutex<Places>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -132,13 +135,26 @@ impl<'a> Store<'a> {
                 Err(Trouble::Failed(error)) => return Err(error),
             },
         };
-        let last_run = base.fact(Fact::Run).map_err(|trouble| give_up(&path, trouble))?;
+        let fact = |fact: Fact| {
+            let number = base.fact(fact).map_err(|trouble| give_up(&path, trouble))?;
+            Ok(u32::try_from(number).unwrap_or(u32::MAX))
+        };
+        let run = fact(Fact::Run)?.saturating_add(1);
+        let rebuilding_since = match (rebuild, mode) {
+            (false, _) => None,
+            // It keeps nothing, so there is nothing to go on from.
+            (true, Access::ReadOnly) => Some(run),
+            (true, Access::ReadWrite) => Some(match fact(Fact::RebuildingSince)? {
+                0 => run,
+                since => since,
+            }),
+        };
         Ok(Some(Store {
             base: RwLock::new(base),
             mode,
             max_size: config.max_size,
-            run: u32::try_from(last_run).unwrap_or(u32::MAX).saturating_add(1),
-            rebuild,
+            run,
+            rebuilding_since,
             used: Mutex::default(),
             on_event,
             path,
@@ -170,24 +186,58 @@ impl<'a> Store<'a> {
         (self.mode == Access::ReadWrite).then(|| StoreWriter::new(self, commit_rows))
     }
 
-    /// Notes what this finished run used, and closes the file.
+    /// Takes note that a vector in the store is not what the model gives: what an interrupted rebuild has left is then
+    /// believed by no later one, so that it does not find the same vector again.
     ///
     /// # Errors
     /// `Store` when the file cannot be written.
-    pub fn finish(self, evicted: u64, not_kept: u64) -> Result<StoreUse> {
+    pub fn distrust(&self) -> Result<()> {
+        if self.mode == Access::ReadOnly {
+            return Ok(());
+        }
+        let since = if self.rebuilding_since.is_some() { self.run } else { 0 };
+        self.write(|tables| match tables.get(Fact::RebuildingSince)? {
+            0 => Ok(()),
+            _ => tables.set(Fact::RebuildingSince, since.into()),
+        })
+    }
+
+    /// Notes what this run used, which has seen every row of its input.
+    ///
+    /// # Errors
+    /// `Store` when the file cannot be written.
+    pub fn finish(self, evicted: u64, not_kept: u64) -> Result<Finished> {
         if self.mode == Access::ReadWrite {
             let used = self.take_used();
             self.write(|tables| {
-                tables.set(Fact::Run, self.run.into())?;
-                tables.set(Fact::FinishedRun, self.run.into())?;
+                tables.finish_run(self.run)?;
                 used.note(tables, |age| if age > 0 { self.run } else { 0 })
             })?;
         }
-        let base = self.base.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&self.path, trouble))?;
-        base.close().map_err(|trouble| give_up(&self.path, trouble))?;
-        let file_bytes = file_size(&self.path).ok();
-        Ok(StoreUse { path: self.path, file_bytes, entries, evicted, not_kept })
+        let Store { path, base, mode, .. } = self;
+        let base = base.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&path, trouble))?;
+        let used = StoreUse { path, file_bytes: None, entries, evicted, not_kept };
+        Ok(Finished { base, mode, used })
+    }
+
+    /// Notes which run began a rebuild, if none is under way.
+    fn note_rebuild(&self, tables: &mut Tables<'_>) -> Result<(), Cause> {
+        if self.rebuilding_since.is_none() || tables.get(Fact::RebuildingSince)? > 0 {
+            return Ok(());
+        }
+        tables.set(Fact::RebuildingSince, self.run.into())
+    }
+
+    /// What may make place for new entries.
+    fn room(&self, tables: &Tables<'_>) -> Result<Room, Cause> {
+        let keep_from = match self.rebuilding_since {
+            // Tonight's last row may ask for what the last finished run used.
+            None => u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX),
+            // No row of a rebuild asks for what was there before it.
+            Some(since) => since,
+        };
+        Ok(Room { max_size: self.max_size, keep_from, at_a_time: AT_A_TIME })
     }
 
     fn take_used(&self) -> Places {
@@ -210,6 +260,43 @@ impl<'a> Store<'a> {
             }
         }
     }
+}
+
+/// The store of a run that has seen every row, and whose output is still to be put in place. Dropped, a rebuild is not
+/// over: the next one goes on with all that this one made.
+pub struct Finished {
+    base: Base,
+    mode: Access,
+    used: StoreUse,
+}
+
+impl Finished {
+    /// Closes the file. The output is in place, and with it every rebuild is over that was interrupted before, whether
+    /// this run was one or not: the next one embeds every row again.
+    ///
+    /// Nothing may fail any more. Where this cannot be written, the next rebuild takes over what this one made, and the
+    /// next open repairs what was not closed.
+    pub fn published(self) -> StoreUse {
+        let Finished { base, mode, mut used } = self;
+        let is_rebuilding = || base.fact(Fact::RebuildingSince).is_ok_and(|since| since > 0);
+        if mode == Access::ReadWrite && is_rebuilding() {
+            let _ = base.write(|tables| tables.set(Fact::RebuildingSince, 0));
+        }
+        let _ = base.close();
+        used.file_bytes = file_size(&used.path).ok();
+        used
+    }
+}
+
+/// Bytes by which the file of an output's store may grow in a run over so many rows of `dim` components, at most: 0 where
+/// nothing is written. What the file takes already is taken for these rows' vectors, as it is night after night.
+pub fn growth(config: &StoreConfig, output: &Path, rows: u64, dim: usize) -> u64 {
+    if config.mode != StoreMode::ReadWrite {
+        return 0;
+    }
+    let entries = rows.saturating_mul(room::cost(record::length(dim))).min(config.max_size);
+    let there = file_size(&path_for(config, output)).unwrap_or(0);
+    room::file_bytes(entries).saturating_sub(there)
 }
 
 /// Moves a damaged file aside and makes a new one.

@@ -174,7 +174,8 @@ fn lower_cased(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
 /// batches under `limit`. What happens to an empty text is `on_empty`.
 ///
 /// # Errors
-/// `Data` for an empty text under [`OnEmpty::Error`], `Encode` when the tokenizer fails; both name the row.
+/// `Data` for an empty text under [`OnEmpty::Error`], `Encode` when the tokenizer fails or makes no token of a text that
+/// has to have a vector; all name the row.
 pub fn tokenize_texts<'a>(
     tokenizer: &TextTokenizer,
     rows: &RowNames,
@@ -191,7 +192,10 @@ pub fn tokenize_texts<'a>(
                     .at(rows.name(row))
                     .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\""))
             }
-            _ => tokenizer.tokenize(text).map_err(|error| error.at(rows.name(row))),
+            _ => tokenizer
+                .tokenize(text)
+                .and_then(|text| if text.ids.is_empty() { Err(no_token()) } else { Ok(text) })
+                .map_err(|error| error.at(rows.name(row))),
         })?;
     let mut truncated = Vec::new();
     // A row that is not asked for has nothing to embed, like one without text.
@@ -212,6 +216,14 @@ pub fn tokenize_texts<'a>(
         })
         .collect();
     Ok(TokenTexts { batches, truncated })
+}
+
+/// A text can be without any where the tokenizer adds none of its own, such as `[CLS]`.
+fn no_token() -> Error {
+    let message = "the tokenizer makes no token of its text, so there is nothing to embed";
+    Error::new(ErrorKind::Encode, message).advice(
+        "give the row a text with a word in it, or none and set `output.on_empty` to \"null\"",
+    )
 }
 
 /// The tokenizer stage: those texts of a chunk that have to go through the model become its planned batches.

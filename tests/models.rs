@@ -214,6 +214,38 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
 }
 
 #[test]
+fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zeros() {
+    let written = ModelFolder::tiny().normalize(false).write();
+    written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
+    let model = load(written.path());
+    let names = RowNames { first_row: 40, ids: vec!["A".to_owned(), "B".to_owned()] };
+    let limit = BatchLimit {
+        rows: NonZeroUsize::MAX,
+        tokens: NonZeroUsize::MAX,
+        counting: Counting::Padded,
+    };
+    let on = |second, on_empty| {
+        tokenize_texts(&model.tokenizer, &names, [(0, "word"), (1, second)], on_empty, limit)
+    };
+    for (text, on_empty) in [
+        ("", OnEmpty::Embed),
+        ("  ", OnEmpty::Embed),
+        ("  ", OnEmpty::Null),
+        ("\u{200d}", OnEmpty::Error),
+    ] {
+        let error = on(text, on_empty).expect_err("no token");
+        assert_eq!(error.kind(), ErrorKind::Encode, "{text:?}");
+        assert!(
+            error.to_string().starts_with("row 41 (id B): the tokenizer makes no token"),
+            "{error}"
+        );
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("`output.on_empty`")));
+    }
+    assert_eq!(on("", OnEmpty::Null).expect("a batch").batches[0].len(), 1);
+    assert_eq!(on("word", OnEmpty::Embed).expect("a batch").batches[0].len(), 2);
+}
+
+#[test]
 fn a_long_text_that_is_lower_cased_first_is_not_cut_where_its_lower_case_would_change() {
     // Sigma at the end of a word is ς, and elsewhere σ; a full stop may stand inside a word. So what follows the
     // stop decides how the letter before it is lower-cased, and with these tokens also which come before that.

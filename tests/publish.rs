@@ -227,6 +227,41 @@ fn a_disk_that_is_full_leaves_the_old_file() {
 }
 
 #[test]
+fn a_disk_without_room_for_the_store_is_refused_before_any_work() {
+    let night = Night::of(&plain(400));
+    for (kilobytes, output_there, store_there, refused) in [
+        (
+            200,
+            true,
+            true,
+            Some("tasks.parquet: it may take 0.1 MB and its vector store 1.2 MB more"),
+        ),
+        (200, true, false, None),
+        (200, false, true, Some("vectors: the vector store may take 1.2 MB more")),
+        (4000, true, true, None),
+    ] {
+        let Some(disk) = SmallDisk::mount(kilobytes, "rw") else { return };
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let folder = |there| if there { disk.path() } else { elsewhere.path() };
+        let output = folder(output_there).join("tasks.parquet");
+        let mut command = night.command();
+        command.arg("--output").arg(&output);
+        command.env("REEMBED_STORE_MODE", "read-write");
+        command.env("REEMBED_STORE_PATH", folder(store_there).join("vectors"));
+        let run = command.output().expect("a child");
+        let case = format!("{kilobytes} KB, {output_there}, {store_there}: {}", err(&run));
+        match refused {
+            None => assert_eq!(run.status.code(), Some(0), "{case}"),
+            Some(said) => {
+                assert_eq!(run.status.code(), Some(2), "{case}");
+                assert!(err(&run).contains(said), "{case}");
+                assert_eq!(fs::read_dir(disk.path()).expect("a folder").count(), 0, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_limit_on_the_size_of_files_leaves_the_old_file() {
     let night = Night::large();
     let [old, new] = night.two_outputs();

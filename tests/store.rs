@@ -279,6 +279,120 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
 }
 
 #[test]
+fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at_the_first_row() {
+    let job = Job::of(&plain(0..200));
+    let settings = [
+        "input.chunk_rows = 20",
+        "store.commit_rows = 1000",
+        "store.verify_sample = 0",
+        "run.rebuild = true",
+    ];
+    let (ordinary, rebuild) = (job.config(&settings[..3]), job.config(&settings));
+    let fails = |config, chunks| {
+        let error = run_and_hear(config, &fails_at(&TINY, chunks)).expect_err("it fails");
+        assert_eq!(error.kind(), ErrorKind::Encode);
+    };
+    let origins = |config| {
+        let RowsByOrigin { reused, encoded, .. } = run(config, &Counted::new()).origins;
+        (reused, encoded)
+    };
+    run(&ordinary, &Counted::new());
+    fails(&rebuild, 4);
+    fails(&rebuild, 2);
+    assert_eq!(origins(&rebuild), (120, 80));
+    assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
+    assert_eq!(origins(&rebuild), (0, 200), "that one was finished");
+
+    fails(&rebuild, 4);
+    // What an ordinary run makes in the meantime is as new as what the rebuild has made.
+    writer::write_tasks(&job.input(), plain(0..240)).expect("an input");
+    fails(&ordinary, 1);
+    assert_eq!(origins(&rebuild), (100, 140));
+
+    fails(&rebuild, 4);
+    assert_eq!(origins(&ordinary), (240, 0));
+    assert_eq!(origins(&rebuild), (0, 240), "an ordinary run that is done ends the rebuild");
+}
+
+#[test]
+fn a_rebuild_with_another_model_is_done_after_as_many_runs_as_it_takes() {
+    let job = Job::of(&plain(0..200));
+    let settings = ["input.chunk_rows = 20", "store.verify_sample = 0", "run.rebuild = true"];
+    let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
+    run(&ordinary, &Counted::new());
+    let other = ModelFolder::tiny().prompt(Some("query: ")).write();
+    for _ in 0..3 {
+        run_and_hear(&rebuild, &fails_at(&other, 3)).expect_err("it fails");
+        let error = run_and_hear(&ordinary, &Counted::of(&other).model).expect_err("the old file");
+        assert_eq!(error.kind(), ErrorKind::OtherModel);
+    }
+    let done = run(&rebuild, &Counted::of(&other));
+    assert_eq!((done.origins.reused, done.origins.encoded), (180, 20));
+    assert_eq!(run(&ordinary, &Counted::of(&other)).origins.reused, 200);
+}
+
+#[test]
+fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
+    let job = Job::of(&plain(0..60));
+    let rebuild = job.config(&["run.rebuild = true", "store.verify_sample = 0"]);
+    run(&rebuild, &Counted::new());
+    fs::remove_file(job.output()).expect("it was there");
+    let (reader, claim) = prepare(&rebuild).expect("a claim");
+    let (counted, never) = (Counted::new(), Stop::new());
+    // Somebody else writes there while the file is read back, and is left alone.
+    let write_theirs = |event| {
+        if matches!(event, Event::ReadBack { .. }) {
+            fs::write(job.output(), "theirs").expect("written");
+        }
+    };
+    let (model, took) = (&counted.model, Duration::ZERO);
+    let ended = pipeline::run_with(&rebuild, &reader, &claim, model, took, &never, &write_theirs);
+    assert_eq!(ended.expect_err("it is theirs").kind(), ErrorKind::Output);
+    drop(claim);
+    fs::remove_file(job.output()).expect("it was there");
+    assert_eq!(counted.texts(), 60);
+    assert_eq!(run(&rebuild, &Counted::new()).origins.reused, 60);
+    assert_eq!(run(&rebuild, &Counted::new()).origins.encoded, 60);
+}
+
+#[test]
+fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_found_it_wrong() {
+    for found_by_a_rebuild in [true, false] {
+        let job = Job::of(&plain(0..200));
+        let settings = ["input.chunk_rows = 20", "store.verify_sample = 8", "run.rebuild = true"];
+        let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
+        run(&ordinary, &Counted::new());
+        let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
+        let wrong = Model { encoder: failing(negated, 4), ..named(&TINY) };
+        run_and_hear(&rebuild, &wrong).expect_err("it fails");
+
+        let finds = if found_by_a_rebuild { &rebuild } else { &ordinary };
+        let error = run_and_hear(finds, &Counted::new().model).expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+        run(&rebuild, &Counted::new());
+        assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
+        assert_eq!(run(&ordinary, &Counted::new()).origins.reused, 200);
+    }
+}
+
+#[test]
+fn a_rebuild_takes_the_place_of_what_was_there_where_there_is_room_for_one_of_them() {
+    let job = Job::of(&plain(0..300));
+    let settings =
+        ["store.max_size = 52000", "store.commit_rows = 20", "store.verify_sample = 300"];
+    let config = job.config(&settings);
+    let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
+    let wrong = Model { encoder: negated, ..named(&TINY) };
+    run_and_hear(&config, &wrong).expect("a report");
+    let rebuild = job.config(&[&settings[..], &["run.rebuild = true"]].concat());
+    let rebuilt = run(&rebuild, &Counted::new()).store.expect("a store");
+    assert_eq!(rebuilt.not_kept, 0, "{rebuilt:?}");
+    let sampled = run(&config, &Counted::new()).origins;
+    assert_eq!((sampled.reused, sampled.sampled), (300, 300));
+}
+
+#[test]
 fn a_rebuild_still_embeds_equal_texts_once() {
     let rows: Vec<TaskRow> =
         (0..90).map(|n| task(format!("T-{n}"), format!("t {}", n % 9))).collect();
@@ -424,6 +538,51 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
 }
 
 #[test]
+fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
+    let job = Job::new();
+    let config = job.config(&["input.chunk_rows = 20", "store.verify_sample = 0"]);
+    let rows = |rows| writer::write_tasks(&job.input(), plain(rows)).expect("an input");
+    rows(0..100);
+    run(&config, &Counted::new());
+    rows(50..150);
+    for _ in 0..2 {
+        run_and_hear(&config, &fails_at(&TINY, 1)).expect_err("it fails");
+    }
+    run(&config, &Counted::new());
+    let stats = store::stats(&job.store()).expect("stats");
+    assert_eq!((stats.runs, stats.entries), (4, 150));
+    assert_eq!(stats.ages.into_iter().collect::<Vec<_>>(), [(0, 100), (1, 50)]);
+    for (keep_runs, removed) in [(3, 0), (2, 0), (1, 50)] {
+        let pruned = store::prune(&job.store(), keep_runs).expect("pruned");
+        assert_eq!(pruned.removed, removed, "the last {keep_runs} finished runs");
+    }
+    assert_eq!(run(&config, &Counted::new()).origins.reused, 100);
+}
+
+#[test]
+fn no_file_grows_by_more_than_was_asked_of_its_disk() {
+    for rows in [1, 400, 3000] {
+        let job = Job::of(&plain(0..rows));
+        let config = job.config(&["store.commit_rows = 100"]);
+        let growth = |rows: usize| store::growth(&config.store, &job.output(), rows as u64, DIM);
+        let asked = growth(rows);
+        let used = run(&config, &Counted::new()).store.and_then(|store| store.file_bytes);
+        let used = used.expect("a size");
+        assert!(used <= asked, "{rows} rows: {used} bytes, and {asked} were asked for");
+        // The next night it is there.
+        assert!(growth(rows) <= asked - used && growth(3 * rows) >= growth(rows));
+    }
+    let job = Job::of(&plain(0..1));
+    let growth = |setting: &str, rows| {
+        store::growth(&job.config(&[setting]).store, &job.output(), rows, 384)
+    };
+    assert_eq!(growth("store.mode = \"read-only\"", 1000), 0);
+    assert_eq!(growth("store.mode = \"off\"", 1000), 0);
+    let bounded = growth("store.max_size = \"1 GiB\"", u64::MAX);
+    assert!((1 << 30..(1 << 30) / 10 * 11).contains(&bounded), "{bounded}");
+}
+
+#[test]
 fn a_run_that_is_larger_than_its_store_keeps_what_fits_and_says_so_once() {
     let job = Job::of(&plain(0..200));
     let config =
@@ -446,15 +605,7 @@ fn a_run_that_fails_keeps_what_it_has_made() {
         "store.commit_rows = 1000",
         "store.verify_sample = 0",
     ]);
-    let fails_at = |call: u64| {
-        let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(DIM, Failure::Never));
-        let fail = move |at, _: &TokenBatch| match at < call {
-            true => Ok(()),
-            false => Err(EncodeError::Failed("injected".into())),
-        };
-        Model { encoder: Box::new(Before::new(fake, fail)), ..named(&TINY) }
-    };
-    let error = run_and_hear(&config, &fails_at(4)).expect_err("it fails");
+    let error = run_and_hear(&config, &fails_at(&TINY, 4)).expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Encode);
     assert!(!job.output().exists());
     let report = run(&config, &Counted::new());
@@ -485,6 +636,20 @@ fn a_run_that_was_killed_goes_on_from_its_last_commit_and_ends_with_the_same_byt
         );
         assert_eq!(program.encoded_and_reused(), (0, ROWS));
     }
+}
+
+#[test]
+fn a_rebuild_that_was_killed_goes_on_from_its_last_commit() {
+    const ROWS: usize = 2000;
+    const COMMIT: usize = 20;
+    let mut program = Program::new(ROWS, COMMIT);
+    assert!(program.run().status.success());
+    program.options = &["--rebuild"];
+    program.kill_after(10);
+    program.kill_after(10);
+    let (encoded, reused) = program.encoded_and_reused();
+    assert!(encoded + reused == ROWS && reused >= 20 * COMMIT, "{encoded} and {reused}");
+    assert_eq!(program.encoded_and_reused(), (ROWS, 0));
 }
 
 #[test]
@@ -592,6 +757,20 @@ impl Counted {
     }
 }
 
+/// The fake encoder under a model's name, which fails after so many batches.
+fn fails_at(model: &WrittenModel, call: u64) -> Model {
+    let fake = Box::new(FakeEncoder::new(DIM, Failure::Never));
+    Model { encoder: failing(fake, call), ..named(model) }
+}
+
+fn failing(encoder: Box<dyn Encoder>, call: u64) -> Box<dyn Encoder> {
+    let fail = move |at, _: &TokenBatch| match at < call {
+        true => Ok(()),
+        false => Err(EncodeError::Failed("injected".into())),
+    };
+    Box::new(Before::new(encoder, fail))
+}
+
 /// Gives the opposite of what it should.
 struct Negated(FakeEncoder);
 
@@ -672,6 +851,7 @@ fn flip_inside_an_entry(store: &Path) {
 struct Program {
     job: Job,
     commit_rows: usize,
+    options: &'static [&'static str],
 }
 
 impl Program {
@@ -688,7 +868,7 @@ impl Program {
              [compute]\nthreads = 1\n[store]\ncommit_rows = {commit_rows}\nverify_sample = 5\n"
         );
         fs::write(job.folder().join("pipeline.toml"), config).expect("a configuration");
-        Program { job, commit_rows }
+        Program { job, commit_rows, options: &[] }
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -701,7 +881,7 @@ impl Program {
 
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
-        command.args(self.arguments());
+        command.args(self.arguments()).args(self.options);
         command
     }
 

@@ -262,7 +262,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "store.max_size",
         kind: Kind::Bytes(1),
         default: Some("\"8 GiB\""),
-        help: "bytes that the store may take; what was not used for longest makes place",
+        help: "about how many bytes the store may take; what was not used for longest makes place",
     },
     Setting {
         key: "store.commit_rows",
@@ -286,13 +286,13 @@ pub const SETTINGS: &[Setting] = &[
         key: "publish.check_space",
         kind: Kind::Switch,
         default: Some("true"),
-        help: "refuse to start where the disk has no room for the estimate of the output",
+        help: "refuse to start where the disk has no room for the estimate of output and store",
     },
     Setting {
         key: "run.rebuild",
         kind: Kind::Switch,
         default: Some("false"),
-        help: "take over nothing from earlier runs: embed every row again, replace output and store",
+        help: "embed every row again, replace output and store; goes on with a rebuild that was interrupted",
     },
     Setting {
         key: "run.replace",

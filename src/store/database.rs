@@ -4,7 +4,7 @@
 //!   index   content key → place     where a text's entry is
 //!   places  place → entry           in the order in which they came, so that they fill pages and are read in order
 //!   ages    page → 1024 × u32       for the places of a page, the run that used each last; 0: nothing there
-//!   facts   name → number           format version, runs, sums
+//!   facts   name → number           format version, runs, the last finished runs, sums
 //! ```
 
 use std::fs::{self, File};
@@ -23,6 +23,9 @@ pub const FORMAT: u64 = 1;
 
 /// Places whose ages are kept together.
 pub const PLACES_PER_PAGE: u64 = 1024;
+
+/// Finished runs whose numbers are kept.
+pub const FINISHED_KEPT: usize = 100;
 
 /// Bytes of pages that are kept in memory; the system's own cache has the rest.
 const CACHE: usize = 4 << 20;
@@ -44,6 +47,8 @@ pub enum Fact {
     Run,
     /// The last run that saw every row of its input.
     FinishedRun,
+    /// The run that began a rebuild whose output is not in place yet; what it and later runs wrote belongs to it.
+    RebuildingSince,
     /// The next place that nothing was ever put at.
     NextPlace,
     /// Number of entries.
@@ -58,6 +63,7 @@ impl Fact {
             Fact::Format => "format",
             Fact::Run => "run",
             Fact::FinishedRun => "finished run",
+            Fact::RebuildingSince => "rebuilding since run",
             Fact::NextPlace => "next place",
             Fact::Entries => "entries",
             Fact::Bytes => "bytes",
@@ -214,6 +220,11 @@ impl Base {
         })
     }
 
+    /// The last finished runs, as [`Tables::finished_runs`] gives them.
+    pub fn finished_runs(&self) -> Result<Vec<u32>, Trouble> {
+        self.read(|read| finished_runs(&read.open_table(FACTS)?))
+    }
+
     /// The tables as they are now.
     pub fn snapshot(&self) -> Result<Snapshot, Trouble> {
         self.read(|read| {
@@ -306,6 +317,46 @@ impl<'t> Tables<'t> {
         self.facts.insert(fact.name(), number)?;
         Ok(())
     }
+
+    /// The numbers of the last finished runs, ascending: at most [`FINISHED_KEPT`].
+    pub fn finished_runs(&self) -> Result<Vec<u32>, Cause> {
+        finished_runs(&self.facts)
+    }
+
+    /// Notes that a run has seen every row of its input.
+    pub fn finish_run(&mut self, run: u32) -> Result<(), Cause> {
+        self.set(Fact::Run, run.into())?;
+        self.set(Fact::FinishedRun, run.into())?;
+        self.facts.insert(&*finished_name(run), u64::from(run))?;
+        let runs = self.finished_runs()?;
+        for run in &runs[..runs.len().saturating_sub(FINISHED_KEPT)] {
+            self.facts.remove(&*finished_name(*run))?;
+        }
+        Ok(())
+    }
+}
+
+/// The facts about finished runs are named so that their names have the order of their numbers.
+fn finished_name(run: u32) -> String {
+    format!("{FINISHED}{run:010}")
+}
+
+const FINISHED: &str = "finished run ";
+/// The first name that comes after all of them.
+const AFTER_FINISHED: &str = "finished run!";
+
+fn finished_runs(facts: &impl ReadableTable<&'static str, u64>) -> Result<Vec<u32>, Cause> {
+    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let mut runs = Vec::new();
+    for fact in facts.range(FINISHED..AFTER_FINISHED)? {
+        runs.push(number(fact?.1.value()));
+    }
+    // A store of before there was a list knows the last one.
+    if runs.is_empty() {
+        let last = facts.get(Fact::FinishedRun.name())?.map(|run| number(run.value()));
+        runs.extend(last.filter(|last| *last > 0));
+    }
+    Ok(runs)
 }
 
 /// Runs a piece of database work: a panic inside is damage, for the library trusts what it reads in its file.

@@ -8,15 +8,53 @@ use super::database::{Fact, PLACES_PER_PAGE, Tables};
 use super::room;
 use crate::task::ContentKey;
 
-/// Puts entries in as far as there is room; gives how many, and how many others made place.
-pub fn put(
+/// So many entries make place in one commit, so that its pages stay few.
+pub const AT_A_TIME: u64 = 10_000;
+
+/// Who makes place for whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that all entries together may cost.
+    pub max_size: u64,
+    /// What this run and later ones used stays.
+    pub keep_from: u32,
+    /// So many entries go in one commit.
+    pub at_a_time: u64,
+}
+
+/// What one commit did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Entries that were put in; `None` when others have to make place in commits before.
+    pub kept: Option<usize>,
+    /// Entries that made place.
+    pub evicted: u64,
+}
+
+/// One commit's part of the way of new entries into the store: others make place, and once there is enough of it, or
+/// nothing more that may go, they are put in as far as there is room.
+pub fn put_step(
+    tables: &mut Tables<'_>,
+    entries: &[(ContentKey, Vec<u8>)],
+    run: u32,
+    room: Room,
+) -> Result<Step, Cause> {
+    let needed = entries.iter().map(|(_, bytes)| room::cost(bytes.len())).sum();
+    let evicted = make_room(tables, needed, room)?;
+    let kept = match evicted < room.at_a_time {
+        true => Some(put(tables, entries, run, room.max_size)?),
+        false => None,
+    };
+    Ok(Step { kept, evicted })
+}
+
+/// Puts entries in as far as there is room; gives how many.
+fn put(
     tables: &mut Tables<'_>,
     entries: &[(ContentKey, Vec<u8>)],
     run: u32,
     max_size: u64,
-) -> Result<(usize, u64), Cause> {
-    let needed = entries.iter().map(|(_, bytes)| room::cost(bytes.len())).sum();
-    let evicted = make_room(tables, needed, max_size)?;
+) -> Result<usize, Cause> {
     let (mut added, mut gone) = (Places::default(), Places::default());
     let mut new = Vec::with_capacity(entries.len());
     let mut place = tables.get(Fact::NextPlace)?;
@@ -53,22 +91,20 @@ pub fn put(
     tables.set(Fact::Bytes, bytes)?;
     tables.set(Fact::Entries, count)?;
     tables.set(Fact::Run, run.into())?;
-    Ok((kept, evicted))
+    Ok(kept)
 }
 
-/// Takes entries away that the last finished run and later ones did not use, until `needed` bytes are free; gives
-/// how many.
-fn make_room(tables: &mut Tables<'_>, needed: u64, max_size: u64) -> Result<u64, Cause> {
+/// Takes entries away until `needed` bytes are free, at most so many as go in one commit; gives how many.
+fn make_room(tables: &mut Tables<'_>, needed: u64, room: Room) -> Result<u64, Cause> {
     /// A hundredth of the store more than is needed, so that not every commit has to look for room.
     const SPARE: u64 = 100;
     let (bytes, entries) = (tables.get(Fact::Bytes)?, tables.get(Fact::Entries)?);
-    let missing = (bytes + needed).saturating_sub(max_size);
+    let missing = (bytes + needed).saturating_sub(room.max_size);
     if missing == 0 || entries == 0 {
         return Ok(0);
     }
-    let wanted = (missing + max_size / SPARE).div_ceil((bytes / entries).max(1));
-    let keep_from = u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX);
-    evict(tables, wanted, keep_from)
+    let wanted = (missing + room.max_size / SPARE).div_ceil((bytes / entries).max(1));
+    evict(tables, wanted.min(room.at_a_time), room.keep_from)
 }
 
 /// Takes up to `wanted` entries away, those used longest ago first, and none that a run from `keep_from` on used.
@@ -155,5 +191,52 @@ impl Places {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::{self, Base};
+    use super::super::record::{self, Record};
+    use super::*;
+    use crate::task::ContentKeys;
+
+    fn entries(texts: std::ops::Range<u32>, run: u32) -> Vec<(ContentKey, Vec<u8>)> {
+        let keys = ContentKeys::new("f");
+        let entry = |text: u32| {
+            let key = keys.of(&text.to_string());
+            let record = Record { run, tokens: 1, truncated: false };
+            (key, record::write(&key, record, &[0.5; 8]))
+        };
+        texts.map(entry).collect()
+    }
+
+    #[test]
+    fn where_much_has_to_make_place_it_does_so_in_commits_of_bounded_size() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let base = database::open(&folder.path().join("store")).expect("a store");
+        let cost = room::cost(record::length(8));
+        let step = |entries: &[(ContentKey, Vec<u8>)], run, room| {
+            base.write(|tables| put_step(tables, entries, run, room)).expect("a commit")
+        };
+        let wide = Room { max_size: 1000 * cost, keep_from: 1, at_a_time: 100 };
+        let first = step(&entries(0..450, 1), 1, wide);
+        assert_eq!(first, Step { kept: Some(450), evicted: 0 });
+
+        // From room for 1,000 to room for 200, of which 50 are new.
+        let narrow = Room { max_size: 200 * cost, keep_from: 2, ..wide };
+        let new = entries(1000..1050, 2);
+        let steps: Vec<Step> = (0..4).map(|_| step(&new, 2, narrow)).collect();
+        let evicted = |evicted| Step { kept: None, evicted };
+        assert_eq!(steps[..3], [evicted(100), evicted(100), evicted(100)]);
+        assert_eq!(steps[3], Step { kept: Some(50), evicted: 0 });
+        assert_eq!(count(&base), 200);
+        // Nothing may go: what there is no room for is not kept, and it comes to an end.
+        let full = step(&entries(2000..2300, 2), 2, Room { keep_from: 1, ..narrow });
+        assert_eq!(full, Step { kept: Some(0), evicted: 0 });
+    }
+
+    fn count(base: &Base) -> u64 {
+        base.fact(Fact::Entries).expect("a number")
     }
 }

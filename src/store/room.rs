@@ -58,9 +58,52 @@ impl Cut {
     }
 }
 
+/// The run from which on entries stay, where those stay that the last `keep_runs` of the `finished` runs used (their
+/// numbers, ascending). 0, so all of them, where fewer are known.
+pub fn keep_from(finished: &[u32], keep_runs: u32) -> u32 {
+    match finished.len().checked_sub(keep_runs as usize) {
+        Some(at) => finished.get(at).copied().unwrap_or(u32::MAX),
+        None => 0,
+    }
+}
+
+/// How many runs have finished since an entry was last used by `run`: 0 where that was the last finished one, or one
+/// after it.
+pub fn runs_ago(finished: &[u32], run: u32) -> u64 {
+    (finished.len() - finished.partition_point(|finished| *finished <= run)) as u64
+}
+
+/// Bytes of the file that entries of so many bytes, by [`cost`], come to in a run that nothing disturbs.
+pub fn file_bytes(entries: u64) -> u64 {
+    /// The pages that a commit writes before it frees those in whose place they are.
+    const SPARE: u64 = 1 << 20;
+    SPARE.saturating_add(entries).saturating_add(entries / 16)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_that_were_killed_are_not_counted_among_those_that_are_kept() {
+        // 1 was killed, 2 finished, 3 and 4 were killed, 5 and 6 finished, 7 was killed.
+        let finished = [2, 5, 6];
+        for (run, ago) in [(1, 3), (2, 2), (3, 2), (4, 2), (5, 1), (6, 0), (7, 0)] {
+            assert_eq!(runs_ago(&finished, run), ago, "run {run}");
+        }
+        for (keep_runs, from) in [(0, u32::MAX), (1, 6), (2, 5), (3, 2), (4, 0), (u32::MAX, 0)] {
+            assert_eq!(keep_from(&finished, keep_runs), from, "{keep_runs} runs");
+            for run in 1..8 {
+                let stays = run >= from;
+                assert_eq!(
+                    stays,
+                    runs_ago(&finished, run) < keep_runs.into(),
+                    "{run}, {keep_runs}"
+                );
+            }
+        }
+        assert_eq!((keep_from(&[], 1), runs_ago(&[], 3)), (0, 0));
+    }
 
     #[test]
     fn the_entries_that_were_used_longest_ago_go_first_and_recent_ones_never() {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use redb::ReadableTable;
 
 use super::database::{self, FORMAT, Fact, Found, Trouble, failed, guarded};
-use super::entries::{ages_of, evict};
-use super::{file_size, foreign, give_up, record};
+use super::entries::{AT_A_TIME, ages_of, evict};
+use super::{file_size, foreign, give_up, record, room};
 use crate::error::Result;
 
 /// What `reembed store stats` says.
@@ -24,7 +24,7 @@ pub struct Stats {
     /// Runs that wrote to it.
     pub runs: u64,
     /// Entries by how many finished runs ago they were used last: 0 is the last one, or one after it that did not
-    /// finish.
+    /// finish. The last hundred finished runs are told apart.
     pub ages: BTreeMap<u64, u64>,
 }
 
@@ -37,12 +37,12 @@ pub fn stats(path: &Path) -> Result<Stats> {
     let stats = || {
         let base = database::open_to_read(path)?;
         let snapshot = base.snapshot()?;
-        let finished = base.fact(Fact::FinishedRun)?;
+        let finished = base.finished_runs()?;
         let mut ages = BTreeMap::new();
         guarded(path, || {
             for page in snapshot.ages.iter()? {
                 for run in ages_of(page?.1.value()).filter(|run| *run > 0) {
-                    *ages.entry(finished.saturating_sub(run.into())).or_insert(0) += 1;
+                    *ages.entry(room::runs_ago(&finished, run)).or_insert(0) += 1;
                 }
             }
             Ok(())
@@ -67,14 +67,13 @@ pub struct Pruned {
     pub bytes_after: u64,
 }
 
-/// Takes away every entry that the last `keep_runs` finished runs did not use, and gives the room back to the
-/// file system.
+/// Takes away every entry that neither the last `keep_runs` finished runs nor one after the first of them used, and gives
+/// the room back to the file system. Where fewer runs have finished nothing goes; nor where `keep_runs` is more than the
+/// hundred that a store remembers.
 ///
 /// # Errors
 /// `Store` when there is none, another process has it, or it cannot be written.
 pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
-    /// So many go in one commit, so that its pages stay few.
-    const AT_A_TIME: u64 = 10_000;
     must_be_there(path)?;
     let bytes_before = file_size(path)?;
     let prune = || {
@@ -82,8 +81,8 @@ pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
         let mut removed = 0;
         loop {
             let gone = base.write(|tables| {
-                let finished = u32::try_from(tables.get(Fact::FinishedRun)?).unwrap_or(u32::MAX);
-                evict(tables, AT_A_TIME, (finished + 1).saturating_sub(keep_runs))
+                let keep_from = room::keep_from(&tables.finished_runs()?, keep_runs);
+                evict(tables, AT_A_TIME, keep_from)
             })?;
             removed += gone;
             if gone == 0 {

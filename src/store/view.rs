@@ -52,10 +52,10 @@ impl View<'_> {
             Ok(Some((place, Some(record)))) => (place, record),
             Err(Trouble::Failed(error)) => return Err(error),
         };
-        let of_this_run = record.run == self.store.run;
-        if self.store.rebuild && !of_this_run {
+        if record.run < self.store.rebuilding_since.unwrap_or(0) {
             return Ok(LookUp::Absent);
         }
+        let of_this_run = record.run == self.store.run;
         self.used.push(place);
         let Record { tokens, truncated, .. } = record;
         Ok(LookUp::Found(StoredText { tokens, truncated, of_this_run, sampled: false }))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Store;
-use super::entries::put;
+use super::entries::{Step, put_step};
 use super::record::{self, Record};
 use crate::batch::StoredText;
 use crate::error::Result;
@@ -75,15 +75,21 @@ impl StoreWriter<'_> {
         }
         let store = self.store;
         let used = store.take_used();
-        let (kept, evicted) = store.write(|tables| {
-            // What this run used must not make place for what it adds.
-            used.note(tables, |age| if age > 0 { store.run } else { 0 })?;
-            put(tables, &waiting, store.run, store.max_size)
-        })?;
+        let kept = loop {
+            let Step { kept, evicted } = store.write(|tables| {
+                // What this run used must not make place for what it adds.
+                used.note(tables, |age| if age > 0 { store.run } else { 0 })?;
+                store.note_rebuild(tables)?;
+                put_step(tables, &waiting, store.run, store.room(tables)?)
+            })?;
+            self.evicted += evicted;
+            if let Some(kept) = kept {
+                break kept;
+            }
+        };
         if kept > 0 {
             (store.on_event)(Event::Kept { rows: kept });
         }
-        self.evicted += evicted;
         self.not_kept += (waiting.len() - kept) as u64;
         if self.not_kept > 0 {
             let (path, max_size) = (store.path.clone(), store.max_size);
