@@ -68,7 +68,7 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
-    /// The runs before this one whose reports are kept, the oldest first.
+    /// The runs of this output before this one whose reports are kept, the oldest first.
     pub earlier: Vec<EarlierRun>,
 }
 
