@@ -57,7 +57,7 @@ pub const CHANNEL_CHUNKS: usize = 1;
 ///
 /// # Errors
 /// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
-/// is then as it was before.
+/// is then as it was before, unless the error [says otherwise](Error::is_in_place).
 pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
     let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
     let reader = prepare(config)?;
