@@ -144,9 +144,9 @@ pub fn run_with(
     let full_length = model.tokenizer.max_length();
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
-    let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
-    on_event(Event::Budget { bytes: budget, least });
     let counting = Counting::padded(encoder.pads());
+    let priced = tokens_within(budget, full_length, counting, |shape| encoder.bytes_for(shape));
+    on_event(Event::Budget { bytes: budget, least });
     let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
