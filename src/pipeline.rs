@@ -42,7 +42,7 @@ use crate::report::{Event, Loaded, Report, Warning};
 use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
 use crate::stop::Stop;
 use crate::store::Store;
-use crate::target::{self, Claim};
+use crate::target::{self, Claim, Standing};
 use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{Published, Writer};
@@ -60,7 +60,7 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// is then as it was before, unless the error [says otherwise](Error::is_in_place).
 pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
     let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
-    let reader = prepare(config)?;
+    let (reader, _) = prepare(config)?;
     let claim = Claim::take(config, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
@@ -69,16 +69,16 @@ pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> R
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted, and what is there may be replaced. Nothing is made.
+/// can be put where it is wanted, and what is there, which it gives, may be replaced. Nothing is made.
 ///
 /// # Errors
-/// `Input` or `Target`.
-pub fn prepare(config: &Config) -> Result<Reader> {
+/// `Input`, `Target` or `Config`.
+pub fn prepare(config: &Config) -> Result<(Reader, Standing)> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
     carried_hasher(config, &reader)?;
-    target::look(config, &reader)?;
-    Ok(reader)
+    let standing = target::look(config, &reader)?;
+    Ok((reader, standing))
 }
 
 /// The column of vectors may stand in the place of one column of the input, but not of one that is read.
@@ -114,7 +114,7 @@ pub fn run_with(
 ) -> Result<Report> {
     let started = Instant::now();
     let lineage = model.lineage();
-    check_before_work(config, reader, claim, &lineage)?;
+    check_before_work(config, reader, claim.standing(), &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -221,19 +221,26 @@ pub fn run_with(
     })
 }
 
-/// What could not be known before the model was: whether its vectors may replace those at the output path, and
-/// whether there is room for them.
-fn check_before_work(
+/// What could not be known before the model was: whether its vectors may replace those that stand at the output path,
+/// and whether there is room for them. Nothing is made.
+///
+/// # Errors
+/// `OtherModel` or `Target`.
+pub fn check_before_work(
     config: &Config,
     reader: &Reader,
-    claim: &Claim,
+    standing: &Standing,
     lineage: &Lineage,
 ) -> Result<()> {
-    claim.check_lineage(lineage, config.run.rebuild)?;
+    let path = &config.output.path;
+    standing
+        .previous()
+        .check_lineage(lineage, config.run.rebuild)
+        .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;
         let estimate = target::estimate(reader.rows(), dim, reader.bytes());
-        target::check_space(claim.path(), estimate)?;
+        target::check_space(path, estimate)?;
     }
     Ok(())
 }

@@ -233,8 +233,12 @@ fn a_disk_that_is_full_leaves_the_old_file() {
             command.output().expect("a child")
         };
         let checked = run("true");
+        let dry = night.command().arg("--output").arg(&output).arg("--dry-run").output();
+        let dry = dry.expect("a child");
+        assert_eq!(dry.status.code() == Some(2), kilobytes < 4000, "{kilobytes}: {}", err(&dry));
         if kilobytes < 4000 {
             assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
+            assert_eq!(err(&dry), err(&checked));
             assert!(
                 err(&checked).contains("it may take 4.1 MB, and its disk has "),
                 "{}",
@@ -418,6 +422,11 @@ fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
     }
     assert_eq!(err(&refused).lines().count(), 1);
     assert!(night.output() == old && night.beside() == ["tasks.parquet"]);
+    for (flags, code) in [(&["--dry-run"][..], 3), (&["--dry-run", "--rebuild"], 0)] {
+        let dry = night.command_with(other.path()).args(flags).output().expect("a child");
+        assert_eq!(dry.status.code(), Some(code), "{flags:?}: {}", err(&dry));
+        assert_eq!(err(&dry), if code == 3 { err(&refused) } else { String::new() });
+    }
     let rebuilt = night.command_with(other.path()).arg("--rebuild").output().expect("a child");
     assert_eq!(rebuilt.status.code(), Some(0), "{}", err(&rebuilt));
     assert!(night.output() != old);

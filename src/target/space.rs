@@ -17,7 +17,10 @@ pub fn estimate(rows: u64, dim: usize, input_bytes: u64) -> u64 {
 /// # Errors
 /// `Target`, with both figures.
 pub fn check_space(target: &Path, estimate: u64) -> Result<()> {
-    let disk = rustix::fs::statvfs(folder_of(target)).map_err(|cause| {
+    let folder = folder_of(target);
+    // Before anything is made, the last folder may be missing.
+    let folder = if folder.exists() { folder } else { folder_of(folder) };
+    let disk = rustix::fs::statvfs(folder).map_err(|cause| {
         Error::new(ErrorKind::Target, "the room on its disk cannot be read")
             .in_file(target)
             .advice("name an output on another disk, or set `publish.check_space = false`")
@@ -55,11 +58,13 @@ mod tests {
     #[test]
     fn a_disk_without_that_much_room_is_refused_with_both_figures() {
         let folder = tempfile::tempdir().expect("a folder");
-        let target = folder.path().join("out.parquet");
-        check_space(&target, 1).expect("a byte");
-        let error = check_space(&target, 1 << 60).expect_err("an exabyte");
-        assert_eq!(error.kind(), ErrorKind::Target);
-        let said = error.to_string();
-        assert!(said.contains("it may take 1152921504606.8 MB, and its disk has "), "{said}");
+        for target in ["out.parquet", "new/out.parquet"] {
+            let target = folder.path().join(target);
+            check_space(&target, 1).expect("a byte");
+            let error = check_space(&target, 1 << 60).expect_err("an exabyte");
+            assert_eq!(error.kind(), ErrorKind::Target);
+            let said = error.to_string();
+            assert!(said.contains("it may take 1152921504606.8 MB, and its disk has "), "{said}");
+        }
     }
 }
