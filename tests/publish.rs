@@ -232,9 +232,9 @@ fn a_disk_that_is_full_leaves_the_old_file() {
             command.arg("--output").arg(&output).env("REEMBED_PUBLISH_CHECK_SPACE", check);
             command.output().expect("a child")
         };
-        let checked = run("true");
         let dry = night.command().arg("--output").arg(&output).arg("--dry-run").output();
         let dry = dry.expect("a child");
+        let checked = run("true");
         assert_eq!(dry.status.code() == Some(2), kilobytes < 4000, "{kilobytes}: {}", err(&dry));
         if kilobytes < 4000 {
             assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
