@@ -38,7 +38,7 @@ fn end_to_end(criterion: &mut Criterion) {
     group.bench_function("parquet to parquet", |bench| {
         bench.iter(|| {
             let _ = std::fs::remove_file(&output);
-            let reader = pipeline::prepare(&config).expect("a job");
+            let (reader, _) = pipeline::prepare(&config).expect("a job");
             let claim = Claim::take(&config, &reader).expect("the output is free");
             let (load, stop) = (Duration::ZERO, Stop::new());
             pipeline::run_with(&config, &reader, &claim, &model, load, &stop, &|_| ())

@@ -165,7 +165,7 @@ pub struct RunArgs {
     /// This process does the work, and standard input is the connection to the one that started it
     #[arg(long, hide = true, conflicts_with = "no_supervise")]
     pub worker: bool,
-    /// Check everything, count rows and tokens, price the run; write nothing
+    /// Refuse what a run would refuse before any work, count rows and tokens, price the run; write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print the configuration in force, with where each value came from, and stop

@@ -126,9 +126,10 @@ fn keep_report(
 }
 
 fn dry_run(config: &Config, logging: &Logging) -> Result<Exit> {
-    let reader = pipeline::prepare(config)?;
+    let (reader, standing) = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    pipeline::check_before_work(config, &reader, &standing, &model.lineage())?;
     warn(&model, &progress);
     progress.say("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);

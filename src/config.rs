@@ -74,6 +74,15 @@ pub struct InputConfig {
     pub decode_limit: Option<u64>,
 }
 
+impl InputConfig {
+    /// How an output of this input is read. It may decode to whatever it does: what bounds the input says nothing of
+    /// the vectors that stand beside it.
+    #[must_use]
+    pub fn of_output(&self, path: &Path) -> InputConfig {
+        InputConfig { path: path.to_owned(), decode_limit: Some(u64::MAX), ..self.clone() }
+    }
+}
+
 /// The input's column names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnNames {

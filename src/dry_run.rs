@@ -53,8 +53,8 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let price = |shape| encoder.bytes_for(shape);
-    let priced = tokens_within(budget, model.tokenizer.max_length(), price);
     let counting = Counting::padded(encoder.pads());
+    let priced = tokens_within(budget, model.tokenizer.max_length(), counting, price);
     let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &|_| ());
     let limit = inference.limit();

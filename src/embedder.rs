@@ -210,9 +210,11 @@ impl Embedder {
             }
         };
         let full_length = self.model.tokenizer.max_length();
-        let priced = tokens_within(self.budget, full_length, |shape| encoder.bytes_for(shape));
+        let counting = Counting::padded(encoder.pads());
+        let price = |shape| encoder.bytes_for(shape);
+        let priced = tokens_within(self.budget, full_length, counting, price);
         let asked = AskedBounds { start: options.batch_size, ..AskedBounds::default() };
-        let bounds = LimitBounds::new(asked, priced, Counting::padded(encoder.pads()));
+        let bounds = LimitBounds::new(asked, priced, counting);
         let limit = AdaptiveLimit::new(bounds);
         let inference = Inference::new(encoder, limit, self.budget, &on_event);
 

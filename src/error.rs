@@ -21,6 +21,7 @@ struct Inner {
     message: String,
     advice: Option<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
+    in_place: bool,
 }
 
 /// The classes of failure that a caller may want to tell apart.
@@ -70,6 +71,7 @@ impl Error {
             message: message.into(),
             advice: None,
             cause: None,
+            in_place: false,
         }))
     }
 
@@ -99,6 +101,19 @@ impl Error {
     pub fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
         self
+    }
+
+    /// Notes that the new output is in place all the same; only whether it outlasts a power cut is not known.
+    #[must_use]
+    pub fn though_in_place(mut self) -> Self {
+        self.0.in_place = true;
+        self
+    }
+
+    /// Whether the new output is in place, although the run failed; after every other failure the output path is as it
+    /// was.
+    pub fn is_in_place(&self) -> bool {
+        self.0.in_place
     }
 
     /// The class of failure.

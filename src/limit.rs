@@ -255,22 +255,58 @@ pub fn memory_budget(
     })
 }
 
-/// The largest number of tokens whose price stays within `budget`, found for texts of the model's full
-/// length, which cost the most per token.
+/// The shortest text has so many tokens: those that stand before and behind whatever it says.
+const SHORTEST_TEXT: usize = 2;
+
+/// The largest number of tokens of which every batch stays within `budget`, whether of texts of the model's full length
+/// or of many short ones. Where not even the price of one token does, it is one.
 ///
-/// `price` gives the bytes of a batch, or `None` where memory has no price (a device with its own allocator).
+/// `price` gives the bytes of a batch, or `None` where memory has no price (a device with its own allocator). It grows
+/// with rows, longest text and tokens.
 pub fn tokens_within(
     budget: Option<u64>,
     full_length: NonZeroUsize,
+    counting: Counting,
     price: impl Fn(BatchShape) -> Option<u64>,
 ) -> NonZeroUsize {
-    let one = BatchShape { rows: 1, longest: full_length.get(), tokens: full_length.get() };
-    let rows = match (budget, price(one)) {
+    let full = full_length.get();
+    let fits = |budget: u64, tokens: usize| {
+        let mut dearest = dearest(tokens, full, counting).into_iter();
+        dearest.all(|shape| price(shape).is_none_or(|bytes| bytes <= budget))
+    };
+    let rows = match (budget, price(BatchShape { rows: 1, longest: full, tokens: full })) {
         (Some(budget), Some(bytes)) => (budget / bytes.max(1)).clamp(1, u64::from(u32::MAX)),
         _ => u64::from(u32::MAX),
     };
-    let tokens = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(full_length.get());
+    let mut tokens = usize::try_from(rows).unwrap_or(usize::MAX).saturating_mul(full);
+    if let Some(budget) = budget.filter(|budget| !fits(*budget, tokens)) {
+        // Halved until they meet: the most that is known to fit, and the least that is known not to.
+        let (mut fitting, mut too_many) = (1, tokens);
+        while too_many - fitting > 1 {
+            let middle = fitting + (too_many - fitting) / 2;
+            if fits(budget, middle) { fitting = middle } else { too_many = middle }
+        }
+        tokens = fitting;
+    }
     NonZeroUsize::new(tokens).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Shapes of so many tokens that no batch of as many costs more than.
+fn dearest(tokens: usize, full: usize, counting: Counting) -> [BatchShape; 2] {
+    let even = |longest: usize| {
+        let rows = tokens.div_ceil(longest);
+        BatchShape { rows, longest, tokens: rows.saturating_mul(longest) }
+    };
+    match counting {
+        // A rectangle of lengths in between costs less per token than one of the two: what grows with the length
+        // grows with it, and what a text costs by itself is shared by more tokens.
+        Counting::Padded => [even(full.min(tokens)), even(SHORTEST_TEXT.min(tokens))],
+        // A batch may have one long text beside many short ones.
+        Counting::Real => {
+            let rows = even(SHORTEST_TEXT.min(tokens)).rows;
+            [BatchShape { rows, longest: full.min(tokens), tokens }; 2]
+        }
+    }
 }
 
 #[cfg(test)]
@@ -424,12 +460,50 @@ mod tests {
     }
 
     #[test]
-    fn the_token_budget_is_priced_at_full_length() {
-        let price = |shape: BatchShape| Some((shape.rows * shape.longest * shape.longest) as u64);
+    fn the_token_budget_pays_for_full_length_and_for_many_short_texts() {
+        type Price = fn(BatchShape) -> u64;
+        // As attention does, as an encoder does that pads and has only vectors to give, as one that does not.
+        let square: Price = |shape| (shape.rows * shape.longest * shape.longest) as u64;
+        let vectors: Price = |shape| (shape.padded_tokens() + 30 * shape.rows) as u64;
+        let ragged: Price = |shape| (10 * shape.tokens + 8 * shape.rows + shape.longest) as u64;
+        let workers: Price = |shape| {
+            let part = shape.tokens.div_ceil(2).max(shape.longest);
+            (shape.rows.min(2) * part + 4 * shape.rows) as u64
+        };
+        for (price, counting, budget, expected) in [
+            (square, Counting::Padded, 1000, 100),
+            (square, Counting::Padded, 99, 9),
+            (square, Counting::Padded, 1, 1),
+            // 31 rows of two tokens, and not the 250 tokens that texts of ten could have.
+            (vectors, Counting::Padded, 1000, 62),
+            (ragged, Counting::Real, 1000, 70),
+            (ragged, Counting::Real, 1, 1),
+            (workers, Counting::Real, 300, 100),
+            (workers, Counting::Real, 40, 10),
+        ] {
+            let within =
+                tokens_within(Some(budget), size(10), counting, |shape| Some(price(shape))).get();
+            assert_eq!(within, expected, "{counting:?}, {budget}");
+            // Whatever a batch of as many tokens is made of, it fits.
+            for longest in 1..=within.min(10) {
+                for rows in 1..=(within / longest) {
+                    let padded = BatchShape { rows, longest, tokens: rows * longest };
+                    let ragged = (0..=(within - padded.tokens) / SHORTEST_TEXT).map(|more| {
+                        let tokens = padded.tokens + more * SHORTEST_TEXT;
+                        BatchShape { rows: rows + more, longest, tokens }
+                    });
+                    let shapes =
+                        [padded].into_iter().chain(ragged.filter(|_| counting == Counting::Real));
+                    for shape in shapes.filter(|_| longest >= SHORTEST_TEXT && budget > 10) {
+                        assert!(price(shape) <= budget, "{shape:?} of {within} for {budget}");
+                    }
+                }
+            }
+        }
         let full = size(10);
-        assert_eq!(tokens_within(Some(1000), full, price).get(), 100);
-        assert_eq!(tokens_within(Some(1), full, price).get(), 10);
-        assert!(tokens_within(None, full, price).get() > 1_000_000);
-        assert!(tokens_within(Some(1), full, |_| None).get() > 1_000_000);
+        for counting in [Counting::Padded, Counting::Real] {
+            assert!(tokens_within(None, full, counting, |s| Some(square(s))).get() > 1_000_000);
+            assert!(tokens_within(Some(1), full, counting, |_| None).get() > 1_000_000);
+        }
     }
 }

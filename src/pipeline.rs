@@ -42,7 +42,7 @@ use crate::report::{Event, Loaded, Report, Warning};
 use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
 use crate::stop::Stop;
 use crate::store::{self, Finished, Store};
-use crate::target::{self, Claim};
+use crate::target::{self, Claim, Standing};
 use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
 use crate::writer::{Published, Writer};
@@ -57,10 +57,10 @@ pub const CHANNEL_CHUNKS: usize = 1;
 ///
 /// # Errors
 /// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
-/// is then as it was before.
+/// is then as it was before, unless the error [says otherwise](Error::is_in_place).
 pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
     let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
-    let reader = prepare(config)?;
+    let (reader, _) = prepare(config)?;
     let claim = Claim::take(config, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
@@ -69,16 +69,16 @@ pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> R
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted, and what is there may be replaced. Nothing is made.
+/// can be put where it is wanted, and what is there, which it gives, may be replaced. Nothing is made.
 ///
 /// # Errors
-/// `Input` or `Target`.
-pub fn prepare(config: &Config) -> Result<Reader> {
+/// `Input`, `Target` or `Config`.
+pub fn prepare(config: &Config) -> Result<(Reader, Standing)> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
     carried_hasher(config, &reader)?;
-    target::look(config, &reader)?;
-    Ok(reader)
+    let standing = target::look(config, &reader)?;
+    Ok((reader, standing))
 }
 
 /// The column of vectors may stand in the place of one column of the input, but not of one that is read.
@@ -114,7 +114,7 @@ pub fn run_with(
 ) -> Result<Report> {
     let started = Instant::now();
     let lineage = model.lineage();
-    check_before_work(config, reader, claim, &lineage)?;
+    check_before_work(config, reader, claim.standing(), &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -144,9 +144,9 @@ pub fn run_with(
     let full_length = model.tokenizer.max_length();
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
-    let priced = tokens_within(budget, full_length, |shape| encoder.bytes_for(shape));
-    on_event(Event::Budget { bytes: budget, least });
     let counting = Counting::padded(encoder.pads());
+    let priced = tokens_within(budget, full_length, counting, |shape| encoder.bytes_for(shape));
+    on_event(Event::Budget { bytes: budget, least });
     let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
@@ -222,21 +222,28 @@ pub fn run_with(
     })
 }
 
-/// What could not be known before the model was: whether its vectors may replace those at the output path, and
-/// whether there is room for them.
-fn check_before_work(
+/// What could not be known before the model was: whether its vectors may replace those that stand at the output path,
+/// and whether there is room for them. Nothing is made.
+///
+/// # Errors
+/// `OtherModel` or `Target`.
+pub fn check_before_work(
     config: &Config,
     reader: &Reader,
-    claim: &Claim,
+    standing: &Standing,
     lineage: &Lineage,
 ) -> Result<()> {
-    claim.check_lineage(lineage, config.run.rebuild)?;
+    let path = &config.output.path;
+    standing
+        .previous()
+        .check_lineage(lineage, config.run.rebuild)
+        .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;
         let estimate = target::estimate(reader.rows(), dim, reader.bytes());
-        let store = store::path_for(&config.store, claim.path());
-        let growth = store::growth(&config.store, claim.path(), reader.rows(), dim);
-        target::check_space(claim.path(), estimate, &store, growth)?;
+        let store = store::path_for(&config.store, path);
+        let growth = store::growth(&config.store, path, reader.rows(), dim);
+        target::check_space(path, estimate, &store, growth)?;
     }
     Ok(())
 }

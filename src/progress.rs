@@ -32,6 +32,9 @@ struct State {
     known: u64,
     reading_back: bool,
     limit: Option<BatchLimit>,
+    /// When a move of the limit was last told, and how many moves there were since.
+    last_move: Option<Instant>,
+    untold_moves: u64,
     /// The file that is on its way.
     file: Option<String>,
 }
@@ -52,6 +55,8 @@ impl Progress {
                 known: 0,
                 reading_back: false,
                 limit: None,
+                last_move: None,
+                untold_moves: 0,
                 file: None,
             }),
         }
@@ -84,7 +89,7 @@ impl Progress {
             }
             Event::Limit(change) => {
                 state.limit = Some(change.to);
-                self.aside(|| limit_changed(change));
+                self.limit_changed(&mut state, change);
             }
             Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
             Event::Loaded(_) | Event::Settled { .. } | Event::Stages(_) => {}
@@ -177,6 +182,17 @@ impl Progress {
         }
     }
 
+    /// The first move is told at once; a limit that goes up and down with every batch does not fill the log.
+    fn limit_changed(&self, state: &mut State, change: LimitChange) {
+        if state.last_move.is_some_and(|told| !is_due(told.elapsed())) {
+            state.untold_moves += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut state.untold_moves);
+        state.last_move = Some(Instant::now());
+        self.aside(|| limit_changed(change, untold));
+    }
+
     fn model(&self, state: &mut State, progress: FetchProgress) {
         match progress {
             FetchProgress::Trying { origin } => tracing::debug!("looking for the model: {origin}"),
@@ -228,18 +244,27 @@ impl Drop for Progress {
     }
 }
 
-fn limit_changed(LimitChange { from, to, cause }: LimitChange) {
+fn limit_changed(LimitChange { from, to, cause }: LimitChange, untold: u64) {
     let (from, to) = (from.to_string(), to.to_string());
+    let since = match untold {
+        0 => String::new(),
+        1 => ", after a move that was not told".to_owned(),
+        many => format!(", after {many} moves that were not told"),
+    };
     match cause {
         LimitCause::OutOfMemory(shape) => tracing::warn!(
             from,
             to,
-            "batch limit lowered: {} texts of up to {} tokens did not fit in memory",
+            "batch limit lowered: {} texts of up to {} tokens did not fit in memory{since}",
             shape.rows,
             shape.longest
         ),
         LimitCause::Successes(successes) => {
-            tracing::info!(from, to, "batch limit raised: {successes} batches in a row fitted");
+            tracing::info!(
+                from,
+                to,
+                "batch limit raised: {successes} batches in a row fitted{since}"
+            );
         }
     }
 }
@@ -341,6 +366,37 @@ mod tests {
                 && lines[1].contains("32 texts of up to 256 tokens did not fit")
         );
         assert!(lines[2].contains("batch_limit=\"16 rows\""), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_limit_that_moves_all_the_time_is_told_every_few_seconds() {
+        let progress = off_a_terminal();
+        let shape = BatchShape { rows: 32, longest: 256, tokens: 8192 };
+        let lines = logged(|| {
+            let mut now = limit(32);
+            for round in 0..3 {
+                for rows in [16, 32].repeat(50) {
+                    let cause = match rows {
+                        16 => LimitCause::OutOfMemory(shape),
+                        _ => LimitCause::Successes(8),
+                    };
+                    let change = LimitChange { from: now, to: limit(rows), cause };
+                    progress.event(Event::Limit(change));
+                    now = change.to;
+                }
+                let mut state = progress.state.lock().expect("no panic");
+                assert_eq!(state.untold_moves, 99, "round {round}");
+                state.last_move = Instant::now().checked_sub(LINE_EVERY);
+            }
+        });
+        assert_eq!(lines.len(), 3, "{lines:#?}");
+        assert!(!lines[0].contains("not told"), "{}", lines[0]);
+        for line in &lines[1..] {
+            assert!(
+                line.contains("did not fit in memory, after 99 moves that were not told"),
+                "{line}"
+            );
+        }
     }
 
     #[test]

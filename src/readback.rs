@@ -42,7 +42,7 @@ pub fn check(
             .in_file(target)
             .advice("nothing was replaced; check the machine's disk and memory, then run again")
     };
-    let reader = Reader::open(&InputConfig { path: path.to_owned(), ..input.clone() })
+    let reader = Reader::open(&input.of_output(path))
         .map_err(|cause| differs("it is no whole file".to_owned()).caused_by(cause))?;
     let footer = reader.footer_entry().map(|entry| Footer::parse(&entry));
     if !matches!(footer, Some(Ok(footer)) if footer == *written) {

@@ -3,6 +3,7 @@
 //! [`check`] and [`Previous`] only look. [`Claim::take`] makes the path ours: the folder is made, the lock taken,
 //! what dead runs left is swept, and what is there is looked at once more, now that no other run can change it.
 
+mod apart;
 mod lock;
 mod names;
 mod previous;
@@ -18,9 +19,9 @@ use rustix::fs::Access;
 
 use crate::config::{Config, LockHolder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::lineage::Lineage;
 use crate::reader::Reader;
 use crate::stamp::Stamp;
+use apart::check_apart;
 use lock::OutputLock;
 pub use names::{TEMPORARY, folder_of, hidden_prefix};
 pub use previous::{Kept, Previous, Standing};
@@ -60,24 +61,6 @@ impl Claim {
         &self.standing
     }
 
-    /// Refuses to put vectors of `lineage` in the place of another model's, unless `rebuild` says so.
-    ///
-    /// # Errors
-    /// `OtherModel`, naming the differences field by field.
-    pub fn check_lineage(&self, lineage: &Lineage, rebuild: bool) -> Result<()> {
-        let differences = match self.standing.previous() {
-            Previous::Output(footer) if !rebuild => lineage.differences(&footer.lineage),
-            _ => return Ok(()),
-        };
-        if differences.is_empty() {
-            return Ok(());
-        }
-        let message = format!("the file there is of another model: {}", differences.join("; "));
-        Err(Error::new(ErrorKind::OtherModel, message)
-            .in_file(&self.path)
-            .advice("name another output, or embed every row again with --rebuild"))
-    }
-
     /// Whether the path is still ours and what is there still what was there: to be asked before it is replaced.
     ///
     /// # Errors
@@ -111,10 +94,11 @@ impl Hold {
     /// Takes hold of an output, and looks at nothing but the path.
     ///
     /// # Errors
-    /// `Locked` when another run has it; `Target` when it cannot be used.
+    /// `Locked` when another run has it; `Target` when it cannot be used; `Config` when the store would be there.
     pub fn take(config: &Config) -> Result<Hold> {
         let path = &config.output.path;
         check(path, &config.input.path)?;
+        check_apart(config)?;
         let folder = folder_of(path);
         let made = (!folder.exists()).then(|| folder.to_owned());
         make_folder(path)?;
@@ -138,9 +122,11 @@ impl Drop for Hold {
 /// Looks at the configured output before anything is loaded, and makes nothing.
 ///
 /// # Errors
-/// `Target` when it cannot be used, or when what is there is not replaced by the output of `input`.
+/// `Target` when it cannot be used, or when what is there is not replaced by the output of `input`; `Config` when the
+/// store would be there.
 pub fn look(config: &Config, input: &Reader) -> Result<Standing> {
     check(&config.output.path, &config.input.path)?;
+    check_apart(config)?;
     let standing = Standing::of(&config.output.path)?;
     standing
         .previous()

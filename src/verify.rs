@@ -54,7 +54,7 @@ pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
             .in_file(output)
             .advice("only files that `reembed run` wrote can be verified")
     };
-    let reader = Reader::open(&input(config, output))
+    let reader = Reader::open(&config.input.of_output(output))
         .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
     let entry = reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
     let footer = Footer::parse(&entry).map_err(|flaw| refuse(&flaw.to_string()))?;
@@ -75,7 +75,8 @@ pub fn verify(
     model: Option<(&Model, u64)>,
 ) -> Result<Vec<Check>> {
     let template = TextTemplate { files_prefix: footer.text.files_prefix.clone() };
-    let original = original.map(|path| Reader::open(&input(config, path))).transpose()?;
+    let input = |path: &Path| InputConfig { path: path.to_owned(), ..config.input.clone() };
+    let original = original.map(|path| Reader::open(&input(path))).transpose()?;
     let mut originals =
         original.as_ref().map(|reader| Originals { chunks: reader.chunks(&template), rest: None });
     let rows = output.rows();
@@ -113,10 +114,6 @@ pub fn verify(
     }
     state.compare_digests(hasher, output);
     Ok(state.checks(original.is_some(), model.is_some()))
-}
-
-fn input(config: &Config, path: &Path) -> InputConfig {
-    InputConfig { path: path.to_owned(), ..config.input.clone() }
 }
 
 /// The rows of the input, in parts that suit the output's chunks: the two files are not cut alike.

@@ -106,6 +106,7 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
                 // It is in place, but nobody may rely on it: that is no success either.
                 On::Folder => {
                     assert_eq!(run.status.code(), Some(1), "{case}: {}", run.told);
+                    assert!(run.told.contains("it is in place, but its folder"), "{case}");
                     assert!(night.output() == new, "{case}");
                     hit += 1;
                 }
@@ -124,6 +125,39 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
             _ => 1,
         };
         assert!(hit >= phases, "{call}: only {hit} calls were made to fail");
+    }
+}
+
+#[test]
+fn a_report_says_that_the_output_is_in_place_where_only_its_folder_is_not_on_the_disk() {
+    let Some(strace) = Strace::find() else { return };
+    let night = Night::of(&plain(3));
+    for number in 1.. {
+        let _ = fs::remove_dir_all(night.folder());
+        fs::create_dir(night.folder()).expect("a folder");
+        let inject = format!("fsync:error=EIO:when={number}");
+        let trace = night.job.folder().join("trace");
+        let mut command = strace.command(&night, &inject, &[], &trace);
+        let run = command.env("REEMBED_REPORT_KEEP", "1").output().expect("a child");
+        let report = night.folder().join("report/report.json");
+        let report = fs::read(&report).unwrap_or_else(|cause| panic!("{cause}: {}", err(&run)));
+        let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
+        let verdict = report["verdict"].as_str().expect("a sentence");
+        let says = (
+            verdict.contains("The new output is in place, but may not outlast a power cut."),
+            verdict.contains("The output is as it was."),
+            report["error"]["output_in_place"].as_bool(),
+        );
+        let expected = match (run.status.code(), night.path().exists()) {
+            (Some(1), true) => (true, false, Some(true)),
+            (Some(1), false) => (false, true, Some(false)),
+            other => panic!("fsync {number}: {other:?}: {}", err(&run)),
+        };
+        assert_eq!(says, expected, "fsync {number}: {verdict}");
+        if night.path().exists() {
+            assert!(number > 1, "the file itself is brought to the disk first");
+            break;
+        }
     }
 }
 
@@ -198,9 +232,13 @@ fn a_disk_that_is_full_leaves_the_old_file() {
             command.arg("--output").arg(&output).env("REEMBED_PUBLISH_CHECK_SPACE", check);
             command.output().expect("a child")
         };
+        let dry = night.command().arg("--output").arg(&output).arg("--dry-run").output();
+        let dry = dry.expect("a child");
         let checked = run("true");
+        assert_eq!(dry.status.code() == Some(2), kilobytes < 4000, "{kilobytes}: {}", err(&dry));
         if kilobytes < 4000 {
             assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
+            assert_eq!(err(&dry), err(&checked));
             assert!(
                 err(&checked).contains("it may take 4.1 MB, and its disk has "),
                 "{}",
@@ -419,6 +457,11 @@ fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
     }
     assert_eq!(err(&refused).lines().count(), 1);
     assert!(night.output() == old && night.beside() == ["tasks.parquet"]);
+    for (flags, code) in [(&["--dry-run"][..], 3), (&["--dry-run", "--rebuild"], 0)] {
+        let dry = night.command_with(other.path()).args(flags).output().expect("a child");
+        assert_eq!(dry.status.code(), Some(code), "{flags:?}: {}", err(&dry));
+        assert_eq!(err(&dry), if code == 3 { err(&refused) } else { String::new() });
+    }
     let rebuilt = night.command_with(other.path()).arg("--rebuild").output().expect("a child");
     assert_eq!(rebuilt.status.code(), Some(0), "{}", err(&rebuilt));
     assert!(night.output() != old);

@@ -102,6 +102,37 @@ fn a_run_that_fails_leaves_a_report_that_says_why() {
 }
 
 #[test]
+fn a_refused_output_has_no_folder_made_for_its_report_so_that_it_stays_refused() {
+    let job = Job::new("5");
+    for arguments in [&[][..], &["--no-supervise"]] {
+        for _ in 0..2 {
+            let output = ["--output", "no/such/dir/tasks.parquet"];
+            let refused = job.run(&[&output, arguments].concat());
+            assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+            assert!(err(&refused).contains("its folder is not there"), "{}", err(&refused));
+            assert!(err(&refused).contains("the report cannot be written"), "{}", err(&refused));
+            assert!(!job.path("no").exists());
+        }
+    }
+}
+
+#[test]
+fn a_small_memory_limit_is_kept_by_smaller_batches_and_not_found_out_again_and_again() {
+    let job = Job::new("1000");
+    // Titles alone are short texts, of which many have as many tokens as one that is cut at the model's length. One of
+    // those fits: it takes 67,840 bytes.
+    let config = "[input]\npath = \"tasks.parquet\"\ndescription = \"\"\nfiles = \"\"\n\n\
+                  [output]\npath = \"out/tasks.parquet\"\n";
+    fs::write(job.path("pipeline.toml"), config).expect("a configuration");
+    let done = job.run(&["--memory-limit", "68000", "--threads", "2"]);
+    assert!(done.status.success(), "{}", err(&done));
+    let batches = &job.report()["batches"];
+    assert!(batches["count"].as_u64() > Some(100), "the limit is felt: {batches}");
+    assert_eq!(batches["limit_moves"], json!(0), "{}", err(&done));
+    assert!(!err(&done).contains("batch limit"), "{}", err(&done));
+}
+
+#[test]
 fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_wanted() {
     let job = Job::new("20");
     fs::create_dir(job.path("out")).expect("a folder");

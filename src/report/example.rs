@@ -144,6 +144,7 @@ pub fn failed() -> RunRecord {
                 .to_owned(),
             causes: vec!["it needs 9000000 bytes, 8000000 may be used".to_owned()],
             advice: Some("raise `batch.memory_limit`, or free memory on the machine".to_owned()),
+            output_in_place: false,
         }),
         ..done()
     };

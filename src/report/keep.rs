@@ -5,12 +5,14 @@
 //! out/report/runs/20261124T055325Z.html, .json         each of the last `keep` runs
 //! ```
 //!
-//! A file appears under its name when it is complete: whoever collects or opens it never sees half of one.
+//! A file appears under its name when it is complete: whoever collects or opens it never sees half of one. A run that
+//! is killed, or whose disk is full, leaves at most a claim (an empty `.json`) and a hidden file; neither is a report,
+//! and a later run sweeps them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -26,8 +28,14 @@ const RUNS: &str = "runs";
 /// A report that is larger than this is none of ours.
 const LARGEST_JSON: u64 = 16 << 20;
 
-/// Writes the report of a run, takes the runs before it into it, and forgets the oldest. Gives the path of the
-/// page; nothing where no report is kept.
+/// What a run leaves unfinished for so long is that of a dead one: a report is written in a moment.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// Writes the report of a run, takes the runs of the same output before it into it, and forgets the oldest. Gives the
+/// path of the page; nothing where no report is kept.
+///
+/// At most the report's own folder is made. Those above it may be missing because a disk is not mounted: a report that
+/// made them would let the next run write where the output does not belong.
 ///
 /// # Errors
 /// `Output`, naming the file. The run itself is what it was: a caller has a warning, not a failure.
@@ -36,41 +44,96 @@ pub fn keep(config: &ReportConfig, mut record: RunRecord) -> Result<Option<PathB
         return Ok(None);
     }
     let runs = config.dir.join(RUNS);
-    fs::create_dir_all(&runs).map_err(|cause| failed(&runs, cause))?;
-    let mut names = kept(&runs).map_err(|cause| failed(&runs, cause))?;
-    record.earlier = names.iter().filter_map(|name| earlier(&runs, name)).collect();
-    // The oldest of the others make room for this one.
-    let room = config.keep - 1;
-    let skip = record.earlier.len().saturating_sub(room);
-    record.earlier.drain(..skip);
-
-    let name = claim(&runs, &record.started).map_err(|cause| failed(&runs, cause))?;
-    let json = json::json(&record)?;
-    let page = |links: &str| html::page(&record, &json, links);
-    write(&runs.join(format!("{name}.html")), &page("")?)?;
-    write(&runs.join(format!("{name}.json")), &json)?;
-    let latest = config.dir.join("report.html");
-    write(&latest, &page("runs/")?)?;
-    write(&config.dir.join("report.json"), &json)?;
-    let metrics = prometheus::metrics(&record, unix(&record.ended).unwrap_or(0.0));
-    write(&config.dir.join("report.prom"), &metrics)?;
-
-    names.retain(|old| *old != name);
-    let many = names.len().saturating_sub(room);
-    for old in &names[..many] {
-        for extension in ["html", "json"] {
-            // One that is gone already is as it should be.
-            let _ = fs::remove_file(runs.join(format!("{old}.{extension}")));
-        }
+    for folder in [&config.dir, &runs] {
+        make_folder(folder).map_err(|cause| failed(folder, cause))?;
     }
+    let names = kept(&runs).map_err(|cause| failed(&runs, cause))?;
+    // The oldest make room for this one.
+    let (gone, stay) = names.split_at(names.len().saturating_sub(config.keep - 1));
+    let output = &record.output.path;
+    record.earlier = stay.iter().filter_map(|name| earlier(&runs, name, output)).collect();
+    let json = json::json(&record)?;
+    let (page, latest_page) =
+        (html::page(&record, &json, "")?, html::page(&record, &json, "runs/")?);
+    let metrics = prometheus::metrics(&record, unix(&record.ended).unwrap_or(0.0));
+
+    let (name, now) = claim(&runs, &record.started).map_err(|cause| failed(&runs, cause))?;
+    for folder in [&config.dir, &runs] {
+        sweep(folder, now);
+    }
+    // The claim becomes the report last of all: whatever is not empty is whole.
+    put(&runs.join(format!("{name}.html")), &page)
+        .and_then(|()| put(&runs.join(format!("{name}.json")), &json))
+        .inspect_err(|_| forget(&runs, &name))?;
+    let latest = config.dir.join("report.html");
+    put(&latest, &latest_page)?;
+    put(&config.dir.join("report.json"), &json)?;
+    put(&config.dir.join("report.prom"), &metrics)?;
+    gone.iter().for_each(|name| forget(&runs, name));
     Ok(Some(latest))
 }
 
-/// The names of the runs that are kept, the oldest first. What has another kind of name is not ours.
+/// Makes a folder in one that is there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            Err(io::Error::new(cause.kind(), "the folder that it would be made in is not there"))
+        }
+        made => made,
+    }
+}
+
+/// Removes the report of a run, or what there is of it.
+fn forget(runs: &Path, name: &str) {
+    for extension in ["html", "json"] {
+        // One that is gone already is as it should be.
+        let _ = fs::remove_file(runs.join(format!("{name}.{extension}")));
+    }
+}
+
+/// Removes what dead runs left unfinished in a folder, as of `now`: the time of the folder's own file system.
+fn sweep(folder: &Path, now: SystemTime) {
+    // Whatever cannot be looked at or removed does no harm but take room.
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let (name, Ok(found)) = (entry.file_name(), entry.metadata()) else { continue };
+        let (Some(name), Ok(written)) = (name.to_str(), found.modified()) else { continue };
+        let is_old = now.duration_since(written).is_ok_and(|age| age > STALE);
+        if !is_old || !found.is_file() {
+            continue;
+        }
+        let run = name.strip_suffix(".json").filter(|run| is_run(run) && found.len() == 0);
+        if let Some(run) = run {
+            forget(folder, run);
+        } else if is_hidden(name) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether a name is that of one of our files while it is written: `.report.json.4711`.
+fn is_hidden(name: &str) -> bool {
+    let parts = name.strip_prefix('.').and_then(|name| name.rsplit_once('.'));
+    let Some((file, process)) = parts else { return false };
+    let is_ours = match file.rsplit_once('.') {
+        Some(("report", extension)) => ["html", "json", "prom"].contains(&extension),
+        Some((run, extension)) => is_run(run) && ["html", "json"].contains(&extension),
+        None => false,
+    };
+    is_ours && !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The names of the runs that are kept, the oldest first. What has another kind of name is not ours, and an empty file
+/// is no report: a run claimed it and did not come to write it.
 fn kept(runs: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(runs)? {
-        let name = entry?.file_name();
+        let entry = entry?;
+        if !entry.metadata().is_ok_and(|found| found.len() > 0) {
+            continue;
+        }
+        let name = entry.file_name();
         let name = name.to_str().and_then(|name| name.strip_suffix(".json"));
         names.extend(name.filter(|name| is_run(name)).map(str::to_owned));
     }
@@ -93,8 +156,8 @@ fn is_run(name: &str) -> bool {
         && number.chars().all(|c| c.is_ascii_digit())
 }
 
-/// A name that no other run has, claimed by an empty file.
-fn claim(runs: &Path, started: &str) -> io::Result<String> {
+/// A name that no other run has, claimed by an empty file, and when that was made.
+fn claim(runs: &Path, started: &str) -> io::Result<(String, SystemTime)> {
     let time: String = started.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
     let mut name = time.clone();
     for number in 2.. {
@@ -103,19 +166,23 @@ fn claim(runs: &Path, started: &str) -> io::Result<String> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1000 => {
                 name = format!("{time}-{number}");
             }
-            other => return other.map(|_| name),
+            other => return Ok((name, other?.metadata()?.modified()?)),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// What an earlier run's report says; nothing where it cannot be read.
-fn earlier(runs: &Path, name: &str) -> Option<EarlierRun> {
+/// What the report of an earlier run of `output` says; nothing where it cannot be read or is that of another output,
+/// which shares the folder.
+fn earlier(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
     let path = runs.join(format!("{name}.json"));
     if fs::metadata(&path).ok()?.len() > LARGEST_JSON {
         return None;
     }
     let report: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+    if report.pointer("/output/path")?.as_str()? != output {
+        return None;
+    }
     let outcome = serde_json::from_value(report.get("outcome")?.clone()).ok()?;
     let ended_unix = unix(report.get("ended")?.as_str()?)?;
     Some(EarlierRun {
@@ -144,13 +211,18 @@ fn unix(time: &str) -> Option<f64> {
 /// # Errors
 /// `Output`, naming the file.
 pub fn write(path: &Path, text: &str) -> Result<()> {
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
-    };
-    if !folder.as_os_str().is_empty() {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(|cause| failed(folder, cause))?;
     }
-    let hidden = folder.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    put(path, text)
+}
+
+/// The same, in a folder that is there.
+fn put(path: &Path, text: &str) -> Result<()> {
+    let Some(name) = path.file_name() else {
+        return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
+    };
+    let hidden = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
     let written = File::create(&hidden).and_then(|mut file| {
         file.write_all(text.as_bytes())?;
         file.sync_all()
@@ -187,7 +259,7 @@ mod tests {
     #[test]
     fn the_last_few_runs_are_kept_and_nothing_of_others_is_touched() {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("a/report"), keep: 3 };
+        let config = ReportConfig { dir: folder.path().join("report"), keep: 3 };
         let runs = config.dir.join(RUNS);
         for second in 10..15 {
             let started = format!("2026-11-24T05:53:{second}Z");
@@ -238,6 +310,106 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Output);
         assert!(error.what_to_do().is_some_and(|advice| advice.contains("report.dir")));
         assert_eq!(names(folder.path()), ["file"]);
+    }
+
+    #[test]
+    fn no_folder_above_the_reports_own_is_made() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let dir = folder.path().join("not/mounted/report");
+        let config = ReportConfig { dir, keep: 3 };
+        let error = keep(&config, example::failed()).expect_err("there is no such folder");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains("is not there"), "{cause}");
+        assert_eq!(error.place().file(), Some(config.dir.as_path()));
+        assert_eq!(names(folder.path()), [""; 0]);
+    }
+
+    #[test]
+    fn jobs_that_share_a_folder_do_not_take_each_others_runs_for_their_own() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = ReportConfig { dir: folder.path().join("report"), keep: 10 };
+        let run = |second: u32, output: &str, mut record: RunRecord| {
+            record.started = format!("2026-11-24T05:53:{second}Z");
+            record.ended = format!("2026-11-24T05:54:{second}Z");
+            record.output.path = output.to_owned();
+            keep(&config, record).expect("it can be written");
+        };
+        run(10, "out/mine.parquet", example::done());
+        run(20, "out/other.parquet", example::done());
+        run(30, "out/mine.parquet", example::failed());
+        let latest = fs::read_to_string(config.dir.join("report.json")).expect("a report");
+        let latest: Value = serde_json::from_str(&latest).expect("JSON");
+        assert_eq!(latest["earlier"].as_array().map(Vec::len), Some(1));
+        assert_eq!(latest["earlier"][0]["name"], "20261124T055310Z");
+        let metrics = fs::read_to_string(config.dir.join("report.prom")).expect("metrics");
+        let success = unix("2026-11-24T05:54:10Z").expect("a time");
+        let line = format!(
+            "reembed_run_last_success_timestamp_seconds{{output=\"out/mine.parquet\"}} {success}\n"
+        );
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+
+    #[test]
+    fn a_report_that_could_not_be_written_is_none_and_drives_no_other_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = ReportConfig { dir: folder.path().join("report"), keep: 2 };
+        let runs = config.dir.join(RUNS);
+        let run = |second: u32| {
+            let started = format!("2026-11-24T05:53:{second}Z");
+            keep(&config, RunRecord { started, ..example::done() })
+        };
+        run(10).expect("it can be written");
+        for second in 20..25 {
+            // As a disk that is full: the claim can be made, and what follows cannot be written.
+            let in_the_way = runs.join(format!("20261124T0553{second}Z.html"));
+            fs::create_dir(&in_the_way).expect("a folder");
+            run(second).expect_err("a folder is in the way");
+            fs::remove_dir(&in_the_way).expect("a folder");
+            assert_eq!(names(&runs), ["20261124T055310Z.html", "20261124T055310Z.json"]);
+        }
+        // As runs that were killed: nobody takes their claims away.
+        for second in 30..35 {
+            File::create(runs.join(format!("20261124T0553{second}Z.json"))).expect("a claim");
+        }
+        run(40).expect("it can be written");
+        let kept = kept(&runs).expect("names");
+        assert_eq!(kept, ["20261124T055310Z", "20261124T055340Z"]);
+    }
+
+    #[test]
+    fn what_dead_runs_left_unfinished_is_swept_when_it_is_old() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = ReportConfig { dir: folder.path().join("report"), keep: 9 };
+        let runs = config.dir.join(RUNS);
+        fs::create_dir_all(&runs).expect("a folder");
+        let long_ago = SystemTime::now() - 2 * STALE;
+        let leave = |path: PathBuf, written: SystemTime, content: &str| {
+            fs::write(&path, content).expect("a file");
+            File::options()
+                .write(true)
+                .open(path)
+                .and_then(|file| file.set_modified(written))
+                .expect("a time");
+        };
+        for hidden in [".report.json.4711", ".notes.json.4711", ".report.json.old"] {
+            leave(config.dir.join(hidden), long_ago, "x");
+        }
+        leave(config.dir.join(".report.html.4712"), SystemTime::now(), "of a run that goes on");
+        for (name, written, content) in [
+            (".20261124T055310Z.html.4711", long_ago, "x"),
+            ("20261124T055310Z.json", long_ago, ""),
+            ("20261124T055310Z.html", long_ago, "the page of a claim"),
+            ("20261124T055320Z.json", SystemTime::now(), ""),
+            ("notes.json", long_ago, ""),
+        ] {
+            leave(runs.join(name), written, content);
+        }
+        keep(&config, example::done()).expect("it can be written");
+        let left = [".notes.json.4711", ".report.html.4712", ".report.json.old"];
+        let own = ["report.html", "report.json", "report.prom", "runs"];
+        assert_eq!(names(&config.dir), [&left[..], &own[..]].concat());
+        let left = ["20261124T055320Z.json", "20261124T055325Z.html", "20261124T055325Z.json"];
+        assert_eq!(names(&runs), [&left[..], &["notes.json"]].concat());
     }
 
     #[test]

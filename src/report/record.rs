@@ -68,7 +68,7 @@ pub struct RunRecord {
     pub warnings: Vec<String>,
     /// Why it failed.
     pub error: Option<ErrorRecord>,
-    /// The runs before this one whose reports are kept, the oldest first.
+    /// The runs of this output before this one whose reports are kept, the oldest first.
     pub earlier: Vec<EarlierRun>,
 }
 
@@ -78,7 +78,7 @@ pub struct RunRecord {
 pub enum Outcome {
     /// The output is in place.
     Done,
-    /// The output path is as it was.
+    /// The output path is as it was, unless the error says otherwise.
     Failed,
 }
 
@@ -274,6 +274,8 @@ pub struct ErrorRecord {
     pub causes: Vec<String>,
     /// What to do.
     pub advice: Option<String>,
+    /// The new output is in place all the same, but may not outlast a power cut.
+    pub output_in_place: bool,
 }
 
 /// A run before this one.
@@ -318,7 +320,13 @@ pub fn verdict(record: &RunRecord) -> String {
                 format!("Failed after {time}, with {} rows handled.", count(handled))
             }
         };
-        return format!("{after} The output is as it was.");
+        let is_in_place = record.error.as_ref().is_some_and(|error| error.output_in_place);
+        return match is_in_place {
+            false => format!("{after} The output is as it was."),
+            true => {
+                format!("{after} The new output is in place, but may not outlast a power cut.")
+            }
+        };
     }
     let rows = record.rows.input.unwrap_or(record.rows.handled());
     let speed = record
@@ -388,5 +396,17 @@ mod tests {
         ] {
             assert_eq!(told(outcome, rows.clone()), expected, "{rows:?}");
         }
+    }
+
+    #[test]
+    fn a_failure_after_the_output_is_in_place_does_not_say_that_it_is_as_it_was() {
+        let mut record = RunRecord { seconds: 34.65, ..example::failed() };
+        record.rows = RowCounts { input: Some(9), encoded: 9, ..RowCounts::default() };
+        record.error = record.error.map(|error| ErrorRecord { output_in_place: true, ..error });
+        assert_eq!(
+            verdict(&record),
+            "Failed after 34.6 s, with 9 of 9 rows handled. The new output is in place, but may not \
+             outlast a power cut."
+        );
     }
 }

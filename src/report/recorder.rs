@@ -298,5 +298,6 @@ fn told(error: &Error) -> ErrorRecord {
         message: error.to_string(),
         causes,
         advice: error.what_to_do().map(str::to_owned),
+        output_in_place: error.is_in_place(),
     }
 }

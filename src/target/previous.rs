@@ -9,7 +9,7 @@ use super::refuse;
 use super::shrink;
 use crate::config::Percent;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lineage::{Footer, FooterFlaw};
+use crate::lineage::{Footer, FooterFlaw, Lineage};
 use crate::reader;
 use crate::stamp::Stamp;
 
@@ -137,6 +137,23 @@ impl Previous {
                 }
             },
         }
+    }
+
+    /// Whether vectors of `lineage` may stand in its place: not in that of another model's, unless `rebuild` says so.
+    ///
+    /// # Errors
+    /// `OtherModel`, naming the differences field by field, without the path.
+    pub fn check_lineage(&self, lineage: &Lineage, rebuild: bool) -> Result<()> {
+        let differences = match self {
+            Previous::Output(footer) if !rebuild => lineage.differences(&footer.lineage),
+            _ => return Ok(()),
+        };
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the file there is of another model: {}", differences.join("; "));
+        Err(Error::new(ErrorKind::OtherModel, message)
+            .advice("name another output, or embed every row again with --rebuild"))
     }
 }
 

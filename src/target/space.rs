@@ -66,7 +66,7 @@ fn no_room_for_store(store: &Path, growth: u64, free: Option<u64>) -> Error {
 
 /// Whether two files are, or will be, on one disk. Where one of the folders cannot be looked at, they are not.
 fn is_one_disk(one: &Path, other: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(folder_of(path)).map(|folder| folder.dev()).ok();
+    let device = |path: &Path| fs::metadata(folder_there(path)).map(|folder| folder.dev()).ok();
     device(one).is_some_and(|one| device(other) == Some(one))
 }
 
@@ -80,8 +80,14 @@ fn free(target: &Path) -> Result<Option<u64>> {
 }
 
 fn free_of_folder(file: &Path) -> rustix::io::Result<Option<u64>> {
-    let disk = rustix::fs::statvfs(folder_of(file))?;
+    let disk = rustix::fs::statvfs(folder_there(file))?;
     Ok((disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
+}
+
+/// The folder of a file. Before anything is made it may be missing, and its disk is that of the folder around it.
+fn folder_there(file: &Path) -> &Path {
+    let folder = folder_of(file);
+    if folder.exists() { folder } else { folder_of(folder) }
 }
 
 fn megabytes(bytes: u64) -> String {
@@ -107,7 +113,8 @@ mod tests {
         let (target, store) = (folder.path().join("out.parquet"), folder.path().join("store"));
         // A file system of its own.
         let elsewhere = Path::new("/proc/store");
-        let nowhere = folder.path().join("missing/store");
+        let nowhere = folder.path().join("missing/deeper/store");
+        let new = folder.path().join("new/store");
         let free = free(&target).expect("room").expect("a figure");
         let most = free / 3 * 2;
         for (output, store, growth, expected) in [
@@ -122,6 +129,7 @@ mod tests {
             ),
             // Each would fit by itself.
             (most, &*store, most, Some(" more, and its disk has ")),
+            (most, &*new, most, Some(" more, and its disk has ")),
             (most, &*nowhere, most, None),
             (EXABYTE, elsewhere, 1, Some("it may take 1152921504606.8 MB, and its disk has ")),
         ] {

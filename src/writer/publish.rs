@@ -61,7 +61,8 @@ fn keep(file: &File, kept: Kept) -> io::Result<()> {
 ///
 /// # Errors
 /// `Output`, naming the target, and whatever `look` gives. The target is then as it was, unless the last step
-/// failed: the folder's fsync, after which the new file is there but may not outlast a power cut.
+/// failed: the folder's fsync, after which the new file is there but may not outlast a power cut. The error then
+/// [says so](Error::is_in_place).
 pub fn publish(
     file: NamedTempFile,
     target: &Path,
@@ -127,6 +128,7 @@ fn sync_folder(target: &Path) -> Result<()> {
     }
     File::open(folder_of(target)).and_then(|folder| folder.sync_all()).map_err(|cause| {
         failed(target, "it is in place, but its folder cannot be brought to the disk", cause)
+            .though_in_place()
     })
 }
 

@@ -127,7 +127,7 @@ impl Job {
 
 /// What `pipeline::run` does before it loads the model.
 pub fn prepare(config: &Config) -> Result<(Reader, Claim)> {
-    let reader = pipeline::prepare(config)?;
+    let (reader, _) = pipeline::prepare(config)?;
     let claim = Claim::take(config, &reader)?;
     Ok((reader, claim))
 }

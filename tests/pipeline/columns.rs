@@ -12,11 +12,32 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use parquet::basic::{Compression, Encoding};
-use reembed::TaskRow;
 use reembed::model::fake::Failure;
+use reembed::verify::{self, Verdict};
+use reembed::{ErrorKind, TaskRow};
 
 use crate::common::{Job, read_parquet, task};
 use crate::setup::{DIM, fake, plain, run};
+
+#[test]
+fn what_the_input_may_decode_to_does_not_bound_the_output() {
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+    let titles: ArrayRef = Arc::new(StringArray::from(vec!["title"; 1000]));
+    let batch = RecordBatch::try_from_iter([("id", ids), ("title", titles)]).expect("a table");
+    let job = Job::of_batch(&batch, 1000);
+    let config = |limit: u64| {
+        job.config(&["input.description = \"\"", &format!("input.decode_limit = {limit}")])
+    };
+    // A row takes 16 bytes for each column at the least: 32,000 are enough for two columns, and not for three.
+    let error = run(&config(31_999), &fake(Failure::Never)).expect_err("the input is bounded");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    let config = config(40_000);
+    run(&config, &fake(Failure::Never)).expect("a report");
+    let (output, footer) = verify::open(&config, &job.output()).expect("an output");
+    let input = job.input();
+    let checks = verify::verify(&config, &output, &footer, Some(&input), None).expect("checks");
+    assert!(checks.iter().all(|check| check.verdict != Verdict::Broken), "{checks:#?}");
+}
 
 #[test]
 fn columns_of_every_type_are_carried_with_all_metadata() {

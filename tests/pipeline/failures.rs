@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reembed::batch::TokenBatch;
 use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Model};
+use reembed::target::Hold;
 use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
 
 use crate::common::model_folder::ModelFolder;
@@ -45,6 +46,36 @@ fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
     let mut here = job.config(&[]);
     here.output.path = at("beside.parquet");
     run(&here, &fake(Failure::Never)).expect("a file beside the input is fine");
+}
+
+#[test]
+fn a_store_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
+    let job = Job::of(&plain(3));
+    let before = fs::read(job.input()).expect("an input");
+    fs::hard_link(job.input(), job.folder().join("hard.parquet")).expect("a link");
+    for (store, other) in [
+        ("out/tasks.parquet", "`output.path`"),
+        ("out/../out/./tasks.parquet", "`output.path`"),
+        ("in.parquet", "`input.path`"),
+        ("hard.parquet", "`input.path`"),
+        ("out/.tasks.parquet.reembed-lock", "`output.path`"),
+        ("out/report/report.json", "`report.dir`"),
+        ("out/report", "`report.dir`"),
+    ] {
+        let config = job.config(&[&format!("store.path = {store:?}")]);
+        let error = run(&config, &fake(Failure::Never)).expect_err(store);
+        assert_eq!(error.kind(), ErrorKind::Config, "{store}: {error}");
+        let told = error.to_string();
+        assert!(told.contains("`store.path`") && told.contains(other), "{store}: {told}");
+        let held = Hold::take(&config).err().expect("the parent refuses it too");
+        assert_eq!(held.to_string(), told);
+        assert!(!job.folder().join("out").exists(), "{store}");
+        let off = job.config(&[&format!("store.path = {store:?}"), "store.mode = \"off\""]);
+        pipeline::prepare(&off).expect("no store is no file");
+    }
+    assert!(fs::read(job.input()).expect("an input") == before);
+    let apart = job.config(&["store.path = \"out/store\""]);
+    run(&apart, &fake(Failure::Never)).expect("a file of its own");
 }
 
 #[test]
