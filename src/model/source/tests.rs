@@ -345,6 +345,7 @@ fn a_snapshot_without_the_list_of_modules_may_be_a_part_only() {
 #[test]
 #[cfg(unix)]
 fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
+    type Prepare<'a> = &'a dyn Fn(&mut Home);
     const FILE: &str = "tokenizer_config.json";
     let config = b"{\"model_max_length\": 512}";
     for has_it in [false, true] {
@@ -353,7 +354,7 @@ fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
             files.insert(FILE, config.to_vec());
         }
         let server = Server::of(files.clone());
-        let sources: [(Origin, &dyn Fn(&mut Home)); 4] = [
+        let sources: [(Origin, Prepare); 4] = [
             (Origin::Path, &|home| {
                 let path = home.folder.path().join("mine");
                 put(&path, &files);
