@@ -1,4 +1,4 @@
-//! What lies between the products: activation, layer norm, pooling, length. Values a second on one core.
+//! What lies between the products: activation, layer norm with and without the residual, pooling, length. Values a second on one core.
 //! `cargo bench --bench elementwise`
 
 mod common;
@@ -40,6 +40,12 @@ fn norms(criterion: &mut Criterion) {
     for isa in timed_isas() {
         group.bench_function(BenchmarkId::new("layer norm", isa.name()), |bench| {
             bench.iter(|| norm.normalize(isa, black_box(&mut rows)));
+        });
+    }
+    let projected = values(ROWS * HIDDEN);
+    for isa in timed_isas() {
+        group.bench_function(BenchmarkId::new("residual and layer norm", isa.name()), |bench| {
+            bench.iter(|| norm.add_and_normalize(isa, black_box(&projected), &mut rows));
         });
     }
     for isa in timed_isas() {

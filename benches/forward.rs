@@ -1,5 +1,5 @@
 //! all-MiniLM-L6-v2 from token ids to vectors, for texts of 32, 128 and 256 tokens: one text alone, and a batch that
-//! keeps every core busy. Each against the peak of f32 fused multiply-adds of the cores at work.
+//! keeps every core busy. In f32, each against the peak of fused multiply-adds of the cores at work.
 //! `cargo bench --bench forward`
 //!
 //! What `REEMBED_…` variables say counts: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
@@ -8,11 +8,11 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{against_ceiling, model};
+use common::{Peak, against_peak, model};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use reembed::batch::TokenBatch;
 use reembed::config::Engine;
-use reembed::kernels::Isa;
+use reembed::kernels::{Isa, Precision};
 
 const LENGTHS: [usize; 3] = [32, 128, 256];
 
@@ -34,9 +34,14 @@ fn operations(length: usize) -> f64 {
 fn forward(criterion: &mut Criterion) {
     let (config, model) = model();
     let encoder = model.encoder.as_ref();
-    let isa = match config.engine {
-        Engine::Packed(isa) => isa,
-        Engine::Candle(_) => Isa::detect(),
+    let (isa, shares_a_text) = match config.engine {
+        Engine::Packed(isa) => (isa, false),
+        Engine::Candle(_) => (Isa::detect(), true),
+    };
+    let cores = |texts: usize| match config.threads.get() {
+        all if shares_a_text => all,
+        // A text stays on one core.
+        all => all.min(texts),
     };
     println!("{}, {}", encoder.numerics(), encoder.runs_on());
     let mut group = criterion.benchmark_group("forward");
@@ -48,10 +53,11 @@ fn forward(criterion: &mut Criterion) {
                 batch.push(row, &text(row, length));
             }
             let mut vectors = vec![0.0; texts * encoder.dim()];
-            let cores = config.threads.get();
+            let peak = Peak { isa, cores: cores(texts) };
+            let peak = (encoder.precision() == Precision::F32).then_some(peak);
             let operations = texts as f64 * operations(length);
             let id = BenchmarkId::new(name, length);
-            against_ceiling(&mut group, id, isa, cores, operations, || {
+            against_peak(&mut group, id, peak, operations, || {
                 encoder.encode(black_box(&batch), &mut vectors).expect("vectors");
             });
         }

@@ -5,12 +5,12 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{LAYERS, against_ceiling, timed_isas, values};
+use common::{LAYERS, Peak, against_peak, timed_isas, values};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use reembed::kernels::Linear;
 
-/// Rows that go through a layer together: tokens of a few texts.
-const ROWS: usize = 192;
+/// Rows that go through a layer together: a block of the forward pass.
+const ROWS: usize = 48;
 
 fn gemm(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");
@@ -21,7 +21,7 @@ fn gemm(criterion: &mut Criterion) {
         let operations = (2 * ROWS * inputs * outputs) as f64;
         for isa in timed_isas() {
             let id = BenchmarkId::new(name, isa.name());
-            against_ceiling(&mut group, id, isa, 1, operations, || {
+            against_peak(&mut group, id, Some(Peak::of_one_core(isa)), operations, || {
                 linear.forward(isa, black_box(&input), None, &mut output);
             });
         }

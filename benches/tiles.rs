@@ -8,7 +8,8 @@ use std::hint::black_box;
 use common::{LAYERS, values};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use reembed::kernels::{
-    AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, Precision, TileUnit,
+    AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, LayerNorm, Precision, Residual,
+    TileUnit,
 };
 
 /// Tokens that go through one layer before the next.
@@ -25,11 +26,18 @@ fn tiles(criterion: &mut Criterion) {
             let parts: [(&[f32], &[f32]); 1] = [(&weight, &values(outputs))];
             let divided = [inputs, outputs].map(Heads::undivided);
             let layer = Dense::pack(with, divided[0], divided[1], &parts).expect("memory");
-            let [from, to] = divided.map(|width| Form::of_layers(precision, TOKENS, width));
-            let halves = from.room().and(to.room()).halves;
-            let mut halves = AlignedBuffer::zeroed(halves).expect("memory");
-            let mut arena = Arena { floats: &mut [], halves: &mut halves };
-            let (input, mut output) = (from.take(&mut arena), to.take(&mut arena));
+            // What a layer reads is the residual stream, which rounds what it is filled with.
+            let to = Form::of_layers(precision, TOKENS, divided[1]);
+            let room = Residual::room(precision, TOKENS, inputs).and(to.room());
+            let mut floats = AlignedBuffer::zeroed(room.floats).expect("memory");
+            let mut halves = AlignedBuffer::zeroed(room.halves).expect("memory");
+            let mut arena = Arena { floats: &mut floats, halves: &mut halves };
+            let mut input = Residual::take(precision, TOKENS, inputs, &mut arena);
+            let mut output = to.take(&mut arena);
+            let norm = LayerNorm::new(&vec![1.0; inputs], &vec![0.0; inputs], 1e-12);
+            input.begin(with, &norm.expect("memory"), |rows| {
+                rows.copy_from_slice(&values(TOKENS * inputs));
+            });
             group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
             group.bench_function(BenchmarkId::new(name, with), |bench| {
                 bench.iter(|| layer.project(with, black_box(input.input()), &mut output));

@@ -43,6 +43,8 @@ pub struct Subject {
     pub name: String,
     /// The engine: `packed` or `candle`.
     pub engine: &'static str,
+    /// Threads that it may use; `None` where it does not run on the CPU.
+    pub threads: Option<NonZeroUsize>,
     /// What embeds.
     pub embedder: Embedder,
 }
@@ -191,8 +193,9 @@ fn affordable(time: f64, passes: usize, a_row: f64, all: usize) -> usize {
     (rows as usize).max(LEAST_ROWS).min(all)
 }
 
-/// The rows in an order that has nothing to do with their own, and that is always the same.
-fn shuffled(rows: &[TaskRow]) -> Vec<TaskRow> {
+/// The rows in an order that has nothing to do with their own, and that is always the same: an engine embeds the first
+/// so many of them.
+pub fn shuffled(rows: &[TaskRow]) -> Vec<TaskRow> {
     let mut order: Vec<usize> = (0..rows.len()).collect();
     // The multiplier of splitmix64: neighbours end up far apart.
     order.sort_by_key(|row| (*row as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32));
@@ -225,13 +228,18 @@ fn compare(
     way: Way,
 ) -> Result<f32> {
     let embedder = &subject.embedder;
-    let allowed = if embedder.is_batch_invariant() { 0.0 } else { TOLERANCE };
+    let invariant = embedder.is_batch_invariant();
+    let allowed = if invariant { 0.0 } else { TOLERANCE };
     let mut largest = 0f32;
     let vectors = first.chunks_exact(embedder.dim()).zip(again.chunks_exact(embedder.dim()));
     for (row, (first, again)) in vectors.enumerate() {
         let difference = first.iter().zip(again).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+        let other_bits = first.iter().zip(again).any(|(a, b)| a.to_bits() != b.to_bits());
         // `max` lets go of what is not a number.
-        if difference > allowed || again.iter().any(|component| !component.is_finite()) {
+        if difference > allowed
+            || (invariant && other_bits)
+            || again.iter().any(|component| !component.is_finite())
+        {
             let id = crate::batch::shown_id(&rows[row].id);
             return Err(Error::new(
                 ErrorKind::Encode,

@@ -1,6 +1,7 @@
 //! One function per command: load, do, print.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -13,6 +14,7 @@ use reembed::config::{Device, Engine, InputConfig, Origin, RawConfig};
 use reembed::error::ErrorKind;
 use reembed::kernels::{Isa, Precision};
 use reembed::limit::BatchShape;
+use reembed::model::description::{ModelDescription, Pooling};
 use reembed::model::{self, description, source};
 use reembed::reader::Reader;
 use reembed::report::{Ending, Recorder, keep};
@@ -152,7 +154,13 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     let rows = bench_rows(args, &config)?;
     let files =
         source::resolve(&config.model.source, &|event| progress.event(Event::Model(event)))?;
-    let bert = description::read(&files, config.model.prompt.as_deref())?.bert;
+    let description = description::read(&files, config.model.prompt.as_deref())?;
+    if args.peers.is_some() && !peers_run(&description) {
+        anyhow::bail!(
+            "--peers: other tools are set up for models like all-MiniLM-L6-v2 alone: 384 components, the mean of 256 \
+             tokens, length 1, no prompt"
+        );
+    }
     let mut subjects = Vec::new();
     for model in engines(&config) {
         progress.say("loading the model");
@@ -166,7 +174,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
         ways: &ways,
         repeats: args.repeats,
         time: (args.time > 0).then(|| Duration::from_secs(args.time)),
-        bert: &bert,
+        bert: &description.bert,
         ceiling: Some(ceiling),
     };
     let record = measuring::run(&plan, &rows, &|step, left| match left {
@@ -187,7 +195,12 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     }
     if let Some(folder) = &args.peers {
         progress.say("other tools, which takes minutes");
-        for (name, tasks_per_second, is_baseline) in peers(folder, args)? {
+        // The very rows that the first engine had.
+        let mut rows = measuring::shuffled(&rows);
+        rows.truncate(usize::try_from(record.corpus.rows).unwrap_or(usize::MAX));
+        for (name, tasks_per_second, is_baseline) in
+            peers(folder, &files.folder, config.model.threads, rows)?
+        {
             record.add_peer(&name, tasks_per_second, is_baseline);
         }
     }
@@ -256,7 +269,9 @@ fn subject(config: &ModelConfig) -> Result<measuring::Subject> {
         Engine::Candle(_) => "candle",
     };
     let name = format!("{engine} {}", embedder.lineage().model.precision);
-    Ok(measuring::Subject { name, engine, embedder })
+    let on_cpu = matches!(config.engine, Engine::Packed(_) | Engine::Candle(Device::Cpu));
+    let threads = on_cpu.then_some(config.threads);
+    Ok(measuring::Subject { name, engine, threads, embedder })
 }
 
 /// The memory of a batch, measured by this program in a process of its own.
@@ -283,21 +298,37 @@ fn memory_of(args: &BenchArgs, engine: &str, shape: BatchShape) -> Result<Memory
     })
 }
 
-/// Other tools on as many sample rows: name, rows a second, and whether it is one that embeds one text at a time.
-fn peers(folder: &Path, args: &BenchArgs) -> Result<Vec<(String, f64, bool)>> {
+/// Whether what the scripts of other tools are written for is what the model's folder says.
+fn peers_run(model: &ModelDescription) -> bool {
+    model.bert.hidden == 384
+        && model.pooling == Pooling::Mean
+        && model.normalize
+        && model.max_seq_length.get() == 256
+        && !model.lower_case
+        && model.prompt.is_empty()
+}
+
+/// Other tools with the same model, on the same rows and as many threads: name, rows a second, and whether it is one that
+/// embeds one text at a time.
+fn peers(
+    folder: &Path,
+    model: &Path,
+    threads: NonZeroUsize,
+    rows: Vec<TaskRow>,
+) -> Result<Vec<(String, f64, bool)>> {
     let script = folder.join("run.py");
     let program = std::env::current_exe().context("this program cannot be named")?;
     let work = tempfile::tempdir().context("there is no folder for the figures of other tools")?;
+    let corpus = work.path().join("rows.parquet");
+    writer::write_tasks(&corpus, rows)?;
     let done = Command::new("python3")
         .arg(&script)
-        .args([
-            "--only",
-            "^(st-|ort-|openvino-|tfidf)",
-            "--rounds",
-            "3",
-            "--tasks",
-            &args.tasks.to_string(),
-        ])
+        .args(["--only", "^(st-|ort-|openvino-|tfidf)", "--rounds", "3"])
+        .arg("--rows")
+        .arg(&corpus)
+        .args(["--threads", &threads.to_string()])
+        .arg("--model")
+        .arg(model)
         .arg("--reembed")
         .arg(program)
         .arg("--work")

@@ -25,7 +25,8 @@
 //! fewer rows run the same chain, and blocks only decide in which order finished chains are written.
 //!
 //! The CPU is asked once, by [`Isa::detect`]; an [`Isa`] cannot be made in another way, and each holds the
-//! token that its instructions need. `unsafe` is found in `avx512.rs`, `avx2.rs` and `amx.rs` only.
+//! token that its instructions need. `unsafe` is found in `avx512.rs`, `avx2.rs` and `amx.rs` only, and in
+//! `amx/emulator.rs`, which tests alone compile.
 
 mod activation;
 mod activations;
@@ -116,7 +117,7 @@ impl Isa {
     }
 
     /// Its tiles for products of bf16, where it has some: permitted by the kernel and tested, or the reason why
-    /// they are not to be used. Permission is for the whole process; ask before worker threads are started.
+    /// they are not to be used. Permission is for the whole process, threads that are running already included.
     pub fn tiles(self) -> Option<Result<TileUnit, AmxRefused>> {
         match self.0 {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]

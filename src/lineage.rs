@@ -27,7 +27,8 @@ pub const TOOL: &str = concat!("reembed ", env!("CARGO_PKG_VERSION"));
 pub struct ModelIdentity {
     /// Its name on the hub, or the path that it was read from.
     pub id: String,
-    /// SHA-256 of each file that was read, in hexadecimal.
+    /// SHA-256 of each file that was read, in hexadecimal, but for `tokenizer_config.json`: see
+    /// [`ModelFiles::lineage_hashes`].
     pub files: BTreeMap<String, String>,
     /// `mean` or `cls`.
     pub pooling: String,
@@ -151,7 +152,7 @@ impl ModelIdentity {
     ) -> Self {
         ModelIdentity {
             id: id.to_owned(),
-            files: files.hashes(),
+            files: files.lineage_hashes(),
             pooling: description.pooling.name().to_owned(),
             normalized: description.normalize,
             max_seq_length: description.max_seq_length.get(),

@@ -634,6 +634,61 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
 }
 
 #[test]
+#[cfg(unix)]
+fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them() {
+    use std::os::unix::fs::PermissionsExt;
+
+    // As wide as what the scripts of other tools are for.
+    let mut job = Job::new();
+    job.model = ModelFolder::tiny().hidden(384).heads(12).layers(4).write();
+    let python = job.path("bin/python3");
+    fs::create_dir(job.path("bin")).expect("a folder");
+    let report = serde_json::json!({ "contenders": [
+        { "name": "other-alone", "label": "another, one call per text", "tasks_per_second": 8.0 },
+        { "name": "refused", "label": "a third", "tasks_per_second": null },
+    ]});
+    fs::write(job.path("report.json"), report.to_string()).expect("a report");
+    // Keeps what it was told and given, and answers as the scripts do.
+    let script = "#!/bin/sh\nprintf '%s\\n' \"$@\" > told\nwhile [ $# -gt 0 ]; do\ncase $1 in\n--rows) \
+                  cat \"$2\" > given.parquet;;\n--work) cat report.json > \"$2/report.json\";;\nesac\n\
+                  shift\ndone\n";
+    fs::write(&python, script).expect("a script");
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a program");
+    // In the time that it is given, the engine embeds a part of the rows of the first corpus.
+    for (corpus, tasks, fewest) in
+        [(&["--time", "1"][..], "1500", 32), (&["--input", "tasks.parquet"], "9", 9)]
+    {
+        let most = ["bench", "--tasks", tasks, "--repeats", "1", "--ways", "alone,32"];
+        let rest = ["--no-memory", "--threads", "3", "--peers", "scripts", "--json", "bench.json"];
+        let arguments = [&most[..], corpus, &rest, &["--precision", "f32"]].concat();
+        let path = format!("{}:/bin:/usr/bin", job.path("bin").display());
+        let bench = job.command(&job.with_model(&arguments)).env("PATH", path).output();
+        let bench = bench.expect("a child");
+        assert_eq!(bench.status.code(), Some(0), "{}", shown(&bench));
+        let told = fs::read_to_string(job.path("told")).expect("arguments");
+        let told: Vec<&str> = told.lines().collect();
+        let after = |flag: &str| {
+            let at = told.iter().position(|word| *word == flag);
+            at.and_then(|at| told.get(at + 1).copied())
+        };
+        assert_eq!(told[0], "scripts/run.py");
+        assert_eq!(after("--threads"), Some("3"));
+        assert_eq!(after("--model"), job.model.path().to_str());
+        let record = fs::read_to_string(job.path("bench.json")).expect("a report");
+        let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+        let (given, _) = read(&job.path("given.parquet"));
+        assert_eq!(record["corpus"]["rows"], given.num_rows(), "{corpus:?}");
+        assert!((fewest..1500).contains(&given.num_rows()), "{} rows", given.num_rows());
+        assert_eq!(record["peers"].as_array().map(Vec::len), Some(1));
+    }
+
+    job.model = ModelFolder::tiny().write();
+    let narrow = job.reembed(&job.with_model(&["bench", "--quiet", "--peers", "scripts"]));
+    assert_eq!(narrow.status.code(), Some(1));
+    assert!(err(&narrow).contains("models like all-MiniLM-L6-v2"), "{}", shown(&narrow));
+}
+
+#[test]
 fn model_show_says_what_the_model_is() {
     let job = Job::new();
     let show = job.reembed(&job.with_model(&["model", "show", "--quiet"]));

@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::num::NonZeroUsize;
 
 use common::model_folder::{Dtype, ModelFolder, Pooling, WrittenModel};
-use common::{distance, length, load, model_config, task};
+use common::{bits, distance, length, load, model_config, task};
 use reembed::batch::{RowNames, TokenBatch};
 use reembed::config::OnEmpty;
 use reembed::limit::{BatchLimit, Counting};
@@ -72,9 +72,12 @@ fn every_model_embeds_alike_alone_and_in_batches() {
             let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
             assert_eq!((together.len(), together.dim()), (rows.len(), dim), "{name}");
             for (row, (alone, together)) in alone.iter().zip(together.rows()).enumerate() {
-                let allowed = if embedder.is_batch_invariant() { 0.0 } else { 1e-6 };
                 let found = distance(alone, together);
-                assert!(found <= allowed, "{name}, batch size {size}, row {row}: {found:e}");
+                let same = match embedder.is_batch_invariant() {
+                    true => bits(alone) == bits(together),
+                    false => found <= 1e-6,
+                };
+                assert!(same, "{name}, batch size {size}, row {row}: off by {found:e}");
             }
         }
         for vector in &alone {
@@ -152,6 +155,9 @@ fn a_prompt_changes_the_vectors_and_the_config_replaces_the_folder_s_own() {
 #[test]
 fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
     let words = |count: usize| vec!["word"; count].join(" ");
+    fn up_to(tokens: impl Into<serde_json::Value>) -> serde_json::Value {
+        json!({ "model_max_length": tokens.into() })
+    }
     for (folder, words_in, ids, truncated) in [
         (ModelFolder::tiny(), 198, 200, false),
         (ModelFolder::tiny(), 254, 256, false),
@@ -160,7 +166,16 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
         (ModelFolder::like_minilm_l12(), 198, 128, true),
         (ModelFolder::like_bge(), 198, 200, false),
         (ModelFolder::like_bge(), 600, 512, true),
+        // Where the folder says no length, its tokenizer's counts, as far as there are positions.
         (ModelFolder::tiny().without_max_seq_length(), 600, 512, true),
+        (ModelFolder::tiny().without_max_seq_length().tokenizer_config(up_to(200)), 600, 200, true),
+        (
+            ModelFolder::tiny().without_max_seq_length().tokenizer_config(up_to(1e30)),
+            600,
+            512,
+            true,
+        ),
+        (ModelFolder::tiny().tokenizer_config(up_to(128)), 600, 256, true),
         (ModelFolder::tiny().baked_length(None), 198, 200, false),
         (ModelFolder::tiny(), 1, 3, false),
     ] {
@@ -398,6 +413,60 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         ),
         ("no config", |m| _ = m.remove_file("config.json"), "", &["config.json is missing"]),
         (
+            "no list of modules, which would say that the pooling is the folder's own",
+            |m| {
+                m.remove_file("modules.json").set_pooling_flag("pooling_mode_mean_tokens", false);
+                m.set_pooling_flag("pooling_mode_cls_token", true);
+            },
+            "",
+            &["modules.json is missing", "1_Pooling/config.json", "sentence_bert_config.json"],
+        ),
+        (
+            "neither list of modules nor pooling, but prompts",
+            |m| {
+                m.remove_file("modules.json").remove_file("1_Pooling/config.json");
+                m.remove_file("sentence_bert_config.json");
+            },
+            "",
+            &["modules.json is missing", "config_sentence_transformers.json", "incomplete"],
+        ),
+        (
+            "a tokenizer that is said to keep capitals and does not",
+            |m| _ = m.replace_file("tokenizer_config.json", b"{\"do_lower_case\": false}"),
+            "tokenizer_config.json",
+            &[
+                "`do_lower_case`: is false",
+                "`lowercase` of the normalizer in tokenizer.json is true",
+            ],
+        ),
+        (
+            "a tokenizer that is said to keep accents and does not",
+            |m| {
+                let config = b"{\"do_lower_case\": true, \"strip_accents\": false}";
+                m.replace_file("tokenizer_config.json", config);
+            },
+            "tokenizer_config.json",
+            &["`strip_accents`: is false", "tokenizer.json is true"],
+        ),
+        (
+            "a tokenizer that is said to keep ideographs together and does not",
+            |m| {
+                let config = b"{\"tokenize_chinese_chars\": false}";
+                m.replace_file("tokenizer_config.json", config);
+            },
+            "tokenizer_config.json",
+            &["`tokenize_chinese_chars`: is false", "`handle_chinese_chars`", "is true"],
+        ),
+        (
+            "a tokenizer of no length",
+            |m| {
+                m.remove_file("sentence_bert_config.json");
+                m.replace_file("tokenizer_config.json", b"{\"model_max_length\": 2}");
+            },
+            "tokenizer_config.json",
+            &["`model_max_length`: is 2", "3 to 512"],
+        ),
+        (
             "a config without a size",
             |m| {
                 m.edit_json("config.json", |config| {
@@ -533,6 +602,40 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
+    let written = ModelFolder::tiny().pooling(Pooling::Cls).write();
+    for file in ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"] {
+        written.remove_file(file);
+    }
+    written.remove_file("config_sentence_transformers.json");
+    // What transformers leaves in every folder, and says nothing else than the other files.
+    let config = json!({
+        "tokenizer_class": "BertTokenizer",
+        "model_max_length": 100,
+        "do_lower_case": true,
+        "strip_accents": null,
+        "tokenize_chinese_chars": true,
+    });
+    written.replace_file("tokenizer_config.json", config.to_string().as_bytes());
+    let model = load(written.path());
+    let identity = &model.identity;
+    let found = (identity.pooling.as_str(), identity.normalized, identity.max_seq_length);
+    assert_eq!(found, ("mean", false, 100));
+}
+
+#[test]
+fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
+    let fingerprint = |folder: ModelFolder| load(folder.write().path()).lineage().fingerprint;
+    let minilm = json!({ "model_max_length": 512, "do_lower_case": true, "strip_accents": null });
+    let plain = fingerprint(ModelFolder::tiny());
+    assert_eq!(fingerprint(ModelFolder::tiny().tokenizer_config(minilm)), plain);
+    // Without a length of the folder's own it decides one.
+    let shorter = json!({ "model_max_length": 200 });
+    let free = ModelFolder::tiny().without_max_seq_length();
+    assert_ne!(fingerprint(free.clone().tokenizer_config(shorter)), fingerprint(free));
 }
 
 #[test]

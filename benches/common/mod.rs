@@ -1,15 +1,15 @@
-//! What the benches share: input values, the machine's own ceiling, and rates as parts of it.
+//! What the benches share: input values, the machine's own peak, and rates as parts of it.
 
 #![allow(dead_code)] // Each bench takes what it needs.
 
 use std::cell::Cell;
-use std::hint::black_box;
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
-use reembed::kernels::{Isa, fused_multiply_adds};
-use reembed::model::{self, Model};
+use reembed::kernels::Isa;
+use reembed::model::{self, Model, ceiling};
 use reembed::{Environment, ModelConfig, TaskRow, build_input_text, sample};
 
 /// Name, inputs and outputs of each linear layer of all-MiniLM-L6-v2.
@@ -53,30 +53,34 @@ pub fn timed_isas() -> Vec<Isa> {
     isas
 }
 
-/// Floating-point operations a second of one core whose fused multiply-adds never leave the registers.
-pub fn ceiling(isa: Isa) -> f64 {
-    const TRIES: usize = 10;
-    const ROUNDS: usize = 1 << 15;
-    let rate = |_| {
-        let started = Instant::now();
-        let operations = fused_multiply_adds(isa, black_box(ROUNDS));
-        operations / started.elapsed().as_secs_f64()
-    };
-    (0..TRIES).map(rate).fold(0.0, f64::max)
+/// What a rate is compared with: the peak of f32 fused multiply-adds of the cores that are at work.
+#[derive(Clone, Copy)]
+pub struct Peak {
+    pub isa: Isa,
+    pub cores: usize,
 }
 
-/// Measures `work`, which takes `operations` floating-point operations, and says what part of the ceiling of `cores`
-/// cores its fastest sample reached. The ceiling is measured right before: a shared machine is not always the
-/// same.
-pub fn against_ceiling(
+impl Peak {
+    pub fn of_one_core(isa: Isa) -> Self {
+        Peak { isa, cores: 1 }
+    }
+}
+
+/// Measures `work`, which takes `operations` floating-point operations, and says how many a second its fastest sample
+/// made, and what part of the peak that is; products of another precision than f32 have another peak, and no part of
+/// this one is said of them. The peak is measured right before, on as many cores at once: a shared machine is not always
+/// the same, and cores that all work are often slower than one alone.
+pub fn against_peak(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
-    isa: Isa,
-    cores: usize,
+    peak: Option<Peak>,
     operations: f64,
     mut work: impl FnMut(),
 ) {
-    let ceiling = ceiling(isa) * cores as f64;
+    let peak = peak.map(|peak| {
+        let cores = NonZeroUsize::new(peak.cores).expect("a core");
+        (peak, ceiling::measure(peak.isa, cores).expect("threads"))
+    });
     let fastest = Cell::new(f64::INFINITY);
     group.throughput(Throughput::Elements(operations as u64));
     group.bench_function(id, |bench| {
@@ -89,16 +93,19 @@ pub fn against_ceiling(
         });
     });
     // A filter on the command line may have left it out.
-    if fastest.get().is_finite() {
-        let rate = operations / fastest.get();
-        println!(
-            "{:24}{:.1} GFLOP/s, {:.0} % of {:.1} ({}, {})\n",
-            "",
-            rate / 1e9,
-            100.0 * rate / ceiling,
-            ceiling / 1e9,
+    if !fastest.get().is_finite() {
+        return;
+    }
+    let rate = operations / fastest.get();
+    let part = match peak {
+        None => String::new(),
+        Some((Peak { isa, cores }, peak)) => format!(
+            ", {:.0} % of {:.1} ({}, {})",
+            100.0 * rate / peak,
+            peak / 1e9,
             isa.name(),
             if cores == 1 { "one core".to_owned() } else { format!("{cores} cores") },
-        );
-    }
+        ),
+    };
+    println!("{:24}{:.1} GFLOP/s{part}\n", "", rate / 1e9);
 }

@@ -5,7 +5,6 @@ machine hits all alike, and each has its own peak of memory. Figures are medians
 each round first.
 """
 
-import argparse
 import json
 import os
 import platform
@@ -23,9 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arguments import ROOT, parser
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-THREADS = 2
 SCHEMA = "reembed-peers/1"
 
 # What the others are compared with.
@@ -38,10 +37,10 @@ BASELINES = {
 
 
 def main():
-    options = arguments()
+    options = parser(__doc__).parse_args()
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
-    bench = Bench(options.reembed.absolute(), work, options.tasks)
+    bench = Bench(options, work)
     contenders = [c for c in bench.contenders() if re.search(options.only, c.name)]
     if options.list:
         print("\n".join(f"{c.name:26} {c.label}" for c in contenders))
@@ -49,7 +48,8 @@ def main():
     bench.prepare()
     if options.add:
         earlier = json.loads((work / "report.json").read_text())
-        assert earlier["schema"] == SCHEMA and earlier["corpus"]["rows"] == options.tasks, "of another kind of run"
+        alike = earlier["corpus"]["rows"] == len(bench.texts) and earlier["threads"] == bench.threads
+        assert earlier["schema"] == SCHEMA and alike, "of another kind of run"
         for line in earlier["contenders"]:
             for contender in contenders:
                 if contender.name == line["name"]:
@@ -78,19 +78,6 @@ def write(report, work):
     return text
 
 
-def arguments():
-    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
-    parser.add_argument("--reembed", type=Path, required=True, help="the binary (run.py builds it)")
-    parser.add_argument("--tasks", type=int, default=1000, help="sample rows with a text (1000)")
-    parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds (3)")
-    parser.add_argument("--add", action="store_true", help="add the rounds to those of the last report")
-    parser.add_argument("--only", default="", help="contenders whose name this regular expression finds")
-    parser.add_argument("--list", action="store_true", help="list the contenders and stop")
-    parser.add_argument("--work", type=Path, default=ROOT / "target/peers", help="folder for what is made")
-    parser.add_argument("--into", type=Path, help="a file whose part between the marks becomes the table")
-    return parser.parse_args()
-
-
 @dataclass
 class Contender:
     """One way of embedding the texts."""
@@ -112,10 +99,17 @@ class Contender:
 
 
 class Bench:
-    def __init__(self, reembed, work, tasks):
-        self.reembed, self.work, self.tasks = reembed, work, tasks
-        folder = re.search(r"^folder +(.+)$", self.output("model", "show"), re.M)
-        self.model = Path(folder[1])
+    def __init__(self, options, work):
+        self.reembed, self.work = options.reembed.absolute(), work
+        self.tasks, self.threads = options.tasks, options.threads
+        self.rows = options.rows and options.rows.absolute()
+        if options.model:
+            self.model = options.model.absolute()
+            self.model_flags = ["--model-path", self.model]
+        else:
+            folder = re.search(r"^folder +(.+)$", self.output("model", "show"), re.M)
+            self.model = Path(folder[1])
+            self.model_flags = []
         self.precisions = ["f32"]
         if "--precision" in self.output("bench", "--help"):
             self.precisions = ["f32", "bf16x3", "bf16"]
@@ -127,8 +121,8 @@ class Bench:
             "st-bf16-32": "sentence-transformers bf16, batch 32",
             "ort-f32": "ONNX Runtime f32, 1,024 tokens a batch",
             "ort-int8": "ONNX Runtime int8, 1,024 tokens a batch",
-            "openvino-f32": "OpenVINO f32, 2,048 tokens a batch, 2 streams",
-            "openvino-bf16": "OpenVINO bf16, 2,048 tokens a batch, 2 streams",
+            "openvino-f32": f"OpenVINO f32, 2,048 tokens a batch, {self.streams()}",
+            "openvino-bf16": f"OpenVINO bf16, 2,048 tokens a batch, {self.streams()}",
             "tfidf": "TF-IDF (scikit-learn, fit and transform)",
         }
         for name, label in peers.items():
@@ -150,26 +144,33 @@ class Bench:
         avx2 = {"REEMBED_COMPUTE_ISA": "avx2"}
         yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "plan", flags, avx2)
 
+    def streams(self):
+        """As peers.py has them."""
+        return "1 stream" if self.threads == 1 else "2 streams"
+
     def prepare(self):
         """What is made once: texts, the exported model, and the reference in double precision."""
         check_text_building()
         self.machine = self.bench_report("plan", ["--tasks", "1"])["machine"]
-        sample = self.work / "sample.parquet"
-        # A few rows in ten thousand have no text.
-        self.output("sample", sample, "--rows", str(self.tasks + self.tasks // 50 + 10))
-        table = pq.read_table(sample)
+        source = self.rows
+        if not source:
+            source = self.work / "sample.parquet"
+            # A few rows in ten thousand have no text.
+            self.output("sample", source, "--rows", str(self.tasks + self.tasks // 50 + 10))
+        table = pq.read_table(source)
         texts = [text_of(row) for row in table.to_pylist()]
-        kept = [at for at, text in enumerate(texts) if text][: self.tasks]
+        kept = [at for at, text in enumerate(texts) if text]
+        kept = kept if self.rows else kept[: self.tasks]
         pq.write_table(table.take(pa.array(kept)), self.work / "tasks.parquet")
         texts = [texts[at] for at in kept]
         # The exported model and the reference are good for as long as what they are made of is the same.
         made_of = json.dumps([texts, str(self.model), [version(p) for p in ("torch", "onnxruntime", "transformers")]])
-        self.texts = texts
+        self.texts, self.tasks = texts, len(texts)
         if not (self.work / "made_of.json").exists() or (self.work / "made_of.json").read_text() != made_of:
             print("exporting the model, and embedding the texts in double precision", file=sys.stderr)
             (self.work / "texts.json").write_text(json.dumps(texts))
-            call([sys.executable, HERE / "export.py", self.model, self.work])
-            call([sys.executable, HERE / "peers.py", "reference", self.work, self.model])
+            self.python("export.py", self.model, self.work)
+            self.python("peers.py", "reference", self.work, self.model, self.threads)
             (self.work / "made_of.json").write_text(made_of)
         self.reference = np.load(self.work / "vectors/reference.npy")
         from peers import fast_tokenizer, tokenize
@@ -178,7 +179,7 @@ class Bench:
 
     def peer(self, name):
         def once():
-            output = call([sys.executable, HERE / "peers.py", name, self.work, self.model])
+            output = self.python("peers.py", name, self.work, self.model, self.threads)
             return json.loads(output.splitlines()[-1])
 
         return once
@@ -190,7 +191,8 @@ class Bench:
         """reembed in memory, by its own bench."""
 
         def once():
-            report = self.bench_report(way, ["--tasks", str(self.tasks), *flags], variables)
+            corpus = ["--input", self.work / "tasks.parquet"] if self.rows else []
+            report = self.bench_report(way, [*corpus, "--tasks", str(self.tasks), *flags], variables)
             assert (report["corpus"]["rows"], report["corpus"]["tokens"]) == (len(self.texts), self.tokens)
             return {
                 "seconds": report["subjects"][0]["ways"][0]["seconds"][0],
@@ -202,7 +204,7 @@ class Bench:
 
     def bench_report(self, way, flags, variables=None):
         file = self.work / "bench.json"
-        fixed = ["--repeats", "1", "--time", "0", "--no-memory", "--html", self.work / "bench.html", "--threads", str(THREADS), "--quiet", "--config", self.config("bench")]
+        fixed = ["--repeats", "1", "--time", "0", "--no-memory", "--html", self.work / "bench.html", *self.common("bench")]
         self.output("bench", "--ways", way, "--json", file, *fixed, *flags, env=variables)
         report = json.loads(file.read_text())
         assert report["schema"] == "reembed-bench/1", report["schema"]
@@ -215,8 +217,7 @@ class Bench:
         def once():
             # Nothing of an earlier run may be there to be used again.
             shutil.rmtree(out, ignore_errors=True)
-            fixed = ["--threads", str(THREADS), "--quiet", "--config", self.config(name)]
-            summary = self.output("run", *fixed, *flags, env=variables)
+            summary = self.output("run", *self.common(name), *flags, env=variables)
             seconds = re.search(r"^seconds +([\d.]+)", summary, re.M)[1]
             peak, unit = re.search(r"^peak memory +([\d.]+) (\w+)$", summary, re.M).groups()
             place = re.search(r"^ran on +(.+)$", summary, re.M)[1]
@@ -232,6 +233,9 @@ class Bench:
 
         return Contender(name, label, once, vectors)
 
+    def common(self, name):
+        return ["--threads", str(self.threads), "--quiet", "--config", self.config(name), *self.model_flags]
+
     def config(self, name):
         folder = self.work / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,7 +246,16 @@ class Bench:
 
     def output(self, *arguments, env=None):
         # What a run leaves in the folder where it was started is none of the caller's.
-        return call([self.reembed, *arguments], env, self.work)
+        return self.call([self.reembed, *arguments], env, self.work)
+
+    def python(self, script, *arguments):
+        return self.call([sys.executable, HERE / script, *arguments])
+
+    def call(self, command, variables=None, folder=None):
+        # Threads as told, no network for the models, and no settings of the caller's.
+        threads = {"OMP_NUM_THREADS": str(self.threads), "RAYON_NUM_THREADS": str(self.threads)}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")}
+        return call(command, kept | threads | {"HF_HUB_OFFLINE": "1"} | (variables or {}), folder)
 
     def report(self, contenders):
         by_name = {c.name: c for c in contenders}
@@ -267,7 +280,7 @@ class Bench:
             "commit": call(["git", "-C", ROOT, "describe", "--always", "--dirty"]).strip(),
             "reembed": self.output("--version").strip(),
             "machine": self.machine | {"kernel": platform.release(), "python": platform.python_version()},
-            "threads": THREADS,
+            "threads": self.threads,
             "rounds": max(len(c.runs) for c in contenders),
             "corpus": {"rows": len(self.texts), "tokens": self.tokens},
             "contenders": lines,
@@ -336,11 +349,8 @@ def text_of(row):
     return "\n".join(parts)
 
 
-def call(command, variables=None, folder=None):
+def call(command, env=None, folder=None):
     """Standard output of a command that has to succeed."""
-    # Threads as told, no network for the models, and no settings of the caller's.
-    fixed = {"OMP_NUM_THREADS": str(THREADS), "RAYON_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
-    env = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")} | fixed | (variables or {})
     done = subprocess.run([str(part) for part in command], env=env, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

@@ -1,6 +1,6 @@
 """The peers: each embeds the texts once, in a process of its own, with the settings that suit it best.
 
-    python peers.py NAME WORK_FOLDER MODEL_FOLDER
+    python peers.py NAME WORK_FOLDER MODEL_FOLDER THREADS
 
 reads `texts.json` of the work folder, loads the model, warms up, and measures one pass from texts in memory to vectors
 in memory, tokenization and pooling included. The vectors go to `vectors/NAME.npy`; the last line on standard output is
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-THREADS = 2
+THREADS = int(sys.argv[4]) if __name__ == "__main__" else 1
 MAX_TOKENS = 256
 DIMENSION = 384
 WARM_UP_TEXTS = 64
@@ -91,6 +91,8 @@ def onnx_runtime(file, tokens_per_batch):
 
 
 def openvino(precision, tokens_per_batch, streams):
+    streams = min(streams, THREADS)
+
     def load(model_folder, work):
         import openvino as ov
 

@@ -7,11 +7,9 @@ needs Rust, Python 3.11 or later with venv, and a package index; about 6 GB for 
 comes with CUDA's libraries on Linux. It makes the environment with pinned versions, builds the release binary, exports
 the model, measures in interleaved rounds, prints the table, and writes target/peers/report.json and report.md.
 
-Options of its own: --venv FOLDER (target/peers-venv unless given), --reembed BINARY (built unless given). The others go
-to measure.py: --tasks, --rounds, --add, --only, --into; see `run.py --help`.
+`run.py --help` names its options.
 """
 
-import argparse
 import hashlib
 import os
 import subprocess
@@ -19,20 +17,19 @@ import sys
 import venv
 from pathlib import Path
 
+from arguments import ROOT, parser
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
 REQUIREMENTS = HERE / "requirements.txt"
 
 
 def main():
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--venv", type=Path, default=ROOT / "target/peers-venv")
-    parser.add_argument("--reembed", type=Path)
-    own, others = parser.parse_known_args()
-
-    python = environment(own.venv.absolute())
-    reembed = own.reembed.absolute() if own.reembed else build()
-    command = [python, HERE / "measure.py", "--reembed", reembed, *others]
+    # Before anything is made: who asks for help wants to read.
+    options = parser(__doc__).parse_args()
+    python = environment(options.venv.absolute())
+    reembed = options.reembed.absolute() if options.reembed else build()
+    # Of an option that is given twice, the last counts.
+    command = [python, HERE / "measure.py", *sys.argv[1:], "--reembed", reembed]
     os.execv(python, [str(part) for part in command])
 
 

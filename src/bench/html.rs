@@ -291,11 +291,11 @@ fn figure(json: &Value, pointer: &str, form: Form) -> Cell {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::record::*;
     use super::*;
 
-    pub(super) fn record() -> BenchRecord {
+    pub(in crate::bench) fn record() -> BenchRecord {
         let way = |name: &str, batch_rows, tasks: f64| WayRecord {
             name: name.to_owned(),
             batch_rows,
@@ -319,6 +319,7 @@ mod tests {
             numerics: "packed-1-f32".to_owned(),
             fingerprint: "00".to_owned(),
             runs_on: "avx2, 2 threads".to_owned(),
+            threads: Some(2),
             batch_invariant: name.starts_with("packed"),
             rows: 400,
             tokens: 26_400,

@@ -98,6 +98,8 @@ pub struct SubjectRecord {
     pub fingerprint: String,
     /// Instruction set and threads, or a device.
     pub runs_on: String,
+    /// Threads that it may use; absent where it does not run on the CPU.
+    pub threads: Option<u64>,
     /// Whether a vector has the same bits in any batch; verified while measuring.
     pub batch_invariant: bool,
     /// Rows that it embedded in each pass.
@@ -252,17 +254,20 @@ impl BenchRecord {
         self.tfidf = Some(TfIdf { tasks_per_second, times });
     }
 
-    /// Takes note of another tool; one that embeds one text at a time is a baseline too.
+    /// Takes note of another tool, on the rows that the first engine had and on as many threads; one that embeds one
+    /// text at a time is a baseline too.
     pub fn add_peer(&mut self, name: &str, tasks_per_second: f64, is_baseline: bool) {
         self.peers.push(Peer { name: name.to_owned(), tasks_per_second });
         if !is_baseline {
             return;
         }
+        // By tokens: an engine that is slower than the first had fewer rows.
+        let tokens_a_row = self.corpus.tokens as f64 / self.corpus.rows.max(1) as f64;
         for subject in self.subjects.iter().filter(|subject| subject.engine != "candle") {
             let Some(batch) = batch_of_32(subject) else { continue };
-            let what = format!("{}, batch 32,", subject.name);
-            let times = batch.tasks_per_second / tasks_per_second;
-            self.acceptance.push(Acceptance::new(what, name.to_owned(), times));
+            let times = batch.tokens_per_second / (tasks_per_second * tokens_a_row);
+            let baseline = format!("{name}{}", on(subject.threads));
+            self.acceptance.push(Acceptance::new(batch_on(subject), baseline, times));
         }
     }
 
@@ -332,6 +337,7 @@ fn subjects(plan: &Plan<'_>, runs: &[Run<'_>]) -> Vec<SubjectRecord> {
             numerics: lineage.model.numerics.clone(),
             fingerprint: lineage.fingerprint,
             runs_on: run.subject.embedder.runs_on(),
+            threads: run.subject.threads.map(|threads| threads.get() as u64),
             batch_invariant: run.subject.embedder.is_batch_invariant(),
             rows: run.rows.len() as u64,
             tokens,
@@ -343,11 +349,16 @@ fn subjects(plan: &Plan<'_>, runs: &[Run<'_>]) -> Vec<SubjectRecord> {
     runs.iter().enumerate().map(of).collect()
 }
 
-/// Batch 32 of each packed engine against one call for each text: with itself, and with stock candle.
+/// Batch 32 of each packed engine against one call for each text: with itself, and with stock candle. How many threads
+/// each had belongs to the comparison: a batch is shared among cores, and a text alone is not, in the packed engine.
 fn acceptance(subjects: &[SubjectRecord]) -> Vec<Acceptance> {
     let alone = |subject: &SubjectRecord| {
         let way = subject.ways.iter().find(|way| way.name == Way::OneAtATime.to_string())?;
-        Some((subject.name.clone(), way.tokens_per_second))
+        let threads = match subject.engine.as_str() {
+            "candle" => subject.threads,
+            _ => subject.threads.map(|_| 1),
+        };
+        Some((format!("{}, one at a time{}", subject.name, on(threads)), way.tokens_per_second))
     };
     let stock = subjects.iter().filter(|subject| subject.engine == "candle").filter_map(alone);
     let stock: Vec<_> = stock.map(|(name, speed)| (format!("stock {name}"), speed)).collect();
@@ -355,14 +366,24 @@ fn acceptance(subjects: &[SubjectRecord]) -> Vec<Acceptance> {
     for subject in subjects.iter().filter(|subject| subject.engine != "candle") {
         let Some(batch) = batch_of_32(subject) else { continue };
         for (name, speed) in alone(subject).iter().chain(&stock) {
-            found.push(Acceptance::new(
-                format!("{}, batch 32,", subject.name),
-                format!("{name}, one at a time"),
-                batch.tokens_per_second / speed,
-            ));
+            let times = batch.tokens_per_second / speed;
+            found.push(Acceptance::new(batch_on(subject), name.clone(), times));
         }
     }
     found
+}
+
+fn batch_on(subject: &SubjectRecord) -> String {
+    format!("{}, batch 32{},", subject.name, on(subject.threads))
+}
+
+/// ` on 2 threads`, or nothing where that is not what it runs on.
+fn on(threads: Option<u64>) -> String {
+    match threads {
+        None => String::new(),
+        Some(1) => " on 1 thread".to_owned(),
+        Some(threads) => format!(" on {threads} threads"),
+    }
 }
 
 fn batch_of_32(subject: &SubjectRecord) -> Option<&WayRecord> {
@@ -414,6 +435,82 @@ mod tests {
         let (cosine, difference) = compare(&[1.0, 0.0, 0.0, 1.0], &[1.0, 0.0, 0.6, 0.8], 2);
         assert!((cosine - 0.8).abs() < 1e-7 && (difference - 0.6).abs() < 1e-7);
         assert_eq!(compare(&[1.0, 0.0], &[1.0, 0.0], 2), (1.0, 0.0));
+    }
+
+    /// An engine with 32 rows of 100 tokens in each batch.
+    fn subject(engine: &str, threads: Option<u64>, ways: &[(Way, f64)]) -> SubjectRecord {
+        let way = |&(way, tasks): &(Way, f64)| WayRecord {
+            name: way.to_string(),
+            batch_rows: way.rows(),
+            seconds: vec![32.0 / tasks],
+            median_seconds: 32.0 / tasks,
+            spread: 1.0,
+            ms_per_task: 1000.0 / tasks,
+            tasks_per_second: tasks,
+            tokens_per_second: 100.0 * tasks,
+            speed_up: None,
+            padding_efficiency: 1.0,
+            gflops: 1.0,
+            of_ceiling: None,
+            peak_resident: None,
+            largest_difference: 0.0,
+        };
+        SubjectRecord {
+            name: format!("{engine} f32"),
+            engine: engine.to_owned(),
+            precision: "f32".to_owned(),
+            numerics: "some-1".to_owned(),
+            fingerprint: "00".to_owned(),
+            runs_on: "a processor".to_owned(),
+            threads,
+            batch_invariant: true,
+            rows: 32,
+            tokens: 3200,
+            lowest_cosine: None,
+            largest_difference: None,
+            ways: ways.iter().map(way).collect(),
+        }
+    }
+
+    fn subjects_on(threads: Option<u64>) -> [SubjectRecord; 2] {
+        let batch = Way::Rows(std::num::NonZeroUsize::new(32).expect("not zero"));
+        let alone = Way::OneAtATime;
+        [
+            subject("packed", Some(4), &[(alone, 10.0), (batch, 40.0)]),
+            subject("candle", threads, &[(alone, 5.0)]),
+        ]
+    }
+
+    #[test]
+    fn a_comparison_says_how_many_threads_each_side_had() {
+        let sentences = |threads| -> Vec<String> {
+            acceptance(&subjects_on(threads)).iter().map(Acceptance::sentence).collect()
+        };
+        let batch = "packed f32, batch 32 on 4 threads, is";
+        let missed = "(target 10: not reached on this machine).";
+        let own =
+            format!("{batch} 4.00 times as fast as packed f32, one at a time on 1 thread {missed}");
+        let stock = |on: &str| {
+            format!("{batch} 8.00 times as fast as stock candle f32, one at a time{on} {missed}")
+        };
+        assert_eq!(sentences(Some(4)), [own.clone(), stock(" on 4 threads")]);
+        assert_eq!(sentences(None), [own, stock("")], "on a GPU");
+    }
+
+    #[test]
+    fn a_peer_is_compared_by_the_tokens_of_the_rows_that_it_had() {
+        let mut record = crate::bench::html::tests::record();
+        record.subjects = subjects_on(Some(4)).to_vec();
+        record.acceptance.clear();
+        // Shorter texts than those of the second engine, which had fewer of them.
+        record.corpus = CorpusRecord { rows: 200, tokens: 10_000, ..CorpusRecord::default() };
+        record.add_peer("another, one call per text", 16.0, true);
+        record.add_peer("another, batch 16", 30.0, false);
+        let sentences: Vec<String> = record.acceptance.iter().map(Acceptance::sentence).collect();
+        // 4,000 tokens a second against 800.
+        let expected = "packed f32, batch 32 on 4 threads, is 5.00 times as fast as another, one call per text \
+                        on 4 threads (target 10: not reached on this machine).";
+        assert_eq!(sentences, [expected]);
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn a_row_is_the_same_bits_in_any_number_of_rows() {
             for (input, output) in input.chunks(size * inputs).zip(outputs) {
                 layer.forward(isa, input, Some(Activation::Gelu), output);
             }
-            assert_eq!(all, parts, "{size} rows at a time on {}", isa.name());
+            let same = all.iter().zip(&parts).all(|(x, y)| x.to_bits() == y.to_bits());
+            assert!(same, "{size} rows at a time on {}", isa.name());
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Source of the layout: <https://sbert.net/docs/sentence_transformer/usage/custom_models.html>. `modules.json`
 //! lists the modules; `config.json` is the transformer's (Hugging Face `BertConfig`), `1_Pooling/config.json`
-//! the pooling's, `sentence_bert_config.json` has `max_seq_length` and `do_lower_case`, and
-//! `config_sentence_transformers.json` the prompts. What this program cannot run is refused by name: a model
-//! that is nearly run gives vectors that are nearly right.
+//! the pooling's, `sentence_bert_config.json` has `max_seq_length` and `do_lower_case`,
+//! `config_sentence_transformers.json` the prompts, and `tokenizer_config.json` what transformers lays over
+//! `tokenizer.json`. What this program cannot run is refused by name: a model that is nearly run gives vectors that
+//! are nearly right.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -104,17 +105,10 @@ pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription
     let modules = modules(files)?;
     let sentence: SentenceBertConfig =
         json(files, "sentence_bert_config.json")?.unwrap_or_default();
-    let max_seq_length = sentence.max_seq_length.unwrap_or(bert.max_positions);
-    let max_seq_length = NonZeroUsize::new(max_seq_length)
-        .filter(|length| (3..=bert.max_positions).contains(&length.get()))
-        .ok_or_else(|| {
-            refuse(files, "sentence_bert_config.json", "max_seq_length")
-                .with(format!(
-                    "is {max_seq_length}, but the model has positions for 3 to {}",
-                    bert.max_positions
-                ))
-                .advice("set it to a length that the model has positions for")
-        })?;
+    let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
+    agree_on_normalisation(files, &tokenizer)?;
+    let max_seq_length =
+        max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
     let prompt = match prompt {
         Some(prompt) => prompt.to_owned(),
         None => default_prompt(files)?,
@@ -369,6 +363,96 @@ struct SentenceBertConfig {
     max_seq_length: Option<usize>,
     #[serde(default)]
     do_lower_case: bool,
+}
+
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// What transformers lays over `tokenizer.json`.
+#[derive(Deserialize, Default)]
+struct TokenizerConfig {
+    /// Any number of tokens: 1e30 stands for no limit.
+    model_max_length: Option<f64>,
+    do_lower_case: Option<bool>,
+    /// Absent, or `null`: accents go where letters are lower-cased.
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: Option<bool>,
+}
+
+/// Where the folder does not say how long a text may be, sentence-transformers takes what its tokenizer is for, and
+/// no more than there are positions.
+fn max_seq_length(
+    files: &ModelFiles,
+    said: Option<usize>,
+    tokenizer: &TokenizerConfig,
+    positions: usize,
+) -> Result<NonZeroUsize> {
+    let (file, key, length) = match (said, tokenizer.model_max_length) {
+        (None, Some(length)) => {
+            (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
+        }
+        _ => ("sentence_bert_config.json", "max_seq_length", said.unwrap_or(positions)),
+    };
+    NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
+        || {
+            refuse(files, file, key)
+                .with(format!("is {length}, but the model has positions for 3 to {positions}"))
+                .advice("set it to a length that the model has positions for")
+        },
+    )
+}
+
+/// The part of `tokenizer.json` that transformers' BERT tokenizer replaces by what `tokenizer_config.json` says. There
+/// are other normalisers, without these keys, which it leaves alone.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    normalizer: Option<Normalizer>,
+}
+
+#[derive(Deserialize)]
+struct Normalizer {
+    #[serde(rename = "type")]
+    kind: String,
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+    handle_chinese_chars: Option<bool>,
+}
+
+/// Refuses a folder whose two files want texts normalised in two ways: transformers follows one of them, and this
+/// program the other.
+fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
+    const FILE: &str = "tokenizer.json";
+    let TokenizerConfig { do_lower_case, strip_accents, tokenize_chinese_chars, .. } = *config;
+    if (do_lower_case, strip_accents, tokenize_chinese_chars) == (None, None, None) {
+        return Ok(());
+    }
+    let file: TokenizerFile = required_json(files, FILE)?;
+    let Some(normalizer) = file.normalizer.filter(|normalizer| normalizer.kind == "BertNormalizer")
+    else {
+        return Ok(());
+    };
+    let lower_case = normalizer.lowercase.unwrap_or(true);
+    for (key, wanted, name, found) in [
+        ("do_lower_case", do_lower_case, "lowercase", lower_case),
+        (
+            "strip_accents",
+            strip_accents,
+            "strip_accents",
+            normalizer.strip_accents.unwrap_or(lower_case),
+        ),
+        (
+            "tokenize_chinese_chars",
+            tokenize_chinese_chars,
+            "handle_chinese_chars",
+            normalizer.handle_chinese_chars.unwrap_or(true),
+        ),
+    ] {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            return Err(refuse(files, TOKENIZER_CONFIG, key)
+                .with(format!("is {wanted}, but `{name}` of the normalizer in {FILE} is {found}"))
+                .advice("save the tokenizer again with transformers, which makes the two agree"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize, Default)]

@@ -220,6 +220,14 @@ impl ModelFiles {
     pub fn hashes(&self) -> BTreeMap<String, String> {
         self.files.iter().map(|(name, file)| (name.clone(), file.sha256.clone())).collect()
     }
+
+    /// The hashes that tell a model from another: of every file but `tokenizer_config.json`, which one source of a
+    /// model may have and another lack. All that it decides is the maximum length, and that a lineage names itself.
+    pub fn lineage_hashes(&self) -> BTreeMap<String, String> {
+        let mut hashes = self.hashes();
+        hashes.remove(shelf::TOKENIZER_CONFIG);
+        hashes
+    }
 }
 
 /// The content of one file.

@@ -271,6 +271,11 @@ pub fn distance(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, |most, next| if next <= most { most } else { next })
 }
 
+/// The bits of each component: 0 and −0 are equal, and these are not.
+pub fn bits(vector: &[f32]) -> Vec<u32> {
+    vector.iter().map(|x| x.to_bits()).collect()
+}
+
 /// The Euclidean length.
 pub fn length(vector: &[f32]) -> f64 {
     vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()

@@ -35,6 +35,7 @@ pub struct ModelFolder {
     pooler: bool,
     lower_case: bool,
     baked_length: Option<usize>,
+    tokenizer_config: Option<Value>,
     seed: u64,
 }
 
@@ -85,6 +86,7 @@ impl ModelFolder {
             pooler: true,
             lower_case: true,
             baked_length: Some(128),
+            tokenizer_config: None,
             seed: 0,
         }
     }
@@ -237,6 +239,12 @@ impl ModelFolder {
         self
     }
 
+    /// What `tokenizer_config.json` says; there is none unless it is given.
+    pub fn tokenizer_config(mut self, config: Value) -> Self {
+        self.tokenizer_config = Some(config);
+        self
+    }
+
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -269,6 +277,9 @@ impl ModelFolder {
             ("config_sentence_transformers.json", self.sentence_transformers_config()),
         ] {
             write_json(&folder.join(name), &content);
+        }
+        if let Some(config) = &self.tokenizer_config {
+            write_json(&folder.join("tokenizer_config.json"), config);
         }
         write_tensors(&folder.join("model.safetensors"), &self.tensors());
     }

@@ -20,6 +20,7 @@ pub(super) const MODULES: &str = "modules.json";
 pub(super) const POOLING: &str = "1_Pooling/config.json";
 pub(super) const LENGTHS: &str = "sentence_bert_config.json";
 const PROMPTS: &str = "config_sentence_transformers.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const PICKLED: &str = "pytorch_model.bin";
 
 /// The largest BERT-like encoders have some 2 GB of weights.
@@ -57,6 +58,7 @@ pub(super) fn take_model(
     taking.take(MODULES, Need::Optional)?;
     taking.take(CONFIG, Need::Required)?;
     taking.take(TOKENIZER, Need::Required)?;
+    taking.take(TOKENIZER_CONFIG, Need::Optional)?;
     taking.take(LENGTHS, Need::Optional)?;
     taking.take(PROMPTS, Need::Optional)?;
     let modules = match taking.files.get(MODULES) {
@@ -66,12 +68,24 @@ pub(super) fn take_model(
     for (file, need) in modules {
         taking.take(&file, need)?;
     }
+    is_whole(&taking.files)?;
     for file in pins.keys().filter(|file| *file != WEIGHTS) {
         check_path(file).map_err(|why| format!("the pinned file `{file}` {why}"))?;
         taking.take(file, Need::Required)?;
     }
     taking.take(WEIGHTS, Need::Required)?;
     Ok(taking.files)
+}
+
+/// A bare transformer has no list of modules, and the mean of its tokens for a vector. Where other files of
+/// sentence-transformers lie without the list, it was left behind, and with it what the pooling is.
+fn is_whole(files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
+    let others: Vec<&str> =
+        [POOLING, LENGTHS, PROMPTS].into_iter().filter(|file| files.contains_key(*file)).collect();
+    if files.contains_key(MODULES) || others.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{MODULES} is missing beside {}, so the folder is incomplete", others.join(", ")))
 }
 
 /// SHA-256 in lower-case hexadecimal.

@@ -30,8 +30,8 @@ fn each_source_is_tried_when_those_before_it_have_nothing() {
     assert!(!home.own().exists(), "what is in the Hugging Face cache is not copied");
 
     home.config.hub_cache = None;
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 8));
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 8));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 9));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 9));
 
     fs::remove_dir_all(&home.config.cache).expect("a cache");
     drop(server);
@@ -154,7 +154,7 @@ fn the_token_is_shown_to_the_hub_and_not_to_where_it_redirects() {
     assert_eq!(home.origin(), Origin::Hub);
     let shown =
         |head: &String| head.to_ascii_lowercase().contains("authorization: bearer hf_secret");
-    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 2, 6));
+    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 3, 6));
     assert!(hub.heads().iter().all(shown));
     assert!(
         !storage.heads().iter().any(|head| head.to_ascii_lowercase().contains("authorization"))
@@ -331,11 +331,49 @@ fn a_snapshot_without_the_list_of_modules_may_be_a_part_only() {
     let mut part = model();
     part.remove("modules.json");
     part.remove("1_Pooling/config.json");
+    part.remove("sentence_bert_config.json");
     let cached = home.in_hub_cache(&part);
     assert!(home.refusal().contains("modules.json is not in it, so it may be a part"));
     let absent = cached.join(".no_exist").join(COMMIT);
     put(&absent, &BTreeMap::from([("modules.json", Vec::new())]));
     assert_eq!(home.origin(), Origin::HubCache);
+    part.insert("1_Pooling/config.json", b"{}".to_vec());
+    home.in_hub_cache(&part);
+    assert!(home.refusal().contains("modules.json is missing beside 1_Pooling/config.json"));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
+    type Prepare<'a> = &'a dyn Fn(&mut Home);
+    const FILE: &str = "tokenizer_config.json";
+    let config = b"{\"model_max_length\": 512}";
+    for has_it in [false, true] {
+        let mut files = model();
+        if has_it {
+            files.insert(FILE, config.to_vec());
+        }
+        let server = Server::of(files.clone());
+        let sources: [(Origin, Prepare); 4] = [
+            (Origin::Path, &|home| {
+                let path = home.folder.path().join("mine");
+                put(&path, &files);
+                home.config.path = Some(path);
+            }),
+            (Origin::HubCache, &|home| _ = home.in_hub_cache(&files)),
+            (Origin::Hub, &|home| home.config.endpoint = server.endpoint()),
+            (Origin::PackageIndex, &|home| _ = python_with_wheel(home, &files)),
+        ];
+        for (origin, prepare) in sources {
+            let mut home = Home::new();
+            prepare(&mut home);
+            let found = home.resolve().expect("a model");
+            assert_eq!(found.origin, origin);
+            assert_eq!(found.bytes(FILE), has_it.then_some(&config[..]), "{origin}");
+            assert!(!found.lineage_hashes().contains_key(FILE), "{origin}");
+            assert_eq!(found.hashes().contains_key(FILE), has_it, "{origin}");
+        }
+    }
 }
 
 #[test]
