@@ -238,15 +238,16 @@ fn a_store_that_another_process_has_is_refused_and_the_output_stays() {
 #[test]
 fn a_file_of_another_kind_is_left_alone() {
     let job = Job::of(&plain(0..5));
-    let input = fs::read(job.input()).expect("an input");
+    let notes = job.folder().join("notes");
+    fs::write(&notes, "what was done").expect("a file");
     for mode in ["read-write", "read-only"] {
-        let settings = ["store.path = \"in.parquet\"", &format!("store.mode = {mode:?}")];
+        let settings = [&*format!("store.path = {notes:?}"), &format!("store.mode = {mode:?}")];
         let error = run_and_hear(&job.config(&settings), &Counted::new().model)
-            .expect_err("it is the input");
+            .expect_err("it is no store");
         assert_eq!(error.kind(), ErrorKind::Store);
         assert!(error.to_string().ends_with("this is no vector store"), "{error}");
     }
-    assert!(fs::read(job.input()).expect("an input") == input);
+    assert_eq!(fs::read_to_string(&notes).expect("the file"), "what was done");
 }
 
 // What is in the store is checked.

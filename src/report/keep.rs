@@ -34,8 +34,9 @@ const STALE: Duration = Duration::from_secs(3600);
 /// Writes the report of a run, takes the runs of the same output before it into it, and forgets the oldest. Gives the
 /// path of the page; nothing where no report is kept.
 ///
-/// At most the report's own folder is made. Those above it may be missing because a disk is not mounted: a report that
-/// made them would let the next run write where the output does not belong.
+/// At most the report's own folder is made, and the one around it: the output's, which a run makes too where only that
+/// is missing. Those above may be missing because a disk is not mounted: a report that made them would let the next run
+/// write where the output does not belong.
 ///
 /// # Errors
 /// `Output`, naming the file. The run itself is what it was: a caller has a warning, not a failure.
@@ -44,8 +45,9 @@ pub fn keep(config: &ReportConfig, mut record: RunRecord) -> Result<Option<PathB
         return Ok(None);
     }
     let runs = config.dir.join(RUNS);
-    for folder in [&config.dir, &runs] {
-        make_folder(folder).map_err(|cause| failed(folder, cause))?;
+    let around = config.dir.parent().filter(|folder| !folder.as_os_str().is_empty());
+    for folder in around.into_iter().chain([&*config.dir, &*runs]) {
+        make_folder(folder).map_err(|cause| failed(&config.dir, cause))?;
     }
     let names = kept(&runs).map_err(|cause| failed(&runs, cause))?;
     // The oldest make room for this one.
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn no_folder_above_the_reports_own_is_made() {
+    fn no_folder_above_the_one_around_the_reports_own_is_made() {
         let folder = tempfile::tempdir().expect("a folder");
         let dir = folder.path().join("not/mounted/report");
         let config = ReportConfig { dir, keep: 3 };
@@ -322,6 +324,8 @@ mod tests {
         assert!(cause.contains("is not there"), "{cause}");
         assert_eq!(error.place().file(), Some(config.dir.as_path()));
         assert_eq!(names(folder.path()), [""; 0]);
+        let config = ReportConfig { dir: folder.path().join("out/report"), keep: 3 };
+        keep(&config, example::failed()).expect("a report").expect("its page");
     }
 
     #[test]
