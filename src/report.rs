@@ -134,7 +134,7 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
-    /// The precision was asked for and is emulated: the same bits as on AMX, and slower than f32.
+    /// The precision was asked for and is emulated: the same bits as on AMX, and no faster than f32.
     EmulatedPrecision {
         /// Which.
         precision: Precision,
@@ -202,7 +202,7 @@ impl fmt::Display for Warning {
                 f.write_str("the input has no column of files; texts are made without it")
             }
             Warning::EmulatedPrecision { precision, refused } => {
-                write!(f, "{precision} is emulated, with the bits of AMX and slower than f32: ")?;
+                write!(f, "{precision} is emulated, with the bits of AMX and no faster than f32: ")?;
                 match refused {
                     Some(refused) => write!(f, "{refused}"),
                     None => f.write_str("AMX is not there or left out"),

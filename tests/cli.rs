@@ -252,7 +252,7 @@ fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
     assert!(out(&run).contains("packed-1-bf16, fingerprint"), "{}", out(&run));
     // Without AMX, or with it refused, it is emulated: then both commands say so.
     let emulated = out(&run).contains("bf16 emulated");
-    let warning = "bf16 is emulated, with the bits of AMX and slower than f32";
+    let warning = "bf16 is emulated, with the bits of AMX and no faster than f32";
     assert_eq!(err(&run).contains(warning), emulated, "{}", err(&run));
     let verified = job.verify(&[]);
     assert_eq!(verified.status.code(), Some(0), "{}{}", out(&verified), err(&verified));

@@ -7,7 +7,7 @@
 //! | `f32` | f32 | f32 | f32 |
 //! | `bf16`, `bf16x3` | on AMX | emulated, with a warning | emulated, with a warning |
 //!
-//! The emulation gives the bits of AMX and is slower than f32. So a job that pins its precision gets the same vectors
+//! The emulation gives the bits of AMX and is no faster than f32. So a job that pins its precision gets the same vectors
 //! on every machine of a mixed fleet, and a warning where it would be faster without the pin.
 
 use crate::kernels::{AmxRefused, Arithmetic, Isa, Precision, TileUnit};
