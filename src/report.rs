@@ -202,7 +202,10 @@ impl fmt::Display for Warning {
                 f.write_str("the input has no column of files; texts are made without it")
             }
             Warning::EmulatedPrecision { precision, refused } => {
-                write!(f, "{precision} is emulated, with the bits of AMX and no faster than f32: ")?;
+                write!(
+                    f,
+                    "{precision} is emulated, with the bits of AMX and no faster than f32: "
+                )?;
                 match refused {
                     Some(refused) => write!(f, "{refused}"),
                     None => f.write_str("AMX is not there or left out"),
