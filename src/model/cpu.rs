@@ -66,9 +66,17 @@ impl CpuEncoder {
         Ok(CpuEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }
 
-    fn forward(&self, texts: &[&[u32]], vectors: &mut [f32]) -> Result<(), PackedError> {
+    /// One part, in a workspace for the largest part of its batch: one that grew from part to part would leave the
+    /// memory of its smaller selves in pieces.
+    fn forward(
+        &self,
+        largest: usize,
+        texts: &[&[u32]],
+        vectors: &mut [f32],
+    ) -> Result<(), PackedError> {
         let mut workspace = self.idle().pop().unwrap_or_default();
-        let done = self.model.forward(&mut workspace, texts, vectors);
+        let room = workspace.reserve(self.model.shape(), self.precision(), largest);
+        let done = room.and_then(|()| self.model.forward(&mut workspace, texts, vectors));
         self.idle().push(workspace);
         done
     }
@@ -77,13 +85,14 @@ impl CpuEncoder {
     fn work<'p>(
         &self,
         stop: &Stop,
+        largest: usize,
         parts: &Mutex<impl Iterator<Item = (&'p [&'p [u32]], &'p mut [f32])>>,
     ) -> Result<(), Unfinished> {
         let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
         while let Some((texts, vectors)) = next() {
             let done = match stop.reason() {
                 Some(reason) => Err(Unfinished::Stopped(reason)),
-                None => self.forward(texts, vectors).map_err(Unfinished::Failed),
+                None => self.forward(largest, texts, vectors).map_err(Unfinished::Failed),
             };
             if done.is_err() {
                 while next().is_some() {}
@@ -153,13 +162,15 @@ impl Encoder for CpuEncoder {
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
         let mut jobs = Vec::new();
         let mut rest = vectors;
+        let mut largest = 0;
         for part in parts(&lengths, self.workers) {
+            largest = largest.max(lengths[part.clone()].iter().sum());
             let (mine, others) = rest.split_at_mut(part.len() * self.dim());
             rest = others;
             jobs.push((&texts[part], mine));
         }
         let jobs = Mutex::new(jobs.into_iter());
-        let ends = self.pool.broadcast(|_| self.work(stop, &jobs));
+        let ends = self.pool.broadcast(|_| self.work(stop, largest, &jobs));
         ends.into_iter().collect::<Result<(), _>>().map_err(|end| match end {
             Unfinished::Stopped(reason) => EncodeError::Stopped(reason),
             Unfinished::Failed(cause @ PackedError::OutOfMemory { .. }) => {

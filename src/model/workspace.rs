@@ -52,8 +52,21 @@ impl Workspace {
         tokens: usize,
     ) -> Result<Self, PackedError> {
         let mut workspace = Self::new();
-        workspace.buffers(shape, precision, 0, tokens)?;
+        workspace.reserve(shape, precision, tokens)?;
         Ok(workspace)
+    }
+
+    /// Takes the memory for batches of so many tokens, if it has less.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the workspace is then empty and can be used again.
+    pub fn reserve(
+        &mut self,
+        shape: &PackedShape,
+        precision: Precision,
+        tokens: usize,
+    ) -> Result<(), PackedError> {
+        self.buffers(shape, precision, 0, tokens).map(drop)
     }
 
     /// Bytes that it holds.
