@@ -35,7 +35,8 @@ impl Kernel for Chains {
 #[inline(always)]
 fn chains<S: Simd, const N: usize>(simd: S, rounds: usize) -> f32 {
     let (a, b) = (simd.splat(black_box(0.999)), simd.splat(black_box(0.001)));
-    let mut chains = [simd.splat(1.0); N];
+    // Of equal beginnings the compiler makes chains that pass from register to register, some by way of memory.
+    let mut chains: [_; N] = std::array::from_fn(|n| simd.splat(black_box(1.0 + n as f32)));
     for _ in 0..rounds {
         for chain in &mut chains {
             *chain = simd.mul_add(*chain, a, b);
