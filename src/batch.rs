@@ -3,6 +3,7 @@
 use arrow::array::RecordBatch;
 
 use crate::limit::BatchShape;
+use crate::strings::Strings;
 use crate::task::ContentKey;
 
 /// A fixed range of input rows, as the reader sends it: the unit of order and of memory.
@@ -13,7 +14,7 @@ pub struct RowChunk {
     /// What the rows are called.
     pub rows: RowNames,
     /// The input text of each row; an empty one has nothing to embed.
-    pub texts: Vec<String>,
+    pub texts: Strings,
 }
 
 /// A chunk whose texts have their keys.
@@ -92,7 +93,7 @@ pub struct RowNames {
     /// Position of the first row in the input.
     pub first_row: u64,
     /// Every row's id.
-    pub ids: Vec<String>,
+    pub ids: Strings,
 }
 
 impl RowNames {
@@ -199,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_row_is_named_without_control_characters_or_endless_ids() {
-        let rows = RowNames { first_row: 10, ids: vec!["a\u{1b}[2J".to_owned(), "x".repeat(500)] };
+        let rows =
+            RowNames { first_row: 10, ids: ["a\u{1b}[2J", &"x".repeat(500)].into_iter().collect() };
         assert_eq!(rows.name(0), "row 10 (id a\\u{1b}[2J)");
         assert_eq!(rows.name(1).chars().count(), "row 11 (id )".len() + 81);
         assert_eq!(rows.name(2), "row 12");

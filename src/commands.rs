@@ -223,10 +223,10 @@ fn bench_rows(args: &BenchArgs, config: &Config) -> Result<Vec<TaskRow>> {
     let mut rows = Vec::new();
     for chunk in reader.chunks(&config.text) {
         let RowChunk { rows: names, texts, .. } = chunk?;
-        let named = names.ids.into_iter().zip(texts).filter(|(_, text)| !text.is_empty());
+        let named = names.ids.iter().zip(texts.iter()).filter(|(_, text)| !text.is_empty());
         rows.extend(named.map(|(id, text)| TaskRow {
-            id,
-            title: Some(text),
+            id: id.to_owned(),
+            title: Some(text.to_owned()),
             ..TaskRow::default()
         }));
         if rows.len() >= most {

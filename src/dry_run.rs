@@ -72,7 +72,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         if on_empty == OnEmpty::Null {
             empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
         }
-        let texts = chunk.texts.iter().map(String::as_str).enumerate();
+        let texts = chunk.texts.iter().enumerate();
         let texts = tokenize_texts(&model.tokenizer, &chunk.rows, texts, on_empty, limit)?;
         truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches are neither the longest nor the shortest.

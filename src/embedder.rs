@@ -17,6 +17,7 @@ use crate::lineage::Lineage;
 use crate::memory;
 use crate::model::{self, Model};
 use crate::report::Event;
+use crate::strings::Strings;
 use crate::task::{TaskRow, build_input_text};
 use crate::tokenizer::tokenize_texts;
 
@@ -223,11 +224,11 @@ impl Embedder {
         for (number, rows) in rows.chunks(ROWS_AT_A_TIME).enumerate() {
             let names = RowNames {
                 first_row: (number * ROWS_AT_A_TIME) as u64,
-                ids: rows.iter().map(|row| row.id.clone()).collect(),
+                ids: rows.iter().map(|row| &row.id).collect(),
             };
-            let texts: Vec<String> = rows.iter().map(build_input_text).collect();
+            let texts: Strings = rows.iter().map(build_input_text).collect();
             let limit = inference.limit();
-            let texts = texts.iter().map(String::as_str).enumerate();
+            let texts = texts.iter().enumerate();
             let texts =
                 tokenize_texts(&self.model.tokenizer, &names, texts, OnEmpty::Embed, limit)?;
             let vectors = inference.embed(&names, texts.batches)?;

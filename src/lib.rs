@@ -50,6 +50,7 @@ pub mod sample;
 pub mod stamp;
 pub mod stop;
 pub mod store;
+pub mod strings;
 pub mod target;
 pub mod task;
 pub mod tokenizer;

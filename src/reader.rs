@@ -46,6 +46,10 @@ const BYTES_AT_A_TIME: u64 = 16 << 20;
 /// billion of them in a few bytes, and their levels alone take 4 bytes each.
 const VALUES_AT_A_TIME: u64 = 1 << 20;
 
+/// Components of vectors (elements of fixed-size lists) that are decoded at a time: so few that the decoder's buffers
+/// stay in the cache, and too small for the allocator to ask the system for memory that has to be touched anew.
+const FIXED_VALUES_AT_A_TIME: u64 = 16 << 10;
+
 /// The key under which Arrow writers keep their own schema.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
@@ -242,7 +246,7 @@ impl Reader {
         let mut bytes: u64 = 0;
         let fields = self.schema.fields().iter();
         let fixed = fields.map(|field| guard::fixed_values(field.data_type())).max().unwrap_or(1);
-        let mut at_a_time = ROWS_AT_A_TIME.min((VALUES_AT_A_TIME / fixed.max(1)).max(1));
+        let mut at_a_time = ROWS_AT_A_TIME.min((FIXED_VALUES_AT_A_TIME / fixed.max(1)).max(1));
         for column in group.columns() {
             let cost = guard::cost(&self.file, column, rows)
                 .map_err(|message| (column.column_path().string(), message))?;
@@ -368,10 +372,10 @@ impl Chunks<'_> {
         })
         .map_err(|error| error.in_file(&reader.path))?;
         self.first_row += chunk.texts.len() as u64;
-        for id in &chunk.rows.ids {
+        for id in chunk.rows.ids.iter() {
             if self.ids.seen(id) {
                 self.repeated.count += 1;
-                self.repeated.first.get_or_insert_with(|| id.clone());
+                self.repeated.first.get_or_insert_with(|| id.to_owned());
             }
         }
         Ok(chunk)

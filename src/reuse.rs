@@ -277,7 +277,7 @@ impl RowsByOrigin {
 fn settled(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     let length =
         |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
-    let cut = measures.iter().zip(&rows.ids).filter(|((_, cut), _)| *cut);
+    let cut = measures.iter().zip(rows.ids.iter()).filter(|((_, cut), _)| *cut);
     Event::Settled {
         lengths: measures.iter().filter_map(length).collect(),
         truncated: cut.map(|(_, id)| shown_id(id)).collect(),
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_stored_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
-        let rows = RowNames { first_row: 40, ids: vec!["a".to_owned(), "b".to_owned()] };
+        let rows = RowNames { first_row: 40, ids: ["a", "b"].into_iter().collect() };
         let check = |stored: f32, made: f32, tolerance| {
             compare(&rows, 1, &[0.5, stored], &[0.5, made], tolerance)
         };

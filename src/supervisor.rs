@@ -224,14 +224,12 @@ fn start() -> io::Result<(Child, UnixStream)> {
     Ok((command.spawn()?, ours))
 }
 
-/// What keeps glibc's allocator from holding more memory the longer a run lasts. Blocks of 4 MiB and more go back to the
+/// What keeps glibc's allocator from holding more memory the longer a run lasts. Blocks of 128 KiB and more go back to the
 /// system: left alone, it raises that bound to the largest block ever freed, up to 32 MiB, and keeps such blocks in pieces.
-/// (A bound of 128 KiB takes 10 MB less, and the pages that are then touched anew cost a second run half of its speed.)
 /// Few areas, since what one thread allocates another frees; only the kernels work on many threads, and they allocate
 /// nothing. Each area takes 64 MiB of the address space, of which nothing may be `scarce`.
 fn frugal(scarce: bool) -> [(&'static str, &'static str); 2] {
-    let (mapped_from, areas) = if scarce { ("131072", "1") } else { ("4194304", "2") };
-    [(MAPPED_FROM, mapped_from), (ARENAS, areas)]
+    [(MAPPED_FROM, "131072"), (ARENAS, if scarce { "1" } else { "2" })]
 }
 
 /// Waits until the process is dead, and leaves it a zombie.

@@ -50,36 +50,40 @@ pub fn build_input_text(row: &TaskRow) -> String {
 impl TextTemplate {
     /// The input text of a row.
     pub fn text_of(&self, row: &TaskRow) -> String {
-        self.build(
-            row.title.as_deref(),
-            row.description.as_deref(),
-            row.files.iter().flatten().map(String::as_str),
-        )
+        let mut text = String::new();
+        let files = row.files.iter().flatten().map(String::as_str);
+        self.append(&mut text, row.title.as_deref(), row.description.as_deref(), files);
+        text
     }
 
-    /// The lines `title`, `description` and `Files: a, b, c`, joined by `\n`. A line whose field is missing or
+    /// Appends the lines `title`, `description` and `Files: a, b, c`, joined by `\n`. A line whose field is missing or
     /// has no characters is left out; blanks are characters.
-    pub fn build<'a>(
+    pub fn append<'a>(
         &self,
+        text: &mut String,
         title: Option<&str>,
         description: Option<&str>,
         files: impl IntoIterator<Item = &'a str>,
-    ) -> String {
-        let mut text = String::new();
+    ) {
+        let before = text.len();
+        let start_line = |text: &mut String| {
+            if text.len() > before {
+                text.push('\n');
+            }
+        };
         for line in [title, description].into_iter().flatten().filter(|line| !line.is_empty()) {
-            start_line(&mut text);
+            start_line(text);
             text.push_str(line);
         }
         for (position, file) in files.into_iter().enumerate() {
             if position == 0 {
-                start_line(&mut text);
+                start_line(text);
                 text.push_str(&self.files_prefix);
             } else {
                 text.push_str(", ");
             }
             text.push_str(file);
         }
-        text
     }
 }
 
@@ -131,12 +135,6 @@ fn hash_framed(hash: &mut Sha256, part: &str) {
     hash.update(part.as_bytes());
 }
 
-fn start_line(text: &mut String) {
-    if !text.is_empty() {
-        text.push('\n');
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,7 +172,10 @@ mod tests {
             (None, None, &[""], "Files: "),
             (None, None, &[], ""),
         ] {
-            assert_eq!(template.build(title, description, files.iter().copied()), expected);
+            // What stands there already is another row's.
+            let mut text = "x".to_owned();
+            template.append(&mut text, title, description, files.iter().copied());
+            assert_eq!(text, format!("x{expected}"));
         }
     }
 }

@@ -245,7 +245,7 @@ pub fn tokenize_chunk(
                 Origin::Store(stored) => stored.sampled,
                 Origin::Empty | Origin::Row(_) => false,
             };
-            wanted.then_some((row, text.as_str()))
+            wanted.then_some((row, text))
         });
     let texts = tokenize_texts(tokenizer, &rows, wanted, on_empty, limit)?;
     Ok(TokenChunk { columns, rows, keys, known, texts })

@@ -15,6 +15,7 @@ use crate::lineage::Footer;
 use crate::model::Model;
 use crate::readback::{self, LENGTH_TOLERANCE};
 use crate::reader::{Chunks, Reader};
+use crate::strings::Strings;
 use crate::task::TextTemplate;
 use crate::tokenizer::tokenize_texts;
 
@@ -144,9 +145,9 @@ fn part(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: RowNames {
             first_row: chunk.rows.first_row + start as u64,
-            ids: chunk.rows.ids[start..start + length].to_vec(),
+            ids: (start..start + length).map(|row| &chunk.rows.ids[row]).collect(),
         },
-        texts: Vec::new(),
+        texts: Strings::default(),
     }
 }
 
@@ -245,7 +246,7 @@ impl<'a> State<'a> {
     /// Compares as many rows of the one with as many of the other.
     fn compare(&mut self, output: &RowChunk, original: &RowChunk) {
         let (ids, wanted) = (&output.rows.ids, &original.rows.ids);
-        if let Some(row) = ids.iter().zip(wanted).position(|(id, wanted)| id != wanted) {
+        if let Some(row) = ids.iter().zip(wanted.iter()).position(|(id, wanted)| id != wanted) {
             let (found, wanted) = (output.rows.name(row), original.rows.name(row));
             self.ids.get_or_insert_with(|| format!("{found}, the input has {wanted}"));
         }
@@ -298,14 +299,14 @@ impl<'a> State<'a> {
         let Some(found) = &vectors[row] else { return Ok(()) };
         let names = RowNames {
             first_row: chunk.rows.first_row + row as u64,
-            ids: vec![chunk.rows.ids[row].clone()],
+            ids: std::iter::once(&chunk.rows.ids[row]).collect(),
         };
         let limit = AdaptiveLimit::single();
         let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
         let texts = tokenize_texts(
             &model.tokenizer,
             &names,
-            [(0, chunk.texts[row].as_str())],
+            [(0, &chunk.texts[row])],
             OnEmpty::Embed,
             inference.limit(),
         )?;

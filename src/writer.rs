@@ -36,6 +36,19 @@ pub use tasks::write_tasks;
 /// A row group is closed at this size even before it has its rows: carried columns can be large.
 const MOST_ROW_GROUP_BYTES: usize = 128 << 20;
 
+/// Bytes of a page and of a dictionary, before compression. The usual 1 MiB compresses text by some hundredths better, and
+/// leaves larger holes in the heap.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Bytes of a page of vectors, before compression. What becomes of a page on its way is then, like the rest that the
+/// Parquet writer allocates for vectors, too small for the allocator to ask the system for: memory from there has to be
+/// touched anew each time, which is what takes most of the time that writing takes.
+const VECTOR_PAGE_BYTES: usize = 64 << 10;
+
+/// Components that are handed to the Parquet writer at a time, for the same reason: it needs 12 bytes for the levels and
+/// the position of each.
+const COMPONENTS_AT_A_TIME: usize = 8 << 10;
+
 /// Longest minimum and maximum that is kept as statistics: long ones break other readers.
 const LONGEST_STATISTIC: usize = 64;
 
@@ -125,6 +138,9 @@ impl Writer {
             .set_max_row_group_bytes(Some(MOST_ROW_GROUP_BYTES))
             .set_statistics_truncate_length(Some(LONGEST_STATISTIC))
             .set_column_index_truncate_length(Some(LONGEST_STATISTIC))
+            .set_data_page_size_limit(PAGE_BYTES)
+            .set_dictionary_page_size_limit(PAGE_BYTES)
+            .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
             // Components of vectors hardly repeat: a dictionary costs time and space.
             .set_column_dictionary_enabled(column, false)
             .set_key_value_metadata(Some(carried))
@@ -151,7 +167,12 @@ impl Writer {
         let vectors = self.layout.array(vectors).map_err(refused)?;
         self.hasher.update(vectors.as_ref())?;
         let batch = self.layout.batch(columns, vectors).map_err(refused)?;
-        self.arrow.write(&batch).map_err(refused)
+        let at_a_time = (COMPONENTS_AT_A_TIME / self.layout.dim.max(1)).max(1);
+        for start in (0..batch.num_rows()).step_by(at_a_time) {
+            let rows = at_a_time.min(batch.num_rows() - start);
+            self.arrow.write(&batch.slice(start, rows)).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Completes the file with its footer, still under its hidden name.

@@ -233,7 +233,7 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
     let written = ModelFolder::tiny().normalize(false).write();
     written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
     let model = load(written.path());
-    let names = RowNames { first_row: 40, ids: vec!["A".to_owned(), "B".to_owned()] };
+    let names = RowNames { first_row: 40, ids: ["A", "B"].into_iter().collect() };
     let limit = BatchLimit {
         rows: NonZeroUsize::MAX,
         tokens: NonZeroUsize::MAX,

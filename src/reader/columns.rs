@@ -10,6 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use crate::batch::{RowChunk, RowNames, shown_id};
 use crate::config::ColumnNames;
 use crate::error::{Error, ErrorKind, Result};
+use crate::strings::Strings;
 use crate::task::TextTemplate;
 
 /// Where the input keeps ids and texts: positions in its schema.
@@ -83,17 +84,16 @@ impl TextColumns {
         let title = strings(self.title)?;
         let description = self.description.map(strings).transpose()?;
         let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
-        let texts = (0..columns.num_rows())
-            .map(|row| {
-                let files = files.iter().flat_map(|files| files.of(row));
-                let description = description.as_ref().and_then(|texts| get(texts, row));
-                template.build(get(&title, row), description, files)
-            })
-            .collect();
+        let mut texts = Strings::for_count(columns.num_rows());
+        for row in 0..columns.num_rows() {
+            let files = files.iter().flat_map(|files| files.of(row));
+            let description = description.as_ref().and_then(|texts| get(texts, row));
+            texts.push_with(|text| template.append(text, get(&title, row), description, files));
+        }
         Ok(RowChunk { columns, rows: RowNames { first_row, ids }, texts })
     }
 
-    fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<Vec<String>> {
+    fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<Strings> {
         let column = columns.column(self.id);
         let place = || format!("column `{}`", self.name(columns, self.id));
         // A dictionary may point to a null, which its own validity does not show.
@@ -112,7 +112,8 @@ impl TextColumns {
                 .advice("name another column in `input.id`")
                 .caused_by(cause)
         })?;
-        let shown = (0..column.len()).map(|row| {
+        let mut ids = Strings::for_count(column.len());
+        for row in 0..column.len() {
             let id = formatter.value(row).try_to_string().map_err(|cause| {
                 Error::new(ErrorKind::Data, "the id cannot be shown")
                     .at(format!("row {}", first_row + row as u64))
@@ -120,9 +121,9 @@ impl TextColumns {
                     .advice("mend the value, or name another column in `input.id`")
                     .caused_by(cause)
             })?;
-            Ok(id)
-        });
-        shown.collect()
+            ids.push(&id);
+        }
+        Ok(ids)
     }
 
     fn name<'a>(&self, columns: &'a RecordBatch, position: usize) -> &'a str {

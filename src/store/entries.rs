@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use redb::{Error as Cause, ReadableTable};
 
 use super::database::{Fact, PLACES_PER_PAGE, Tables};
+use super::record::Entries;
 use super::room;
-use crate::task::ContentKey;
 
 /// So many entries make place in one commit, so that its pages stay few.
 pub const AT_A_TIME: u64 = 10_000;
@@ -35,11 +35,11 @@ pub struct Step {
 /// nothing more that may go, they are put in as far as there is room.
 pub fn put_step(
     tables: &mut Tables<'_>,
-    entries: &[(ContentKey, Vec<u8>)],
+    entries: &Entries,
     run: u32,
     room: Room,
 ) -> Result<Step, Cause> {
-    let needed = entries.iter().map(|(_, bytes)| room::cost(bytes.len())).sum();
+    let needed = entries.iter().map(|(_, entry)| room::cost(entry.len())).sum();
     let evicted = make_room(tables, needed, room)?;
     let kept = match evicted < room.at_a_time {
         true => Some(put(tables, entries, run, room.max_size)?),
@@ -51,7 +51,7 @@ pub fn put_step(
 /// Puts entries in as far as there is room; gives how many.
 fn put(
     tables: &mut Tables<'_>,
-    entries: &[(ContentKey, Vec<u8>)],
+    entries: &Entries,
     run: u32,
     max_size: u64,
 ) -> Result<usize, Cause> {
@@ -60,12 +60,12 @@ fn put(
     let mut place = tables.get(Fact::NextPlace)?;
     let mut bytes = tables.get(Fact::Bytes)?;
     let mut count = tables.get(Fact::Entries)?;
-    for (key, entry) in entries {
+    for (key, entry) in entries.iter() {
         let cost = room::cost(entry.len());
         if bytes + cost > max_size {
             break;
         }
-        tables.places.insert(place, &entry[..])?;
+        tables.places.insert(place, entry)?;
         added.add(place);
         new.push((key, place));
         (place, bytes, count) = (place + 1, bytes + cost, count + 1);
@@ -201,14 +201,14 @@ mod tests {
     use super::*;
     use crate::task::ContentKeys;
 
-    fn entries(texts: std::ops::Range<u32>, run: u32) -> Vec<(ContentKey, Vec<u8>)> {
+    fn entries(texts: std::ops::Range<u32>, run: u32) -> Entries {
         let keys = ContentKeys::new("f");
-        let entry = |text: u32| {
-            let key = keys.of(&text.to_string());
+        let mut entries = Entries::default();
+        for text in texts {
             let record = Record { run, tokens: 1, truncated: false };
-            (key, record::write(&key, record, &[0.5; 8]))
-        };
-        texts.map(entry).collect()
+            entries.push(keys.of(&text.to_string()), record, &[0.5; 8]);
+        }
+        entries
     }
 
     #[test]
@@ -216,7 +216,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let base = database::open(&folder.path().join("store")).expect("a store");
         let cost = room::cost(record::length(8));
-        let step = |entries: &[(ContentKey, Vec<u8>)], run, room| {
+        let step = |entries: &Entries, run, room| {
             base.write(|tables| put_step(tables, entries, run, room)).expect("a commit")
         };
         let wide = Room { max_size: 1000 * cost, keep_from: 1, at_a_time: 100 };

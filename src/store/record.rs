@@ -34,9 +34,57 @@ pub fn length(dim: usize) -> usize {
     HEAD + 4 * dim + CHECK_SUM
 }
 
-/// The entry as bytes.
-pub fn write(key: &ContentKey, record: Record, vector: &[f32]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(length(vector.len()));
+/// Entries on their way to the disk, end to end in one block: their vectors are of the same width.
+#[derive(Debug, Default)]
+pub struct Entries {
+    keys: Vec<ContentKey>,
+    bytes: Vec<u8>,
+}
+
+impl Entries {
+    /// Adds an entry.
+    pub fn push(&mut self, key: ContentKey, record: Record, vector: &[f32]) {
+        debug_assert!(self.is_empty() || self.length() == length(vector.len()));
+        self.keys.push(key);
+        write(&mut self.bytes, &key, record, vector);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Takes all of them away; their room stays.
+    pub fn clear(&mut self) {
+        self.keys.clear();
+        self.bytes.clear();
+    }
+
+    /// The bytes of the entry at a position, if there are so many.
+    pub fn get(&self, position: usize) -> Option<&[u8]> {
+        self.bytes.chunks_exact(self.length()).nth(position)
+    }
+
+    /// All of them with their keys, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&ContentKey, &[u8])> {
+        self.keys.iter().zip(self.bytes.chunks_exact(self.length()))
+    }
+
+    /// Bytes of each.
+    fn length(&self) -> usize {
+        (self.bytes.len() / self.len().max(1)).max(1)
+    }
+}
+
+/// Appends the entry as bytes.
+fn write(bytes: &mut Vec<u8>, key: &ContentKey, record: Record, vector: &[f32]) {
+    let start = bytes.len();
+    bytes.reserve(length(vector.len()));
     bytes.extend_from_slice(key.as_bytes());
     let flags = if record.truncated { TRUNCATED } else { 0 };
     for field in [record.run, record.tokens, flags] {
@@ -45,9 +93,8 @@ pub fn write(key: &ContentKey, record: Record, vector: &[f32]) -> Vec<u8> {
     for component in vector {
         bytes.extend_from_slice(&component.to_le_bytes());
     }
-    let sum = XxHash64::oneshot(0, &bytes);
+    let sum = XxHash64::oneshot(0, &bytes[start..]);
     bytes.extend_from_slice(&sum.to_le_bytes());
-    bytes
 }
 
 /// Reads an entry, and its vector into `vector`; `None` unless it is whole, of this key and of that width.
@@ -93,23 +140,34 @@ mod tests {
 
     const RECORD: Record = Record { run: 7, tokens: 12, truncated: true };
 
+    fn two(first: &ContentKey, second: &ContentKey, vector: &[f32]) -> Entries {
+        let mut entries = Entries::default();
+        entries.push(*first, RECORD, vector);
+        entries.push(*second, RECORD, vector);
+        entries
+    }
+
     #[test]
     fn an_entry_comes_back_bit_for_bit() {
         let key = ContentKeys::new("f").of("text");
         let vector = [0.5, -0.0, f32::MIN_POSITIVE, 1.0 / 3.0];
-        let bytes = write(&key, RECORD, &vector);
-        assert_eq!(bytes.len(), length(4));
+        let entries = two(&ContentKeys::new("f").of("another"), &key, &vector);
+        let bytes = entries.get(1).expect("the second");
+        assert_eq!((entries.len(), bytes.len()), (2, length(4)));
+        assert_eq!(entries.iter().last(), Some((&key, bytes)));
+        assert_eq!(entries.get(2), None);
         let mut found = [9.0; 4];
-        assert_eq!(read(&bytes, &key, &mut found), Some(RECORD));
+        assert_eq!(read(bytes, &key, &mut found), Some(RECORD));
         assert_eq!(found.map(f32::to_bits), vector.map(f32::to_bits));
-        assert_eq!(inspect(&bytes), Some((*key.as_bytes(), RECORD)));
+        assert_eq!(inspect(bytes), Some((*key.as_bytes(), RECORD)));
     }
 
     #[test]
     fn an_entry_of_another_key_or_width_or_with_any_bit_flipped_is_not_believed() {
         let keys = ContentKeys::new("f");
         let key = keys.of("text");
-        let bytes = write(&key, RECORD, &[0.25; 8]);
+        let entries = two(&key, &key, &[0.25; 8]);
+        let bytes = entries.get(1).expect("the second");
         let mut vector = [0.0; 8];
         assert_eq!(read(&bytes, &keys.of("other"), &mut vector), None);
         assert_eq!(read(&bytes, &key, &mut vector[..7]), None);
@@ -118,7 +176,7 @@ mod tests {
             assert_eq!(inspect(&bytes[..length]), None, "cut at {length}");
         }
         for bit in 0..8 * bytes.len() {
-            let mut flipped = bytes.clone();
+            let mut flipped = bytes.to_vec();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(read(&flipped, &key, &mut vector), None, "bit {bit}");
             assert_eq!(inspect(&flipped), None, "bit {bit}");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Store;
 use super::entries::{Step, put_step};
-use super::record::{self, Record};
+use super::record::{self, Entries, Record};
 use crate::batch::StoredText;
 use crate::error::Result;
 use crate::report::{Event, Warning};
@@ -14,7 +14,7 @@ use crate::task::ContentKey;
 pub struct StoreWriter<'s> {
     store: &'s Store<'s>,
     commit_rows: usize,
-    waiting: Vec<(ContentKey, Vec<u8>)>,
+    waiting: Entries,
     by_key: HashMap<ContentKey, usize>,
     evicted: u64,
     not_kept: u64,
@@ -25,7 +25,7 @@ impl<'s> StoreWriter<'s> {
         StoreWriter {
             store,
             commit_rows,
-            waiting: Vec::new(),
+            waiting: Entries::default(),
             by_key: HashMap::new(),
             evicted: 0,
             not_kept: 0,
@@ -36,7 +36,7 @@ impl<'s> StoreWriter<'s> {
 impl StoreWriter<'_> {
     /// Looks a text up that waits to be committed.
     pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<StoredText> {
-        let (_, bytes) = self.waiting.get(*self.by_key.get(key)?)?;
+        let bytes = self.waiting.get(*self.by_key.get(key)?)?;
         let Record { tokens, truncated, .. } = record::read(bytes, key, vector)?;
         Some(StoredText { tokens, truncated, of_this_run: true, sampled: false })
     }
@@ -44,9 +44,8 @@ impl StoreWriter<'_> {
     /// Takes a vector in, in the place of what the store may have for its text.
     pub fn insert(&mut self, key: ContentKey, tokens: usize, truncated: bool, vector: &[f32]) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-        let bytes = record::write(&key, Record { run: self.store.run, tokens, truncated }, vector);
         self.by_key.insert(key, self.waiting.len());
-        self.waiting.push((key, bytes));
+        self.waiting.push(key, Record { run: self.store.run, tokens, truncated }, vector);
     }
 
     /// Commits if enough vectors wait.
@@ -66,7 +65,7 @@ impl StoreWriter<'_> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let waiting = std::mem::take(&mut self.waiting);
+        let mut waiting = std::mem::take(&mut self.waiting);
         self.by_key.clear();
         if self.not_kept > 0 {
             // There was no room, and only the next run can make some.
@@ -95,6 +94,8 @@ impl StoreWriter<'_> {
             let (path, max_size) = (store.path.clone(), store.max_size);
             (store.on_event)(Event::Warning(Warning::StoreFull { path, max_size }));
         }
+        waiting.clear();
+        self.waiting = waiting;
         Ok(())
     }
 
