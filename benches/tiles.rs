@@ -1,4 +1,4 @@
-//! The linear layers of all-MiniLM-L6-v2 in bf16 and bf16x3 on one core: on AMX where it is there, else emulated. The
+//! The linear layers of all-MiniLM-L6-v2 in every precision of bf16 on one core: on its unit where that is there, else emulated. The
 //! three products of bf16x3 count as one. `cargo bench --bench tiles`
 
 mod common;
@@ -18,8 +18,8 @@ const TOKENS: usize = 1024;
 fn tiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tiles, operations");
     let isa = Isa::detect();
-    let unit = isa.tiles().and_then(Result::ok).unwrap_or(TileUnit::EMULATED);
-    for precision in [Precision::Bf16, Precision::Bf16x3] {
+    for precision in [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512] {
+        let unit = isa.unit(precision).and_then(Result::ok).unwrap_or(TileUnit::EMULATED);
         let with = Arithmetic::new(isa, precision, unit);
         for (name, inputs, outputs) in LAYERS {
             let weight = values(inputs * outputs);

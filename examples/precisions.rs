@@ -1,5 +1,5 @@
 //! What a precision does to a search: for each row of the sample corpus its ten nearest neighbours among the others,
-//! in bf16x3 and bf16 against f32, and how well the ranks of all others agree (Spearman's correlation).
+//! in every precision of bf16 against f32, and how well the ranks of all others agree (Spearman's correlation).
 //! `cargo run --release --example precisions -- 1000`
 
 use anyhow::{Context, Result};
@@ -25,10 +25,10 @@ fn main() -> Result<()> {
     let reference = embed(Precision::F32)?;
     println!("{} rows; of a row, the other rows by their cosine\n", tasks.len());
     println!(
-        "{:<8} {:>12} {:>12} {:>14} {:>14} {:>12}",
+        "{:<11} {:>12} {:>12} {:>14} {:>14} {:>12}",
         "", "least cosine", "max |Δ|", "top 10 shared", "least shared", "least ρ"
     );
-    for precision in [Precision::Bf16x3, Precision::Bf16] {
+    for precision in [Precision::Bf16x3, Precision::Bf16, Precision::Bf16Avx512] {
         let vectors = embed(precision)?;
         let (mut shared, mut least_shared, mut least_rank) = (0, NEAREST, 1f64);
         for row in 0..tasks.len() {
@@ -46,7 +46,7 @@ fn main() -> Result<()> {
         let cosine = rows().map(|(a, b)| dot(a, b)).min_by(f64::total_cmp).context("no rows")?;
         let difference = rows().flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| (a - b).abs());
         println!(
-            "{:<8} {cosine:>12.6} {:>12.1e} {:>12.2} % {least_shared:>14} {least_rank:>12.6}",
+            "{:<11} {cosine:>12.6} {:>12.1e} {:>12.2} % {least_shared:>14} {least_rank:>12.6}",
             precision.name(),
             difference.fold(0.0, f32::max),
             100.0 * shared as f64 / (NEAREST * tasks.len()) as f64,

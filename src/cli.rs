@@ -98,7 +98,7 @@ pub struct ConfigArgs {
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
-    /// "f32", "bf16x3", "bf16" or "auto": what matrix products are made of [compute.precision]
+    /// "f32", "bf16x3", "bf16", "bf16-avx512" or "auto": what matrix products are made of [compute.precision]
     #[arg(long, value_name = "PRECISION")]
     pub precision: Option<String>,
     /// Threads of the CPU encoder, or "auto" [compute.threads]

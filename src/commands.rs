@@ -253,10 +253,11 @@ fn engines(config: &Config) -> Vec<ModelConfig> {
         return engines;
     }
     // Emulated, the other precisions are for checking and not for speed.
-    if let Some(Ok(_)) = isa.tiles() {
-        engines = Precision::ALL
-            .map(|precision| ModelConfig { precision: Some(precision), ..config.model.clone() })
-            .to_vec();
+    let fast = |precision: &Precision| matches!(isa.unit(*precision), Some(Ok(_)));
+    let of = |precision| ModelConfig { precision: Some(precision), ..config.model.clone() };
+    if Precision::ALL.iter().any(fast) {
+        engines[0] = of(Precision::F32);
+        engines.extend(Precision::ALL.into_iter().filter(fast).map(of));
     }
     engines.push(ModelConfig { engine: Engine::Candle(Device::Cpu), ..config.model.clone() });
     engines

@@ -14,6 +14,8 @@
 //!            ┌───────────────┼────────────────┐             ┌───┴─────────┐
 //!         avx512.rs       avx2.rs        portable.rs     amx.rs        Emulated
 //!         one register    two registers  an array        tile unit     over the lanes
+//!                                                        avx512bf16.rs
+//!                                                        pairs
 //! ```
 //!
 //! **One numerics version for each precision.** All instruction sets give the same bits. In f32 every output is one
@@ -25,8 +27,8 @@
 //! fewer rows run the same chain, and blocks only decide in which order finished chains are written.
 //!
 //! The CPU is asked once, by [`Isa::detect`]; an [`Isa`] cannot be made in another way, and each holds the
-//! token that its instructions need. `unsafe` is found in `avx512.rs`, `avx2.rs` and `amx.rs` only, and in
-//! `amx/emulator.rs`, which tests alone compile.
+//! token that its instructions need. `unsafe` is found in `avx512.rs`, `avx512bf16.rs`, `avx2.rs` and `amx.rs`
+//! only, and in `amx/emulator.rs`, which tests alone compile.
 
 mod activation;
 mod activations;
@@ -47,6 +49,8 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512bf16;
 
 #[cfg(test)]
 pub(crate) mod naive;
@@ -61,7 +65,7 @@ pub use dense::{Dense, attend, attend_room};
 pub use gemm::Linear;
 pub use norm::{LayerNorm, l2_normalize, mean_of_rows};
 pub use peak::fused_multiply_adds;
-pub use precision::{AmxRefused, Arithmetic, Precision, TileUnit};
+pub use precision::{Arithmetic, Precision, TileUnit, UnitRefused};
 
 use simd::{Kernel, Simd};
 
@@ -116,12 +120,18 @@ impl Isa {
         }
     }
 
-    /// Its tiles for products of bf16, where it has some: permitted by the kernel and tested, or the reason why
-    /// they are not to be used. Permission is for the whole process, threads that are running already included.
-    pub fn tiles(self) -> Option<Result<TileUnit, AmxRefused>> {
-        match self.0 {
+    /// Its unit for the products of a precision, where it has one: permitted by the kernel and tested, or the reason why
+    /// it is not to be used. Permission is for the whole process, threads that are running already included.
+    pub fn unit(self, precision: Precision) -> Option<Result<TileUnit, UnitRefused>> {
+        match (precision, self.0) {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-            Kind::Amx(_) => Some(amx::Amx::ready().map(TileUnit::amx)),
+            (Precision::Bf16 | Precision::Bf16x3, Kind::Amx(_)) => {
+                Some(amx::Amx::ready().map(TileUnit::amx))
+            }
+            #[cfg(target_arch = "x86_64")]
+            (Precision::Bf16Avx512, _) if self.lanes() == "avx512" => {
+                avx512bf16::Avx512Bf16::ready().map(|unit| unit.map(TileUnit::dot))
+            }
             _ => None,
         }
     }

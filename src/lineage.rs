@@ -40,7 +40,7 @@ pub struct ModelIdentity {
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// What the factors of matrix products are: `f32`, `bf16x3` or `bf16`.
+    /// What the factors of matrix products are: `f32`, `bf16x3`, `bf16` or `bf16-avx512`.
     pub precision: String,
     /// The encoder and its version: equal ones give vectors that are equal up to the encoder's tolerance.
     pub numerics: String,

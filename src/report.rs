@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::batch::shown_id;
 use crate::figures::bytes;
 use crate::inference::Work;
-use crate::kernels::{AmxRefused, Precision};
+use crate::kernels::{Precision, UnitRefused};
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
@@ -134,17 +134,21 @@ pub enum Warning {
     },
     /// The input has no column of files under the default name, so texts are made without it.
     NoFilesColumn,
-    /// The precision was asked for and is emulated: the same bits as on AMX, and no faster than f32.
+    /// The precision was asked for and is emulated: the same bits as on its unit, and no faster than f32.
     EmulatedPrecision {
         /// Which.
         precision: Precision,
-        /// Why the CPU's AMX is not used; `None` where it has none, or `compute.isa` leaves it out.
-        refused: Option<AmxRefused>,
+        /// Why the CPU's unit is not used; `None` where it has none, or `compute.isa` leaves it out.
+        refused: Option<UnitRefused>,
     },
-    /// The CPU has AMX, which is not used; f32 is.
-    AmxNotUsed {
+    /// The CPU has a unit for a faster precision, which is not used.
+    OtherPrecision {
+        /// The faster one.
+        wanted: Precision,
+        /// The one that is used.
+        instead: Precision,
         /// Why.
-        refused: AmxRefused,
+        refused: UnitRefused,
     },
     /// The vector store may only be read, and there is none.
     NoStore {
@@ -202,16 +206,19 @@ impl fmt::Display for Warning {
                 f.write_str("the input has no column of files; texts are made without it")
             }
             Warning::EmulatedPrecision { precision, refused } => {
+                let unit = precision.unit().unwrap_or("the CPU");
                 write!(
                     f,
-                    "{precision} is emulated, with the bits of AMX and no faster than f32: "
+                    "{precision} is emulated, with the bits of {unit} and no faster than f32: "
                 )?;
                 match refused {
                     Some(refused) => write!(f, "{refused}"),
-                    None => f.write_str("AMX is not there or left out"),
+                    None => write!(f, "{unit} is not there or left out"),
                 }
             }
-            Warning::AmxNotUsed { refused } => write!(f, "f32 in the place of bf16: {refused}"),
+            Warning::OtherPrecision { wanted, instead, refused } => {
+                write!(f, "{instead} in the place of {wanted}: {refused}")
+            }
             Warning::NoStore { path } => {
                 let path = shown_path(path);
                 write!(f, "there is no vector store at {path}; every row is embedded")

@@ -1,5 +1,6 @@
-//! The precisions bf16 and bf16x3: how near they are to f32 and to sentence-transformers, that company changes no
-//! bit, and that whoever reads a file is told which one made it. Without AMX they are emulated, with the same bits.
+//! The precisions of bf16: how near they are to f32 and to sentence-transformers, that company changes no bit, and
+//! that whoever reads a file is told which one made it. Where the CPU lacks their instructions they are emulated, with
+//! the same bits.
 
 mod common;
 
@@ -19,28 +20,31 @@ use reembed::report::Warning;
 use reembed::stop::Stop;
 use reembed::{BatchOptions, Embedder, ErrorKind, Event, ModelConfig, TaskRow, pipeline, verify};
 
-const TILES: [Precision; 2] = [Precision::Bf16, Precision::Bf16x3];
+const TILES: [Precision; 3] = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512];
 
 #[test]
 fn every_golden_row_is_as_near_as_its_precision_promises() {
-    let (mut far, mut least) = ((0.0, ""), (1.0, ""));
-    for row in GOLDEN.iter() {
-        let id = row.task.id.as_str();
-        let [bf16, bf16x3] = TILES
-            .map(|precision| REAL.of(precision).compute_embedding(&row.task).expect("a vector"));
-        let difference = distance(&bf16x3, &row.vector);
-        assert!(difference <= 1e-5, "{id}: bf16x3 is off by {difference:e}");
-        let cosine = cosine(&bf16, &row.vector);
-        assert!(cosine >= 0.9999, "{id}: the cosine in bf16 is {cosine}");
-        if difference > far.0 {
-            far = (difference, id);
+    for precision in TILES {
+        let (mut far, mut least) = ((0.0, ""), (1.0, ""));
+        for row in GOLDEN.iter() {
+            let id = row.task.id.as_str();
+            let vector = REAL.of(precision).compute_embedding(&row.task).expect("a vector");
+            let difference = distance(&vector, &row.vector);
+            let cosine = cosine(&vector, &row.vector);
+            if precision == Precision::Bf16x3 {
+                assert!(difference <= 1e-5, "{id}: {precision} is off by {difference:e}");
+            }
+            assert!(cosine >= 0.9999, "{id}: the cosine in {precision} is {cosine}");
+            if difference > far.0 {
+                far = (difference, id);
+            }
+            if cosine < least.0 {
+                least = (cosine, id);
+            }
         }
-        if cosine < least.0 {
-            least = (cosine, id);
-        }
+        println!("{precision}: off by {:.1e} at most, in {}", far.0, far.1);
+        println!("{precision}: the least cosine is {:.6}, in {}", least.0, least.1);
     }
-    println!("bf16x3: the worst row is {} with {:.1e}", far.1, far.0);
-    println!("bf16: the worst row is {} with a cosine of {:.6}", least.1, least.0);
 }
 
 #[test]
@@ -118,9 +122,11 @@ fn models_of_every_shape_are_near_the_reference_engine() {
             Embedder::open(&model_config(written.path(), settings)).expect("a model")
         };
         let reference = open(&["compute.engine = \"candle\""]);
-        for (precision, most, least) in
-            [(Precision::Bf16, 3e-2, 0.9995), (Precision::Bf16x3, 3e-5, 0.999_999)]
-        {
+        for precision in TILES {
+            let (most, least) = match precision {
+                Precision::Bf16x3 => (3e-5, 0.999_999),
+                _ => (3e-2, 0.9995),
+            };
             let embedder = open(&[&format!("compute.precision = \"{precision}\"")]);
             let mut worst: (f32, f64) = (0.0, 1.0);
             for text in texts.into_iter().chain([long.as_str()]) {
@@ -167,7 +173,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
             matches!(warning, Warning::EmulatedPrecision { precision: p, .. } if *p == precision)
         });
         // A CPU may have tiles that its kernel does not permit.
-        let native = Isa::detect().tiles().is_some_and(|tiles| tiles.is_ok());
+        let native = Isa::detect().unit(precision).is_some_and(|unit| unit.is_ok());
         assert_eq!(emulated, precision != Precision::F32 && !native, "{:?}", report.warnings);
         assert_eq!(report.runs_on.contains("emulated"), emulated, "{}", report.runs_on);
         assert_eq!(warned.into_inner().expect("no panic"), report.warnings);
@@ -180,13 +186,13 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");
     }
-    assert_eq!(fingerprints.len(), 3, "three precisions, three fingerprints");
+    assert_eq!(fingerprints.len(), Precision::ALL.len(), "each has its own");
 }
 
 #[test]
 fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
     let folder = ModelFolder::tiny().write();
-    for precision in ["bf16", "bf16x3"] {
+    for precision in ["bf16", "bf16x3", "bf16-avx512"] {
         let text = format!(
             "model.path = {:?}\ncompute.engine = \"candle\"\ncompute.precision = {precision:?}",
             folder.path().to_str().expect("UTF-8")
@@ -225,6 +231,17 @@ fn auto_is_f32_for_a_model_that_was_not_validated() {
     assert_eq!((model.encoder.precision(), model.encoder.warning()), (Precision::F32, None));
 }
 
+#[test]
+fn auto_is_the_fastest_that_this_cpu_has_for_the_model_that_was_validated() {
+    let auto = model::load(&ModelConfig { precision: None, ..real_model() }, &|_| ());
+    let fast = [Precision::Bf16, Precision::Bf16Avx512]
+        .into_iter()
+        .find(|precision| Isa::detect().unit(*precision).is_some_and(|unit| unit.is_ok()));
+    let encoder = auto.expect("the model").encoder;
+    assert_eq!(encoder.precision(), fast.unwrap_or(Precision::F32));
+    assert!(!encoder.runs_on().contains("emulated"), "{}", encoder.runs_on());
+}
+
 /// What the golden file says of a row.
 struct GoldenRow {
     task: TaskRow,
@@ -244,18 +261,19 @@ static GOLDEN: LazyLock<Vec<GoldenRow>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The real model in the two precisions.
-struct Real([LazyLock<Embedder>; 2]);
+/// The real model in each of them.
+struct Real([LazyLock<Embedder>; TILES.len()]);
 
 static REAL: Real = Real([
     LazyLock::new(|| Embedder::open(&pinned(TILES[0])).expect("the model")),
     LazyLock::new(|| Embedder::open(&pinned(TILES[1])).expect("the model")),
+    LazyLock::new(|| Embedder::open(&pinned(TILES[2])).expect("the model")),
 ]);
 
 impl Real {
     fn of(&self, precision: Precision) -> &Embedder {
         let at = TILES.iter().position(|tiles| *tiles == precision);
-        self.0[at.expect("one of the two")].deref()
+        self.0[at.expect("one of them")].deref()
     }
 }
 

@@ -334,7 +334,9 @@ fn listens(file: &str) -> bool {
 
 /// Whether a file is where instructions have names.
 fn is_instruction_set(file: &str) -> bool {
-    ["avx512", "avx2", "amx"].iter().any(|isa| is_part(file, &format!("kernels/{isa}")))
+    ["avx512", "avx512bf16", "avx2", "amx"]
+        .iter()
+        .any(|isa| is_part(file, &format!("kernels/{isa}")))
 }
 
 fn is_binary(file: &str) -> bool {

@@ -218,7 +218,7 @@ impl RawConfig {
     fn precision(&self) -> Result<Option<Precision>> {
         let precision = Precision::named(&self.text("compute.precision")?);
         match (self.engine()?, precision) {
-            (Engine::Candle(_), Some(tiles @ (Precision::Bf16 | Precision::Bf16x3))) => {
+            (Engine::Candle(_), Some(tiles)) if tiles != Precision::F32 => {
                 let message = format!("is \"{tiles}\", which only the packed engine computes");
                 Err(self.complain("compute.precision", &message))
             }

@@ -170,9 +170,9 @@ pub const SETTINGS: &[Setting] = &[
     },
     Setting {
         key: "compute.precision",
-        kind: Kind::Word(&["auto", "f32", "bf16x3", "bf16"]),
+        kind: Kind::Word(&["auto", "f32", "bf16x3", "bf16", "bf16-avx512"]),
         default: Some("\"auto\""),
-        help: "auto: bf16 for all-MiniLM-L6-v2 on AMX, else f32; pin it for equal vectors everywhere",
+        help: "auto: for all-MiniLM-L6-v2 bf16 on AMX, bf16-avx512 on AVX512-BF16; else f32; pin it for equal vectors everywhere",
     },
     Setting {
         key: "compute.threads",

@@ -25,11 +25,11 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 
-use super::precision::AmxRefused;
+use super::precision::UnitRefused;
 use super::simd::Simd;
 use super::tiles::sums::Sums;
-use super::tiles::{self, Operand, SIDE, SQUARE};
-use super::{Arithmetic, Isa, Precision, TileUnit};
+use super::tiles::{Operand, SIDE, SQUARE, self_test};
+use super::{Precision, TileUnit};
 
 /// Proof that tiles may be used: the CPU has them, the kernel saves and permits them, and their products are
 /// right. [`Amx::ready`] alone makes one.
@@ -57,37 +57,19 @@ impl Amx {
     }
 
     /// Asks the kernel for the tiles, for this process and every thread of it, and tests them.
-    pub(super) fn ready() -> Result<Self, AmxRefused> {
+    pub(super) fn ready() -> Result<Self, UnitRefused> {
         request_permission()?;
         let amx = Amx(());
-        if amx.passes_self_test() { Ok(amx) } else { Err(AmxRefused::OtherProducts) }
+        match self_test::passes(TileUnit::amx(amx), &[Precision::Bf16, Precision::Bf16x3]) {
+            true => Ok(amx),
+            false => Err(UnitRefused::OtherProducts(Precision::Bf16)),
+        }
     }
 
     /// Sums in the tile registers of this thread.
     #[inline(always)]
     pub(super) fn sums(self) -> AmxSums {
         AmxSums::configured(self)
-    }
-
-    /// Products of squares with every kind of factor, against the emulation.
-    fn passes_self_test(self) -> bool {
-        let portable = Isa::portable();
-        let factors = self_test_factors();
-        let [first, second, third, fourth] = &factors;
-        [(Precision::Bf16, None, None), (Precision::Bf16x3, Some(third), Some(fourth))]
-            .into_iter()
-            .all(|(precision, left_low, right_low)| {
-                let left = Operand { high: first, low: left_low };
-                let right = Operand { high: second, low: right_low };
-                let units = [TileUnit::amx(self), TileUnit::EMULATED];
-                let [tiles, emulated] = units.map(|unit| {
-                    let with = Arithmetic::new(portable, precision, unit);
-                    let mut sums = [0.0; SQUARE];
-                    tiles::multiply(with, left, right, &mut sums);
-                    sums.map(f32::to_bits)
-                });
-                tiles == emulated
-            })
     }
 }
 
@@ -96,21 +78,9 @@ const FEATURES: u32 = 1 << 22 | 1 << 24;
 /// XCR0: the kernel saves the tiles' configuration and their data.
 const TILE_STATE: u64 = 1 << 17 | 1 << 18;
 
-/// Four squares of bf16, of magnitudes from 2^-50 to 2^13, both signs and some zeros.
-fn self_test_factors() -> [[u16; SQUARE]; 4] {
-    let mut state = 0x9e37_79b9_u32;
-    [(); 4].map(|()| {
-        [(); SQUARE].map(|()| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let (sign, exponent, mantissa) = (state >> 31, state >> 24 & 63, state >> 16 & 0x7f);
-            if exponent == 63 { 0 } else { (sign << 15 | (exponent + 77) << 7 | mantissa) as u16 }
-        })
-    })
-}
-
 /// `arch_prctl(ARCH_REQ_XCOMP_PERM, XTILEDATA)`: <https://docs.kernel.org/arch/x86/xstate.html>. Asking again is
 /// allowed.
-fn request_permission() -> Result<(), AmxRefused> {
+fn request_permission() -> Result<(), UnitRefused> {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: i64 = 0x1023;
     const XTILEDATA: i64 = 18;
@@ -131,7 +101,7 @@ fn request_permission() -> Result<(), AmxRefused> {
             options(nostack),
         );
     }
-    if result == 0 { Ok(()) } else { Err(AmxRefused::NotPermitted(-result)) }
+    if result == 0 { Ok(()) } else { Err(UnitRefused::NotPermitted(-result)) }
 }
 
 /// Palette 1, and eight tiles of 16 rows of 64 bytes.
@@ -217,6 +187,8 @@ impl AmxSums {
 }
 
 impl Sums for AmxSums {
+    const BESIDE_LANES: bool = true;
+
     #[inline(always)]
     fn clear(&mut self, rows: usize) {
         self.tall = rows > SIDE / 2;
@@ -293,7 +265,7 @@ impl Drop for AmxSums {
 #[cfg(test)]
 pub(super) fn for_tests() -> TileUnit {
     let found = Amx::is_there().then(Amx::ready);
-    if matches!(found, None | Some(Err(AmxRefused::NotPermitted(_)))) {
+    if matches!(found, None | Some(Err(UnitRefused::NotPermitted(_)))) {
         emulator::install();
     }
     TileUnit::amx(Amx::ready().expect("tiles that multiply as documented"))

@@ -5,6 +5,8 @@ use std::fmt;
 use super::Isa;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 use super::amx::Amx;
+#[cfg(target_arch = "x86_64")]
+use super::avx512bf16::Avx512Bf16;
 
 /// What the factors of a matrix product are. Sums, and all that is not a product, are f32 in each of them.
 ///
@@ -17,11 +19,14 @@ pub enum Precision {
     Bf16,
     /// Each factor is the sum of two bf16, of which three of the four products are made: 16 significant bits.
     Bf16x3,
+    /// bf16 like [`Precision::Bf16`], with the sums of the AVX512-BF16 instructions in the place of those of AMX.
+    Bf16Avx512,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Bf16x3];
+    pub const ALL: [Precision; 4] =
+        [Precision::F32, Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512];
 
     /// Its name in the configuration and in the footer.
     pub const fn name(self) -> &'static str {
@@ -29,6 +34,16 @@ impl Precision {
             Precision::F32 => "f32",
             Precision::Bf16 => "bf16",
             Precision::Bf16x3 => "bf16x3",
+            Precision::Bf16Avx512 => "bf16-avx512",
+        }
+    }
+
+    /// The instructions whose products it is made of; `None` where every CPU has them.
+    pub const fn unit(self) -> Option<&'static str> {
+        match self {
+            Precision::F32 => None,
+            Precision::Bf16 | Precision::Bf16x3 => Some("AMX"),
+            Precision::Bf16Avx512 => Some("AVX512-BF16"),
         }
     }
 
@@ -41,7 +56,7 @@ impl Precision {
     pub(super) fn split(self) -> Option<bool> {
         match self {
             Precision::F32 => None,
-            Precision::Bf16 => Some(false),
+            Precision::Bf16 | Precision::Bf16Avx512 => Some(false),
             Precision::Bf16x3 => Some(true),
         }
     }
@@ -62,34 +77,44 @@ pub(super) enum Unit {
     Emulated,
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     Amx(Amx),
+    #[cfg(target_arch = "x86_64")]
+    Dot(Avx512Bf16),
 }
 
 impl TileUnit {
-    /// The lanes of any instruction set: the bits of AMX, far slower.
+    /// The lanes of any instruction set: the bits of the unit of the precision, far slower.
     pub const EMULATED: TileUnit = TileUnit(Unit::Emulated);
 
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     pub(super) fn amx(amx: Amx) -> Self {
         TileUnit(Unit::Amx(amx))
     }
+
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn dot(unit: Avx512Bf16) -> Self {
+        TileUnit(Unit::Dot(unit))
+    }
 }
 
-/// Why a CPU that has AMX is not used for it.
+/// Why a tile unit that the CPU has is not used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AmxRefused {
-    /// The kernel does not permit it; the number of its error.
+pub enum UnitRefused {
+    /// The kernel does not permit AMX; the number of its error.
     NotPermitted(i64),
-    /// Its products are not the ones that are documented, which the self-test at load found out.
-    OtherProducts,
+    /// The products of the unit of a precision are not the ones that are documented, which the self-test at load found
+    /// out.
+    OtherProducts(Precision),
 }
 
-impl fmt::Display for AmxRefused {
+impl fmt::Display for UnitRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AmxRefused::NotPermitted(number) => {
+            UnitRefused::NotPermitted(number) => {
                 write!(f, "the kernel does not permit AMX (error {number})")
             }
-            AmxRefused::OtherProducts => f.write_str("AMX failed its self-test"),
+            UnitRefused::OtherProducts(precision) => {
+                write!(f, "{} failed its self-test", precision.unit().unwrap_or("the CPU"))
+            }
         }
     }
 }
@@ -132,6 +157,7 @@ impl Arithmetic {
             Precision::F32 => "packed-1-f32",
             Precision::Bf16 => "packed-1-bf16",
             Precision::Bf16x3 => "packed-1-bf16x3",
+            Precision::Bf16Avx512 => "packed-1-bf16-avx512",
         }
     }
 
@@ -144,9 +170,16 @@ impl Arithmetic {
     pub(crate) fn every_way(precision: Precision) -> Vec<Self> {
         let lanes = Isa::available().map(|isa| Arithmetic::new(isa, precision, TileUnit::EMULATED));
         let mut ways: Vec<Self> = lanes.collect();
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        if precision != Precision::F32 {
-            ways.push(Arithmetic::new(Isa::detect(), precision, super::amx::for_tests()));
+        match precision {
+            Precision::F32 => {}
+            Precision::Bf16 | Precision::Bf16x3 => {
+                #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+                ways.push(Arithmetic::new(Isa::detect(), precision, super::amx::for_tests()));
+            }
+            Precision::Bf16Avx512 => {
+                let unit = Isa::detect().unit(precision).map(|unit| unit.expect("its self-test"));
+                ways.extend(unit.map(|unit| Arithmetic::new(Isa::detect(), precision, unit)));
+            }
         }
         ways
     }
@@ -160,6 +193,8 @@ impl fmt::Display for Arithmetic {
             Unit::Emulated => write!(f, "{lanes}, {precision} emulated"),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Unit::Amx(_) => f.write_str("amx"),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Dot(_) => f.write_str("avx512-bf16"),
         }
     }
 }

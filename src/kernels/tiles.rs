@@ -26,6 +26,13 @@
 //! each step rounded to nearest even, and denormals treated as zeros. A longer product adds 32 k at a time, in
 //! order. Sums begin at zero; a bias is added behind the product, in f32.
 //!
+//! *bf16-avx512* has what Intel documents for `VDPBF16PS` instead: one chain, which goes on from the sum,
+//!
+//! ```text
+//! sum = fma(a[2k + 1], b[2k + 1], sum)
+//! sum = fma(a[2k],     b[2k],     sum)          k = 0 … 15, in this order
+//! ```
+//!
 //! A factor of *bf16x3* is two bf16, `high = bf16(x)` and `low = bf16(x − high)`. Every 32 k add three products to
 //! the same sums, in this order: high · high, high · low, low · high.
 //!
@@ -35,11 +42,12 @@
 //! 2^-114 stays one under addition, and rounding to f32 only ever moves it to a coarser grid; so no product, no
 //! sum on the way and no accumulator has a magnitude between 0 and 2^-114, and the smallest normal f32 is 2^-126.
 //!
-//! There are two implementations, [`super::amx`] and [`sums::Emulated`]. They share everything but the product:
+//! Each has two implementations, [`super::amx`] or `avx512bf16` and [`sums::Emulated`]. They share everything but the product:
 //! what goes in and what is made of the sums runs over the lanes of [`Simd`].
 
 mod attention;
 mod linear;
+pub(super) mod self_test;
 pub(super) mod sums;
 
 #[cfg(test)]
@@ -48,12 +56,13 @@ mod tests;
 pub(super) use attention::{TileAttention, attention_room};
 pub(super) use linear::{IntoTiles, OntoResidual, Product, Round, TileLinear};
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::precision::Unit;
+use super::precision::{Precision, Unit};
 use super::simd::{Kernel, LANES, Simd};
 use super::{Arithmetic, Heads};
-use sums::{Emulated, Sums};
+use sums::{Chains, Emulated, OneChain, Sums, TwoChains};
 
 /// Rows and columns of a square: four tiles of sums.
 pub(super) const SIDE: usize = 2 * LANES;
@@ -211,11 +220,47 @@ impl<'a> TilesRef<'a> {
         self.layout.split
     }
 
+    /// The squares of 32 rows, of which `row` is the first.
+    #[inline(always)]
+    pub fn squares(self, row: usize) -> Squares<'a> {
+        debug_assert!(self.layout.together == SIDE, "squares lie one behind the other");
+        let Layout { blocks, split, .. } = self.layout;
+        let first = self.layout.row(row, 0);
+        let length = blocks * self.layout.parts() * SQUARE;
+        Squares { data: &self.data[first..first + length], split }
+    }
+
     /// The square whose first row is `row`.
     #[inline(always)]
     pub fn square(self, row: usize, block: usize) -> Operand<'a> {
         let first = self.layout.row(row, block);
         Operand::at(self.data, first, self.layout.split.then_some(first + self.layout.low()))
+    }
+}
+
+/// Squares of a factor that lie one behind the other, along k.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Squares<'a> {
+    data: &'a [u16],
+    split: bool,
+}
+
+impl<'a> Squares<'a> {
+    #[inline(always)]
+    pub fn count(self) -> usize {
+        self.data.len() / if self.split { 2 * SQUARE } else { SQUARE }
+    }
+
+    #[inline(always)]
+    pub fn get(self, k: usize) -> Operand<'a> {
+        Operand::of(self.data, k, self.split)
+    }
+
+    /// Their values, where each is one bf16.
+    #[inline(always)]
+    pub fn whole(self) -> &'a [[u16; SQUARE]] {
+        assert!(!self.split, "the precision has one bf16 for a factor");
+        self.data.as_chunks().0
     }
 }
 
@@ -261,21 +306,32 @@ pub(super) trait TileKernel {
 /// Runs a kernel with the lanes and the tile unit of an arithmetic.
 pub(super) fn run<K: TileKernel>(with: Arithmetic, kernel: K) {
     match with.unit() {
-        Unit::Emulated => with.isa().run(Emulating(kernel)),
+        Unit::Emulated => match with.precision() {
+            Precision::Bf16Avx512 => with.isa().run(Emulating::<_, OneChain>::new(kernel)),
+            _ => with.isa().run(Emulating::<_, TwoChains>::new(kernel)),
+        },
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         Unit::Amx(amx) => with.isa().run(OnAmx(kernel, amx)),
+        #[cfg(target_arch = "x86_64")]
+        Unit::Dot(unit) => with.isa().run(OnDots(kernel, unit)),
     }
 }
 
 /// Runs a kernel with the emulation.
-struct Emulating<K>(K);
+struct Emulating<K, C>(K, PhantomData<C>);
 
-impl<K: TileKernel> Kernel for Emulating<K> {
+impl<K, C> Emulating<K, C> {
+    fn new(kernel: K) -> Self {
+        Emulating(kernel, PhantomData)
+    }
+}
+
+impl<K: TileKernel, C: Chains> Kernel for Emulating<K, C> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.0.run(simd, &mut Emulated::new());
+        self.0.run(simd, &mut Emulated::<C>::new());
     }
 }
 
@@ -284,6 +340,19 @@ struct OnAmx<K>(K, super::amx::Amx);
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 impl<K: TileKernel> Kernel for OnAmx<K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run(simd, &mut self.1.sums());
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct OnDots<K>(K, super::avx512bf16::Avx512Bf16);
+
+#[cfg(target_arch = "x86_64")]
+impl<K: TileKernel> Kernel for OnDots<K> {
     type Output = ();
 
     #[inline(always)]

@@ -1,16 +1,19 @@
 //! The precision that a model runs in, and what makes its products: one table.
 //!
-//! | `compute.precision` | AMX, permitted and tested | AMX, refused | none, or left out by `compute.isa` |
-//! |---|---|---|---|
-//! | `auto`, all-MiniLM-L6-v2 | bf16 on AMX | f32, with a warning | f32 |
-//! | `auto`, any other model | f32 | f32 | f32 |
-//! | `f32` | f32 | f32 | f32 |
-//! | `bf16`, `bf16x3` | on AMX | emulated, with a warning | emulated, with a warning |
+//! | `compute.precision` | the CPU's units, permitted and tested | the precision |
+//! |---|---|---|
+//! | `auto`, all-MiniLM-L6-v2 | AMX | bf16 |
+//! | | AVX512-BF16 alone | bf16-avx512, with a warning if there is an AMX that is refused |
+//! | | neither | f32, with a warning if one was refused |
+//! | `auto`, any other model | | f32 |
+//! | `f32` | | f32 |
+//! | `bf16`, `bf16x3`, `bf16-avx512` | its own | as pinned |
+//! | | none, refused, or left out by `compute.isa` | emulated, with a warning |
 //!
-//! The emulation gives the bits of AMX and is no faster than f32. So a job that pins its precision gets the same vectors
-//! on every machine of a mixed fleet, and a warning where it would be faster without the pin.
+//! The emulation gives the bits of the unit and is no faster than f32. So a job that pins its precision gets the same
+//! vectors on every machine of a mixed fleet, and a warning where it would be faster without the pin.
 
-use crate::kernels::{AmxRefused, Arithmetic, Isa, Precision, TileUnit};
+use crate::kernels::{Arithmetic, Isa, Precision, TileUnit, UnitRefused};
 use crate::report::Warning;
 
 /// The arithmetic of a model, and what the user should know about it. `wanted` is the precision that was pinned;
@@ -20,70 +23,100 @@ pub fn choose(
     wanted: Option<Precision>,
     validated: bool,
 ) -> (Arithmetic, Option<Warning>) {
-    let (precision, unit, warning) = decide(wanted, validated, || isa.tiles());
+    let (precision, unit, warning) = decide(wanted, validated, |precision| isa.unit(precision));
     (Arithmetic::new(isa, precision, unit), warning)
 }
 
-/// The table. `tiles` is asked only where the answer matters: it makes the kernel reserve memory.
+/// What `auto` tries for a validated model, best first.
+const FAST: [Precision; 2] = [Precision::Bf16, Precision::Bf16Avx512];
+
+/// The table. `unit` is asked only where the answer matters: AMX makes the kernel reserve memory.
 fn decide(
     wanted: Option<Precision>,
     validated: bool,
-    tiles: impl FnOnce() -> Option<Result<TileUnit, AmxRefused>>,
+    unit: impl Fn(Precision) -> Option<Result<TileUnit, UnitRefused>>,
 ) -> (Precision, TileUnit, Option<Warning>) {
-    let precision = match wanted {
-        None if validated => Precision::Bf16,
-        None => Precision::F32,
-        Some(precision) => precision,
+    let candidates = match (&wanted, validated) {
+        (None, true) => &FAST[..],
+        (None, false) | (Some(Precision::F32), _) => &[],
+        (Some(precision), _) => std::slice::from_ref(precision),
     };
-    if precision == Precision::F32 {
-        return (precision, TileUnit::EMULATED, None);
-    }
-    match (tiles(), wanted) {
-        (Some(Ok(unit)), _) => (precision, unit, None),
-        (Some(Err(refused)), None) => {
-            (Precision::F32, TileUnit::EMULATED, Some(Warning::AmxNotUsed { refused }))
+    let mut refused = None;
+    for &precision in candidates {
+        match unit(precision) {
+            Some(Ok(unit)) => {
+                let warning = refused.map(|(wanted, refused)| Warning::OtherPrecision {
+                    wanted,
+                    instead: precision,
+                    refused,
+                });
+                return (precision, unit, warning);
+            }
+            Some(Err(why)) => refused = refused.or(Some((precision, why))),
+            None => {}
         }
-        (None, None) => (Precision::F32, TileUnit::EMULATED, None),
-        (tiles, Some(_)) => {
-            let refused = tiles.and_then(Result::err);
-            (precision, TileUnit::EMULATED, Some(Warning::EmulatedPrecision { precision, refused }))
-        }
     }
+    let (precision, warning) = match wanted {
+        Some(Precision::F32) => (Precision::F32, None),
+        Some(precision) => {
+            let refused = refused.map(|(_, refused)| refused);
+            (precision, Some(Warning::EmulatedPrecision { precision, refused }))
+        }
+        None => {
+            let instead = Precision::F32;
+            let warning = |(wanted, refused)| Warning::OtherPrecision { wanted, instead, refused };
+            (instead, refused.map(warning))
+        }
+    };
+    (precision, TileUnit::EMULATED, warning)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Stands for the tiles of AMX, which only a machine that has them can make: nothing here looks inside.
+    /// Stands for a unit, which only a machine that has it can make: nothing here looks inside.
     const UNIT: TileUnit = TileUnit::EMULATED;
-    const REFUSED: AmxRefused = AmxRefused::NotPermitted(1);
+    const REFUSED: UnitRefused = UnitRefused::NotPermitted(1);
 
     #[test]
     fn each_row_of_the_table_holds() {
-        use Precision::{Bf16, Bf16x3, F32};
+        use Precision::{Bf16, Bf16Avx512, Bf16x3, F32};
         let (there, refused) = (Some(Ok(UNIT)), Some(Err(REFUSED)));
-        let emulated = |precision, refused| Warning::EmulatedPrecision { precision, refused };
-        for (wanted, validated, tiles, precision, warning) in [
-            (None, true, there, Bf16, None),
-            (None, true, refused, F32, Some(Warning::AmxNotUsed { refused: REFUSED })),
-            (None, true, None, F32, None),
-            (None, false, there, F32, None),
-            (Some(F32), true, there, F32, None),
-            (Some(Bf16), false, there, Bf16, None),
-            (Some(Bf16x3), true, there, Bf16x3, None),
-            (Some(Bf16), true, refused, Bf16, Some(emulated(Bf16, Some(REFUSED)))),
-            (Some(Bf16x3), true, None, Bf16x3, Some(emulated(Bf16x3, None))),
+        let emulated = |precision, refused| Some(Warning::EmulatedPrecision { precision, refused });
+        let instead =
+            |wanted, instead| Some(Warning::OtherPrecision { wanted, instead, refused: REFUSED });
+        // The units are AMX and AVX512-BF16.
+        for (wanted, validated, amx, dot, precision, warning) in [
+            (None, true, there, there, Bf16, None),
+            (None, true, there, None, Bf16, None),
+            (None, true, None, there, Bf16Avx512, None),
+            (None, true, refused, there, Bf16Avx512, instead(Bf16, Bf16Avx512)),
+            (None, true, refused, None, F32, instead(Bf16, F32)),
+            (None, true, refused, refused, F32, instead(Bf16, F32)),
+            (None, true, None, refused, F32, instead(Bf16Avx512, F32)),
+            (None, true, None, None, F32, None),
+            (None, false, there, there, F32, None),
+            (Some(F32), true, there, there, F32, None),
+            (Some(Bf16), false, there, None, Bf16, None),
+            (Some(Bf16x3), true, there, None, Bf16x3, None),
+            (Some(Bf16Avx512), true, there, there, Bf16Avx512, None),
+            (Some(Bf16), true, refused, there, Bf16, emulated(Bf16, Some(REFUSED))),
+            (Some(Bf16x3), true, None, there, Bf16x3, emulated(Bf16x3, None)),
+            (Some(Bf16Avx512), true, there, None, Bf16Avx512, emulated(Bf16Avx512, None)),
         ] {
-            let found = decide(wanted, validated, || tiles);
-            assert_eq!((found.0, found.2), (precision, warning), "{wanted:?}, {tiles:?}");
+            let found = decide(wanted, validated, |precision| match precision {
+                Bf16Avx512 => dot,
+                _ => amx,
+            });
+            assert_eq!((found.0, found.2), (precision, warning), "{wanted:?}, {amx:?}, {dot:?}");
         }
     }
 
     #[test]
-    fn the_kernel_is_not_asked_where_f32_is_wanted() {
+    fn no_unit_is_asked_where_f32_is_wanted() {
         for (wanted, validated) in [(Some(Precision::F32), true), (None, false)] {
-            let (precision, ..) = decide(wanted, validated, || panic!("it was asked"));
+            let (precision, ..) = decide(wanted, validated, |_| panic!("it was asked"));
             assert_eq!(precision, Precision::F32);
         }
     }

@@ -17,6 +17,8 @@ const fn block(precision: Precision) -> usize {
     match precision {
         Precision::F32 => 48,
         Precision::Bf16 | Precision::Bf16x3 => 1024,
+        // Slower than tiles: as in f32, but whole squares.
+        Precision::Bf16Avx512 => 64,
     }
 }
 
@@ -167,7 +169,7 @@ impl Forms {
         let block = block(precision).min(tokens);
         let projected = match precision {
             Precision::F32 => block.saturating_mul(shape.hidden),
-            Precision::Bf16 | Precision::Bf16x3 => 0,
+            Precision::Bf16 | Precision::Bf16x3 | Precision::Bf16Avx512 => 0,
         };
         Forms {
             hidden: Residual::room(precision, tokens, shape.hidden),

@@ -169,8 +169,8 @@ mod tests {
         let entries = two(&key, &key, &[0.25; 8]);
         let bytes = entries.get(1).expect("the second");
         let mut vector = [0.0; 8];
-        assert_eq!(read(&bytes, &keys.of("other"), &mut vector), None);
-        assert_eq!(read(&bytes, &key, &mut vector[..7]), None);
+        assert_eq!(read(bytes, &keys.of("other"), &mut vector), None);
+        assert_eq!(read(bytes, &key, &mut vector[..7]), None);
         for length in 0..bytes.len() {
             assert_eq!(read(&bytes[..length], &key, &mut vector), None, "cut at {length}");
             assert_eq!(inspect(&bytes[..length]), None, "cut at {length}");

@@ -21,6 +21,7 @@ use parquet::file::properties::WriterProperties;
 use reembed::batch::TokenBatch;
 use reembed::config::RawConfig;
 use reembed::inference::Work;
+use reembed::kernels::Precision;
 use reembed::limit::BatchShape;
 use reembed::model::{self, EncodeError, Encoder, Model};
 use reembed::reader::Reader;
@@ -39,7 +40,9 @@ pub fn environment() -> Environment {
 
 /// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
 pub fn real_model() -> ModelConfig {
-    ModelConfig::standard(&environment()).expect("a configuration without a file")
+    // What `auto` is depends on the CPU.
+    let standard = ModelConfig::standard(&environment()).expect("a configuration without a file");
+    ModelConfig { precision: Some(Precision::F32), ..standard }
 }
 
 /// The configuration of a model in a folder; `settings` are lines such as `model.prompt = "q: "`.

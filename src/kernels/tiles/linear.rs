@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use super::sums::Sums;
-use super::{Operand, SIDE, SQUARE, TileKernel, Tiles, TilesRef, padded};
+use super::{SIDE, SQUARE, Squares, TileKernel, Tiles, TilesRef, padded};
 use crate::kernels::norm::normalize_row;
 use crate::kernels::simd::{Kernel, LANES, Simd};
 use crate::kernels::{Activation, AlignedBuffer, AllocationError, Heads, Isa, LayerNorm};
@@ -76,10 +76,11 @@ impl TileLinear {
         Ok(layer)
     }
 
-    /// The weights of a panel over 32 k.
+    /// The weights of a panel.
     #[inline(always)]
-    fn square(&self, panel: usize, k: usize) -> Operand<'_> {
-        Operand::of(&self.squares, panel * self.depth + k, self.split)
+    fn squares(&self, panel: usize) -> Squares<'_> {
+        let length = self.depth * SQUARE * if self.split { 2 } else { 1 };
+        Squares { data: &self.squares[panel * length..][..length], split: self.split }
     }
 }
 
@@ -163,11 +164,17 @@ impl<E: Epilogue> TileKernel for Product<'_, E> {
         for first in (0..total).step_by(SIDE) {
             let rows = first..total.min(first + SIDE);
             for panel in 0..panels {
-                let share = finished.rows.len().div_ceil(depth);
+                let (left, right) = (self.input.squares(first), self.layer.squares(panel));
                 sums.clear(rows.len());
-                for k in 0..depth {
-                    sums.add(simd, self.input.square(first, k), self.layer.square(panel, k));
-                    self.finish(simd, &mut finished, before, share);
+                if T::BESIDE_LANES {
+                    let share = finished.rows.len().div_ceil(depth);
+                    for k in 0..depth {
+                        sums.add(simd, left.get(k), right.get(k));
+                        self.finish(simd, &mut finished, before, share);
+                    }
+                } else {
+                    sums.add_all(simd, left, right);
+                    self.finish(simd, &mut finished, before, SIDE);
                 }
                 sums.store(&mut present.0, SIDE);
                 std::mem::swap(&mut present, &mut before);

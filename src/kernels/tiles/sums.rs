@@ -1,15 +1,28 @@
 //! The sums of a block of a product: 32 × 32 f32, in four tiles or, emulated, in memory.
 
-use super::{Operand, SIDE, SQUARE};
+use std::marker::PhantomData;
+
+use super::{Operand, SIDE, SQUARE, Squares};
 use crate::kernels::simd::{LANES, Simd};
 
 /// Sums that products of squares are added to.
 pub(in crate::kernels) trait Sums {
+    /// Whether the products are made beside the lanes, which then do something else between two squares.
+    const BESIDE_LANES: bool;
+
     /// Begins at zero. Of the 32 rows the first `rows` are wanted.
     fn clear(&mut self, rows: usize);
 
     /// Adds the product of two squares, as the numerics version has it.
     fn add<S: Simd>(&mut self, simd: S, left: Operand, right: Operand);
+
+    /// Adds the products of as many squares of each factor, in order.
+    #[inline(always)]
+    fn add_all<S: Simd>(&mut self, simd: S, left: Squares, right: Squares) {
+        for k in 0..left.count() {
+            self.add(simd, left.get(k), right.get(k));
+        }
+    }
 
     /// Stores the sums, a row every `stride` values. Rows that were not asked for may be stored too, or not: there
     /// has to be room for 32.
@@ -18,20 +31,82 @@ pub(in crate::kernels) trait Sums {
 
 const GROUPS: &str = "32 rows are whole groups of the rows that are computed together";
 
-/// What AMX does, over the lanes of any instruction set.
+/// The chains of a numerics version: how the products of 32 k are added to the sums of `R` rows and 16 columns. `left`
+/// is rows of first and second values of the pairs, `lines` are 16 lines of pairs of the right factor.
+pub(in crate::kernels) trait Chains {
+    fn add<S: Simd, const R: usize>(
+        simd: S,
+        sums: [S::Lanes; R],
+        left: &[[[f32; LANES]; 2]; R],
+        lines: &[[u16; SIDE]],
+    ) -> [S::Lanes; R];
+}
+
+/// Those of AMX: one for the first values of the pairs and one for the second, both begun at zero.
+pub(in crate::kernels) struct TwoChains;
+
+/// Those of AVX512-BF16: one that goes on from the sum, the second value of a pair before the first.
+pub(in crate::kernels) struct OneChain;
+
+impl Chains for TwoChains {
+    #[inline(always)]
+    fn add<S: Simd, const R: usize>(
+        simd: S,
+        mut sums: [S::Lanes; R],
+        left: &[[[f32; LANES]; 2]; R],
+        lines: &[[u16; SIDE]],
+    ) -> [S::Lanes; R] {
+        let (mut even, mut odd) = ([simd.splat(0.0); R], [simd.splat(0.0); R]);
+        for (pair, line) in lines.iter().enumerate().take(LANES) {
+            let (first, second) = simd.load_pairs(line);
+            for r in 0..R {
+                even[r] = simd.mul_add(simd.splat(left[r][0][pair]), first, even[r]);
+                odd[r] = simd.mul_add(simd.splat(left[r][1][pair]), second, odd[r]);
+            }
+        }
+        for r in 0..R {
+            sums[r] = simd.add(sums[r], simd.add(even[r], odd[r]));
+        }
+        sums
+    }
+}
+
+impl Chains for OneChain {
+    #[inline(always)]
+    fn add<S: Simd, const R: usize>(
+        simd: S,
+        mut sums: [S::Lanes; R],
+        left: &[[[f32; LANES]; 2]; R],
+        lines: &[[u16; SIDE]],
+    ) -> [S::Lanes; R] {
+        for (pair, line) in lines.iter().enumerate().take(LANES) {
+            let (first, second) = simd.load_pairs(line);
+            for r in 0..R {
+                sums[r] = simd.mul_add(simd.splat(left[r][1][pair]), second, sums[r]);
+            }
+            for r in 0..R {
+                sums[r] = simd.mul_add(simd.splat(left[r][0][pair]), first, sums[r]);
+            }
+        }
+        sums
+    }
+}
+
+/// What a tile unit does, over the lanes of any instruction set.
 #[repr(align(64))]
-pub(in crate::kernels) struct Emulated {
+pub(in crate::kernels) struct Emulated<C> {
+    chains: PhantomData<C>,
     rows: usize,
     sums: [[[f32; LANES]; 2]; SIDE],
     /// The left factor as f32, high and low parts: of each row the first values of its pairs, then the second.
     left: [[[[f32; LANES]; 2]; SIDE]; 2],
 }
 
-impl Emulated {
+impl<C: Chains> Emulated<C> {
     #[inline(always)]
     pub fn new() -> Self {
         let zeros = [[[0.0; LANES]; 2]; SIDE];
-        Emulated { rows: 0, sums: zeros, left: [zeros; 2] }
+        Emulated { chains: PhantomData, rows: 0, sums: zeros, left: [zeros; 2] }
     }
 
     /// `sums += left · right` for one part of the left factor.
@@ -48,7 +123,7 @@ impl Emulated {
         }
     }
 
-    /// The two chains of `R` rows over a tile of the right factor.
+    /// The chains of `R` rows over a tile of the right factor.
     #[inline(always)]
     fn chains<S: Simd, const R: usize>(
         &mut self,
@@ -61,20 +136,16 @@ impl Emulated {
         let Some(left) = self.left[part][first..].first_chunk::<R>() else {
             unreachable!("{GROUPS}")
         };
-        let (mut even, mut odd) = ([simd.splat(0.0); R], [simd.splat(0.0); R]);
-        for (pair, line) in lines.iter().enumerate().take(LANES) {
-            let (first, second) = simd.load_pairs(line);
-            for r in 0..R {
-                even[r] = simd.mul_add(simd.splat(left[r][0][pair]), first, even[r]);
-                odd[r] = simd.mul_add(simd.splat(left[r][1][pair]), second, odd[r]);
-            }
-        }
         let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else {
             unreachable!("{GROUPS}")
         };
+        let mut lanes = [simd.splat(0.0); R];
         for r in 0..R {
-            let sum = &mut sums[r][half];
-            simd.store(simd.add(simd.load(sum), simd.add(even[r], odd[r])), sum);
+            lanes[r] = simd.load(&sums[r][half]);
+        }
+        let lanes = C::add(simd, lanes, left, lines);
+        for r in 0..R {
+            simd.store(lanes[r], &mut sums[r][half]);
         }
     }
 
@@ -89,7 +160,9 @@ impl Emulated {
     }
 }
 
-impl Sums for Emulated {
+impl<C: Chains> Sums for Emulated<C> {
+    const BESIDE_LANES: bool = false;
+
     #[inline(always)]
     fn clear(&mut self, rows: usize) {
         self.rows = rows.min(SIDE);

@@ -12,13 +12,13 @@ use crate::kernels::{
     Residual, Room, TileUnit, attend, attend_room, naive,
 };
 
-const TILES: [Precision; 2] = [Precision::Bf16, Precision::Bf16x3];
+const TILES: [Precision; 3] = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512];
 
 /// How far a value is from what it was before it was rounded, relative to it: half of the last place.
 fn rounding(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2f64.powi(-24),
-        Precision::Bf16 => 2f64.powi(-8),
+        Precision::Bf16 | Precision::Bf16Avx512 => 2f64.powi(-8),
         Precision::Bf16x3 => 2f64.powi(-16),
     }
 }
@@ -28,7 +28,7 @@ fn kept(precision: Precision, x: f32) -> f64 {
     let high = bf16::from_f32(x).to_f32();
     match precision {
         Precision::F32 => f64::from(x),
-        Precision::Bf16 => f64::from(high),
+        Precision::Bf16 | Precision::Bf16Avx512 => f64::from(high),
         Precision::Bf16x3 => f64::from(high) + f64::from(bf16::from_f32(x - high).to_f32()),
     }
 }
@@ -358,9 +358,12 @@ fn a_layer_onto_the_residual_is_its_twin_and_the_same_bits_everywhere() {
 #[test]
 fn attention_is_its_twin_and_the_same_bits_everywhere() {
     let mut random = Random(14);
-    for (precision, most) in
-        [(Precision::F32, 3e-6), (Precision::Bf16, 2e-2), (Precision::Bf16x3, 5e-5)]
-    {
+    for (precision, most) in [
+        (Precision::F32, 3e-6),
+        (Precision::Bf16, 2e-2),
+        (Precision::Bf16x3, 5e-5),
+        (Precision::Bf16Avx512, 2e-2),
+    ] {
         let mut worst = Worst::default();
         for (count, size) in [(3, 32), (2, 64), (3, 24), (2, 8), (1, 17)] {
             let heads = Heads { count, size };

@@ -152,9 +152,12 @@ mod naive {
 
 #[test]
 fn vectors_are_those_of_the_naive_twin_as_near_as_the_precision_is() {
-    for (precision, most) in
-        [(Precision::F32, 1e-6), (Precision::Bf16x3, 1e-5), (Precision::Bf16, 1e-2)]
-    {
+    for (precision, most) in [
+        (Precision::F32, 1e-6),
+        (Precision::Bf16x3, 1e-5),
+        (Precision::Bf16, 1e-2),
+        (Precision::Bf16Avx512, 1e-2),
+    ] {
         for shape in shapes() {
             let model = model_in(emulated(precision), &shape);
             for text in texts(&shape, &[1, 2, 7, 16, 33, 70]) {
@@ -198,10 +201,11 @@ fn vectors_have_the_same_bits_in_every_way_of_computing_them() {
 }
 
 /// SHA-256 over the bits of the vectors of [`the_bits_of_a_numerics_version_are_the_ones_that_it_was_given`].
-const BITS: [(&str, &str); 3] = [
+const BITS: [(&str, &str); 4] = [
     ("packed-1-f32", "a056ea4b71c6a97791506b82b252cf21ced6580aa7eacec1bae83de98a845a53"),
     ("packed-1-bf16", "66705f06869892c3eeadd686185794b3cd584aa713aaf267daa35ae1ec2a4d3b"),
     ("packed-1-bf16x3", "b7bdb176610621c4eb2ee179d60978c99392d77f62060c9744a5cd2955d4664f"),
+    ("packed-1-bf16-avx512", "cef0afac3abd344e86126895f0199581b150917ca6d15ef2b01ec28104c85378"),
 ];
 
 /// Files and stores name the numerics version of their vectors, and what they hold is reused under that name. All other
@@ -237,7 +241,7 @@ fn the_bits_of_a_numerics_version_are_the_ones_that_it_was_given() {
 fn a_text_has_the_same_bits_in_any_company() {
     let shape = small_shape();
     let lanes = Isa::available().map(Arithmetic::f32);
-    let tiles = [Precision::Bf16, Precision::Bf16x3].map(emulated);
+    let tiles = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
     for with in lanes.chain(tiles) {
         let model = model_in(with, &shape);
         let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.positions).collect();

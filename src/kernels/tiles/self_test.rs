@@ -1,0 +1,34 @@
+//! Whether a tile unit multiplies as its numerics version says: asked of every CPU before it is believed.
+
+use super::{Operand, SQUARE, multiply};
+use crate::kernels::{Arithmetic, Isa, Precision, TileUnit};
+
+/// Products of squares with every kind of factor, against the emulation.
+pub(in crate::kernels) fn passes(unit: TileUnit, precisions: &[Precision]) -> bool {
+    let factors = factors();
+    let [first, second, third, fourth] = &factors;
+    precisions.iter().all(|precision| {
+        let is_split = precision.split() == Some(true);
+        let left = Operand { high: first, low: is_split.then_some(third) };
+        let right = Operand { high: second, low: is_split.then_some(fourth) };
+        let [found, expected] = [unit, TileUnit::EMULATED].map(|unit| {
+            let mut sums = [0.0; SQUARE];
+            let with = Arithmetic::new(Isa::portable(), *precision, unit);
+            multiply(with, left, right, &mut sums);
+            sums.map(f32::to_bits)
+        });
+        found == expected
+    })
+}
+
+/// Four squares of bf16, of magnitudes from 2^-50 to 2^13, both signs and some zeros.
+fn factors() -> [[u16; SQUARE]; 4] {
+    let mut state = 0x9e37_79b9_u32;
+    [(); 4].map(|()| {
+        [(); SQUARE].map(|()| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (sign, exponent, mantissa) = (state >> 31, state >> 24 & 63, state >> 16 & 0x7f);
+            if exponent == 63 { 0 } else { (sign << 15 | (exponent + 77) << 7 | mantissa) as u16 }
+        })
+    })
+}
