@@ -190,7 +190,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
         let longest = usize::try_from(record.model.max_seq_length).unwrap_or(usize::MAX);
         for shape in memory_guide::shapes(longest) {
             progress.say(&format!("memory of {} texts of {} tokens", shape.rows, shape.longest));
-            record.memory.push(memory_of(args, &subjects[0].name, shape)?);
+            record.memory.push(memory_of(args, &subjects[0], shape)?);
         }
     }
     if let Some(folder) = &args.peers {
@@ -276,11 +276,13 @@ fn subject(config: &ModelConfig) -> Result<measuring::Subject> {
 }
 
 /// The memory of a batch, measured by this program in a process of its own.
-fn memory_of(args: &BenchArgs, engine: &str, shape: BatchShape) -> Result<MemoryLine> {
+fn memory_of(args: &BenchArgs, of: &measuring::Subject, shape: BatchShape) -> Result<MemoryLine> {
     let program = std::env::current_exe().context("this program cannot be started again")?;
     let done = Command::new(program)
         .args(["bench", "--quiet", "--memory-of", &format!("{},{}", shape.rows, shape.longest)])
         .args(args.config.typed())
+        // What was not chosen is this one's default, and not the subject's.
+        .env("REEMBED_COMPUTE_PRECISION", &of.embedder.lineage().model.precision)
         .output()
         .context("this program cannot be started again")?;
     let said = String::from_utf8_lossy(&done.stdout);
@@ -289,7 +291,7 @@ fn memory_of(args: &BenchArgs, engine: &str, shape: BatchShape) -> Result<Memory
         anyhow::bail!("{}", String::from_utf8_lossy(&done.stderr).trim());
     };
     Ok(MemoryLine {
-        engine: engine.to_owned(),
+        engine: of.name.clone(),
         rows: shape.rows as u64,
         length: shape.longest as u64,
         predicted,

@@ -107,8 +107,8 @@ pub struct ModelConfig {
     pub prompt: Option<String>,
     /// What runs it.
     pub engine: Engine,
-    /// What the factors of matrix products are; `None`: bf16 where AMX makes it fast and the model was validated
-    /// in it, else f32.
+    /// What the factors of matrix products are; `None`: what [`crate::model::arithmetic`] chooses for the CPU and
+    /// the model.
     pub precision: Option<Precision>,
     /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,

@@ -22,7 +22,7 @@ pub enum Exit {
     Deadline,
     /// 130: SIGINT, Ctrl-C; what was finished is kept.
     Interrupted,
-    /// 143: SIGTERM; what was finished is kept.
+    /// 143: SIGTERM, or SIGHUP at the end of its terminal; what was finished is kept.
     Terminated,
 }
 

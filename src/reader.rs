@@ -46,9 +46,10 @@ const BYTES_AT_A_TIME: u64 = 16 << 20;
 /// billion of them in a few bytes, and their levels alone take 4 bytes each.
 const VALUES_AT_A_TIME: u64 = 1 << 20;
 
-/// Components of vectors (elements of fixed-size lists) that are decoded at a time: so few that the decoder's buffers
-/// stay in the cache, and too small for the allocator to ask the system for memory that has to be touched anew.
-const FIXED_VALUES_AT_A_TIME: u64 = 16 << 10;
+/// Components of vectors (elements of fixed-size lists) that a scan decodes at a time: so few that the decoder's buffers
+/// stay in the cache, and too small for the allocator to ask the system for memory that has to be touched anew. Chunks are
+/// not made of such small pieces: each has a dictionary of its own.
+const SCANNED_AT_A_TIME: u64 = 16 << 10;
 
 /// The key under which Arrow writers keep their own schema.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
@@ -157,7 +158,7 @@ impl Reader {
     pub fn scan(&self, mut each: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
         for group in 0..self.metadata.metadata().num_row_groups() {
             let mut rows = 0;
-            for batch in self.batches(group, ProjectionMask::all())? {
+            for batch in self.batches(group, ProjectionMask::all(), SCANNED_AT_A_TIME)? {
                 let batch = batch.map_err(|error| self.blame(group, error))?;
                 rows += batch.num_rows() as u64;
                 each(&batch)?;
@@ -186,9 +187,9 @@ impl Reader {
     }
 
     /// The batches of a row group; a panic inside is an error.
-    fn batches(&self, group: usize, columns: ProjectionMask) -> Result<Batches> {
+    fn batches(&self, group: usize, columns: ProjectionMask, fixed: u64) -> Result<Batches> {
         let rows = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
-            self.rows_at_a_time(group).map_err(|(column, message)| {
+            self.rows_at_a_time(group, fixed).map_err(|(column, message)| {
                 self.data_error(message)
                     .at(format!("row group {group}"))
                     .at(format!("column `{column}`"))
@@ -214,7 +215,7 @@ impl Reader {
     fn blame(&self, group: usize, error: Error) -> Error {
         let error = error.in_file(&self.path).at(format!("row group {group}"));
         let root = self.metadata.parquet_schema();
-        let rows = self.rows_at_a_time(group).unwrap_or(1);
+        let rows = self.rows_at_a_time(group, VALUES_AT_A_TIME).unwrap_or(1);
         for (position, field) in self.schema.fields().iter().enumerate() {
             if self.fails_alone(group, ProjectionMask::roots(root, [position]), rows) {
                 return error.at(format!("column `{}`", field.name()));
@@ -239,14 +240,19 @@ impl Reader {
         !rows.is_ok_and(|rows| rows == self.group(group).num_rows().unsigned_abs())
     }
 
-    /// How many rows of a row group to decode at a time, or the column that is too large, and why.
-    fn rows_at_a_time(&self, group: usize) -> std::result::Result<usize, (String, String)> {
+    /// How many rows of a row group to decode at a time, with at most so many elements of a fixed-size list, or the column
+    /// that is too large, and why.
+    fn rows_at_a_time(
+        &self,
+        group: usize,
+        most_fixed: u64,
+    ) -> std::result::Result<usize, (String, String)> {
         let group = self.group(group);
         let rows = group.num_rows().unsigned_abs().max(1);
         let mut bytes: u64 = 0;
         let fields = self.schema.fields().iter();
         let fixed = fields.map(|field| guard::fixed_values(field.data_type())).max().unwrap_or(1);
-        let mut at_a_time = ROWS_AT_A_TIME.min((FIXED_VALUES_AT_A_TIME / fixed.max(1)).max(1));
+        let mut at_a_time = ROWS_AT_A_TIME.min((most_fixed / fixed.max(1)).max(1));
         for column in group.columns() {
             let cost = guard::cost(&self.file, column, rows)
                 .map_err(|message| (column.column_path().string(), message))?;
@@ -345,7 +351,8 @@ impl Chunks<'_> {
                     return rest.map(|rest| self.chunk(rest)).transpose();
                 }
                 None => {
-                    let batches = self.reader.batches(self.group, ProjectionMask::all())?;
+                    let all = ProjectionMask::all();
+                    let batches = self.reader.batches(self.group, all, VALUES_AT_A_TIME)?;
                     self.current = Some((batches, 0));
                 }
                 Some((batches, rows)) => match batches.next() {

@@ -1,5 +1,6 @@
-//! SIGINT and SIGTERM: the first is a request to stop, the second ends the process at once, and so does the first
-//! when the work has not stopped within [`GRACE`]. The output stays the old or the new complete file: it changes
+//! SIGINT, SIGTERM and the terminal's SIGHUP: the first is a request to stop, the second ends the process at once, and so does the first
+//! when the work has not stopped within [`GRACE`]. A second SIGHUP counts for nothing: the system and the shell may each
+//! send one. The output stays the old or the new complete file: it changes
 //! by a rename, whenever the process ends.
 //!
 //! This is the one place, beside `main`, where the process may end.
@@ -12,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use reembed::{Error, ErrorKind, Stop, StopReason};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -39,6 +40,9 @@ pub fn listen(
     // A file at its size limit (`ulimit -f`) is then an error that is seen, not a death.
     flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !outlives_its_terminal() {
+        signals.add_signal(SIGHUP)?;
+    }
     let stop = stop.clone();
     let listening = move || {
         let Some(first) = signals.forever().next() else { return };
@@ -46,7 +50,7 @@ pub fn listen(
         stop.request(reason(first));
         asked(reason(first));
         let last = loop {
-            match signals.pending().next() {
+            match signals.pending().find(|signal| *signal != SIGHUP) {
                 Some(second) => break second,
                 None if since.elapsed() >= grace => break first,
                 None => thread::sleep(LOOK_AGAIN),
@@ -93,6 +97,14 @@ pub fn forced(reason: StopReason) -> Error {
 pub fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     const STACK: usize = 256 << 10;
     thread::Builder::new().name(name.to_owned()).stack_size(STACK).spawn(work).map(drop)
+}
+
+/// Whether SIGHUP is ignored, as `nohup` leaves it. Where the system does not tell, it is left as it is.
+fn outlives_its_terminal() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask >> (SIGHUP - 1) & 1 == 1)
 }
 
 /// What a signal asks for.

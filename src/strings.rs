@@ -25,7 +25,7 @@ impl Strings {
     }
 
     /// Adds the string that `append` appends.
-    pub fn push_with<T>(&mut self, append: impl FnOnce(&mut String) -> T) -> T {
+    pub(crate) fn push_with<T>(&mut self, append: impl FnOnce(&mut String) -> T) -> T {
         let done = append(&mut self.text);
         self.ends.push(self.text.len());
         done

@@ -12,7 +12,7 @@
 //! finished is in the store. [`policy`] decides when that has no point. The worker dies with its parent, and the
 //! kernel is told to prefer it when memory runs out.
 //!
-//! A terminal's Ctrl-C reaches both processes, a SIGTERM often the parent alone. Either is passed on as a word, not
+//! A terminal's Ctrl-C and its end reach both processes, a SIGTERM often the parent alone. Either is passed on as a word, not
 //! as a signal: a worker that gets both still has got one signal.
 
 mod policy;
@@ -35,7 +35,7 @@ use reembed::report::{InFlight, Recorder};
 use reembed::target::Hold;
 use reembed::{Config, Error, Stop};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
+use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
 use signal_hook::low_level::signal_name;
 
 use crate::exit::Exit;
@@ -107,7 +107,7 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
             SIGKILL | SIGABRT | SIGSEGV | SIGBUS => {}
             // Someone meant the worker, before it could listen.
             SIGINT => return Ok(Exit::Interrupted),
-            SIGTERM => return Ok(Exit::Terminated),
+            SIGTERM | SIGHUP => return Ok(Exit::Terminated),
             _ => return Err(killed(signal).into()),
         }
         budget = seen.budget.or(budget);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
-use reembed::kernels::Isa;
+use reembed::kernels::{Isa, Precision};
 use reembed::model::{self, Model, ceiling};
 use reembed::{Environment, ModelConfig, TaskRow, build_input_text, sample};
 
@@ -25,9 +25,10 @@ pub fn environment() -> Environment {
     Environment::new(std::env::vars())
 }
 
-/// all-MiniLM-L6-v2, fetched if it is not there, on what the environment says.
+/// all-MiniLM-L6-v2, fetched if it is not there, on what the environment says; in f32 unless it says otherwise.
 pub fn model() -> (ModelConfig, Model) {
-    let config = ModelConfig::standard(&environment()).expect("a configuration");
+    let mut config = ModelConfig::standard(&environment()).expect("a configuration");
+    config.precision = config.precision.or(Some(Precision::F32));
     let model = model::load(&config, &|_| ()).expect("the model");
     (config, model)
 }

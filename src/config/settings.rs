@@ -166,7 +166,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "compute.isa",
         kind: Kind::Word(&["auto", "amx", "avx512", "avx2", "portable"]),
         default: Some("\"auto\""),
-        help: "the most that the packed engine may use; the vectors are the same bits on each",
+        help: "the most that the packed engine may use; a precision has the same bits on each",
     },
     Setting {
         key: "compute.precision",

@@ -94,6 +94,17 @@ impl TileUnit {
     pub(super) fn dot(unit: Avx512Bf16) -> Self {
         TileUnit(Unit::Dot(unit))
     }
+
+    /// Whether the products of a precision are the unit's: another's would go by its name.
+    fn makes(self, precision: Precision) -> bool {
+        match self.0 {
+            Unit::Emulated => true,
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Unit::Amx(_) => matches!(precision, Precision::Bf16 | Precision::Bf16x3),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Dot(_) => precision == Precision::Bf16Avx512,
+        }
+    }
 }
 
 /// Why a tile unit that the CPU has is not used.
@@ -133,12 +144,10 @@ impl Arithmetic {
         Arithmetic { isa, precision: Precision::F32, unit: TileUnit::EMULATED }
     }
 
-    /// Any precision; `unit` is of no use to [`Precision::F32`].
+    /// Any precision. A unit that does not make its products, as none does those of [`Precision::F32`], is left out.
     pub fn new(isa: Isa, precision: Precision, unit: TileUnit) -> Self {
-        match precision {
-            Precision::F32 => Arithmetic::f32(isa),
-            _ => Arithmetic { isa, precision, unit },
-        }
+        let unit = if unit.makes(precision) { unit } else { TileUnit::EMULATED };
+        Arithmetic { isa, precision, unit }
     }
 
     /// What all but the products run on.
@@ -159,6 +168,11 @@ impl Arithmetic {
             Precision::Bf16x3 => "packed-1-bf16x3",
             Precision::Bf16Avx512 => "packed-1-bf16-avx512",
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn tile_unit(self) -> TileUnit {
+        self.unit
     }
 
     pub(super) fn unit(self) -> Unit {

@@ -24,18 +24,19 @@ pub fn choose(
     validated: bool,
 ) -> (Arithmetic, Option<Warning>) {
     let (precision, unit, warning) = decide(wanted, validated, |precision| isa.unit(precision));
-    (Arithmetic::new(isa, precision, unit), warning)
+    (Arithmetic::new(isa, precision, unit.unwrap_or(TileUnit::EMULATED)), warning)
 }
 
 /// What `auto` tries for a validated model, best first.
 const FAST: [Precision; 2] = [Precision::Bf16, Precision::Bf16Avx512];
 
-/// The table. `unit` is asked only where the answer matters: AMX makes the kernel reserve memory.
-fn decide(
+/// The table: a precision, and the unit that makes its products, if one does. `unit` is asked only where the answer
+/// matters: AMX makes the kernel reserve memory.
+fn decide<U>(
     wanted: Option<Precision>,
     validated: bool,
-    unit: impl Fn(Precision) -> Option<Result<TileUnit, UnitRefused>>,
-) -> (Precision, TileUnit, Option<Warning>) {
+    unit: impl Fn(Precision) -> Option<Result<U, UnitRefused>>,
+) -> (Precision, Option<U>, Option<Warning>) {
     let candidates = match (&wanted, validated) {
         (None, true) => &FAST[..],
         (None, false) | (Some(Precision::F32), _) => &[],
@@ -50,7 +51,7 @@ fn decide(
                     instead: precision,
                     refused,
                 });
-                return (precision, unit, warning);
+                return (precision, Some(unit), warning);
             }
             Some(Err(why)) => refused = refused.or(Some((precision, why))),
             None => {}
@@ -68,21 +69,19 @@ fn decide(
             (instead, refused.map(warning))
         }
     };
-    (precision, TileUnit::EMULATED, warning)
+    (precision, None, warning)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Stands for a unit, which only a machine that has it can make: nothing here looks inside.
-    const UNIT: TileUnit = TileUnit::EMULATED;
     const REFUSED: UnitRefused = UnitRefused::NotPermitted(1);
 
     #[test]
     fn each_row_of_the_table_holds() {
         use Precision::{Bf16, Bf16Avx512, Bf16x3, F32};
-        let (there, refused) = (Some(Ok(UNIT)), Some(Err(REFUSED)));
+        let (there, refused) = (Some(Ok(())), Some(Err(REFUSED)));
         let emulated = |precision, refused| Some(Warning::EmulatedPrecision { precision, refused });
         let instead =
             |wanted, instead| Some(Warning::OtherPrecision { wanted, instead, refused: REFUSED });
@@ -105,18 +104,22 @@ mod tests {
             (Some(Bf16x3), true, None, there, Bf16x3, emulated(Bf16x3, None)),
             (Some(Bf16Avx512), true, there, None, Bf16Avx512, emulated(Bf16Avx512, None)),
         ] {
-            let found = decide(wanted, validated, |precision| match precision {
-                Bf16Avx512 => dot,
-                _ => amx,
-            });
-            assert_eq!((found.0, found.2), (precision, warning), "{wanted:?}, {amx:?}, {dot:?}");
+            // The name of a unit stands for it.
+            let unit = |precision| match precision {
+                Bf16Avx512 => dot.map(|unit| unit.map(|()| "AVX512-BF16")),
+                _ => amx.map(|unit| unit.map(|()| "AMX")),
+            };
+            let is_emulated = matches!(warning, Some(Warning::EmulatedPrecision { .. }));
+            let of_unit = if is_emulated { None } else { precision.unit() };
+            let found = decide(wanted, validated, unit);
+            assert_eq!(found, (precision, of_unit, warning), "{wanted:?}, {amx:?}, {dot:?}");
         }
     }
 
     #[test]
     fn no_unit_is_asked_where_f32_is_wanted() {
         for (wanted, validated) in [(Some(Precision::F32), true), (None, false)] {
-            let (precision, ..) = decide(wanted, validated, |_| panic!("it was asked"));
+            let (precision, ..) = decide::<()>(wanted, validated, |_| panic!("it was asked"));
             assert_eq!(precision, Precision::F32);
         }
     }

@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and the deadline: the run ends within ten seconds, in every phase, and keeps what is finished.
+//! SIGINT, SIGTERM, SIGHUP and the deadline: the run ends within ten seconds, in every phase, and keeps what is finished.
 
 use std::fs;
 use std::net::TcpListener;
@@ -82,6 +82,34 @@ fn ctrl_c_reaches_both_processes_and_counts_once() {
 }
 
 #[test]
+fn the_end_of_its_terminal_ends_it_cleanly_unless_it_was_told_to_outlive_it() {
+    let night = Night::of(400, 12);
+    let (old, new) = night.with_old_output();
+    for (shell, code) in [("true", 143), ("trap '' HUP", 0)] {
+        night.put(&old);
+        night.forget_store();
+        let mut command = night.after(shell);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut running = Running::start(command);
+        assert!(running.worker().is_some());
+        wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
+        // The system sends it to the group, and then the shell does.
+        for _ in 0..2 {
+            let _ = kill_process_group(running.pid(), Signal::HUP);
+            thread::sleep(Duration::from_millis(30));
+        }
+        let ended = running.end(SOON, shell);
+        assert_eq!(ended.status.code(), Some(code), "{shell}: {}", ended.err);
+        if code != 0 {
+            assert!(ended.error().starts_with("the run was asked to end"), "{}", ended.err);
+            assert!(!ended.err.contains("by force"), "{}", ended.err);
+        }
+        assert_eq!(night.left_over(), Vec::<String>::new(), "{shell}");
+        night.recovers(&old, &new, shell);
+    }
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     for supervised in [true, false] {
         let hub = SilentHub::open();
@@ -94,6 +122,10 @@ fn a_second_signal_ends_it_at_once() {
         running.signal(Signal::TERM);
         thread::sleep(Duration::from_millis(300));
         assert!(!running.is_over(), "the hub says nothing, so the first signal has to wait");
+        // The end of a terminal may be told twice, and is no second request.
+        running.signal(Signal::HUP);
+        thread::sleep(Duration::from_millis(300));
+        assert!(!running.is_over(), "it ended for a SIGHUP");
         running.signal(Signal::TERM);
         let ended = running.end(Duration::from_secs(2), "a second signal");
         assert_eq!(ended.status.code(), Some(143), "{}", ended.err);

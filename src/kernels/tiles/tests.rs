@@ -453,4 +453,23 @@ fn tiles_pass_the_test_that_they_have_to_pass_at_load() {
     println!("{}", ways.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "));
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     assert!(ways.iter().any(|with| with.to_string() == "amx"));
+    #[cfg(target_arch = "x86_64")]
+    {
+        let ways = Arithmetic::every_way(Precision::Bf16Avx512);
+        let tried = ways.iter().any(|with| with.to_string() == "avx512-bf16");
+        assert_eq!(tried, is_x86_feature_detected!("avx512bf16"), "{ways:?}");
+    }
+}
+
+#[test]
+fn a_unit_that_makes_other_products_is_left_out() {
+    for of in TILES {
+        for way in Arithmetic::every_way(of) {
+            for precision in Precision::ALL {
+                let with = Arithmetic::new(way.isa(), precision, way.tile_unit());
+                let ways = Arithmetic::every_way(precision);
+                assert!(ways.contains(&with), "{way} for {precision}: {with}");
+            }
+        }
+    }
 }
