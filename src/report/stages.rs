@@ -80,8 +80,8 @@ pub fn bottleneck(stages: &[(Stage, StageTimes)], flow: Duration) -> Option<Stri
              for it. A faster core would shorten the run; a faster model would not."
         ),
         Stage::Inference => format!(
-            "The model is the bottleneck: it was busy {share} of the time. More cores or a lower precision \
-             would shorten the run; a faster disk would not."
+            "The model is the bottleneck: it was busy {share} of the time. More cores, or a faster \
+             precision where the CPU has one, would shorten the run; a faster disk would not."
         ),
         Stage::Writer => format!(
             "Writing is the bottleneck: the writer was busy {share} of the time. A faster disk below the \
