@@ -107,8 +107,8 @@ pub struct ModelConfig {
     pub prompt: Option<String>,
     /// What runs it.
     pub engine: Engine,
-    /// What the factors of matrix products are; `None`: what [`crate::model::arithmetic`] chooses for the CPU and
-    /// the model.
+    /// What the factors of matrix products are; `None`: for a model that was validated in it, bf16 where the CPU makes it
+    /// fast, on AMX or else on AVX512-BF16; f32 for any other.
     pub precision: Option<Precision>,
     /// Threads of an encoder on the CPU.
     pub threads: NonZeroUsize,
