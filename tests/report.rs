@@ -149,10 +149,36 @@ fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_w
     assert!(job.path("out/tasks.parquet").exists() && !job.path("out/report").exists());
 }
 
-/// By Prometheus's own tool. `.ci/run` installs it; without it the test says that it checked nothing.
+#[test]
+fn the_documented_alerts_speak_of_a_failed_night_and_of_one_that_did_not_come() {
+    let documented = include_str!("../docs/operations.md");
+    let mut blocks =
+        documented.split("```yaml\n").skip(1).filter_map(|text| text.split("```").next());
+    let rules = blocks.find(|block| block.contains("alert:")).expect("rules");
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("rules.yml"), rules).expect("a file");
+    fs::write(folder.path().join("alerts.yml"), include_str!("alerts.yml")).expect("a file");
+    promtool(Command::new("promtool").args(["test", "rules", "alerts.yml"]).current_dir(&folder));
+    // Their metrics are those that a run writes.
+    let job = Job::new("20");
+    assert!(job.run(&[]).status.success());
+    let metrics = fs::read_to_string(job.path("out/report/report.prom")).expect("metrics");
+    let words = rules.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let named: Vec<&str> = words.filter(|word| word.starts_with("reembed_")).collect();
+    assert!(named.len() >= 3, "{rules}");
+    for name in named {
+        assert!(metrics.contains(&format!("\n{name}{{")), "{name}");
+    }
+}
+
 fn check_metrics(path: &Path) {
     let metrics = fs::File::open(path).expect("metrics");
-    match Command::new("promtool").args(["check", "metrics"]).stdin(metrics).output() {
+    promtool(Command::new("promtool").args(["check", "metrics"]).stdin(metrics));
+}
+
+/// Prometheus's own tool. `.ci/run` installs it; without it the test says that it checked nothing.
+fn promtool(command: &mut Command) {
+    match command.output() {
         Ok(checked) => {
             let said = String::from_utf8_lossy(&checked.stderr).into_owned();
             assert!(checked.status.success() && said.is_empty(), "{said}");
