@@ -14,8 +14,8 @@
 use std::arch::x86_64::*;
 
 use super::precision::UnitRefused;
-use super::simd::{LANES, Simd};
-use super::tiles::sums::Sums;
+use super::simd::Simd;
+use super::tiles::sums::{InMemory, Sums};
 use super::tiles::{Operand, SIDE, SQUARE, Squares, self_test};
 use super::{Precision, TileUnit};
 
@@ -50,16 +50,14 @@ impl Avx512Bf16 {
     /// Sums at zero.
     #[inline(always)]
     pub(super) fn sums(self) -> DotSums {
-        DotSums { _unit: self, rows: 0, sums: [[[0.0; LANES]; 2]; SIDE] }
+        DotSums { _unit: self, block: InMemory::new() }
     }
 }
 
-/// The sums of a block, in memory between products.
-#[repr(align(64))]
+/// The sums of a block.
 pub(super) struct DotSums {
     _unit: Avx512Bf16,
-    rows: usize,
-    sums: [[[f32; LANES]; 2]; SIDE],
+    block: InMemory,
 }
 
 impl Sums for DotSums {
@@ -67,15 +65,14 @@ impl Sums for DotSums {
 
     #[inline(always)]
     fn clear(&mut self, rows: usize) {
-        self.rows = rows.min(SIDE);
-        self.sums = [[[0.0; LANES]; 2]; SIDE];
+        self.block.clear(rows);
     }
 
     #[inline(always)]
     fn add<S: Simd>(&mut self, _: S, left: Operand, right: Operand) {
         let (left, right) = (std::slice::from_ref(left.high), std::slice::from_ref(right.high));
         // SAFETY: a token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
-        unsafe { multiply(&mut self.sums, self.rows, left, right) }
+        unsafe { multiply(&mut self.block, left, right) }
     }
 
     #[inline(always)]
@@ -83,35 +80,27 @@ impl Sums for DotSums {
         let (left, right) = (left.whole().chunks(DEPTH), right.whole().chunks(DEPTH));
         for (left, right) in left.zip(right) {
             // SAFETY: a token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
-            unsafe { multiply(&mut self.sums, self.rows, left, right) }
+            unsafe { multiply(&mut self.block, left, right) }
         }
     }
 
     #[inline(always)]
     fn store(&mut self, to: &mut [f32], stride: usize) {
-        assert!(to.len() >= (SIDE - 1) * stride + SIDE, "there is room for 32 rows");
-        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
-            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
-        }
+        self.block.store(to, stride);
     }
 }
 
-/// `sums += left · right` for the first `rows` rows, and those that fill up a group: the sums stay in registers from the
+/// `sums += left · right` for the rows that are wanted, and those that fill up a group: the sums stay in registers from the
 /// first square to the last.
 ///
 /// # Safety
 /// The CPU must have AVX-512F and AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply(
-    sums: &mut [[[f32; LANES]; 2]; SIDE],
-    rows: usize,
-    left: &[[u16; SQUARE]],
-    right: &[[u16; SQUARE]],
-) {
+unsafe fn multiply(block: &mut InMemory, left: &[[u16; SQUARE]], right: &[[u16; SQUARE]]) {
     // SAFETY: the load reads 64 bytes of an array of as many, and asks for no alignment.
     let load = |line: &[u16; SIDE]| unsafe { pairs(_mm512_loadu_si512(line.as_ptr().cast())) };
-    let groups = sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate();
-    for (group, sums) in groups.take(rows.div_ceil(ROWS)) {
+    let groups = block.sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate();
+    for (group, sums) in groups.take(block.rows.div_ceil(ROWS)) {
         let mut registers = [[_mm512_setzero_ps(); 2]; ROWS];
         for (registers, sums) in registers.iter_mut().zip(&*sums) {
             for (register, sums) in registers.iter_mut().zip(sums) {

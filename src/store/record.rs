@@ -34,19 +34,20 @@ pub fn length(dim: usize) -> usize {
     HEAD + 4 * dim + CHECK_SUM
 }
 
-/// Entries on their way to the disk, end to end in one block: their vectors are of the same width.
+/// Entries on their way to the disk, end to end in one block.
 #[derive(Debug, Default)]
 pub struct Entries {
     keys: Vec<ContentKey>,
     bytes: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 impl Entries {
     /// Adds an entry.
     pub fn push(&mut self, key: ContentKey, record: Record, vector: &[f32]) {
-        debug_assert!(self.is_empty() || self.length() == length(vector.len()));
         self.keys.push(key);
         write(&mut self.bytes, &key, record, vector);
+        self.ends.push(self.bytes.len());
     }
 
     /// How many there are.
@@ -63,21 +64,19 @@ impl Entries {
     pub fn clear(&mut self) {
         self.keys.clear();
         self.bytes.clear();
+        self.ends.clear();
     }
 
     /// The bytes of the entry at a position, if there are so many.
     pub fn get(&self, position: usize) -> Option<&[u8]> {
-        self.bytes.chunks_exact(self.length()).nth(position)
+        let end = *self.ends.get(position)?;
+        let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.bytes.get(start..end)
     }
 
     /// All of them with their keys, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&ContentKey, &[u8])> {
-        self.keys.iter().zip(self.bytes.chunks_exact(self.length()))
-    }
-
-    /// Bytes of each.
-    fn length(&self) -> usize {
-        (self.bytes.len() / self.len().max(1)).max(1)
+        self.keys.iter().enumerate().filter_map(|(at, key)| Some((key, self.get(at)?)))
     }
 }
 

@@ -144,16 +144,20 @@ impl Previous {
     /// # Errors
     /// `OtherModel`, naming the differences field by field, without the path.
     pub fn check_lineage(&self, lineage: &Lineage, rebuild: bool) -> Result<()> {
-        let differences = match self {
-            Previous::Output(footer) if !rebuild => lineage.differences(&footer.lineage),
-            _ => return Ok(()),
-        };
-        if differences.is_empty() {
+        let Previous::Output(footer) = self else { return Ok(()) };
+        let differences = lineage.differences(&footer.lineage);
+        if rebuild || differences.is_empty() {
             return Ok(());
         }
         let message = format!("the file there is of another model: {}", differences.join("; "));
+        let there = &footer.lineage.model.precision;
+        let pin = match *there == lineage.model.precision {
+            true => String::new(),
+            // What `auto` is depends on the CPU and on the version of this program.
+            false => format!("pin `compute.precision` to \"{there}\", "),
+        };
         Err(Error::new(ErrorKind::OtherModel, message)
-            .advice("name another output, or embed every row again with --rebuild"))
+            .advice(format!("{pin}name another output, or embed every row again with --rebuild")))
     }
 }
 
@@ -192,5 +196,25 @@ mod tests {
                 assert_eq!(error.kind(), ErrorKind::Target, "{case}");
             }
         }
+    }
+
+    #[test]
+    fn vectors_of_another_precision_are_answered_with_the_pin_that_keeps_them() {
+        let there = footer();
+        let of_another = |change: fn(&mut Lineage)| {
+            let mut here = there.lineage.clone();
+            change(&mut here);
+            here.fingerprint = "another".to_owned();
+            let previous = Previous::Output(Box::new(there.clone()));
+            assert!(previous.check_lineage(&here, true).is_ok());
+            let error = previous.check_lineage(&here, false).expect_err("another model");
+            assert_eq!(error.kind(), ErrorKind::OtherModel);
+            error.what_to_do().unwrap_or("").to_owned()
+        };
+        let pin = format!("pin `compute.precision` to \"{}\"", there.lineage.model.precision);
+        let precision = of_another(|here| here.model.precision = "another".to_owned());
+        assert!(precision.starts_with(&pin) && precision.contains("--rebuild"), "{precision}");
+        let numerics = of_another(|here| here.model.numerics = "another".to_owned());
+        assert!(!numerics.contains("pin") && numerics.contains("--rebuild"), "{numerics}");
     }
 }

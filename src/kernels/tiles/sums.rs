@@ -92,12 +92,42 @@ impl Chains for OneChain {
     }
 }
 
+/// The sums of a block where they are in memory between products.
+#[repr(align(64))]
+pub(in crate::kernels) struct InMemory {
+    /// Rows that are wanted.
+    pub rows: usize,
+    pub sums: [[[f32; LANES]; 2]; SIDE],
+}
+
+impl InMemory {
+    #[inline(always)]
+    pub fn new() -> Self {
+        InMemory { rows: 0, sums: [[[0.0; LANES]; 2]; SIDE] }
+    }
+
+    /// As [`Sums::clear`].
+    #[inline(always)]
+    pub fn clear(&mut self, rows: usize) {
+        self.rows = rows.min(SIDE);
+        self.sums = [[[0.0; LANES]; 2]; SIDE];
+    }
+
+    /// As [`Sums::store`].
+    #[inline(always)]
+    pub fn store(&self, to: &mut [f32], stride: usize) {
+        assert!(to.len() >= (SIDE - 1) * stride + SIDE, "there is room for 32 rows");
+        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
+            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
+        }
+    }
+}
+
 /// What a tile unit does, over the lanes of any instruction set.
 #[repr(align(64))]
 pub(in crate::kernels) struct Emulated<C> {
     chains: PhantomData<C>,
-    rows: usize,
-    sums: [[[f32; LANES]; 2]; SIDE],
+    block: InMemory,
     /// The left factor as f32, high and low parts: of each row the first values of its pairs, then the second.
     left: [[[[f32; LANES]; 2]; SIDE]; 2],
 }
@@ -105,8 +135,8 @@ pub(in crate::kernels) struct Emulated<C> {
 impl<C: Chains> Emulated<C> {
     #[inline(always)]
     pub fn new() -> Self {
-        let zeros = [[[0.0; LANES]; 2]; SIDE];
-        Emulated { chains: PhantomData, rows: 0, sums: zeros, left: [zeros; 2] }
+        let left = [[[[0.0; LANES]; 2]; SIDE]; 2];
+        Emulated { chains: PhantomData, block: InMemory::new(), left }
     }
 
     /// `sums += left · right` for one part of the left factor.
@@ -114,7 +144,7 @@ impl<C: Chains> Emulated<C> {
     fn multiply<S: Simd>(&mut self, simd: S, part: usize, right: &[u16; SQUARE]) {
         let (lines, _) = right.as_chunks();
         for (half, lines) in lines.chunks_exact(LANES).enumerate() {
-            for first in (0..self.rows).step_by(S::EMULATED_ROWS) {
+            for first in (0..self.block.rows).step_by(S::EMULATED_ROWS) {
                 match S::EMULATED_ROWS {
                     8 => self.chains::<S, 8>(simd, part, first, half, lines),
                     _ => self.chains::<S, 2>(simd, part, first, half, lines),
@@ -136,7 +166,7 @@ impl<C: Chains> Emulated<C> {
         let Some(left) = self.left[part][first..].first_chunk::<R>() else {
             unreachable!("{GROUPS}")
         };
-        let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else {
+        let Some(sums) = self.block.sums[first..].first_chunk_mut::<R>() else {
             unreachable!("{GROUPS}")
         };
         let mut lanes = [simd.splat(0.0); R];
@@ -151,7 +181,7 @@ impl<C: Chains> Emulated<C> {
 
     #[inline(always)]
     fn unpack<S: Simd>(&mut self, simd: S, part: usize, square: &[u16; SQUARE]) {
-        let rows = self.rows.next_multiple_of(S::EMULATED_ROWS);
+        let rows = self.block.rows.next_multiple_of(S::EMULATED_ROWS);
         for (to, row) in self.left[part].iter_mut().zip(square.as_chunks().0).take(rows) {
             let (first, second) = simd.load_pairs(row);
             simd.store(first, &mut to[0]);
@@ -165,8 +195,7 @@ impl<C: Chains> Sums for Emulated<C> {
 
     #[inline(always)]
     fn clear(&mut self, rows: usize) {
-        self.rows = rows.min(SIDE);
-        self.sums = [[[0.0; LANES]; 2]; SIDE];
+        self.block.clear(rows);
     }
 
     #[inline(always)]
@@ -184,9 +213,6 @@ impl<C: Chains> Sums for Emulated<C> {
 
     #[inline(always)]
     fn store(&mut self, to: &mut [f32], stride: usize) {
-        assert!(to.len() >= (SIDE - 1) * stride + SIDE, "there is room for 32 rows");
-        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
-            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
-        }
+        self.block.store(to, stride);
     }
 }
