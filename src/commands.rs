@@ -247,18 +247,15 @@ fn engines(config: &Config) -> Vec<ModelConfig> {
         let line = config.effective.iter().find(|line| line.key == *key);
         line.is_some_and(|line| line.origin != Origin::Default)
     });
-    let mut engines = vec![config.model.clone()];
-    let Engine::Packed(isa) = config.model.engine else { return engines };
-    if chosen {
-        return engines;
-    }
+    let isa = match config.model.engine {
+        Engine::Packed(isa) if !chosen => isa,
+        _ => return vec![config.model.clone()],
+    };
     // Emulated, the other precisions are for checking and not for speed.
     let fast = |precision: &Precision| matches!(isa.unit(*precision), Some(Ok(_)));
     let of = |precision| ModelConfig { precision: Some(precision), ..config.model.clone() };
-    if Precision::ALL.iter().any(fast) {
-        engines[0] = of(Precision::F32);
-        engines.extend(Precision::ALL.into_iter().filter(fast).map(of));
-    }
+    let mut engines = vec![of(Precision::F32)];
+    engines.extend(Precision::ALL.into_iter().filter(fast).map(of));
     engines.push(ModelConfig { engine: Engine::Candle(Device::Cpu), ..config.model.clone() });
     engines
 }

@@ -17,7 +17,6 @@ use crate::lineage::Lineage;
 use crate::memory;
 use crate::model::{self, Model};
 use crate::report::Event;
-use crate::strings::Strings;
 use crate::task::{TaskRow, build_input_text};
 use crate::tokenizer::tokenize_texts;
 
@@ -226,9 +225,9 @@ impl Embedder {
                 first_row: (number * ROWS_AT_A_TIME) as u64,
                 ids: rows.iter().map(|row| &row.id).collect(),
             };
-            let texts: Strings = rows.iter().map(build_input_text).collect();
+            let texts: Vec<String> = rows.iter().map(build_input_text).collect();
             let limit = inference.limit();
-            let texts = texts.iter().enumerate();
+            let texts = texts.iter().map(String::as_str).enumerate();
             let texts =
                 tokenize_texts(&self.model.tokenizer, &names, texts, OnEmpty::Embed, limit)?;
             let vectors = inference.embed(&names, texts.batches)?;

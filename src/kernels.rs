@@ -19,8 +19,8 @@
 //! ```
 //!
 //! **One numerics version for each precision.** All instruction sets give the same bits. In f32 every output is one
-//! chain of fused multiply-adds in K order; products of bf16 are those that `tiles.rs` defines, on AMX and without
-//! it. Every reduction runs over 16 virtual lanes that are folded by one fixed tree, and `exp2` and the activations
+//! chain of fused multiply-adds in K order; products of bf16 are those that `tiles.rs` defines, by their own instructions
+//! and without. Every reduction runs over 16 virtual lanes that are folded by one fixed tree, and `exp2` and the activations
 //! are the same polynomials, evaluated in the same order.
 //!
 //! **Bit-identical in any company.** No result depends on how many rows are computed together: tiles of
@@ -129,11 +129,16 @@ impl Isa {
                 Some(amx::Amx::ready().map(TileUnit::amx))
             }
             #[cfg(target_arch = "x86_64")]
-            (Precision::Bf16Avx512, _) if self.lanes() == "avx512" => {
-                avx512bf16::Avx512Bf16::ready().map(|unit| unit.map(TileUnit::dot))
-            }
+            (Precision::Bf16Avx512, Kind::Avx512(_)) => Self::dot(),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            (Precision::Bf16Avx512, Kind::Amx(_)) => Self::dot(),
             _ => None,
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn dot() -> Option<Result<TileUnit, UnitRefused>> {
+        avx512bf16::Avx512Bf16::ready().map(|unit| unit.map(TileUnit::dot))
     }
 
     /// Its name, as in [`Isa::NAMES`].

@@ -46,7 +46,7 @@ const BYTES_AT_A_TIME: u64 = 16 << 20;
 /// billion of them in a few bytes, and their levels alone take 4 bytes each.
 const VALUES_AT_A_TIME: u64 = 1 << 20;
 
-/// Components of vectors (elements of fixed-size lists) that a scan decodes at a time: so few that the decoder's buffers
+/// Values of a column, such as the components of vectors, that a scan decodes at a time: so few that the decoder's buffers
 /// stay in the cache, and too small for the allocator to ask the system for memory that has to be touched anew. Chunks are
 /// not made of such small pieces: each has a dictionary of its own.
 const SCANNED_AT_A_TIME: u64 = 16 << 10;
@@ -187,9 +187,9 @@ impl Reader {
     }
 
     /// The batches of a row group; a panic inside is an error.
-    fn batches(&self, group: usize, columns: ProjectionMask, fixed: u64) -> Result<Batches> {
+    fn batches(&self, group: usize, columns: ProjectionMask, values: u64) -> Result<Batches> {
         let rows = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
-            self.rows_at_a_time(group, fixed).map_err(|(column, message)| {
+            self.rows_at_a_time(group, values).map_err(|(column, message)| {
                 self.data_error(message)
                     .at(format!("row group {group}"))
                     .at(format!("column `{column}`"))
@@ -240,24 +240,24 @@ impl Reader {
         !rows.is_ok_and(|rows| rows == self.group(group).num_rows().unsigned_abs())
     }
 
-    /// How many rows of a row group to decode at a time, with at most so many elements of a fixed-size list, or the column
-    /// that is too large, and why.
+    /// How many rows of a row group to decode at a time, with at most so many values of a column, or the column that is too
+    /// large, and why.
     fn rows_at_a_time(
         &self,
         group: usize,
-        most_fixed: u64,
+        most_values: u64,
     ) -> std::result::Result<usize, (String, String)> {
         let group = self.group(group);
         let rows = group.num_rows().unsigned_abs().max(1);
         let mut bytes: u64 = 0;
         let fields = self.schema.fields().iter();
         let fixed = fields.map(|field| guard::fixed_values(field.data_type())).max().unwrap_or(1);
-        let mut at_a_time = ROWS_AT_A_TIME.min((most_fixed / fixed.max(1)).max(1));
+        let mut at_a_time = ROWS_AT_A_TIME.min((most_values / fixed.max(1)).max(1));
         for column in group.columns() {
             let cost = guard::cost(&self.file, column, rows)
                 .map_err(|message| (column.column_path().string(), message))?;
             bytes = bytes.saturating_add(cost.bytes_per_row);
-            at_a_time = at_a_time.min((VALUES_AT_A_TIME / cost.values_per_row).max(1));
+            at_a_time = at_a_time.min((most_values / cost.values_per_row).max(1));
         }
         at_a_time = at_a_time.min((BYTES_AT_A_TIME / bytes.max(1)).max(1));
         Ok(usize::try_from(at_a_time).unwrap_or(1))

@@ -4,7 +4,7 @@
 //! allocator cannot put anything large between: memory then grows with the length of a run, though what is in use does
 //! not.
 
-use std::ops::Index;
+use std::ops::{Index, Range};
 
 /// Strings end to end, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,9 +43,12 @@ impl Strings {
 
     /// The string at a position, if there are so many.
     pub fn get(&self, position: usize) -> Option<&str> {
-        let end = *self.ends.get(position)?;
+        (position < self.len()).then(|| &self[position])
+    }
+
+    fn range(&self, position: usize) -> Range<usize> {
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.text.get(start..end)
+        start..self.ends[position]
     }
 
     /// All of them, in order.
@@ -60,8 +63,7 @@ impl Index<usize> for Strings {
     /// # Panics
     /// When there are not so many.
     fn index(&self, position: usize) -> &str {
-        let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start..self.ends[position]]
+        &self.text[self.range(position)]
     }
 }
 

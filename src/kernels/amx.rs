@@ -25,11 +25,11 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 
+use super::TileUnit;
 use super::precision::UnitRefused;
 use super::simd::Simd;
 use super::tiles::sums::Sums;
 use super::tiles::{Operand, SIDE, SQUARE, self_test};
-use super::{Precision, TileUnit};
 
 /// Proof that tiles may be used: the CPU has them, the kernel saves and permits them, and their products are
 /// right. [`Amx::ready`] alone makes one.
@@ -60,10 +60,7 @@ impl Amx {
     pub(super) fn ready() -> Result<Self, UnitRefused> {
         request_permission()?;
         let amx = Amx(());
-        match self_test::passes(TileUnit::amx(amx), &[Precision::Bf16, Precision::Bf16x3]) {
-            true => Ok(amx),
-            false => Err(UnitRefused::OtherProducts(Precision::Bf16)),
-        }
+        self_test::check(TileUnit::amx(amx)).map(|()| amx)
     }
 
     /// Sums in the tile registers of this thread.

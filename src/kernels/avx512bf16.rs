@@ -9,15 +9,15 @@
 //! ```
 //!
 //! One instruction adds two products to each of 16 sums: twice what a fused multiply-add does. What it computes is the
-//! numerics version of [`Precision::Bf16Avx512`] in [`super::tiles`]; a CPU is asked before it is believed, as with AMX.
+//! numerics version of [`super::Precision::Bf16Avx512`] in [`super::tiles`]; a CPU is asked before it is believed, as with AMX.
 
 use std::arch::x86_64::*;
 
+use super::TileUnit;
 use super::precision::UnitRefused;
 use super::simd::Simd;
 use super::tiles::sums::{InMemory, Sums};
 use super::tiles::{Operand, SIDE, SQUARE, Squares, self_test};
-use super::{Precision, TileUnit};
 
 /// Rows whose sums are in registers together: 8 × 2 registers, 2 of the right factor and a pair.
 const ROWS: usize = 8;
@@ -40,10 +40,7 @@ impl Avx512Bf16 {
     pub(super) fn ready() -> Option<Result<Self, UnitRefused>> {
         Self::is_there().then(|| {
             let unit = Avx512Bf16(());
-            match self_test::passes(TileUnit::dot(unit), &[Precision::Bf16Avx512]) {
-                true => Ok(unit),
-                false => Err(UnitRefused::OtherProducts(Precision::Bf16Avx512)),
-            }
+            self_test::check(TileUnit::dot(unit)).map(|()| unit)
         })
     }
 

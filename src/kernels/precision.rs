@@ -47,6 +47,16 @@ impl Precision {
         }
     }
 
+    /// Its numerics version: equal ones give equal bits.
+    pub const fn numerics(self) -> &'static str {
+        match self {
+            Precision::F32 => "packed-1-f32",
+            Precision::Bf16 => "packed-1-bf16",
+            Precision::Bf16x3 => "packed-1-bf16x3",
+            Precision::Bf16Avx512 => "packed-1-bf16-avx512",
+        }
+    }
+
     /// The precision of that name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|precision| precision.name() == name)
@@ -96,7 +106,7 @@ impl TileUnit {
     }
 
     /// Whether the products of a precision are the unit's: another's would go by its name.
-    fn makes(self, precision: Precision) -> bool {
+    pub(super) fn makes(self, precision: Precision) -> bool {
         match self.0 {
             Unit::Emulated => true,
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -158,16 +168,6 @@ impl Arithmetic {
     /// What the factors of products are.
     pub fn precision(self) -> Precision {
         self.precision
-    }
-
-    /// The numerics version: equal ones give equal bits.
-    pub fn numerics(self) -> &'static str {
-        match self.precision {
-            Precision::F32 => "packed-1-f32",
-            Precision::Bf16 => "packed-1-bf16",
-            Precision::Bf16x3 => "packed-1-bf16x3",
-            Precision::Bf16Avx512 => "packed-1-bf16-avx512",
-        }
     }
 
     #[cfg(test)]

@@ -223,11 +223,9 @@ impl<'a> TilesRef<'a> {
     /// The squares of 32 rows, of which `row` is the first.
     #[inline(always)]
     pub fn squares(self, row: usize) -> Squares<'a> {
-        debug_assert!(self.layout.together == SIDE, "squares lie one behind the other");
-        let Layout { blocks, split, .. } = self.layout;
-        let first = self.layout.row(row, 0);
-        let length = blocks * self.layout.parts() * SQUARE;
-        Squares { data: &self.data[first..first + length], split }
+        let Layout { together, blocks, split } = self.layout;
+        assert!(together == SIDE, "squares lie one behind the other");
+        Squares::of(&self.data[self.layout.row(row, 0)..], 0, blocks, split)
     }
 
     /// The square whose first row is `row`.
@@ -246,6 +244,13 @@ pub(super) struct Squares<'a> {
 }
 
 impl<'a> Squares<'a> {
+    /// A run out of many of `count` squares each, which lie one after the other.
+    #[inline(always)]
+    pub fn of(squares: &'a [u16], run: usize, count: usize, split: bool) -> Self {
+        let length = count * SQUARE * if split { 2 } else { 1 };
+        Squares { data: &squares[run * length..][..length], split }
+    }
+
     #[inline(always)]
     pub fn count(self) -> usize {
         self.data.len() / if self.split { 2 * SQUARE } else { SQUARE }

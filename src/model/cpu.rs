@@ -127,7 +127,7 @@ impl Encoder for CpuEncoder {
 
     fn numerics(&self) -> &'static str {
         // One version of each precision on every instruction set.
-        self.model.arithmetic().numerics()
+        self.precision().numerics()
     }
 
     fn runs_on(&self) -> String {

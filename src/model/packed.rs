@@ -89,9 +89,7 @@ pub enum PackedError {
     WeightMemory(AllocationError),
     /// The memory for a batch could not be had. A smaller one may fit.
     OutOfMemory {
-        /// Texts of the batch.
-        rows: usize,
-        /// Tokens of the batch.
+        /// Tokens that go through the model together.
         tokens: usize,
         /// Bytes that were asked for.
         bytes: usize,
@@ -175,7 +173,7 @@ impl PackedModel {
     ) -> Result<(), PackedError> {
         let tokens = self.check(texts, vectors)?;
         let (with, shape) = (self.arithmetic, &self.shape);
-        let mut buffers = workspace.buffers(shape, with.precision(), texts.len(), tokens)?;
+        let mut buffers = workspace.buffers(shape, with.precision(), tokens)?;
         self.embeddings.embed(with, texts, &mut buffers.hidden);
         for layer in &self.layers {
             layer.attend(with, shape.heads(), texts, &mut buffers);
@@ -415,10 +413,9 @@ impl fmt::Display for PackedError {
                 write!(f, "tensor `{name}` has {found} values where the config asks for {expected}")
             }
             Self::WeightMemory(error) => write!(f, "the weights do not fit: {error}"),
-            Self::OutOfMemory { rows, tokens, bytes } => write!(
-                f,
-                "a batch of {rows} texts and {tokens} tokens needs {bytes} bytes, which could not be had"
-            ),
+            Self::OutOfMemory { tokens, bytes } => {
+                write!(f, "{tokens} tokens need {bytes} bytes, which could not be had")
+            }
             Self::NoTokens { row } => write!(f, "text {row} of the batch has no tokens"),
             Self::TooLong { row, tokens, positions } => write!(
                 f,

@@ -68,7 +68,7 @@ impl Workspace {
         precision: Precision,
         tokens: usize,
     ) -> Result<(), PackedError> {
-        self.buffers(shape, precision, 0, tokens).map(drop)
+        self.buffers(shape, precision, tokens).map(drop)
     }
 
     /// Bytes that it holds.
@@ -91,7 +91,6 @@ impl Workspace {
         &mut self,
         shape: &PackedShape,
         precision: Precision,
-        rows: usize,
         tokens: usize,
     ) -> Result<Buffers<'_>, PackedError> {
         let forms = Forms::of(shape, precision, tokens);
@@ -99,7 +98,7 @@ impl Workspace {
         if there.floats < room.floats || there.halves < room.halves {
             // The old memory goes first: both together would be the peak.
             self.release();
-            let too_large = |_| PackedError::OutOfMemory { rows, tokens, bytes: bytes_of(room) };
+            let too_large = |_| PackedError::OutOfMemory { tokens, bytes: bytes_of(room) };
             let floats = AlignedBuffer::zeroed(room.floats).map_err(too_large)?;
             let halves = AlignedBuffer::zeroed(room.halves).map_err(too_large)?;
             *self = Workspace { floats, halves };
@@ -230,8 +229,8 @@ mod tests {
             let mut workspace =
                 Workspace::with_capacity(&shape, precision, 100).expect("it is small");
             let before = (workspace.floats.as_ptr(), workspace.halves.as_ptr());
-            workspace.buffers(&shape, precision, 1, 10).expect("it is there");
-            workspace.buffers(&shape, precision, 1, 100).expect("it is there");
+            workspace.buffers(&shape, precision, 10).expect("it is there");
+            workspace.buffers(&shape, precision, 100).expect("it is there");
             assert_eq!((workspace.floats.as_ptr(), workspace.halves.as_ptr()), before);
         }
     }
@@ -243,11 +242,9 @@ mod tests {
             let mut workspace = Workspace::new();
             for tokens in [usize::MAX, usize::MAX / 64, 1 << 50] {
                 let error =
-                    workspace.buffers(&shape, precision, 9, tokens).err().expect("it cannot fit");
-                assert!(
-                    matches!(error, PackedError::OutOfMemory { rows: 9, tokens: t, .. } if t == tokens)
-                );
-                workspace.buffers(&shape, precision, 1, 10).expect("a smaller batch fits");
+                    workspace.buffers(&shape, precision, tokens).err().expect("it cannot fit");
+                assert!(matches!(error, PackedError::OutOfMemory { tokens: t, .. } if t == tokens));
+                workspace.buffers(&shape, precision, 10).expect("a smaller batch fits");
             }
         }
     }

@@ -114,14 +114,14 @@ impl TextColumns {
         })?;
         let mut ids = Strings::for_count(column.len());
         for row in 0..column.len() {
-            let id = formatter.value(row).try_to_string().map_err(|cause| {
+            let shown = ids.push_with(|text| formatter.value(row).write(text));
+            shown.map_err(|cause| {
                 Error::new(ErrorKind::Data, "the id cannot be shown")
                     .at(format!("row {}", first_row + row as u64))
                     .at(place())
                     .advice("mend the value, or name another column in `input.id`")
                     .caused_by(cause)
             })?;
-            ids.push(&id);
         }
         Ok(ids)
     }

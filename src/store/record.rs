@@ -9,6 +9,8 @@
 //! another key is not believed either. Against bit rot 64 bits are plenty; the content key itself is
 //! cryptographic, and whoever can write the store could write the output as well.
 
+use std::ops::Range;
+
 use twox_hash::XxHash64;
 
 use crate::task::ContentKey;
@@ -69,14 +71,17 @@ impl Entries {
 
     /// The bytes of the entry at a position, if there are so many.
     pub fn get(&self, position: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(position)?;
+        (position < self.len()).then(|| &self.bytes[self.range(position)])
+    }
+
+    fn range(&self, position: usize) -> Range<usize> {
         let start = position.checked_sub(1).map_or(0, |before| self.ends[before]);
-        self.bytes.get(start..end)
+        start..self.ends[position]
     }
 
     /// All of them with their keys, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&ContentKey, &[u8])> {
-        self.keys.iter().enumerate().filter_map(|(at, key)| Some((key, self.get(at)?)))
+        self.keys.iter().enumerate().map(|(at, key)| (key, &self.bytes[self.range(at)]))
     }
 }
 

@@ -9,7 +9,8 @@ use super::refuse;
 use super::shrink;
 use crate::config::Percent;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lineage::{Footer, FooterFlaw, Lineage};
+use crate::kernels::Precision;
+use crate::lineage::{Footer, FooterFlaw, Lineage, ModelIdentity};
 use crate::reader;
 use crate::stamp::Stamp;
 
@@ -150,15 +151,26 @@ impl Previous {
             return Ok(());
         }
         let message = format!("the file there is of another model: {}", differences.join("; "));
-        let there = &footer.lineage.model.precision;
-        let pin = match *there == lineage.model.precision {
-            true => String::new(),
-            // What `auto` is depends on the CPU and on the version of this program.
-            false => format!("pin `compute.precision` to \"{there}\", "),
+        // What `auto` is depends on the CPU and on the version of this program.
+        let pin = match is_other_precision_alone(&lineage.model, &footer.lineage) {
+            true => format!("pin `compute.precision` to \"{}\", ", footer.lineage.model.precision),
+            false => String::new(),
         };
         Err(Error::new(ErrorKind::OtherModel, message)
             .advice(format!("{pin}name another output, or embed every row again with --rebuild")))
     }
+}
+
+/// Whether the same engine in another precision gives the vectors that are there.
+fn is_other_precision_alone(here: &ModelIdentity, there: &Lineage) -> bool {
+    let is_packed = |model: &ModelIdentity| {
+        Precision::named(&model.precision).is_some_and(|of| of.numerics() == model.numerics)
+    };
+    let (precision, numerics) = (there.model.precision.clone(), there.model.numerics.clone());
+    let pinned = ModelIdentity { precision, numerics, ..here.clone() };
+    is_packed(here)
+        && is_packed(&there.model)
+        && Lineage::fingerprint_of(&pinned) == there.fingerprint
 }
 
 #[cfg(test)]
@@ -199,22 +211,34 @@ mod tests {
     }
 
     #[test]
-    fn vectors_of_another_precision_are_answered_with_the_pin_that_keeps_them() {
-        let there = footer();
-        let of_another = |change: fn(&mut Lineage)| {
-            let mut here = there.lineage.clone();
-            change(&mut here);
-            here.fingerprint = "another".to_owned();
-            let previous = Previous::Output(Box::new(there.clone()));
-            assert!(previous.check_lineage(&here, true).is_ok());
-            let error = previous.check_lineage(&here, false).expect_err("another model");
-            assert_eq!(error.kind(), ErrorKind::OtherModel);
-            error.what_to_do().unwrap_or("").to_owned()
+    fn vectors_of_another_precision_alone_are_answered_with_the_pin_that_keeps_them() {
+        let model = |precision: &str, numerics: &str, prompt: &str| ModelIdentity {
+            precision: precision.to_owned(),
+            numerics: numerics.to_owned(),
+            prompt: prompt.to_owned(),
+            ..footer().lineage.model
         };
-        let pin = format!("pin `compute.precision` to \"{}\"", there.lineage.model.precision);
-        let precision = of_another(|here| here.model.precision = "another".to_owned());
-        assert!(precision.starts_with(&pin) && precision.contains("--rebuild"), "{precision}");
-        let numerics = of_another(|here| here.model.numerics = "another".to_owned());
-        assert!(!numerics.contains("pin") && numerics.contains("--rebuild"), "{numerics}");
+        let f32 = || model("f32", "packed-1-f32", "");
+        let bf16 = |prompt| model("bf16", "packed-1-bf16", prompt);
+        let candle = || model("f32", "candle-0.11-cpu-f32", "");
+        for (there, here, is_cure) in [
+            (f32(), bf16(""), true),
+            (bf16(""), f32(), true),
+            (f32(), bf16("query: "), false),
+            (candle(), bf16(""), false),
+            (bf16(""), candle(), false),
+            (candle(), f32(), false),
+        ] {
+            let pin = format!("pin `compute.precision` to \"{}\"", there.precision);
+            let case = format!("{} there, {} here", there.numerics, here.numerics);
+            let footer = Footer { lineage: Lineage::new(&there), ..footer() };
+            let (previous, here) = (Previous::Output(Box::new(footer)), Lineage::new(&here));
+            assert!(previous.check_lineage(&here, true).is_ok(), "{case}");
+            let error = previous.check_lineage(&here, false).expect_err("another model");
+            let advice = error.what_to_do().unwrap_or("");
+            assert_eq!(error.kind(), ErrorKind::OtherModel, "{case}");
+            assert!(advice.contains("--rebuild"), "{case}: {advice}");
+            assert_eq!(advice.contains(&pin), is_cure, "{case}: {advice}");
+        }
     }
 }

@@ -11,6 +11,9 @@ use rustix::process::{Signal, kill_process, kill_process_group};
 
 use crate::night::{Dice, FORM, Night, PATIENCE, Phase, Running, is_alive, wait_for};
 
+/// Rows of a run that is still at work when it has been seen to write, on a machine that does something else as well.
+const MANY: u64 = 4_000;
+
 /// What is promised.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -64,7 +67,7 @@ fn reused(summary: &str) -> u64 {
 
 #[test]
 fn ctrl_c_reaches_both_processes_and_counts_once() {
-    let night = Night::of(400, 11);
+    let night = Night::of(MANY, 11);
     let (old, new) = night.with_old_output();
     // A group of its own, as a shell gives to what it runs.
     let mut command = night.command(&["--quiet"]);
@@ -83,7 +86,7 @@ fn ctrl_c_reaches_both_processes_and_counts_once() {
 
 #[test]
 fn the_end_of_its_terminal_ends_it_cleanly_unless_it_was_told_to_outlive_it() {
-    let night = Night::of(400, 12);
+    let night = Night::of(MANY, 12);
     let (old, new) = night.with_old_output();
     for (shell, code) in [("true", 143), ("trap '' HUP", 0)] {
         night.put(&old);

@@ -16,7 +16,7 @@
 use std::ops::Range;
 
 use super::sums::Sums;
-use super::{Layout, Operand, SIDE, SQUARE, TileKernel, Tiles, TilesRef, padded};
+use super::{Layout, Operand, SIDE, SQUARE, Squares, TileKernel, Tiles, TilesRef, padded};
 use crate::kernels::activation::exp2;
 use crate::kernels::simd::{LANES, Simd, TILE};
 use crate::kernels::{Heads, Room};
@@ -167,11 +167,8 @@ impl<'a> TileAttention<'a> {
         let mut mixed = [0.0; SQUARE];
         for block in 0..head_blocks {
             sums.clear(rows);
-            for tokens in 0..token_blocks {
-                let weights = self.weights.as_ref().square(0, tokens);
-                let values = Operand::of(self.values, block * token_blocks + tokens, self.split);
-                sums.add(simd, weights, values);
-            }
+            let weights = self.weights.as_ref().squares(0);
+            sums.add_all(simd, weights, Squares::of(self.values, block, token_blocks, self.split));
             sums.store(&mut mixed, SIDE);
             for (row, mixed) in mixed.as_chunks::<SIDE>().0.iter().enumerate().take(rows) {
                 let (mixed, share) = (mixed.as_chunks::<LANES>().0, simd.splat(shares[row]));

@@ -79,8 +79,7 @@ impl TileLinear {
     /// The weights of a panel.
     #[inline(always)]
     fn squares(&self, panel: usize) -> Squares<'_> {
-        let length = self.depth * SQUARE * if self.split { 2 } else { 1 };
-        Squares { data: &self.squares[panel * length..][..length], split: self.split }
+        Squares::of(&self.squares, panel, self.depth, self.split)
     }
 }
 

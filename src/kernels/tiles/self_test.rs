@@ -1,13 +1,16 @@
 //! Whether a tile unit multiplies as its numerics version says: asked of every CPU before it is believed.
 
 use super::{Operand, SQUARE, multiply};
-use crate::kernels::{Arithmetic, Isa, Precision, TileUnit};
+use crate::kernels::{Arithmetic, Isa, Precision, TileUnit, UnitRefused};
 
-/// Products of squares with every kind of factor, against the emulation.
-pub(in crate::kernels) fn passes(unit: TileUnit, precisions: &[Precision]) -> bool {
+/// Products of squares with every kind of factor, in each precision that is the unit's, against the emulation.
+///
+/// # Errors
+/// `OtherProducts`.
+pub(in crate::kernels) fn check(unit: TileUnit) -> Result<(), UnitRefused> {
     let factors = factors();
     let [first, second, third, fourth] = &factors;
-    precisions.iter().all(|precision| {
+    let multiplies = |precision: &Precision| {
         let is_split = precision.split() == Some(true);
         let left = Operand { high: first, low: is_split.then_some(third) };
         let right = Operand { high: second, low: is_split.then_some(fourth) };
@@ -18,7 +21,10 @@ pub(in crate::kernels) fn passes(unit: TileUnit, precisions: &[Precision]) -> bo
             sums.map(f32::to_bits)
         });
         found == expected
-    })
+    };
+    let mut precisions = Precision::ALL.into_iter().filter(|precision| unit.makes(*precision));
+    let wrong = precisions.find(|precision| !multiplies(precision));
+    wrong.map_or(Ok(()), |precision| Err(UnitRefused::OtherProducts(precision)))
 }
 
 /// Four squares of bf16, of magnitudes from 2^-50 to 2^13, both signs and some zeros.

@@ -225,8 +225,8 @@ fn the_bits_of_a_numerics_version_are_the_ones_that_it_was_given() {
                 }
             }
             let found = hex(&hash.finalize());
-            if !BITS.contains(&(with.numerics(), &found)) {
-                changed.push(format!("{} on {with}: {found}", with.numerics()));
+            if !BITS.contains(&(precision.numerics(), &found)) {
+                changed.push(format!("{} on {with}: {found}", precision.numerics()));
             }
         }
     }
