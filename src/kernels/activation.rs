@@ -29,6 +29,16 @@ impl Activation {
             Activation::Relu => each::<S, Relu>(simd, values),
         }
     }
+
+    /// The same in registers, for kernels that end in one.
+    #[inline(always)]
+    pub(super) fn of<S: Simd>(self, simd: S, x: [S::Lanes; 2]) -> [S::Lanes; 2] {
+        match self {
+            Activation::Gelu => [Gelu::of(simd, x[0]), Gelu::of(simd, x[1])],
+            Activation::GeluTanh => [GeluTanh::of(simd, x[0]), GeluTanh::of(simd, x[1])],
+            Activation::Relu => [Relu::of(simd, x[0]), Relu::of(simd, x[1])],
+        }
+    }
 }
 
 struct Elementwise<'a> {

@@ -26,15 +26,20 @@ use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 
 use super::TileUnit;
+use super::avx512::Avx512;
+use super::avx512bf16::Avx512Bf16;
 use super::precision::UnitRefused;
 use super::simd::Simd;
-use super::tiles::sums::Sums;
+use super::tiles::products::{Extent, Products};
 use super::tiles::{Operand, SIDE, SQUARE, self_test};
 
 /// Proof that tiles may be used: the CPU has them, the kernel saves and permits them, and their products are
 /// right. [`Amx::ready`] alone makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Amx(());
+pub(super) struct Amx {
+    /// What rounds to bf16 beside the tiles.
+    rounding: Option<Avx512Bf16>,
+}
 
 impl Amx {
     /// Whether the CPU has tiles of bf16 and the kernel saves them.
@@ -59,13 +64,19 @@ impl Amx {
     /// Asks the kernel for the tiles, for this process and every thread of it, and tests them.
     pub(super) fn ready() -> Result<Self, UnitRefused> {
         request_permission()?;
-        let amx = Amx(());
+        let amx = Amx { rounding: Avx512Bf16::ready().and_then(Result::ok) };
         self_test::check(TileUnit::amx(amx)).map(|()| amx)
+    }
+
+    /// Lanes that round to bf16 by an instruction, where the CPU has it.
+    #[inline(always)]
+    pub(super) fn lanes(self) -> Option<Avx512<true>> {
+        self.rounding.map(Avx512Bf16::lanes)
     }
 
     /// Sums in the tile registers of this thread.
     #[inline(always)]
-    pub(super) fn sums(self) -> AmxSums {
+    pub(super) fn products(self) -> AmxSums {
         AmxSums::configured(self)
     }
 }
@@ -183,9 +194,28 @@ impl AmxSums {
     }
 }
 
-impl Sums for AmxSums {
-    const BESIDE_LANES: bool = true;
+impl Products for AmxSums {
+    #[inline(always)]
+    fn product<'a, S: Simd>(
+        &mut self,
+        simd: S,
+        wanted: Extent,
+        factors: impl Fn(usize) -> [Operand<'a>; 2],
+        mut between: impl FnMut(S, usize),
+        to: &mut [f32],
+        stride: usize,
+    ) {
+        self.clear(wanted.rows);
+        for k in 0..wanted.squares() {
+            let [left, right] = factors(k);
+            self.add(left, right);
+            between(simd, 1);
+        }
+        self.store(to, stride);
+    }
+}
 
+impl AmxSums {
     #[inline(always)]
     fn clear(&mut self, rows: usize) {
         self.tall = rows > SIDE / 2;
@@ -203,7 +233,7 @@ impl Sums for AmxSums {
     }
 
     #[inline(always)]
-    fn add<S: Simd>(&mut self, _: S, left: Operand, right: Operand) {
+    fn add(&mut self, left: Operand, right: Operand) {
         self.multiply(left.high, right.high);
         if let Some(low) = right.low {
             self.multiply(left.high, low);

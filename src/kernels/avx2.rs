@@ -132,6 +132,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, soon: &[f32]) {
+        // SAFETY: every x86-64 CPU has SSE, and a prefetch reads nothing that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(soon.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
     fn nearest_bf16(self, a: Self::Lanes) -> Self::Lanes {
         // SAFETY: `self` proves that the CPU has AVX2 and FMA.
         unsafe { (nearest_bf16(a.0), nearest_bf16(a.1)) }

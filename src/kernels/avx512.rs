@@ -1,18 +1,26 @@
-//! AVX-512: 16 lanes are one register. Nothing here but the mapping and the entry point.
+//! AVX-512: 16 lanes are one register. Nothing here but the mapping and the entry points.
 
 use std::arch::x86_64::*;
 
 use super::avx2;
+use super::avx512bf16::{self, Avx512Bf16};
 use super::simd::{Kernel, LANES, LEAST_BF16, Simd, TILE, UPPER};
 
-/// Proof that the CPU has AVX-512F: [`Avx512::detect`] alone makes one.
+/// Proof that the CPU has AVX-512F: [`Avx512::detect`] makes one. With `BF16` it has AVX512-BF16 as well, and rounds with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512<const BF16: bool = false>(());
 
 impl Avx512 {
     /// Asks the CPU.
     pub(super) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx512f")).then_some(Avx512(()))
+    }
+}
+
+impl Avx512<true> {
+    /// Lanes of a CPU that rounds to bf16 as they do.
+    pub(super) fn rounding(_: Avx512Bf16) -> Self {
+        Avx512(())
     }
 }
 
@@ -25,7 +33,16 @@ unsafe fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-impl Simd for Avx512 {
+/// The same, with AVX512-BF16.
+///
+/// # Safety
+/// The CPU must have AVX-512F and AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn enter_bf16<K: Kernel>(simd: Avx512<true>, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
+impl<const BF16: bool> Simd for Avx512<BF16> {
     type Lanes = __m512;
     // 8 rows x 3 registers of sums, 3 registers of weights and 1 broadcast: 28 of 32 registers.
     const TILE_ROWS: usize = 8;
@@ -33,8 +50,13 @@ impl Simd for Avx512 {
     const EMULATED_ROWS: usize = 8;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the CPU has AVX-512F.
-        unsafe { enter(self, kernel) }
+        if BF16 {
+            // SAFETY: `self` proves that the CPU has AVX-512F, and with `BF16` AVX512-BF16.
+            unsafe { enter_bf16(Avx512(()), kernel) }
+        } else {
+            // SAFETY: `self` proves that the CPU has AVX-512F.
+            unsafe { enter(Avx512(()), kernel) }
+        }
     }
 
     #[inline(always)]
@@ -106,6 +128,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn first_lanes(self, count: usize, a: Self::Lanes, rest: Self::Lanes) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_mask_mov_ps(rest, (1_u32 << count.min(LANES)).wrapping_sub(1) as u16, a) }
+    }
+
+    #[inline(always)]
     fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes {
         // SAFETY: `self` proves that the CPU has AVX-512F.
         unsafe { add_exponent(a, exponent) }
@@ -130,6 +158,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, soon: &[f32]) {
+        // SAFETY: every x86-64 CPU has SSE, and a prefetch reads nothing that a program could see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(soon.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
     fn nearest_bf16(self, a: Self::Lanes) -> Self::Lanes {
         // SAFETY: `self` proves that the CPU has AVX-512F.
         unsafe { nearest_bf16(a) }
@@ -146,6 +180,16 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn store_bf16(self, a: Self::Lanes, to: &mut [u16; LANES]) {
+        if BF16 {
+            // SAFETY: `self` proves that the CPU has AVX-512F and AVX512-BF16.
+            unsafe { avx512bf16::store_nearest(a, to) }
+        } else {
+            self.store_upper(self.nearest_bf16(a), to);
+        }
+    }
+
+    #[inline(always)]
     fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Self::Lanes, Self::Lanes) {
         // SAFETY: `self` proves that the CPU has AVX-512F, and the array is
         // as long as the register; the load asks for no alignment.
@@ -153,6 +197,18 @@ impl Simd for Avx512 {
             let pairs = _mm512_loadu_si512(from.as_ptr().cast());
             let second = _mm512_and_si512(pairs, _mm512_set1_epi32(UPPER as i32));
             (_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second))
+        }
+    }
+
+    #[inline(always)]
+    fn pair(self, first: &[u16; LANES], second: &[u16; LANES], to: &mut [u16; 2 * LANES]) {
+        // SAFETY: `self` proves that the CPU has AVX-512F, and the arrays are as long as what is loaded, 32 bytes, and
+        // stored, 64; neither asks for alignment.
+        unsafe {
+            let load = |from: &[u16; LANES]| _mm256_loadu_si256(from.as_ptr().cast());
+            let second = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load(second)));
+            let pairs = _mm512_or_si512(_mm512_cvtepu16_epi32(load(first)), second);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
         }
     }
 
@@ -170,7 +226,7 @@ impl Simd for Avx512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn transpose(
-    simd: Avx512,
+    simd: impl Simd<Lanes = __m512>,
     rows: [&[f32; LANES]; LANES],
     columns: &mut [[f32; LANES]; LANES],
 ) {

@@ -14,16 +14,18 @@
 use std::arch::x86_64::*;
 
 use super::TileUnit;
+use super::avx512::Avx512;
 use super::precision::UnitRefused;
-use super::simd::Simd;
-use super::tiles::sums::{InMemory, Sums};
-use super::tiles::{Operand, SIDE, SQUARE, Squares, self_test};
-
-/// Rows whose sums are in registers together: 8 × 2 registers, 2 of the right factor and a pair.
-const ROWS: usize = 8;
+use super::simd::{LANES, LEAST_BF16, Simd};
+use super::tiles::products::{Extent, Products};
+use super::tiles::{Operand, SIDE, SQUARE, self_test};
 
 /// Squares of the right factor that stay in L1 while the groups of rows pass by: 16 KiB.
 const DEPTH: usize = 8;
+
+/// Bytes from the lines that are multiplied to those that are fetched meanwhile: the squares of the next turn. The hardware
+/// is slower at that where they come from L3.
+const AHEAD: usize = DEPTH * size_of::<[u16; SQUARE]>();
 
 /// Proof that the CPU has AVX-512F and AVX512-BF16, and that its products are right. [`Avx512Bf16::ready`] alone makes
 /// one.
@@ -44,91 +46,184 @@ impl Avx512Bf16 {
         })
     }
 
-    /// Sums at zero.
+    /// Lanes that round with it.
     #[inline(always)]
-    pub(super) fn sums(self) -> DotSums {
-        DotSums { _unit: self, block: InMemory::new() }
+    pub(super) fn lanes(self) -> Avx512<true> {
+        Avx512::rounding(self)
+    }
+
+    /// What makes products.
+    #[inline(always)]
+    pub(super) fn products(self) -> Dots {
+        Dots(self)
     }
 }
 
-/// The sums of a block.
-pub(super) struct DotSums {
-    _unit: Avx512Bf16,
-    block: InMemory,
-}
+/// Products of a CPU that has it.
+pub(super) struct Dots(Avx512Bf16);
 
-impl Sums for DotSums {
-    const BESIDE_LANES: bool = false;
-
+impl Products for Dots {
     #[inline(always)]
-    fn clear(&mut self, rows: usize) {
-        self.block.clear(rows);
-    }
-
-    #[inline(always)]
-    fn add<S: Simd>(&mut self, _: S, left: Operand, right: Operand) {
-        let (left, right) = (std::slice::from_ref(left.high), std::slice::from_ref(right.high));
-        // SAFETY: a token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
-        unsafe { multiply(&mut self.block, left, right) }
-    }
-
-    #[inline(always)]
-    fn add_all<S: Simd>(&mut self, _: S, left: Squares, right: Squares) {
-        let (left, right) = (left.whole().chunks(DEPTH), right.whole().chunks(DEPTH));
-        for (left, right) in left.zip(right) {
-            // SAFETY: a token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
-            unsafe { multiply(&mut self.block, left, right) }
+    fn product<'a, S: Simd>(
+        &mut self,
+        simd: S,
+        wanted: Extent,
+        factors: impl Fn(usize) -> [Operand<'a>; 2],
+        mut between: impl FnMut(S, usize),
+        to: &mut [f32],
+        stride: usize,
+    ) {
+        let squares = wanted.squares();
+        for first in (0..squares).step_by(DEPTH) {
+            let [left, right] = factors(first);
+            let mut chunk = Chunk {
+                factors: [(left.high, right.high); DEPTH],
+                count: DEPTH.min(squares - first),
+                pairs: (wanted.depth - first * SIDE).div_ceil(2),
+                follows: first > 0,
+            };
+            for (k, pair) in chunk.factors.iter_mut().enumerate().take(chunk.count) {
+                let [left, right] = factors(first + k);
+                *pair = (left.high, right.high);
+            }
+            // SAFETY: the token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
+            unsafe { multiply(&chunk, wanted, to, stride) }
         }
-    }
-
-    #[inline(always)]
-    fn store(&mut self, to: &mut [f32], stride: usize) {
-        self.block.store(to, stride);
+        between(simd, squares);
     }
 }
 
-/// `sums += left · right` for the rows that are wanted, and those that fill up a group: the sums stay in registers from the
-/// first square to the last.
+/// Squares of both factors, along k.
+struct Chunk<'a> {
+    factors: [(&'a [u16; SQUARE], &'a [u16; SQUARE]); DEPTH],
+    /// Squares that there are.
+    count: usize,
+    /// Pairs of k that are wanted, of these squares and of those that come after them.
+    pairs: usize,
+    /// Whether the sums go on from what is stored.
+    follows: bool,
+}
+
+/// `to += left · right`: a few rows at a time, whose sums stay in registers from the first square to the last.
 ///
 /// # Safety
 /// The CPU must have AVX-512F and AVX512-BF16.
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn multiply(block: &mut InMemory, left: &[[u16; SQUARE]], right: &[[u16; SQUARE]]) {
-    // SAFETY: the load reads 64 bytes of an array of as many, and asks for no alignment.
-    let load = |line: &[u16; SIDE]| unsafe { pairs(_mm512_loadu_si512(line.as_ptr().cast())) };
-    let groups = block.sums.as_chunks_mut::<ROWS>().0.iter_mut().enumerate();
-    for (group, sums) in groups.take(block.rows.div_ceil(ROWS)) {
-        let mut registers = [[_mm512_setzero_ps(); 2]; ROWS];
-        for (registers, sums) in registers.iter_mut().zip(&*sums) {
-            for (register, sums) in registers.iter_mut().zip(sums) {
+unsafe fn multiply(chunk: &Chunk, wanted: Extent, to: &mut [f32], stride: usize) {
+    let rows = wanted.rows.min(SIDE);
+    let mut row = 0;
+    while row < rows {
+        let few = rows - row <= 4;
+        let narrow = wanted.columns <= SIDE / 2;
+        // SAFETY: the CPU has AVX-512F and AVX512-BF16.
+        unsafe {
+            match (few, narrow) {
+                (false, false) => group::<8, 2>(chunk, row, to, stride),
+                (false, true) => group::<8, 1>(chunk, row, to, stride),
+                (true, false) => group::<4, 2>(chunk, row, to, stride),
+                (true, true) => group::<4, 1>(chunk, row, to, stride),
+            }
+        }
+        row += if few { 4 } else { 8 };
+    }
+}
+
+/// The sums of `R` rows and 16 `T` columns.
+///
+/// # Safety
+/// The CPU must have AVX-512F and AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn group<const R: usize, const T: usize>(
+    chunk: &Chunk,
+    row: usize,
+    to: &mut [f32],
+    stride: usize,
+) {
+    let mut sums = [[_mm512_setzero_ps(); T]; R];
+    if chunk.follows {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let from = line(to, row + r, stride);
+            for (sum, from) in sums.iter_mut().zip(from.as_chunks::<LANES>().0) {
                 // SAFETY: the array is as long as the register; the load asks for no alignment.
-                *register = unsafe { _mm512_loadu_ps(sums.as_ptr()) };
-            }
-        }
-        for (left, right) in left.iter().zip(right) {
-            let left = &left.as_chunks::<SIDE>().0.as_chunks::<ROWS>().0[group];
-            let (first, second) = right.split_at(SQUARE / 2);
-            let lines = first.as_chunks::<SIDE>().0.iter().zip(second.as_chunks::<SIDE>().0);
-            for (pair, lines) in lines.enumerate() {
-                let lines = [load(lines.0), load(lines.1)];
-                for (registers, left) in registers.iter_mut().zip(left) {
-                    let [low, high] = left.as_chunks::<2>().0[pair];
-                    let pair = (u32::from(high) << 16 | u32::from(low)) as i32;
-                    // SAFETY: the CPU has AVX-512F.
-                    let pair = unsafe { pairs(_mm512_set1_epi32(pair)) };
-                    for (register, line) in registers.iter_mut().zip(lines) {
-                        *register = _mm512_dpbf16_ps(*register, pair, line);
-                    }
-                }
-            }
-        }
-        for (registers, sums) in registers.iter().zip(sums) {
-            for (register, sums) in registers.iter().zip(sums) {
-                // SAFETY: the array is as long as the register; the store asks for no alignment.
-                unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *register) };
+                *sum = unsafe { _mm512_loadu_ps(from.as_ptr()) };
             }
         }
     }
+    let mut pairs = chunk.pairs;
+    for (left, right) in &chunk.factors[..chunk.count] {
+        let Some(left) = left.as_chunks::<SIDE>().0[row..].first_chunk::<R>() else {
+            unreachable!("32 rows are whole groups")
+        };
+        // Of a tile, the lines of 16 pairs; of the right factor, two tiles.
+        let (first, second) = right.split_at(SQUARE / 2);
+        let lines = first.as_chunks::<SIDE>().0.iter().zip(second.as_chunks::<SIDE>().0);
+        for (pair, (first, second)) in lines.enumerate().take(pairs) {
+            let mut lines = [_mm512_setzero_si512(); T];
+            for (line, from) in lines.iter_mut().zip([first, second]) {
+                // SAFETY: the array is as long as the register; the load asks for no alignment.
+                *line = unsafe { _mm512_loadu_si512(from.as_ptr().cast()) };
+            }
+            if row == 0 {
+                fetch(first);
+                fetch(second);
+            }
+            for (sums, left) in sums.iter_mut().zip(left) {
+                let [low, high] = left.as_chunks::<2>().0[pair];
+                let left = _mm512_set1_epi32((u32::from(high) << 16 | u32::from(low)) as i32);
+                for (sum, line) in sums.iter_mut().zip(lines) {
+                    // SAFETY: the CPU has AVX-512F.
+                    let (left, right) = unsafe { (bf16(left), bf16(line)) };
+                    *sum = _mm512_dpbf16_ps(*sum, left, right);
+                }
+            }
+        }
+        pairs = pairs.saturating_sub(LANES);
+    }
+    for (r, sums) in sums.iter().enumerate() {
+        for (sum, to) in sums.iter().zip(line_mut(to, row + r, stride).as_chunks_mut::<LANES>().0) {
+            // SAFETY: the array is as long as the register; the store asks for no alignment.
+            unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *sum) };
+        }
+    }
+}
+
+/// Brings what lies [`AHEAD`] into the cache: of a layer's weights, where more of them follow.
+#[inline(always)]
+fn fetch(line: &[u16; SIDE]) {
+    let ahead = line.as_ptr().cast::<i8>().wrapping_add(AHEAD);
+    // SAFETY: every x86-64 CPU has SSE; a prefetch reads nothing that a program could see, wherever it points.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) }
+}
+
+fn line(sums: &[f32], row: usize, stride: usize) -> &[f32; SIDE] {
+    match sums[row * stride..].first_chunk() {
+        Some(line) => line,
+        None => unreachable!("{ROOM}"),
+    }
+}
+
+fn line_mut(sums: &mut [f32], row: usize, stride: usize) -> &mut [f32; SIDE] {
+    match sums[row * stride..].first_chunk_mut() {
+        Some(line) => line,
+        None => unreachable!("{ROOM}"),
+    }
+}
+
+const ROOM: &str = "there is room for 32 rows";
+
+/// Rounds as [`Simd::nearest_bf16`], and stores: `VCVTNEPS2BF16` does that but for what is small.
+///
+/// # Safety
+/// The CPU must have AVX-512F and AVX512-BF16.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+pub(super) unsafe fn store_nearest(a: __m512, to: &mut [u16; LANES]) {
+    // Not less than: a NaN is kept.
+    let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(a), _mm512_set1_ps(LEAST_BF16));
+    let rounded = _mm512_maskz_cvtneps_pbh(kept, a);
+    // SAFETY: the array is as long as what is stored, 32 bytes, of which every value is valid; the store asks for no
+    // alignment.
+    unsafe { to.as_mut_ptr().cast::<__m256bh>().write_unaligned(rounded) }
 }
 
 /// A register as pairs of bf16.
@@ -137,7 +232,7 @@ unsafe fn multiply(block: &mut InMemory, left: &[[u16; SQUARE]], right: &[[u16; 
 /// The CPU must have AVX-512F.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn pairs(register: __m512i) -> __m512bh {
+unsafe fn bf16(register: __m512i) -> __m512bh {
     // SAFETY: both are 64 bytes, of which every value is valid.
     unsafe { std::mem::transmute::<__m512i, __m512bh>(register) }
 }

@@ -58,16 +58,44 @@ pub(super) trait Simd: Copy {
     fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     /// `c - a * b`, rounded once.
     fn neg_mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
+    /// The first lanes of `a`, and `rest` in the others.
+    #[inline(always)]
+    fn first_lanes(self, count: usize, a: Self::Lanes, rest: Self::Lanes) -> Self::Lanes {
+        let (mut first, mut lanes) = ([0.0; LANES], [0.0; LANES]);
+        self.store(a, &mut first);
+        self.store(rest, &mut lanes);
+        let count = count.min(LANES);
+        lanes[..count].copy_from_slice(&first[..count]);
+        self.load(&lanes)
+    }
     /// Adds the low bits of `exponent`, an integer in the f32's bit pattern, to the exponent field of `a`.
     fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes;
+
+    /// Brings what is read soon into the cache, where the CPU can be asked to.
+    #[inline(always)]
+    fn prefetch(self, _soon: &[f32]) {}
 
     /// The nearest bf16 of each lane, as the f32 that it is: ties go to the even one, what is smaller than
     /// [`LEAST_BF16`] becomes +0, and NaN stays NaN.
     fn nearest_bf16(self, a: Self::Lanes) -> Self::Lanes;
     /// Stores the upper half of each lane, which is the bf16 where [`Simd::nearest_bf16`] made it.
     fn store_upper(self, a: Self::Lanes, to: &mut [u16; LANES]);
+    /// Rounds as [`Simd::nearest_bf16`] and stores.
+    #[inline(always)]
+    fn store_bf16(self, a: Self::Lanes, to: &mut [u16; LANES]) {
+        self.store_upper(self.nearest_bf16(a), to);
+    }
+
     /// Of 16 pairs of bf16, the first of each and the second of each.
     fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Self::Lanes, Self::Lanes);
+
+    /// Pairs the values of two rows: first with first, second with second.
+    #[inline(always)]
+    fn pair(self, first: &[u16; LANES], second: &[u16; LANES], to: &mut [u16; 2 * LANES]) {
+        for (to, pair) in to.as_chunks_mut().0.iter_mut().zip(first.iter().zip(second)) {
+            *to = [*pair.0, *pair.1];
+        }
+    }
 
     /// Transposes 16 rows of 16 pairs: the pairs stay together.
     #[inline(always)]

@@ -42,13 +42,13 @@
 //! 2^-114 stays one under addition, and rounding to f32 only ever moves it to a coarser grid; so no product, no
 //! sum on the way and no accumulator has a magnitude between 0 and 2^-114, and the smallest normal f32 is 2^-126.
 //!
-//! Each has two implementations, [`super::amx`] or `avx512bf16` and [`sums::Emulated`]. They share everything but the product:
+//! Each has two implementations, [`super::amx`] or `avx512bf16` and [`products::Emulated`]. They share everything but the product:
 //! what goes in and what is made of the sums runs over the lanes of [`Simd`].
 
 mod attention;
 mod linear;
+pub(super) mod products;
 pub(super) mod self_test;
-pub(super) mod sums;
 
 #[cfg(test)]
 mod tests;
@@ -62,7 +62,7 @@ use std::ops::Range;
 use super::precision::{Precision, Unit};
 use super::simd::{Kernel, LANES, Simd};
 use super::{Arithmetic, Heads};
-use sums::{Chains, Emulated, OneChain, Sums, TwoChains};
+use products::{Chains, Emulated, Extent, OneChain, Products, TwoChains};
 
 /// Rows and columns of a square: four tiles of sums.
 pub(super) const SIDE: usize = 2 * LANES;
@@ -190,12 +190,13 @@ impl<'a> Tiles<'a> {
     #[inline(always)]
     pub fn store<S: Simd>(&mut self, simd: S, row: usize, block: usize, values: [S::Lanes; 2]) {
         let first = self.layout.row(row, block);
-        let high = [simd.nearest_bf16(values[0]), simd.nearest_bf16(values[1])];
-        store_row(simd, high, &mut self.data[first..]);
+        store_row(simd, values, &mut self.data[first..]);
         if self.layout.split {
-            let rest = [simd.sub(values[0], high[0]), simd.sub(values[1], high[1])];
-            let low = [simd.nearest_bf16(rest[0]), simd.nearest_bf16(rest[1])];
-            store_row(simd, low, &mut self.data[first + self.layout.low()..]);
+            let rest = [
+                simd.sub(values[0], simd.nearest_bf16(values[0])),
+                simd.sub(values[1], simd.nearest_bf16(values[1])),
+            ];
+            store_row(simd, rest, &mut self.data[first + self.layout.low()..]);
         }
     }
 }
@@ -203,8 +204,8 @@ impl<'a> Tiles<'a> {
 #[inline(always)]
 fn store_row<S: Simd>(simd: S, row: [S::Lanes; 2], to: &mut [u16]) {
     let (to, _) = to.as_chunks_mut();
-    simd.store_upper(row[0], &mut to[0]);
-    simd.store_upper(row[1], &mut to[1]);
+    simd.store_bf16(row[0], &mut to[0]);
+    simd.store_bf16(row[1], &mut to[1]);
 }
 
 impl<'a> TilesRef<'a> {
@@ -252,20 +253,8 @@ impl<'a> Squares<'a> {
     }
 
     #[inline(always)]
-    pub fn count(self) -> usize {
-        self.data.len() / if self.split { 2 * SQUARE } else { SQUARE }
-    }
-
-    #[inline(always)]
     pub fn get(self, k: usize) -> Operand<'a> {
         Operand::of(self.data, k, self.split)
-    }
-
-    /// Their values, where each is one bf16.
-    #[inline(always)]
-    pub fn whole(self) -> &'a [[u16; SQUARE]] {
-        assert!(!self.split, "the precision has one bf16 for a factor");
-        self.data.as_chunks().0
     }
 }
 
@@ -289,6 +278,12 @@ impl<'a> Operand<'a> {
         }
     }
 
+    /// What there is of it.
+    #[inline(always)]
+    pub fn parts(self) -> impl Iterator<Item = &'a [u16; SQUARE]> {
+        [Some(self.high), self.low].into_iter().flatten()
+    }
+
     #[inline(always)]
     fn at(data: &'a [u16], high: usize, low: Option<usize>) -> Self {
         Operand { high: square(data, high), low: low.map(|low| square(data, low)) }
@@ -305,7 +300,7 @@ fn square(data: &[u16], first: usize) -> &[u16; SQUARE] {
 
 /// A kernel that multiplies tiles. As for [`Kernel`], all that it calls per element is inlined.
 pub(super) trait TileKernel {
-    fn run<S: Simd, T: Sums>(self, simd: S, sums: &mut T);
+    fn run<S: Simd, P: Products>(self, simd: S, products: &mut P);
 }
 
 /// Runs a kernel with the lanes and the tile unit of an arithmetic.
@@ -316,9 +311,12 @@ pub(super) fn run<K: TileKernel>(with: Arithmetic, kernel: K) {
             _ => with.isa().run(Emulating::<_, TwoChains>::new(kernel)),
         },
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Unit::Amx(amx) => with.isa().run(OnAmx(kernel, amx)),
+        Unit::Amx(amx) => match amx.lanes() {
+            Some(lanes) => lanes.run(OnAmx(kernel, amx)),
+            None => with.isa().run(OnAmx(kernel, amx)),
+        },
         #[cfg(target_arch = "x86_64")]
-        Unit::Dot(unit) => with.isa().run(OnDots(kernel, unit)),
+        Unit::Dot(unit) => unit.lanes().run(OnDots(kernel, unit)),
     }
 }
 
@@ -349,7 +347,7 @@ impl<K: TileKernel> Kernel for OnAmx<K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.0.run(simd, &mut self.1.sums());
+        self.0.run(simd, &mut self.1.products());
     }
 }
 
@@ -362,11 +360,11 @@ impl<K: TileKernel> Kernel for OnDots<K> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.0.run(simd, &mut self.1.sums());
+        self.0.run(simd, &mut self.1.products());
     }
 }
 
-/// One product of two squares, as the self-test of a tile unit wants it.
+/// A product of two squares, twice over, as the self-test of a tile unit wants it.
 pub(super) fn multiply(with: Arithmetic, left: Operand, right: Operand, sums: &mut [f32; SQUARE]) {
     run(with, Single { left, right, to: sums });
 }
@@ -379,10 +377,26 @@ struct Single<'a> {
 
 impl TileKernel for Single<'_> {
     #[inline(always)]
-    fn run<S: Simd, T: Sums>(self, simd: S, sums: &mut T) {
-        sums.clear(SIDE);
-        sums.add(simd, self.left, self.right);
-        sums.add(simd, self.left, self.right);
-        sums.store(self.to, SIDE);
+    fn run<S: Simd, P: Products>(self, simd: S, products: &mut P) {
+        let wanted = Extent { rows: SIDE, columns: SIDE, depth: 2 * SIDE };
+        let factors = |_| [self.left, self.right];
+        products.product(simd, wanted, factors, |_, _| {}, self.to, SIDE);
+    }
+}
+
+/// The bf16 of values, with the lanes that a tile unit goes with.
+pub(super) fn round(with: Arithmetic, values: &[f32; LANES], to: &mut [u16; LANES]) {
+    run(with, Rounded { values, to });
+}
+
+struct Rounded<'a> {
+    values: &'a [f32; LANES],
+    to: &'a mut [u16; LANES],
+}
+
+impl TileKernel for Rounded<'_> {
+    #[inline(always)]
+    fn run<S: Simd, P: Products>(self, simd: S, _: &mut P) {
+        simd.store_bf16(simd.load(self.values), self.to);
     }
 }

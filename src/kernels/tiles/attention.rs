@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use super::sums::Sums;
+use super::products::{Extent, Products};
 use super::{Layout, Operand, SIDE, SQUARE, Squares, TileKernel, Tiles, TilesRef, padded};
 use crate::kernels::activation::exp2;
 use crate::kernels::simd::{LANES, Simd, TILE};
@@ -92,29 +92,19 @@ impl<'a> TileAttention<'a> {
         (which * self.heads.count + head) * self.head_blocks() + block
     }
 
-    /// 32 tokens of a column block, those past the sequence's end as zeros, one part after the other.
-    #[inline(always)]
-    fn tokens_of(&self, first: usize, block: usize, to: &mut [[u16; SQUARE]; 2]) {
-        let square = self.qkv.square(self.tokens.start + first, block);
-        let there = (self.tokens.len() - first).min(SIDE) * SIDE;
-        for (part, to) in [Some(square.high), square.low].into_iter().flatten().zip(to) {
-            to[..there].copy_from_slice(&part[..there]);
-            to[there..].fill(0);
-        }
-    }
-
+    /// Keys past the sequence's end are whatever is there: nobody asks for their scores.
     #[inline(always)]
     fn pack_keys<S: Simd>(&mut self, simd: S, head: usize) {
         let parts = self.parts();
-        let mut rows = [[0; SQUARE]; 2];
         for tokens in 0..self.token_blocks() {
+            let there = self.tokens.len() - tokens * SIDE;
             for block in 0..self.head_blocks() {
-                self.tokens_of(tokens * SIDE, self.block(1, head, block), &mut rows);
+                let first = self.tokens.start + tokens * SIDE;
+                let square = self.qkv.square(first, self.block(1, head, block));
                 let number = tokens * self.head_blocks() + block;
                 let squares = &mut self.keys[number * parts * SQUARE..];
-                for (rows, square) in rows.iter().zip(squares.chunks_exact_mut(SQUARE)).take(parts)
-                {
-                    let tiles = rows.as_chunks::<TILE>().0.iter();
+                for (rows, square) in square.parts().zip(squares.chunks_exact_mut(SQUARE)) {
+                    let tiles = rows.as_chunks::<TILE>().0.iter().take(there.div_ceil(LANES));
                     for (from, to) in tiles.zip(square.as_chunks_mut::<TILE>().0) {
                         simd.transpose_pairs(from, to);
                     }
@@ -123,18 +113,25 @@ impl<'a> TileAttention<'a> {
         }
     }
 
+    /// Values past the sequence's end are zeros: a weight of zero does not make one of what is not a number.
     #[inline(always)]
-    fn pack_values(&mut self, head: usize) {
+    fn pack_values<S: Simd>(&mut self, simd: S, head: usize) {
         let parts = self.parts();
-        let mut rows = [[0; SQUARE]; 2];
         for block in 0..self.head_blocks() {
             for tokens in 0..self.token_blocks() {
-                self.tokens_of(tokens * SIDE, self.block(2, head, block), &mut rows);
+                let there = (self.tokens.len() - tokens * SIDE).min(SIDE);
+                let first = self.tokens.start + tokens * SIDE;
+                let square = self.qkv.square(first, self.block(2, head, block));
                 let number = block * self.token_blocks() + tokens;
                 let squares = &mut self.values[number * parts * SQUARE..];
-                for (rows, square) in rows.iter().zip(squares.chunks_exact_mut(SQUARE)).take(parts)
-                {
-                    pair_rows(rows, square);
+                for (rows, square) in square.parts().zip(squares.chunks_exact_mut(SQUARE)) {
+                    if there == SIDE {
+                        pair_rows(simd, rows, square);
+                    } else {
+                        let mut filled = [0; SQUARE];
+                        filled[..there * SIDE].copy_from_slice(&rows[..there * SIDE]);
+                        pair_rows(simd, &filled, square);
+                    }
                 }
             }
         }
@@ -142,34 +139,39 @@ impl<'a> TileAttention<'a> {
 
     /// The context of 32 queries of a head, or of as many as are left.
     #[inline(always)]
-    fn queries<S: Simd, T: Sums>(&mut self, simd: S, sums: &mut T, head: usize, first: usize) {
-        let rows = (self.tokens.len() - first).min(SIDE);
+    fn queries<S: Simd, P: Products>(
+        &mut self,
+        simd: S,
+        products: &mut P,
+        head: usize,
+        first: usize,
+    ) {
+        let length = self.tokens.len();
+        let rows = (length - first).min(SIDE);
         let (head_blocks, token_blocks) = (self.head_blocks(), self.token_blocks());
         let stride = token_blocks * SIDE;
+        let queries = self.block(0, head, 0);
 
         for keys in 0..token_blocks {
-            sums.clear(rows);
-            for block in 0..head_blocks {
-                let query = self.qkv.square(self.tokens.start + first, self.block(0, head, block));
-                let key = Operand::of(self.keys, keys * head_blocks + block, self.split);
-                sums.add(simd, query, key);
-            }
-            sums.store(&mut self.scores[keys * SIDE..], stride);
+            let columns = (length - keys * SIDE).min(SIDE);
+            let wanted = Extent { rows, columns, depth: head_blocks * SIDE };
+            let factors = |block| {
+                let query = self.qkv.square(self.tokens.start + first, queries + block);
+                [query, Operand::of(self.keys, keys * head_blocks + block, self.split)]
+            };
+            let scores = &mut self.scores[keys * SIDE..];
+            products.product(simd, wanted, factors, |_, _| {}, scores, stride);
         }
 
-        let mut shares = [0.0; SIDE];
-        for (row, share) in shares.iter_mut().enumerate().take(rows) {
-            let scores = &mut self.scores[row * stride..][..stride];
-            scores[self.tokens.len()..].fill(f32::NEG_INFINITY);
-            *share = 1.0 / softmax(simd, scores, self.heads.size, &mut self.weights, row);
-        }
+        let shares = self.softmax(simd, rows);
 
         let mut mixed = [0.0; SQUARE];
         for block in 0..head_blocks {
-            sums.clear(rows);
             let weights = self.weights.as_ref().squares(0);
-            sums.add_all(simd, weights, Squares::of(self.values, block, token_blocks, self.split));
-            sums.store(&mut mixed, SIDE);
+            let values = Squares::of(self.values, block, token_blocks, self.split);
+            let wanted = Extent { rows, columns: SIDE, depth: length };
+            let factors = |k| [weights.get(k), values.get(k)];
+            products.product(simd, wanted, factors, |_, _| {}, &mut mixed, SIDE);
             for (row, mixed) in mixed.as_chunks::<SIDE>().0.iter().enumerate().take(rows) {
                 let (mixed, share) = (mixed.as_chunks::<LANES>().0, simd.splat(shares[row]));
                 let values =
@@ -179,16 +181,103 @@ impl<'a> TileAttention<'a> {
             }
         }
     }
+
+    /// Makes weights of the scores of so many queries, `exp((score − greatest) / √head)`, rounded, and returns what
+    /// their sums before they were have to be divided by. That is left to the context, which is shorter.
+    ///
+    /// Each step is taken for all queries before the next: a row's greatest score, or its sum, is a long chain of short
+    /// instructions, and the CPU fills the wait with the next row's.
+    #[inline(always)]
+    fn softmax<S: Simd>(&mut self, simd: S, rows: usize) -> [f32; SIDE] {
+        let length = self.tokens.len();
+        let lines = self.token_blocks() * 2;
+        let scores = &self.scores.as_chunks::<LANES>().0[..rows * lines];
+        let scores = scores.chunks_exact(lines).map(|lines| Scores { lines, length });
+        // Powers of two are cheaper than powers of e, so log2(e) goes into the scale.
+        let scale = std::f32::consts::LOG2_E / (self.heads.size as f32).sqrt();
+
+        let mut offsets = [0.0; SIDE];
+        for (scores, offset) in scores.clone().zip(&mut offsets) {
+            *offset = -simd.greatest(scores.greatest(simd)) * scale;
+        }
+        let mut sums = [simd.splat(0.0); SIDE];
+        for (row, (scores, sum)) in scores.zip(&mut sums).enumerate() {
+            let (scale, offset) = (simd.splat(scale), simd.splat(offsets[row]));
+            *sum = scores.exponentials(simd, scale, offset, row, &mut self.weights);
+        }
+        let mut shares = [0.0; SIDE];
+        for (share, sum) in shares.iter_mut().zip(sums).take(rows) {
+            *share = 1.0 / simd.sum(sum);
+        }
+        shares
+    }
+}
+
+/// The scores of a query.
+#[derive(Clone, Copy)]
+struct Scores<'a> {
+    lines: &'a [[f32; LANES]],
+    /// Keys that there are.
+    length: usize,
+}
+
+impl Scores<'_> {
+    /// Keys past the sequence's end have a score of −∞.
+    #[inline(always)]
+    fn line<S: Simd>(self, simd: S, line: usize) -> S::Lanes {
+        let scores = simd.load(&self.lines[line]);
+        match self.length - line * LANES {
+            there @ 0..LANES => simd.first_lanes(there, scores, simd.splat(f32::NEG_INFINITY)),
+            _ => scores,
+        }
+    }
+
+    /// The greatest of each lane.
+    #[inline(always)]
+    fn greatest<S: Simd>(self, simd: S) -> S::Lanes {
+        let mut greatest = simd.splat(f32::NEG_INFINITY);
+        for line in 0..self.length.div_ceil(LANES) {
+            greatest = simd.max(self.line(simd, line), greatest);
+        }
+        greatest
+    }
+
+    /// Writes `2^(scale · score + offset)` and returns the sum of each lane.
+    #[inline(always)]
+    fn exponentials<S: Simd>(
+        self,
+        simd: S,
+        scale: S::Lanes,
+        offset: S::Lanes,
+        row: usize,
+        weights: &mut Tiles,
+    ) -> S::Lanes {
+        let mut sum = simd.splat(0.0);
+        let lines = self.length.div_ceil(LANES);
+        for block in 0..lines.div_ceil(2) {
+            let score = self.line(simd, 2 * block);
+            let first = exp2(simd, simd.mul_add(score, scale, offset));
+            sum = simd.add(sum, first);
+            let mut second = simd.splat(0.0);
+            if 2 * block + 1 < lines {
+                let score = self.line(simd, 2 * block + 1);
+                second = exp2(simd, simd.mul_add(score, scale, offset));
+                sum = simd.add(sum, second);
+            }
+            weights.store(simd, row, block, [first, second]);
+        }
+        sum
+    }
 }
 
 impl TileKernel for TileAttention<'_> {
     #[inline(always)]
-    fn run<S: Simd, T: Sums>(mut self, simd: S, sums: &mut T) {
+    fn run<S: Simd, P: Products>(mut self, simd: S, products: &mut P) {
         for head in 0..self.heads.count {
             self.pack_keys(simd, head);
-            self.pack_values(head);
+            self.pack_values(simd, head);
             for first in (0..self.tokens.len()).step_by(SIDE) {
-                self.queries(simd, sums, head, first);
+                self.queries(simd, products, head, first);
             }
         }
     }
@@ -196,39 +285,14 @@ impl TileKernel for TileAttention<'_> {
 
 /// Two rows become one of pairs: the rows of 32 values, the pairs in two tiles of 16 columns.
 #[inline(always)]
-fn pair_rows(rows: &[u16; SQUARE], square: &mut [u16]) {
-    let (tiles, _) = square.as_chunks_mut::<TILE>();
-    for (tile, to) in tiles.iter_mut().enumerate() {
-        let pairs = rows.as_chunks::<{ 2 * SIDE }>().0.iter();
-        for (two, line) in pairs.zip(to.as_chunks_mut::<SIDE>().0) {
-            let (first, second) = two.split_at(SIDE);
-            let columns = first[tile * LANES..].iter().zip(&second[tile * LANES..]);
-            for (pair, (first, second)) in line.as_chunks_mut::<2>().0.iter_mut().zip(columns) {
-                *pair = [*first, *second];
-            }
-        }
+fn pair_rows<S: Simd>(simd: S, rows: &[u16; SQUARE], square: &mut [u16]) {
+    let (first, second) = square.split_at_mut(TILE);
+    let lines = first.as_chunks_mut().0.iter_mut().zip(second.as_chunks_mut().0);
+    for (two, lines) in rows.as_chunks::<{ 2 * SIDE }>().0.iter().zip(lines) {
+        let [first, second, third, fourth] = two.as_chunks::<LANES>().0 else {
+            unreachable!("two rows are four times 16 values")
+        };
+        simd.pair(first, third, lines.0);
+        simd.pair(second, fourth, lines.1);
     }
-}
-
-/// Makes weights of a row of scores, `exp((score − greatest) / √head)`, rounded, and returns their sum before they
-/// were. Dividing by it is left to the context, which is shorter.
-#[inline(always)]
-fn softmax<S: Simd>(simd: S, scores: &[f32], head: usize, weights: &mut Tiles, row: usize) -> f32 {
-    let (lines, _) = scores.as_chunks::<LANES>();
-    let mut greatest = simd.splat(f32::NEG_INFINITY);
-    for line in lines {
-        greatest = simd.max(simd.load(line), greatest);
-    }
-    // Powers of two are cheaper than powers of e, so log2(e) goes into the scale.
-    let scale = std::f32::consts::LOG2_E / (head as f32).sqrt();
-    let offset = simd.splat(-simd.greatest(greatest) * scale);
-    let scale = simd.splat(scale);
-    let mut sum = simd.splat(0.0);
-    for (block, lines) in lines.as_chunks::<2>().0.iter().enumerate() {
-        let first = exp2(simd, simd.mul_add(simd.load(&lines[0]), scale, offset));
-        let second = exp2(simd, simd.mul_add(simd.load(&lines[1]), scale, offset));
-        sum = simd.add(simd.add(sum, first), second);
-        weights.store(simd, row, block, [first, second]);
-    }
-    simd.sum(sum)
 }

@@ -16,7 +16,7 @@
 
 use std::ops::Range;
 
-use super::sums::Sums;
+use super::products::{Extent, Products};
 use super::{SIDE, SQUARE, Squares, TileKernel, Tiles, TilesRef, padded};
 use crate::kernels::norm::normalize_row;
 use crate::kernels::simd::{Kernel, LANES, Simd};
@@ -125,8 +125,11 @@ impl Kernel for PackRow<'_> {
 
 /// What becomes of the sums.
 pub(in crate::kernels) trait Epilogue {
-    /// Finishes 32 columns of a row; the sums are the epilogue's to use.
-    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &mut [f32; SIDE]);
+    /// The sums of these rows and this panel come next.
+    fn expect<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize);
+
+    /// Finishes 32 columns of a row.
+    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; SIDE]);
 
     /// Every column of these rows is finished.
     fn rows_done<S: Simd>(&mut self, simd: S, rows: Range<usize>);
@@ -152,30 +155,27 @@ struct Block([f32; SQUARE]);
 
 impl<E: Epilogue> TileKernel for Product<'_, E> {
     #[inline(always)]
-    fn run<S: Simd, T: Sums>(mut self, simd: S, sums: &mut T) {
-        let TileLinear { depth, panels, split, .. } = *self.layer;
-        assert_eq!(self.input.blocks(), depth, "the input is as wide as the layer wants it");
-        assert_eq!(self.input.is_split(), split, "the input has the precision of the layer");
-        let total = self.input.rows();
+    fn run<S: Simd, P: Products>(mut self, simd: S, products: &mut P) {
+        let (layer, input) = (self.layer, self.input);
+        let TileLinear { depth, panels, split, .. } = *layer;
+        assert_eq!(input.blocks(), depth, "the input is as wide as the layer wants it");
+        assert_eq!(input.is_split(), split, "the input has the precision of the layer");
+        let total = input.rows();
         let (mut one, mut other) = (Block([0.0; SQUARE]), Block([0.0; SQUARE]));
         let (mut present, mut before) = (&mut one, &mut other);
         let mut finished = Finished { rows: 0..0, panel: 0, done: 0 };
         for first in (0..total).step_by(SIDE) {
             let rows = first..total.min(first + SIDE);
             for panel in 0..panels {
-                let (left, right) = (self.input.squares(first), self.layer.squares(panel));
-                sums.clear(rows.len());
-                if T::BESIDE_LANES {
-                    let share = finished.rows.len().div_ceil(depth);
-                    for k in 0..depth {
-                        sums.add(simd, left.get(k), right.get(k));
-                        self.finish(simd, &mut finished, before, share);
-                    }
-                } else {
-                    sums.add_all(simd, left, right);
-                    self.finish(simd, &mut finished, before, SIDE);
-                }
-                sums.store(&mut present.0, SIDE);
+                self.epilogue.expect(simd, rows.clone(), panel);
+                let (left, right) = (input.squares(first), layer.squares(panel));
+                let wanted = Extent { rows: rows.len(), columns: SIDE, depth: depth * SIDE };
+                let factors = |k| [left.get(k), right.get(k)];
+                let share = finished.rows.len().div_ceil(depth);
+                let between = |simd, squares: usize| {
+                    self.finish(simd, &mut finished, before, share * squares);
+                };
+                products.product(simd, wanted, factors, between, &mut present.0, SIDE);
                 std::mem::swap(&mut present, &mut before);
                 finished = Finished { rows: rows.clone(), panel, done: 0 };
             }
@@ -187,14 +187,14 @@ impl<E: Epilogue> TileKernel for Product<'_, E> {
 impl<E: Epilogue> Product<'_, E> {
     /// The epilogue of the next `count` rows of a finished block.
     #[inline(always)]
-    fn finish<S: Simd>(&mut self, simd: S, block: &mut Finished, sums: &mut Block, count: usize) {
+    fn finish<S: Simd>(&mut self, simd: S, block: &mut Finished, sums: &Block, count: usize) {
         if block.done == block.rows.len() {
             return;
         }
         let next = block.done..block.rows.len().min(block.done + count);
         block.done = next.end;
         for row in next {
-            let sums = &mut sums.0.as_chunks_mut::<SIDE>().0[row];
+            let sums = &sums.0.as_chunks::<SIDE>().0[row];
             self.epilogue.row(simd, block.rows.start + row, block.panel, sums);
         }
         if block.done == block.rows.len() && block.panel + 1 == self.layer.panels {
@@ -219,16 +219,20 @@ impl<'a> IntoTiles<'a> {
 
 impl Epilogue for IntoTiles<'_> {
     #[inline(always)]
-    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &mut [f32; SIDE]) {
+    fn expect<S: Simd>(&mut self, _: S, _: Range<usize>, _: usize) {}
+
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; SIDE]) {
         let bias = self.bias[panel * SIDE..][..SIDE].as_chunks::<LANES>().0;
-        for (sums, bias) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(bias) {
-            simd.store(simd.add(simd.load(sums), simd.load(bias)), sums);
-        }
+        let sums = sums.as_chunks::<LANES>().0;
+        let mut values = [
+            simd.add(simd.load(&sums[0]), simd.load(&bias[0])),
+            simd.add(simd.load(&sums[1]), simd.load(&bias[1])),
+        ];
         if let Some(activation) = self.activation {
-            activation.run(simd, sums);
+            values = activation.of(simd, values);
         }
-        let (sums, _) = sums.as_chunks();
-        self.output.store(simd, row, panel, [simd.load(&sums[0]), simd.load(&sums[1])]);
+        self.output.store(simd, row, panel, values);
     }
 
     #[inline(always)]
@@ -257,8 +261,20 @@ impl<'a> OntoResidual<'a> {
 }
 
 impl Epilogue for OntoResidual<'_> {
+    /// The residual stream of many tokens is out of L2, and no hardware foresees a step from row to row.
     #[inline(always)]
-    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &mut [f32; SIDE]) {
+    fn expect<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize) {
+        let width = self.norm.width();
+        let columns = panel * SIDE..width.min((panel + 1) * SIDE);
+        for row in rows {
+            for line in self.hidden[row * width..][columns.clone()].chunks(LANES) {
+                simd.prefetch(line);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; SIDE]) {
         let width = self.norm.width();
         let bias = self.bias[panel * SIDE..][..SIDE].as_chunks::<LANES>().0;
         let columns = panel * SIDE..width.min((panel + 1) * SIDE);

@@ -1,9 +1,10 @@
-//! Whether a tile unit multiplies as its numerics version says: asked of every CPU before it is believed.
+//! Whether a tile unit multiplies and rounds as its numerics version says: asked of every CPU before it is believed.
 
-use super::{Operand, SQUARE, multiply};
+use super::{Operand, SQUARE, multiply, round};
+use crate::kernels::simd::{LANES, LEAST_BF16};
 use crate::kernels::{Arithmetic, Isa, Precision, TileUnit, UnitRefused};
 
-/// Products of squares with every kind of factor, in each precision that is the unit's, against the emulation.
+/// Products of squares with every kind of factor, and values of every kind to be rounded, in each precision that is the unit's, against the emulation.
 ///
 /// # Errors
 /// `OtherProducts`.
@@ -18,7 +19,9 @@ pub(in crate::kernels) fn check(unit: TileUnit) -> Result<(), UnitRefused> {
             let mut sums = [0.0; SQUARE];
             let with = Arithmetic::new(Isa::portable(), *precision, unit);
             multiply(with, left, right, &mut sums);
-            sums.map(f32::to_bits)
+            let mut rounded = [0; LANES];
+            round(with, &ROUNDED, &mut rounded);
+            (sums.map(f32::to_bits), rounded)
         });
         found == expected
     };
@@ -26,6 +29,26 @@ pub(in crate::kernels) fn check(unit: TileUnit) -> Result<(), UnitRefused> {
     let wrong = precisions.find(|precision| !multiplies(precision));
     wrong.map_or(Ok(()), |precision| Err(UnitRefused::OtherProducts(precision)))
 }
+
+/// Zeros, what becomes one and what just does not, ties to either side and their neighbours, the greatest, what is none.
+const ROUNDED: [f32; LANES] = [
+    0.0,
+    -0.0,
+    1.0e-40,
+    LEAST_BF16,
+    -LEAST_BF16,
+    f32::from_bits(LEAST_BF16.to_bits() - 1),
+    f32::from_bits(0x3f80_8000),
+    f32::from_bits(0x3f81_8000),
+    f32::from_bits(0x3f80_8001),
+    f32::from_bits(0xbf81_7fff),
+    f32::from_bits(0x3fff_ffff),
+    f32::MAX,
+    f32::NEG_INFINITY,
+    f32::from_bits(0x7f80_0001),
+    f32::from_bits(0xffff_ffff),
+    f32::from_bits(0x7fc0_8000),
+];
 
 /// Four squares of bf16, of magnitudes from 2^-50 to 2^13, both signs and some zeros.
 fn factors() -> [[u16; SQUARE]; 4] {

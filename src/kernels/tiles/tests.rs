@@ -190,6 +190,129 @@ fn transposing_is_the_same_everywhere() {
     }
 }
 
+#[test]
+fn a_unit_rounds_as_the_lanes_do() {
+    let low = [0, 1, 0x7fff, 0x8000, 0x8001, 0xc000, 0xffff, 0x1234];
+    let inputs: Vec<f32> = (0..=u16::MAX)
+        .flat_map(|high| low.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
+        .collect();
+    let mut nearest = inputs.clone();
+    Isa::portable().run(Nearest(&mut nearest));
+    let expected: Vec<u32> = nearest.iter().map(|value| value.to_bits() >> 16).collect();
+    for precision in TILES {
+        for with in Arithmetic::every_way(precision) {
+            let mut found = vec![0; inputs.len()];
+            for (values, to) in inputs.as_chunks().0.iter().zip(found.as_chunks_mut().0) {
+                round(with, values, to);
+            }
+            let mut pairs =
+                inputs.iter().zip(found.iter().map(|bits| u32::from(*bits)).zip(&expected));
+            let wrong = pairs.find(|(_, (found, expected))| found != *expected);
+            assert!(wrong.is_none(), "{with}: {wrong:x?}");
+        }
+    }
+}
+
+#[test]
+fn lanes_that_are_cut_and_rows_that_are_paired_are_the_same_everywhere() {
+    struct Both<'a>(usize, &'a [u16; SIDE], &'a mut [f32; LANES], &'a mut [u16; SIDE]);
+    impl Kernel for Both<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, simd: S) {
+            let lanes = simd.first_lanes(self.0, simd.splat(1.0), simd.splat(f32::NEG_INFINITY));
+            simd.store(lanes, self.2);
+            let [first, second] = self.1.as_chunks::<LANES>().0 else {
+                unreachable!("a row is two")
+            };
+            simd.pair(first, second, self.3);
+        }
+    }
+    let mut rows = [0; SIDE];
+    rows.iter_mut().enumerate().for_each(|(at, value)| *value = 0x8000 + at as u16);
+    for isa in Isa::available() {
+        for count in 0..=LANES + 1 {
+            let (mut lanes, mut pairs) = ([0.0; LANES], [0; SIDE]);
+            isa.run(Both(count, &rows, &mut lanes, &mut pairs));
+            for (at, lane) in lanes.iter().enumerate() {
+                let expected = if at < count { 1.0 } else { f32::NEG_INFINITY };
+                assert_eq!(*lane, expected, "lane {at} of {count}, {}", isa.name());
+            }
+            for (at, value) in pairs.iter().enumerate() {
+                assert_eq!(*value, rows[at % 2 * LANES + at / 2], "{}", isa.name());
+            }
+        }
+    }
+}
+
+/// A product of which a part is wanted.
+struct Part<'a> {
+    wanted: Extent,
+    left: &'a [[u16; SQUARE]],
+    right: &'a [[u16; SQUARE]],
+    to: &'a mut [f32; SQUARE],
+}
+
+impl TileKernel for Part<'_> {
+    #[inline(always)]
+    fn run<S: Simd, P: Products>(self, simd: S, products: &mut P) {
+        let factors = |k| {
+            let [left, right] = [self.left, self.right].map(|squares| &squares[k % squares.len()]);
+            [Operand { high: left, low: None }, Operand { high: right, low: None }]
+        };
+        let mut told = 0;
+        products.product(simd, self.wanted, factors, |_, squares| told += squares, self.to, SIDE);
+        assert_eq!(told, self.wanted.squares(), "squares that were told of");
+    }
+}
+
+#[test]
+fn a_part_of_a_product_is_what_the_whole_has_there() {
+    let mut random = Random(12);
+    let squares: Vec<_> = (0..6).map(|_| factors(&mut random, 10)).collect();
+    for precision in [Precision::Bf16, Precision::Bf16Avx512] {
+        // From one pair to more squares than are multiplied in one turn.
+        for depth in [1_usize, 2, 31, 32, 33, 64, 255, 300, 600] {
+            // What follows the depth in the last square is zeros.
+            let count = depth.div_ceil(SIDE);
+            let mut left: Vec<_> = (0..count).map(|k| squares[k % 3]).collect();
+            let mut right: Vec<_> = (0..count).map(|k| squares[3 + k % 3]).collect();
+            for k in depth % SIDE..if depth % SIDE == 0 { 0 } else { SIDE } {
+                for other in 0..SIDE {
+                    left[count - 1][other * SIDE + k] = 0;
+                    let place = other / LANES * TILE + k / 2 * SIDE;
+                    right[count - 1][place + other % LANES * 2 + k % 2] = 0;
+                }
+            }
+            let mut product = |with, rows, columns| {
+                let mut to = [f32::NAN; SQUARE];
+                let wanted = Extent { rows, columns, depth };
+                run(with, Part { wanted, left: &left, right: &right, to: &mut to });
+                to
+            };
+            let emulated = Arithmetic::new(Isa::portable(), precision, TileUnit::EMULATED);
+            let whole = product(emulated, SIDE, SIDE);
+            for with in Arithmetic::every_way(precision) {
+                for (rows, columns) in
+                    [(32, 32), (1, 32), (4, 1), (5, 16), (8, 17), (9, 7), (17, 31), (29, 16)]
+                {
+                    let part = product(with, rows, columns);
+                    for (at, (part, whole)) in part.iter().zip(whole).enumerate() {
+                        let (row, column) = (at / SIDE, at % SIDE);
+                        if row < rows && column < columns {
+                            let equal = part.to_bits() == whole.to_bits();
+                            assert!(
+                                equal,
+                                "{with}: {row}, {column} of {rows} × {columns} × {depth}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Factors of all magnitudes that there are, with zeros among them.
 fn factors(random: &mut Random, spread: i32) -> [u16; SQUARE] {
     [(); SQUARE].map(|()| {

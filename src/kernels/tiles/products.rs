@@ -1,32 +1,45 @@
-//! The sums of a block of a product: 32 × 32 f32, in four tiles or, emulated, in memory.
+//! Products of squares, and their emulation over the lanes of any instruction set.
 
 use std::marker::PhantomData;
 
-use super::{Operand, SIDE, SQUARE, Squares};
+use super::{Operand, SIDE, SQUARE};
 use crate::kernels::simd::{LANES, Simd};
 
-/// Sums that products of squares are added to.
-pub(in crate::kernels) trait Sums {
-    /// Whether the products are made beside the lanes, which then do something else between two squares.
-    const BESIDE_LANES: bool;
+/// What is wanted of a product of squares. What lies beyond may be made as well, or not.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::kernels) struct Extent {
+    /// Of 32 rows.
+    pub rows: usize,
+    /// Of 32 columns.
+    pub columns: usize,
+    /// Of the k of all squares. The values that follow in the last one are zeros, in both factors.
+    pub depth: usize,
+}
 
-    /// Begins at zero. Of the 32 rows the first `rows` are wanted.
-    fn clear(&mut self, rows: usize);
-
-    /// Adds the product of two squares, as the numerics version has it.
-    fn add<S: Simd>(&mut self, simd: S, left: Operand, right: Operand);
-
-    /// Adds the products of as many squares of each factor, in order.
+impl Extent {
+    /// Squares of each factor.
     #[inline(always)]
-    fn add_all<S: Simd>(&mut self, simd: S, left: Squares, right: Squares) {
-        for k in 0..left.count() {
-            self.add(simd, left.get(k), right.get(k));
-        }
+    pub fn squares(self) -> usize {
+        self.depth.div_ceil(SIDE)
     }
+}
 
-    /// Stores the sums, a row every `stride` values. Rows that were not asked for may be stored too, or not: there
-    /// has to be room for 32.
-    fn store(&mut self, to: &mut [f32], stride: usize);
+/// What makes products of squares, as a numerics version has them.
+pub(in crate::kernels) trait Products {
+    /// `to = left · right`, 32 × 32 sums that begin at zero; `factors` gives the squares of each, along k. A row is stored
+    /// every `stride` values, and there has to be room for 32.
+    ///
+    /// `between` is told how many squares were multiplied since it was told last. What works beside the lanes tells after
+    /// every square: the lanes have time then.
+    fn product<'a, S: Simd>(
+        &mut self,
+        simd: S,
+        wanted: Extent,
+        factors: impl Fn(usize) -> [Operand<'a>; 2],
+        between: impl FnMut(S, usize),
+        to: &mut [f32],
+        stride: usize,
+    );
 }
 
 const GROUPS: &str = "32 rows are whole groups of the rows that are computed together";
@@ -92,42 +105,13 @@ impl Chains for OneChain {
     }
 }
 
-/// The sums of a block where they are in memory between products.
-#[repr(align(64))]
-pub(in crate::kernels) struct InMemory {
-    /// Rows that are wanted.
-    pub rows: usize,
-    pub sums: [[[f32; LANES]; 2]; SIDE],
-}
-
-impl InMemory {
-    #[inline(always)]
-    pub fn new() -> Self {
-        InMemory { rows: 0, sums: [[[0.0; LANES]; 2]; SIDE] }
-    }
-
-    /// As [`Sums::clear`].
-    #[inline(always)]
-    pub fn clear(&mut self, rows: usize) {
-        self.rows = rows.min(SIDE);
-        self.sums = [[[0.0; LANES]; 2]; SIDE];
-    }
-
-    /// As [`Sums::store`].
-    #[inline(always)]
-    pub fn store(&self, to: &mut [f32], stride: usize) {
-        assert!(to.len() >= (SIDE - 1) * stride + SIDE, "there is room for 32 rows");
-        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
-            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
-        }
-    }
-}
-
 /// What a tile unit does, over the lanes of any instruction set.
 #[repr(align(64))]
 pub(in crate::kernels) struct Emulated<C> {
     chains: PhantomData<C>,
-    block: InMemory,
+    /// Rows that are wanted.
+    rows: usize,
+    sums: [[[f32; LANES]; 2]; SIDE],
     /// The left factor as f32, high and low parts: of each row the first values of its pairs, then the second.
     left: [[[[f32; LANES]; 2]; SIDE]; 2],
 }
@@ -135,8 +119,12 @@ pub(in crate::kernels) struct Emulated<C> {
 impl<C: Chains> Emulated<C> {
     #[inline(always)]
     pub fn new() -> Self {
-        let left = [[[[0.0; LANES]; 2]; SIDE]; 2];
-        Emulated { chains: PhantomData, block: InMemory::new(), left }
+        Emulated {
+            chains: PhantomData,
+            rows: 0,
+            sums: [[[0.0; LANES]; 2]; SIDE],
+            left: [[[[0.0; LANES]; 2]; SIDE]; 2],
+        }
     }
 
     /// `sums += left · right` for one part of the left factor.
@@ -144,7 +132,7 @@ impl<C: Chains> Emulated<C> {
     fn multiply<S: Simd>(&mut self, simd: S, part: usize, right: &[u16; SQUARE]) {
         let (lines, _) = right.as_chunks();
         for (half, lines) in lines.chunks_exact(LANES).enumerate() {
-            for first in (0..self.block.rows).step_by(S::EMULATED_ROWS) {
+            for first in (0..self.rows).step_by(S::EMULATED_ROWS) {
                 match S::EMULATED_ROWS {
                     8 => self.chains::<S, 8>(simd, part, first, half, lines),
                     _ => self.chains::<S, 2>(simd, part, first, half, lines),
@@ -166,7 +154,7 @@ impl<C: Chains> Emulated<C> {
         let Some(left) = self.left[part][first..].first_chunk::<R>() else {
             unreachable!("{GROUPS}")
         };
-        let Some(sums) = self.block.sums[first..].first_chunk_mut::<R>() else {
+        let Some(sums) = self.sums[first..].first_chunk_mut::<R>() else {
             unreachable!("{GROUPS}")
         };
         let mut lanes = [simd.splat(0.0); R];
@@ -181,23 +169,15 @@ impl<C: Chains> Emulated<C> {
 
     #[inline(always)]
     fn unpack<S: Simd>(&mut self, simd: S, part: usize, square: &[u16; SQUARE]) {
-        let rows = self.block.rows.next_multiple_of(S::EMULATED_ROWS);
+        let rows = self.rows.next_multiple_of(S::EMULATED_ROWS);
         for (to, row) in self.left[part].iter_mut().zip(square.as_chunks().0).take(rows) {
             let (first, second) = simd.load_pairs(row);
             simd.store(first, &mut to[0]);
             simd.store(second, &mut to[1]);
         }
     }
-}
 
-impl<C: Chains> Sums for Emulated<C> {
-    const BESIDE_LANES: bool = false;
-
-    #[inline(always)]
-    fn clear(&mut self, rows: usize) {
-        self.block.clear(rows);
-    }
-
+    /// Adds the product of two squares.
     #[inline(always)]
     fn add<S: Simd>(&mut self, simd: S, left: Operand, right: Operand) {
         self.unpack(simd, 0, left.high);
@@ -210,9 +190,28 @@ impl<C: Chains> Sums for Emulated<C> {
             self.multiply(simd, 1, right.high);
         }
     }
+}
 
+impl<C: Chains> Products for Emulated<C> {
     #[inline(always)]
-    fn store(&mut self, to: &mut [f32], stride: usize) {
-        self.block.store(to, stride);
+    fn product<'a, S: Simd>(
+        &mut self,
+        simd: S,
+        wanted: Extent,
+        factors: impl Fn(usize) -> [Operand<'a>; 2],
+        mut between: impl FnMut(S, usize),
+        to: &mut [f32],
+        stride: usize,
+    ) {
+        self.rows = wanted.rows.min(SIDE);
+        self.sums = [[[0.0; LANES]; 2]; SIDE];
+        for k in 0..wanted.squares() {
+            let [left, right] = factors(k);
+            self.add(simd, left, right);
+        }
+        for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
+            to[row * stride..][..SIDE].copy_from_slice(sums.as_flattened());
+        }
+        between(simd, wanted.squares());
     }
 }
