@@ -9,7 +9,7 @@
 //!                       Activation        activation.rs  gelu, gelu-tanh, relu; exp2
 //!                            │                                  │
 //!                            ▼  each kernel is written once     ▼  a product of tiles of bf16
-//!                       trait Simd        simd.rs          trait Sums         tiles/sums.rs
+//!                       trait Simd        simd.rs          trait Products     tiles/products.rs
 //!                            │  16 virtual lanes                │
 //!            ┌───────────────┼────────────────┐             ┌───┴─────────┐
 //!         avx512.rs       avx2.rs        portable.rs     amx.rs        Emulated

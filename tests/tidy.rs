@@ -131,7 +131,7 @@ fn each_rule_notices_what_breaks_it() {
         ("task.rs", "fn f(p: *const u8) -> u8 { unsafe { *p } }", "unsafe"),
         ("kernels.rs", "unsafe fn f() {}", "unsafe"),
         ("kernels/gemm.rs", "unsafe fn f() {}", "unsafe"),
-        ("kernels/tiles/sums.rs", "use std::arch::asm;", "std::arch"),
+        ("kernels/tiles/products.rs", "use std::arch::asm;", "std::arch"),
         ("task.rs", "fn f() { println!(\"x\"); }", "println!"),
         ("task.rs", "fn f() { std::eprint ! (\"x\"); }", "eprint!"),
         ("task.rs", "fn f(x: u8) -> u8 { dbg!(x) }", "dbg!"),

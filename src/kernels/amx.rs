@@ -288,12 +288,14 @@ impl Drop for AmxSums {
     }
 }
 
-/// The tiles of this machine, or those of the emulator where it has none, or its kernel permits none.
+/// The tiles of this machine, or those of the emulator where it has none, or its kernel permits none: beside lanes that
+/// round by an instruction, where the CPU has it, and beside those that do not.
 #[cfg(test)]
-pub(super) fn for_tests() -> TileUnit {
+pub(super) fn for_tests() -> Vec<TileUnit> {
     let found = Amx::is_there().then(Amx::ready);
     if matches!(found, None | Some(Err(UnitRefused::NotPermitted(_)))) {
         emulator::install();
     }
-    TileUnit::amx(Amx::ready().expect("tiles that multiply as documented"))
+    let amx = Amx::ready().expect("tiles that multiply as documented");
+    vec![TileUnit::amx(amx), TileUnit::amx(Amx { rounding: None })]
 }

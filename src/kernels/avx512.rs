@@ -52,10 +52,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
         if BF16 {
             // SAFETY: `self` proves that the CPU has AVX-512F, and with `BF16` AVX512-BF16.
-            unsafe { enter_bf16(Avx512(()), kernel) }
+            unsafe { enter_bf16(Avx512::<true>(()), kernel) }
         } else {
             // SAFETY: `self` proves that the CPU has AVX-512F.
-            unsafe { enter(Avx512(()), kernel) }
+            unsafe { enter(Avx512::<false>(()), kernel) }
         }
     }
 
@@ -205,9 +205,9 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         // SAFETY: `self` proves that the CPU has AVX-512F, and the arrays are as long as what is loaded, 32 bytes, and
         // stored, 64; neither asks for alignment.
         unsafe {
-            let load = |from: &[u16; LANES]| _mm256_loadu_si256(from.as_ptr().cast());
-            let second = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(load(second)));
-            let pairs = _mm512_or_si512(_mm512_cvtepu16_epi32(load(first)), second);
+            let first = _mm512_cvtepu16_epi32(_mm256_loadu_si256(first.as_ptr().cast()));
+            let second = _mm512_cvtepu16_epi32(_mm256_loadu_si256(second.as_ptr().cast()));
+            let pairs = _mm512_or_si512(first, _mm512_slli_epi32::<16>(second));
             _mm512_storeu_si512(to.as_mut_ptr().cast(), pairs);
         }
     }

@@ -74,6 +74,7 @@ impl Products for Dots {
         stride: usize,
     ) {
         let squares = wanted.squares();
+        debug_assert!(squares > 0, "a product has a depth");
         for first in (0..squares).step_by(DEPTH) {
             let [left, right] = factors(first);
             let mut chunk = Chunk {
@@ -84,6 +85,7 @@ impl Products for Dots {
             };
             for (k, pair) in chunk.factors.iter_mut().enumerate().take(chunk.count) {
                 let [left, right] = factors(first + k);
+                assert!(left.low.is_none() && right.low.is_none(), "a factor is one bf16");
                 *pair = (left.high, right.high);
             }
             // SAFETY: the token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
@@ -104,7 +106,7 @@ struct Chunk<'a> {
     follows: bool,
 }
 
-/// `to += left · right`: a few rows at a time, whose sums stay in registers from the first square to the last.
+/// `to = left · right`, or `to += left · right` where the chunk follows another: a few rows at a time, whose sums stay in registers from the first square to the last.
 ///
 /// # Safety
 /// The CPU must have AVX-512F and AVX512-BF16.
@@ -209,7 +211,7 @@ fn line_mut(sums: &mut [f32], row: usize, stride: usize) -> &mut [f32; SIDE] {
     }
 }
 
-const ROOM: &str = "there is room for 32 rows";
+const ROOM: &str = "there is room for 32 columns of every row";
 
 /// Rounds as [`Simd::nearest_bf16`], and stores: `VCVTNEPS2BF16` does that but for what is small.
 ///

@@ -122,7 +122,7 @@ impl TileUnit {
 pub enum UnitRefused {
     /// The kernel does not permit AMX; the number of its error.
     NotPermitted(i64),
-    /// The products of the unit of a precision are not the ones that are documented, which the self-test at load found
+    /// What the unit of a precision multiplies or rounds is not what is documented, which the self-test at load found
     /// out.
     OtherProducts(Precision),
 }
@@ -160,7 +160,7 @@ impl Arithmetic {
         Arithmetic { isa, precision, unit }
     }
 
-    /// What all but the products run on.
+    /// What all but the products run on. A unit brings lanes of its own, AVX-512 that rounds, where the CPU has them.
     pub fn isa(self) -> Isa {
         self.isa
     }
@@ -186,9 +186,12 @@ impl Arithmetic {
         let mut ways: Vec<Self> = lanes.collect();
         match precision {
             Precision::F32 => {}
-            Precision::Bf16 | Precision::Bf16x3 => {
+            Precision::Bf16 | Precision::Bf16x3 =>
+            {
                 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-                ways.push(Arithmetic::new(Isa::detect(), precision, super::amx::for_tests()));
+                for unit in super::amx::for_tests() {
+                    ways.push(Arithmetic::new(Isa::detect(), precision, unit));
+                }
             }
             Precision::Bf16Avx512 => {
                 let unit = Isa::detect().unit(precision).map(|unit| unit.expect("its self-test"));

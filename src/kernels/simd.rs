@@ -20,7 +20,8 @@ pub(super) const UPPER: u32 = 0xffff_0000;
 /// Code that runs over the lanes of any instruction set.
 ///
 /// `run` and all that it calls per element must be `#[inline(always)]`: only what is inlined into the entry
-/// point of the instruction set is compiled with its instructions. No closures there, for the same reason.
+/// point of the instruction set is compiled with its instructions. No closures there, for the same reason, but
+/// for one that is called at a single place, as what goes on between two squares of a product is.
 pub(super) trait Kernel {
     type Output;
 

@@ -303,7 +303,7 @@ pub(super) trait TileKernel {
     fn run<S: Simd, P: Products>(self, simd: S, products: &mut P);
 }
 
-/// Runs a kernel with the lanes and the tile unit of an arithmetic.
+/// Runs a kernel with the lanes and the tile unit of an arithmetic; a unit whose CPU can round to bf16 with lanes that do.
 pub(super) fn run<K: TileKernel>(with: Arithmetic, kernel: K) {
     match with.unit() {
         Unit::Emulated => match with.precision() {

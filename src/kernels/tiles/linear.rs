@@ -126,7 +126,7 @@ impl Kernel for PackRow<'_> {
 /// What becomes of the sums.
 pub(in crate::kernels) trait Epilogue {
     /// The sums of these rows and this panel come next.
-    fn expect<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize);
+    fn prepare<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize);
 
     /// Finishes 32 columns of a row.
     fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; SIDE]);
@@ -167,7 +167,7 @@ impl<E: Epilogue> TileKernel for Product<'_, E> {
         for first in (0..total).step_by(SIDE) {
             let rows = first..total.min(first + SIDE);
             for panel in 0..panels {
-                self.epilogue.expect(simd, rows.clone(), panel);
+                self.epilogue.prepare(simd, rows.clone(), panel);
                 let (left, right) = (input.squares(first), layer.squares(panel));
                 let wanted = Extent { rows: rows.len(), columns: SIDE, depth: depth * SIDE };
                 let factors = |k| [left.get(k), right.get(k)];
@@ -219,7 +219,7 @@ impl<'a> IntoTiles<'a> {
 
 impl Epilogue for IntoTiles<'_> {
     #[inline(always)]
-    fn expect<S: Simd>(&mut self, _: S, _: Range<usize>, _: usize) {}
+    fn prepare<S: Simd>(&mut self, _: S, _: Range<usize>, _: usize) {}
 
     #[inline(always)]
     fn row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; SIDE]) {
@@ -263,7 +263,7 @@ impl<'a> OntoResidual<'a> {
 impl Epilogue for OntoResidual<'_> {
     /// The residual stream of many tokens is out of L2, and no hardware foresees a step from row to row.
     #[inline(always)]
-    fn expect<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize) {
+    fn prepare<S: Simd>(&mut self, simd: S, rows: Range<usize>, panel: usize) {
         let width = self.norm.width();
         let columns = panel * SIDE..width.min((panel + 1) * SIDE);
         for row in rows {

@@ -12,7 +12,8 @@ pub(in crate::kernels) struct Extent {
     pub rows: usize,
     /// Of 32 columns.
     pub columns: usize,
-    /// Of the k of all squares. The values that follow in the last one are zeros, in both factors.
+    /// Of the k of all squares, at least one. The values that follow in the last one are zeros, in both factors; what is
+    /// not a number may follow in a row that has one already.
     pub depth: usize,
 }
 
@@ -27,7 +28,7 @@ impl Extent {
 /// What makes products of squares, as a numerics version has them.
 pub(in crate::kernels) trait Products {
     /// `to = left · right`, 32 × 32 sums that begin at zero; `factors` gives the squares of each, along k. A row is stored
-    /// every `stride` values, and there has to be room for 32.
+    /// every `stride` values, 32 or more, and there has to be room for 32 of 32.
     ///
     /// `between` is told how many squares were multiplied since it was told last. What works beside the lanes tells after
     /// every square: the lanes have time then.

@@ -245,6 +245,9 @@ fn lanes_that_are_cut_and_rows_that_are_paired_are_the_same_everywhere() {
     }
 }
 
+/// A bf16 that is none.
+const NAN: u16 = 0x7fc0;
+
 /// A product of which a part is wanted.
 struct Part<'a> {
     wanted: Extent,
@@ -257,7 +260,7 @@ impl TileKernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd, P: Products>(self, simd: S, products: &mut P) {
         let factors = |k| {
-            let [left, right] = [self.left, self.right].map(|squares| &squares[k % squares.len()]);
+            let (left, right) = (&self.left[k], &self.right[k]);
             [Operand { high: left, low: None }, Operand { high: right, low: None }]
         };
         let mut told = 0;
@@ -284,7 +287,17 @@ fn a_part_of_a_product_is_what_the_whole_has_there() {
                     right[count - 1][place + other % LANES * 2 + k % 2] = 0;
                 }
             }
-            let mut product = |with, rows, columns| {
+            let product = |with, rows, columns| {
+                // What is not wanted is not looked at: there is no number.
+                let (mut left, mut right) = (left.clone(), right.clone());
+                for square in &mut left {
+                    square[rows * SIDE..].fill(NAN);
+                }
+                for (at, value) in right.iter_mut().flatten().enumerate() {
+                    if at % SQUARE / TILE * LANES + at % SIDE / 2 >= columns {
+                        *value = NAN;
+                    }
+                }
                 let mut to = [f32::NAN; SQUARE];
                 let wanted = Extent { rows, columns, depth };
                 run(with, Part { wanted, left: &left, right: &right, to: &mut to });
@@ -492,13 +505,15 @@ fn attention_is_its_twin_and_the_same_bits_everywhere() {
             let heads = Heads { count, size };
             let width = heads.width();
             let three = Heads { count: 3 * count, size };
-            // The sequence begins in the middle of a square, and others follow.
+            // The sequence begins in the middle of a square, and others follow, without a number in them.
             for (before, length, after) in
                 [(0, 1, 0), (3, 2, 5), (0, 15, 0), (7, 16, 1), (40, 33, 0), (1, 70, 9)]
             {
                 let total = before + length + after;
-                let qkv: Vec<f32> =
+                let mut qkv: Vec<f32> =
                     random.values(total * 3 * width).iter().map(|x| x * 2.0).collect();
+                qkv[..before * 3 * width].fill(f32::NAN);
+                qkv[(before + length) * 3 * width..].fill(f32::NAN);
                 let context = in_every_way(precision, "attention", |with| {
                     let form = Form::of_sequences(precision, total, three);
                     let mut memory = Memory::of(form.room());
