@@ -150,12 +150,17 @@ impl Kernel for Nearest<'_> {
     }
 }
 
+/// Every upper half of an f32, with lower halves that round down, up, and to even.
+fn values_to_round() -> Vec<f32> {
+    let low = [0, 1, 0x7fff, 0x8000, 0x8001, 0xc000, 0xffff, 0x1234];
+    (0..=u16::MAX)
+        .flat_map(|high| low.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
+        .collect()
+}
+
 #[test]
 fn rounding_is_that_of_half_but_for_what_is_smaller_than_two_to_the_minus_50() {
-    let low = [0, 1, 0x7fff, 0x8000, 0x8001, 0xc000, 0xffff, 0x1234];
-    let inputs: Vec<f32> = (0..=u16::MAX)
-        .flat_map(|high| low.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
-        .collect();
+    let inputs = values_to_round();
     let outputs = on_all("bf16", |isa| {
         let mut values = inputs.clone();
         isa.run(Nearest(&mut values));
@@ -192,10 +197,7 @@ fn transposing_is_the_same_everywhere() {
 
 #[test]
 fn a_unit_rounds_as_the_lanes_do() {
-    let low = [0, 1, 0x7fff, 0x8000, 0x8001, 0xc000, 0xffff, 0x1234];
-    let inputs: Vec<f32> = (0..=u16::MAX)
-        .flat_map(|high| low.map(|low| f32::from_bits(u32::from(high) << 16 | low)))
-        .collect();
+    let inputs = values_to_round();
     let mut nearest = inputs.clone();
     Isa::portable().run(Nearest(&mut nearest));
     let expected: Vec<u32> = nearest.iter().map(|value| value.to_bits() >> 16).collect();
