@@ -26,10 +26,11 @@ fn end_to_end(criterion: &mut Criterion) {
         bench.iter(|| embed().expect("vectors"));
     });
 
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let (input, output) = (folder.path().join("in.parquet"), folder.path().join("out.parquet"));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (input, output) =
+        (directory.path().join("in.parquet"), directory.path().join("out.parquet"));
     writer::write_tasks(&input, rows).expect("an input");
-    let file = folder.path().join("pipeline.toml");
+    let file = directory.path().join("pipeline.toml");
     // Every pass embeds every row, and makes a new file.
     let text = format!("input.path = {input:?}\noutput.path = {output:?}\nstore.mode = \"off\"\n");
     std::fs::write(&file, text).expect("a configuration");

@@ -5,23 +5,23 @@
 //! single peak says little: it is the moment at which most stages happened to have most at hand, and where the disk has
 //! the writer wait, chunks wait too.
 
-#[path = "../tests/common/model_folder.rs"]
-mod model_folder;
+#[path = "../tests/common/model_directory.rs"]
+mod model_directory;
 
 use std::path::Path;
 use std::process::Command;
 
-use model_folder::ModelFolder;
+use model_directory::ModelDirectory;
 
 const ROWS: [u64; 2] = [50_000, 1_000_000];
 const ROUNDS: usize = 3;
 const MOST_GROWTH: f64 = 1.10;
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let model = ModelFolder::tiny().max_seq_length(16).write();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let model = ModelDirectory::tiny().max_seq_length(16).write();
     let inputs = ROWS.map(|rows| {
-        let input = folder.path().join(format!("{rows}.parquet"));
+        let input = directory.path().join(format!("{rows}.parquet"));
         reembed::writer::write_tasks(&input, reembed::sample::task_rows(rows, 1))
             .expect("a sample");
         input
@@ -47,10 +47,10 @@ fn median(mut peaks: Vec<u64>) -> u64 {
 
 /// The program's own account: peak resident bytes and seconds, out of its summary.
 fn run(input: &Path, model: &Path) -> (u64, String) {
-    // A folder of its own, and with it a store that is empty.
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let config = folder.path().join("pipeline.toml");
-    let output = folder.path().join("out.parquet");
+    // A directory of its own, and with it a cache that is empty.
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let config = directory.path().join("pipeline.toml");
+    let output = directory.path().join("out.parquet");
     std::fs::write(&config, format!("[input]\npath = {input:?}\n[output]\npath = {output:?}\n"))
         .expect("a configuration");
     let done = Command::new(env!("CARGO_BIN_EXE_reembed"))

@@ -1,7 +1,7 @@
 //! What it costs to write, digest, read back and publish 100,000 vectors of 384 components, without any model.
 //! `cargo bench --bench publish`
 //!
-//! Three nights in a temporary folder: a new file, the same file again, and another file in its place.
+//! Three nights in a temporary directory: a new file, the same file again, and another file in its place.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,13 +24,13 @@ const ROWS: usize = 100_000;
 const DIM: usize = 384;
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let input = folder.path().join("in.parquet");
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let input = directory.path().join("in.parquet");
     writer::write_tasks(&input, sample::task_rows(ROWS as u64, 1)).expect("a sample");
     let text =
-        format!("input.path = {input:?}\noutput.path = {:?}", folder.path().join("out.parquet"));
+        format!("input.path = {input:?}\noutput.path = {:?}", directory.path().join("out.parquet"));
     let environment = Environment::new([("HOME".to_owned(), "/nowhere".to_owned())]);
-    let config = RawConfig::parse(&text, &folder.path().join("pipeline.toml"))
+    let config = RawConfig::parse(&text, &directory.path().join("pipeline.toml"))
         .and_then(|raw| raw.check(&environment))
         .expect("a configuration");
     let reader = Reader::open(&config.input).expect("the sample");

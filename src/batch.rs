@@ -46,9 +46,9 @@ pub struct TokenChunk {
 pub struct KnownVectors {
     /// Where each row's vector comes from.
     pub origins: Vec<Origin>,
-    /// Row-major, `rows × dim`; filled in where the origin is the store, zeros elsewhere.
+    /// Row-major, `rows × dim`; filled in where the origin is the cache, zeros elsewhere.
     pub values: Vec<f32>,
-    /// Entries of the store that could not be believed; their texts go through the model.
+    /// Entries of the cache that could not be believed; their texts go through the model.
     pub damaged: u64,
 }
 
@@ -61,13 +61,13 @@ pub enum Origin {
     Model,
     /// An earlier row of the chunk, which has the same text.
     Row(usize),
-    /// The store.
-    Store(StoredText),
+    /// The cache.
+    Cache(CachedText),
 }
 
-/// What the store says about a text beside its vector.
+/// What the cache says about a text beside its vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoredText {
+pub struct CachedText {
     /// Its tokens.
     pub tokens: u32,
     /// Whether it was cut at the model's maximum length.

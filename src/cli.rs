@@ -59,7 +59,7 @@ pub enum Command {
     Model(ModelCommand),
     /// Look after the vectors that are kept from run to run
     #[command(subcommand)]
-    Store(StoreCommand),
+    Cache(CacheCommand),
     /// Write a reproducible corpus of task rows
     Sample(SampleArgs),
     /// Print the completion script of a shell
@@ -72,18 +72,18 @@ pub enum Command {
 pub enum ModelCommand {
     /// Bring the model into the cache, so that later runs need no network
     Fetch(ModelArgs),
-    /// Show where the model is, its hashes, and what its folder says
+    /// Show where the model is, its hashes, and what its directory says
     Show(ModelArgs),
 }
 
 #[derive(Debug, Subcommand)]
-pub enum StoreCommand {
+pub enum CacheCommand {
     /// Say what it holds, and when that was last used
-    Stats(StoreArgs),
+    Stats(CacheArgs),
     /// Remove what recent runs did not use, and make the file smaller
     Prune(PruneArgs),
     /// Read every vector and every page of the file, and say what is damaged
-    Verify(StoreArgs),
+    Verify(CacheArgs),
 }
 
 /// The configuration file, and flags that win over it.
@@ -92,8 +92,8 @@ pub struct ConfigArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
     pub config: PathBuf,
-    /// A folder with the model; nothing is fetched then [model.path]
-    #[arg(long, value_name = "FOLDER")]
+    /// A directory with the model; nothing is fetched then [model.path]
+    #[arg(long, value_name = "DIR")]
     pub model_path: Option<PathBuf>,
     /// "cpu", or "cuda:0" in a build with CUDA [compute.device]
     #[arg(long, value_name = "DEVICE")]
@@ -147,9 +147,9 @@ pub struct RunArgs {
     /// Bytes that a batch may take, such as "2 GiB", or "auto" [batch.memory_limit]
     #[arg(long, value_name = "SIZE")]
     pub memory_limit: Option<String>,
-    /// Whether vectors of earlier runs are reused: "read-write", "read-only" or "off" [store.mode]
+    /// Whether vectors of earlier runs are reused: "read-write", "read-only" or "off" [cache.mode]
     #[arg(long, value_name = "MODE")]
-    pub store_mode: Option<String>,
+    pub cache_mode: Option<String>,
     /// Embed every row again, or go on doing so, and replace what earlier runs left, of whatever model [run.rebuild]
     #[arg(long)]
     pub rebuild: bool,
@@ -183,7 +183,7 @@ impl RunArgs {
             ("batch.start", &self.batch_size, "--batch-size"),
             ("batch.max", &self.batch_size, "--batch-size"),
             ("batch.memory_limit", &self.memory_limit, "--memory-limit"),
-            ("store.mode", &self.store_mode, "--store-mode"),
+            ("cache.mode", &self.cache_mode, "--cache-mode"),
             ("run.rebuild", &self.rebuild.then(|| "true".to_owned()), "--rebuild"),
             ("run.replace", &self.replace.then(|| "true".to_owned()), "--replace"),
             ("publish.max_shrink", &self.allow_shrink.then(|| "100".to_owned()), "--allow-shrink"),
@@ -215,8 +215,8 @@ pub struct BenchArgs {
     /// Leave out the memory of batches
     #[arg(long)]
     pub no_memory: bool,
-    /// Measure other tools too, on the same texts: the folder of their scripts, `benches/peers` of a checkout
-    #[arg(long, value_name = "FOLDER", num_args = 0..=1, default_missing_value = "benches/peers")]
+    /// Measure other tools too, on the same texts: the directory of their scripts, `benches/peers` of a checkout
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "benches/peers")]
     pub peers: Option<PathBuf>,
     /// Where the figures go for programs; `bench.json` in `report.dir` unless given
     #[arg(long, value_name = "FILE")]
@@ -256,23 +256,23 @@ pub struct ModelArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct StoreArgs {
+pub struct CacheArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
     pub config: PathBuf,
-    /// The output whose store it is [output.path]
+    /// The output whose cache it is [output.path]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// The store itself [store.path]
+    /// The cache itself [cache.path]
     #[arg(long, value_name = "FILE")]
-    pub store: Option<PathBuf>,
+    pub cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct PruneArgs {
     #[command(flatten)]
-    pub store: StoreArgs,
-    /// Keep what the last so many finished runs used; a store knows a hundred of them
+    pub cache: CacheArgs,
+    /// Keep what the last so many finished runs used; a cache knows a hundred of them
     #[arg(long, value_name = "N", default_value = "1")]
     pub keep_runs: NonZeroU32,
 }

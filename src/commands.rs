@@ -23,12 +23,12 @@ use reembed::{
     Config, Embedder, Environment, Error, Event, ModelConfig, Report, Stop, TaskRow, memory,
 };
 use reembed::{
-    bench as measuring, dry_run, pipeline, sample as corpus, store, verify as checking, writer,
+    bench as measuring, cache, dry_run, pipeline, sample as corpus, verify as checking, writer,
 };
 
 use crate::cli::{
-    BenchArgs, Cli, CompletionsArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs,
-    SampleArgs, StoreArgs, VerifyArgs,
+    BenchArgs, CacheArgs, Cli, CompletionsArgs, ConfigArgs, Logging, ModelArgs, PruneArgs, RunArgs,
+    SampleArgs, VerifyArgs,
 };
 use crate::exit::Exit;
 use crate::print;
@@ -193,13 +193,13 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
             record.memory.push(memory_of(args, &subjects[0], shape)?);
         }
     }
-    if let Some(folder) = &args.peers {
+    if let Some(directory) = &args.peers {
         progress.say("other tools, which takes minutes");
         // The very rows that the first engine had.
         let mut rows = measuring::shuffled(&rows);
         rows.truncate(usize::try_from(record.corpus.rows).unwrap_or(usize::MAX));
         for (name, tasks_per_second, is_baseline) in
-            peers(folder, &files.folder, config.model.threads, rows)?
+            peers(directory, &files.directory, config.model.threads, rows)?
         {
             record.add_peer(&name, tasks_per_second, is_baseline);
         }
@@ -298,7 +298,7 @@ fn memory_of(args: &BenchArgs, of: &measuring::Subject, shape: BatchShape) -> Re
     })
 }
 
-/// Whether what the scripts of other tools are written for is what the model's folder says.
+/// Whether what the scripts of other tools are written for is what the model's directory says.
 fn peers_run(model: &ModelDescription) -> bool {
     model.bert.hidden == 384
         && model.pooling == Pooling::Mean
@@ -311,14 +311,15 @@ fn peers_run(model: &ModelDescription) -> bool {
 /// Other tools with the same model, on the same rows and as many threads: name, rows a second, and whether it is one that
 /// embeds one text at a time.
 fn peers(
-    folder: &Path,
+    directory: &Path,
     model: &Path,
     threads: NonZeroUsize,
     rows: Vec<TaskRow>,
 ) -> Result<Vec<(String, f64, bool)>> {
-    let script = folder.join("run.py");
+    let script = directory.join("run.py");
     let program = std::env::current_exe().context("this program cannot be named")?;
-    let work = tempfile::tempdir().context("there is no folder for the figures of other tools")?;
+    let work =
+        tempfile::tempdir().context("there is no directory for the figures of other tools")?;
     let corpus = work.path().join("rows.parquet");
     writer::write_tasks(&corpus, rows)?;
     let done = Command::new("python3")
@@ -443,7 +444,7 @@ pub fn model_fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let lines = [
         ("model", config.source.id.clone()),
         ("from", files.origin.to_string()),
-        ("folder", files.folder.display().to_string()),
+        ("directory", files.directory.display().to_string()),
         ("seconds", format!("{:.1}", started.elapsed().as_secs_f64())),
     ];
     print::result(&print::table(&lines)).context("the result cannot be printed")?;
@@ -463,35 +464,35 @@ pub fn model_show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// `reembed store stats`.
-pub fn store_stats(args: &StoreArgs) -> Result<Exit> {
-    let stats = store::stats(&store_path(args)?)?;
-    print::result(&print::store_stats(&stats)).context("the result cannot be printed")?;
+/// `reembed cache stats`.
+pub fn cache_stats(args: &CacheArgs) -> Result<Exit> {
+    let stats = cache::stats(&cache_path(args)?)?;
+    print::result(&print::cache_stats(&stats)).context("the result cannot be printed")?;
     Ok(Exit::Done)
 }
 
-/// `reembed store prune`.
-pub fn store_prune(args: &PruneArgs) -> Result<Exit> {
-    let pruned = store::prune(&store_path(&args.store)?, args.keep_runs.get())?;
+/// `reembed cache prune`.
+pub fn cache_prune(args: &PruneArgs) -> Result<Exit> {
+    let pruned = cache::prune(&cache_path(&args.cache)?, args.keep_runs.get())?;
     print::result(&print::pruned(&pruned)).context("the result cannot be printed")?;
     Ok(Exit::Done)
 }
 
-/// `reembed store verify`.
-pub fn store_verify(args: &StoreArgs, logging: &Logging) -> Result<Exit> {
-    let path = store_path(args)?;
+/// `reembed cache verify`.
+pub fn cache_verify(args: &CacheArgs, logging: &Logging) -> Result<Exit> {
+    let path = cache_path(args)?;
     let progress = Progress::new(logging);
     progress.say("reading every vector");
-    let check = store::verify(&path);
+    let check = cache::verify(&path);
     progress.finish();
     let check = check?;
-    print::result(&print::store_check(&check)).context("the result cannot be printed")?;
+    print::result(&print::cache_check(&check)).context("the result cannot be printed")?;
     Ok(if check.holds() { Exit::Done } else { Exit::Failed })
 }
 
-/// The store that the arguments mean: its own path, or that of the output which it belongs to.
-fn store_path(args: &StoreArgs) -> Result<PathBuf> {
-    if let Some(path) = &args.store {
+/// The cache that the arguments mean: its own path, or that of the output which it belongs to.
+fn cache_path(args: &CacheArgs) -> Result<PathBuf> {
+    if let Some(path) = &args.cache {
         return Ok(path.clone());
     }
     let mut raw = read_if_there(&args.config)?;
@@ -504,7 +505,7 @@ fn store_path(args: &StoreArgs) -> Result<PathBuf> {
     let config = raw.check(&environment)?;
     // As typed: a path may be of bytes that are no text, which no setting can hold.
     let output = args.output.as_ref().unwrap_or(&config.output.path);
-    Ok(store::path_for(&config.store, output))
+    Ok(cache::path_for(&config.cache, output))
 }
 
 /// `reembed sample`.

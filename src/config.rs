@@ -19,7 +19,7 @@ pub use settings::{SETTINGS, Setting};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Isa, Precision};
-use crate::limit::AskedBounds;
+use crate::limit::RequestedLimits;
 use crate::model::source::SourceConfig;
 use crate::task::TextTemplate;
 
@@ -39,7 +39,7 @@ pub struct Config {
     /// Where the report of a run goes.
     pub report: ReportConfig,
     /// Where vectors are kept from run to run.
-    pub store: StoreConfig,
+    pub cache: CacheConfig,
     /// What the output must be to take its place.
     pub publish: PublishConfig,
     /// What holds for this run alone.
@@ -128,7 +128,7 @@ impl ModelConfig {
     /// the same environment.
     ///
     /// # Errors
-    /// `Config` when the environment names no folder to keep a model in, or a `REEMBED_…` variable is wrong.
+    /// `Config` when the environment names no directory to keep a model in, or a `REEMBED_…` variable is wrong.
     pub fn standard(environment: &Environment) -> Result<ModelConfig> {
         let mut raw = RawConfig::default();
         raw.lay_environment(environment)?;
@@ -149,7 +149,7 @@ pub enum Device {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
     /// What the user set of rows and tokens; the rest suits the encoder.
-    pub asked: AskedBounds,
+    pub asked: RequestedLimits,
     /// Bytes that a batch may take; `None`: a share of what the machine has left.
     pub memory_limit: Option<u64>,
 }
@@ -172,7 +172,7 @@ pub struct OutputConfig {
 /// Where the report of a run goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportConfig {
-    /// The folder.
+    /// The directory.
     pub dir: PathBuf,
     /// Reports that are kept; with 0 none is written.
     pub keep: usize,
@@ -180,11 +180,11 @@ pub struct ReportConfig {
 
 /// Where vectors are kept from run to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreConfig {
+pub struct CacheConfig {
     /// Its file; a hidden one beside the output unless set.
     pub path: Option<PathBuf>,
     /// What a run may do with it.
-    pub mode: StoreMode,
+    pub mode: CacheMode,
     /// Bytes that it may take.
     pub max_size: u64,
     /// New vectors that are committed together: so many are embedded again, at most, after a crash.
@@ -193,9 +193,9 @@ pub struct StoreConfig {
     pub verify_sample: u64,
 }
 
-/// What a run may do with the vector store.
+/// What a run may do with the vector cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreMode {
+pub enum CacheMode {
     /// Take vectors out of it and put new ones in.
     ReadWrite,
     /// Take vectors out of it.
@@ -298,7 +298,7 @@ impl Environment {
         })
     }
 
-    /// reembed's own cache folder: `REEMBED_CACHE`, else `reembed` below the user's cache folder.
+    /// reembed's own cache directory: `REEMBED_CACHE`, else `reembed` below the user's cache directory.
     fn cache(&self) -> Result<PathBuf> {
         let own = self.get("REEMBED_CACHE").map(PathBuf::from);
         let user = || {
@@ -307,7 +307,7 @@ impl Environment {
             Some(xdg.or_else(home)?.join("reembed"))
         };
         own.or_else(user).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "there is no home folder to keep the model in")
+            Error::new(ErrorKind::Config, "there is no home directory to keep the model in")
                 .advice("set `model.cache`, REEMBED_CACHE or HOME")
         })
     }

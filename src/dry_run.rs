@@ -6,7 +6,8 @@ use crate::config::{Config, OnEmpty};
 use crate::error::Result;
 use crate::inference::{Inference, Work};
 use crate::limit::{
-    AdaptiveLimit, BatchLimit, BatchShape, Counting, LimitBounds, memory_budget, tokens_within,
+    AdaptiveLimit, BatchLimit, BatchShape, LimitBounds, TokenCount, max_tokens_for_budget,
+    memory_budget,
 };
 use crate::lineage::Lineage;
 use crate::memory;
@@ -53,9 +54,9 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
     let price = |shape| encoder.bytes_for(shape);
-    let counting = Counting::padded(encoder.pads());
-    let priced = tokens_within(budget, model.tokenizer.max_length(), counting, price);
-    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
+    let counting = TokenCount::padded(encoder.pads());
+    let affordable = max_tokens_for_budget(budget, model.tokenizer.max_length(), counting, price);
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, affordable, counting));
     let inference = Inference::new(encoder, limit, budget, &|_| ());
     let limit = inference.limit();
 

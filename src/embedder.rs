@@ -11,7 +11,7 @@ use crate::config::{ModelConfig, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::{Inference, Work};
 use crate::limit::{
-    AdaptiveLimit, AskedBounds, Counting, LimitBounds, memory_budget, tokens_within,
+    AdaptiveLimit, LimitBounds, RequestedLimits, TokenCount, max_tokens_for_budget, memory_budget,
 };
 use crate::lineage::Lineage;
 use crate::memory;
@@ -210,11 +210,11 @@ impl Embedder {
             }
         };
         let full_length = self.model.tokenizer.max_length();
-        let counting = Counting::padded(encoder.pads());
+        let counting = TokenCount::padded(encoder.pads());
         let price = |shape| encoder.bytes_for(shape);
-        let priced = tokens_within(self.budget, full_length, counting, price);
-        let asked = AskedBounds { start: options.batch_size, ..AskedBounds::default() };
-        let bounds = LimitBounds::new(asked, priced, counting);
+        let affordable = max_tokens_for_budget(self.budget, full_length, counting, price);
+        let asked = RequestedLimits { start: options.batch_size, ..RequestedLimits::default() };
+        let bounds = LimitBounds::new(asked, affordable, counting);
         let limit = AdaptiveLimit::new(bounds);
         let inference = Inference::new(encoder, limit, self.budget, &on_event);
 

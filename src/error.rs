@@ -47,8 +47,8 @@ pub enum ErrorKind {
     Encode,
     /// The output could not be written or published.
     Output,
-    /// The vector store could not be read or written, or a vector in it is not its text's.
-    Store,
+    /// The vector cache could not be read or written, or a vector in it is not its text's.
+    Cache,
     /// The caller asked to stop, or the time is over; what was finished is kept.
     Stopped(StopReason),
     /// A stage ended in a way that it never should: a bug in this program or in a library.

@@ -10,7 +10,7 @@ pub enum Exit {
     /// 0: done; for `run`, the output is in place.
     Done,
     /// 1: failed; for `run`, the output path is as it was, unless the error says that the new file is in place (only
-    /// the folder's fsync failed); for `verify`, the file is not what it says.
+    /// the directory's fsync failed); for `verify`, the file is not what it says.
     Failed,
     /// 2: refused before any work: usage, configuration, or an input, schema or output path that cannot do.
     Refused,

@@ -6,7 +6,7 @@
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failpoint {
-    /// The folder of the output is not brought to the disk.
+    /// The directory of the output is not brought to the disk.
     SkipDirectoryFsync,
     /// The finished file is not read back.
     SkipReadBack,

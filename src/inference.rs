@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::batch::{RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::limit::{AdaptiveLimit, BatchLimit, Counting, LimitChange};
+use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange, TokenCount};
 use crate::model::{EncodeError, Encoder};
 use crate::report::{Event, InFlight};
 use crate::stop::{Stop, stopped};
@@ -82,7 +82,7 @@ impl Work {
         let (rows, tokens) = (batch.len(), batch.tokens());
         self.rows += rows as u64;
         self.tokens += tokens as u64;
-        self.padded_tokens += Counting::padded(pads).tokens(batch.shape()) as u64;
+        self.padded_tokens += TokenCount::padded(pads).tokens(batch.shape()) as u64;
         *self.batch_sizes.entry(rows).or_default() += 1;
     }
 }

@@ -25,6 +25,7 @@
 
 pub mod batch;
 pub mod bench;
+pub mod cache;
 pub mod config;
 pub mod digest;
 pub mod dry_run;
@@ -49,7 +50,6 @@ pub mod reuse;
 pub mod sample;
 pub mod stamp;
 pub mod stop;
-pub mod store;
 pub mod strings;
 pub mod target;
 pub mod task;

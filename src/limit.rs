@@ -43,24 +43,24 @@ impl BatchShape {
 
 /// Which tokens an encoder computes, and a limit therefore counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counting {
+pub enum TokenCount {
     /// Those of the rectangle: the encoder pads.
     Padded,
     /// The texts' own.
-    Real,
+    Actual,
 }
 
-impl Counting {
+impl TokenCount {
     /// How tokens count where the encoder pads, or does not.
     pub fn padded(pads: bool) -> Self {
-        if pads { Counting::Padded } else { Counting::Real }
+        if pads { TokenCount::Padded } else { TokenCount::Actual }
     }
 
     /// The tokens that count of a batch.
     pub fn tokens(self, shape: BatchShape) -> usize {
         match self {
-            Counting::Padded => shape.padded_tokens(),
-            Counting::Real => shape.tokens,
+            TokenCount::Padded => shape.padded_tokens(),
+            TokenCount::Actual => shape.tokens,
         }
     }
 }
@@ -73,7 +73,7 @@ pub struct BatchLimit {
     /// Most tokens. One text is always allowed, however long.
     pub tokens: NonZeroUsize,
     /// Which tokens.
-    pub counting: Counting,
+    pub counting: TokenCount,
 }
 
 impl BatchLimit {
@@ -96,7 +96,7 @@ impl fmt::Display for BatchLimit {
 
 /// What the user set of the bounds; where nothing is set, what suits the encoder holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AskedBounds {
+pub struct RequestedLimits {
     /// Texts in a batch at the start.
     pub start: Option<NonZeroUsize>,
     /// Texts in a batch at most.
@@ -115,17 +115,17 @@ pub struct LimitBounds {
     /// Tokens in a batch at most.
     pub tokens: NonZeroUsize,
     /// Which tokens.
-    pub counting: Counting,
+    pub counting: TokenCount,
 }
 
 impl LimitBounds {
-    /// What is asked for, completed: `priced` are the tokens that the memory budget pays for. An encoder that
+    /// What is asked for, completed: `affordable` are the tokens that the memory budget pays for. An encoder that
     /// pads gets a few rows at a time; one that does not gets tokens, however many rows they are.
-    pub fn new(asked: AskedBounds, priced: NonZeroUsize, counting: Counting) -> Self {
+    pub fn new(asked: RequestedLimits, affordable: NonZeroUsize, counting: TokenCount) -> Self {
         let (tokens, rows) = match counting {
-            Counting::Padded => (asked.tokens.unwrap_or(priced), ROWS_IN_A_PADDED_BATCH),
-            Counting::Real => {
-                let tokens = asked.tokens.unwrap_or(TOKENS_IN_A_BATCH.min(priced));
+            TokenCount::Padded => (asked.tokens.unwrap_or(affordable), ROWS_IN_A_PADDED_BATCH),
+            TokenCount::Actual => {
+                let tokens = asked.tokens.unwrap_or(TOKENS_IN_A_BATCH.min(affordable));
                 (tokens, tokens)
             }
         };
@@ -175,7 +175,12 @@ impl AdaptiveLimit {
     pub fn single() -> Self {
         let one = NonZeroUsize::MIN;
         let tokens = NonZeroUsize::MAX;
-        AdaptiveLimit::new(LimitBounds { start: one, max: one, tokens, counting: Counting::Real })
+        AdaptiveLimit::new(LimitBounds {
+            start: one,
+            max: one,
+            tokens,
+            counting: TokenCount::Actual,
+        })
     }
 
     /// The limit in force.
@@ -263,16 +268,16 @@ const SHORTEST_TEXT: usize = 2;
 ///
 /// `price` gives the bytes of a batch, or `None` where memory has no price (a device with its own allocator). It grows
 /// with rows, longest text and tokens.
-pub fn tokens_within(
+pub fn max_tokens_for_budget(
     budget: Option<u64>,
     full_length: NonZeroUsize,
-    counting: Counting,
+    counting: TokenCount,
     price: impl Fn(BatchShape) -> Option<u64>,
 ) -> NonZeroUsize {
     let full = full_length.get();
     let fits = |budget: u64, tokens: usize| {
-        let mut dearest = dearest(tokens, full, counting).into_iter();
-        dearest.all(|shape| price(shape).is_none_or(|bytes| bytes <= budget))
+        let mut worst_case_shapes = worst_case_shapes(tokens, full, counting).into_iter();
+        worst_case_shapes.all(|shape| price(shape).is_none_or(|bytes| bytes <= budget))
     };
     let rows = match (budget, price(BatchShape { rows: 1, longest: full, tokens: full })) {
         (Some(budget), Some(bytes)) => (budget / bytes.max(1)).clamp(1, u64::from(u32::MAX)),
@@ -292,7 +297,7 @@ pub fn tokens_within(
 }
 
 /// Shapes of so many tokens that no batch of as many costs more than.
-fn dearest(tokens: usize, full: usize, counting: Counting) -> [BatchShape; 2] {
+fn worst_case_shapes(tokens: usize, full: usize, counting: TokenCount) -> [BatchShape; 2] {
     let even = |longest: usize| {
         let rows = tokens.div_ceil(longest);
         BatchShape { rows, longest, tokens: rows.saturating_mul(longest) }
@@ -300,9 +305,9 @@ fn dearest(tokens: usize, full: usize, counting: Counting) -> [BatchShape; 2] {
     match counting {
         // A rectangle of lengths in between costs less per token than one of the two: what grows with the length
         // grows with it, and what a text costs by itself is shared by more tokens.
-        Counting::Padded => [even(full.min(tokens)), even(SHORTEST_TEXT.min(tokens))],
+        TokenCount::Padded => [even(full.min(tokens)), even(SHORTEST_TEXT.min(tokens))],
         // A batch may have one long text beside many short ones.
-        Counting::Real => {
+        TokenCount::Actual => {
             let rows = even(SHORTEST_TEXT.min(tokens)).rows;
             [BatchShape { rows, longest: full.min(tokens), tokens }; 2]
         }
@@ -322,7 +327,7 @@ mod tests {
             start: size(start),
             max: size(max),
             tokens: size(tokens),
-            counting: Counting::Padded,
+            counting: TokenCount::Padded,
         })
     }
 
@@ -351,11 +356,11 @@ mod tests {
     fn a_limit_counts_the_tokens_that_the_encoder_computes() {
         let shape = BatchShape { rows: 10, longest: 100, tokens: 300 };
         for (counting, tokens, allowed, after) in [
-            (Counting::Padded, 1000, true, 500),
-            (Counting::Padded, 999, false, 499),
-            (Counting::Real, 300, true, 150),
-            (Counting::Real, 299, false, 149),
-            (Counting::Real, 1000, true, 150),
+            (TokenCount::Padded, 1000, true, 500),
+            (TokenCount::Padded, 999, false, 499),
+            (TokenCount::Actual, 300, true, 150),
+            (TokenCount::Actual, 299, false, 149),
+            (TokenCount::Actual, 1000, true, 150),
         ] {
             let bounds =
                 LimitBounds { start: size(64), max: size(64), tokens: size(tokens), counting };
@@ -368,30 +373,30 @@ mod tests {
 
     #[test]
     fn what_is_not_asked_for_suits_the_encoder() {
-        let nothing = AskedBounds::default();
-        let start = |rows| AskedBounds { start: Some(size(rows)), ..nothing };
-        let max = |rows| AskedBounds { max: Some(size(rows)), ..nothing };
-        let tokens = |tokens| AskedBounds { tokens: Some(size(tokens)), ..nothing };
-        for (asked, priced, counting, expected) in [
-            (nothing, 1 << 20, Counting::Padded, (32, 32, 1 << 20)),
-            (start(8), 1 << 20, Counting::Padded, (8, 8, 1 << 20)),
-            (max(64), 1 << 20, Counting::Padded, (64, 64, 1 << 20)),
-            (nothing, 1 << 20, Counting::Real, (32_768, 32_768, 32_768)),
-            (nothing, 512, Counting::Real, (512, 512, 512)),
-            (start(8), 1 << 20, Counting::Real, (8, 8, 32_768)),
-            (tokens(99), 1 << 20, Counting::Real, (99, 99, 99)),
-            (tokens(1 << 20), 512, Counting::Real, (1 << 20, 1 << 20, 1 << 20)),
+        let nothing = RequestedLimits::default();
+        let start = |rows| RequestedLimits { start: Some(size(rows)), ..nothing };
+        let max = |rows| RequestedLimits { max: Some(size(rows)), ..nothing };
+        let tokens = |tokens| RequestedLimits { tokens: Some(size(tokens)), ..nothing };
+        for (asked, affordable, counting, expected) in [
+            (nothing, 1 << 20, TokenCount::Padded, (32, 32, 1 << 20)),
+            (start(8), 1 << 20, TokenCount::Padded, (8, 8, 1 << 20)),
+            (max(64), 1 << 20, TokenCount::Padded, (64, 64, 1 << 20)),
+            (nothing, 1 << 20, TokenCount::Actual, (32_768, 32_768, 32_768)),
+            (nothing, 512, TokenCount::Actual, (512, 512, 512)),
+            (start(8), 1 << 20, TokenCount::Actual, (8, 8, 32_768)),
+            (tokens(99), 1 << 20, TokenCount::Actual, (99, 99, 99)),
+            (tokens(1 << 20), 512, TokenCount::Actual, (1 << 20, 1 << 20, 1 << 20)),
         ] {
-            let bounds = LimitBounds::new(asked, size(priced), counting);
+            let bounds = LimitBounds::new(asked, size(affordable), counting);
             let found = (bounds.start.get(), bounds.max.get(), bounds.tokens.get());
-            assert_eq!(found, expected, "{asked:?}, {priced}, {counting:?}");
+            assert_eq!(found, expected, "{asked:?}, {affordable}, {counting:?}");
         }
     }
 
     #[test]
     fn without_a_limit_on_rows_only_tokens_hold_a_batch_back_and_they_grow_back() {
-        let asked = AskedBounds { tokens: Some(size(8000)), ..AskedBounds::default() };
-        let mut limit = AdaptiveLimit::new(LimitBounds::new(asked, size(1), Counting::Real));
+        let asked = RequestedLimits { tokens: Some(size(8000)), ..RequestedLimits::default() };
+        let mut limit = AdaptiveLimit::new(LimitBounds::new(asked, size(1), TokenCount::Actual));
         assert_eq!(limit.current().to_string(), "8000 tokens");
         limit.out_of_memory(BatchShape { rows: 100, longest: 256, tokens: 8000 });
         let now = limit.current();
@@ -435,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_single_text_is_always_allowed() {
-        let limit = BatchLimit { rows: size(1), tokens: size(1), counting: Counting::Real };
+        let limit = BatchLimit { rows: size(1), tokens: size(1), counting: TokenCount::Actual };
         assert!(limit.allows(even(1, 512)));
         assert!(!limit.allows(even(2, 1)));
     }
@@ -471,18 +476,19 @@ mod tests {
             (shape.rows.min(2) * part + 4 * shape.rows) as u64
         };
         for (price, counting, budget, expected) in [
-            (square, Counting::Padded, 1000, 100),
-            (square, Counting::Padded, 99, 9),
-            (square, Counting::Padded, 1, 1),
+            (square, TokenCount::Padded, 1000, 100),
+            (square, TokenCount::Padded, 99, 9),
+            (square, TokenCount::Padded, 1, 1),
             // 31 rows of two tokens, and not the 250 tokens that texts of ten could have.
-            (vectors, Counting::Padded, 1000, 62),
-            (ragged, Counting::Real, 1000, 70),
-            (ragged, Counting::Real, 1, 1),
-            (workers, Counting::Real, 300, 100),
-            (workers, Counting::Real, 40, 10),
+            (vectors, TokenCount::Padded, 1000, 62),
+            (ragged, TokenCount::Actual, 1000, 70),
+            (ragged, TokenCount::Actual, 1, 1),
+            (workers, TokenCount::Actual, 300, 100),
+            (workers, TokenCount::Actual, 40, 10),
         ] {
             let within =
-                tokens_within(Some(budget), size(10), counting, |shape| Some(price(shape))).get();
+                max_tokens_for_budget(Some(budget), size(10), counting, |shape| Some(price(shape)))
+                    .get();
             assert_eq!(within, expected, "{counting:?}, {budget}");
             // Whatever a batch of as many tokens is made of, it fits.
             for longest in 1..=within.min(10) {
@@ -492,8 +498,9 @@ mod tests {
                         let tokens = padded.tokens + more * SHORTEST_TEXT;
                         BatchShape { rows: rows + more, longest, tokens }
                     });
-                    let shapes =
-                        [padded].into_iter().chain(ragged.filter(|_| counting == Counting::Real));
+                    let shapes = [padded]
+                        .into_iter()
+                        .chain(ragged.filter(|_| counting == TokenCount::Actual));
                     for shape in shapes.filter(|_| longest >= SHORTEST_TEXT && budget > 10) {
                         assert!(price(shape) <= budget, "{shape:?} of {within} for {budget}");
                     }
@@ -501,9 +508,11 @@ mod tests {
             }
         }
         let full = size(10);
-        for counting in [Counting::Padded, Counting::Real] {
-            assert!(tokens_within(None, full, counting, |s| Some(square(s))).get() > 1_000_000);
-            assert!(tokens_within(Some(1), full, counting, |_| None).get() > 1_000_000);
+        for counting in [TokenCount::Padded, TokenCount::Actual] {
+            assert!(
+                max_tokens_for_budget(None, full, counting, |s| Some(square(s))).get() > 1_000_000
+            );
+            assert!(max_tokens_for_budget(Some(1), full, counting, |_| None).get() > 1_000_000);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ModelCommand, StoreCommand};
+use cli::{CacheCommand, Cli, Command, ModelCommand};
 use exit::Exit;
 
 fn main() -> ExitCode {
@@ -38,9 +38,9 @@ fn main() -> ExitCode {
         Command::Verify(args) => commands::verify(&args, &cli.logging),
         Command::Model(ModelCommand::Fetch(args)) => commands::model_fetch(&args, &cli.logging),
         Command::Model(ModelCommand::Show(args)) => commands::model_show(&args, &cli.logging),
-        Command::Store(StoreCommand::Stats(args)) => commands::store_stats(&args),
-        Command::Store(StoreCommand::Prune(args)) => commands::store_prune(&args),
-        Command::Store(StoreCommand::Verify(args)) => commands::store_verify(&args, &cli.logging),
+        Command::Cache(CacheCommand::Stats(args)) => commands::cache_stats(&args),
+        Command::Cache(CacheCommand::Prune(args)) => commands::cache_prune(&args),
+        Command::Cache(CacheCommand::Verify(args)) => commands::cache_verify(&args, &cli.logging),
         Command::Sample(args) => commands::sample(&args),
         Command::Completions(args) => commands::completions(&args),
         Command::Man => commands::man(),

@@ -120,16 +120,16 @@ mod tests {
     use super::*;
 
     fn group(root: &Path, path: &str, files: &[(&str, &str)]) {
-        let folder = root.join(path);
-        fs::create_dir_all(&folder).expect("a folder");
+        let directory = root.join(path);
+        fs::create_dir_all(&directory).expect("a directory");
         for (name, content) in files {
-            fs::write(folder.join(name), content).expect("a file");
+            fs::write(directory.join(name), content).expect("a file");
         }
     }
 
     #[test]
     fn version_2_takes_the_least_of_the_group_and_its_parents() {
-        let root = tempfile::tempdir().expect("a folder");
+        let root = tempfile::tempdir().expect("a directory");
         group(root.path(), "a", &[("memory.max", "1000\n"), ("memory.current", "900\n")]);
         group(root.path(), "a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
         assert_eq!(cgroup_left(root.path(), "0::/a/b\n"), Some(100));
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn version_1_ignores_its_huge_number_for_no_limit() {
-        let root = tempfile::tempdir().expect("a folder");
+        let root = tempfile::tempdir().expect("a directory");
         let none = "9223372036854771712";
         group(root.path(), "memory", &[("memory.limit_in_bytes", none)]);
         assert_eq!(cgroup_left(root.path(), "4:memory:/\n3:cpu:/\n"), None);
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn pages_of_files_that_can_go_are_not_used_up() {
-        let root = tempfile::tempdir().expect("a folder");
+        let root = tempfile::tempdir().expect("a directory");
         let stat = "anon 100\ninactive_file 250\ntotal_inactive_file 600\nactive_file 50\n";
         group(
             root.path(),
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_path_of_the_host_falls_back_to_the_mount() {
-        let root = tempfile::tempdir().expect("a folder");
+        let root = tempfile::tempdir().expect("a directory");
         group(root.path(), "", &[("memory.max", "700"), ("memory.current", "100")]);
         assert_eq!(cgroup_left(root.path(), "0::/docker/0123\n"), Some(600));
     }

@@ -1,6 +1,6 @@
-//! A sentence model: where it comes from, what its folder says, and the encoder that runs it.
+//! A sentence model: where it comes from, what its directory says, and the encoder that runs it.
 //!
-//! `source` (bytes, verified) → `description` (what the folder says) → `weights` (checked tensors) → an
+//! `source` (bytes, verified) → `description` (what the directory says) → `weights` (checked tensors) → an
 //! [`Encoder`].
 
 mod arithmetic;

@@ -4,7 +4,7 @@
 //!   reader ──[KeyedChunk]──► tokenizer ──[TokenChunk]──► inference + writer
 //!    thread    bounded         thread     bounded          this thread
 //!                                ▲ looks texts up            │ commits new vectors
-//!                                └────────── store ◄─────────┘
+//!                                └────────── cache ◄─────────┘
 //! ```
 //!
 //! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
@@ -26,12 +26,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::batch::{KeyedChunk, TokenChunk};
+use crate::cache::{self, Finished, VectorCache};
 use crate::config::Config;
 use crate::digest::{ColumnDigest, TableHasher};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::failpoints::{self, Failpoint};
 use crate::inference::Inference;
-use crate::limit::{AdaptiveLimit, Counting, LimitBounds, memory_budget, tokens_within};
+use crate::limit::{AdaptiveLimit, LimitBounds, TokenCount, max_tokens_for_budget, memory_budget};
 use crate::lineage::{Digests, Footer, FooterText, Lineage};
 use crate::memory;
 use crate::model::{self, Model};
@@ -39,9 +40,8 @@ use crate::readback;
 use crate::reader::{Reader, RepeatedIds};
 use crate::report::stages::Stage;
 use crate::report::{Event, Loaded, Report, Warning};
-use crate::reuse::{Sample, Settler, Totals, keyed, look_up};
+use crate::reuse::{ChunkResolver, Sample, Totals, keyed, look_up};
 use crate::stop::Stop;
-use crate::store::{self, Finished, Store};
 use crate::target::{self, Claim, Standing};
 use crate::task::ContentKeys;
 use crate::tokenizer::tokenize_chunk;
@@ -133,7 +133,8 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
-    let store = Store::open(&config.store, &config.output.path, config.run.rebuild, &on_event)?;
+    let cache =
+        VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, &on_event)?;
     let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
     let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
@@ -144,10 +145,11 @@ pub fn run_with(
     let full_length = model.tokenizer.max_length();
     let least = model.bytes_of_one_text();
     let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
-    let counting = Counting::padded(encoder.pads());
-    let priced = tokens_within(budget, full_length, counting, |shape| encoder.bytes_for(shape));
+    let counting = TokenCount::padded(encoder.pads());
+    let affordable =
+        max_tokens_for_budget(budget, full_length, counting, |shape| encoder.bytes_for(shape));
     on_event(Event::Budget { bytes: budget, least });
-    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, priced, counting));
+    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, affordable, counting));
     let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
     let mut writer =
         Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
@@ -156,20 +158,20 @@ pub fn run_with(
 
     let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
-    let commit_rows = config.store.commit_rows.get();
+    let commit_rows = config.cache.commit_rows.get();
     let clocks = StageClocks::default();
     let flowed = thread::scope(|scope| {
         let reading =
             spawn(scope, "reader", || read(config, reader, &keys, stop, &clocks, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
-            let sample = Sample::new(reader.rows(), config.store.verify_sample);
-            let store = store.as_ref();
+            let sample = Sample::new(reader.rows(), config.cache.verify_sample);
+            let cache = cache.as_ref();
             let ends = (row_receiver, token_sender);
-            tokenize(config, model, &inference, store, sample, &clocks, ends)
+            tokenize(config, model, &inference, cache, sample, &clocks, ends)
         });
         let inferred = in_stage("inference", || {
-            let settler = Settler::new(&inference, store.as_ref(), commit_rows, &on_event);
-            infer(settler, &clocks, token_receiver, &mut writer)
+            let resolver = ChunkResolver::new(&inference, cache.as_ref(), commit_rows, &on_event);
+            infer(resolver, &clocks, token_receiver, &mut writer)
         });
         // Upstream first: what a stage lacked is the fault of the one before it.
         let repeated = join(reading);
@@ -184,12 +186,12 @@ pub fn run_with(
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
-    if let (Some(store), true) = (&store, totals.damaged > 0) {
-        let (path, count) = (store.path().to_owned(), totals.damaged);
+    if let (Some(cache), true) = (&cache, totals.damaged > 0) {
+        let (path, count) = (cache.path().to_owned(), totals.damaged);
         on_event(Event::Warning(Warning::DamagedEntries { path, count }));
     }
     // Before the output is published: nothing can fail after it is in place.
-    let store = store.map(|store| store.finish(totals.evicted, totals.not_kept)).transpose()?;
+    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_kept)).transpose()?;
 
     stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
@@ -198,13 +200,13 @@ pub fn run_with(
     });
     on_event(Event::Stages(clocks.times()));
     let published = published?;
-    let store = store.map(Finished::published);
+    let cache = cache.map(Finished::published);
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
         truncated_rows: totals.truncated,
         origins: totals.origins,
-        store,
+        cache,
         work: totals.work,
         elapsed: started.elapsed(),
         model_load,
@@ -241,9 +243,9 @@ pub fn check_before_work(
     if config.publish.check_space {
         let dim = lineage.model.dimension;
         let estimate = target::estimate(reader.rows(), dim, reader.bytes());
-        let store = store::path_for(&config.store, path);
-        let growth = store::growth(&config.store, path, reader.rows(), dim);
-        target::check_space(path, estimate, &store, growth)?;
+        let cache = cache::path_for(&config.cache, path);
+        let growth = cache::growth(&config.cache, path, reader.rows(), dim);
+        target::check_space(path, estimate, &cache, growth)?;
     }
     Ok(())
 }
@@ -326,7 +328,7 @@ fn tokenize(
     config: &Config,
     model: &Model,
     inference: &Inference<'_>,
-    store: Option<&Store<'_>>,
+    cache: Option<&VectorCache<'_>>,
     mut sample: Sample,
     clocks: &StageClocks,
     (rows, out): (Receiver<KeyedChunk>, Sender<TokenChunk>),
@@ -336,7 +338,7 @@ fn tokenize(
     while let Ok(chunk) = receive() {
         inference.stop().check()?;
         let chunk = clocks.busy(Stage::Tokenizer, || {
-            let view = store.map(Store::view).transpose()?;
+            let view = cache.map(VectorCache::view).transpose()?;
             let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
             tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())
         })?;
@@ -348,20 +350,20 @@ fn tokenize(
 }
 
 fn infer(
-    mut settler: Settler<'_>,
+    mut resolver: ChunkResolver<'_>,
     clocks: &StageClocks,
     chunks: Receiver<TokenChunk>,
     writer: &mut Writer,
 ) -> Result<Totals> {
     let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv()).ok();
     let settled = std::iter::from_fn(receive).try_for_each(|chunk| {
-        let (columns, vectors) = clocks.busy(Stage::Inference, || settler.settle(chunk))?;
+        let (columns, vectors) = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
         clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
     });
     // Whatever ended the run: what is done need not be done again.
-    let committed = clocks.busy(Stage::Inference, || settler.commit());
+    let committed = clocks.busy(Stage::Inference, || resolver.commit());
     settled.and(committed)?;
-    Ok(settler.into_totals())
+    Ok(resolver.into_totals())
 }
 
 fn spawn<'scope, 'env, T: Send + 'scope>(

@@ -42,15 +42,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limit::Counting;
+    use crate::limit::TokenCount;
 
     fn limit(rows: usize, tokens: usize) -> BatchLimit {
         let size = |n| NonZeroUsize::new(n).expect("not zero");
-        BatchLimit { rows: size(rows), tokens: size(tokens), counting: Counting::Padded }
+        BatchLimit { rows: size(rows), tokens: size(tokens), counting: TokenCount::Padded }
     }
 
     fn real(rows: usize, tokens: usize) -> BatchLimit {
-        BatchLimit { counting: Counting::Real, ..limit(rows, tokens) }
+        BatchLimit { counting: TokenCount::Actual, ..limit(rows, tokens) }
     }
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
             tokens in 1usize..4000,
             pads in any::<bool>(),
         ) {
-            let limit = BatchLimit { counting: Counting::padded(pads), ..limit(rows, tokens) };
+            let limit = BatchLimit { counting: TokenCount::padded(pads), ..limit(rows, tokens) };
             let batches = plan(&lengths, limit);
             let mut planned: Vec<usize> = batches.concat();
             planned.sort_unstable();

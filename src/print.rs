@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use reembed::bench::BenchRecord;
+use reembed::cache::{CacheCheck, CacheUse, Pruned, Stats};
 use reembed::dry_run::Estimate;
 pub use reembed::figures::{bytes, count};
 use reembed::figures::{measure, percent};
 use reembed::model::description::ModelDescription;
 use reembed::model::source::ModelFiles;
-use reembed::store::{Pruned, Stats, StoreCheck, StoreUse};
 use reembed::verify::{Check, Verdict};
 use reembed::{Config, Error, Report};
 
@@ -119,8 +119,8 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
     if report.replaced_column {
         lines.push(("replaced", format!("the input's column `{}`", safe(&report.column))));
     }
-    if let Some(store) = &report.store {
-        lines.push(("store", store_use(store)));
+    if let Some(cache) = &report.cache {
+        lines.push(("cache", cache_use(cache)));
     }
     if let Some(peak) = report.peak_resident {
         lines.push(("peak memory", bytes(peak)));
@@ -146,7 +146,7 @@ pub fn summary(report: &Report, page: Option<&Path>) -> String {
 fn vectors(report: &Report) -> String {
     let origins = &report.origins;
     let mut text = format!("{} embedded", count(origins.encoded));
-    if report.store.is_some() || origins.reused > 0 {
+    if report.cache.is_some() || origins.reused > 0 {
         let _ = write!(text, ", {} reused", count(origins.reused));
         if origins.sampled > 0 {
             let _ = write!(text, " ({} embedded again: equal)", count(origins.sampled));
@@ -159,13 +159,13 @@ fn vectors(report: &Report) -> String {
     text
 }
 
-fn store_use(store: &StoreUse) -> String {
-    let place = safe(&store.path.display().to_string());
-    let mut text = format!("{place} ({} vectors", count(store.entries));
-    if let Some(size) = store.file_bytes {
+fn cache_use(cache: &CacheUse) -> String {
+    let place = safe(&cache.path.display().to_string());
+    let mut text = format!("{place} ({} vectors", count(cache.entries));
+    if let Some(size) = cache.file_bytes {
         let _ = write!(text, ", {}", bytes(size));
     }
-    for (number, what) in [(store.evicted, "made place"), (store.not_kept, "found no place")] {
+    for (number, what) in [(cache.evicted, "made place"), (cache.not_kept, "found no place")] {
         if number > 0 {
             let _ = write!(text, ", {} {what}", count(number));
         }
@@ -173,17 +173,17 @@ fn store_use(store: &StoreUse) -> String {
     text + ")"
 }
 
-/// The table of `reembed store stats`.
-pub fn store_stats(stats: &Stats) -> String {
+/// The table of `reembed cache stats`.
+pub fn cache_stats(stats: &Stats) -> String {
     let mut text = table(&[
-        ("store", safe(&stats.path.display().to_string())),
+        ("cache", safe(&stats.path.display().to_string())),
         ("size", bytes(stats.file_bytes)),
         ("format", stats.format.to_string()),
         ("vectors", count(stats.entries)),
         ("runs", count(stats.runs)),
     ]);
     text.push_str("\nlast used       vectors\n");
-    for (runs_ago, entries) in &stats.ages {
+    for (runs_ago, entries) in &stats.last_used {
         let when = match runs_ago {
             0 => "by the last run".to_owned(),
             1 => "a run before".to_owned(),
@@ -194,7 +194,7 @@ pub fn store_stats(stats: &Stats) -> String {
     text
 }
 
-/// What `reembed store prune` did.
+/// What `reembed cache prune` did.
 pub fn pruned(pruned: &Pruned) -> String {
     table(&[
         ("removed", count(pruned.removed)),
@@ -203,8 +203,8 @@ pub fn pruned(pruned: &Pruned) -> String {
     ])
 }
 
-/// What `reembed store verify` found.
-pub fn store_check(check: &StoreCheck) -> String {
+/// What `reembed cache verify` found.
+pub fn cache_check(check: &CacheCheck) -> String {
     let advice = match check.holds() {
         true => "",
         false => {
@@ -321,7 +321,7 @@ pub fn bench(record: &BenchRecord) -> String {
         let _ = writeln!(
             text,
             "\n{:<15} {:>7} {:>7} {:>10} {:>10} {:>10} {:>8}",
-            "memory", "tokens", "texts", "measured", "priced", "a text", "ratio"
+            "memory", "tokens", "texts", "measured", "affordable", "a text", "ratio"
         );
         for line in &record.memory {
             let _ = writeln!(
@@ -399,7 +399,7 @@ pub fn model(id: &str, files: &ModelFiles, description: &ModelDescription) -> St
     let mut text = table(&[
         ("model", safe(id)),
         ("from", files.origin.to_string()),
-        ("folder", safe(&files.folder.display().to_string())),
+        ("directory", safe(&files.directory.display().to_string())),
         ("dimension", bert.hidden.to_string()),
         ("max length", format!("{} tokens", description.max_seq_length)),
         ("pooling", description.pooling.name().to_owned()),

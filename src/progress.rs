@@ -85,14 +85,14 @@ impl Progress {
             }
             Event::ReadBack { rows } => self.read_back(&mut state, rows),
             Event::Kept { rows } => {
-                self.aside(|| tracing::debug!(rows, "vectors kept in the store"))
+                self.aside(|| tracing::debug!(rows, "vectors kept in the cache"))
             }
             Event::Limit(change) => {
                 state.limit = Some(change.to);
                 self.limit_changed(&mut state, change);
             }
             Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
-            Event::Loaded(_) | Event::Settled { .. } | Event::Stages(_) => {}
+            Event::Loaded(_) | Event::ChunkDone { .. } | Event::Stages(_) => {}
         }
     }
 
@@ -284,7 +284,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
-    use reembed::limit::{BatchShape, Counting};
+    use reembed::limit::{BatchShape, TokenCount};
 
     use super::*;
     use crate::cli::LogFormat;
@@ -329,7 +329,7 @@ mod tests {
 
     fn limit(rows: usize) -> BatchLimit {
         let count = |number| std::num::NonZeroUsize::new(number).expect("not zero");
-        BatchLimit { rows: count(rows), tokens: count(4096), counting: Counting::Padded }
+        BatchLimit { rows: count(rows), tokens: count(4096), counting: TokenCount::Padded }
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::batch::RowChunk;
 use crate::config::InputConfig;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::lineage::FOOTER_KEY;
-use crate::stamp::Stamp;
+use crate::stamp::FileId;
 use crate::task::TextTemplate;
 use chunker::Chunker;
 pub use columns::TextColumns;
@@ -68,7 +68,7 @@ pub struct Reader {
     path: PathBuf,
     file: File,
     /// What the file looked like when it was opened.
-    stamp: Stamp,
+    stamp: FileId,
     /// Bytes of the file, and how many it may decode to.
     length: u64,
     decode_limit: u64,
@@ -144,7 +144,7 @@ impl Reader {
         };
         let look = |found: std::io::Result<std::fs::Metadata>| {
             let found = found.map_err(|cause| changed("it is gone".to_owned()).caused_by(cause))?;
-            self.stamp.change(&Stamp::of(&found)).map_or(Ok(()), |how| Err(changed(how)))
+            self.stamp.change(&FileId::of(&found)).map_or(Ok(()), |how| Err(changed(how)))
         };
         // The open file as well: it may have been written to and then replaced by one that looks the same.
         look(self.file.metadata())?;
@@ -433,8 +433,8 @@ fn damaged() -> Error {
         .advice("write the file again from its source")
 }
 
-/// Opens a regular file. Others (a pipe, a folder) are refused: Parquet is read from its end.
-fn open_file(path: &Path) -> Result<(File, Stamp)> {
+/// Opens a regular file. Others (a pipe, a directory) are refused: Parquet is read from its end.
+fn open_file(path: &Path) -> Result<(File, FileId)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Input, message)
             .in_file(path)
@@ -443,7 +443,7 @@ fn open_file(path: &Path) -> Result<(File, Stamp)> {
     let kind = std::fs::metadata(path)
         .map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
     if kind.is_dir() {
-        return Err(refuse("this is a folder"));
+        return Err(refuse("this is a directory"));
     }
     if !kind.is_file() {
         return Err(refuse("this is not a regular file"));
@@ -453,7 +453,7 @@ fn open_file(path: &Path) -> Result<(File, Stamp)> {
     }
     let opened = File::open(path).and_then(|file| {
         let found = file.metadata()?;
-        Ok((file, Stamp::of(&found)))
+        Ok((file, FileId::of(&found)))
     });
     opened.map_err(|cause| refuse("the file cannot be opened").caused_by(cause))
 }

@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::batch::shown_id;
+use crate::cache::CacheUse;
 use crate::figures::bytes;
 use crate::inference::Work;
 use crate::kernels::{Precision, UnitRefused};
 use crate::limit::{BatchLimit, LimitChange};
 use crate::lineage::Lineage;
 use crate::model::source::FetchProgress;
-use crate::store::StoreUse;
 
 pub use recorder::{Ending, Recorder};
 use stages::{Stage, StageTimes};
@@ -46,7 +46,7 @@ pub enum Event {
         limit: BatchLimit,
     },
     /// Every row of a chunk has its vector, or needs none.
-    Settled {
+    ChunkDone {
         /// The length of each row's text in tokens, after the cut, wherever its vector came from; in no order.
         lengths: Vec<u32>,
         /// Ids of the rows whose text was cut at the model's maximum length, as they are shown.
@@ -85,7 +85,7 @@ pub enum Event {
         /// Rows with the text of an earlier row of the file.
         duplicate: usize,
     },
-    /// New vectors were brought to the disk, in the store: a crash does not lose them.
+    /// New vectors were brought to the disk, in the cache: a crash does not lose them.
     Kept {
         /// How many.
         rows: usize,
@@ -150,30 +150,30 @@ pub enum Warning {
         /// Why.
         refused: UnitRefused,
     },
-    /// The vector store may only be read, and there is none.
-    NoStore {
+    /// The vector cache may only be read, and there is none.
+    NoCache {
         /// Where it would be.
         path: PathBuf,
     },
-    /// The vector store was damaged or of another version, and a new one was begun.
-    StoreSetAside {
-        /// The store.
+    /// The vector cache was damaged or of another version, and a new one was begun.
+    CacheSetAside {
+        /// The cache.
         path: PathBuf,
         /// Where the old file is now.
         moved_to: PathBuf,
         /// What was wrong with it.
         reason: String,
     },
-    /// Entries of the vector store could not be believed; their texts were embedded again.
+    /// Entries of the vector cache could not be believed; their texts were embedded again.
     DamagedEntries {
-        /// The store.
+        /// The cache.
         path: PathBuf,
         /// How many.
         count: u64,
     },
-    /// The vector store has no room for more, and nothing in it may go.
-    StoreFull {
-        /// The store.
+    /// The vector cache has no room for more, and nothing in it may go.
+    CacheFull {
+        /// The cache.
         path: PathBuf,
         /// Bytes that it may take.
         max_size: u64,
@@ -185,7 +185,7 @@ pub enum Warning {
 pub struct RowsByOrigin {
     /// Rows whose text went through the model.
     pub encoded: u64,
-    /// Rows whose vector was in the store before: an earlier run had made it, or a worker of this run that died.
+    /// Rows whose vector was in the cache before: an earlier run had made it, or a worker of this run that died.
     pub reused: u64,
     /// Rows with the text of an earlier row of the file.
     pub duplicate: u64,
@@ -219,26 +219,26 @@ impl fmt::Display for Warning {
             Warning::OtherPrecision { wanted, instead, refused } => {
                 write!(f, "{instead} in the place of {wanted}: {refused}")
             }
-            Warning::NoStore { path } => {
+            Warning::NoCache { path } => {
                 let path = shown_path(path);
-                write!(f, "there is no vector store at {path}; every row is embedded")
+                write!(f, "there is no vector cache at {path}; every row is embedded")
             }
-            Warning::StoreSetAside { path, moved_to, reason } => {
+            Warning::CacheSetAside { path, moved_to, reason } => {
                 let (path, moved_to) = (shown_path(path), shown_path(moved_to));
                 write!(
                     f,
-                    "the vector store {path} cannot be used and is now {moved_to}; a new one was begun: {}",
+                    "the vector cache {path} cannot be used and is now {moved_to}; a new one was begun: {}",
                     without_controls(reason)
                 )
             }
             Warning::DamagedEntries { path, count } => write!(
                 f,
-                "{count} entries of the vector store {} were damaged; their rows were embedded again",
+                "{count} entries of the vector cache {} were damaged; their rows were embedded again",
                 shown_path(path)
             ),
-            Warning::StoreFull { path, max_size } => write!(
+            Warning::CacheFull { path, max_size } => write!(
                 f,
-                "the vector store {} has reached store.max_size, {}; further vectors are not kept",
+                "the vector cache {} has reached cache.max_size, {}; further vectors are not kept",
                 shown_path(path),
                 bytes(*max_size)
             ),
@@ -266,8 +266,8 @@ pub struct Report {
     pub truncated_rows: u64,
     /// Where the vectors came from.
     pub origins: RowsByOrigin,
-    /// What became of the vector store, where there is one.
-    pub store: Option<StoreUse>,
+    /// What became of the vector cache, where there is one.
+    pub cache: Option<CacheUse>,
     /// What the model did.
     pub work: Work,
     /// From the first row read to the output in place; the model's loading is not in it.

@@ -1,25 +1,25 @@
 //! Which rows need the model, and where the vectors of the others come from.
 //!
 //! A text is looked up twice. [`look_up`] does it before the text is tokenized, and finds what earlier runs, and
-//! this one so far, have committed. [`Settler::settle`] does it again when the chunk's turn comes: a chunk ahead of
+//! this one so far, have committed. [`ChunkResolver::settle`] does it again when the chunk's turn comes: a chunk ahead of
 //! it may have had the same text, whose vector is there by then. So equal texts go through the model once, though
-//! chunks are in flight together, and nothing but the store itself has to be remembered.
+//! chunks are in flight together, and nothing but the cache itself has to be remembered.
 //!
-//! Without a store, equal texts of one chunk still go through the model once.
+//! Without a cache, equal texts of one chunk still go through the model once.
 
 use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 
 use crate::batch::{
-    KeyedChunk, KnownVectors, Origin, RowChunk, RowNames, StoredText, TokenBatch, TokenChunk,
+    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, RowNames, TokenBatch, TokenChunk,
     shown_id,
 };
+use crate::cache::{CacheWriter, LookUp, VectorCache, View};
 use crate::config::OnEmpty;
 use crate::error::{Error, ErrorKind, Result};
 use crate::inference::{ChunkVectors, EncodedText, Inference, Work, zeros};
 use crate::report::{Event, RowsByOrigin};
-use crate::store::{LookUp, Store, StoreWriter, View};
 use crate::task::{ContentKey, ContentKeys};
 
 /// Gives every text of a chunk its key.
@@ -53,11 +53,11 @@ impl Sample {
     }
 }
 
-/// Finds out where each row's vector comes from, and gets those that are in the store: the first half of the
+/// Finds out where each row's vector comes from, and gets those that are in the cache: the first half of the
 /// tokenizer stage.
 ///
 /// # Errors
-/// `Store` when the store cannot be read.
+/// `Cache` when the cache cannot be read.
 pub fn look_up(
     chunk: &KeyedChunk,
     mut view: Option<View<'_>>,
@@ -86,10 +86,10 @@ pub fn look_up(
             None => LookUp::Absent,
         };
         origins.push(match found {
-            LookUp::Found(stored) => {
+            LookUp::Found(cached) => {
                 let sampled =
-                    !stored.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
-                Origin::Store(StoredText { sampled, ..stored })
+                    !cached.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
+                Origin::Cache(CachedText { sampled, ..cached })
             }
             LookUp::Absent => Origin::Model,
             LookUp::Damaged => {
@@ -101,12 +101,12 @@ pub fn look_up(
     Ok(KnownVectors { origins, values, damaged })
 }
 
-/// The inference stage with what it shares with the store: chunk by chunk, every row gets its vector, and new
+/// The inference stage with what it shares with the cache: chunk by chunk, every row gets its vector, and new
 /// vectors are kept.
-pub struct Settler<'a> {
+pub struct ChunkResolver<'a> {
     inference: &'a Inference<'a>,
-    store: Option<&'a Store<'a>>,
-    writer: Option<StoreWriter<'a>>,
+    cache: Option<&'a VectorCache<'a>>,
+    writer: Option<CacheWriter<'a>>,
     on_event: &'a (dyn Fn(Event) + Sync),
     totals: Totals,
 }
@@ -120,46 +120,46 @@ pub struct Totals {
     pub origins: RowsByOrigin,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated: u64,
-    /// Entries of the store that could not be believed.
+    /// Entries of the cache that could not be believed.
     pub damaged: u64,
-    /// Entries of the store that made place for new ones.
+    /// Entries of the cache that made place for new ones.
     pub evicted: u64,
-    /// Vectors that found no place in the store.
+    /// Vectors that found no place in the cache.
     pub not_kept: u64,
 }
 
-impl<'a> Settler<'a> {
-    /// A settler that commits new vectors `commit_rows` at a time.
+impl<'a> ChunkResolver<'a> {
+    /// A resolver that commits new vectors `commit_rows` at a time.
     pub fn new(
         inference: &'a Inference<'a>,
-        store: Option<&'a Store<'a>>,
+        cache: Option<&'a VectorCache<'a>>,
         commit_rows: usize,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
-        let writer = store.and_then(|store| store.writer(commit_rows));
-        Settler { inference, store, writer, on_event, totals: Totals::default() }
+        let writer = cache.and_then(|cache| cache.writer(commit_rows));
+        ChunkResolver { inference, cache, writer, on_event, totals: Totals::default() }
     }
 
     /// Gives every row of a chunk its vector.
     ///
     /// # Errors
-    /// What the model gives; `Store` when the store cannot be read or written, or a vector in it is not its text's.
-    pub fn settle(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
+    /// What the model gives; `Cache` when the cache cannot be read or written, or a vector in it is not its text's.
+    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
         let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
         let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
         let dim = self.inference.dim();
         let KnownVectors { origins, mut values, damaged } = known;
         // What each row's text measures: tokens, and whether it was cut.
         let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
-        let (store, writer) = (self.store, &mut self.writer);
+        let (cache, writer) = (self.cache, &mut self.writer);
         let tolerance = self.inference.tolerance();
         let work = self.inference.embed_each(&rows, batches, &mut |text| {
             let EncodedText { row, tokens, vector } = text;
             let place = &mut values[row * dim..][..dim];
-            if matches!(origins[row], Origin::Store(_)) {
+            if matches!(origins[row], Origin::Cache(_)) {
                 let same = compare(&rows, row, place, vector, tolerance);
-                if let (Err(_), Some(store)) = (&same, store) {
-                    store.distrust()?;
+                if let (Err(_), Some(cache)) = (&same, cache) {
+                    cache.distrust()?;
                 }
                 return same;
             }
@@ -181,7 +181,7 @@ impl<'a> Settler<'a> {
         let origins_of_chunk = count(&origins, &measures);
         let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
         self.tell(&origins_of_chunk, &present);
-        (self.on_event)(settled(&rows, &measures));
+        (self.on_event)(chunk_done(&rows, &measures));
         self.totals.work.add(&work);
         self.totals.origins.add(&origins_of_chunk);
         self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
@@ -192,7 +192,7 @@ impl<'a> Settler<'a> {
     /// Brings the vectors that wait to the disk.
     ///
     /// # Errors
-    /// `Store` when the store cannot be written.
+    /// `Cache` when the cache cannot be written.
     pub fn commit(&mut self) -> Result<()> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         writer.commit()
@@ -212,12 +212,12 @@ impl<'a> Settler<'a> {
         known: &mut KnownVectors,
         batches: Vec<TokenBatch>,
     ) -> Result<Vec<TokenBatch>> {
-        let (Some(store), Some(writer)) = (self.store, &self.writer) else { return Ok(batches) };
+        let (Some(cache), Some(writer)) = (self.cache, &self.writer) else { return Ok(batches) };
         if batches.is_empty() {
             return Ok(batches);
         }
         let dim = self.inference.dim();
-        let mut view = store.view()?;
+        let mut view = cache.view()?;
         let mut found_any = false;
         for (row, key) in keys.iter().enumerate() {
             if known.origins[row] != Origin::Model {
@@ -225,15 +225,15 @@ impl<'a> Settler<'a> {
             }
             let vector = &mut known.values[row * dim..][..dim];
             let found = match writer.find(key, vector) {
-                Some(stored) => Some(stored),
+                Some(cached) => Some(cached),
                 None => match view.find(key, vector)? {
                     // What an earlier run left would have been found before.
-                    LookUp::Found(stored) if stored.of_this_run => Some(stored),
+                    LookUp::Found(cached) if cached.of_this_run => Some(cached),
                     _ => None,
                 },
             };
-            if let Some(stored) = found {
-                known.origins[row] = Origin::Store(stored);
+            if let Some(cached) = found {
+                known.origins[row] = Origin::Cache(cached);
                 found_any = true;
             }
         }
@@ -241,7 +241,7 @@ impl<'a> Settler<'a> {
             return Ok(batches);
         }
         let is_needed = |row: usize| match known.origins[row] {
-            Origin::Store(stored) => stored.sampled,
+            Origin::Cache(cached) => cached.sampled,
             _ => true,
         };
         let needed = batches.iter().map(|batch| batch.only(is_needed));
@@ -274,20 +274,20 @@ impl RowsByOrigin {
 }
 
 /// What a chunk's texts measured.
-fn settled(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
+fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     let length =
         |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
     let cut = measures.iter().zip(rows.ids.iter()).filter(|((_, cut), _)| *cut);
-    Event::Settled {
+    Event::ChunkDone {
         lengths: measures.iter().filter_map(length).collect(),
         truncated: cut.map(|(_, id)| shown_id(id)).collect(),
     }
 }
 
-/// What the store says a text measures; nothing for a text that has not been there.
+/// What the cache says a text measures; nothing for a text that has not been there.
 fn measure(origin: &Origin) -> (u64, bool) {
     match origin {
-        Origin::Store(stored) => (stored.tokens.into(), stored.truncated),
+        Origin::Cache(cached) => (cached.tokens.into(), cached.truncated),
         _ => (0, false),
     }
 }
@@ -302,41 +302,41 @@ fn count(origins: &[Origin], measures: &[(u64, bool)]) -> RowsByOrigin {
         };
         match first {
             Origin::Empty => {}
-            Origin::Store(stored) if !stored.of_this_run => sums.reused += 1,
+            Origin::Cache(cached) if !cached.of_this_run => sums.reused += 1,
             Origin::Model if !matches!(origin, Origin::Row(_)) => sums.encoded += 1,
             _ => sums.duplicate += 1,
         }
         match origin {
-            Origin::Store(stored) if stored.sampled => sums.sampled += 1,
-            Origin::Store(_) | Origin::Row(_) => sums.tokens_saved += tokens,
+            Origin::Cache(cached) if cached.sampled => sums.sampled += 1,
+            Origin::Cache(_) | Origin::Row(_) => sums.tokens_saved += tokens,
             Origin::Empty | Origin::Model => {}
         }
     }
     sums
 }
 
-/// Is the stored vector what the model gives now?
+/// Is the cached vector what the model gives now?
 fn compare(
     rows: &RowNames,
     row: usize,
-    stored: &[f32],
+    cached: &[f32],
     made: &[f32],
     tolerance: f32,
 ) -> Result<()> {
-    let difference = stored.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    let difference = cached.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     let same = match tolerance {
-        0.0 => stored.iter().zip(made).all(|(a, b)| a.to_bits() == b.to_bits()),
-        // A NaN among the stored is no number to compare with, and not the same.
-        tolerance => stored.iter().all(|value| value.is_finite()) && difference <= tolerance,
+        0.0 => cached.iter().zip(made).all(|(a, b)| a.to_bits() == b.to_bits()),
+        // A NaN among the cached is no number to compare with, and not the same.
+        tolerance => cached.iter().all(|value| value.is_finite()) && difference <= tolerance,
     };
     if same {
         return Ok(());
     }
     let message = format!(
-        "its vector in the store differs by {difference:e} from what the model gives; at most {tolerance:e} is allowed"
+        "its vector in the cache differs by {difference:e} from what the model gives; at most {tolerance:e} is allowed"
     );
-    Err(Error::new(ErrorKind::Store, message).at(rows.name(row)).advice(
-        "run again with --rebuild, which embeds every row again and replaces the store's entries",
+    Err(Error::new(ErrorKind::Cache, message).at(rows.name(row)).advice(
+        "run again with --rebuild, which embeds every row again and replaces the cache's entries",
     ))
 }
 
@@ -360,17 +360,17 @@ mod tests {
 
     #[test]
     fn rows_are_counted_by_where_their_vector_came_from() {
-        let stored = |of_this_run, sampled| {
-            Origin::Store(StoredText { tokens: 5, truncated: false, of_this_run, sampled })
+        let cached = |of_this_run, sampled| {
+            Origin::Cache(CachedText { tokens: 5, truncated: false, of_this_run, sampled })
         };
         let origins = [
             Origin::Model,
             Origin::Row(0),
             Origin::Empty,
-            stored(false, false),
+            cached(false, false),
             Origin::Row(3),
-            stored(true, false),
-            stored(false, true),
+            cached(true, false),
+            cached(false, true),
         ];
         let measures =
             [(7, false), (7, false), (0, false), (5, false), (5, false), (5, false), (5, false)];
@@ -380,13 +380,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
+    fn a_cached_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
         let rows = RowNames { first_row: 40, ids: ["a", "b"].into_iter().collect() };
-        let check = |stored: f32, made: f32, tolerance| {
-            compare(&rows, 1, &[0.5, stored], &[0.5, made], tolerance)
+        let check = |cached: f32, made: f32, tolerance| {
+            compare(&rows, 1, &[0.5, cached], &[0.5, made], tolerance)
         };
         let next = f32::from_bits(0.25f32.to_bits() + 1);
-        for (stored, made, tolerance, holds) in [
+        for (cached, made, tolerance, holds) in [
             (0.25, 0.25, 0.0, true),
             (0.25, next, 0.0, false),
             (0.0, -0.0, 0.0, false),
@@ -394,10 +394,10 @@ mod tests {
             (0.25, 0.2501, 1e-6, false),
             (f32::NAN, 0.25, 1e-6, false),
         ] {
-            assert_eq!(check(stored, made, tolerance).is_ok(), holds, "{stored} and {made}");
+            assert_eq!(check(cached, made, tolerance).is_ok(), holds, "{cached} and {made}");
         }
         let error = check(0.0, 1.0, 0.0).expect_err("they differ");
-        assert_eq!(error.kind(), ErrorKind::Store);
+        assert_eq!(error.kind(), ErrorKind::Cache);
         assert!(error.to_string().starts_with("row 41 (id b): "), "{error}");
         assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
     }

@@ -88,7 +88,7 @@ pub fn forced(reason: StopReason) -> Error {
         StopReason::Deadline => "the run's time is over (`run.deadline`)",
     };
     Error::new(ErrorKind::Stopped(reason), format!("{why}, and it was ended by force")).advice(
-        "the output is as it was; a new run goes on from the vectors that are in the store, and removes what this \
+        "the output is as it was; a new run goes on from the vectors that are in the cache, and removes what this \
          one left beside the output",
     )
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 /// Identity, size and time of a file. Equal ones: the same file, and nobody wrote to it by ordinary means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp {
+pub struct FileId {
     device: u64,
     inode: u64,
     bytes: u64,
@@ -13,10 +13,10 @@ pub struct Stamp {
     modified: (i64, i64),
 }
 
-impl Stamp {
+impl FileId {
     /// The stamp of what was looked at.
-    pub fn of(found: &Metadata) -> Stamp {
-        Stamp {
+    pub fn of(found: &Metadata) -> FileId {
+        FileId {
             device: found.dev(),
             inode: found.ino(),
             bytes: found.size(),
@@ -30,12 +30,12 @@ impl Stamp {
     }
 
     /// Whether both are one file, whatever is in it.
-    pub fn is_same_file(&self, other: &Stamp) -> bool {
+    pub fn is_same_file(&self, other: &FileId) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
     /// How `now` differs from this earlier stamp, as a phrase about the file.
-    pub fn change(&self, now: &Stamp) -> Option<String> {
+    pub fn change(&self, now: &FileId) -> Option<String> {
         if self == now {
             None
         } else if !self.is_same_file(now) {
@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn a_change_is_told_by_the_first_of_file_size_and_time_that_differs() {
-        let before = Stamp { device: 1, inode: 2, bytes: 3, modified: (4, 5) };
+        let before = FileId { device: 1, inode: 2, bytes: 3, modified: (4, 5) };
         for (now, expected) in [
             (before, None),
-            (Stamp { inode: 9, ..before }, Some("another file stands in its place")),
-            (Stamp { device: 9, bytes: 9, ..before }, Some("another file stands in its place")),
-            (Stamp { bytes: 9, modified: (9, 9), ..before }, Some("it had 3 bytes and has 9")),
-            (Stamp { modified: (4, 6), ..before }, Some("it was written to")),
+            (FileId { inode: 9, ..before }, Some("another file stands in its place")),
+            (FileId { device: 9, bytes: 9, ..before }, Some("another file stands in its place")),
+            (FileId { bytes: 9, modified: (9, 9), ..before }, Some("it had 3 bytes and has 9")),
+            (FileId { modified: (4, 6), ..before }, Some("it was written to")),
         ] {
             assert_eq!(before.change(&now).as_deref(), expected, "{now:?}");
         }

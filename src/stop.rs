@@ -91,7 +91,7 @@ pub(crate) fn stopped(reason: StopReason) -> Error {
         StopReason::Deadline => "the run's time is over (`run.deadline`)",
     };
     Error::new(ErrorKind::Stopped(reason), message)
-        .advice("the output is as it was; a new run goes on from the vectors that are in the store")
+        .advice("the output is as it was; a new run goes on from the vectors that are in the cache")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //!
 //! What kills a process that needs much memory (the kernel, an allocation that fails inside a library) kills the
 //! worker alone. The parent says so, halves the memory that batches may take, and starts it again; what was
-//! finished is in the store. [`policy`] decides when that has no point. The worker dies with its parent, and the
+//! finished is in the cache. [`policy`] decides when that has no point. The worker dies with its parent, and the
 //! kernel is told to prefer it when memory runs out.
 //!
 //! A terminal's Ctrl-C and its end reach both processes, a SIGTERM often the parent alone. Either is passed on as a word, not

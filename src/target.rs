@@ -1,6 +1,6 @@
 //! The output path before anything is written: whether it may be used, who holds it, and what is there.
 //!
-//! [`check`] and [`Previous`] only look. [`Claim::take`] makes the path ours: the folder is made, the lock taken,
+//! [`check`] and [`Previous`] only look. [`Claim::take`] makes the path ours: the directory is made, the lock taken,
 //! what dead runs left is swept, and what is there is looked at once more, now that no other run can change it.
 
 mod apart;
@@ -20,10 +20,10 @@ use rustix::fs::Access;
 use crate::config::{Config, LockHolder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
-use crate::stamp::Stamp;
+use crate::stamp::FileId;
 use apart::check_apart;
 use lock::OutputLock;
-pub use names::{TEMPORARY, folder_of, hidden_prefix};
+pub use names::{TEMPORARY, directory_of, hidden_prefix};
 pub use previous::{Kept, Previous, Standing};
 pub use space::{check_space, estimate};
 
@@ -41,7 +41,7 @@ impl Claim {
     /// `Locked` when another run has it; `Target` when it cannot be used, or when what is there is not replaced.
     pub fn take(config: &Config, input: &Reader) -> Result<Claim> {
         let path = config.output.path.clone();
-        make_folder(&path)?;
+        make_directory(&path)?;
         let lock = match config.run.lock {
             LockHolder::ThisProcess => OutputLock::take(&path)?,
             LockHolder::Parent => OutputLock::of_parent(&path)?,
@@ -68,7 +68,7 @@ impl Claim {
     pub fn check(&self) -> Result<()> {
         self.lock.check(&self.path)?;
         let now = match fs::symlink_metadata(&self.path) {
-            Ok(found) => Some(Stamp::of(&found)),
+            Ok(found) => Some(FileId::of(&found)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => return Err(refuse(&self.path, "it cannot be looked at").caused_by(cause)),
         };
@@ -83,7 +83,7 @@ impl Claim {
 
 /// An output path that this process holds for another one, which it starts and which claims it under
 /// [`LockHolder::Parent`]. Dropped, the path is free again, and what was left for nothing is gone: temporaries, and a
-/// folder with nothing in it that was made for this run.
+/// directory with nothing in it that was made for this run.
 pub struct Hold {
     path: PathBuf,
     lock: Option<OutputLock>,
@@ -94,14 +94,14 @@ impl Hold {
     /// Takes hold of an output, and looks at nothing but the path.
     ///
     /// # Errors
-    /// `Locked` when another run has it; `Target` when it cannot be used; `Config` when the store would be there.
+    /// `Locked` when another run has it; `Target` when it cannot be used; `Config` when the cache would be there.
     pub fn take(config: &Config) -> Result<Hold> {
         let path = &config.output.path;
         check(path, &config.input.path)?;
         check_apart(config)?;
-        let folder = folder_of(path);
-        let made = (!folder.exists()).then(|| folder.to_owned());
-        make_folder(path)?;
+        let directory = directory_of(path);
+        let made = (!directory.exists()).then(|| directory.to_owned());
+        make_directory(path)?;
         Ok(Hold { path: path.clone(), lock: Some(OutputLock::take(path)?), made })
     }
 }
@@ -110,10 +110,10 @@ impl Drop for Hold {
     fn drop(&mut self) {
         // What a killed process left; where it cannot be removed now, the next run does it.
         let _ = sweep::sweep(&self.path);
-        // The lock is a file in the folder.
+        // The lock is a file in the directory.
         drop(self.lock.take());
         if let Some(made) = &self.made {
-            // It is not empty when there is an output, or a store to go on from.
+            // It is not empty when there is an output, or a cache to go on from.
             let _ = fs::remove_dir(made);
         }
     }
@@ -123,7 +123,7 @@ impl Drop for Hold {
 ///
 /// # Errors
 /// `Target` when it cannot be used, or when what is there is not replaced by the output of `input`; `Config` when the
-/// store would be there.
+/// cache would be there.
 pub fn look(config: &Config, input: &Reader) -> Result<Standing> {
     check(&config.output.path, &config.input.path)?;
     check_apart(config)?;
@@ -135,8 +135,8 @@ pub fn look(config: &Config, input: &Reader) -> Result<Standing> {
     Ok(standing)
 }
 
-/// Looks at the path alone: it must be, or become, a regular file in a folder that can be written to, and not be
-/// the input. Of the folder, only the last part may be missing.
+/// Looks at the path alone: it must be, or become, a regular file in a directory that can be written to, and not be
+/// the input. Of the directory, only the last part may be missing.
 ///
 /// # Errors
 /// `Target`, naming the path.
@@ -149,11 +149,11 @@ pub fn check(target: &Path, input: &Path) -> Result<()> {
         Ok(found) if found.is_symlink() => {
             return Err(refuse("the output is a symbolic link; what it points to is not replaced"));
         }
-        Ok(found) if found.is_dir() => return Err(refuse("the output is a folder")),
+        Ok(found) if found.is_dir() => return Err(refuse("the output is a directory")),
         Ok(found) if !found.is_file() => return Err(refuse("the output is not a regular file")),
         Ok(found)
             if fs::metadata(input)
-                .is_ok_and(|input| Stamp::of(&input).is_same_file(&Stamp::of(&found))) =>
+                .is_ok_and(|input| FileId::of(&input).is_same_file(&FileId::of(&found))) =>
         {
             return Err(refuse("the output is the input"));
         }
@@ -161,35 +161,37 @@ pub fn check(target: &Path, input: &Path) -> Result<()> {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
         Err(cause) => return Err(refuse("the output cannot be looked at").caused_by(cause)),
     }
-    let folder = folder_of(target);
-    let to_write_to = match fs::metadata(folder) {
-        Ok(found) if found.is_dir() => folder,
-        Ok(_) => return Err(refuse("its folder is not a folder")),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && folder_of(folder).is_dir() => {
-            folder_of(folder)
+    let directory = directory_of(target);
+    let to_write_to = match fs::metadata(directory) {
+        Ok(found) if found.is_dir() => directory,
+        Ok(_) => return Err(refuse("its directory is not a directory")),
+        Err(cause)
+            if cause.kind() == io::ErrorKind::NotFound && directory_of(directory).is_dir() =>
+        {
+            directory_of(directory)
         }
         Err(cause) => {
-            let message = "its folder is not there and cannot be made";
+            let message = "its directory is not there and cannot be made";
             return Err(refuse(message).caused_by(cause));
         }
     };
     rustix::fs::access(to_write_to, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|cause| refuse("its folder cannot be written to").caused_by(cause))
+        .map_err(|cause| refuse("its directory cannot be written to").caused_by(cause))
 }
 
-/// Makes the target's folder if it is not there.
+/// Makes the target's directory if it is not there.
 ///
 /// # Errors
 /// `Target`, naming the path.
-pub fn make_folder(target: &Path) -> Result<()> {
-    let folder = folder_of(target);
-    let made = match fs::create_dir(folder) {
+pub fn make_directory(target: &Path) -> Result<()> {
+    let directory = directory_of(target);
+    let made = match fs::create_dir(directory) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         // Its name has to outlast a power cut as the file in it does.
-        made => made.and_then(|()| File::open(folder_of(folder))?.sync_all()),
+        made => made.and_then(|()| File::open(directory_of(directory))?.sync_all()),
     };
     made.map_err(|cause| {
-        refuse(target, "its folder is not there and cannot be made").caused_by(cause)
+        refuse(target, "its directory is not there and cannot be made").caused_by(cause)
     })
 }
 

@@ -242,7 +242,7 @@ pub fn tokenize_chunk(
         texts.iter().zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
             let wanted = match origin {
                 Origin::Model => true,
-                Origin::Store(stored) => stored.sampled,
+                Origin::Cache(cached) => cached.sampled,
                 Origin::Empty | Origin::Row(_) => false,
             };
             wanted.then_some((row, text))

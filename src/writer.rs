@@ -195,12 +195,12 @@ impl Writer {
 }
 
 impl Finished {
-    /// Puts the file in the target's place: fsync, `read_back` of what is on the disk, rename, fsync of the folder. Where
+    /// Puts the file in the target's place: fsync, `read_back` of what is on the disk, rename, fsync of the directory. Where
     /// the target already holds the very same bytes it is what is read back, and stays untouched.
     ///
     /// # Errors
     /// `Output`, naming the file, `Locked` when the claim is lost, and whatever `read_back` gives. The target is then as
-    /// it was, unless the last step failed: the folder's fsync, after which the new file is there but may not outlast a
+    /// it was, unless the last step failed: the directory's fsync, after which the new file is there but may not outlast a
     /// power cut.
     pub fn publish(
         self,

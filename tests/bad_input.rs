@@ -5,8 +5,8 @@
 //! The outcomes stand as a table in `docs/bad-input.md`, which a test keeps equal to what was seen. After a change:
 //! `UPDATE_DOCS=1 cargo test --test bad_input`.
 
-#[path = "common/model_folder.rs"]
-mod model_folder;
+#[path = "common/model_directory.rs"]
+mod model_directory;
 
 mod bad_input {
     pub mod case;
@@ -83,7 +83,7 @@ static DRESS: Topic = Topic::new("Dress", dress::cases);
 static ROWS: Topic = Topic::new("Rows", rows::cases);
 static SIZES: Topic = Topic::new("Sizes", sizes::cases);
 static PATHS: Topic = Topic::new("Paths", paths::cases);
-static MODELS: Topic = Topic::new("Model folders", models::cases);
+static MODELS: Topic = Topic::new("Model directories", models::cases);
 static CONFIGS: Topic = Topic::new("Configurations", configs::cases);
 
 static TOPICS: [&Topic; 10] =
@@ -130,7 +130,7 @@ fn odd_paths_work_or_are_refused() {
 }
 
 #[test]
-fn a_broken_model_folder_is_refused_with_its_file() {
+fn a_broken_model_directory_is_refused_with_its_file() {
     MODELS.assert();
 }
 
@@ -174,7 +174,7 @@ fn the_table_in_the_docs_is_what_was_seen() {
     let seen = rendered();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bad-input.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(&path, &seen).expect("docs/bad-input.md");
         return;
     }
@@ -196,7 +196,7 @@ fn rendered() -> String {
          `UPDATE_DOCS=1 cargo test --test bad_input`.\n\n\
          No case panics, hangs, dies by a signal, takes longer than {} s or holds more than {} MiB \
          (in the development profile). After a failure the target is as it was and no other file is left; after a \
-         success `reembed verify` agrees. Folders are left out of the messages.\n\n\
+         success `reembed verify` agrees. Directories are left out of the messages.\n\n\
          A file may decode to 1 GiB and 1000 times its size, by default (`input.decode_limit`): \
          a run's memory is bounded by its chunks and not by this, so a sound file that is refused \
          needs nothing but a higher limit. ARCHITECTURE.md says why it is so much.\n\n\

@@ -4,8 +4,8 @@
 //!
 //! Where there is no Chromium the test says so and checks nothing; `.ci/run` installs one.
 
-#[path = "common/model_folder.rs"]
-mod model_folder;
+#[path = "common/model_directory.rs"]
+mod model_directory;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use model_folder::ModelFolder;
+use model_directory::ModelDirectory;
 use serde_json::{Value, json};
 
 /// A browser that takes longer than this for an answer is stuck.
@@ -23,25 +23,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn the_report_of_a_run_reads_well_in_a_browser() {
     let Some(mut browser) = Browser::start() else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let model = ModelFolder::tiny().max_seq_length(64).write();
+    let directory = tempfile::tempdir().expect("a directory");
+    let model = ModelDirectory::tiny().max_seq_length(64).write();
     let run = |rows: &str, more: &[&str]| {
-        let path = |name: &str| folder.path().join(name);
+        let path = |name: &str| directory.path().join(name);
         let model = model.path().to_str().expect("text");
-        let sample = reembed(folder.path(), &["sample", "tasks.parquet", "--rows", rows]);
+        let sample = reembed(directory.path(), &["sample", "tasks.parquet", "--rows", rows]);
         assert!(sample.0, "{}", sample.1);
         fs::write(
             path("pipeline.toml"),
             "[input]\npath = \"tasks.parquet\"\n[output]\npath = \"out/tasks.parquet\"\n",
         )
         .expect("a configuration");
-        reembed(folder.path(), &[&["run", "--quiet", "--model-path", model], more].concat())
+        reembed(directory.path(), &[&["run", "--quiet", "--model-path", model], more].concat())
     };
     // A run before it, one that fails, and the one that is looked at.
     assert!(run("300", &[]).0);
     let (done, said) = run("400", &["--memory-limit", "1"]);
     assert!(!done, "one byte is too little: {said}");
-    let report = folder.path().join("out/report");
+    let report = directory.path().join("out/report");
     look(&mut browser, &report.join("report.html"), &report.join("report.json"), "report-failed");
     let failed = read(&report.join("report.json"));
     assert_eq!(
@@ -58,21 +58,21 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
     for link in links.as_array().expect("links") {
         assert!(report.join(link.as_str().expect("a link")).exists(), "{link}");
     }
-    assert_no_text_of_a_row(&report, folder.path());
+    assert_no_text_of_a_row(&report, directory.path());
 }
 
 #[test]
 fn the_bench_reads_well_in_a_browser() {
     let Some(mut browser) = Browser::start() else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let model = ModelFolder::tiny().max_seq_length(64).write();
+    let directory = tempfile::tempdir().expect("a directory");
+    let model = ModelDirectory::tiny().max_seq_length(64).write();
     let model = model.path().to_str().expect("text");
     let (done, said) = reembed(
-        folder.path(),
+        directory.path(),
         &["bench", "--tasks", "64", "--repeats", "3", "--time", "20", "--model-path", model],
     );
     assert!(done, "{said}");
-    let report = folder.path().join("out/report");
+    let report = directory.path().join("out/report");
     look(&mut browser, &report.join("bench.html"), &report.join("bench.json"), "bench");
     let bench = read(&report.join("bench.json"));
     let names: Vec<&str> = bench["subjects"]
@@ -100,7 +100,7 @@ fn the_bench_reads_well_in_a_browser() {
 fn look(browser: &mut Browser, page: &Path, document: &Path, name: &str) {
     let document = read(document);
     let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
-    fs::create_dir_all(&pictures).expect("a folder for pictures");
+    fs::create_dir_all(&pictures).expect("a directory for pictures");
     for (screen, width) in [("wide", 1200), ("phone", 390)] {
         for scheme in ["light", "dark"] {
             browser.screen(width, scheme);
@@ -214,8 +214,8 @@ fn check_reading(browser: &mut Browser, width: u32, place: &str) {
 }
 
 /// No word of a title of eight letters or more stands in what is kept of a run.
-fn assert_no_text_of_a_row(report: &Path, folder: &Path) {
-    let input = fs::File::open(folder.join("tasks.parquet")).expect("an input");
+fn assert_no_text_of_a_row(report: &Path, directory: &Path) {
+    let input = fs::File::open(directory.join("tasks.parquet")).expect("an input");
     let rows = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(input)
         .and_then(|builder| builder.build())
         .expect("rows");
@@ -238,10 +238,10 @@ fn assert_no_text_of_a_row(report: &Path, folder: &Path) {
     assert!(looked > 1000, "only {looked} titles");
 }
 
-fn reembed(folder: &Path, arguments: &[&str]) -> (bool, String) {
+fn reembed(directory: &Path, arguments: &[&str]) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_reembed"))
         .args(arguments)
-        .current_dir(folder)
+        .current_dir(directory)
         .env_clear()
         .env("HOME", "/nowhere")
         .output()
@@ -277,7 +277,7 @@ impl Browser {
             assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "nothing may be skipped");
             return None;
         };
-        let profile = tempfile::tempdir().expect("a folder");
+        let profile = tempfile::tempdir().expect("a directory");
         // The protocol is on descriptors 3 and 4.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null"])
@@ -421,10 +421,10 @@ impl Drop for Browser {
 }
 
 fn program() -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
+    let directories = std::env::var_os("PATH")?;
     let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&folders)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
+    std::env::split_paths(&directories)
+        .flat_map(|directory| names.map(|name| directory.join(name)))
         .find(|path| path.is_file())
 }
 

@@ -3,8 +3,8 @@
 
 #[path = "common/command_line.rs"]
 mod command_line;
-#[path = "common/model_folder.rs"]
-mod model_folder;
+#[path = "common/model_directory.rs"]
+mod model_directory;
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -24,12 +24,12 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use command_line::Job;
-use model_folder::ModelFolder;
+use model_directory::ModelDirectory;
 
 impl Job {
     /// A job over 40 rows.
     fn new() -> Self {
-        Job::with(ModelFolder::tiny(), "40", "result.parquet")
+        Job::with(ModelDirectory::tiny(), "40", "result.parquet")
     }
 
     /// The same, with its output made.
@@ -65,7 +65,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         let run = Command::new("python3")
             .args(["-c", SCRIPT, env!("CARGO_BIN_EXE_reembed")])
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .env("TERM", "xterm")
             .env("HOME", "/nowhere")
             .output()
@@ -79,7 +79,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     }
 
     fn files(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).expect("a folder");
+        let entries = fs::read_dir(self.directory.path()).expect("a directory");
         let name = |entry: std::io::Result<fs::DirEntry>| {
             entry.expect("an entry").file_name().to_string_lossy().into_owned()
         };
@@ -88,14 +88,14 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         files
     }
 
-    /// Snapshots without folders, sizes, speeds and hashes.
+    /// Snapshots without directories, sizes, speeds and hashes.
     fn filtered(&self, check: impl FnOnce()) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         let escaped = |path: &Path| path.display().to_string().replace('.', "\\.");
         settings.add_filter(&escaped(self.model.path()), "[model]");
-        settings.add_filter(&escaped(self.folder.path()), "[folder]");
+        settings.add_filter(&escaped(self.directory.path()), "[directory]");
         settings.add_filter(r"\b[0-9a-f]{64}\b", "[sha256]");
         settings.add_filter(r"fingerprint [0-9a-f]{12}", "fingerprint [12 digits]");
         settings.add_filter(r"\b[0-9a-f]{12}\b", "[12 digits]");
@@ -132,10 +132,10 @@ fn help_says_what_each_command_does() {
             ("help-model-fetch", &["model", "fetch", "--help"]),
             ("help-model-show", &["model", "show", "--help"]),
             ("help-sample", &["sample", "--help"]),
-            ("help-store", &["store", "--help"]),
-            ("help-store-stats", &["store", "stats", "--help"]),
-            ("help-store-prune", &["store", "prune", "--help"]),
-            ("help-store-verify", &["store", "verify", "--help"]),
+            ("help-cache", &["cache", "--help"]),
+            ("help-cache-stats", &["cache", "stats", "--help"]),
+            ("help-cache-prune", &["cache", "prune", "--help"]),
+            ("help-cache-verify", &["cache", "verify", "--help"]),
         ] {
             let help = job.reembed(arguments);
             assert_eq!((help.status.code(), err(&help)), (Some(0), String::new()), "{name}");
@@ -164,9 +164,9 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-output-is-input", &["run", "--output", "tasks.parquet"]),
             ("error-batch-size", &["run", "--batch-size", "0"]),
             ("error-no-model", &["run", "--model-path", "no-model"]),
-            ("error-store-mode", &["run", "--store-mode", "on"]),
-            ("error-no-store", &["store", "stats", "--output", "no.parquet"]),
-            ("error-foreign-store", &["store", "prune", "--store", "tasks.parquet"]),
+            ("error-cache-mode", &["run", "--cache-mode", "on"]),
+            ("error-no-cache", &["cache", "stats", "--output", "no.parquet"]),
+            ("error-foreign-cache", &["cache", "prune", "--cache", "tasks.parquet"]),
             ("error-verify-no-output", &["verify", "no.parquet", "--model-path", "no-model"]),
             ("error-verify-input", &["verify", "tasks.parquet", "--sample", "0"]),
         ] {
@@ -360,7 +360,7 @@ impl Deaf {
         command
             .args(["-c", &format!("exec \"$0\" \"$@\" {redirect}"), binary])
             .args(arguments)
-            .current_dir(job.folder.path())
+            .current_dir(job.directory.path())
             .env_clear()
             .env("HOME", "/nowhere")
             .stdout(Stdio::piped())
@@ -480,21 +480,21 @@ fn logs_hold_no_text_of_a_row_and_no_control_characters() {
 }
 
 #[test]
-fn the_store_of_an_output_is_found_by_either_name_and_says_what_it_holds() {
+fn the_cache_of_an_output_is_found_by_either_name_and_says_what_it_holds() {
     let job = Job::done();
-    let by_output = job.reembed(&["store", "stats"]);
+    let by_output = job.reembed(&["cache", "stats"]);
     job.filtered(|| {
         insta::with_settings!({filters => vec![(r"[0-9.]+ KB", "[size]")]}, {
-            insta::assert_snapshot!("store-stats", shown(&by_output));
+            insta::assert_snapshot!("cache-stats", shown(&by_output));
         })
     });
     let path = job.path(".result.parquet.reembed-store");
-    let by_name = job.reembed(&["store", "stats", "--store", path.to_str().expect("text")]);
+    let by_name = job.reembed(&["cache", "stats", "--cache", path.to_str().expect("text")]);
     assert!(by_name.status.success(), "{}", err(&by_name));
-    let checked = job.reembed(&["store", "verify", "--output", "result.parquet"]);
+    let checked = job.reembed(&["cache", "verify", "--output", "result.parquet"]);
     assert_eq!((checked.status.code(), err(&checked).contains("WARN")), (Some(0), false));
     assert!(out(&checked).starts_with("vectors  "), "{}", out(&checked));
-    let pruned = job.reembed(&["store", "prune"]);
+    let pruned = job.reembed(&["cache", "prune"]);
     assert!(out(&pruned).contains("removed  0\n"), "{}", out(&pruned));
 
     let again = job.run(&["--quiet"]);
@@ -575,7 +575,7 @@ fn verify_finds_what_was_changed_with_neither_input_nor_model() {
 #[test]
 fn verify_refuses_another_model_and_names_the_difference() {
     let job = Job::done();
-    let other = ModelFolder::tiny().seed(1).prompt(Some("query: ")).write();
+    let other = ModelDirectory::tiny().seed(1).prompt(Some("query: ")).write();
     let other = other.path().to_str().expect("a path of text");
     let verify = job.reembed(&["verify", "result.parquet", "--quiet", "--model-path", other]);
     let told = err(&verify);
@@ -640,9 +640,9 @@ fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them(
 
     // As wide as what the scripts of other tools are for.
     let mut job = Job::new();
-    job.model = ModelFolder::tiny().hidden(384).heads(12).layers(4).write();
+    job.model = ModelDirectory::tiny().hidden(384).heads(12).layers(4).write();
     let python = job.path("bin/python3");
-    fs::create_dir(job.path("bin")).expect("a folder");
+    fs::create_dir(job.path("bin")).expect("a directory");
     let report = serde_json::json!({ "contenders": [
         { "name": "other-alone", "label": "another, one call per text", "tasks_per_second": 8.0 },
         { "name": "refused", "label": "a third", "tasks_per_second": null },
@@ -682,7 +682,7 @@ fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them(
         assert_eq!(record["peers"].as_array().map(Vec::len), Some(1));
     }
 
-    job.model = ModelFolder::tiny().write();
+    job.model = ModelDirectory::tiny().write();
     let narrow = job.reembed(&job.with_model(&["bench", "--quiet", "--peers", "scripts"]));
     assert_eq!(narrow.status.code(), Some(1));
     assert!(err(&narrow).contains("models like all-MiniLM-L6-v2"), "{}", shown(&narrow));

@@ -6,11 +6,11 @@ mod common;
 use std::error::Error as _;
 use std::num::NonZeroUsize;
 
-use common::model_folder::{Dtype, ModelFolder, Pooling, WrittenModel};
+use common::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
 use common::{bits, distance, length, load, model_config, task};
 use reembed::batch::{RowNames, TokenBatch};
 use reembed::config::OnEmpty;
-use reembed::limit::{BatchLimit, Counting};
+use reembed::limit::{BatchLimit, TokenCount};
 use reembed::model::{self, Model, description, source};
 use reembed::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
@@ -29,22 +29,22 @@ const TEXTS: [&str; 9] = [
 ];
 
 /// Every kind of model that has to run, with the width of its vectors.
-fn zoo() -> Vec<(&'static str, ModelFolder, usize)> {
+fn zoo() -> Vec<(&'static str, ModelDirectory, usize)> {
     vec![
-        ("MiniLM-L12", ModelFolder::like_minilm_l12(), 96),
-        ("bge", ModelFolder::like_bge(), 128),
-        ("e5", ModelFolder::like_e5(), 64),
-        ("gte", ModelFolder::like_gte(), 96),
-        ("tiny", ModelFolder::tiny(), 32),
-        ("relu", ModelFolder::tiny().activation("relu"), 32),
-        ("gelu_new", ModelFolder::tiny().activation("gelu_new"), 32),
-        ("gelu_pytorch_tanh", ModelFolder::tiny().activation("gelu_pytorch_tanh"), 32),
-        ("f16", ModelFolder::tiny().dtype(Dtype::F16), 32),
-        ("bf16", ModelFolder::tiny().dtype(Dtype::Bf16), 32),
-        ("bert. before each name", ModelFolder::tiny().tensor_prefix("bert."), 32),
-        ("not normalised", ModelFolder::tiny().normalize(false), 32),
-        ("no pooler, one token type", ModelFolder::tiny().pooler(false).token_types(1), 32),
-        ("one layer, one head", ModelFolder::tiny().layers(1).heads(1).hidden(24), 24),
+        ("MiniLM-L12", ModelDirectory::like_minilm_l12(), 96),
+        ("bge", ModelDirectory::like_bge(), 128),
+        ("e5", ModelDirectory::like_e5(), 64),
+        ("gte", ModelDirectory::like_gte(), 96),
+        ("tiny", ModelDirectory::tiny(), 32),
+        ("relu", ModelDirectory::tiny().activation("relu"), 32),
+        ("gelu_new", ModelDirectory::tiny().activation("gelu_new"), 32),
+        ("gelu_pytorch_tanh", ModelDirectory::tiny().activation("gelu_pytorch_tanh"), 32),
+        ("f16", ModelDirectory::tiny().dtype(Dtype::F16), 32),
+        ("bf16", ModelDirectory::tiny().dtype(Dtype::Bf16), 32),
+        ("bert. before each name", ModelDirectory::tiny().tensor_prefix("bert."), 32),
+        ("not normalised", ModelDirectory::tiny().normalize(false), 32),
+        ("no pooler, one token type", ModelDirectory::tiny().pooler(false).token_types(1), 32),
+        ("one layer, one head", ModelDirectory::tiny().layers(1).heads(1).hidden(24), 24),
     ]
 }
 
@@ -59,8 +59,8 @@ fn every_model_embeds_alike_alone_and_in_batches() {
         .collect();
     let engines = ["compute.engine = \"packed\"", "compute.engine = \"candle\""];
     let zoo = zoo().into_iter().flat_map(|kind| engines.map(|engine| (kind.clone(), engine)));
-    for ((name, folder, dim), engine) in zoo {
-        let written = folder.write();
+    for ((name, directory, dim), engine) in zoo {
+        let written = directory.write();
         let embedder = Embedder::open(&model_config(written.path(), &[engine])).expect(name);
         assert_eq!(embedder.dim(), dim, "{name}");
         assert_eq!(embedder.is_batch_invariant(), engine.contains("packed"), "{name}");
@@ -90,8 +90,8 @@ fn every_model_embeds_alike_alone_and_in_batches() {
 
 #[test]
 fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
-    let tiny = ModelFolder::tiny;
-    for (name, folder, naive) in [
+    let tiny = ModelDirectory::tiny;
+    for (name, directory, naive) in [
         ("gelu, mean", tiny(), Naive::default()),
         ("relu", tiny().activation("relu"), Naive { activation: relu, ..Naive::default() }),
         (
@@ -107,7 +107,7 @@ fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
         ),
         ("a large epsilon", tiny().layer_norm_eps(0.05), Naive { eps: 0.05, ..Naive::default() }),
     ] {
-        let written = folder.write();
+        let written = directory.write();
         let engines = ["packed", "candle"].map(|engine| {
             let engine = format!("compute.engine = {engine:?}");
             model::load(&model_config(written.path(), &[&engine]), &|_| ()).expect("a model")
@@ -133,11 +133,12 @@ fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
 }
 
 #[test]
-fn a_prompt_changes_the_vectors_and_the_config_replaces_the_folder_s_own() {
-    let e5 = ModelFolder::like_e5().write();
-    let plain = ModelFolder::like_e5().prompt(None).write();
-    let vector = |folder: &WrittenModel, settings: &[&str], text: &str| {
-        let model = model::load(&model_config(folder.path(), settings), &|_| ()).expect("a model");
+fn a_prompt_changes_the_vectors_and_the_config_replaces_the_directory_s_own() {
+    let e5 = ModelDirectory::like_e5().write();
+    let plain = ModelDirectory::like_e5().prompt(None).write();
+    let vector = |directory: &WrittenModel, settings: &[&str], text: &str| {
+        let model =
+            model::load(&model_config(directory.path(), settings), &|_| ()).expect("a model");
         Embedder::new(model).compute_embedding(&task("T", text)).expect("a vector")
     };
     let own = vector(&e5, &[], "fix the build");
@@ -158,33 +159,38 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
     fn up_to(tokens: impl Into<serde_json::Value>) -> serde_json::Value {
         json!({ "model_max_length": tokens.into() })
     }
-    for (folder, words_in, ids, truncated) in [
-        (ModelFolder::tiny(), 198, 200, false),
-        (ModelFolder::tiny(), 254, 256, false),
-        (ModelFolder::tiny(), 255, 256, true),
-        (ModelFolder::tiny(), 10_000, 256, true),
-        (ModelFolder::like_minilm_l12(), 198, 128, true),
-        (ModelFolder::like_bge(), 198, 200, false),
-        (ModelFolder::like_bge(), 600, 512, true),
-        // Where the folder says no length, its tokenizer's counts, as far as there are positions.
-        (ModelFolder::tiny().without_max_seq_length(), 600, 512, true),
-        (ModelFolder::tiny().without_max_seq_length().tokenizer_config(up_to(200)), 600, 200, true),
+    for (directory, words_in, ids, truncated) in [
+        (ModelDirectory::tiny(), 198, 200, false),
+        (ModelDirectory::tiny(), 254, 256, false),
+        (ModelDirectory::tiny(), 255, 256, true),
+        (ModelDirectory::tiny(), 10_000, 256, true),
+        (ModelDirectory::like_minilm_l12(), 198, 128, true),
+        (ModelDirectory::like_bge(), 198, 200, false),
+        (ModelDirectory::like_bge(), 600, 512, true),
+        // Where the directory says no length, its tokenizer's counts, as far as there are positions.
+        (ModelDirectory::tiny().without_max_seq_length(), 600, 512, true),
         (
-            ModelFolder::tiny().without_max_seq_length().tokenizer_config(up_to(1e30)),
+            ModelDirectory::tiny().without_max_seq_length().tokenizer_config(up_to(200)),
+            600,
+            200,
+            true,
+        ),
+        (
+            ModelDirectory::tiny().without_max_seq_length().tokenizer_config(up_to(1e30)),
             600,
             512,
             true,
         ),
-        (ModelFolder::tiny().tokenizer_config(up_to(128)), 600, 256, true),
-        (ModelFolder::tiny().baked_length(None), 198, 200, false),
-        (ModelFolder::tiny(), 1, 3, false),
+        (ModelDirectory::tiny().tokenizer_config(up_to(128)), 600, 256, true),
+        (ModelDirectory::tiny().baked_length(None), 198, 200, false),
+        (ModelDirectory::tiny(), 1, 3, false),
     ] {
-        let model = load(folder.write().path());
+        let model = load(directory.write().path());
         let text = model.tokenizer.tokenize(&words(words_in)).expect("ids");
         assert_eq!(
             (text.ids.len(), text.truncated),
             (ids, truncated),
-            "{words_in} words: {folder:?}"
+            "{words_in} words: {directory:?}"
         );
         let last = text.ids[text.ids.len() - 1];
         let separator = model.tokenizer.tokenize("").expect("ids").ids[1];
@@ -194,7 +200,7 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
 
 #[test]
 fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_named() {
-    let written = ModelFolder::tiny().max_seq_length(16).write();
+    let written = ModelDirectory::tiny().max_seq_length(16).write();
     let config = model_config(written.path(), &[]);
     let files = source::resolve(&config.source, &|_| ()).expect("its files");
     let description = description::read(&files, None).expect("a description");
@@ -207,7 +213,7 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
         (0..200).map(|n| format!("word {}", "and ".repeat(n % 20))).collect();
     let names = RowNames { first_row: 1000, ids: (0..200).map(|n| format!("T-{n}")).collect() };
     let size = |n| NonZeroUsize::new(n).expect("not zero");
-    let counting = Counting::Padded;
+    let counting = TokenCount::Padded;
     let limit = BatchLimit { rows: size(7), tokens: size(1000), counting };
     let on = |threads, texts: &[String], on_empty| {
         let texts = texts.iter().map(String::as_str).enumerate();
@@ -230,14 +236,14 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
 
 #[test]
 fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zeros() {
-    let written = ModelFolder::tiny().normalize(false).write();
+    let written = ModelDirectory::tiny().normalize(false).write();
     written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
     let model = load(written.path());
     let names = RowNames { first_row: 40, ids: ["A", "B"].into_iter().collect() };
     let limit = BatchLimit {
         rows: NonZeroUsize::MAX,
         tokens: NonZeroUsize::MAX,
-        counting: Counting::Padded,
+        counting: TokenCount::Padded,
     };
     let on = |second, on_empty| {
         tokenize_texts(&model.tokenizer, &names, [(0, "word"), (1, second)], on_empty, limit)
@@ -264,7 +270,7 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
 fn a_long_text_that_is_lower_cased_first_is_not_cut_where_its_lower_case_would_change() {
     // Sigma at the end of a word is ς, and elsewhere σ; a full stop may stand inside a word. So what follows the
     // stop decides how the letter before it is lower-cased, and with these tokens also which come before that.
-    let written = ModelFolder::tiny().max_seq_length(10).write();
+    let written = ModelDirectory::tiny().max_seq_length(10).write();
     written.edit_json("tokenizer.json", |tokenizer| {
         let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
         for (unused, token) in [("[unused1]", "##ασ"), ("[unused2]", "##ς"), ("[unused3]", "##σ")]
@@ -413,7 +419,7 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         ),
         ("no config", |m| _ = m.remove_file("config.json"), "", &["config.json is missing"]),
         (
-            "no list of modules, which would say that the pooling is the folder's own",
+            "no list of modules, which would say that the pooling is the directory's own",
             |m| {
                 m.remove_file("modules.json").set_pooling_flag("pooling_mode_mean_tokens", false);
                 m.set_pooling_flag("pooling_mode_cls_token", true);
@@ -578,7 +584,7 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
     ];
     let mut wrong = Vec::new();
     for (name, damage, file, words) in rows {
-        let written = ModelFolder::tiny().write();
+        let written = ModelDirectory::tiny().write();
         load(written.path());
         damage(&written);
         let config = model_config(written.path(), &[]);
@@ -606,12 +612,12 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
 
 #[test]
 fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
-    let written = ModelFolder::tiny().pooling(Pooling::Cls).write();
+    let written = ModelDirectory::tiny().pooling(Pooling::Cls).write();
     for file in ["modules.json", "1_Pooling/config.json", "sentence_bert_config.json"] {
         written.remove_file(file);
     }
     written.remove_file("config_sentence_transformers.json");
-    // What transformers leaves in every folder, and says nothing else than the other files.
+    // What transformers leaves in every directory, and says nothing else than the other files.
     let config = json!({
         "tokenizer_class": "BertTokenizer",
         "model_max_length": 100,
@@ -628,13 +634,14 @@ fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
 
 #[test]
 fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
-    let fingerprint = |folder: ModelFolder| load(folder.write().path()).lineage().fingerprint;
+    let fingerprint =
+        |directory: ModelDirectory| load(directory.write().path()).lineage().fingerprint;
     let minilm = json!({ "model_max_length": 512, "do_lower_case": true, "strip_accents": null });
-    let plain = fingerprint(ModelFolder::tiny());
-    assert_eq!(fingerprint(ModelFolder::tiny().tokenizer_config(minilm)), plain);
-    // Without a length of the folder's own it decides one.
+    let plain = fingerprint(ModelDirectory::tiny());
+    assert_eq!(fingerprint(ModelDirectory::tiny().tokenizer_config(minilm)), plain);
+    // Without a length of the directory's own it decides one.
     let shorter = json!({ "model_max_length": 200 });
-    let free = ModelFolder::tiny().without_max_seq_length();
+    let free = ModelDirectory::tiny().without_max_seq_length();
     assert_ne!(fingerprint(free.clone().tokenizer_config(shorter)), fingerprint(free));
 }
 
@@ -646,7 +653,7 @@ fn every_pooling_but_mean_and_cls_is_refused_by_name() {
         (Pooling::WeightedMean, "weightedmean"),
         (Pooling::LastToken, "lasttoken"),
     ] {
-        let written = ModelFolder::tiny().pooling(pooling).write();
+        let written = ModelDirectory::tiny().pooling(pooling).write();
         let error = model::load(&model_config(written.path(), &[]), &|_| ()).err().expect(name);
         assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
     }
@@ -654,7 +661,7 @@ fn every_pooling_but_mean_and_cls_is_refused_by_name() {
 
 #[test]
 fn a_pinned_hash_that_differs_is_refused_with_both_hashes() {
-    let written = ModelFolder::tiny().write();
+    let written = ModelDirectory::tiny().write();
     let pinned = "0".repeat(64);
     let pins = format!("model.sha256 = {{ \"config.json\" = \"{pinned}\" }}");
     let error =
@@ -670,7 +677,7 @@ fn a_pinned_hash_that_differs_is_refused_with_both_hashes() {
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
-    let written = ModelFolder::tiny().write();
+    let written = ModelDirectory::tiny().write();
     let config = model_config(written.path(), &["compute.device = \"cuda:0\""]);
     let error = model::load(&config, &|_| ()).err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::Config);
@@ -679,15 +686,16 @@ fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
 }
 
 #[test]
-fn the_fingerprint_follows_files_and_prompt_and_not_the_folder() {
-    let fingerprint = |folder: &WrittenModel, settings: &[&str]| {
-        let model = model::load(&model_config(folder.path(), settings), &|_| ()).expect("a model");
+fn the_fingerprint_follows_files_and_prompt_and_not_the_directory() {
+    let fingerprint = |directory: &WrittenModel, settings: &[&str]| {
+        let model =
+            model::load(&model_config(directory.path(), settings), &|_| ()).expect("a model");
         model.lineage().fingerprint
     };
-    let (one, again) = (ModelFolder::tiny().write(), ModelFolder::tiny().write());
+    let (one, again) = (ModelDirectory::tiny().write(), ModelDirectory::tiny().write());
     let own = fingerprint(&one, &[]);
     assert_eq!(own, fingerprint(&again, &[]));
-    assert_ne!(own, fingerprint(&ModelFolder::tiny().seed(1).write(), &[]));
+    assert_ne!(own, fingerprint(&ModelDirectory::tiny().seed(1).write(), &[]));
     assert_ne!(own, fingerprint(&one, &["model.prompt = \"query: \""]));
 }
 
@@ -711,7 +719,7 @@ struct Naive {
 }
 
 impl Default for Naive {
-    /// What [`ModelFolder::tiny`] is.
+    /// What [`ModelDirectory::tiny`] is.
     fn default() -> Self {
         Naive { layers: 2, heads: 4, eps: 1e-12, activation: gelu, cls: false, normalize: true }
     }

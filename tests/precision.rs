@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
-use common::model_folder::{ModelFolder, Pooling};
+use common::model_directory::{ModelDirectory, Pooling};
 use common::{Before, Job, bits, distance, model_config, prepare, read_parquet, real_model, task};
 use reembed::kernels::{Isa, Precision};
 use reembed::model::{self, EncodeError, Model};
@@ -81,12 +81,13 @@ fn a_row_has_the_same_bits_in_any_company() {
 
 #[test]
 fn a_batch_that_is_split_because_memory_ran_out_gives_the_same_bits() {
-    let folder = ModelFolder::like_bge().write();
+    let directory = ModelDirectory::like_bge().write();
     let rows: Vec<TaskRow> =
         (0..40).map(|n| task(format!("T-{n}"), "word ".repeat(1 + n * 7 % 50))).collect();
     for precision in Precision::ALL {
         let setting = format!("compute.precision = \"{precision}\"");
-        let load = || model::load(&model_config(folder.path(), &[&setting]), &|_| ()).expect("one");
+        let load =
+            || model::load(&model_config(directory.path(), &[&setting]), &|_| ()).expect("one");
         let options = BatchOptions::default();
         let whole = Embedder::new(load()).compute_embeddings_batch(&rows, &options);
         let Model { tokenizer, encoder, identity } = load();
@@ -107,17 +108,17 @@ fn a_batch_that_is_split_because_memory_ran_out_gives_the_same_bits() {
 fn models_of_every_shape_are_near_the_reference_engine() {
     let texts = ["fix the login loop", "a", "Café, naïve; ÜBER 42 files!"];
     let long = "the job takes minutes because texts are embedded one at a time; ".repeat(8);
-    for (name, folder) in [
-        ("heads of 32, mean", ModelFolder::tiny().hidden(128).heads(4)),
-        ("heads of 64, cls", ModelFolder::tiny().hidden(128).heads(2).pooling(Pooling::Cls)),
-        ("relu", ModelFolder::tiny().activation("relu")),
-        ("gelu_new", ModelFolder::tiny().activation("gelu_new")),
-        ("odd sizes", ModelFolder::tiny().hidden(72).heads(3).intermediate(149)),
-        ("12 layers", ModelFolder::like_minilm_l12()),
-        ("24 layers", ModelFolder::tiny().hidden(64).heads(2).layers(24)),
-        ("not normalised", ModelFolder::tiny().normalize(false)),
+    for (name, directory) in [
+        ("heads of 32, mean", ModelDirectory::tiny().hidden(128).heads(4)),
+        ("heads of 64, cls", ModelDirectory::tiny().hidden(128).heads(2).pooling(Pooling::Cls)),
+        ("relu", ModelDirectory::tiny().activation("relu")),
+        ("gelu_new", ModelDirectory::tiny().activation("gelu_new")),
+        ("odd sizes", ModelDirectory::tiny().hidden(72).heads(3).intermediate(149)),
+        ("12 layers", ModelDirectory::like_minilm_l12()),
+        ("24 layers", ModelDirectory::tiny().hidden(64).heads(2).layers(24)),
+        ("not normalised", ModelDirectory::tiny().normalize(false)),
     ] {
-        let written = folder.write();
+        let written = directory.write();
         let open = |settings: &[&str]| {
             Embedder::open(&model_config(written.path(), settings)).expect("a model")
         };
@@ -143,7 +144,7 @@ fn models_of_every_shape_are_near_the_reference_engine() {
 
 #[test]
 fn a_file_says_its_precision_and_is_verified_in_it() {
-    let folder = ModelFolder::tiny().write();
+    let directory = ModelDirectory::tiny().write();
     let rows: Vec<TaskRow> =
         (0..20).map(|n| task(format!("T-{n}"), format!("fix the build {n}"))).collect();
     let mut fingerprints = BTreeSet::new();
@@ -151,7 +152,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let job = Job::of(&rows);
         let mut config = job.config(&[]);
         let setting = format!("compute.precision = \"{precision}\"");
-        config.model = model_config(folder.path(), &[&setting]);
+        config.model = model_config(directory.path(), &[&setting]);
         let (reader, claim) = prepare(&config).expect("a job");
         let model = model::load(&config.model, &|_| ()).expect("a model");
         let warned = std::sync::Mutex::new(Vec::new());
@@ -191,11 +192,11 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
 
 #[test]
 fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
-    let folder = ModelFolder::tiny().write();
+    let directory = ModelDirectory::tiny().write();
     for precision in ["bf16", "bf16x3", "bf16-avx512"] {
         let text = format!(
             "model.path = {:?}\ncompute.engine = \"candle\"\ncompute.precision = {precision:?}",
-            folder.path().to_str().expect("UTF-8")
+            directory.path().to_str().expect("UTF-8")
         );
         let raw = reembed::config::RawConfig::parse(&text, Path::new("pipeline.toml"));
         let error = raw
@@ -211,12 +212,12 @@ fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
 #[test]
 fn what_overflows_is_an_error_that_names_the_row() {
     for precision in Precision::ALL {
-        let folder = ModelFolder::tiny().write();
+        let directory = ModelDirectory::tiny().write();
         let setting = format!("compute.precision = \"{precision}\"");
-        folder.poke("encoder.layer.0.output.dense.weight", 3, 3e38);
-        folder.poke("encoder.layer.0.output.dense.bias", 0, 3e38);
+        directory.poke("encoder.layer.0.output.dense.weight", 3, 3e38);
+        directory.poke("encoder.layer.0.output.dense.bias", 0, 3e38);
         let embedder =
-            Embedder::open(&model_config(folder.path(), &[&setting])).expect("it is finite");
+            Embedder::open(&model_config(directory.path(), &[&setting])).expect("it is finite");
         let error = embedder.compute_embedding(&task("T-9", "fix it")).expect_err("an overflow");
         assert_eq!(error.kind(), ErrorKind::Encode);
         let said = error.to_string();
@@ -226,8 +227,8 @@ fn what_overflows_is_an_error_that_names_the_row() {
 
 #[test]
 fn auto_is_f32_for_a_model_that_was_not_validated() {
-    let folder = ModelFolder::tiny().write();
-    let model = model::load(&model_config(folder.path(), &[]), &|_| ()).expect("a model");
+    let directory = ModelDirectory::tiny().write();
+    let model = model::load(&model_config(directory.path(), &[]), &|_| ()).expect("a model");
     assert_eq!((model.encoder.precision(), model.encoder.warning()), (Precision::F32, None));
 }
 

@@ -18,7 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray};
-use common::model_folder::{ModelFolder, WrittenModel};
+use common::model_directory::{ModelDirectory, WrittenModel};
 use common::{Before, Job, load, prepare, read_parquet, task, write_parquet};
 use reembed::batch::TokenBatch;
 use reembed::lineage::ModelIdentity;
@@ -27,7 +27,7 @@ use reembed::model::{Encoder, Model};
 use reembed::{Config, ErrorKind, Report, Result, Stop, TaskRow, pipeline};
 use rustix::process::{Pid, Signal, kill_process};
 
-static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
 /// Rows of the large input.
 const ROWS: usize = 40;
@@ -35,7 +35,7 @@ const ROWS: usize = 40;
 // The order of things.
 
 #[test]
-fn a_file_is_on_the_disk_and_read_back_before_it_is_renamed_and_its_folder_after() {
+fn a_file_is_on_the_disk_and_read_back_before_it_is_renamed_and_its_directory_after() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::large();
     let run = strace.run(&night, "", &[]);
@@ -52,7 +52,7 @@ fn a_file_is_on_the_disk_and_read_back_before_it_is_renamed_and_its_folder_after
 fn the_check_of_the_order_notices_a_step_that_is_left_out() {
     let Some(strace) = Strace::find() else { return };
     for (failpoint, expected) in [
-        ("skip-directory-fsync", "the folder is not brought to the disk"),
+        ("skip-directory-fsync", "the directory is not brought to the disk"),
         ("skip-read-back", "the file is not read back"),
     ] {
         let night = Night::large();
@@ -63,7 +63,7 @@ fn the_check_of_the_order_notices_a_step_that_is_left_out() {
     }
 }
 
-/// Whether a run's calls are those of a file that lasts: write, fsync, open again, rename, fsync of the folder.
+/// Whether a run's calls are those of a file that lasts: write, fsync, open again, rename, fsync of the directory.
 fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     let last = |what: &str, on: On| calls.iter().rposition(|call| call.is(what, on));
     let written = last("write", On::Temporary).ok_or("nothing is written")?;
@@ -76,9 +76,9 @@ fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     if !opened {
         return Err("the file is not read back");
     }
-    match last("fsync", On::Folder) {
-        Some(folder) if folder > renamed => Ok(()),
-        _ => Err("the folder is not brought to the disk"),
+    match last("fsync", On::Directory) {
+        Some(directory) if directory > renamed => Ok(()),
+        _ => Err("the directory is not brought to the disk"),
     }
 }
 
@@ -104,9 +104,9 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
                     hit += 1;
                 }
                 // It is in place, but nobody may rely on it: that is no success either.
-                On::Folder => {
+                On::Directory => {
                     assert_eq!(run.status.code(), Some(1), "{case}: {}", run.told);
-                    assert!(run.told.contains("it is in place, but its folder"), "{case}");
+                    assert!(run.told.contains("it is in place, but its directory"), "{case}");
                     assert!(night.output() == new, "{case}");
                     hit += 1;
                 }
@@ -129,17 +129,17 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
 }
 
 #[test]
-fn a_report_says_that_the_output_is_in_place_where_only_its_folder_is_not_on_the_disk() {
+fn a_report_says_that_the_output_is_in_place_where_only_its_directory_is_not_on_the_disk() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::of(&plain(3));
     for number in 1.. {
-        let _ = fs::remove_dir_all(night.folder());
-        fs::create_dir(night.folder()).expect("a folder");
+        let _ = fs::remove_dir_all(night.directory());
+        fs::create_dir(night.directory()).expect("a directory");
         let inject = format!("fsync:error=EIO:when={number}");
-        let trace = night.job.folder().join("trace");
+        let trace = night.job.directory().join("trace");
         let mut command = strace.command(&night, &inject, &[], &trace);
         let run = command.env("REEMBED_REPORT_KEEP", "1").output().expect("a child");
-        let report = night.folder().join("report/report.json");
+        let report = night.directory().join("report/report.json");
         let report = fs::read(&report).unwrap_or_else(|cause| panic!("{cause}: {}", err(&run)));
         let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
         let verdict = report["verdict"].as_str().expect("a sentence");
@@ -256,7 +256,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
                 assert_eq!(code, Some(1), "{kilobytes} KB: {}", err(&unchecked));
                 assert!(err(&unchecked).contains("No space left"), "{}", err(&unchecked));
                 assert!(left == small, "{kilobytes} KB");
-                let names = fs::read_dir(disk.path()).expect("a folder").count();
+                let names = fs::read_dir(disk.path()).expect("a directory").count();
                 assert_eq!(names, 1, "{kilobytes} KB: something was left");
             }
         }
@@ -265,35 +265,35 @@ fn a_disk_that_is_full_leaves_the_old_file() {
 }
 
 #[test]
-fn a_disk_without_room_for_the_store_is_refused_before_any_work() {
+fn a_disk_without_room_for_the_cache_is_refused_before_any_work() {
     let night = Night::of(&plain(400));
-    for (kilobytes, output_there, store_there, refused) in [
+    for (kilobytes, output_there, cache_there, refused) in [
         (
             200,
             true,
             true,
-            Some("tasks.parquet: it may take 0.1 MB and its vector store 1.2 MB more"),
+            Some("tasks.parquet: it may take 0.1 MB and its vector cache 1.2 MB more"),
         ),
         (200, true, false, None),
-        (200, false, true, Some("vectors: the vector store may take 1.2 MB more")),
+        (200, false, true, Some("vectors: the vector cache may take 1.2 MB more")),
         (4000, true, true, None),
     ] {
         let Some(disk) = SmallDisk::mount(kilobytes, "rw") else { return };
-        let elsewhere = tempfile::tempdir().expect("a folder");
-        let folder = |there| if there { disk.path() } else { elsewhere.path() };
-        let output = folder(output_there).join("tasks.parquet");
+        let elsewhere = tempfile::tempdir().expect("a directory");
+        let directory = |there| if there { disk.path() } else { elsewhere.path() };
+        let output = directory(output_there).join("tasks.parquet");
         let mut command = night.command();
         command.arg("--output").arg(&output);
         command.env("REEMBED_STORE_MODE", "read-write");
-        command.env("REEMBED_STORE_PATH", folder(store_there).join("vectors"));
+        command.env("REEMBED_STORE_PATH", directory(cache_there).join("vectors"));
         let run = command.output().expect("a child");
-        let case = format!("{kilobytes} KB, {output_there}, {store_there}: {}", err(&run));
+        let case = format!("{kilobytes} KB, {output_there}, {cache_there}: {}", err(&run));
         match refused {
             None => assert_eq!(run.status.code(), Some(0), "{case}"),
             Some(said) => {
                 assert_eq!(run.status.code(), Some(2), "{case}");
                 assert!(err(&run).contains(said), "{case}");
-                assert_eq!(fs::read_dir(disk.path()).expect("a folder").count(), 0, "{case}");
+                assert_eq!(fs::read_dir(disk.path()).expect("a directory").count(), 0, "{case}");
             }
         }
     }
@@ -311,7 +311,7 @@ fn a_limit_on_the_size_of_files_leaves_the_old_file() {
         let mut command = Command::new("sh");
         command.arg("-c").arg(script).arg(inner.get_program()).args(inner.get_args());
         command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let run = command.current_dir(night.job.folder()).output().expect("a child");
+        let run = command.current_dir(night.job.directory()).output().expect("a child");
         assert_eq!(run.status.code(), Some(1), "{signal}: {}", err(&run));
         assert!(err(&run).contains("File too large"), "{}", err(&run));
         assert!(night.output() == old, "{signal}");
@@ -356,10 +356,10 @@ fn a_second_run_fails_at_once_with_the_process_that_holds_the_output() {
 fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::of(&plain(3));
-    fs::create_dir(night.folder()).expect("a folder");
+    fs::create_dir(night.directory()).expect("a directory");
     let child = strace.start(&night, "fsync:delay_enter=60s:when=1");
     let strace = Reaped(child);
-    let lock = night.folder().join(".tasks.parquet.reembed-lock");
+    let lock = night.directory().join(".tasks.parquet.reembed-lock");
     let holder: i32 = wait_for(|| {
         let temporary = night.beside().iter().any(|name| name.ends_with(".reembed-tmp"));
         fs::read_to_string(&lock).ok().filter(|_| temporary)?.parse().ok()
@@ -444,7 +444,7 @@ fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
     let night = Night::of(&plain(3));
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
-    let other = ModelFolder::tiny().seed(1).prompt(Some("query: ")).write();
+    let other = ModelDirectory::tiny().seed(1).prompt(Some("query: ")).write();
     let refused = night.command_with(other.path()).output().expect("a child");
     assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
     for word in [
@@ -573,28 +573,28 @@ fn a_second_run_that_makes_the_same_bytes_leaves_the_file_untouched() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_refused_before_there_is_a_model() {
+fn a_directory_that_cannot_be_written_to_is_refused_before_there_is_a_model() {
     let night = Night::of(&plain(3));
     let Some(disk) = SmallDisk::mount(1000, "ro") else { return };
     for name in ["tasks.parquet", "new/tasks.parquet"] {
         let mut command = night.command_with(Path::new("no/such/model"));
         let run = command.arg("--output").arg(disk.path().join(name)).output().expect("a child");
         assert_eq!(run.status.code(), Some(2), "{name}: {}", err(&run));
-        assert!(err(&run).contains("its folder cannot be written to"), "{name}: {}", err(&run));
+        assert!(err(&run).contains("its directory cannot be written to"), "{name}: {}", err(&run));
     }
 }
 
 #[test]
 fn only_what_dead_runs_of_this_output_left_is_swept() {
     let night = Night::of(&plain(3));
-    fs::create_dir(night.folder()).expect("a folder");
+    fs::create_dir(night.directory()).expect("a directory");
     let others =
         [".other.parquet.abcdef.reembed-tmp", ".tasks.parquet.abcdef.tmp", ".tasks.parquet.old"];
     for name in [".tasks.parquet.abcdef.reembed-tmp", ".tasks.parquet.012345.reembed-tmp"]
         .iter()
         .chain(&others)
     {
-        fs::write(night.folder().join(name), "half of a file").expect("a file");
+        fs::write(night.directory().join(name), "half of a file").expect("a file");
     }
     let run = night.run();
     assert_eq!(run.status.code(), Some(0), "{}", err(&run));
@@ -614,7 +614,7 @@ impl Night {
     fn of(rows: &[TaskRow]) -> Night {
         let night = Night { job: Job::of(rows) };
         let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
-        fs::write(night.job.folder().join("pipeline.toml"), config).expect("a configuration");
+        fs::write(night.job.directory().join("pipeline.toml"), config).expect("a configuration");
         night
     }
 
@@ -672,7 +672,7 @@ impl Night {
             .env("REEMBED_STORE_MODE", "off")
             // A report is for people: faults are counted in what the output needs.
             .env("REEMBED_REPORT_KEEP", "0")
-            .current_dir(self.job.folder());
+            .current_dir(self.job.directory());
         command
     }
 
@@ -684,8 +684,8 @@ impl Night {
         self.job.output()
     }
 
-    fn folder(&self) -> PathBuf {
-        self.job.output().parent().expect("a folder").to_owned()
+    fn directory(&self) -> PathBuf {
+        self.job.output().parent().expect("a directory").to_owned()
     }
 
     fn output(&self) -> Vec<u8> {
@@ -694,7 +694,7 @@ impl Night {
 
     /// Puts these bytes at the output path.
     fn put(&self, bytes: &[u8]) {
-        fs::create_dir_all(self.folder()).expect("a folder");
+        fs::create_dir_all(self.directory()).expect("a directory");
         fs::write(self.path(), bytes).expect("an output");
     }
 
@@ -807,13 +807,13 @@ impl Strace {
             .env_clear()
             .envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .env("REEMBED_FAILPOINTS", failpoints.join(","))
-            .current_dir(night.job.folder())
+            .current_dir(night.job.directory())
             .stdin(Stdio::null());
         command
     }
 
     fn run(&self, night: &Night, inject: &str, failpoints: &[&str]) -> Traced {
-        let trace = night.job.folder().join("trace");
+        let trace = night.job.directory().join("trace");
         let output = self.command(night, inject, failpoints, &trace).output().expect("a child");
         let text = fs::read_to_string(&trace).expect("a trace");
         let calls = text.lines().filter_map(Call::parse).collect();
@@ -852,7 +852,7 @@ struct Call {
 enum On {
     Temporary,
     Lock,
-    Folder,
+    Directory,
     Other,
 }
 
@@ -876,7 +876,7 @@ impl Call {
             _ if made => On::Other,
             _ if rest.contains(".reembed-tmp") => On::Temporary,
             _ if rest.contains(".reembed-lock") => On::Lock,
-            _ if rest.contains("/out>)") => On::Folder,
+            _ if rest.contains("/out>)") => On::Directory,
             _ => On::Other,
         };
         Some(Call { name, on, result, injected: line.contains("(INJECTED)") })
@@ -899,32 +899,32 @@ impl Drop for Reaped {
 
 /// A file system in memory, of so many kilobytes.
 struct SmallDisk {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
     /// `None` where this process may not mount: that is said aloud.
     fn mount(kilobytes: u32, mode: &str) -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().expect("a folder");
+        let directory = tempfile::tempdir().expect("a directory");
         let options = format!("size={kilobytes}k,{mode}");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(folder.path())
+            .arg(directory.path())
             .output();
         if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(SmallDisk { folder });
+            return Some(SmallDisk { directory });
         }
         skipped("a small disk cannot be mounted");
         None
     }
 
     fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
+        let _ = Command::new("umount").arg("-l").arg(self.directory.path()).output();
     }
 }

@@ -3,22 +3,22 @@
 
 #[path = "common/command_line.rs"]
 mod command_line;
-#[path = "common/model_folder.rs"]
-mod model_folder;
+#[path = "common/model_directory.rs"]
+mod model_directory;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use command_line::Job;
-use model_folder::ModelFolder;
+use model_directory::ModelDirectory;
 use serde_json::{Value, json};
 
 const SCHEMAS: &str = include_str!("../docs/schemas.md");
 
 impl Job {
     fn new(rows: &str) -> Job {
-        Job::with(ModelFolder::tiny().max_seq_length(64), rows, "out/tasks.parquet")
+        Job::with(ModelDirectory::tiny().max_seq_length(64), rows, "out/tasks.parquet")
     }
 
     fn report(&self) -> Value {
@@ -102,14 +102,14 @@ fn a_run_that_fails_leaves_a_report_that_says_why() {
 }
 
 #[test]
-fn a_refused_output_has_no_folder_made_for_its_report_so_that_it_stays_refused() {
+fn a_refused_output_has_no_directory_made_for_its_report_so_that_it_stays_refused() {
     let job = Job::new("5");
     for arguments in [&[][..], &["--no-supervise"]] {
         for _ in 0..2 {
             let output = ["--output", "no/such/dir/tasks.parquet"];
             let refused = job.run(&[&output, arguments].concat());
             assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
-            assert!(err(&refused).contains("its folder is not there"), "{}", err(&refused));
+            assert!(err(&refused).contains("its directory is not there"), "{}", err(&refused));
             assert!(err(&refused).contains("the report cannot be written"), "{}", err(&refused));
             assert!(!job.path("no").exists());
         }
@@ -135,7 +135,7 @@ fn a_small_memory_limit_is_kept_by_smaller_batches_and_not_found_out_again_and_a
 #[test]
 fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_wanted() {
     let job = Job::new("20");
-    fs::create_dir(job.path("out")).expect("a folder");
+    fs::create_dir(job.path("out")).expect("a directory");
     fs::write(job.path("out/report"), "in the way").expect("a file");
     let done = job.run(&[]);
     assert!(done.status.success(), "{}", err(&done));
@@ -155,10 +155,12 @@ fn the_documented_alerts_speak_of_a_failed_night_and_of_one_that_did_not_come() 
     let mut blocks =
         documented.split("```yaml\n").skip(1).filter_map(|text| text.split("```").next());
     let rules = blocks.find(|block| block.contains("alert:")).expect("rules");
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::write(folder.path().join("rules.yml"), rules).expect("a file");
-    fs::write(folder.path().join("alerts.yml"), include_str!("alerts.yml")).expect("a file");
-    promtool(Command::new("promtool").args(["test", "rules", "alerts.yml"]).current_dir(&folder));
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("rules.yml"), rules).expect("a file");
+    fs::write(directory.path().join("alerts.yml"), include_str!("alerts.yml")).expect("a file");
+    promtool(
+        Command::new("promtool").args(["test", "rules", "alerts.yml"]).current_dir(&directory),
+    );
     // Their metrics are those that a run writes.
     let job = Job::new("20");
     assert!(job.run(&[]).status.success());

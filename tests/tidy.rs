@@ -32,7 +32,7 @@ type Owned = (&'static [&'static str], fn(&str) -> bool);
 const CRATES: &[Owned] = &[
     (&["crossbeam", "crossbeam_channel"], |file| is_part(file, "pipeline")),
     (&["parquet"], |file| ["reader", "writer", "lineage"].iter().any(|part| is_part(file, part))),
-    (&["redb", "twox_hash"], |file| is_part(file, "store")),
+    (&["redb", "twox_hash"], |file| is_part(file, "cache")),
     (&["tokenizers"], |file| is_part(file, "tokenizer")),
     (&["toml"], |file| is_part(file, "config")),
     (&["candle_core", "candle_nn", "candle_transformers"], |file| file == "model/candle.rs"),
@@ -179,8 +179,8 @@ fn what_is_allowed_is_let_through() {
         ("machine.rs", "use std::thread::available_parallelism;"),
         ("reader/chunker.rs", "use parquet::errors::ParquetError;"),
         ("writer/publish.rs", "use parquet::errors::ParquetError;"),
-        ("store.rs", "use redb::Error; mod record;"),
-        ("store/database.rs", "use redb::{Database, Table};"),
+        ("cache.rs", "use redb::Error; mod record;"),
+        ("cache/database.rs", "use redb::{Database, Table};"),
         ("tokenizer/prefix.rs", "use tokenizers::Tokenizer;"),
         ("tokenizer.rs", "use crate::tokenizer::prefix; use rayon::prelude::*;"),
         ("config.rs", "use toml::Value;"),
@@ -580,12 +580,12 @@ fn without_tests(code: &str) -> String {
 fn sources() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder below src/") {
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory below src/") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).expect("below src/").to_string_lossy();
                 files.push((name.replace('\\', "/"), fs::read_to_string(&path).expect("a file")));

@@ -15,7 +15,7 @@ def parser(description):
     add = parser.add_argument
     add("--venv", type=Path, default=ROOT / "target/peers-venv", help="the virtual environment, made if need be")
     add("--reembed", type=Path, help="the binary; built unless given")
-    add("--model", type=Path, help="the model's folder; the one that `reembed model show` names unless given")
+    add("--model", type=Path, help="the model's directory; the one that `reembed model show` names unless given")
     add("--tasks", type=at_least_one, default=1000, help="sample rows with a text (1000)")
     add("--rows", type=Path, help="a Parquet file of task rows, in the place of the sample; all with a text are embedded")
     add("--threads", type=at_least_one, default=usable_cores(), help="threads of every contender (all usable cores)")
@@ -23,7 +23,7 @@ def parser(description):
     add("--add", action="store_true", help="add the rounds to those of the last report")
     add("--only", default="", help="contenders whose name this regular expression finds")
     add("--list", action="store_true", help="list the contenders and stop")
-    add("--work", type=Path, default=ROOT / "target/peers", help="folder for what is made")
+    add("--work", type=Path, default=ROOT / "target/peers", help="directory for what is made")
     add("--into", type=Path, help="a file whose part between the marks becomes the table")
     return parser
 

@@ -1,8 +1,8 @@
 """Exports the model to ONNX from the very files that reembed runs, with mean pooling and normalisation inside.
 
-    python export.py MODEL_FOLDER OUT_FOLDER
+    python export.py MODEL_DIR OUT_DIR
 
-OUT_FOLDER gets `model.onnx` (as torch exports it), `fused.onnx` (ONNX Runtime's own fusions for BERT) and
+OUT_DIR gets `model.onnx` (as torch exports it), `fused.onnx` (ONNX Runtime's own fusions for BERT) and
 `int8.onnx` (dynamic quantisation of `fused.onnx`).
 """
 
@@ -34,10 +34,10 @@ class SentenceModel(torch.nn.Module):
         return mean / torch.linalg.vector_norm(mean, dim=1, keepdim=True)
 
 
-def export(model_folder, out):
+def export(model_directory, out):
     # Attention spelled out: that is the form that the fusions below know.
     bert = AutoModel.from_pretrained(
-        model_folder, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False
+        model_directory, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False
     )
     example = torch.tensor([[101, 7592, 2088, 102], [101, 7592, 102, 0]])
     with warnings.catch_warnings(), torch.no_grad():

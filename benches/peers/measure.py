@@ -107,8 +107,8 @@ class Bench:
             self.model = options.model.absolute()
             self.model_flags = ["--model-path", self.model]
         else:
-            folder = re.search(r"^folder +(.+)$", self.output("model", "show"), re.M)
-            self.model = Path(folder[1])
+            directory = re.search(r"^directory +(.+)$", self.output("model", "show"), re.M)
+            self.model = Path(directory[1])
             self.model_flags = []
         self.precisions = ["f32"]
         if "--precision" in self.output("bench", "--help"):
@@ -237,25 +237,25 @@ class Bench:
         return ["--threads", str(self.threads), "--quiet", "--config", self.config(name), *self.model_flags]
 
     def config(self, name):
-        folder = self.work / "runs" / name
-        folder.mkdir(parents=True, exist_ok=True)
+        directory = self.work / "runs" / name
+        directory.mkdir(parents=True, exist_ok=True)
         file = self.work / "runs" / f"{name}.toml"
-        paths = {"input": self.work / "tasks.parquet", "output": folder / "tasks.parquet"}
+        paths = {"input": self.work / "tasks.parquet", "output": directory / "tasks.parquet"}
         file.write_text("".join(f"[{table}]\npath = {json.dumps(str(path))}\n" for table, path in paths.items()))
         return file
 
     def output(self, *arguments, env=None):
-        # What a run leaves in the folder where it was started is none of the caller's.
+        # What a run leaves in the directory where it was started is none of the caller's.
         return self.call([self.reembed, *arguments], env, self.work)
 
     def python(self, script, *arguments):
         return self.call([sys.executable, HERE / script, *arguments])
 
-    def call(self, command, variables=None, folder=None):
+    def call(self, command, variables=None, directory=None):
         # Threads as told, no network for the models, and no settings of the caller's.
         threads = {"OMP_NUM_THREADS": str(self.threads), "RAYON_NUM_THREADS": str(self.threads)}
         kept = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")}
-        return call(command, kept | threads | {"HF_HUB_OFFLINE": "1"} | (variables or {}), folder)
+        return call(command, kept | threads | {"HF_HUB_OFFLINE": "1"} | (variables or {}), directory)
 
     def report(self, contenders):
         by_name = {c.name: c for c in contenders}
@@ -349,9 +349,9 @@ def text_of(row):
     return "\n".join(parts)
 
 
-def call(command, env=None, folder=None):
+def call(command, env=None, directory=None):
     """Standard output of a command that has to succeed."""
-    done = subprocess.run([str(part) for part in command], env=env, cwd=folder, capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], env=env, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
     return done.stdout

@@ -1,8 +1,8 @@
 """The peers: each embeds the texts once, in a process of its own, with the settings that suit it best.
 
-    python peers.py NAME WORK_FOLDER MODEL_FOLDER THREADS
+    python peers.py NAME WORK_DIR MODEL_DIR THREADS
 
-reads `texts.json` of the work folder, loads the model, warms up, and measures one pass from texts in memory to vectors
+reads `texts.json` of the work directory, loads the model, warms up, and measures one pass from texts in memory to vectors
 in memory, tokenization and pooling included. The vectors go to `vectors/NAME.npy`; the last line on standard output is
 one JSON object: `seconds`, `peak_bytes` and `ran`, which says what really ran.
 """
@@ -21,9 +21,9 @@ DIMENSION = 384
 WARM_UP_TEXTS = 64
 
 
-def main(name, work, model_folder):
+def main(name, work, model_directory):
     texts = json.loads((work / "texts.json").read_text())
-    embed, ran = PEERS[name](model_folder, work)
+    embed, ran = PEERS[name](model_directory, work)
     # The first calls map memory, wake threads and choose kernels.
     embed(texts[:WARM_UP_TEXTS])
     started = time.perf_counter()
@@ -46,13 +46,13 @@ def peak_resident():
 def sentence_transformers(dtype, batch_size):
     """`batch_size` None: one call per text."""
 
-    def load(model_folder, _):
+    def load(model_directory, _):
         import sentence_transformers as st
         import torch
 
         torch.set_num_threads(THREADS)
         model = st.SentenceTransformer(
-            str(model_folder), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}, local_files_only=True
+            str(model_directory), device="cpu", model_kwargs={"dtype": getattr(torch, dtype)}, local_files_only=True
         )
         model.max_seq_length = MAX_TOKENS
         options = {"show_progress_bar": False, "convert_to_numpy": True}
@@ -68,14 +68,14 @@ def sentence_transformers(dtype, batch_size):
 
 
 def onnx_runtime(file, tokens_per_batch):
-    def load(model_folder, work):
+    def load(model_directory, work):
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = THREADS
         options.inter_op_num_threads = 1
         session = ort.InferenceSession(work / file, options, providers=["CPUExecutionProvider"])
-        tokenizer = fast_tokenizer(model_folder)
+        tokenizer = fast_tokenizer(model_directory)
 
         def embed(texts):
             ids = tokenize(tokenizer, texts)
@@ -93,7 +93,7 @@ def onnx_runtime(file, tokens_per_batch):
 def openvino(precision, tokens_per_batch, streams):
     streams = min(streams, THREADS)
 
-    def load(model_folder, work):
+    def load(model_directory, work):
         import openvino as ov
 
         core = ov.Core()
@@ -108,7 +108,7 @@ def openvino(precision, tokens_per_batch, streams):
             },
         )
         queue = ov.AsyncInferQueue(compiled, streams)
-        tokenizer = fast_tokenizer(model_folder)
+        tokenizer = fast_tokenizer(model_directory)
 
         def embed(texts):
             ids = tokenize(tokenizer, texts)
@@ -155,13 +155,13 @@ def tfidf(_, __):
     return embed, lambda: f"scikit-learn {sklearn.__version__}, {sizes[-1]} words"
 
 
-def reference(model_folder, _):
+def reference(model_directory, _):
     """The model in double precision: what every other vector is compared with."""
     import sentence_transformers as st
     import torch
 
     torch.set_num_threads(THREADS)
-    model = st.SentenceTransformer(str(model_folder), device="cpu", local_files_only=True).double()
+    model = st.SentenceTransformer(str(model_directory), device="cpu", local_files_only=True).double()
     model.max_seq_length = MAX_TOKENS
 
     def embed(texts):
@@ -170,10 +170,10 @@ def reference(model_folder, _):
     return embed, f"sentence-transformers {st.__version__}, float64"
 
 
-def fast_tokenizer(model_folder):
+def fast_tokenizer(model_directory):
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(model_directory / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
     return tokenizer

@@ -33,14 +33,14 @@ def main():
     os.execv(python, [str(part) for part in command])
 
 
-def environment(folder):
+def environment(directory):
     """The Python of a virtual environment that has what requirements.txt pins, no more and no less."""
-    python = folder / "bin/python"
-    stamp = folder / "requirements.sha256"
+    python = directory / "bin/python"
+    stamp = directory / "requirements.sha256"
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
-        print(f"making {folder}: some minutes, once", file=sys.stderr)
-        venv.create(folder, clear=True, with_pip=True)
+        print(f"making {directory}: some minutes, once", file=sys.stderr)
+        venv.create(directory, clear=True, with_pip=True)
         # Every package is listed, so none is looked for that is not: torch would bring another gigabyte.
         install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "-r", REQUIREMENTS]
         subprocess.run([python, *install], check=True)

@@ -11,8 +11,8 @@ use reembed::reader::Reader;
 
 fuzz_target!(|bytes: &[u8]| {
     // In memory where there is such a file system: millions of small files wear a disk out.
-    let folder = if fs::exists("/dev/shm").unwrap_or(false) { "/dev/shm" } else { "/tmp" };
-    let input = PathBuf::from(format!("{folder}/reembed-fuzz-{}.parquet", std::process::id()));
+    let directory = if fs::exists("/dev/shm").unwrap_or(false) { "/dev/shm" } else { "/tmp" };
+    let input = PathBuf::from(format!("{directory}/reembed-fuzz-{}.parquet", std::process::id()));
     fs::write(&input, bytes).expect("a file");
     let config = config(&input);
     let read = Reader::open(&config.input).and_then(|reader| {

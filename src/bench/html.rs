@@ -242,7 +242,7 @@ fn memory_sentence(record: &BenchRecord) -> String {
     let worst = record.memory.iter().map(|line| (line.ratio - 1.0).abs()).fold(0.0, f64::max);
     let verdict = if record.prices_hold() { "within the 15 %" } else { "more than the 15 %" };
     format!(
-        "What a batch takes beside the model, against what it is priced at before it runs. The worst price is off by \
+        "What a batch takes beside the model, against what it is affordable at before it runs. The worst price is off by \
          {}, {verdict} that are promised.",
         percent(worst)
     )
@@ -264,7 +264,8 @@ fn memory(record: &BenchRecord, json: &Value) -> Table {
         ]
     };
     let rows = record.memory.iter().enumerate().map(row).collect();
-    let heads = ["", "tokens", "texts", "measured", "priced", "a text", "measured / priced"];
+    let heads =
+        ["", "tokens", "texts", "measured", "affordable", "a text", "measured / affordable"];
     Table::new("Memory of a batch", &heads, rows)
 }
 

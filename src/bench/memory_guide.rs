@@ -1,4 +1,4 @@
-//! What a batch really takes, against what it is priced at.
+//! What a batch really takes, against what it is affordable at.
 //!
 //! Memory that a process has had it may have again without growing, so each shape is measured in a process of its
 //! own: the caller starts one that calls [`grown`] and says what it gave.
@@ -30,7 +30,7 @@ pub const fn even(rows: usize, longest: usize) -> BatchShape {
     BatchShape { rows, longest, tokens: rows * longest }
 }
 
-/// What the process grew by with batches of that shape, one after the other, and what one that was priced at, both in bytes and beyond a batch of
+/// What the process grew by with batches of that shape, one after the other, and what one that was affordable at, both in bytes and beyond a batch of
 /// a single short text. Call it once in a process.
 ///
 /// # Errors

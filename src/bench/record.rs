@@ -46,7 +46,7 @@ pub struct BenchRecord {
     pub acceptance: Vec<Acceptance>,
     /// A measure of what words alone cost; absent where it was not asked for.
     pub tfidf: Option<TfIdf>,
-    /// Memory of batches: measured, and as it is priced.
+    /// Memory of batches: measured, and as it is affordable.
     pub memory: Vec<MemoryLine>,
     /// Other tools on the same texts, where they were measured.
     pub peers: Vec<Peer>,
@@ -180,7 +180,7 @@ pub struct MemoryLine {
     pub rows: u64,
     /// Tokens of each.
     pub length: u64,
-    /// What the batch was priced at, in bytes.
+    /// What the batch was affordable at, in bytes.
     pub predicted: u64,
     /// What the process grew by, in bytes.
     pub measured: u64,
@@ -271,7 +271,7 @@ impl BenchRecord {
         }
     }
 
-    /// Whether what batches are priced at is within 15 % of what they take.
+    /// Whether what batches are affordable at is within 15 % of what they take.
     pub fn prices_hold(&self) -> bool {
         self.memory.iter().all(|line| (line.ratio - 1.0).abs() <= super::memory_guide::TOLERANCE)
     }

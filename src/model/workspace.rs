@@ -1,4 +1,4 @@
-//! The memory that a batch needs on its way through the packed encoder: priced before, taken at once.
+//! The memory that a batch needs on its way through the packed encoder: affordable before, taken at once.
 
 use std::ops::Range;
 
@@ -119,7 +119,7 @@ impl Workspace {
         };
         debug_assert!(
             arena.floats.is_empty() && arena.halves.is_empty(),
-            "what is priced is what is used"
+            "what is affordable is what is used"
         );
         Ok(buffers)
     }
@@ -215,8 +215,8 @@ mod tests {
                 for parts in 2..6 {
                     let whole = bytes(parts * 4, parts * 4 * longest);
                     let in_parts: usize = (0..parts).map(|_| bytes(4, 4 * longest)).sum();
-                    let priced = whole + (parts - 1) * bytes(0, longest);
-                    assert!(in_parts <= priced, "{precision}: {in_parts} of {priced}");
+                    let affordable = whole + (parts - 1) * bytes(0, longest);
+                    assert!(in_parts <= affordable, "{precision}: {in_parts} of {affordable}");
                 }
             }
         }

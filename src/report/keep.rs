@@ -1,4 +1,4 @@
-//! Puts a run's report into its folder, and keeps the last few.
+//! Puts a run's report into its directory, and keeps the last few.
 //!
 //! ```text
 //! out/report/report.html, report.json, report.prom     the last run
@@ -22,7 +22,7 @@ use super::{html, json, prometheus};
 use crate::config::ReportConfig;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The folder of the runs that are kept.
+/// The directory of the runs that are kept.
 const RUNS: &str = "runs";
 
 /// A report that is larger than this is none of ours.
@@ -34,7 +34,7 @@ const STALE: Duration = Duration::from_secs(3600);
 /// Writes the report of a run, takes the runs of the same output before it into it, and forgets the oldest. Gives the
 /// path of the page; nothing where no report is kept.
 ///
-/// At most the report's own folder is made, and the one around it: the output's, which a run makes too where only that
+/// At most the report's own directory is made, and the one around it: the output's, which a run makes too where only that
 /// is missing. Those above may be missing because a disk is not mounted: a report that made them would let the next run
 /// write where the output does not belong.
 ///
@@ -45,9 +45,9 @@ pub fn keep(config: &ReportConfig, mut record: RunRecord) -> Result<Option<PathB
         return Ok(None);
     }
     let runs = config.dir.join(RUNS);
-    let around = config.dir.parent().filter(|folder| !folder.as_os_str().is_empty());
-    for folder in around.into_iter().chain([&*config.dir, &*runs]) {
-        make_folder(folder).map_err(|cause| failed(&config.dir, cause))?;
+    let around = config.dir.parent().filter(|directory| !directory.as_os_str().is_empty());
+    for directory in around.into_iter().chain([&*config.dir, &*runs]) {
+        make_directory(directory).map_err(|cause| failed(&config.dir, cause))?;
     }
     let names = kept(&runs).map_err(|cause| failed(&runs, cause))?;
     // The oldest make room for this one.
@@ -60,8 +60,8 @@ pub fn keep(config: &ReportConfig, mut record: RunRecord) -> Result<Option<PathB
     let metrics = prometheus::metrics(&record, unix(&record.ended).unwrap_or(0.0));
 
     let (name, now) = claim(&runs, &record.started).map_err(|cause| failed(&runs, cause))?;
-    for folder in [&config.dir, &runs] {
-        sweep(folder, now);
+    for directory in [&config.dir, &runs] {
+        sweep(directory, now);
     }
     // The claim becomes the report last of all: whatever is not empty is whole.
     put(&runs.join(format!("{name}.html")), &page)
@@ -75,12 +75,12 @@ pub fn keep(config: &ReportConfig, mut record: RunRecord) -> Result<Option<PathB
     Ok(Some(latest))
 }
 
-/// Makes a folder in one that is there.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+/// Makes a directory in one that is there.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            Err(io::Error::new(cause.kind(), "the folder that it would be made in is not there"))
+            Err(io::Error::new(cause.kind(), "the directory that it would be made in is not there"))
         }
         made => made,
     }
@@ -94,10 +94,10 @@ fn forget(runs: &Path, name: &str) {
     }
 }
 
-/// Removes what dead runs left unfinished in a folder, as of `now`: the time of the folder's own file system.
-fn sweep(folder: &Path, now: SystemTime) {
+/// Removes what dead runs left unfinished in a directory, as of `now`: the time of the directory's own file system.
+fn sweep(directory: &Path, now: SystemTime) {
     // Whatever cannot be looked at or removed does no harm but take room.
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let (name, Ok(found)) = (entry.file_name(), entry.metadata()) else { continue };
         let (Some(name), Ok(written)) = (name.to_str(), found.modified()) else { continue };
@@ -107,7 +107,7 @@ fn sweep(folder: &Path, now: SystemTime) {
         }
         let run = name.strip_suffix(".json").filter(|run| is_run(run) && found.len() == 0);
         if let Some(run) = run {
-            forget(folder, run);
+            forget(directory, run);
         } else if is_hidden(name) {
             let _ = fs::remove_file(entry.path());
         }
@@ -175,7 +175,7 @@ fn claim(runs: &Path, started: &str) -> io::Result<(String, SystemTime)> {
 }
 
 /// What the report of an earlier run of `output` says; nothing where it cannot be read or is that of another output,
-/// which shares the folder.
+/// which shares the directory.
 fn earlier(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
     let path = runs.join(format!("{name}.json"));
     if fs::metadata(&path).ok()?.len() > LARGEST_JSON {
@@ -207,19 +207,19 @@ fn unix(time: &str) -> Option<f64> {
     Some(std::time::SystemTime::from(time).duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
-/// Writes a whole file under a hidden name and renames it into place, readable for whoever the folder lets in. The
-/// folder is made where it is missing.
+/// Writes a whole file under a hidden name and renames it into place, readable for whoever the directory lets in. The
+/// directory is made where it is missing.
 ///
 /// # Errors
 /// `Output`, naming the file.
 pub fn write(path: &Path, text: &str) -> Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|cause| failed(folder, cause))?;
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(|cause| failed(directory, cause))?;
     }
     put(path, text)
 }
 
-/// The same, in a folder that is there.
+/// The same, in a directory that is there.
 fn put(path: &Path, text: &str) -> Result<()> {
     let Some(name) = path.file_name() else {
         return Err(failed(path, io::ErrorKind::InvalidFilename.into()));
@@ -239,7 +239,7 @@ fn failed(path: &Path, cause: io::Error) -> Error {
     Error::new(ErrorKind::Output, "the report cannot be written")
         .in_file(path)
         .advice(
-            "make the folder writable, name another one in `report.dir`, or set `report.keep` to 0",
+            "make the directory writable, name another one in `report.dir`, or set `report.keep` to 0",
         )
         .caused_by(cause)
 }
@@ -249,8 +249,8 @@ mod tests {
     use super::super::example;
     use super::*;
 
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder).expect("a folder");
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).expect("a directory");
         let mut names: Vec<String> = entries
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .collect();
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn the_last_few_runs_are_kept_and_nothing_of_others_is_touched() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("report"), keep: 3 };
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = ReportConfig { dir: directory.path().join("report"), keep: 3 };
         let runs = config.dir.join(RUNS);
         for second in 10..15 {
             let started = format!("2026-11-24T05:53:{second}Z");
@@ -291,47 +291,48 @@ mod tests {
 
     #[test]
     fn two_runs_of_one_second_have_a_report_each_and_none_is_kept_if_none_is_wanted() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("report"), keep: 10 };
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = ReportConfig { dir: directory.path().join("report"), keep: 10 };
         for _ in 0..3 {
             keep(&config, example::done()).expect("it can be written");
         }
         let kept = kept(&config.dir.join(RUNS)).expect("names");
         assert_eq!(kept, ["20261124T055325Z", "20261124T055325Z-2", "20261124T055325Z-3"]);
-        let none = ReportConfig { dir: folder.path().join("none"), keep: 0 };
+        let none = ReportConfig { dir: directory.path().join("none"), keep: 0 };
         assert_eq!(keep(&none, example::done()).expect("nothing to do"), None);
         assert!(!none.dir.exists());
     }
 
     #[test]
-    fn a_report_that_cannot_be_written_names_its_folder_and_the_setting() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = folder.path().join("file");
+    fn a_report_that_cannot_be_written_names_its_directory_and_the_setting() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let dir = directory.path().join("file");
         fs::write(&dir, "in the way").expect("a file");
-        let error = keep(&ReportConfig { dir, keep: 1 }, example::done()).expect_err("no folder");
+        let error =
+            keep(&ReportConfig { dir, keep: 1 }, example::done()).expect_err("no directory");
         assert_eq!(error.kind(), ErrorKind::Output);
         assert!(error.what_to_do().is_some_and(|advice| advice.contains("report.dir")));
-        assert_eq!(names(folder.path()), ["file"]);
+        assert_eq!(names(directory.path()), ["file"]);
     }
 
     #[test]
-    fn no_folder_above_the_one_around_the_reports_own_is_made() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = folder.path().join("not/mounted/report");
+    fn no_directory_above_the_one_around_the_reports_own_is_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let dir = directory.path().join("not/mounted/report");
         let config = ReportConfig { dir, keep: 3 };
-        let error = keep(&config, example::failed()).expect_err("there is no such folder");
+        let error = keep(&config, example::failed()).expect_err("there is no such directory");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(cause.contains("is not there"), "{cause}");
         assert_eq!(error.place().file(), Some(config.dir.as_path()));
-        assert_eq!(names(folder.path()), [""; 0]);
-        let config = ReportConfig { dir: folder.path().join("out/report"), keep: 3 };
+        assert_eq!(names(directory.path()), [""; 0]);
+        let config = ReportConfig { dir: directory.path().join("out/report"), keep: 3 };
         keep(&config, example::failed()).expect("a report").expect("its page");
     }
 
     #[test]
-    fn jobs_that_share_a_folder_do_not_take_each_others_runs_for_their_own() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("report"), keep: 10 };
+    fn jobs_that_share_a_directory_do_not_take_each_others_runs_for_their_own() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = ReportConfig { dir: directory.path().join("report"), keep: 10 };
         let run = |second: u32, output: &str, mut record: RunRecord| {
             record.started = format!("2026-11-24T05:53:{second}Z");
             record.ended = format!("2026-11-24T05:54:{second}Z");
@@ -355,8 +356,8 @@ mod tests {
 
     #[test]
     fn a_report_that_could_not_be_written_is_none_and_drives_no_other_out() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("report"), keep: 2 };
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = ReportConfig { dir: directory.path().join("report"), keep: 2 };
         let runs = config.dir.join(RUNS);
         let run = |second: u32| {
             let started = format!("2026-11-24T05:53:{second}Z");
@@ -366,9 +367,9 @@ mod tests {
         for second in 20..25 {
             // As a disk that is full: the claim can be made, and what follows cannot be written.
             let in_the_way = runs.join(format!("20261124T0553{second}Z.html"));
-            fs::create_dir(&in_the_way).expect("a folder");
-            run(second).expect_err("a folder is in the way");
-            fs::remove_dir(&in_the_way).expect("a folder");
+            fs::create_dir(&in_the_way).expect("a directory");
+            run(second).expect_err("a directory is in the way");
+            fs::remove_dir(&in_the_way).expect("a directory");
             assert_eq!(names(&runs), ["20261124T055310Z.html", "20261124T055310Z.json"]);
         }
         // As runs that were killed: nobody takes their claims away.
@@ -382,10 +383,10 @@ mod tests {
 
     #[test]
     fn what_dead_runs_left_unfinished_is_swept_when_it_is_old() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = ReportConfig { dir: folder.path().join("report"), keep: 9 };
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = ReportConfig { dir: directory.path().join("report"), keep: 9 };
         let runs = config.dir.join(RUNS);
-        fs::create_dir_all(&runs).expect("a folder");
+        fs::create_dir_all(&runs).expect("a directory");
         let long_ago = SystemTime::now() - 2 * STALE;
         let leave = |path: PathBuf, written: SystemTime, content: &str| {
             fs::write(&path, content).expect("a file");

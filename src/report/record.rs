@@ -107,7 +107,7 @@ pub struct RowCounts {
     pub input: Option<u64>,
     /// Vectors that the model made in this run.
     pub encoded: u64,
-    /// Vectors that were in the store before: an earlier run had made them, or a worker of this one that died.
+    /// Vectors that were in the cache before: an earlier run had made them, or a worker of this one that died.
     pub reused: u64,
     /// Rows with the text of an earlier row of this run, and its vector.
     pub duplicate: u64,

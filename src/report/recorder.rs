@@ -177,7 +177,7 @@ impl Seen {
                 self.rows.input = Some(*rows);
                 (self.limit_at_start, self.limit_now) = (Some(size(*limit)), Some(size(*limit)));
             }
-            Event::Settled { lengths, truncated } => {
+            Event::ChunkDone { lengths, truncated } => {
                 self.lengths.add(lengths);
                 self.rows.truncated += truncated.len() as u64;
                 let room = MOST_IDS.saturating_sub(self.rows.truncated_ids.len());

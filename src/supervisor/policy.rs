@@ -6,7 +6,7 @@ pub const MOST_DEATHS: u32 = 3;
 /// A worker that was killed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Death {
-    /// Rows whose vectors it had brought to the store.
+    /// Rows whose vectors it had brought to the cache.
     pub committed: u64,
     /// Bytes that its batches could take, where it had come to say so.
     pub budget: Option<u64>,

@@ -20,7 +20,7 @@ pub enum Status {
     },
     /// This batch goes into the model.
     Trying(InFlight),
-    /// The vectors of so many more rows are in the store.
+    /// The vectors of so many more rows are in the cache.
     Committed(u64),
     /// The work is over, in whatever way, and its report is written.
     Over,

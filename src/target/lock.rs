@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 
 use super::names;
 use crate::error::{Error, ErrorKind, Result};
-use crate::stamp::Stamp;
+use crate::stamp::FileId;
 
 /// More runs than these do not end in the moment between opening and locking.
 const ATTEMPTS: usize = 100;
@@ -38,7 +38,7 @@ impl OutputLock {
             Error::new(ErrorKind::Target, message)
                 .in_file(target)
                 .advice(
-                    "check that its folder can be written to and is on a file system with locks",
+                    "check that its directory can be written to and is on a file system with locks",
                 )
                 .caused_by(cause)
         };
@@ -80,7 +80,7 @@ impl OutputLock {
             _ => Error::new(ErrorKind::Target, "its lock cannot be opened")
                 .in_file(target)
                 .advice(
-                    "check that its folder can be written to and is on a file system with locks",
+                    "check that its directory can be written to and is on a file system with locks",
                 )
                 .caused_by(cause),
         })?;
@@ -145,7 +145,7 @@ fn open(path: &Path) -> io::Result<File> {
 /// Whether the name still leads to the open file.
 fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
     match fs::symlink_metadata(path) {
-        Ok(named) => Ok(Stamp::of(&named).is_same_file(&Stamp::of(&file.metadata()?))),
+        Ok(named) => Ok(FileId::of(&named).is_same_file(&FileId::of(&file.metadata()?))),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(cause) => Err(cause),
     }
@@ -169,29 +169,33 @@ mod tests {
     use super::*;
 
     fn target() -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().expect("a folder");
-        let target = folder.path().join("tasks.parquet");
-        (folder, target)
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("tasks.parquet");
+        (directory, target)
     }
 
     #[test]
     fn a_lock_is_held_by_one_and_free_when_dropped() {
-        let (folder, target) = target();
+        let (directory, target) = target();
         let held = OutputLock::take(&target).expect("a lock");
         let error = OutputLock::take(&target).err().expect("it is held");
         assert_eq!(error.kind(), ErrorKind::Locked);
         let process = format!("process {} is writing", std::process::id());
         assert!(error.to_string().contains(&process), "{error}");
-        OutputLock::take(&folder.path().join("other")).expect("another output is free");
+        OutputLock::take(&directory.path().join("other")).expect("another output is free");
         held.check(&target).expect("it is ours");
         drop(held);
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0, "no file is left");
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("a directory").count(),
+            0,
+            "no file is left"
+        );
         OutputLock::take(&target).expect("it is free");
     }
 
     #[test]
     fn the_lock_of_a_parent_is_looked_at_and_left_alone() {
-        let (_folder, target) = target();
+        let (_directory, target) = target();
         let nobody = OutputLock::of_parent(&target).err().expect("there is none");
         assert_eq!(nobody.kind(), ErrorKind::Locked);
         fs::write(names::lock(&target), "1").expect("a file");
@@ -206,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_process_left_is_no_lock() {
-        let (_folder, target) = target();
+        let (_directory, target) = target();
         fs::write(names::lock(&target), "99999999999999999999999").expect("a file");
         let held = OutputLock::take(&target).expect("nobody holds it");
         let error = OutputLock::take(&target).err().expect("it is held").to_string();
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_lock_whose_file_was_deleted_is_noticed_and_leaves_the_next_ones_alone() {
-        let (_folder, target) = target();
+        let (_directory, target) = target();
         let first = OutputLock::take(&target).expect("a lock");
         fs::remove_file(names::lock(&target)).expect("it is there");
         let second = OutputLock::take(&target).expect("it looks free");
@@ -227,8 +231,8 @@ mod tests {
 
     #[test]
     fn a_link_or_a_pipe_under_the_name_of_the_lock_is_refused() {
-        let (folder, target) = target();
-        let precious = folder.path().join("precious");
+        let (directory, target) = target();
+        let precious = directory.path().join("precious");
         fs::write(&precious, "text").expect("a file");
         std::os::unix::fs::symlink(&precious, names::lock(&target)).expect("a link");
         let error = OutputLock::take(&target).err().expect("it is refused");
@@ -244,7 +248,7 @@ mod tests {
     #[test]
     fn of_many_threads_that_take_and_drop_it_never_two_have_it() {
         use std::sync::atomic::{AtomicU32, Ordering};
-        let (_folder, target) = target();
+        let (_directory, target) = target();
         let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -30,12 +30,12 @@ pub fn hidden_prefix(target: &Path) -> String {
 
 /// The lock beside a target.
 pub fn lock(target: &Path) -> PathBuf {
-    folder_of(target).join(hidden_prefix(target) + LOCK)
+    directory_of(target).join(hidden_prefix(target) + LOCK)
 }
 
-/// The folder that a target is in.
-pub fn folder_of(target: &Path) -> &Path {
-    target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// The directory that a target is in.
+pub fn directory_of(target: &Path) -> &Path {
+    target.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_has_hidden_ones_of_its_own_that_a_folder_can_hold() {
+    fn every_name_has_hidden_ones_of_its_own_that_a_directory_can_hold() {
         let long = "n".repeat(254);
         let names: Vec<&OsStr> = vec![
             OsStr::new("tasks.parquet"),

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Precision;
 use crate::lineage::{Footer, FooterFlaw, Lineage, ModelIdentity};
 use crate::reader;
-use crate::stamp::Stamp;
+use crate::stamp::FileId;
 
 /// What the file at the output path is.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub struct Standing {
 
 #[derive(Debug, Clone, Copy)]
 struct Outside {
-    stamp: Stamp,
+    stamp: FileId,
     kept: Kept,
 }
 
@@ -68,7 +68,7 @@ impl Standing {
         let found = found
             .map_err(|cause| refuse(path, "the file there cannot be read").caused_by(cause))?;
         let kept = Kept { mode: found.mode() & 0o7777, user: found.uid(), group: found.gid() };
-        let from_outside = Some(Outside { stamp: Stamp::of(&found), kept });
+        let from_outside = Some(Outside { stamp: FileId::of(&found), kept });
         Ok(Standing { previous: Previous::of(path), from_outside })
     }
 
@@ -78,7 +78,7 @@ impl Standing {
     }
 
     /// What it looks like from outside; `None` where there is no file.
-    pub fn stamp(&self) -> Option<Stamp> {
+    pub fn stamp(&self) -> Option<FileId> {
         self.from_outside.map(|outside| outside.stamp)
     }
 

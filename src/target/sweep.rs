@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
-use super::names::{TEMPORARY, folder_of, hidden_prefix};
+use super::names::{TEMPORARY, directory_of, hidden_prefix};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Letters and digits between the target's name and [`TEMPORARY`].
@@ -18,13 +18,13 @@ pub fn sweep(target: &Path) -> Result<()> {
     let refuse = |path: &Path, message: &str, cause| {
         Error::new(ErrorKind::Target, message)
             .in_file(path)
-            .advice("check that the folder of the output can be read and written to")
+            .advice("check that the directory of the output can be read and written to")
             .caused_by(cause)
     };
-    let folder = folder_of(target);
-    let unread = |cause| refuse(folder, "the folder of the output cannot be read", cause);
+    let directory = directory_of(target);
+    let unread = |cause| refuse(directory, "the directory of the output cannot be read", cause);
     let prefix = hidden_prefix(target);
-    for entry in fs::read_dir(folder).map_err(unread)? {
+    for entry in fs::read_dir(directory).map_err(unread)? {
         let entry = entry.map_err(unread)?;
         if is_temporary(&entry.file_name(), &prefix) {
             let path = entry.path();

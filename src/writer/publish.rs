@@ -1,4 +1,4 @@
-//! A new file in the place of the old one: temporary sibling, fsync, look at it, rename, fsync of the folder.
+//! A new file in the place of the old one: temporary sibling, fsync, look at it, rename, fsync of the directory.
 //!
 //! A failed fsync is final. The kernel may have dropped the pages that it could not write and marked them clean, so a
 //! second fsync would succeed and mean nothing.
@@ -12,7 +12,7 @@ use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::failpoints::{self, Failpoint};
-use crate::target::{Kept, TEMPORARY, folder_of, hidden_prefix};
+use crate::target::{Kept, TEMPORARY, directory_of, hidden_prefix};
 
 /// A hidden file beside the target, made afresh (`O_EXCL`); gone when dropped. It has the mode and the owner of the
 /// file that it is to replace.
@@ -23,7 +23,7 @@ pub fn temporary_beside(target: &Path, kept: Option<Kept>) -> Result<NamedTempFi
     let refuse = |message: &str, cause: io::Error| {
         Error::new(ErrorKind::Target, message)
             .in_file(target)
-            .advice("check that its folder can be written to and its disk has room")
+            .advice("check that its directory can be written to and its disk has room")
             .caused_by(cause)
     };
     // Of a new one, what a file made by hand would get: everything that the process's umask allows.
@@ -32,7 +32,7 @@ pub fn temporary_beside(target: &Path, kept: Option<Kept>) -> Result<NamedTempFi
         .prefix(&hidden_prefix(target))
         .suffix(TEMPORARY)
         .permissions(permissions)
-        .tempfile_in(folder_of(target))
+        .tempfile_in(directory_of(target))
         .map_err(|cause| refuse("a temporary file beside it cannot be made", cause))?;
     if let Some(kept) = kept {
         keep(file.as_file(), kept).map_err(|cause| {
@@ -61,7 +61,7 @@ fn keep(file: &File, kept: Kept) -> io::Result<()> {
 ///
 /// # Errors
 /// `Output`, naming the target, and whatever `look` gives. The target is then as it was, unless the last step
-/// failed: the folder's fsync, after which the new file is there but may not outlast a power cut. The error then
+/// failed: the directory's fsync, after which the new file is there but may not outlast a power cut. The error then
 /// [says so](Error::is_in_place).
 pub fn publish(
     file: NamedTempFile,
@@ -75,7 +75,7 @@ pub fn publish(
     look(file.path())?;
     file.persist(target)
         .map_err(|cause| failed(target, "it cannot be put in place", cause.error))?;
-    sync_folder(target)
+    sync_directory(target)
 }
 
 /// Leaves the target as it is, after it was found to hold the very bytes of the finished file: only whether it is on
@@ -87,7 +87,7 @@ pub fn keep_target(target: &Path) -> Result<()> {
     File::open(target).and_then(|file| file.sync_all()).map_err(|cause| {
         failed(target, "it is as it was, but cannot be brought to the disk", cause)
     })?;
-    sync_folder(target)
+    sync_directory(target)
 }
 
 /// Whether two files hold the same bytes. A target that cannot be read is another file.
@@ -121,13 +121,13 @@ fn forget_pages(file: &File) {
     let _ = file;
 }
 
-/// A renamed file's name outlasts a power cut only when its folder is on the disk.
-fn sync_folder(target: &Path) -> Result<()> {
+/// A renamed file's name outlasts a power cut only when its directory is on the disk.
+fn sync_directory(target: &Path) -> Result<()> {
     if failpoints::is_on(Failpoint::SkipDirectoryFsync) {
         return Ok(());
     }
-    File::open(folder_of(target)).and_then(|folder| folder.sync_all()).map_err(|cause| {
-        failed(target, "it is in place, but its folder cannot be brought to the disk", cause)
+    File::open(directory_of(target)).and_then(|directory| directory.sync_all()).map_err(|cause| {
+        failed(target, "it is in place, but its directory cannot be brought to the disk", cause)
             .though_in_place()
     })
 }
@@ -140,7 +140,7 @@ pub fn failed(
 ) -> Error {
     Error::new(ErrorKind::Output, message)
         .in_file(target)
-        .advice("check that its folder can be written to and its disk has room")
+        .advice("check that its directory can be written to and its disk has room")
         .caused_by(cause)
 }
 
@@ -152,11 +152,11 @@ mod tests {
 
     #[test]
     fn bytes_are_compared_to_the_last_one() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let directory = tempfile::tempdir().expect("a directory");
         let long: Vec<u8> = (0..700_000u32).map(|n| n as u8).collect();
         let mut last = long.clone();
         last[699_999] ^= 1;
-        let other = folder.path().join("other");
+        let other = directory.path().join("other");
         for (one, two, expected) in [
             (&long[..], &long[..], true),
             (&long, &last, false),
@@ -164,19 +164,19 @@ mod tests {
             (&long, &long[..699_999], false),
             (&[], &[], true),
         ] {
-            fs::write(folder.path().join("one"), one).expect("a file");
+            fs::write(directory.path().join("one"), one).expect("a file");
             fs::write(&other, two).expect("a file");
-            let file = File::open(folder.path().join("one")).expect("a file");
+            let file = File::open(directory.path().join("one")).expect("a file");
             assert_eq!(same_bytes(&file, &other).expect("both are read"), expected);
         }
-        let file = File::open(folder.path().join("one")).expect("a file");
-        assert!(!same_bytes(&file, &folder.path().join("none")).expect("a file is read"));
+        let file = File::open(directory.path().join("one")).expect("a file");
+        assert!(!same_bytes(&file, &directory.path().join("none")).expect("a file is read"));
     }
 
     #[test]
     fn a_temporary_has_the_mode_that_it_is_to_keep_and_is_gone_when_dropped() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let target = folder.path().join("out.parquet");
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("out.parquet");
         let made = temporary_beside(&target, None).expect("a file");
         let own = made.as_file().metadata().expect("a file");
         for mode in [0o640, 0o444, 0o600] {
@@ -185,6 +185,6 @@ mod tests {
             assert_eq!(file.as_file().metadata().expect("a file").mode() & 0o7777, mode);
         }
         drop(made);
-        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
+        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
-use crate::model_folder::ModelFolder;
+use crate::model_directory::ModelDirectory;
 
 /// No run of a case may take longer; the slowest takes a tenth of it.
 pub const MOST_SECONDS: u64 = 60;
@@ -49,7 +49,7 @@ pub enum Expect {
     Either,
 }
 
-/// Where a case happens: a folder of its own, and a good model.
+/// Where a case happens: a directory of its own, and a good model.
 pub struct Site {
     pub root: PathBuf,
     pub model: PathBuf,
@@ -63,7 +63,7 @@ pub struct Job {
     pub model: PathBuf,
     /// Further arguments.
     pub arguments: Vec<OsString>,
-    /// A folder that the program is started in.
+    /// A directory that the program is started in.
     pub start: PathBuf,
 }
 
@@ -73,7 +73,7 @@ pub struct Observed {
     pub made: &'static str,
     /// `succeeds, 3 rows` or `exit 2`.
     pub outcome: String,
-    /// The error, without folders.
+    /// The error, without directories.
     pub message: String,
     /// What should not be so.
     pub problems: Vec<String>,
@@ -136,9 +136,9 @@ impl Case {
 
     /// Runs the case and looks at what it left.
     pub fn observe(&self, model: &Path) -> Observed {
-        let folder = tempfile::tempdir().expect("a folder");
-        let root = folder.path().canonicalize().expect("a folder");
-        fs::create_dir(root.join("out")).expect("a folder");
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().canonicalize().expect("a directory");
+        fs::create_dir(root.join("out")).expect("a directory");
         fs::write(root.join("out/result.parquet"), OLD_OUTPUT).expect("an old output");
         let site = Site { root, model: model.to_owned() };
         let job = (self.setup)(&site);
@@ -180,7 +180,7 @@ impl Case {
         };
         let places = [site.root.as_path(), model].map(|place| place.display().to_string());
         let message = places.iter().fold(message, |text, place| {
-            text.replace(&format!("{place}/"), "").replace(place.as_str(), "the model's folder")
+            text.replace(&format!("{place}/"), "").replace(place.as_str(), "the model's directory")
         });
         Observed {
             name: self.name,
@@ -272,7 +272,7 @@ impl Case {
 }
 
 impl Site {
-    /// An ordinary job: everything in the case's own folder, an input that is not there yet.
+    /// An ordinary job: everything in the case's own directory, an input that is not there yet.
     pub fn job(&self) -> Job {
         let job = Job {
             config: self.root.join("pipeline.toml"),
@@ -330,10 +330,10 @@ fn content(path: &Path) -> Option<Vec<u8>> {
     fs::read(path).ok()
 }
 
-/// Every file below a folder; not the folders, and not the vector store, which also a run that fails keeps.
-fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
+/// Every file below a directory; not the directories, and not the vector cache, which also a run that fails keeps.
+fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
-    for entry in fs::read_dir(folder).expect("a folder") {
+    for entry in fs::read_dir(directory).expect("a directory") {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_dir() {
             found.extend(files_below(&entry.path()));
@@ -384,8 +384,8 @@ impl Ended {
 
 /// Runs a child to its end, or to the end of its time.
 pub fn bounded(command: &mut Command) -> Ended {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+    let directory = tempfile::tempdir().expect("a directory");
+    let (out, err) = (directory.path().join("out"), directory.path().join("err"));
     let started = Instant::now();
     let mut child = command
         .stdout(File::create(&out).expect("a file"))
@@ -420,6 +420,6 @@ fn high_water(status: &str) -> Option<u64> {
 
 /// Runs the cases of a topic with one good model.
 pub fn observe_all(cases: &[Case]) -> Vec<Observed> {
-    let model = ModelFolder::tiny().write();
+    let model = ModelDirectory::tiny().write();
     cases.iter().map(|case| case.observe(model.path())).collect()
 }

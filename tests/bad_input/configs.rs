@@ -53,12 +53,17 @@ pub fn cases() -> Vec<Case> {
             },
         )
         .names("pipeline.toml"),
-        site("folder for a configuration", "a folder", refused(&["cannot be read"]), |site| {
-            let job = site.job();
-            fs::remove_file(&job.config).expect("a file");
-            fs::create_dir(&job.config).expect("a folder");
-            job
-        })
+        site(
+            "directory for a configuration",
+            "a directory",
+            refused(&["cannot be read"]),
+            |site| {
+                let job = site.job();
+                fs::remove_file(&job.config).expect("a file");
+                fs::create_dir(&job.config).expect("a directory");
+                job
+            },
+        )
         .names("pipeline.toml"),
         site("device for a configuration", "/dev/zero", refused(&["1048576 bytes"]), |site| Job {
             config: "/dev/zero".into(),

@@ -1,4 +1,4 @@
-//! Broken model folders.
+//! Broken model directories.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::case::{Case, Expect, Job, Site, fails, site, succeeds};
 use super::table::Table;
-use crate::model_folder::{ModelFolder, Pooling, WrittenModel};
+use crate::model_directory::{ModelDirectory, Pooling, WrittenModel};
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
@@ -18,14 +18,14 @@ fn broken(
     expect: Expect,
     damage: impl Fn(&WrittenModel) -> &WrittenModel + Send + Sync + 'static,
 ) -> Case {
-    folder(name, made, expect, ModelFolder::tiny, damage)
+    directory(name, made, expect, ModelDirectory::tiny, damage)
 }
 
-fn folder(
+fn directory(
     name: &'static str,
     made: &'static str,
     expect: Expect,
-    model: impl Fn() -> ModelFolder + Send + Sync + 'static,
+    model: impl Fn() -> ModelDirectory + Send + Sync + 'static,
     damage: impl Fn(&WrittenModel) -> &WrittenModel + Send + Sync + 'static,
 ) -> Case {
     site(name, made, expect, move |site: &Site| {
@@ -33,7 +33,7 @@ fn folder(
         fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
         let written = model().write();
         damage(&written);
-        // The temporary folder goes at the end of this function; the case has a folder of its own.
+        // The temporary directory goes at the end of this function; the case has a directory of its own.
         let path = site.root.join("model");
         copy(written.path(), &path);
         Job { model: path, ..job }
@@ -42,8 +42,8 @@ fn folder(
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
-    fs::create_dir_all(to).expect("a folder");
-    for entry in fs::read_dir(from).expect("a folder") {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());
         if entry.file_type().expect("a type").is_dir() {
@@ -63,13 +63,13 @@ pub fn cases() -> Vec<Case> {
     };
     vec![
         broken("good model", "two layers, 32 wide", succeeds(3), |m| m),
-        site("no model", "a folder that is not there", fails(&["no such folder"]), |site| {
+        site("no model", "a directory that is not there", fails(&["no such directory"]), |site| {
             let job = site.job();
             fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
             Job { model: site.root.join("model"), ..job }
         })
         .names("model"),
-        site("file for a model", "a file in the place of the folder", fails(&[]), |site| {
+        site("file for a model", "a file in the place of the directory", fails(&[]), |site| {
             let job = site.job();
             fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
             fs::write(site.root.join("model"), "x").expect("a file");
@@ -162,7 +162,7 @@ pub fn cases() -> Vec<Case> {
             "vocab_size one more than the embeddings have rows",
             &[WORDS],
             |m| {
-                let size = ModelFolder::tiny().vocab_size() + 1;
+                let size = ModelDirectory::tiny().vocab_size() + 1;
                 m.set_vocab_size(size)
             },
         ),
@@ -245,7 +245,7 @@ pub fn cases() -> Vec<Case> {
             m.replace_file("modules.json", b"[]")
         }),
         broken(
-            "module out of the folder",
+            "module out of the directory",
             "a module at `../../etc`",
             fails(&["modules.json", "../../etc"]),
             |m| m.edit_json("modules.json", |list| list[1]["path"] = json!("../../etc")),
@@ -253,11 +253,11 @@ pub fn cases() -> Vec<Case> {
         broken("modules are not a list", "`{}` in modules.json", fails(&["modules.json"]), |m| {
             m.replace_file("modules.json", b"{}")
         }),
-        folder(
+        directory(
             "unknown pooling",
             "max pooling",
             fails(&["pooling_mode", "max"]),
-            || ModelFolder::tiny().pooling(Pooling::Max),
+            || ModelDirectory::tiny().pooling(Pooling::Max),
             |m| m,
         )
         .names("model/1_Pooling/config.json"),
@@ -278,19 +278,19 @@ pub fn cases() -> Vec<Case> {
             },
         )
         .names("model/1_Pooling/config.json"),
-        folder(
+        directory(
             "too long a length",
             "max_seq_length beyond the positions",
             fails(&["max_seq_length", "1000"]),
-            || ModelFolder::tiny().max_seq_length(1000),
+            || ModelDirectory::tiny().max_seq_length(1000),
             |m| m,
         )
         .names("model/sentence_bert_config.json"),
-        folder(
+        directory(
             "too short a length",
             "max_seq_length = 2",
             fails(&["max_seq_length", "2"]),
-            || ModelFolder::tiny().max_seq_length(2),
+            || ModelDirectory::tiny().max_seq_length(2),
             |m| m,
         )
         .names("model/sentence_bert_config.json"),

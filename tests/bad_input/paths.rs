@@ -112,9 +112,9 @@ pub fn cases() -> Vec<Case> {
                 job
             },
         ),
-        site("folder", "an input that is a folder", refused(&["folder"]), |site| {
+        site("directory", "an input that is a directory", refused(&["directory"]), |site| {
             let job = site.job();
-            fs::create_dir(&job.input).expect("a folder");
+            fs::create_dir(&job.input).expect("a directory");
             job
         }),
         site("device", "the input is /dev/zero", refused(&["not a regular file"]), |site| Job {
@@ -123,7 +123,7 @@ pub fn cases() -> Vec<Case> {
         })
         .names("/dev/zero"),
         site(
-            "file for a folder",
+            "file for a directory",
             "an input below a file",
             refused(&["cannot be opened"]),
             |site| {
@@ -133,22 +133,22 @@ pub fn cases() -> Vec<Case> {
             },
         ),
         site(
-            "output: new folder",
-            "the last folder of the output is not there",
+            "output: new directory",
+            "the last directory of the output is not there",
             all,
             output(|site| site.root.join("new/result.parquet")),
         ),
         site(
-            "output: missing folders",
-            "two folders of the output are not there",
-            refused(&["folder"]),
+            "output: missing directories",
+            "two directories of the output are not there",
+            refused(&["directory"]),
             output(|site| site.root.join("no/such/result.parquet")),
         )
         .names("result.parquet"),
         site(
-            "output: folder",
-            "the output is a folder",
-            refused(&["folder"]),
+            "output: directory",
+            "the output is a directory",
+            refused(&["directory"]),
             output(|site| site.root.join("out")),
         )
         .names("out"),
@@ -279,7 +279,7 @@ pub fn cases() -> Vec<Case> {
             output(|site| site.root.join("out").join("n".repeat(256))),
         )
         .names("nnnn"),
-        site("output: bare name", "an output without a folder", all, |site| {
+        site("output: bare name", "an output without a directory", all, |site| {
             let job = output(|_| PathBuf::from("bare.parquet"))(site);
             Job { input: "tasks.parquet".into(), ..job }
         }),

@@ -1,4 +1,4 @@
-//! A job at the command line: a folder with a configuration, a model, and `tasks.parquet` of sample rows.
+//! A job at the command line: a directory with a configuration, a model, and `tasks.parquet` of sample rows.
 
 use std::fs;
 use std::path::PathBuf;
@@ -6,17 +6,18 @@ use std::process::{Command, Output};
 
 use assert_cmd::assert::OutputAssertExt;
 
-use crate::model_folder::{ModelFolder, WrittenModel};
+use crate::model_directory::{ModelDirectory, WrittenModel};
 
 pub struct Job {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub model: WrittenModel,
 }
 
 impl Job {
     /// A job over so many rows, whose configuration names `output`.
-    pub fn with(model: ModelFolder, rows: &str, output: &str) -> Job {
-        let job = Job { folder: tempfile::tempdir().expect("a folder"), model: model.write() };
+    pub fn with(model: ModelDirectory, rows: &str, output: &str) -> Job {
+        let job =
+            Job { directory: tempfile::tempdir().expect("a directory"), model: model.write() };
         let config =
             format!("[input]\npath = \"tasks.parquet\"\n\n[output]\npath = \"{output}\"\n");
         fs::write(job.path("pipeline.toml"), config).expect("a configuration");
@@ -25,12 +26,16 @@ impl Job {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
-        command.args(arguments).current_dir(self.folder.path()).env_clear().env("HOME", "/nowhere");
+        command
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("HOME", "/nowhere");
         command
     }
 

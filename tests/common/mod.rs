@@ -1,9 +1,9 @@
 //! What the test binaries share: the environment and the real model as the binary finds them, a job in a
-//! temporary folder, and a way to read back what it wrote.
+//! temporary directory, and a way to read back what it wrote.
 
 #![allow(dead_code, reason = "each test binary that takes this module in uses some of it")]
 
-pub mod model_folder;
+pub mod model_directory;
 
 use std::fs::File;
 use std::ops::Deref;
@@ -45,17 +45,17 @@ pub fn real_model() -> ModelConfig {
     ModelConfig { precision: Some(Precision::F32), ..standard }
 }
 
-/// The configuration of a model in a folder; `settings` are lines such as `model.prompt = "q: "`.
-pub fn model_config(folder: &Path, settings: &[&str]) -> ModelConfig {
-    let path = format!("model.path = {:?}", folder.to_str().expect("a path in UTF-8"));
+/// The configuration of a model in a directory; `settings` are lines such as `model.prompt = "q: "`.
+pub fn model_config(directory: &Path, settings: &[&str]) -> ModelConfig {
+    let path = format!("model.path = {:?}", directory.to_str().expect("a path in UTF-8"));
     let text = [&[path.as_str()], settings].concat().join("\n");
-    let raw = RawConfig::parse(&text, &folder.join("pipeline.toml")).expect("settings");
+    let raw = RawConfig::parse(&text, &directory.join("pipeline.toml")).expect("settings");
     raw.check_model(&nobody()).expect("a configuration")
 }
 
-/// The model in a folder, loaded.
-pub fn load(folder: &Path) -> Model {
-    model::load(&model_config(folder, &[]), &|_| ()).expect("a model")
+/// The model in a directory, loaded.
+pub fn load(directory: &Path) -> Model {
+    model::load(&model_config(directory, &[]), &|_| ()).expect("a model")
 }
 
 /// An environment with a home and nothing else, for what must not depend on the developer's own.
@@ -63,14 +63,14 @@ fn nobody() -> Environment {
     Environment::new([("HOME".to_owned(), "/nowhere".to_owned())])
 }
 
-/// A folder with room for an input and an output; gone when dropped.
+/// A directory with room for an input and an output; gone when dropped.
 pub struct Job {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Job {
     pub fn new() -> Job {
-        Job { folder: tempfile::tempdir().expect("a temporary folder") }
+        Job { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
     /// A job whose input holds these rows.
@@ -88,43 +88,43 @@ impl Job {
         job
     }
 
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn input(&self) -> PathBuf {
-        self.folder().join("in.parquet")
+        self.directory().join("in.parquet")
     }
 
-    /// In a folder of its own, so that whatever a run leaves beside it is seen.
+    /// In a directory of its own, so that whatever a run leaves beside it is seen.
     pub fn output(&self) -> PathBuf {
-        self.folder().join("out/tasks.parquet")
+        self.directory().join("out/tasks.parquet")
     }
 
     /// The configuration of the job; `settings` are lines such as `batch.start = 8`.
     pub fn config(&self, settings: &[&str]) -> Config {
         let paths = ["input.path = \"in.parquet\"", "output.path = \"out/tasks.parquet\""];
         let text = [&paths[..], settings].concat().join("\n");
-        RawConfig::parse(&text, &self.folder().join("pipeline.toml"))
+        RawConfig::parse(&text, &self.directory().join("pipeline.toml"))
             .and_then(|raw| raw.check(&nobody()))
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The store of the job's output.
-    pub fn store(&self) -> PathBuf {
-        self.folder().join("out/.tasks.parquet.reembed-store")
+    /// The cache of the job's output.
+    pub fn cache(&self) -> PathBuf {
+        self.directory().join("out/.tasks.parquet.reembed-store")
     }
 
-    /// The names of what lies beside the output, the output included, but for its store, which stays.
+    /// The names of what lies beside the output, the output included, but for its cache, which stays.
     pub fn beside_output(&self) -> Vec<String> {
-        let folder = self.output().parent().expect("a folder").to_owned();
-        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let directory = self.output().parent().expect("a directory").to_owned();
+        let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.expect("an entry").file_name().to_string_lossy().into_owned()
         };
-        let store = self.store();
-        let store = store.file_name().and_then(std::ffi::OsStr::to_str);
-        entries.map(name).filter(|name| Some(name.as_str()) != store).collect()
+        let cache = self.cache();
+        let cache = cache.file_name().and_then(std::ffi::OsStr::to_str);
+        entries.map(name).filter(|name| Some(name.as_str()) != cache).collect()
     }
 }
 

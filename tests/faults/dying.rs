@@ -42,9 +42,9 @@ fn kill(night: &Night, kills: u64) {
             break;
         }
         night.put(&old);
-        // Every second time with the store of the runs before, as far as they came.
+        // Every second time with the cache of the runs before, as far as they came.
         if dice.below(2) == 0 {
-            night.forget_store();
+            night.forget_cache();
         }
         let mut running = night.start(&["--no-supervise", "--quiet"]);
         // A phase that is short is aimed at, in turn; the other kills come at random.

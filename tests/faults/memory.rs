@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::common::model_folder::ModelFolder;
+use crate::common::model_directory::ModelDirectory;
 use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure, skipped};
 
 /// Limits on the address space, in MB, downwards. Under the last, the dynamic loader itself gives up.
@@ -19,7 +19,7 @@ fn under_any_limit_on_the_address_space_the_bytes_are_the_same_or_a_line_says_wh
     let mut outcomes = Vec::new();
     for megabytes in ADDRESS_SPACES {
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let limit = format!("ulimit -v {}", megabytes * 1024);
         let case = format!("{megabytes} MB of address space");
         let run = Running::start(night.after(&limit)).end(PATIENCE, &case);
@@ -47,7 +47,7 @@ fn under_the_limit_of_a_control_group_the_bytes_are_the_same_or_a_line_says_why_
     for megabytes in [256, 64, 32, 16, 4] {
         let Some(group) = Group::make(megabytes << 20) else { return };
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let case = format!("{megabytes} MB in a control group");
         let run = Running::start(night.after(&group.enter())).end(PATIENCE, &case);
         match run.status.code() {
@@ -94,7 +94,7 @@ fn auto_keeps_to_control_group_and_address_space() {
     assert!(free > limited || free < 410.0, "{free} MB without a limit");
     let Some(group) = Group::make(300 << 20) else { return };
     // The pages of a file that was read count against the group, and go when memory is needed.
-    let large = night.folder().join("large");
+    let large = night.directory().join("large");
     fs::write(&large, vec![7; 280 << 20]).expect("a file");
     let read = format!("{} && cat large > /dev/null", group.enter());
     let grouped = budget(&read);
@@ -107,10 +107,10 @@ fn peak_memory_does_not_grow_with_the_number_of_rows() {
     if FORM.kills < 100 {
         return figure("peak memory over many rows is for the full form");
     }
-    let short = ModelFolder::tiny().max_seq_length(16).write();
+    let short = ModelDirectory::tiny().max_seq_length(16).write();
     let peak = |rows: u64| -> f64 {
         let night = Night::of(rows, 23).with_model(short.path());
-        let mut command = night.command(&["--store-mode", "off"]);
+        let mut command = night.command(&["--cache-mode", "off"]);
         command.env_remove("REEMBED_INPUT_CHUNK_ROWS").env_remove("REEMBED_BATCH_START");
         let run = Running::start(command).end(PATIENCE * 10, "many rows");
         assert_eq!(run.status.code(), Some(0), "{}", run.err);
@@ -126,7 +126,7 @@ fn peak_memory_does_not_grow_with_the_number_of_rows() {
 
 /// A memory control group of version 1 or 2, gone when dropped.
 struct Group {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Group {
@@ -138,15 +138,17 @@ impl Group {
         for (mount, file) in
             [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
         {
-            let folder = PathBuf::from(mount).join(&name);
-            if fs::create_dir(&folder).is_err() {
+            let directory = PathBuf::from(mount).join(&name);
+            if fs::create_dir(&directory).is_err() {
                 continue;
             }
-            let group = Group { folder };
-            if fs::write(group.folder.join(file), limit.to_string()).is_ok() {
+            let group = Group { directory };
+            if fs::write(group.directory.join(file), limit.to_string()).is_ok() {
                 // Without this, version 1 swaps instead of refusing; where there is no swap, there is no such file.
-                let _ =
-                    fs::write(group.folder.join("memory.memsw.limit_in_bytes"), limit.to_string());
+                let _ = fs::write(
+                    group.directory.join("memory.memsw.limit_in_bytes"),
+                    limit.to_string(),
+                );
                 return Some(group);
             }
         }
@@ -156,12 +158,12 @@ impl Group {
 
     /// What a shell does to be in it.
     fn enter(&self) -> String {
-        format!("echo $$ > '{}'", self.folder.join("cgroup.procs").display())
+        format!("echo $$ > '{}'", self.directory.join("cgroup.procs").display())
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.folder);
+        let _ = fs::remove_dir(&self.directory);
     }
 }

@@ -13,19 +13,19 @@ use reembed::model::source;
 use reembed::{sample, writer};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::model_folder::{ModelFolder, WrittenModel};
+use crate::common::model_directory::{ModelDirectory, WrittenModel};
 use crate::common::{Job, real_model};
 
-static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
-/// What the hidden files of one output begin with that may outlast a run: the store, and, moved aside under a longer
+/// What the hidden files of one output begin with that may outlast a run: the cache, and, moved aside under a longer
 /// name, one whose making was cut off.
 const MAY_STAY: &str = ".tasks.parquet.reembed-store";
 
 /// How long anything may take here before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A job in a folder of its own.
+/// A job in a directory of its own.
 pub struct Night {
     job: Job,
     model: PathBuf,
@@ -50,7 +50,7 @@ impl Night {
         let model = TINY.path().to_owned();
         let night = Night { job: Job::new(), model, settings: BTreeMap::new() };
         let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
-        fs::write(night.job.folder().join("pipeline.toml"), config).expect("a configuration");
+        fs::write(night.job.directory().join("pipeline.toml"), config).expect("a configuration");
         night.set_rows(rows, seed);
         night
             .with("REEMBED_COMPUTE_THREADS", "1")
@@ -62,12 +62,12 @@ impl Night {
     /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
     pub fn with_real_model(self) -> Night {
         let files = source::resolve(&real_model().source, &|_| ()).expect("the model");
-        self.with_model(&files.folder)
+        self.with_model(&files.directory)
     }
 
-    /// The same with the model in that folder.
-    pub fn with_model(self, folder: &Path) -> Night {
-        Night { model: folder.to_owned(), ..self }
+    /// The same with the model in that directory.
+    pub fn with_model(self, directory: &Path) -> Night {
+        Night { model: directory.to_owned(), ..self }
     }
 
     /// The same with a variable set.
@@ -98,9 +98,9 @@ impl Night {
         (old, new)
     }
 
-    /// What a run leaves that nothing happens to, elsewhere and without a store.
+    /// What a run leaves that nothing happens to, elsewhere and without a cache.
     pub fn undisturbed(&self) -> Vec<u8> {
-        let elsewhere = tempfile::tempdir().expect("a folder");
+        let elsewhere = tempfile::tempdir().expect("a directory");
         let output = elsewhere.path().join("tasks.parquet");
         let run = self
             .command(&["--no-supervise", "--output"])
@@ -112,7 +112,7 @@ impl Night {
         fs::read(output).expect("an output")
     }
 
-    /// `reembed run` in the folder.
+    /// `reembed run` in the directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
         command
@@ -123,7 +123,7 @@ impl Night {
         command
     }
 
-    /// The environment and the folder of the job.
+    /// The environment and the directory of the job.
     pub fn surround(&self, command: &mut Command) {
         command
             .env_clear()
@@ -132,7 +132,7 @@ impl Night {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", "/nowhere")
             .envs(&self.settings)
-            .current_dir(self.job.folder())
+            .current_dir(self.job.directory())
             .stdin(Stdio::null());
     }
 
@@ -154,8 +154,8 @@ impl Night {
         Running::start(self.command(arguments))
     }
 
-    pub fn folder(&self) -> &Path {
-        self.job.folder()
+    pub fn directory(&self) -> &Path {
+        self.job.directory()
     }
 
     pub fn output(&self) -> PathBuf {
@@ -167,11 +167,11 @@ impl Night {
     }
 
     pub fn put(&self, bytes: &[u8]) {
-        fs::create_dir_all(self.output().parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(self.output().parent().expect("a directory")).expect("a directory");
         fs::write(self.output(), bytes).expect("an output");
     }
 
-    pub fn forget_store(&self) {
+    pub fn forget_cache(&self) {
         let _ = fs::remove_file(self.output().with_file_name(MAY_STAY));
     }
 

@@ -31,7 +31,7 @@ fn exit_0_outlasts_a_power_cut() {
 }
 
 #[test]
-fn the_power_cut_notices_a_folder_that_was_not_brought_to_the_disk() {
+fn the_power_cut_notices_a_directory_that_was_not_brought_to_the_disk() {
     let night = Night::of(200, 31);
     let (old, new) = night.with_old_output();
     let Some(disk) = Disk::make() else { return };
@@ -46,7 +46,7 @@ fn the_power_cut_notices_a_folder_that_was_not_brought_to_the_disk() {
 
 fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
     let mut command = night.command(&["--output"]);
-    // The store brings its own commits to the same disk; here the output has to do without.
+    // The cache brings its own commits to the same disk; here the output has to do without.
     command
         .arg(disk.output())
         .env("REEMBED_STORE_MODE", "off")
@@ -56,16 +56,16 @@ fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
 
 /// A file system in a file.
 struct Disk {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Disk {
     /// Said aloud where none can be mounted.
     fn make() -> Option<Disk> {
-        let disk = Disk { folder: tempfile::tempdir().expect("a folder") };
+        let disk = Disk { directory: tempfile::tempdir().expect("a directory") };
         let image = fs::File::create(disk.image()).expect("an image");
         image.set_len(MEGABYTES << 20).expect("room");
-        fs::create_dir(disk.mount()).expect("a folder");
+        fs::create_dir(disk.mount()).expect("a directory");
         let made = done(Command::new("mkfs.ext4").arg("-q").arg(disk.image()));
         // Nothing goes to the disk by itself while the job runs.
         if made && mount(&disk.image(), &disk.mount()) {
@@ -76,11 +76,11 @@ impl Disk {
     }
 
     fn image(&self) -> PathBuf {
-        self.folder.path().join("image")
+        self.directory.path().join("image")
     }
 
     fn mount(&self) -> PathBuf {
-        self.folder.path().join("mount")
+        self.directory.path().join("mount")
     }
 
     fn output(&self) -> PathBuf {
@@ -93,9 +93,9 @@ impl Disk {
 
     /// The output on a copy of the disk as it is now.
     fn power_cut(&self) -> Option<Option<Vec<u8>>> {
-        let copy = Disk { folder: tempfile::tempdir().expect("a folder") };
+        let copy = Disk { directory: tempfile::tempdir().expect("a directory") };
         fs::copy(self.image(), copy.image()).expect("a copy");
-        fs::create_dir(copy.mount()).expect("a folder");
+        fs::create_dir(copy.mount()).expect("a directory");
         if !mount(&copy.image(), &copy.mount()) {
             skipped("the copy of the file system cannot be mounted");
             return None;

@@ -109,7 +109,7 @@ fn suffer(night: &Night, mishap: Mishap, dice: &mut Dice, case: &str) {
 /// `reembed verify`, with the input, and with rows that are embedded again.
 fn verify(night: &Night) -> Ended {
     let run = night.command(&[]);
-    let model = run.get_args().nth(4).expect("the model's folder").to_owned();
+    let model = run.get_args().nth(4).expect("the model's directory").to_owned();
     let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
     command
         .args(["verify", "out/tasks.parquet", "--input", "in.parquet", "--model-path"])

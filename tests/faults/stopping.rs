@@ -31,7 +31,7 @@ fn a_signal_in_any_phase_ends_the_run_cleanly_and_what_is_finished_is_kept() {
         let supervised = number % 4 < 2;
         let aim = [Phase::Claimed, Phase::Writing][(number / 4) as usize % 2];
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let mut running =
             night.start(if supervised { &["--quiet"] } else { &["--quiet", "--no-supervise"] });
         wait_for(|| night.phase(&old) >= aim || running.is_over());
@@ -90,7 +90,7 @@ fn the_end_of_its_terminal_ends_it_cleanly_unless_it_was_told_to_outlive_it() {
     let (old, new) = night.with_old_output();
     for (shell, code) in [("true", 143), ("trap '' HUP", 0)] {
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let mut command = night.after(shell);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let mut running = Running::start(command);
@@ -166,16 +166,16 @@ fn a_signal_ends_a_download_that_hangs() {
 #[test]
 fn a_signal_ends_pip_too() {
     let night = Night::of(10, 12);
-    let python = night.folder().join("python");
+    let python = night.directory().join("python");
     let script = "#!/bin/sh\necho $$ > \"$PIP_NOTE\"\nexec sleep 600\n";
     fs::write(&python, script).expect("a script");
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let note = night.folder().join("pip");
+    let note = night.directory().join("pip");
     let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
     command.args(["run", "--quiet"]);
     night.surround(&mut command);
     command
-        .env("REEMBED_CACHE", night.folder().join("cache"))
+        .env("REEMBED_CACHE", night.directory().join("cache"))
         .env("HF_ENDPOINT", "http://127.0.0.1:1")
         .env("REEMBED_PYTHON", &python)
         .env("PIP_NOTE", &note);
@@ -253,7 +253,7 @@ impl SilentHub {
         night.surround(&mut command);
         let address = self.listener.local_addr().expect("an address");
         command
-            .env("REEMBED_CACHE", night.folder().join("cache"))
+            .env("REEMBED_CACHE", night.directory().join("cache"))
             .env("HF_ENDPOINT", format!("http://{address}"))
             .env("REEMBED_PYTHON", "/nowhere/python");
         command

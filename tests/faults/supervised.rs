@@ -18,7 +18,7 @@ fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {
     let mut again = 0;
     for number in 0..(FORM.kills / 4).max(4) {
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let mut running = night.start(&[]);
         let worker = running.worker().expect("a worker");
         wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over());
@@ -42,7 +42,7 @@ fn whoever_starts_a_run_may_ignore_the_deaths_of_children() {
     let night = Night::of(300, 9);
     let (old, new) = night.with_old_output();
     night.put(&old);
-    night.forget_store();
+    night.forget_cache();
     let case = "children's deaths are ignored";
     let mut running = Running::start(night.after("trap '' CHLD"));
     let worker = running.worker().expect("a worker");
@@ -60,7 +60,7 @@ fn a_worker_dies_with_its_parent_and_the_next_run_completes() {
     let (old, new) = night.with_old_output();
     for phase in [Phase::Claimed, Phase::Writing] {
         night.put(&old);
-        night.forget_store();
+        night.forget_cache();
         let mut running = night.start(&["--quiet"]);
         let worker = running.worker().expect("a worker");
         wait_for(|| night.phase(&old) >= phase || running.is_over());
@@ -97,11 +97,11 @@ fn without_progress_the_third_death_is_the_last_and_the_rows_on_their_way_are_na
     }
     let night = Night::of(96, 7);
     let (old, new) = night.with_old_output();
-    // Each worker dies at its first word to the store, or, without one, when the finished file goes to the disk.
+    // Each worker dies at its first word to the cache, or, without one, when the finished file goes to the disk.
     for (mode, call, place) in
         [("read-write", "pwrite64", "before"), ("off", "fsync", "rows from row ")]
     {
-        let inner = night.command(&["--log-format", "text", "--store-mode", mode]);
+        let inner = night.command(&["--log-format", "text", "--cache-mode", mode]);
         let mut command = Command::new("strace");
         command
             .args(["-f", "-qq", "-e", "signal=none", "-o", "/dev/null"])

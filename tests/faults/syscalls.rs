@@ -1,4 +1,4 @@
-//! System calls that fail, lie or kill, by strace: with the store, so that its calls are among them.
+//! System calls that fail, lie or kill, by strace: with the cache, so that its calls are among them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
     for number in 0..FORM.faults {
         night.put(&old);
         if dice.below(2) == 0 {
-            night.forget_store();
+            night.forget_cache();
         }
         let (call, most, errors) = FAULTS[number as usize % FAULTS.len()];
         let error = dice.pick(errors);
@@ -84,7 +84,7 @@ fn a_run_killed_at_any_call_recovers() {
     for number in 0..FORM.kills / 2 {
         night.put(&old);
         if dice.below(2) == 0 {
-            night.forget_store();
+            night.forget_cache();
         }
         let (call, most) = DEADLY[number as usize % DEADLY.len()];
         let inject = format!("{call}:signal=KILL:when={}", 1 + dice.below(most));

@@ -11,7 +11,7 @@ use reembed::model::{EncodeError, Model};
 use reembed::target::Hold;
 use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
 
-use crate::common::model_folder::ModelFolder;
+use crate::common::model_directory::ModelDirectory;
 use crate::common::{Job, load, prepare, read_parquet, write_parquet};
 use crate::setup::{DIM, TINY, before, damage, fake, plain, run, with_encoder, within_ten_seconds};
 
@@ -19,19 +19,19 @@ use crate::setup::{DIM, TINY, before, damage, fake, plain, run, with_encoder, wi
 fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
     let job = Job::of(&plain(3));
     let before = fs::read(job.input()).expect("an input");
-    let at = |name: &str| job.folder().join(name);
+    let at = |name: &str| job.directory().join(name);
     fs::hard_link(job.input(), at("hard.parquet")).expect("a link");
     std::os::unix::fs::symlink(job.input(), at("soft.parquet")).expect("a link");
     std::os::unix::fs::symlink(at("nothing"), at("dangling.parquet")).expect("a link");
-    fs::create_dir(at("folder.parquet")).expect("a folder");
+    fs::create_dir(at("directory.parquet")).expect("a directory");
     for (output, expected) in [
         ("in.parquet", "the output is the input"),
-        ("folder.parquet/../in.parquet", "the output is the input"),
+        ("directory.parquet/../in.parquet", "the output is the input"),
         ("hard.parquet", "the output is the input"),
         ("soft.parquet", "the output is a symbolic link"),
         ("dangling.parquet", "the output is a symbolic link"),
-        ("folder.parquet", "the output is a folder"),
-        ("far/away/out.parquet", "its folder is not there"),
+        ("directory.parquet", "the output is a directory"),
+        ("far/away/out.parquet", "its directory is not there"),
         ("in.parquet/out.parquet", "the output cannot be looked at"),
     ] {
         let mut config = job.config(&[]);
@@ -49,11 +49,11 @@ fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
 }
 
 #[test]
-fn a_store_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
+fn a_cache_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
     let job = Job::of(&plain(3));
     let before = fs::read(job.input()).expect("an input");
-    fs::hard_link(job.input(), job.folder().join("hard.parquet")).expect("a link");
-    for (store, other) in [
+    fs::hard_link(job.input(), job.directory().join("hard.parquet")).expect("a link");
+    for (cache, other) in [
         ("out/tasks.parquet", "`output.path`"),
         ("out/../out/./tasks.parquet", "`output.path`"),
         ("in.parquet", "`input.path`"),
@@ -62,19 +62,19 @@ fn a_store_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
         ("out/report/report.json", "`report.dir`"),
         ("out/report", "`report.dir`"),
     ] {
-        let config = job.config(&[&format!("store.path = {store:?}")]);
-        let error = run(&config, &fake(Failure::Never)).expect_err(store);
-        assert_eq!(error.kind(), ErrorKind::Config, "{store}: {error}");
+        let config = job.config(&[&format!("cache.path = {cache:?}")]);
+        let error = run(&config, &fake(Failure::Never)).expect_err(cache);
+        assert_eq!(error.kind(), ErrorKind::Config, "{cache}: {error}");
         let told = error.to_string();
-        assert!(told.contains("`store.path`") && told.contains(other), "{store}: {told}");
+        assert!(told.contains("`cache.path`") && told.contains(other), "{cache}: {told}");
         let held = Hold::take(&config).err().expect("the parent refuses it too");
         assert_eq!(held.to_string(), told);
-        assert!(!job.folder().join("out").exists(), "{store}");
-        let off = job.config(&[&format!("store.path = {store:?}"), "store.mode = \"off\""]);
-        pipeline::prepare(&off).expect("no store is no file");
+        assert!(!job.directory().join("out").exists(), "{cache}");
+        let off = job.config(&[&format!("cache.path = {cache:?}"), "cache.mode = \"off\""]);
+        pipeline::prepare(&off).expect("no cache is no file");
     }
     assert!(fs::read(job.input()).expect("an input") == before);
-    let apart = job.config(&["store.path = \"out/store\""]);
+    let apart = job.config(&["cache.path = \"out/cache\""]);
     run(&apart, &fake(Failure::Never)).expect("a file of its own");
 }
 
@@ -188,7 +188,7 @@ fn a_stage_that_dies_ends_the_run_with_its_own_error_and_leaves_the_old_output()
         rows[151].title = Some("a snowman ☃".to_owned());
         let job = Job::of(&rows);
         write_parquet(&job.input(), &read_parquet(&job.input()).rows, 20);
-        fs::create_dir(job.output().parent().expect("a folder")).expect("a folder");
+        fs::create_dir(job.output().parent().expect("a directory")).expect("a directory");
         fs::write(job.output(), "the old output").expect("an old output");
         let ours = ["input.chunk_rows = 10", "batch.start = 4", "run.replace = true"];
         let config = job.config(&[&ours, *settings].concat());
@@ -275,13 +275,13 @@ fn a_run_whose_time_is_over_stops_before_its_first_batch() {
 }
 
 #[test]
-fn a_folder_that_goes_away_during_the_run_is_an_error_of_the_output() {
+fn a_directory_that_goes_away_during_the_run_is_an_error_of_the_output() {
     let job = Job::of(&plain(20));
-    // The store would be missed first.
-    let config = job.config(&["store.mode = \"off\""]);
-    let folder = job.output().parent().expect("a folder").to_owned();
+    // The cache would be missed first.
+    let config = job.config(&["cache.mode = \"off\""]);
+    let directory = job.output().parent().expect("a directory").to_owned();
     let model = before(move |_, _| {
-        fs::remove_dir_all(&folder).or_else(|error| match error.kind() {
+        fs::remove_dir_all(&directory).or_else(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Ok(()),
             _ => Err(EncodeError::Failed(Box::new(error))),
         })
@@ -297,7 +297,7 @@ fn a_job_that_is_only_looked_at_makes_nothing() {
     let job = Job::of(&plain(3));
     let config = job.config(&[]);
     pipeline::prepare(&config).expect("a job");
-    assert!(!job.output().parent().expect("a folder").exists());
+    assert!(!job.output().parent().expect("a directory").exists());
     let with_model = Config { model: crate::common::model_config(TINY.path(), &[]), ..config };
     pipeline::run(&with_model, &Stop::new(), &|_| ()).expect("a report");
     assert_eq!(job.beside_output(), ["tasks.parquet"]);
@@ -320,12 +320,12 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     fs::write(job.input(), "id,title\n1,one\n").expect("a file");
     refused("is not a Parquet file");
     fs::remove_file(job.input()).expect("a file");
-    fs::create_dir(job.input()).expect("a folder");
-    refused("is a folder");
+    fs::create_dir(job.input()).expect("a directory");
+    refused("is a directory");
 }
 
 fn broken_tokenizer(edit: impl FnOnce(&mut serde_json::Value)) -> Model {
-    let written = ModelFolder::tiny().write();
+    let written = ModelDirectory::tiny().write();
     written.edit_json("tokenizer.json", edit);
     Model { tokenizer: load(written.path()).tokenizer, ..fake(Failure::Never) }
 }

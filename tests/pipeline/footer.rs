@@ -1,12 +1,12 @@
 //! What the footer says.
 
-use crate::common::model_folder::ModelFolder;
+use crate::common::model_directory::ModelDirectory;
 use crate::common::{Job, load, read_parquet, task};
 use crate::setup::run;
 
 #[test]
 fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {
-    let e5 = ModelFolder::like_e5().write();
+    let e5 = ModelDirectory::like_e5().write();
     let job = Job::of(&[task("a", "words"), task("b", "")]);
     let settings = ["text.files_prefix = \"Paths: \"", "output.column = \"vector\""];
     let model = load(e5.path());

@@ -12,13 +12,13 @@ use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::{Config, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline};
 
-use crate::common::model_folder::{ModelFolder, WrittenModel};
+use crate::common::model_directory::{ModelDirectory, WrittenModel};
 use crate::common::{Before, load, prepare, read_parquet, task};
 
 /// Components of the fake encoder's vectors.
 pub const DIM: usize = 8;
 
-pub static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+pub static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
 pub fn with_encoder(encoder: impl Encoder + 'static) -> Model {
     let model = load(TINY.path());

@@ -3,7 +3,7 @@ use std::num::NonZeroUsize;
 use super::super::Config;
 use super::super::settings::Kind;
 use super::*;
-use crate::limit::AskedBounds;
+use crate::limit::RequestedLimits;
 
 fn environment() -> Environment {
     Environment::new([("HOME".to_owned(), "/home/someone".to_owned())])
@@ -24,7 +24,7 @@ fn the_least_configuration_has_two_paths() {
     let config = check(PATHS).expect("it is valid");
     assert_eq!(config.input.path, Path::new("conf/in.parquet"));
     assert_eq!(config.output.path, Path::new("/out.parquet"));
-    assert_eq!(config.batch.asked, AskedBounds::default());
+    assert_eq!(config.batch.asked, RequestedLimits::default());
     assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
     assert_eq!(config.model.prompt, None);
 }

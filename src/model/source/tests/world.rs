@@ -36,39 +36,39 @@ pub fn pins() -> Pins {
     model().iter().map(|(file, bytes)| ((*file).to_owned(), sha256(bytes))).collect()
 }
 
-pub fn put(folder: &Path, files: &BTreeMap<&'static str, Vec<u8>>) {
+pub fn put(directory: &Path, files: &BTreeMap<&'static str, Vec<u8>>) {
     for (file, bytes) in files {
-        let path = folder.join(file);
-        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        let path = directory.join(file);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         fs::write(path, bytes).expect("a file");
     }
 }
 
 /// A home with empty caches, a hub that refuses every connection, and no Python.
 pub struct Home {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub config: SourceConfig,
     pub events: RefCell<Vec<FetchProgress>>,
 }
 
 impl Home {
     pub fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        let directory = tempfile::tempdir().expect("a directory");
         let config = SourceConfig {
             id: ID.to_owned(),
             revision: DEFAULT_REVISION.to_owned(),
             path: None,
-            cache: folder.path().join("own"),
-            hub_cache: Some(folder.path().join("hub")),
+            cache: directory.path().join("own"),
+            hub_cache: Some(directory.path().join("hub")),
             endpoint: format!("http://{}", closed_port()),
             token: Some(Secret::new("hf_secret")),
             proxy: None,
             no_proxy: Vec::new(),
             offline: false,
-            python: folder.path().join("no-python"),
+            python: directory.path().join("no-python"),
             pins: pins(),
         };
-        Home { folder, config, events: RefCell::default() }
+        Home { directory, config, events: RefCell::default() }
     }
 
     pub fn resolve(&self) -> Result<ModelFiles> {
@@ -90,7 +90,7 @@ impl Home {
     }
 
     pub fn in_hub_cache(&self, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
-        let model = self.folder.path().join("hub").join(SNAPSHOTS);
+        let model = self.directory.path().join("hub").join(SNAPSHOTS);
         put(&model, &BTreeMap::from([("refs/main", COMMIT.into())]));
         put(&model.join("snapshots").join(COMMIT), files);
         model
@@ -98,7 +98,7 @@ impl Home {
 
     /// What fetching has left behind, apart from the lock.
     pub fn leftovers(&self) -> Vec<String> {
-        let names = fs::read_dir(self.own().parent().expect("a folder")).expect("a folder");
+        let names = fs::read_dir(self.own().parent().expect("a directory")).expect("a directory");
         names
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .filter(|name| name != "main" && name != ".main.lock")
@@ -204,10 +204,11 @@ pub fn redirect(location: &str) -> Vec<u8> {
     answer("302 Found", &format!("Content-Length: 0\r\nLocation: {location}\r\n"), b"")
 }
 
-/// A Python whose pip notes that it was called and runs `script`, with the target folder as `$2`.
+/// A Python whose pip notes that it was called and runs `script`, with the target directory as `$2`.
 #[cfg(unix)]
 pub fn python(home: &mut Home, script: &str) -> PathBuf {
-    let (python, calls) = (home.folder.path().join("python"), home.folder.path().join("calls"));
+    let (python, calls) =
+        (home.directory.path().join("python"), home.directory.path().join("calls"));
     let text = format!(
         "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -d ]; do shift; done\n{script}\n",
         calls.display()
@@ -226,11 +227,11 @@ pub fn python(home: &mut Home, script: &str) -> PathBuf {
 /// A Python whose pip delivers a wheel with these files.
 #[cfg(unix)]
 pub fn python_with_wheel(home: &mut Home, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
-    let path = home.folder.path().join("gt-0.1.0-py3-none-any.whl");
+    let path = home.directory.path().join("gt-0.1.0-py3-none-any.whl");
     let mut wheel = zip::ZipWriter::new(fs::File::create(&path).expect("a wheel"));
     for (file, bytes) in files {
         let options = zip::write::SimpleFileOptions::default();
-        wheel.start_file(format!("{}/{file}", pypi::FOLDER), options).expect("an entry");
+        wheel.start_file(format!("{}/{file}", pypi::DIR), options).expect("an entry");
         wheel.write_all(bytes).expect("an entry");
     }
     wheel.finish().expect("a wheel");

@@ -1,11 +1,11 @@
-//! The vector store: what a text's vector was, so that no run embeds it again.
+//! The vector cache: what a text's vector was, so that no run embeds it again.
 //!
 //! One file beside each output keeps, by [content key](crate::task::ContentKey), the vector of every text that was embedded.
 //! A run looks each text up, commits what it makes as it goes, and so resumes after a crash, pays for changed
 //! rows only, and embeds equal texts once.
 //!
 //! Nothing in it is believed without its check sum. What cannot be believed is not there: its text goes through
-//! the model again. What recent runs did not use goes when `store.max_size` is reached.
+//! the model again. What recent runs did not use goes when `cache.max_size` is reached.
 //!
 //! A rebuild does not look at what was there before it. It may take several runs: the first to commit something notes
 //! its number, and the others believe what was written from that run on, until the output is in place.
@@ -25,24 +25,24 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use redb::Error as Cause;
 use sha2::{Digest, Sha256};
 
-use crate::config::{StoreConfig, StoreMode};
+use crate::config::{CacheConfig, CacheMode};
 use crate::error::{Error, Result};
 use crate::report::{Event, Warning};
 pub use database::FORMAT;
 use database::{Base, Fact, Found, Tables, Trouble, failed};
-use entries::{AT_A_TIME, Places, Room};
-pub use upkeep::{Pruned, Stats, StoreCheck, prune, stats, verify};
+use entries::{AT_A_TIME, Room, SlotSet};
+pub use upkeep::{CacheCheck, Pruned, Stats, prune, stats, verify};
 pub use view::{LookUp, View};
-pub use writer::StoreWriter;
+pub use writer::CacheWriter;
 
-/// What the name of a store ends with, when it is made from its output's.
+/// What the name of a cache ends with, when it is made from its output's.
 const SUFFIX: &str = ".reembed-store";
 
-/// A file name may have 255 bytes, and the store's, also when it is moved aside, is longer than its output's.
+/// A file name may have 255 bytes, and the cache's, also when it is moved aside, is longer than its output's.
 const LONGEST_NAME: usize = 255 - 1 - SUFFIX.len() - ".damaged".len();
 
-/// An open store.
-pub struct Store<'a> {
+/// An open cache.
+pub struct VectorCache<'a> {
     path: PathBuf,
     /// Replaced when the file turns out to be damaged while it is written to.
     base: RwLock<Base>,
@@ -52,21 +52,21 @@ pub struct Store<'a> {
     run: u32,
     /// In a rebuild, the run that began it: entries of earlier ones are not looked at.
     rebuilding_since: Option<u32>,
-    /// Places that this run used.
-    used: Mutex<Places>,
+    /// SlotSet that this run used.
+    used: Mutex<SlotSet>,
     on_event: &'a (dyn Fn(Event) + Sync),
 }
 
-/// What a run may do with its store.
+/// What a run may do with its cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
     ReadWrite,
     ReadOnly,
 }
 
-/// What a run did to its store.
+/// What a run did to its cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoreUse {
+pub struct CacheUse {
     /// The file.
     pub path: PathBuf,
     /// Its size in bytes, if it is still there to be asked.
@@ -79,8 +79,8 @@ pub struct StoreUse {
     pub not_kept: u64,
 }
 
-/// The store's file for an output: what the configuration names, or a hidden file beside the output.
-pub fn path_for(config: &StoreConfig, output: &Path) -> PathBuf {
+/// The cache's file for an output: what the configuration names, or a hidden file beside the output.
+pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
     if let Some(path) = &config.path {
         return path.clone();
     }
@@ -95,34 +95,34 @@ pub fn path_for(config: &StoreConfig, output: &Path) -> PathBuf {
         name.push(".");
         name.extend(hash[..8].iter().map(|byte| OsString::from(format!("{byte:02x}"))));
     }
-    // The output's own suffix is not the last, so that nobody takes the store for a table.
+    // The output's own suffix is not the last, so that nobody takes the cache for a table.
     name.push(SUFFIX);
     output.with_file_name(name)
 }
 
-impl<'a> Store<'a> {
-    /// Opens the store of an output, or nothing where the mode is off or there is nothing to read. A file that is
+impl<'a> VectorCache<'a> {
+    /// Opens the cache of an output, or nothing where the mode is off or there is nothing to read. A file that is
     /// damaged or of another version is moved aside and a new one made, with a warning.
     ///
     /// # Errors
-    /// `Store`, naming the file: it is no store, another process has it, it cannot be read or written, or it is
+    /// `Cache`, naming the file: it is no cache, another process has it, it cannot be read or written, or it is
     /// damaged and may only be read.
     pub fn open(
-        config: &StoreConfig,
+        config: &CacheConfig,
         output: &Path,
         rebuild: bool,
         on_event: &'a (dyn Fn(Event) + Sync),
-    ) -> Result<Option<Store<'a>>> {
+    ) -> Result<Option<VectorCache<'a>>> {
         let mode = match config.mode {
-            StoreMode::Off => return Ok(None),
-            StoreMode::ReadOnly => Access::ReadOnly,
-            StoreMode::ReadWrite => Access::ReadWrite,
+            CacheMode::Off => return Ok(None),
+            CacheMode::ReadOnly => Access::ReadOnly,
+            CacheMode::ReadWrite => Access::ReadWrite,
         };
         let path = path_for(config, output);
         let base = match (database::look(&path)?, mode) {
             (Found::Foreign, _) => return Err(foreign(&path)),
             (Found::Nothing, Access::ReadOnly) => {
-                on_event(Event::Warning(Warning::NoStore { path }));
+                on_event(Event::Warning(Warning::NoCache { path }));
                 return Ok(None);
             }
             (_, Access::ReadOnly) => {
@@ -149,7 +149,7 @@ impl<'a> Store<'a> {
                 since => since,
             }),
         };
-        Ok(Some(Store {
+        Ok(Some(VectorCache {
             base: RwLock::new(base),
             mode,
             max_size: config.max_size,
@@ -166,10 +166,10 @@ impl<'a> Store<'a> {
         &self.path
     }
 
-    /// The store as it is now. Where it is damaged the view is empty.
+    /// The cache as it is now. Where it is damaged the view is empty.
     ///
     /// # Errors
-    /// `Store` when the file cannot be read.
+    /// `Cache` when the file cannot be read.
     pub fn view(&self) -> Result<View<'_>> {
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
         let snapshot = match base.snapshot() {
@@ -181,16 +181,16 @@ impl<'a> Store<'a> {
         Ok(View::new(self, snapshot))
     }
 
-    /// What new vectors are handed to; nothing where the store is only read.
-    pub fn writer(&self, commit_rows: usize) -> Option<StoreWriter<'_>> {
-        (self.mode == Access::ReadWrite).then(|| StoreWriter::new(self, commit_rows))
+    /// What new vectors are handed to; nothing where the cache is only read.
+    pub fn writer(&self, commit_rows: usize) -> Option<CacheWriter<'_>> {
+        (self.mode == Access::ReadWrite).then(|| CacheWriter::new(self, commit_rows))
     }
 
-    /// Takes note that a vector in the store is not what the model gives: what an interrupted rebuild has left is then
+    /// Takes note that a vector in the cache is not what the model gives: what an interrupted rebuild has left is then
     /// believed by no later one, so that it does not find the same vector again.
     ///
     /// # Errors
-    /// `Store` when the file cannot be written.
+    /// `Cache` when the file cannot be written.
     pub fn distrust(&self) -> Result<()> {
         if self.mode == Access::ReadOnly {
             return Ok(());
@@ -205,7 +205,7 @@ impl<'a> Store<'a> {
     /// Notes what this run used, which has seen every row of its input.
     ///
     /// # Errors
-    /// `Store` when the file cannot be written.
+    /// `Cache` when the file cannot be written.
     pub fn finish(self, evicted: u64, not_kept: u64) -> Result<Finished> {
         if self.mode == Access::ReadWrite {
             let used = self.take_used();
@@ -214,10 +214,10 @@ impl<'a> Store<'a> {
                 used.note(tables, |age| if age > 0 { self.run } else { 0 })
             })?;
         }
-        let Store { path, base, mode, .. } = self;
+        let VectorCache { path, base, mode, .. } = self;
         let base = base.into_inner().unwrap_or_else(PoisonError::into_inner);
         let entries = base.fact(Fact::Entries).map_err(|trouble| give_up(&path, trouble))?;
-        let used = StoreUse { path, file_bytes: None, entries, evicted, not_kept };
+        let used = CacheUse { path, file_bytes: None, entries, evicted, not_kept };
         Ok(Finished { base, mode, used })
     }
 
@@ -240,7 +240,7 @@ impl<'a> Store<'a> {
         Ok(Room { max_size: self.max_size, keep_from, at_a_time: AT_A_TIME })
     }
 
-    fn take_used(&self) -> Places {
+    fn take_used(&self) -> SlotSet {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -262,12 +262,12 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The store of a run that has seen every row, and whose output is still to be put in place. Dropped, a rebuild is not
+/// The cache of a run that has seen every row, and whose output is still to be put in place. Dropped, a rebuild is not
 /// over: the next one goes on with all that this one made.
 pub struct Finished {
     base: Base,
     mode: Access,
-    used: StoreUse,
+    used: CacheUse,
 }
 
 impl Finished {
@@ -276,7 +276,7 @@ impl Finished {
     ///
     /// Nothing may fail any more. Where this cannot be written, the next rebuild takes over what this one made, and the
     /// next open repairs what was not closed.
-    pub fn published(self) -> StoreUse {
+    pub fn published(self) -> CacheUse {
         let Finished { base, mode, mut used } = self;
         let is_rebuilding = || base.fact(Fact::RebuildingSince).is_ok_and(|since| since > 0);
         if mode == Access::ReadWrite && is_rebuilding() {
@@ -288,10 +288,10 @@ impl Finished {
     }
 }
 
-/// Bytes by which the file of an output's store may grow in a run over so many rows of `dim` components, at most: 0 where
+/// Bytes by which the file of an output's cache may grow in a run over so many rows of `dim` components, at most: 0 where
 /// nothing is written. What the file takes already is taken for these rows' vectors, as it is night after night.
-pub fn growth(config: &StoreConfig, output: &Path, rows: u64, dim: usize) -> u64 {
-    if config.mode != StoreMode::ReadWrite {
+pub fn growth(config: &CacheConfig, output: &Path, rows: u64, dim: usize) -> u64 {
+    if config.mode != CacheMode::ReadWrite {
         return 0;
     }
     let entries = rows.saturating_mul(room::cost(record::length(dim))).min(config.max_size);
@@ -303,7 +303,7 @@ pub fn growth(config: &StoreConfig, output: &Path, rows: u64, dim: usize) -> u64
 fn renew(path: &Path, reason: &str, on_event: &(dyn Fn(Event) + Sync)) -> Result<Base> {
     let moved_to = database::set_aside(path)?;
     let (path_was, reason) = (path.to_owned(), reason.to_owned());
-    on_event(Event::Warning(Warning::StoreSetAside { path: path_was, moved_to, reason }));
+    on_event(Event::Warning(Warning::CacheSetAside { path: path_was, moved_to, reason }));
     database::open(path).map_err(|trouble| give_up(path, trouble))
 }
 
@@ -315,13 +315,13 @@ fn give_up(path: &Path, trouble: Trouble) -> Error {
 }
 
 fn foreign(path: &Path) -> Error {
-    failed(path, "this is no vector store")
-        .advice("name another file in `store.path`; this one is left alone")
+    failed(path, "this is no vector cache")
+        .advice("name another file in `cache.path`; this one is left alone")
 }
 
 fn file_size(path: &Path) -> Result<u64> {
     let size = std::fs::metadata(path).map(|file| file.len());
-    size.map_err(|cause| failed(path, "the store's size cannot be read").caused_by(cause))
+    size.map_err(|cause| failed(path, "the cache's size cannot be read").caused_by(cause))
 }
 
 #[cfg(test)]
@@ -329,10 +329,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_store_lies_hidden_beside_its_output_unless_it_is_named() {
-        let config = |path: Option<&str>| StoreConfig {
+    fn a_cache_lies_hidden_beside_its_output_unless_it_is_named() {
+        let config = |path: Option<&str>| CacheConfig {
             path: path.map(PathBuf::from),
-            mode: StoreMode::ReadWrite,
+            mode: CacheMode::ReadWrite,
             max_size: 1,
             commit_rows: std::num::NonZeroUsize::MIN,
             verify_sample: 0,
@@ -342,9 +342,9 @@ mod tests {
         assert_eq!(beside("tasks"), Path::new(".tasks.reembed-store"));
         assert_eq!(path_for(&config(Some("a/b")), Path::new("out/t")), Path::new("a/b"));
         for long in ["n".repeat(255), "\u{1f4c4}".repeat(63)] {
-            let store = beside(&format!("out/{long}"));
-            let name = store.file_name().map(|name| name.len());
-            assert!(name.is_some_and(|length| length <= 255 - ".damaged".len()), "{store:?}");
+            let cache = beside(&format!("out/{long}"));
+            let name = cache.file_name().map(|name| name.len());
+            assert!(name.is_some_and(|length| length <= 255 - ".damaged".len()), "{cache:?}");
         }
         assert_ne!(beside(&"n".repeat(255)), beside(&"n".repeat(254)));
     }

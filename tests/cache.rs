@@ -1,4 +1,4 @@
-//! The vector store over whole runs: what was embedded once is not embedded again, whatever happened in between, and
+//! The vector cache over whole runs: what was embedded once is not embedded again, whatever happened in between, and
 //! nothing that is damaged, stale or foreign finds its way into an output.
 
 mod common;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use common::model_folder::{ModelFolder, WrittenModel};
+use common::model_directory::{ModelDirectory, WrittenModel};
 use common::{Before, Job, load, prepare, read_parquet, task};
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -24,14 +24,14 @@ use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::model::{EncodeError, Encoder, Model};
 use reembed::report::{RowsByOrigin, Warning};
 use reembed::{
-    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline, store,
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache, pipeline,
     writer,
 };
 
 /// Components of the fake encoder's vectors.
 const DIM: usize = 8;
 
-static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelFolder::tiny().write());
+static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
 // Reuse.
 
@@ -40,8 +40,8 @@ fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
     let job = Job::of(&plain(0..300));
     let config = job.config(&[
         "input.chunk_rows = 64",
-        "store.commit_rows = 50",
-        "store.verify_sample = 10",
+        "cache.commit_rows = 50",
+        "cache.verify_sample = 10",
     ]);
     let first = run(&config, &Counted::new());
     assert_eq!(first.origins, RowsByOrigin { encoded: 300, ..RowsByOrigin::default() });
@@ -55,8 +55,8 @@ fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
     assert_eq!(second.work.rows, 10);
     assert_eq!(first.work.tokens, second.work.tokens + second.origins.tokens_saved);
     assert!(fs::read(job.output()).expect("an output") == bytes, "the bytes differ");
-    let store = second.store.expect("a store");
-    assert_eq!((store.path, store.entries), (job.store(), 300));
+    let cache = second.cache.expect("a cache");
+    assert_eq!((cache.path, cache.entries), (job.cache(), 300));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn truncated_rows_are_counted_whether_they_are_embedded_reused_or_repeated() {
     let long = "word ".repeat(600);
     let rows = [task("a", &*long), task("b", "short"), task("c", &*long)];
     let job = Job::of(&rows);
-    let config = job.config(&["store.verify_sample = 0"]);
+    let config = job.config(&["cache.verify_sample = 0"]);
     let first = run(&config, &Counted::new());
     assert_eq!((first.origins.encoded, first.origins.duplicate, first.truncated_rows), (2, 1, 2));
     let second = run(&config, &Counted::new());
@@ -75,19 +75,19 @@ fn truncated_rows_are_counted_whether_they_are_embedded_reused_or_repeated() {
 #[test]
 fn rows_that_moved_to_another_place_name_or_file_cost_a_look_up_and_new_ones_the_model() {
     let job = Job::of(&plain(0..200));
-    let store = format!("store.path = {:?}", job.folder().join("vectors"));
-    let settings = ["input.chunk_rows = 32", "store.verify_sample = 0", &store];
+    let cache = format!("cache.path = {:?}", job.directory().join("vectors"));
+    let settings = ["input.chunk_rows = 32", "cache.verify_sample = 0", &cache];
     run(&job.config(&settings), &Counted::new());
 
     let mut rows: Vec<TaskRow> = plain(0..230);
     rows.reverse();
     rows.rotate_left(17);
     rows.iter_mut().enumerate().for_each(|(n, row)| row.id = format!("renamed-{n}"));
-    writer::write_tasks(&job.folder().join("other.parquet"), rows.iter().cloned())
+    writer::write_tasks(&job.directory().join("other.parquet"), rows.iter().cloned())
         .expect("an input");
     let mut config = job.config(&settings);
-    config.input.path = job.folder().join("other.parquet");
-    config.output.path = job.folder().join("out/other.parquet");
+    config.input.path = job.directory().join("other.parquet");
+    config.output.path = job.directory().join("out/other.parquet");
     let counted = Counted::new();
     let report = run(&config, &counted);
     assert_eq!((report.origins.reused, report.origins.encoded), (200, 30));
@@ -103,11 +103,11 @@ fn equal_texts_go_through_the_model_once_though_their_chunks_are_in_flight_toget
         (0..600).map(|n| task(format!("T-{n}"), format!("title {}", n % 7))).collect();
     for (settings, expected) in [
         // One commit at the end: what a chunk ahead made is found among what waits.
-        (&["input.chunk_rows = 10", "store.commit_rows = 100000"][..], 7),
-        (&["input.chunk_rows = 10", "store.commit_rows = 1"], 7),
-        (&["input.chunk_rows = 1", "store.commit_rows = 3"], 7),
-        (&["input.chunk_rows = 10", "store.mode = \"off\""], 60 * 7),
-        (&["input.chunk_rows = 600", "store.mode = \"off\""], 7),
+        (&["input.chunk_rows = 10", "cache.commit_rows = 100000"][..], 7),
+        (&["input.chunk_rows = 10", "cache.commit_rows = 1"], 7),
+        (&["input.chunk_rows = 1", "cache.commit_rows = 3"], 7),
+        (&["input.chunk_rows = 10", "cache.mode = \"off\""], 60 * 7),
+        (&["input.chunk_rows = 600", "cache.mode = \"off\""], 7),
     ] {
         let job = Job::of(&rows);
         let counted = Counted::new();
@@ -122,10 +122,10 @@ fn equal_texts_go_through_the_model_once_though_their_chunks_are_in_flight_toget
 #[test]
 fn a_model_of_another_fingerprint_reuses_nothing_and_leaves_the_first_one_s_vectors() {
     let job = Job::of(&plain(0..50));
-    let config = job.config(&["store.verify_sample = 0", "run.rebuild = false"]);
+    let config = job.config(&["cache.verify_sample = 0", "run.rebuild = false"]);
     run(&config, &Counted::new());
     fs::remove_file(job.output()).expect("it was there");
-    let other = ModelFolder::tiny().prompt(Some("query: ")).write();
+    let other = ModelDirectory::tiny().prompt(Some("query: ")).write();
     let counted = Counted::of(&other);
     assert_eq!(run(&config, &counted).origins.encoded, 50);
     fs::remove_file(job.output()).expect("it was there");
@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn whatever_is_cached_repeated_or_new_the_output_is_that_of_a_run_without_a_store(
+    fn whatever_is_cached_repeated_or_new_the_output_is_that_of_a_run_without_a_cache(
         before in prop::collection::vec(0usize..40, 0..60),
         titles in prop::collection::vec(prop::option::weighted(0.9, 0usize..60), 0..120),
         chunk_rows in 1usize..40,
@@ -157,10 +157,10 @@ proptest! {
         let settings = |mode: &str| [
             format!("input.chunk_rows = {chunk_rows}"),
             format!("batch.start = {start}"),
-            format!("store.commit_rows = {commit_rows}"),
-            format!("store.verify_sample = {sample}"),
+            format!("cache.commit_rows = {commit_rows}"),
+            format!("cache.verify_sample = {sample}"),
             format!("output.on_empty = {on_empty:?}"),
-            format!("store.mode = {mode:?}"),
+            format!("cache.mode = {mode:?}"),
         ];
         let config = |job: &Job, mode: &str| {
             let settings = settings(mode);
@@ -169,7 +169,7 @@ proptest! {
 
         let without = Job::of(&rows);
         run(&config(&without, "off"), &Counted::failing(failure));
-        prop_assert!(!without.store().exists());
+        prop_assert!(!without.cache().exists());
 
         let job = Job::of(&earlier);
         run(&config(&job, "read-write"), &Counted::new());
@@ -199,38 +199,38 @@ proptest! {
 // Modes.
 
 #[test]
-fn a_store_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
+fn a_cache_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
     let job = Job::of(&plain(0..40));
-    let read_only = job.config(&["store.mode = \"read-only\"", "store.verify_sample = 0"]);
+    let read_only = job.config(&["cache.mode = \"read-only\"", "cache.verify_sample = 0"]);
     let (report, warnings) = run_and_hear(&read_only, &Counted::new().model).expect("a report");
-    assert_eq!((report.origins.encoded, report.store), (40, None));
-    assert_eq!(warnings, [Warning::NoStore { path: job.store() }]);
-    assert!(!job.store().exists());
+    assert_eq!((report.origins.encoded, report.cache), (40, None));
+    assert_eq!(warnings, [Warning::NoCache { path: job.cache() }]);
+    assert!(!job.cache().exists());
 
     run(&job.config(&[]), &Counted::new());
-    let before = fs::read(job.store()).expect("a store");
+    let before = fs::read(job.cache()).expect("a cache");
     writer::write_tasks(&job.input(), plain(20..60)).expect("an input");
     let report = run(&read_only, &Counted::new());
     assert_eq!((report.origins.encoded, report.origins.reused), (20, 20));
-    assert!(fs::read(job.store()).expect("a store") == before, "the store was written to");
+    assert!(fs::read(job.cache()).expect("a cache") == before, "the cache was written to");
 }
 
 #[test]
-fn a_store_that_another_process_has_is_refused_and_the_output_stays() {
+fn a_cache_that_another_process_has_is_refused_and_the_output_stays() {
     let job = Job::of(&plain(0..20));
     run(&job.config(&[]), &Counted::new());
     let before = fs::read(job.output()).expect("an output");
-    let held = Database::open(job.store()).expect("a database");
+    let held = Database::open(job.cache()).expect("a database");
     for mode in ["read-write", "read-only"] {
-        let config = job.config(&[&format!("store.mode = {mode:?}")]);
+        let config = job.config(&[&format!("cache.mode = {mode:?}")]);
         let error = run_and_hear(&config, &Counted::new().model).expect_err("it is held");
-        assert_eq!(error.kind(), ErrorKind::Store);
-        assert!(error.to_string().ends_with("another process has the store open"), "{error}");
-        assert_eq!(error.place().file(), Some(&*job.store()));
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--store-mode off")));
+        assert_eq!(error.kind(), ErrorKind::Cache);
+        assert!(error.to_string().ends_with("another process has the cache open"), "{error}");
+        assert_eq!(error.place().file(), Some(&*job.cache()));
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--cache-mode off")));
     }
     assert!(fs::read(job.output()).expect("an output") == before);
-    run(&job.config(&["store.mode = \"off\""]), &Counted::new());
+    run(&job.config(&["cache.mode = \"off\""]), &Counted::new());
     drop(held);
     run(&job.config(&[]), &Counted::new());
 }
@@ -238,24 +238,24 @@ fn a_store_that_another_process_has_is_refused_and_the_output_stays() {
 #[test]
 fn a_file_of_another_kind_is_left_alone() {
     let job = Job::of(&plain(0..5));
-    let notes = job.folder().join("notes");
+    let notes = job.directory().join("notes");
     fs::write(&notes, "what was done").expect("a file");
     for mode in ["read-write", "read-only"] {
-        let settings = [&*format!("store.path = {notes:?}"), &format!("store.mode = {mode:?}")];
+        let settings = [&*format!("cache.path = {notes:?}"), &format!("cache.mode = {mode:?}")];
         let error = run_and_hear(&job.config(&settings), &Counted::new().model)
-            .expect_err("it is no store");
-        assert_eq!(error.kind(), ErrorKind::Store);
-        assert!(error.to_string().ends_with("this is no vector store"), "{error}");
+            .expect_err("it is no cache");
+        assert_eq!(error.kind(), ErrorKind::Cache);
+        assert!(error.to_string().ends_with("this is no vector cache"), "{error}");
     }
     assert_eq!(fs::read_to_string(&notes).expect("the file"), "what was done");
 }
 
-// What is in the store is checked.
+// What is in the cache is checked.
 
 #[test]
 fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_rebuilt() {
     let job = Job::of(&plain(0..100));
-    let sampled = job.config(&["store.verify_sample = 1", "input.chunk_rows = 30"]);
+    let sampled = job.config(&["cache.verify_sample = 1", "input.chunk_rows = 30"]);
     // The model's files are the same, so that the keys are; what it computes is not.
     let wrong =
         Model { encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
@@ -263,9 +263,9 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
     let before = fs::read(job.output()).expect("an output");
 
     let error = run_and_hear(&sampled, &Counted::new().model).expect_err("they differ");
-    assert_eq!(error.kind(), ErrorKind::Store);
+    assert_eq!(error.kind(), ErrorKind::Cache);
     assert!(
-        error.to_string().contains("row 0 (id T-0): its vector in the store differs by"),
+        error.to_string().contains("row 0 (id T-0): its vector in the cache differs by"),
         "{error}"
     );
     assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
@@ -274,7 +274,7 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
     let rebuild = job.config(&["run.rebuild = true"]);
     let report = run(&rebuild, &Counted::new());
     assert_eq!(report.origins, RowsByOrigin { encoded: 100, ..RowsByOrigin::default() });
-    assert_eq!(report.store.expect("a store").entries, 100, "replaced, not added");
+    assert_eq!(report.cache.expect("a cache").entries, 100, "replaced, not added");
     assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..100)));
     assert_eq!(run(&sampled, &Counted::new()).origins.reused, 100);
 }
@@ -284,8 +284,8 @@ fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at
     let job = Job::of(&plain(0..200));
     let settings = [
         "input.chunk_rows = 20",
-        "store.commit_rows = 1000",
-        "store.verify_sample = 0",
+        "cache.commit_rows = 1000",
+        "cache.verify_sample = 0",
         "run.rebuild = true",
     ];
     let (ordinary, rebuild) = (job.config(&settings[..3]), job.config(&settings));
@@ -318,10 +318,10 @@ fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at
 #[test]
 fn a_rebuild_with_another_model_is_done_after_as_many_runs_as_it_takes() {
     let job = Job::of(&plain(0..200));
-    let settings = ["input.chunk_rows = 20", "store.verify_sample = 0", "run.rebuild = true"];
+    let settings = ["input.chunk_rows = 20", "cache.verify_sample = 0", "run.rebuild = true"];
     let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
     run(&ordinary, &Counted::new());
-    let other = ModelFolder::tiny().prompt(Some("query: ")).write();
+    let other = ModelDirectory::tiny().prompt(Some("query: ")).write();
     for _ in 0..3 {
         run_and_hear(&rebuild, &fails_at(&other, 3)).expect_err("it fails");
         let error = run_and_hear(&ordinary, &Counted::of(&other).model).expect_err("the old file");
@@ -335,7 +335,7 @@ fn a_rebuild_with_another_model_is_done_after_as_many_runs_as_it_takes() {
 #[test]
 fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     let job = Job::of(&plain(0..60));
-    let rebuild = job.config(&["run.rebuild = true", "store.verify_sample = 0"]);
+    let rebuild = job.config(&["run.rebuild = true", "cache.verify_sample = 0"]);
     run(&rebuild, &Counted::new());
     fs::remove_file(job.output()).expect("it was there");
     let (reader, claim) = prepare(&rebuild).expect("a claim");
@@ -360,7 +360,7 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
 fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_found_it_wrong() {
     for found_by_a_rebuild in [true, false] {
         let job = Job::of(&plain(0..200));
-        let settings = ["input.chunk_rows = 20", "store.verify_sample = 8", "run.rebuild = true"];
+        let settings = ["input.chunk_rows = 20", "cache.verify_sample = 8", "run.rebuild = true"];
         let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
         run(&ordinary, &Counted::new());
         let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
@@ -369,7 +369,7 @@ fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_fo
 
         let finds = if found_by_a_rebuild { &rebuild } else { &ordinary };
         let error = run_and_hear(finds, &Counted::new().model).expect_err("they differ");
-        assert_eq!(error.kind(), ErrorKind::Store);
+        assert_eq!(error.kind(), ErrorKind::Cache);
         assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
         run(&rebuild, &Counted::new());
         assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
@@ -381,13 +381,13 @@ fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_fo
 fn a_rebuild_takes_the_place_of_what_was_there_where_there_is_room_for_one_of_them() {
     let job = Job::of(&plain(0..300));
     let settings =
-        ["store.max_size = 52000", "store.commit_rows = 20", "store.verify_sample = 300"];
+        ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 300"];
     let config = job.config(&settings);
     let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
     let wrong = Model { encoder: negated, ..named(&TINY) };
     run_and_hear(&config, &wrong).expect("a report");
     let rebuild = job.config(&[&settings[..], &["run.rebuild = true"]].concat());
-    let rebuilt = run(&rebuild, &Counted::new()).store.expect("a store");
+    let rebuilt = run(&rebuild, &Counted::new()).cache.expect("a cache");
     assert_eq!(rebuilt.not_kept, 0, "{rebuilt:?}");
     let sampled = run(&config, &Counted::new()).origins;
     assert_eq!((sampled.reused, sampled.sampled), (300, 300));
@@ -399,23 +399,23 @@ fn a_rebuild_still_embeds_equal_texts_once() {
         (0..90).map(|n| task(format!("T-{n}"), format!("t {}", n % 9))).collect();
     let job = Job::of(&rows);
     run(&job.config(&[]), &Counted::new());
-    let settings = ["run.rebuild = true", "input.chunk_rows = 10", "store.commit_rows = 2"];
+    let settings = ["run.rebuild = true", "input.chunk_rows = 10", "cache.commit_rows = 2"];
     let report = run(&job.config(&settings), &Counted::new());
     assert_eq!((report.origins.encoded, report.origins.duplicate), (9, 81));
 }
 
 #[test]
-fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refused() {
+fn wherever_a_cache_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refused() {
     let rows = plain(0..120);
     let job = Job::of(&rows);
     let config =
-        job.config(&["store.verify_sample = 3", "store.commit_rows = 40", "input.chunk_rows = 50"]);
+        job.config(&["cache.verify_sample = 3", "cache.commit_rows = 40", "input.chunk_rows = 50"]);
     run(&config, &Counted::new());
-    let whole = fs::read(job.store()).expect("a store");
+    let whole = fs::read(job.cache()).expect("a cache");
     let expected = fs::read(job.output()).expect("an output");
     let (mut counted, mut set_aside, mut unharmed, mut late) = (0, 0, 0, 0);
     let mut check = |what: String, damaged: &[u8]| {
-        fs::write(job.store(), damaged).expect("a store");
+        fs::write(job.cache(), damaged).expect("a cache");
         match run_and_hear(&config, &Counted::new().model) {
             Ok((report, warnings)) => {
                 assert!(
@@ -426,7 +426,7 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
                 assert_eq!(origins.encoded + origins.reused, 120, "{what}");
                 let has = |wanted: fn(&Warning) -> bool| usize::from(warnings.iter().any(wanted));
                 counted += has(|warning| matches!(warning, Warning::DamagedEntries { .. }));
-                set_aside += has(|warning| matches!(warning, Warning::StoreSetAside { .. }));
+                set_aside += has(|warning| matches!(warning, Warning::CacheSetAside { .. }));
                 unharmed += usize::from(warnings.is_empty());
                 // And it is whole again, at once or when the next run has seen what is wrong with it.
                 let (report, more) =
@@ -436,7 +436,7 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
                     let told = |warning: &Warning| {
                         matches!(
                             warning,
-                            Warning::StoreSetAside { .. } | Warning::DamagedEntries { .. }
+                            Warning::CacheSetAside { .. } | Warning::DamagedEntries { .. }
                         )
                     };
                     assert!(warnings.iter().any(told), "{what}: {:?}", report.origins);
@@ -446,8 +446,8 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
                 }
             }
             Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::Store, "{what}: {error}");
-                assert_eq!(error.place().file(), Some(&*job.store()), "{what}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Cache, "{what}: {error}");
+                assert_eq!(error.place().file(), Some(&*job.cache()), "{what}: {error}");
                 assert!(fs::read(job.output()).expect("an output") == expected, "{what}");
             }
         }
@@ -474,21 +474,21 @@ fn wherever_a_store_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
 }
 
 #[test]
-fn a_store_of_another_version_is_moved_aside_and_a_new_one_begun() {
+fn a_cache_of_another_version_is_moved_aside_and_a_new_one_begun() {
     let job = Job::of(&plain(0..30));
     run(&job.config(&[]), &Counted::new());
-    set_fact(&job.store(), "format", store::FORMAT + 1);
-    let read_only = job.config(&["store.mode = \"read-only\""]);
+    set_fact(&job.cache(), "format", cache::FORMAT + 1);
+    let read_only = job.config(&["cache.mode = \"read-only\""]);
     let error = run_and_hear(&read_only, &Counted::new().model).expect_err("another version");
     assert!(error.to_string().contains("its format is version 2, this program's is 1"), "{error}");
 
     let (report, warnings) =
         run_and_hear(&job.config(&[]), &Counted::new().model).expect("a report");
     assert_eq!(report.origins.encoded, 30);
-    let [Warning::StoreSetAside { path, moved_to, reason }] = &warnings[..] else {
+    let [Warning::CacheSetAside { path, moved_to, reason }] = &warnings[..] else {
         panic!("{warnings:?}")
     };
-    assert_eq!(*path, job.store());
+    assert_eq!(*path, job.cache());
     assert!(moved_to.exists() && reason.contains("version 2"), "{reason}");
 }
 
@@ -497,11 +497,11 @@ fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
     let job = Job::of(&plain(0..60));
     let config = job.config(&[]);
     run(&config, &Counted::new());
-    let check = store::verify(&job.store()).expect("it can be read");
+    let check = cache::verify(&job.cache()).expect("it can be read");
     assert!(check.holds() && check.entries == 60, "{check:?}");
 
-    flip_inside_an_entry(&job.store());
-    let check = store::verify(&job.store()).expect("it can be read");
+    flip_inside_an_entry(&job.cache());
+    let check = cache::verify(&job.cache()).expect("it can be read");
     assert_eq!((check.entries, check.damaged, check.holds()), (60, 1, false));
 }
 
@@ -512,9 +512,9 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     let job = Job::new();
     let night = |rows: std::ops::Range<usize>| {
         writer::write_tasks(&job.input(), plain(rows)).expect("an input");
-        // An entry of 8 components takes 169 bytes by the store's account: room for 307.
+        // An entry of 8 components takes 169 bytes by the cache's account: room for 307.
         let settings =
-            ["store.max_size = 52000", "store.commit_rows = 20", "store.verify_sample = 0"];
+            ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 0"];
         run(&job.config(&settings), &Counted::new())
     };
     assert_eq!(night(0..200).origins.encoded, 200);
@@ -523,25 +523,25 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     assert_eq!((second.origins.reused, second.origins.encoded), (100, 100));
     let third = night(200..400);
     assert_eq!((third.origins.reused, third.origins.encoded), (100, 100));
-    let store = third.store.expect("a store");
-    assert!(store.evicted >= 90 && store.not_kept == 0, "{store:?}");
-    assert!(store.entries <= 307, "{store:?}");
+    let cache = third.cache.expect("a cache");
+    assert!(cache.evicted >= 90 && cache.not_kept == 0, "{cache:?}");
+    assert!(cache.entries <= 307, "{cache:?}");
     let fourth = night(200..400);
     assert_eq!(fourth.origins.reused, 200, "what the last run used is there");
-    let stats = store::stats(&job.store()).expect("stats");
+    let stats = cache::stats(&job.cache()).expect("stats");
     assert_eq!(stats.runs, 4);
-    assert_eq!(stats.ages.get(&0), Some(&200));
-    let pruned = store::prune(&job.store(), 1).expect("pruned");
+    assert_eq!(stats.last_used.get(&0), Some(&200));
+    let pruned = cache::prune(&job.cache(), 1).expect("pruned");
     assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
     assert!(pruned.bytes_after <= pruned.bytes_before);
-    assert!(store::verify(&job.store()).expect("it can be read").holds());
+    assert!(cache::verify(&job.cache()).expect("it can be read").holds());
     assert_eq!(night(200..400).origins.reused, 200);
 }
 
 #[test]
 fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
     let job = Job::new();
-    let config = job.config(&["input.chunk_rows = 20", "store.verify_sample = 0"]);
+    let config = job.config(&["input.chunk_rows = 20", "cache.verify_sample = 0"]);
     let rows = |rows| writer::write_tasks(&job.input(), plain(rows)).expect("an input");
     rows(0..100);
     run(&config, &Counted::new());
@@ -550,11 +550,11 @@ fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
         run_and_hear(&config, &fails_at(&TINY, 1)).expect_err("it fails");
     }
     run(&config, &Counted::new());
-    let stats = store::stats(&job.store()).expect("stats");
+    let stats = cache::stats(&job.cache()).expect("stats");
     assert_eq!((stats.runs, stats.entries), (4, 150));
-    assert_eq!(stats.ages.into_iter().collect::<Vec<_>>(), [(0, 100), (1, 50)]);
+    assert_eq!(stats.last_used.into_iter().collect::<Vec<_>>(), [(0, 100), (1, 50)]);
     for (keep_runs, removed) in [(3, 0), (2, 0), (1, 50)] {
-        let pruned = store::prune(&job.store(), keep_runs).expect("pruned");
+        let pruned = cache::prune(&job.cache(), keep_runs).expect("pruned");
         assert_eq!(pruned.removed, removed, "the last {keep_runs} finished runs");
     }
     assert_eq!(run(&config, &Counted::new()).origins.reused, 100);
@@ -564,10 +564,10 @@ fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
 fn no_file_grows_by_more_than_was_asked_of_its_disk() {
     for rows in [1, 400, 3000] {
         let job = Job::of(&plain(0..rows));
-        let config = job.config(&["store.commit_rows = 100"]);
-        let growth = |rows: usize| store::growth(&config.store, &job.output(), rows as u64, DIM);
+        let config = job.config(&["cache.commit_rows = 100"]);
+        let growth = |rows: usize| cache::growth(&config.cache, &job.output(), rows as u64, DIM);
         let asked = growth(rows);
-        let used = run(&config, &Counted::new()).store.and_then(|store| store.file_bytes);
+        let used = run(&config, &Counted::new()).cache.and_then(|cache| cache.file_bytes);
         let used = used.expect("a size");
         assert!(used <= asked, "{rows} rows: {used} bytes, and {asked} were asked for");
         // The next night it is there.
@@ -575,23 +575,23 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
     }
     let job = Job::of(&plain(0..1));
     let growth = |setting: &str, rows| {
-        store::growth(&job.config(&[setting]).store, &job.output(), rows, 384)
+        cache::growth(&job.config(&[setting]).cache, &job.output(), rows, 384)
     };
-    assert_eq!(growth("store.mode = \"read-only\"", 1000), 0);
-    assert_eq!(growth("store.mode = \"off\"", 1000), 0);
-    let bounded = growth("store.max_size = \"1 GiB\"", u64::MAX);
+    assert_eq!(growth("cache.mode = \"read-only\"", 1000), 0);
+    assert_eq!(growth("cache.mode = \"off\"", 1000), 0);
+    let bounded = growth("cache.max_size = \"1 GiB\"", u64::MAX);
     assert!((1 << 30..(1 << 30) / 10 * 11).contains(&bounded), "{bounded}");
 }
 
 #[test]
-fn a_run_that_is_larger_than_its_store_keeps_what_fits_and_says_so_once() {
+fn a_run_that_is_larger_than_its_cache_keeps_what_fits_and_says_so_once() {
     let job = Job::of(&plain(0..200));
     let config =
-        job.config(&["store.max_size = 6000", "store.commit_rows = 20", "store.verify_sample = 0"]);
+        job.config(&["cache.max_size = 6000", "cache.commit_rows = 20", "cache.verify_sample = 0"]);
     let (report, warnings) = run_and_hear(&config, &Counted::new().model).expect("a report");
-    let used = report.store.expect("a store");
+    let used = report.cache.expect("a cache");
     assert!(used.entries > 20 && used.entries + used.not_kept == 200, "{used:?}");
-    assert_eq!(warnings, [Warning::StoreFull { path: job.store(), max_size: 6000 }]);
+    assert_eq!(warnings, [Warning::CacheFull { path: job.cache(), max_size: 6000 }]);
     let second = run(&config, &Counted::new());
     assert_eq!(second.origins.reused, used.entries, "what was kept is not thrown out for the rest");
 }
@@ -603,8 +603,8 @@ fn a_run_that_fails_keeps_what_it_has_made() {
     let job = Job::of(&plain(0..200));
     let config = job.config(&[
         "input.chunk_rows = 20",
-        "store.commit_rows = 1000",
-        "store.verify_sample = 0",
+        "cache.commit_rows = 1000",
+        "cache.verify_sample = 0",
     ]);
     let error = run_and_hear(&config, &fails_at(&TINY, 4)).expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Encode);
@@ -654,9 +654,9 @@ fn a_rebuild_that_was_killed_goes_on_from_its_last_commit() {
 }
 
 #[test]
-fn a_disk_that_is_full_for_the_store_fails_the_run_which_can_then_be_resumed() {
+fn a_disk_that_is_full_for_the_cache_fails_the_run_which_can_then_be_resumed() {
     let program = Program::new(1500, 50);
-    // 512-byte blocks: the store is the first file to grow that far. The signal that would end the process is
+    // 512-byte blocks: the cache is the first file to grow that far. The signal that would end the process is
     // ignored, so that the write fails as on a full disk.
     let limited = Command::new("sh")
         .args([
@@ -670,7 +670,7 @@ fn a_disk_that_is_full_for_the_store_fails_the_run_which_can_then_be_resumed() {
         .expect("a shell");
     let said = String::from_utf8_lossy(&limited.stderr).into_owned();
     assert_eq!(limited.status.code(), Some(1), "{said}");
-    assert!(said.contains("reembed-store: the store cannot be read or written"), "{said}");
+    assert!(said.contains("reembed-store: the cache cannot be read or written"), "{said}");
     assert!(!program.job.output().exists());
     let (encoded, reused) = program.encoded_and_reused();
     assert!(reused >= 50 && encoded + reused == 1500, "{encoded} and {reused}");
@@ -682,7 +682,7 @@ fn a_disk_that_is_full_for_the_store_fails_the_run_which_can_then_be_resumed() {
 fn run(config: &Config, model: &Counted) -> Report {
     let (report, warnings) = run_and_hear(config, &model.model).expect("a report");
     let unexpected: Vec<&Warning> =
-        warnings.iter().filter(|warning| !matches!(warning, Warning::StoreFull { .. })).collect();
+        warnings.iter().filter(|warning| !matches!(warning, Warning::CacheFull { .. })).collect();
     assert!(unexpected.is_empty(), "{unexpected:?}");
     report
 }
@@ -821,24 +821,24 @@ fn alone(rows: &[TaskRow]) -> Vec<Option<Vec<f32>>> {
     rows.iter().map(embed).collect()
 }
 
-fn set_fact(store: &Path, name: &str, number: u64) {
+fn set_fact(cache: &Path, name: &str, number: u64) {
     const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
-    let database = Database::open(store).expect("a database");
+    let database = Database::open(cache).expect("a database");
     let transaction = database.begin_write().expect("a transaction");
     transaction.open_table(FACTS).expect("facts").insert(name, number).expect("set");
     transaction.commit().expect("committed");
 }
 
 /// Flips a bit of a vector, as a disk would.
-fn flip_inside_an_entry(store: &Path) {
+fn flip_inside_an_entry(cache: &Path) {
     const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
     let entry = {
-        let database = Database::open(store).expect("a database");
+        let database = Database::open(cache).expect("a database");
         let places = database.begin_read().expect("read").open_table(PLACES).expect("places");
         let entry = places.iter().expect("entries").nth(20).expect("21 entries").expect("an entry");
         entry.1.value().to_vec()
     };
-    let mut file = OpenOptions::new().read(true).write(true).open(store).expect("a store");
+    let mut file = OpenOptions::new().read(true).write(true).open(cache).expect("a cache");
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).expect("bytes");
     // Copies of a page that were written over again stay in the file, where nobody reads them.
@@ -866,15 +866,15 @@ impl Program {
         writer::write_tasks(&job.input(), rows).expect("an input");
         let config = format!(
             "[input]\npath = \"in.parquet\"\nchunk_rows = 100\n[output]\npath = \"out/tasks.parquet\"\n\
-             [compute]\nthreads = 1\n[store]\ncommit_rows = {commit_rows}\nverify_sample = 5\n"
+             [compute]\nthreads = 1\n[cache]\ncommit_rows = {commit_rows}\nverify_sample = 5\n"
         );
-        fs::write(job.folder().join("pipeline.toml"), config).expect("a configuration");
+        fs::write(job.directory().join("pipeline.toml"), config).expect("a configuration");
         Program { job, commit_rows, options: &[] }
     }
 
     fn arguments(&self) -> Vec<String> {
         let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-        let config = path(&self.job.folder().join("pipeline.toml"));
+        let config = path(&self.job.directory().join("pipeline.toml"));
         ["run", "--no-supervise", "-v", "--config", &config, "--model-path", &path(TINY.path())]
             .map(str::to_owned)
             .into()
@@ -898,7 +898,7 @@ impl Program {
         let told = log
             .lines()
             .map(|line| line.expect("text"))
-            .filter(|line| line.contains("kept in the store"));
+            .filter(|line| line.contains("kept in the cache"));
         assert_eq!(told.take(commits).count(), commits, "it ended before {commits} commits");
         child.kill().expect("it runs");
         assert_eq!(

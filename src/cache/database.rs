@@ -3,7 +3,7 @@
 //! ```text
 //!   index   content key → place     where a text's entry is
 //!   places  place → entry           in the order in which they came, so that they fill pages and are read in order
-//!   ages    page → 1024 × u32       for the places of a page, the run that used each last; 0: nothing there
+//!   last_used    page → 1024 × u32       for the places of a page, the run that used each last; 0: nothing there
 //!   facts   name → number           format version, runs, the last finished runs, sums
 //! ```
 
@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result, catch_panic};
 /// The version of everything in the file that this program decides. Another one is set aside.
 pub const FORMAT: u64 = 1;
 
-/// Places whose ages are kept together.
+/// SlotSet whose last_used are kept together.
 pub const PLACES_PER_PAGE: u64 = 1024;
 
 /// Finished runs whose numbers are kept.
@@ -35,10 +35,10 @@ const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 const INDEX: TableDefinition<&[u8; 32], u64> = TableDefinition::new("index");
 const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
-const AGES: TableDefinition<u64, &[u8]> = TableDefinition::new("ages");
+const AGES: TableDefinition<u64, &[u8]> = TableDefinition::new("last_used");
 const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
 
-/// Numbers that the store keeps about itself.
+/// Numbers that the cache keeps about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fact {
     /// [`FORMAT`].
@@ -109,14 +109,14 @@ impl Drop for Base {
 pub struct Snapshot {
     pub index: ReadOnlyTable<&'static [u8; 32], u64>,
     pub places: ReadOnlyTable<u64, &'static [u8]>,
-    pub ages: ReadOnlyTable<u64, &'static [u8]>,
+    pub last_used: ReadOnlyTable<u64, &'static [u8]>,
 }
 
 /// The tables under way to the next moment.
 pub struct Tables<'t> {
     pub index: Table<'t, &'static [u8; 32], u64>,
     pub places: Table<'t, u64, &'static [u8]>,
-    pub ages: Table<'t, u64, &'static [u8]>,
+    pub last_used: Table<'t, u64, &'static [u8]>,
     pub facts: Table<'t, &'static str, u64>,
 }
 
@@ -135,7 +135,7 @@ pub enum Found {
 
 /// Looks at the first bytes of a file.
 pub fn look(path: &Path) -> Result<Found> {
-    let unreadable = |cause: io::Error| failed(path, "the store cannot be read").caused_by(cause);
+    let unreadable = |cause: io::Error| failed(path, "the cache cannot be read").caused_by(cause);
     match fs::metadata(path) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(cause) => return Err(unreadable(cause)),
@@ -231,7 +231,7 @@ impl Base {
             Ok(Snapshot {
                 index: read.open_table(INDEX)?,
                 places: read.open_table(PLACES)?,
-                ages: read.open_table(AGES)?,
+                last_used: read.open_table(AGES)?,
             })
         })
     }
@@ -253,7 +253,7 @@ impl Base {
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Cause>,
     ) -> Result<T, Trouble> {
         let Some(OpenFile::Write(database)) = &self.file else {
-            return Err(Trouble::Failed(failed(&self.path, "the store is open for reading only")));
+            return Err(Trouble::Failed(failed(&self.path, "the cache is open for reading only")));
         };
         guarded(&self.path, || {
             let transaction = database.begin_write()?;
@@ -302,7 +302,7 @@ impl<'t> Tables<'t> {
         Ok(Tables {
             index: transaction.open_table(INDEX)?,
             places: transaction.open_table(PLACES)?,
-            ages: transaction.open_table(AGES)?,
+            last_used: transaction.open_table(AGES)?,
             facts: transaction.open_table(FACTS)?,
         })
     }
@@ -351,7 +351,7 @@ fn finished_runs(facts: &impl ReadableTable<&'static str, u64>) -> Result<Vec<u3
     for fact in facts.range(FINISHED..AFTER_FINISHED)? {
         runs.push(number(fact?.1.value()));
     }
-    // A store of before there was a list knows the last one.
+    // A cache of before there was a list knows the last one.
     if runs.is_empty() {
         let last = facts.get(Fact::FinishedRun.name())?.map(|run| number(run.value()));
         runs.extend(last.filter(|last| *last > 0));
@@ -362,7 +362,7 @@ fn finished_runs(facts: &impl ReadableTable<&'static str, u64>) -> Result<Vec<u3
 /// Runs a piece of database work: a panic inside is damage, for the library trusts what it reads in its file.
 pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, Cause>) -> Result<T, Trouble> {
     let mut outcome = None;
-    let panicked = catch_panic(ErrorKind::Store, "the database", || {
+    let panicked = catch_panic(ErrorKind::Cache, "the database", || {
         outcome = Some(work());
         Ok(())
     });
@@ -376,42 +376,42 @@ pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, Cause>) -> Resul
 fn trouble(path: &Path, cause: Cause) -> Trouble {
     match cause {
         Cause::DatabaseAlreadyOpen | Cause::LockProtocolMismatch => Trouble::Failed(
-            Error::new(ErrorKind::Store, "another process has the store open")
+            Error::new(ErrorKind::Cache, "another process has the cache open")
                 .in_file(path)
                 .advice(
-                    "wait until it is done, name another store in `store.path`, or go without with \
-                     --store-mode off",
+                    "wait until it is done, name another cache in `cache.path`, or go without with \
+                     --cache-mode off",
                 ),
         ),
         Cause::RepairAborted => Trouble::Failed(
-            Error::new(ErrorKind::Store, "the store was not closed and has to be repaired")
+            Error::new(ErrorKind::Cache, "the cache was not closed and has to be repaired")
                 .in_file(path)
-                .advice("let one run use it with --store-mode read-write"),
+                .advice("let one run use it with --cache-mode read-write"),
         ),
         Cause::Io(cause)
             if ![io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof]
                 .contains(&cause.kind()) =>
         {
-            Trouble::Failed(failed(path, "the store cannot be read or written").caused_by(cause))
+            Trouble::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
         }
         Cause::PreviousIo | Cause::DatabaseClosed | Cause::TransactionInProgress => {
-            Trouble::Failed(failed(path, "the store cannot be read or written").caused_by(cause))
+            Trouble::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
         }
         damage => Trouble::Damaged(damage.to_string()),
     }
 }
 
-/// The error of a store that cannot be used.
+/// The error of a cache that cannot be used.
 pub fn failed(path: &Path, message: &str) -> Error {
-    Error::new(ErrorKind::Store, message).in_file(path).advice(
-        "check that its folder can be written to and its disk has room; what was committed is kept, and the \
+    Error::new(ErrorKind::Cache, message).in_file(path).advice(
+        "check that its directory can be written to and its disk has room; what was committed is kept, and the \
          next run goes on from there",
     )
 }
 
-/// The error of a store that is damaged where it cannot be mended.
+/// The error of a cache that is damaged where it cannot be mended.
 pub fn damaged(path: &Path, reason: &str) -> Error {
-    Error::new(ErrorKind::Store, format!("the store is damaged: {reason}"))
+    Error::new(ErrorKind::Cache, format!("the cache is damaged: {reason}"))
         .in_file(path)
         .advice("delete the file: the next run embeds every row again and makes a new one")
 }
@@ -422,7 +422,7 @@ pub fn set_aside(path: &Path) -> Result<PathBuf> {
     name.push(".damaged");
     let aside = PathBuf::from(name);
     fs::rename(path, &aside).map_err(|cause| {
-        failed(path, "the store is damaged and cannot be moved out of the way").caused_by(cause)
+        failed(path, "the cache is damaged and cannot be moved out of the way").caused_by(cause)
     })?;
     Ok(aside)
 }

@@ -1,4 +1,4 @@
-//! One entry as bytes: what a vector looks like in the store, and when it is believed.
+//! One entry as bytes: what a vector looks like in the cache, and when it is believed.
 //!
 //! ```text
 //!   content key   run   tokens   flags   vector              check sum
@@ -7,7 +7,7 @@
 //!
 //! The check sum (XXH64) covers everything before it, the key included: an entry that a damaged tree gives for
 //! another key is not believed either. Against bit rot 64 bits are plenty; the content key itself is
-//! cryptographic, and whoever can write the store could write the output as well.
+//! cryptographic, and whoever can write the cache could write the output as well.
 
 use std::ops::Range;
 

@@ -1,18 +1,18 @@
-//! New vectors on their way into the store.
+//! New vectors on their way into the cache.
 
 use std::collections::HashMap;
 
-use super::Store;
+use super::VectorCache;
 use super::entries::{Step, put_step};
 use super::record::{self, Entries, Record};
-use crate::batch::StoredText;
+use crate::batch::CachedText;
 use crate::error::Result;
 use crate::report::{Event, Warning};
 use crate::task::ContentKey;
 
-/// What new vectors go through on their way into the store: they wait here until there are enough to commit.
-pub struct StoreWriter<'s> {
-    store: &'s Store<'s>,
+/// What new vectors go through on their way into the cache: they wait here until there are enough to commit.
+pub struct CacheWriter<'s> {
+    cache: &'s VectorCache<'s>,
     commit_rows: usize,
     waiting: Entries,
     by_key: HashMap<ContentKey, usize>,
@@ -20,10 +20,10 @@ pub struct StoreWriter<'s> {
     not_kept: u64,
 }
 
-impl<'s> StoreWriter<'s> {
-    pub(super) fn new(store: &'s Store<'s>, commit_rows: usize) -> Self {
-        StoreWriter {
-            store,
+impl<'s> CacheWriter<'s> {
+    pub(super) fn new(cache: &'s VectorCache<'s>, commit_rows: usize) -> Self {
+        CacheWriter {
+            cache,
             commit_rows,
             waiting: Entries::default(),
             by_key: HashMap::new(),
@@ -33,25 +33,25 @@ impl<'s> StoreWriter<'s> {
     }
 }
 
-impl StoreWriter<'_> {
+impl CacheWriter<'_> {
     /// Looks a text up that waits to be committed.
-    pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<StoredText> {
+    pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<CachedText> {
         let bytes = self.waiting.get(*self.by_key.get(key)?)?;
         let Record { tokens, truncated, .. } = record::read(bytes, key, vector)?;
-        Some(StoredText { tokens, truncated, of_this_run: true, sampled: false })
+        Some(CachedText { tokens, truncated, of_this_run: true, sampled: false })
     }
 
-    /// Takes a vector in, in the place of what the store may have for its text.
+    /// Takes a vector in, in the place of what the cache may have for its text.
     pub fn insert(&mut self, key: ContentKey, tokens: usize, truncated: bool, vector: &[f32]) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.by_key.insert(key, self.waiting.len());
-        self.waiting.push(key, Record { run: self.store.run, tokens, truncated }, vector);
+        self.waiting.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
     }
 
     /// Commits if enough vectors wait.
     ///
     /// # Errors
-    /// As [`StoreWriter::commit`].
+    /// As [`CacheWriter::commit`].
     pub fn commit_if_due(&mut self) -> Result<()> {
         if self.waiting.len() >= self.commit_rows { self.commit() } else { Ok(()) }
     }
@@ -60,7 +60,7 @@ impl StoreWriter<'_> {
     /// kept; that is warned of once.
     ///
     /// # Errors
-    /// `Store` when the file cannot be written: full disks are no reason to go on without.
+    /// `Cache` when the file cannot be written: full disks are no reason to go on without.
     pub fn commit(&mut self) -> Result<()> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -72,14 +72,14 @@ impl StoreWriter<'_> {
             self.not_kept += waiting.len() as u64;
             return Ok(());
         }
-        let store = self.store;
-        let used = store.take_used();
+        let cache = self.cache;
+        let used = cache.take_used();
         let kept = loop {
-            let Step { kept, evicted } = store.write(|tables| {
+            let Step { kept, evicted } = cache.write(|tables| {
                 // What this run used must not make place for what it adds.
-                used.note(tables, |age| if age > 0 { store.run } else { 0 })?;
-                store.note_rebuild(tables)?;
-                put_step(tables, &waiting, store.run, store.room(tables)?)
+                used.note(tables, |age| if age > 0 { cache.run } else { 0 })?;
+                cache.note_rebuild(tables)?;
+                put_step(tables, &waiting, cache.run, cache.room(tables)?)
             })?;
             self.evicted += evicted;
             if let Some(kept) = kept {
@@ -87,12 +87,12 @@ impl StoreWriter<'_> {
             }
         };
         if kept > 0 {
-            (store.on_event)(Event::Kept { rows: kept });
+            (cache.on_event)(Event::Kept { rows: kept });
         }
         self.not_kept += (waiting.len() - kept) as u64;
         if self.not_kept > 0 {
-            let (path, max_size) = (store.path.clone(), store.max_size);
-            (store.on_event)(Event::Warning(Warning::StoreFull { path, max_size }));
+            let (path, max_size) = (cache.path.clone(), cache.max_size);
+            (cache.on_event)(Event::Warning(Warning::CacheFull { path, max_size }));
         }
         waiting.clear();
         self.waiting = waiting;

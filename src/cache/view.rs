@@ -2,16 +2,16 @@
 
 use std::sync::PoisonError;
 
-use super::Store;
+use super::VectorCache;
 use super::database::{Snapshot, Trouble, guarded};
 use super::record::{self, Record};
-use crate::batch::StoredText;
+use crate::batch::CachedText;
 use crate::error::Result;
 use crate::task::ContentKey;
 
-/// The store as it was at one moment.
+/// The cache as it was at one moment.
 pub struct View<'s> {
-    store: &'s Store<'s>,
+    cache: &'s VectorCache<'s>,
     snapshot: Option<Snapshot>,
     used: Vec<u64>,
 }
@@ -24,12 +24,12 @@ pub enum LookUp {
     /// Something that cannot be believed.
     Damaged,
     /// The vector, and what goes with it.
-    Found(StoredText),
+    Found(CachedText),
 }
 
 impl<'s> View<'s> {
-    pub(super) fn new(store: &'s Store<'s>, snapshot: Option<Snapshot>) -> Self {
-        View { store, snapshot, used: Vec::new() }
+    pub(super) fn new(cache: &'s VectorCache<'s>, snapshot: Option<Snapshot>) -> Self {
+        View { cache, snapshot, used: Vec::new() }
     }
 }
 
@@ -37,10 +37,10 @@ impl View<'_> {
     /// Looks a text up; its vector goes into `vector`.
     ///
     /// # Errors
-    /// `Store` when the file cannot be read.
+    /// `Cache` when the file cannot be read.
     pub fn find(&mut self, key: &ContentKey, vector: &mut [f32]) -> Result<LookUp> {
         let Some(snapshot) = &self.snapshot else { return Ok(LookUp::Absent) };
-        let found = guarded(&self.store.path, || {
+        let found = guarded(&self.cache.path, || {
             let Some(place) = snapshot.index.get(key.as_bytes())? else { return Ok(None) };
             let place = place.value();
             let entry = snapshot.places.get(place)?;
@@ -52,13 +52,13 @@ impl View<'_> {
             Ok(Some((place, Some(record)))) => (place, record),
             Err(Trouble::Failed(error)) => return Err(error),
         };
-        if record.run < self.store.rebuilding_since.unwrap_or(0) {
+        if record.run < self.cache.rebuilding_since.unwrap_or(0) {
             return Ok(LookUp::Absent);
         }
-        let of_this_run = record.run == self.store.run;
+        let of_this_run = record.run == self.cache.run;
         self.used.push(place);
         let Record { tokens, truncated, .. } = record;
-        Ok(LookUp::Found(StoredText { tokens, truncated, of_this_run, sampled: false }))
+        Ok(LookUp::Found(CachedText { tokens, truncated, of_this_run, sampled: false }))
     }
 }
 
@@ -66,7 +66,7 @@ impl View<'_> {
 impl Drop for View<'_> {
     fn drop(&mut self) {
         if !self.used.is_empty() {
-            let mut used = self.store.used.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut used = self.cache.used.lock().unwrap_or_else(PoisonError::into_inner);
             self.used.iter().for_each(|place| used.add(*place));
         }
     }

@@ -1,17 +1,17 @@
-//! What the vector store costs and saves, over the whole program: 100,000 rows, vectors of 384 components, a seeded
-//! model of one layer. `cargo bench --bench store`
+//! What the vector cache costs and saves, over the whole program: 100,000 rows, vectors of 384 components, a seeded
+//! model of one layer. `cargo bench --bench cache`
 //!
-//! It runs for a few minutes and prints, for each way, the seconds of the program's own summary: without a store,
+//! It runs for a few minutes and prints, for each way, the seconds of the program's own summary: without a cache,
 //! with a fresh one, again over the same file, and again with 1 % of the rows changed. It fails where the second run
 //! is slower than promised.
 
-#[path = "../tests/common/model_folder.rs"]
-mod model_folder;
+#[path = "../tests/common/model_directory.rs"]
+mod model_directory;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use model_folder::ModelFolder;
+use model_directory::ModelDirectory;
 use reembed::TaskRow;
 
 const ROWS: u64 = 100_000;
@@ -22,15 +22,15 @@ const REPEATS: usize = 3;
 const PROMISED: f64 = 50_000.0;
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let model = ModelFolder::tiny()
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let model = ModelDirectory::tiny()
         .hidden(384)
         .heads(12)
         .layers(1)
         .intermediate(1536)
         .max_seq_length(32)
         .write();
-    let bench = Bench { folder: folder.path().to_owned(), model: model.path().to_owned() };
+    let bench = Bench { directory: directory.path().to_owned(), model: model.path().to_owned() };
     let same = bench.input("same", |_, row| row);
     let changed = bench.input("changed", |n, mut row| {
         if n % CHANGED == 0 {
@@ -42,21 +42,21 @@ fn main() {
     let without = bench.run(&same, "off");
     let first = bench.run(&same, "read-write");
     let (mut again, mut with_changes) = (Vec::new(), Vec::new());
-    let kept = bench.store();
-    let copy = folder.path().join("kept");
-    std::fs::copy(&kept, &copy).expect("a copy of the store");
+    let kept = bench.cache();
+    let copy = directory.path().join("kept");
+    std::fs::copy(&kept, &copy).expect("a copy of the cache");
     for _ in 0..REPEATS {
         again.push(bench.run(&same, "read-write"));
         with_changes.push(bench.run(&changed, "read-write"));
         // The changed rows are new each time.
-        std::fs::copy(&copy, &kept).expect("the store as it was");
+        std::fs::copy(&copy, &kept).expect("the cache as it was");
     }
     let (again, with_changes) = (median(again), median(with_changes));
     let rows = ROWS as f64;
     let encoding = without - again;
-    println!("without a store        {without:7.2} s");
+    println!("without a cache        {without:7.2} s");
     println!(
-        "with a fresh store     {first:7.2} s, {:.1} µs a row more",
+        "with a fresh cache     {first:7.2} s, {:.1} µs a row more",
         (first - without) / rows * 1e6
     );
     println!("nothing changed        {again:7.2} s, {:.0} rows/s", rows / again);
@@ -68,28 +68,28 @@ fn main() {
 }
 
 struct Bench {
-    folder: PathBuf,
+    directory: PathBuf,
     model: PathBuf,
 }
 
 impl Bench {
     fn input(&self, name: &str, change: impl Fn(usize, TaskRow) -> TaskRow) -> PathBuf {
-        let path = self.folder.join(name).with_extension("parquet");
+        let path = self.directory.join(name).with_extension("parquet");
         let rows = reembed::sample::task_rows(ROWS, 1).enumerate().map(|(n, row)| change(n, row));
         reembed::writer::write_tasks(&path, rows).expect("a sample");
         path
     }
 
-    fn store(&self) -> PathBuf {
-        self.folder.join(".out.parquet.reembed-store")
+    fn cache(&self) -> PathBuf {
+        self.directory.join(".out.parquet.reembed-store")
     }
 
     /// The seconds of one run, without the model's loading.
     fn run(&self, input: &Path, mode: &str) -> f64 {
-        let config = self.folder.join("pipeline.toml");
-        let output = self.folder.join("out.parquet");
+        let config = self.directory.join("pipeline.toml");
+        let output = self.directory.join("out.parquet");
         let text = format!(
-            "[input]\npath = {input:?}\n[output]\npath = {output:?}\n[store]\nmode = {mode:?}\n"
+            "[input]\npath = {input:?}\n[output]\npath = {output:?}\n[cache]\nmode = {mode:?}\n"
         );
         std::fs::write(&config, text).expect("a configuration");
         let done = Command::new(env!("CARGO_BIN_EXE_reembed"))

@@ -1,4 +1,4 @@
-//! What people do with a store between runs: `reembed store stats`, `prune` and `verify`.
+//! What people do with a cache between runs: `reembed cache stats`, `prune` and `verify`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use redb::ReadableTable;
 
 use super::database::{self, FORMAT, Fact, Found, Trouble, failed, guarded};
-use super::entries::{AT_A_TIME, ages_of, evict};
+use super::entries::{AT_A_TIME, evict, last_used_of};
 use super::{file_size, foreign, give_up, record, room};
 use crate::error::Result;
 
-/// What `reembed store stats` says.
+/// What `reembed cache stats` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stats {
     /// The file.
@@ -25,36 +25,36 @@ pub struct Stats {
     pub runs: u64,
     /// Entries by how many finished runs ago they were used last: 0 is the last one, or one after it that did not
     /// finish. The last hundred finished runs are told apart.
-    pub ages: BTreeMap<u64, u64>,
+    pub last_used: BTreeMap<u64, u64>,
 }
 
-/// What the store of an output holds.
+/// What the cache of an output holds.
 ///
 /// # Errors
-/// `Store` when there is none, or it cannot be read.
+/// `Cache` when there is none, or it cannot be read.
 pub fn stats(path: &Path) -> Result<Stats> {
     must_be_there(path)?;
     let stats = || {
         let base = database::open_to_read(path)?;
         let snapshot = base.snapshot()?;
         let finished = base.finished_runs()?;
-        let mut ages = BTreeMap::new();
+        let mut last_used = BTreeMap::new();
         guarded(path, || {
-            for page in snapshot.ages.iter()? {
-                for run in ages_of(page?.1.value()).filter(|run| *run > 0) {
-                    *ages.entry(room::runs_ago(&finished, run)).or_insert(0) += 1;
+            for page in snapshot.last_used.iter()? {
+                for run in last_used_of(page?.1.value()).filter(|run| *run > 0) {
+                    *last_used.entry(room::runs_ago(&finished, run)).or_insert(0) += 1;
                 }
             }
             Ok(())
         })?;
-        Ok((base.fact(Fact::Entries)?, base.fact(Fact::Run)?, ages))
+        Ok((base.fact(Fact::Entries)?, base.fact(Fact::Run)?, last_used))
     };
-    let (entries, runs, ages) = stats().map_err(|trouble| give_up(path, trouble))?;
+    let (entries, runs, last_used) = stats().map_err(|trouble| give_up(path, trouble))?;
     let file_bytes = file_size(path)?;
-    Ok(Stats { path: path.to_owned(), file_bytes, format: FORMAT, entries, runs, ages })
+    Ok(Stats { path: path.to_owned(), file_bytes, format: FORMAT, entries, runs, last_used })
 }
 
-/// What `reembed store prune` did.
+/// What `reembed cache prune` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pruned {
     /// Entries that went.
@@ -69,10 +69,10 @@ pub struct Pruned {
 
 /// Takes away every entry that neither the last `keep_runs` finished runs nor one after the first of them used, and gives
 /// the room back to the file system. Where fewer runs have finished nothing goes; nor where `keep_runs` is more than the
-/// hundred that a store remembers.
+/// hundred that a cache remembers.
 ///
 /// # Errors
-/// `Store` when there is none, another process has it, or it cannot be written.
+/// `Cache` when there is none, another process has it, or it cannot be written.
 pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
     must_be_there(path)?;
     let bytes_before = file_size(path)?;
@@ -98,9 +98,9 @@ pub fn prune(path: &Path, keep_runs: u32) -> Result<Pruned> {
     Ok(Pruned { removed, kept, bytes_before, bytes_after: file_size(path)? })
 }
 
-/// What `reembed store verify` found.
+/// What `reembed cache verify` found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreCheck {
+pub struct CacheCheck {
     /// Entries that were read.
     pub entries: u64,
     /// Those that cannot be believed. A run embeds their texts again.
@@ -111,16 +111,16 @@ pub struct StoreCheck {
     pub pages_hold: bool,
 }
 
-/// Reads every entry of a store, and every page of its file.
+/// Reads every entry of a cache, and every page of its file.
 ///
 /// # Errors
-/// `Store` when there is none, another process has it, or it is damaged where it cannot even be read.
-pub fn verify(path: &Path) -> Result<StoreCheck> {
+/// `Cache` when there is none, another process has it, or it is damaged where it cannot even be read.
+pub fn verify(path: &Path) -> Result<CacheCheck> {
     must_be_there(path)?;
     let verify = || {
         let mut base = database::open(path)?;
         let snapshot = base.snapshot()?;
-        let mut found = StoreCheck { entries: 0, damaged: 0, lost: 0, pages_hold: true };
+        let mut found = CacheCheck { entries: 0, damaged: 0, lost: 0, pages_hold: true };
         guarded(path, || {
             for entry in snapshot.places.iter()? {
                 let (place, bytes) = entry?;
@@ -150,7 +150,7 @@ pub fn verify(path: &Path) -> Result<StoreCheck> {
     verify().map_err(|trouble| give_up(path, trouble))
 }
 
-impl StoreCheck {
+impl CacheCheck {
     /// Whether nothing is wrong.
     pub fn holds(&self) -> bool {
         self.damaged == 0 && self.lost == 0 && self.pages_hold
@@ -160,8 +160,8 @@ impl StoreCheck {
 fn must_be_there(path: &Path) -> Result<()> {
     match database::look(path)? {
         Found::Database => Ok(()),
-        Found::Nothing => Err(failed(path, "there is no store")
-            .advice("name it with --store, or name its output; `reembed run` makes one")),
+        Found::Nothing => Err(failed(path, "there is no cache")
+            .advice("name it with --cache, or name its output; `reembed run` makes one")),
         Found::Zeros => Err(database::damaged(path, "it begins with zeros")),
         Found::Foreign => Err(foreign(path)),
     }

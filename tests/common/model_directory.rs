@@ -1,6 +1,6 @@
-//! Small seeded BERT models in the folder layout of sentence-transformers, and ways to break them.
+//! Small seeded BERT models in the directory layout of sentence-transformers, and ways to break them.
 //!
-//! A [`ModelFolder`] says what the model is; [`ModelFolder::write`] puts it into a temporary folder and gives
+//! A [`ModelDirectory`] says what the model is; [`ModelDirectory::write`] puts it into a temporary directory and gives
 //! the [`WrittenModel`], whose methods damage single files the way the world does. The weights of a tensor depend
 //! on the seed and on its name alone; tokenizer and file shapes follow those of all-MiniLM-L6-v2, baked-in
 //! truncation and padding to 128 tokens included. Nothing here knows the crate.
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-/// What a model is made of; built like `ModelFolder::tiny().layers(3).pooling(Pooling::Cls).write()`.
+/// What a model is made of; built like `ModelDirectory::tiny().layers(3).pooling(Pooling::Cls).write()`.
 #[derive(Debug, Clone)]
-pub struct ModelFolder {
+pub struct ModelDirectory {
     hidden: usize,
     layers: usize,
     heads: usize,
@@ -50,7 +50,7 @@ pub enum Pooling {
     LastToken,
 }
 
-/// How the weights are stored.
+/// How the weights are cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
     F32,
@@ -58,16 +58,16 @@ pub enum Dtype {
     Bf16,
 }
 
-impl Default for ModelFolder {
+impl Default for ModelDirectory {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ModelFolder {
-    /// The same as [`ModelFolder::tiny`].
+impl ModelDirectory {
+    /// The same as [`ModelDirectory::tiny`].
     pub fn new() -> Self {
-        ModelFolder {
+        ModelDirectory {
             hidden: 32,
             layers: 2,
             heads: 4,
@@ -193,7 +193,7 @@ impl ModelFolder {
         self
     }
 
-    /// `sentence_bert_config.json` then says `null`, as some folders do.
+    /// `sentence_bert_config.json` then says `null`, as some directories do.
     pub fn without_max_seq_length(mut self) -> Self {
         self.max_seq_length = None;
         self
@@ -255,16 +255,16 @@ impl ModelFolder {
         vocabulary().len()
     }
 
-    /// Writes the folder into a temporary one, which goes when the value is dropped.
+    /// Writes the directory into a temporary one, which goes when the value is dropped.
     pub fn write(&self) -> WrittenModel {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        self.write_to(folder.path());
-        WrittenModel { folder, tensor_prefix: self.tensor_prefix.clone() }
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        self.write_to(directory.path());
+        WrittenModel { directory, tensor_prefix: self.tensor_prefix.clone() }
     }
 
-    /// Writes the files into `folder`, which is made if it is not there.
-    pub fn write_to(&self, folder: &Path) {
-        fs::create_dir_all(folder.join("1_Pooling")).expect("the model's folder");
+    /// Writes the files into `directory`, which is made if it is not there.
+    pub fn write_to(&self, directory: &Path) {
+        fs::create_dir_all(directory.join("1_Pooling")).expect("the model's directory");
         for (name, content) in [
             ("config.json", self.config()),
             ("tokenizer.json", self.tokenizer()),
@@ -276,12 +276,12 @@ impl ModelFolder {
             ),
             ("config_sentence_transformers.json", self.sentence_transformers_config()),
         ] {
-            write_json(&folder.join(name), &content);
+            write_json(&directory.join(name), &content);
         }
         if let Some(config) = &self.tokenizer_config {
-            write_json(&folder.join("tokenizer_config.json"), config);
+            write_json(&directory.join("tokenizer_config.json"), config);
         }
-        write_tensors(&folder.join("model.safetensors"), &self.tensors());
+        write_tensors(&directory.join("model.safetensors"), &self.tensors());
     }
 
     fn config(&self) -> Value {
@@ -482,17 +482,17 @@ impl ModelFolder {
 /// A model on disk. Its methods read it, or damage it; each damage leaves everything else as it was.
 #[derive(Debug)]
 pub struct WrittenModel {
-    folder: TempDir,
+    directory: TempDir,
     tensor_prefix: String,
 }
 
 impl WrittenModel {
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
-    /// A file of the folder, `config.json` or `1_Pooling/config.json`.
+    /// A file of the directory, `config.json` or `1_Pooling/config.json`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
@@ -585,7 +585,7 @@ impl WrittenModel {
         self.edit_tensor(tensor, |tensor| tensor.name = name.to_owned())
     }
 
-    /// Stores a tensor as `I32`, which no weight is.
+    /// Caches a tensor as `I32`, which no weight is.
     pub fn claim_integers(&self, tensor: &str) -> &Self {
         self.edit_tensor(tensor, |tensor| {
             let count = tensor.shape.iter().product::<usize>();
@@ -832,7 +832,7 @@ const WORDS: &str = "
     fix bug build run start stop open close save load read write update delete create remove change move copy
     send get set put list table row rows column key value name title text line lines word number date day week
     month hour minute second today login logout session token password account email mail message button form
-    field menu screen window panel dialog icon color image video link path folder upload download export
+    field menu screen window panel dialog icon color image video link path directory upload download export
     import report chart search filter sort query index cache queue batch job task event log trace metric alert
     server client service request response status header body api endpoint route schema model view model train
     vector embedding score rank batch size memory disk cpu gpu network connection timeout retry limit rate

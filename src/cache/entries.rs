@@ -31,7 +31,7 @@ pub struct Step {
     pub evicted: u64,
 }
 
-/// One commit's part of the way of new entries into the store: others make place, and once there is enough of it, or
+/// One commit's part of the way of new entries into the cache: others make place, and once there is enough of it, or
 /// nothing more that may go, they are put in as far as there is room.
 pub fn put_step(
     tables: &mut Tables<'_>,
@@ -55,7 +55,7 @@ fn put(
     run: u32,
     max_size: u64,
 ) -> Result<usize, Cause> {
-    let (mut added, mut gone) = (Places::default(), Places::default());
+    let (mut added, mut gone) = (SlotSet::default(), SlotSet::default());
     let mut new = Vec::with_capacity(entries.len());
     let mut place = tables.get(Fact::NextPlace)?;
     let mut bytes = tables.get(Fact::Bytes)?;
@@ -96,7 +96,7 @@ fn put(
 
 /// Takes entries away until `needed` bytes are free, at most so many as go in one commit; gives how many.
 fn make_room(tables: &mut Tables<'_>, needed: u64, room: Room) -> Result<u64, Cause> {
-    /// A hundredth of the store more than is needed, so that not every commit has to look for room.
+    /// A hundredth of the cache more than is needed, so that not every commit has to look for room.
     const SPARE: u64 = 100;
     let (bytes, entries) = (tables.get(Fact::Bytes)?, tables.get(Fact::Entries)?);
     let missing = (bytes + needed).saturating_sub(room.max_size);
@@ -119,7 +119,7 @@ pub fn evict(tables: &mut Tables<'_>, wanted: u64, keep_from: u32) -> Result<u64
         }
     })?;
     let (mut bytes, mut count) = (tables.get(Fact::Bytes)?, tables.get(Fact::Entries)?);
-    let mut gone = Places::default();
+    let mut gone = SlotSet::default();
     for &place in &victims {
         gone.add(place);
         let Some(entry) = tables.places.remove(place)?.map(|entry| entry.value().to_vec()) else {
@@ -141,10 +141,10 @@ pub fn evict(tables: &mut Tables<'_>, wanted: u64, keep_from: u32) -> Result<u64
 
 /// Every place that holds something, with the run that used it last.
 fn each_age(tables: &Tables<'_>, mut visit: impl FnMut(u64, u32)) -> Result<(), Cause> {
-    for page in tables.ages.iter()? {
-        let (page, ages) = page?;
+    for page in tables.last_used.iter()? {
+        let (page, last_used) = page?;
         let first = page.value() * PLACES_PER_PAGE;
-        for (place, run) in (first..).zip(ages_of(ages.value())) {
+        for (place, run) in (first..).zip(last_used_of(last_used.value())) {
             if run > 0 {
                 visit(place, run);
             }
@@ -153,17 +153,17 @@ fn each_age(tables: &Tables<'_>, mut visit: impl FnMut(u64, u32)) -> Result<(), 
     Ok(())
 }
 
-/// The ages of one page.
-pub fn ages_of(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let ages = bytes.chunks_exact(4);
-    ages.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+/// The last_used of one page.
+pub fn last_used_of(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    let last_used = bytes.chunks_exact(4);
+    last_used.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
 /// A set of places: a bit for each, page by page.
 #[derive(Debug, Default)]
-pub struct Places(BTreeMap<u64, [u64; PLACES_PER_PAGE as usize / 64]>);
+pub struct SlotSet(BTreeMap<u64, [u64; PLACES_PER_PAGE as usize / 64]>);
 
-impl Places {
+impl SlotSet {
     pub fn add(&mut self, place: u64) {
         let bit = (place % PLACES_PER_PAGE) as usize;
         let page = self.0.entry(place / PLACES_PER_PAGE).or_default();
@@ -173,21 +173,21 @@ impl Places {
     /// Gives each of these places a new age: the run that used it last, by what was noted before; 0 where nothing is.
     pub fn note(&self, tables: &mut Tables<'_>, new_age: impl Fn(u32) -> u32) -> Result<(), Cause> {
         for (page, bits) in &self.0 {
-            let mut ages = match tables.ages.get(page)? {
-                Some(ages) => ages.value().to_vec(),
+            let mut last_used = match tables.last_used.get(page)? {
+                Some(last_used) => last_used.value().to_vec(),
                 None => Vec::new(),
             };
-            ages.resize(PLACES_PER_PAGE as usize * 4, 0);
-            for (bit, age) in ages.chunks_exact_mut(4).enumerate() {
+            last_used.resize(PLACES_PER_PAGE as usize * 4, 0);
+            for (bit, age) in last_used.chunks_exact_mut(4).enumerate() {
                 if bits[bit / 64] >> (bit % 64) & 1 == 1 {
                     let old = u32::from_le_bytes([age[0], age[1], age[2], age[3]]);
                     age.copy_from_slice(&new_age(old).to_le_bytes());
                 }
             }
-            if ages.iter().all(|byte| *byte == 0) {
-                tables.ages.remove(page)?;
+            if last_used.iter().all(|byte| *byte == 0) {
+                tables.last_used.remove(page)?;
             } else {
-                tables.ages.insert(page, &ages[..])?;
+                tables.last_used.insert(page, &last_used[..])?;
             }
         }
         Ok(())
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn where_much_has_to_make_place_it_does_so_in_commits_of_bounded_size() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let base = database::open(&folder.path().join("store")).expect("a store");
+        let directory = tempfile::tempdir().expect("a directory");
+        let base = database::open(&directory.path().join("cache")).expect("a cache");
         let cost = room::cost(record::length(8));
         let step = |entries: &Entries, run, room| {
             base.write(|tables| put_step(tables, entries, run, room)).expect("a commit")
