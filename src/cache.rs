@@ -1,6 +1,6 @@
 //! The vector cache: what a text's vector was, so that no run embeds it again.
 //!
-//! One file beside each output keeps, by [content key](crate::task::ContentKey), the vector of every text that was embedded.
+//! One file beside each output keeps, by [content key](reembed_encoder::task::ContentKey), the vector of every text that was embedded.
 //! A run looks each text up, commits what it makes as it goes, and so resumes after a crash, pays for changed
 //! rows only, and embeds equal texts once.
 //!
@@ -18,28 +18,21 @@ mod upkeep;
 mod view;
 mod writer;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::Error as Cause;
-use sha2::{Digest, Sha256};
+use reembed_encoder::error::{Error, Result};
 
 use crate::config::{CacheConfig, CacheMode};
-use crate::error::{Error, Result};
-use crate::report::{Event, Warning};
+use crate::events::{CacheUse, Event, Warning};
+use crate::hidden_names;
 pub use database::FORMAT;
 use database::{Base, Fact, Found, Tables, Trouble, failed};
 use entries::{AT_A_TIME, Room, SlotSet};
 pub use upkeep::{CacheCheck, Pruned, Stats, prune, stats, verify};
 pub use view::{LookUp, View};
 pub use writer::CacheWriter;
-
-/// What the name of a cache ends with, when it is made from its output's.
-const SUFFIX: &str = ".reembed-store";
-
-/// A file name may have 255 bytes, and the cache's, also when it is moved aside, is longer than its output's.
-const LONGEST_NAME: usize = 255 - 1 - SUFFIX.len() - ".damaged".len();
 
 /// An open cache.
 pub struct VectorCache<'a> {
@@ -64,40 +57,9 @@ enum Access {
     ReadOnly,
 }
 
-/// What a run did to its cache.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CacheUse {
-    /// The file.
-    pub path: PathBuf,
-    /// Its size in bytes, if it is still there to be asked.
-    pub file_bytes: Option<u64>,
-    /// Entries in it.
-    pub entries: u64,
-    /// Entries that made place for new ones.
-    pub evicted: u64,
-    /// Vectors that found no place.
-    pub not_kept: u64,
-}
-
 /// The cache's file for an output: what the configuration names, or a hidden file beside the output.
 pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
-    if let Some(path) = &config.path {
-        return path.clone();
-    }
-    let of = output.file_name().unwrap_or_default();
-    let mut name = OsString::from(".");
-    if of.len() <= LONGEST_NAME {
-        name.push(of);
-    } else {
-        // Two long names that begin alike are two outputs.
-        let hash = Sha256::digest(of.as_encoded_bytes());
-        name.extend(of.to_string_lossy().chars().take(40).map(String::from).map(OsString::from));
-        name.push(".");
-        name.extend(hash[..8].iter().map(|byte| OsString::from(format!("{byte:02x}"))));
-    }
-    // The output's own suffix is not the last, so that nobody takes the cache for a table.
-    name.push(SUFFIX);
-    output.with_file_name(name)
+    config.path.clone().unwrap_or_else(|| hidden_names::cache(output))
 }
 
 impl<'a> VectorCache<'a> {

@@ -1,27 +1,32 @@
 //! The configuration: what the user wrote ([`RawConfig`]) and what the program uses ([`Config`]).
 //!
-//! There is one fallible step between the two, [`RawConfig::check`]; after it every size is positive, every
-//! choice is an enum and every path is resolved.
+//! There is one fallible step between the two, [`RawConfig::check`]; after it every size is positive, every choice is an
+//! enum and every path is resolved. A setting has one home, its entry in [`SETTINGS`].
 
 mod check;
 mod layers;
 mod names;
+mod schema;
 mod settings;
+mod template;
 mod values;
+mod words;
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use layers::{Origin, RawConfig};
-pub use settings::{SETTINGS, Setting};
+pub use reembed_encoder::environment::Environment;
+use reembed_encoder::error::Result;
+use reembed_encoder::limit::RequestedLimits;
+pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
+use reembed_encoder::task::TextTemplate;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Isa, Precision};
-use crate::limit::RequestedLimits;
-use crate::model::source::SourceConfig;
-use crate::task::TextTemplate;
+pub use layers::{Origin, RawConfig};
+pub use schema::json_schema;
+pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
+pub use template::template;
+pub use words::{CacheMode, EngineChoice, OnEmpty, TextUse, VectorType};
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
@@ -98,53 +103,6 @@ pub struct ColumnNames {
     pub files_required: bool,
 }
 
-/// Which model embeds the rows, and what it runs on.
-#[derive(Debug, Clone)]
-pub struct ModelConfig {
-    /// Where its files come from.
-    pub source: SourceConfig,
-    /// Replaces the model's default prompt.
-    pub prompt: Option<String>,
-    /// What runs it.
-    pub engine: Engine,
-    /// What the factors of matrix products are; `None`: for a model that was validated in it, bf16 where the CPU makes it
-    /// fast, on AMX or else on AVX512-BF16; f32 for any other.
-    pub precision: Option<Precision>,
-    /// Threads of an encoder on the CPU.
-    pub threads: NonZeroUsize,
-}
-
-/// What runs the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Our own kernels on the CPU, with this instruction set: batch-invariant.
-    Packed(Isa),
-    /// candle, on the CPU (the reference) or on a GPU.
-    Candle(Device),
-}
-
-impl ModelConfig {
-    /// The default model, all-MiniLM-L6-v2, on the CPU; found, fetched and kept as `reembed run` does it under
-    /// the same environment.
-    ///
-    /// # Errors
-    /// `Config` when the environment names no directory to keep a model in, or a `REEMBED_…` variable is wrong.
-    pub fn standard(environment: &Environment) -> Result<ModelConfig> {
-        let mut raw = RawConfig::default();
-        raw.lay_environment(environment)?;
-        raw.check_model(environment)
-    }
-}
-
-/// A processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Device {
-    /// The CPU.
-    Cpu,
-    /// An NVIDIA GPU by number.
-    Cuda(usize),
-}
-
 /// How large batches may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
@@ -193,17 +151,6 @@ pub struct CacheConfig {
     pub verify_sample: u64,
 }
 
-/// What a run may do with the vector cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CacheMode {
-    /// Take vectors out of it and put new ones in.
-    ReadWrite,
-    /// Take vectors out of it.
-    ReadOnly,
-    /// Go without.
-    Off,
-}
-
 /// What holds for one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunConfig {
@@ -211,19 +158,8 @@ pub struct RunConfig {
     pub rebuild: bool,
     /// How long it may take, from its start to the vectors of its last row.
     pub deadline: Option<Duration>,
-    /// Who has the lock of the output.
-    pub lock: LockHolder,
     /// A file at the output path that reembed did not write may be replaced.
     pub replace: bool,
-}
-
-/// Who has the lock of the output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LockHolder {
-    /// This process takes it.
-    ThisProcess,
-    /// The process that started this one, which goes on when this one dies; see [`crate::target::Hold`].
-    Parent,
 }
 
 /// What the output must be to take its place.
@@ -251,90 +187,6 @@ impl Percent {
     /// The number of percent.
     pub fn get(self) -> u8 {
         self.0
-    }
-}
-
-/// The Arrow type of the vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VectorType {
-    /// `FixedSizeList<Float32, dim>`.
-    FixedSizeList,
-    /// `List<Float32>`, for readers that know no fixed size.
-    List,
-}
-
-/// What happens to a row whose text has no characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnEmpty {
-    /// It gets a null; the column is then nullable.
-    Null,
-    /// The empty text is embedded.
-    Embed,
-    /// The run fails, naming the row.
-    Error,
-}
-
-/// What the binary found in the process environment. The library itself reads none.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    variables: BTreeMap<String, String>,
-}
-
-impl Environment {
-    /// Keeps the variables given.
-    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        Environment { variables: variables.into_iter().collect() }
-    }
-
-    /// A variable that is set and not empty.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// Whether a variable is set to something else than a word for no, as the Hugging Face tools read theirs.
-    fn is_on(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| {
-            !["0", "off", "no", "false"].contains(&value.to_ascii_lowercase().as_str())
-        })
-    }
-
-    /// reembed's own cache directory: `REEMBED_CACHE`, else `reembed` below the user's cache directory.
-    fn cache(&self) -> Result<PathBuf> {
-        let own = self.get("REEMBED_CACHE").map(PathBuf::from);
-        let user = || {
-            let xdg = self.get("XDG_CACHE_HOME").map(PathBuf::from);
-            let home = || Some(Path::new(self.home()?).join(".cache"));
-            Some(xdg.or_else(home)?.join("reembed"))
-        };
-        own.or_else(user).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "there is no home directory to keep the model in")
-                .advice("set `model.cache`, REEMBED_CACHE or HOME")
-        })
-    }
-
-    /// The Hugging Face cache, as `huggingface_hub` finds it.
-    fn hub_cache(&self) -> Option<PathBuf> {
-        let own = self.get("HF_HUB_CACHE").map(PathBuf::from);
-        let hf = || self.get("HF_HOME").map(|home| Path::new(home).join("hub"));
-        let xdg = || self.get("XDG_CACHE_HOME").map(|c| Path::new(c).join("huggingface/hub"));
-        let home = || Some(Path::new(self.home()?).join(".cache/huggingface/hub"));
-        own.or_else(hf).or_else(xdg).or_else(home)
-    }
-
-    /// The proxy towards the hub, as curl finds it.
-    fn proxy(&self) -> Option<&str> {
-        ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
-            .iter()
-            .find_map(|name| self.get(name))
-    }
-
-    fn no_proxy(&self) -> Vec<String> {
-        let hosts = self.get("NO_PROXY").or_else(|| self.get("no_proxy")).unwrap_or("");
-        hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(String::from).collect()
-    }
-
-    fn home(&self) -> Option<&str> {
-        self.get("HOME").or_else(|| self.get("USERPROFILE"))
     }
 }
 

@@ -33,10 +33,9 @@ use std::ops::Range;
 
 use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-
-use crate::error::{Error, ErrorKind, Result};
 
 /// A longer string goes in as its own hash: a dictionary or a view may repeat it for every row.
 const LONGEST_INLINE: usize = 1024;

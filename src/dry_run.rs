@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, OnEmpty};
-use crate::error::Result;
-use crate::inference::{Inference, Work};
-use crate::limit::{
-    AdaptiveLimit, BatchLimit, BatchShape, LimitBounds, TokenCount, max_tokens_for_budget,
-    memory_budget,
-};
-use crate::lineage::Lineage;
-use crate::memory;
-use crate::model::Model;
+use arrow::array::Array;
+use reembed_encoder::batch::strings;
+use reembed_encoder::error::Result;
+use reembed_encoder::inference::{Inference, Work};
+use reembed_encoder::limit::{BatchLimit, BatchShape, TokenCount};
+use reembed_encoder::memory;
+use reembed_encoder::model::Model;
+use reembed_encoder::tokenizer::tokenize_texts;
+
+use crate::chunk::needs_vector;
+use crate::config::Config;
+use crate::footer::Lineage;
 use crate::reader::Reader;
-use crate::tokenizer::tokenize_texts;
 
 /// Tokens that are really embedded, to know how fast this machine is.
 const TRIAL_TOKENS: usize = 4096;
@@ -51,13 +52,10 @@ pub struct Estimate {
 /// What the run itself would fail with up to the model.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
-    let least = model.bytes_of_one_text();
-    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
-    let price = |shape| encoder.bytes_for(shape);
+    let batching = model.batching(config.batch.asked, config.batch.memory_limit, memory::read());
+    let budget = batching.budget;
     let counting = TokenCount::padded(encoder.pads());
-    let affordable = max_tokens_for_budget(budget, model.tokenizer.max_length(), counting, price);
-    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, affordable, counting));
-    let inference = Inference::new(encoder, limit, budget, &|_| ());
+    let inference = Inference::new(encoder, batching.limit, budget, &|_| ());
     let limit = inference.limit();
 
     let mut rows = 0;
@@ -69,12 +67,15 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
     for chunk in reader.chunks(&config.text) {
         let chunk = chunk?;
         rows += chunk.texts.len() as u64;
-        let on_empty = config.output.on_empty;
-        if on_empty == OnEmpty::Null {
-            empty_rows += chunk.texts.iter().filter(|text| text.is_empty()).count() as u64;
+        let mut texts = Vec::with_capacity(chunk.texts.len());
+        for (row, text) in strings(&chunk.texts).enumerate() {
+            if needs_vector(config.output.on_empty, text, &chunk.rows, row)? {
+                texts.push((row, text));
+            }
         }
-        let texts = chunk.texts.iter().enumerate();
-        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, texts, on_empty, limit)?;
+        let count = chunk.texts.len();
+        empty_rows += (count - texts.len()) as u64;
+        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, count, texts, limit)?;
         truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches are neither the longest nor the shortest.
         let mut tried = Vec::new();
@@ -87,7 +88,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         }
         if !tried.is_empty() {
             let started = Instant::now();
-            inference.embed(&chunk.rows, tried)?;
+            inference.embed(&chunk.rows, count, tried)?;
             trial += started.elapsed();
         }
         for batch in &texts.batches {
@@ -108,10 +109,10 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         vector_bytes: work.rows * encoder.dim() as u64 * 4,
         work,
         largest,
-        largest_bytes: price(largest),
+        largest_bytes: encoder.bytes_for(largest),
         budget,
         limit,
         duration,
-        lineage: model.lineage(),
+        lineage: Lineage::new(&model.identity),
     })
 }

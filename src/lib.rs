@@ -1,14 +1,14 @@
-//! **reembed** turns Parquet files of *task rows* into the same files with an embedding column.
+//! **reembed** adds a column of embeddings to Parquet tables: tables in, tables out.
 //!
 //! ```text
-//! pipeline.toml + flags ─► Config ─► pipeline::run(&Config, events) ─► Report
+//! pipeline.toml + flags ─► Config ─► pipeline::run(&Config, …, events) ─► Report
 //!                                         │
-//!    Parquet ─► reader ─[RowChunk]─► tokenizer ─[TokenChunk]─► inference ─► writer ─► Parquet
+//!    Parquet ─► reader ─[RowChunk]─► tokenizer ─[TokenChunk]─► inference ─► writer ─► publish
 //!                     bounded channel         bounded channel     ▲   │
 //!                                                      BatchLimit ┘   └─ splits on out-of-memory
 //! ```
 //!
-//! For rows in memory there is [`Embedder`], with one call for one row and one for many.
+//! For texts in memory there is [`Embedder`], which the crate `reembed-encoder` also offers alone.
 //!
 //! What this crate promises:
 //! - No row is lost, doubled or reordered, and no carried column changes.
@@ -20,46 +20,27 @@
 //! - The library never prints, never ends the process, never reads an environment variable, and answers bad
 //!   input with an [`Error`] that names its place.
 
-#![warn(missing_docs)]
-#![deny(clippy::undocumented_unsafe_blocks)]
-
-pub mod batch;
-pub mod bench;
 pub mod cache;
+pub mod chunk;
 pub mod config;
 pub mod digest;
 pub mod dry_run;
-pub mod embedder;
-pub mod error;
+pub mod events;
 pub mod failpoints;
 pub mod figures;
-pub mod inference;
-pub mod kernels;
-pub mod limit;
-pub mod lineage;
-pub mod machine;
-pub mod memory;
-pub mod model;
-pub mod page;
+pub mod file_id;
+pub mod footer;
+mod hidden_names;
 pub mod pipeline;
-pub mod plan;
-pub mod readback;
+pub mod publish;
 pub mod reader;
-pub mod report;
-pub mod reuse;
-pub mod sample;
-pub mod stamp;
-pub mod stop;
-pub mod strings;
-pub mod target;
-pub mod task;
-pub mod tokenizer;
 pub mod verify;
 pub mod writer;
 
-pub use config::{Config, Environment, ModelConfig};
-pub use embedder::{BatchOptions, Embedder, Embeddings, Progress};
-pub use error::{Error, ErrorKind, Result};
-pub use report::{Event, Report};
-pub use stop::{Stop, StopReason};
-pub use task::{TaskRow, build_input_text};
+pub use reembed_encoder::{
+    BatchOptions, Embedder, Embeddings, Environment, Error, ErrorKind, ModelConfig, Progress,
+    Result, Stop, StopReason, TaskRow, build_input_text,
+};
+
+pub use config::Config;
+pub use events::{Event, Report};

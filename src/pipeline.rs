@@ -16,6 +16,7 @@
 //! times the size of a chunk.
 
 mod clock;
+mod reuse;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -24,32 +25,52 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
+use reembed_encoder::events::EncodeEvent;
+use reembed_encoder::inference::Inference;
+use reembed_encoder::memory;
+use reembed_encoder::model::{self, Model};
+use reembed_encoder::stop::Stop;
+use reembed_encoder::task::ContentKeys;
 
-use crate::batch::{KeyedChunk, TokenChunk};
 use crate::cache::{self, Finished, VectorCache};
+use crate::chunk::{KeyedChunk, TokenChunk};
 use crate::config::Config;
 use crate::digest::{ColumnDigest, TableHasher};
-use crate::error::{Error, ErrorKind, Result, catch_panic};
+use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
-use crate::inference::Inference;
-use crate::limit::{AdaptiveLimit, LimitBounds, TokenCount, max_tokens_for_budget, memory_budget};
-use crate::lineage::{Digests, Footer, FooterText, Lineage};
-use crate::memory;
-use crate::model::{self, Model};
-use crate::readback;
+use crate::footer::{Digests, Footer, FooterText, Lineage};
+use crate::publish::{self, Claim, LockHolder, Standing, readback};
 use crate::reader::{Reader, RepeatedIds};
-use crate::report::stages::Stage;
-use crate::report::{Event, Loaded, Report, Warning};
-use crate::reuse::{ChunkResolver, Sample, Totals, keyed, look_up};
-use crate::stop::Stop;
-use crate::target::{self, Claim, Standing};
-use crate::task::ContentKeys;
-use crate::tokenizer::tokenize_chunk;
 use crate::writer::{Published, Writer};
 use clock::StageClocks;
+use reuse::{ChunkResolver, Sample, Totals, keyed, look_up, tokenize_chunk};
 
 /// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
 pub const CHANNEL_CHUNKS: usize = 1;
+
+/// What holds for this process's run, beside the configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Who has the lock of the output.
+    pub lock: LockHolder,
+    /// Bytes that a batch may take, in the place of `batch.memory_limit`.
+    pub memory_limit: Option<u64>,
+    /// How long this process may take, in the place of `run.deadline`.
+    pub deadline: Option<Duration>,
+}
+
+/// What a run works with, once it is opened.
+pub struct Opened<'a> {
+    /// The input.
+    pub reader: &'a Reader,
+    /// The output.
+    pub claim: &'a Claim,
+    /// The model.
+    pub model: &'a Model,
+    /// What it took to find, check and load the model.
+    pub model_load: Duration,
+}
 
 /// Embeds every row of the input and publishes the output.
 ///
@@ -58,14 +79,22 @@ pub const CHANNEL_CHUNKS: usize = 1;
 /// # Errors
 /// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
 /// is then as it was before, unless the error [says otherwise](Error::is_in_place).
-pub fn run(config: &Config, stop: &Stop, on_event: &(dyn Fn(Event) + Sync)) -> Result<Report> {
-    let stop = &stop.or_at(config.run.deadline.and_then(|time| Instant::now().checked_add(time)));
+pub fn run(
+    config: &Config,
+    options: RunOptions,
+    stop: &Stop,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Report> {
+    let deadline = options.deadline.or(config.run.deadline);
+    let stop = &stop.or_at(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
-    let claim = Claim::take(config, &reader)?;
+    let claim = Claim::take(config, options.lock, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
     let model = model::load_until(&config.model, stop, &on_progress)?;
-    run_with(config, &reader, &claim, &model, loading.elapsed(), stop, on_event)
+    let opened =
+        Opened { reader: &reader, claim: &claim, model: &model, model_load: loading.elapsed() };
+    run_with(config, options.memory_limit, &opened, stop, on_event)
 }
 
 /// Everything that can be known before the model is loaded: the input opens and has the columns, the output
@@ -77,7 +106,7 @@ pub fn prepare(config: &Config) -> Result<(Reader, Standing)> {
     let reader = Reader::open(&config.input)?;
     check_output_column(config, &reader)?;
     carried_hasher(config, &reader)?;
-    let standing = target::look(config, &reader)?;
+    let standing = publish::look(config, &reader)?;
     Ok((reader, standing))
 }
 
@@ -99,21 +128,21 @@ fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
     Ok(())
 }
 
-/// [`run`], with the input opened, the output claimed and the model loaded.
+/// [`run`], with the input opened, the output claimed and the model loaded. `memory_limit` is what a batch may take, in
+/// the place of `batch.memory_limit`.
 ///
 /// # Errors
 /// As [`run`].
 pub fn run_with(
     config: &Config,
-    reader: &Reader,
-    claim: &Claim,
-    model: &Model,
-    model_load: Duration,
+    memory_limit: Option<u64>,
+    opened: &Opened<'_>,
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
-    let lineage = model.lineage();
+    let Opened { reader, claim, model, model_load } = *opened;
+    let lineage = Lineage::new(&model.identity);
     check_before_work(config, reader, claim.standing(), &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
@@ -140,17 +169,14 @@ pub fn run_with(
     let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
     on_event(Event::Loaded(Box::new(Loaded { lineage: loaded, runs_on, took: model_load })));
     if let Some(warning) = encoder.warning() {
-        on_event(Event::Warning(warning));
+        on_event(Event::Warning(Warning::Precision(warning)));
     }
-    let full_length = model.tokenizer.max_length();
-    let least = model.bytes_of_one_text();
-    let budget = memory_budget(config.batch.memory_limit, memory::read(), least);
-    let counting = TokenCount::padded(encoder.pads());
-    let affordable =
-        max_tokens_for_budget(budget, full_length, counting, |shape| encoder.bytes_for(shape));
-    on_event(Event::Budget { bytes: budget, least });
-    let limit = AdaptiveLimit::new(LimitBounds::new(config.batch.asked, affordable, counting));
-    let inference = Inference::new(encoder, limit, budget, &on_event).until(stop);
+    let memory_limit = memory_limit.or(config.batch.memory_limit);
+    let batching = model.batching(config.batch.asked, memory_limit, memory::read());
+    on_event(Event::Budget { bytes: batching.budget, least: batching.least });
+    let on_encode = |event: EncodeEvent| on_event(event.into());
+    let inference =
+        Inference::new(encoder, batching.limit, batching.budget, &on_encode).until(stop);
     let mut writer =
         Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
@@ -242,10 +268,10 @@ pub fn check_before_work(
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;
-        let estimate = target::estimate(reader.rows(), dim, reader.bytes());
+        let estimate = publish::estimate(reader.rows(), dim, reader.bytes());
         let cache = cache::path_for(&config.cache, path);
         let growth = cache::growth(&config.cache, path, reader.rows(), dim);
-        target::check_space(path, estimate, &cache, growth)?;
+        publish::check_space(path, estimate, &cache, growth)?;
     }
     Ok(())
 }
@@ -340,7 +366,7 @@ fn tokenize(
         let chunk = clocks.busy(Stage::Tokenizer, || {
             let view = cache.map(VectorCache::view).transpose()?;
             let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
-            tokenize_chunk(&model.tokenizer, chunk, known, on_empty, inference.limit())
+            tokenize_chunk(&model.tokenizer, chunk, known, inference.limit())
         })?;
         if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk).is_ok()) {
             break;
@@ -387,7 +413,7 @@ fn in_stage<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 fn join<T>(handle: Result<ScopedJoinHandle<'_, Result<T>>>) -> Result<T> {
-    handle?
-        .join()
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a stage ended without a word")))
+    handle?.join().unwrap_or_else(|_| {
+        Err(Error::new(ErrorKind::Internal, "a pipeline stage exited without a result (bug)"))
+    })
 }

@@ -11,12 +11,13 @@ mod columns;
 mod dress;
 mod duplicates;
 mod guard;
+mod guess;
 mod thrift;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -25,16 +26,18 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, RowGroupMetaData};
+use reembed_encoder::batch::strings;
+use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
+use reembed_encoder::task::TextTemplate;
 
-use crate::batch::RowChunk;
+use crate::chunk::RowChunk;
 use crate::config::InputConfig;
-use crate::error::{Error, ErrorKind, Result, catch_panic};
-use crate::lineage::FOOTER_KEY;
-use crate::stamp::FileId;
-use crate::task::TextTemplate;
+use crate::file_id::FileId;
+use crate::footer::FOOTER_KEY;
 use chunker::Chunker;
 pub use columns::TextColumns;
 use duplicates::DuplicateIds;
+pub use guess::ColumnGuess;
 
 /// Rows are decoded this many at a time, or fewer where a row group's rows are large.
 const ROWS_AT_A_TIME: u64 = 1024;
@@ -379,7 +382,7 @@ impl Chunks<'_> {
         })
         .map_err(|error| error.in_file(&reader.path))?;
         self.first_row += chunk.texts.len() as u64;
-        for id in chunk.rows.ids.iter() {
+        for id in strings(&chunk.rows.ids) {
             if self.ids.seen(id) {
                 self.repeated.count += 1;
                 self.repeated.first.get_or_insert_with(|| id.to_owned());
@@ -431,6 +434,17 @@ impl Iterator for Batches {
 fn damaged() -> Error {
     Error::new(ErrorKind::Data, "the data cannot be decoded")
         .advice("write the file again from its source")
+}
+
+/// The schema of a Parquet file, whatever its columns are.
+///
+/// # Errors
+/// `Input`, naming the file.
+pub fn schema(path: &Path) -> Result<SchemaRef> {
+    let (file, id) = open_file(path)?;
+    guard::check_footer(&file, id.bytes()).map_err(|error| error.in_file(path))?;
+    let metadata = load_metadata(&file, path, ArrowReaderOptions::new())?;
+    Ok(metadata.schema().clone())
 }
 
 /// Opens a regular file. Others (a pipe, a directory) are refused: Parquet is read from its end.

@@ -2,22 +2,23 @@
 
 use std::path::Path;
 
+use arrow::array::LargeStringArray;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float32Type};
+use reembed_encoder::batch::RowNames;
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::inference::Inference;
+use reembed_encoder::limit::AdaptiveLimit;
+use reembed_encoder::model::Model;
+use reembed_encoder::task::TextTemplate;
+use reembed_encoder::tokenizer::tokenize_texts;
 
-use crate::batch::{RowChunk, RowNames};
-use crate::config::{Config, InputConfig, OnEmpty};
+use crate::chunk::RowChunk;
+use crate::config::InputConfig;
 use crate::digest::TableHasher;
-use crate::error::{Error, ErrorKind, Result};
-use crate::inference::Inference;
-use crate::limit::AdaptiveLimit;
-use crate::lineage::Footer;
-use crate::model::Model;
-use crate::readback::{self, LENGTH_TOLERANCE};
+use crate::footer::Footer;
+use crate::publish::readback::{self, LENGTH_TOLERANCE};
 use crate::reader::{Chunks, Reader};
-use crate::strings::Strings;
-use crate::task::TextTemplate;
-use crate::tokenizer::tokenize_texts;
 
 /// A vector that is made again may differ by this much per component where the encoder is not
 /// batch-invariant: twice what it promises, since neither of the two is the reference.
@@ -45,17 +46,17 @@ pub enum Verdict {
     Skipped,
 }
 
-/// Opens an output and reads its footer.
+/// Opens an output and reads its footer. `reading` says how tables are read; its own path does not matter.
 ///
 /// # Errors
 /// `Input` when the file is no Parquet, or `Output` when reembed did not write it.
-pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
+pub fn open(reading: &InputConfig, output: &Path) -> Result<(Reader, Footer)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Output, message)
             .in_file(output)
             .advice("only files that `reembed run` wrote can be verified")
     };
-    let reader = Reader::open(&config.input.of_output(output))
+    let reader = Reader::open(&reading.of_output(output))
         .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
     let entry = reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
     let footer = Footer::parse(&entry).map_err(|flaw| refuse(&flaw.to_string()))?;
@@ -69,14 +70,14 @@ pub fn open(config: &Config, output: &Path) -> Result<(Reader, Footer)> {
 /// Only when a file cannot be read to its end or a row cannot be embedded; what is merely wrong is a check that
 /// is [`Verdict::Broken`].
 pub fn verify(
-    config: &Config,
+    reading: &InputConfig,
     output: &Reader,
     footer: &Footer,
     original: Option<&Path>,
     model: Option<(&Model, u64)>,
 ) -> Result<Vec<Check>> {
     let template = TextTemplate { files_prefix: footer.text.files_prefix.clone() };
-    let input = |path: &Path| InputConfig { path: path.to_owned(), ..config.input.clone() };
+    let input = |path: &Path| InputConfig { path: path.to_owned(), ..reading.clone() };
     let original = original.map(|path| Reader::open(&input(path))).transpose()?;
     let mut originals =
         original.as_ref().map(|reader| Originals { chunks: reader.chunks(&template), rest: None });
@@ -91,13 +92,13 @@ pub fn verify(
         let vectors = vectors(&chunk.columns, &footer.column)?;
         state.check_vectors(&chunk.rows, &vectors);
         if let Some(originals) = &mut originals {
-            let (mut start, rows) = (0, chunk.rows.ids.len());
+            let (mut start, rows) = (0, chunk.columns.num_rows());
             while start < rows {
                 let Some(original) = originals.next(rows - start)? else {
                     state.wrong_rows(format!("the input ends before {}", chunk.rows.name(start)));
                     break;
                 };
-                let length = original.rows.ids.len();
+                let length = original.columns.num_rows();
                 state.compare(&part(&chunk, start, length), &original);
                 start += length;
             }
@@ -130,7 +131,7 @@ impl Originals<'_> {
         else {
             return Ok(None);
         };
-        let rows = chunk.rows.ids.len();
+        let rows = chunk.columns.num_rows();
         if rows <= most {
             return Ok(Some(chunk));
         }
@@ -145,9 +146,9 @@ fn part(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: RowNames {
             first_row: chunk.rows.first_row + start as u64,
-            ids: (start..start + length).map(|row| &chunk.rows.ids[row]).collect(),
+            ids: chunk.rows.ids.slice(start, length),
         },
-        texts: Strings::default(),
+        texts: LargeStringArray::from_iter_values(std::iter::empty::<&str>()),
     }
 }
 
@@ -299,18 +300,18 @@ impl<'a> State<'a> {
         let Some(found) = &vectors[row] else { return Ok(()) };
         let names = RowNames {
             first_row: chunk.rows.first_row + row as u64,
-            ids: std::iter::once(&chunk.rows.ids[row]).collect(),
+            ids: chunk.rows.ids.slice(row, 1),
         };
         let limit = AdaptiveLimit::single();
         let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
         let texts = tokenize_texts(
             &model.tokenizer,
             &names,
-            [(0, &chunk.texts[row])],
-            OnEmpty::Embed,
+            1,
+            [(0, chunk.texts.value(row))],
             inference.limit(),
         )?;
-        let made = inference.embed(&names, texts.batches)?.values;
+        let made = inference.embed(&names, 1, texts.batches)?.values;
         let tolerance = if model.encoder.is_batch_invariant() { 0.0 } else { SAMPLE_TOLERANCE };
         let difference = match made.len() == found.len() {
             true => made.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max),

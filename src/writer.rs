@@ -4,9 +4,6 @@
 //! what was written is it renamed over the target, so that whoever opens the target finds the old complete file or the
 //! new complete file.
 
-mod publish;
-mod tasks;
-
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,16 +19,14 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::inference::ChunkVectors;
 use tempfile::NamedTempFile;
 
 use crate::config::{OnEmpty, OutputConfig, VectorType};
 use crate::digest::ColumnHasher;
-use crate::error::{Error, ErrorKind, Result};
-use crate::inference::ChunkVectors;
-use crate::lineage::{FOOTER_KEY, Footer};
-use crate::target::Claim;
-use publish::failed;
-pub use tasks::write_tasks;
+use crate::footer::{FOOTER_KEY, Footer};
+use crate::publish::{self, Claim, failed};
 
 /// A row group is closed at this size even before it has its rows: carried columns can be large.
 const MOST_ROW_GROUP_BYTES: usize = 128 << 20;

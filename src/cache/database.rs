@@ -15,8 +15,7 @@ use redb::{
     Database, Error as Cause, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
     ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
-
-use crate::error::{Error, ErrorKind, Result, catch_panic};
+use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
 /// The version of everything in the file that this program decides. Another one is set aside.
 pub const FORMAT: u64 = 1;

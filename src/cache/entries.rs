@@ -196,10 +196,11 @@ impl SlotSet {
 
 #[cfg(test)]
 mod tests {
+    use reembed_encoder::task::ContentKeys;
+
     use super::super::database::{self, Base};
     use super::super::record::{self, Record};
     use super::*;
-    use crate::task::ContentKeys;
 
     fn entries(texts: std::ops::Range<u32>, run: u32) -> Entries {
         let keys = ContentKeys::new("f");

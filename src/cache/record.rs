@@ -11,9 +11,8 @@
 
 use std::ops::Range;
 
+use reembed_encoder::task::ContentKey;
 use twox_hash::XxHash64;
-
-use crate::task::ContentKey;
 
 const KEY: usize = 32;
 const HEAD: usize = KEY + 3 * 4;
@@ -139,8 +138,9 @@ fn checked(bytes: &[u8]) -> Option<Record> {
 
 #[cfg(test)]
 mod tests {
+    use reembed_encoder::task::ContentKeys;
+
     use super::*;
-    use crate::task::ContentKeys;
 
     const RECORD: Record = Record { run: 7, tokens: 12, truncated: true };
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use redb::ReadableTable;
+use reembed_encoder::error::Result;
 
 use super::database::{self, FORMAT, Fact, Found, Trouble, failed, guarded};
 use super::entries::{AT_A_TIME, evict, last_used_of};
 use super::{file_size, foreign, give_up, record, room};
-use crate::error::Result;
 
 /// What `reembed cache stats` says.
 #[derive(Debug, Clone, PartialEq, Eq)]

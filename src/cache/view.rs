@@ -2,12 +2,13 @@
 
 use std::sync::PoisonError;
 
+use reembed_encoder::error::Result;
+use reembed_encoder::task::ContentKey;
+
 use super::VectorCache;
 use super::database::{Snapshot, Trouble, guarded};
 use super::record::{self, Record};
-use crate::batch::CachedText;
-use crate::error::Result;
-use crate::task::ContentKey;
+use crate::chunk::CachedText;
 
 /// The cache as it was at one moment.
 pub struct View<'s> {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use reembed_encoder::error::Result;
+use reembed_encoder::task::ContentKey;
+
 use super::VectorCache;
 use super::entries::{Step, put_step};
 use super::record::{self, Entries, Record};
-use crate::batch::CachedText;
-use crate::error::Result;
-use crate::report::{Event, Warning};
-use crate::task::ContentKey;
+use crate::chunk::CachedText;
+use crate::events::{Event, Warning};
 
 /// What new vectors go through on their way into the cache: they wait here until there are enough to commit.
 pub struct CacheWriter<'s> {

@@ -1,118 +1,139 @@
-//! The one step from what was written to what the program uses: what has to fit together, and what nobody set.
+//! The one step from what was written to what the program uses: what has to fit together, and what nobody set. It looks
+//! at no file and asks no hardware.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
-use std::thread::available_parallelism;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use reembed_encoder::environment::Environment;
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::limit::RequestedLimits;
+use reembed_encoder::model::config::{Device, Engine, ModelConfig};
+use reembed_encoder::model::source::{self, SourceConfig};
+use reembed_encoder::task::TextTemplate;
+use reembed_kernels::{IsaName, Precision};
 
 use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
-use super::values::{Value, parse_device};
+use super::values::Value;
+use super::words::{CacheMode, EngineChoice, OnEmpty, VectorType};
 use super::{
-    BatchConfig, CacheConfig, CacheMode, ColumnNames, Config, Device, Effective, Engine,
-    Environment, InputConfig, LockHolder, ModelConfig, OnEmpty, OutputConfig, Percent,
-    PublishConfig, ReportConfig, RunConfig, VectorType,
+    BatchConfig, CacheConfig, ColumnNames, Config, Effective, InputConfig, OutputConfig, Percent,
+    PublishConfig, ReportConfig, RunConfig,
 };
-use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Isa, Precision};
-use crate::limit::RequestedLimits;
-use crate::model::source::{self, SourceConfig};
-use crate::task::TextTemplate;
 
 impl RawConfig {
     /// Turns what was written into a configuration that holds together.
     ///
     /// # Errors
     /// `Config`, naming the key and where it was set.
-    pub fn check(mut self, environment: &Environment) -> Result<Config> {
-        self.lay_defaults()?;
+    pub fn check(&self, environment: &Environment) -> Result<Config> {
+        let laid = self.with_defaults()?;
+        let input = laid.path("input.path").ok_or_else(|| laid.missing("input.path"))?;
+        let output = laid.path("output.path").ok_or_else(|| laid.missing("output.path"))?;
+        Ok(Config {
+            batch: laid.batch()?,
+            input: laid.input(input)?,
+            text: laid.text_template()?,
+            model: laid.model(environment)?,
+            report: laid.report(Some(&output))?,
+            output: laid.output(output)?,
+            cache: laid.cache()?,
+            publish: PublishConfig {
+                max_shrink: laid
+                    .number("publish.max_shrink")
+                    .and_then(Percent::new)
+                    .ok_or_else(|| laid.missing("publish.max_shrink"))?,
+                check_space: laid.is_on("publish.check_space"),
+            },
+            run: RunConfig {
+                rebuild: laid.is_on("run.rebuild"),
+                replace: laid.is_on("run.replace"),
+                deadline: laid.number("run.deadline").map(Duration::from_secs),
+            },
+            effective: laid.effective(),
+        })
+    }
+
+    /// The part that says which model is used.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_model(&self, environment: &Environment) -> Result<ModelConfig> {
+        self.with_defaults()?.model(environment)
+    }
+
+    /// The part that says how a table is read, for the one at `path`, wherever the configured input is.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_input(&self, path: &Path) -> Result<InputConfig> {
+        self.with_defaults()?.input(path.to_owned())
+    }
+
+    /// The part that says how a row becomes text.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_text(&self) -> Result<TextTemplate> {
+        self.with_defaults()?.text_template()
+    }
+
+    /// The part that says where reports go; `report` in the current directory where neither it nor an output is set.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_report(&self) -> Result<ReportConfig> {
+        let laid = self.with_defaults()?;
+        let output = laid.path("output.path");
+        laid.report(output.as_deref())
+    }
+
+    /// The part that says what the vector cache is.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_cache(&self) -> Result<CacheConfig> {
+        self.with_defaults()?.cache()
+    }
+
+    /// The configured output.
+    ///
+    /// # Errors
+    /// `Config` where none is set.
+    pub fn output_path(&self) -> Result<PathBuf> {
+        self.path("output.path").ok_or_else(|| self.missing("output.path"))
+    }
+
+    /// Whether a key has a value that somebody set.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origin(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    fn batch(&self) -> Result<BatchConfig> {
         let asked = RequestedLimits {
             start: self.number("batch.start").and_then(to_size),
             max: self.number("batch.max").and_then(to_size),
             tokens: self.number("batch.tokens").and_then(to_size),
         };
-        if let (Some(start), Some(max)) = (asked.start, asked.max)
-            && max < start
-        {
-            return Err(
-                self.complain("batch.max", &format!("is {max}, less than batch.start = {start}"))
-            );
+        match (asked.start, asked.max) {
+            (Some(start), Some(max)) if max < start => {
+                let message = format!("is {max}, less than batch.start = {start}");
+                Err(self.complain("batch.max", &message))
+            }
+            _ => Ok(BatchConfig { asked, memory_limit: self.number("batch.memory_limit") }),
         }
-        let columns = self.columns()?;
-        let output_column = self.text("output.column")?;
-        let mapped = [Some(&columns.id), Some(&columns.title), columns.description.as_ref()];
-        let files = columns.files.as_ref().filter(|_| columns.files_required);
-        if mapped.into_iter().chain([files]).flatten().any(|column| *column == output_column) {
-            let message = format!("is {output_column:?}, a column that the text is built from");
-            return Err(self.complain("output.column", &message));
-        }
-        let config = Config {
-            input: InputConfig {
-                path: self.path("input.path").ok_or_else(|| self.missing("input.path"))?,
-                columns,
-                chunk_rows: self.size("input.chunk_rows")?,
-                chunk_bytes: self.size("input.chunk_bytes")?,
-                decode_limit: self.number("input.decode_limit"),
-            },
-            text: TextTemplate { files_prefix: self.text("text.files_prefix")? },
-            model: self.model(environment)?,
-            batch: BatchConfig { asked, memory_limit: self.number("batch.memory_limit") },
-            output: OutputConfig {
-                path: self.path("output.path").ok_or_else(|| self.missing("output.path"))?,
-                column: output_column,
-                vector_type: match self.text("output.vector_type")?.as_str() {
-                    "list" => VectorType::List,
-                    _ => VectorType::FixedSizeList,
-                },
-                on_empty: match self.text("output.on_empty")?.as_str() {
-                    "embed" => OnEmpty::Embed,
-                    "error" => OnEmpty::Error,
-                    _ => OnEmpty::Null,
-                },
-                row_group_rows: self.size("output.row_group_rows")?,
-            },
-            report: self.report()?,
-            cache: CacheConfig {
-                path: self.path("cache.path"),
-                mode: match self.text("cache.mode")?.as_str() {
-                    "off" => CacheMode::Off,
-                    "read-only" => CacheMode::ReadOnly,
-                    _ => CacheMode::ReadWrite,
-                },
-                max_size: self
-                    .number("cache.max_size")
-                    .ok_or_else(|| self.missing("cache.max_size"))?,
-                commit_rows: self.size("cache.commit_rows")?,
-                verify_sample: self
-                    .number("cache.verify_sample")
-                    .ok_or_else(|| self.missing("cache.verify_sample"))?,
-            },
-            publish: PublishConfig {
-                max_shrink: self
-                    .number("publish.max_shrink")
-                    .and_then(Percent::new)
-                    .ok_or_else(|| self.missing("publish.max_shrink"))?,
-                check_space: self.is_on("publish.check_space"),
-            },
-            run: RunConfig {
-                rebuild: self.is_on("run.rebuild"),
-                replace: self.is_on("run.replace"),
-                deadline: self.number("run.deadline").map(Duration::from_secs),
-                lock: LockHolder::ThisProcess,
-            },
-            effective: self.effective(),
-        };
-        Ok(config)
     }
 
-    /// The part of the configuration that says which model is used.
-    ///
-    /// # Errors
-    /// As [`RawConfig::check`].
-    pub fn check_model(mut self, environment: &Environment) -> Result<ModelConfig> {
-        self.lay_defaults()?;
-        self.model(environment)
+    fn input(&self, path: PathBuf) -> Result<InputConfig> {
+        Ok(InputConfig {
+            path,
+            columns: self.columns()?,
+            chunk_rows: self.size("input.chunk_rows")?,
+            chunk_bytes: self.size("input.chunk_bytes")?,
+            decode_limit: self.number("input.decode_limit"),
+        })
     }
 
     fn columns(&self) -> Result<ColumnNames> {
@@ -123,27 +144,60 @@ impl RawConfig {
         let required = |key: &str| {
             column(key)?.ok_or_else(|| self.complain(key, "is empty; the column is needed"))
         };
-        if self.text("output.column")?.is_empty() {
-            return Err(self.complain("output.column", "is empty"));
-        }
         Ok(ColumnNames {
             id: required("input.id")?,
             title: required("input.title")?,
             description: column("input.description")?,
             files: column("input.files")?,
-            files_required: self.origin("input.files") != Some(&Origin::Default),
+            files_required: self.is_set("input.files"),
         })
     }
 
-    /// Reports lie beside the output unless they are wanted elsewhere.
-    fn report(&self) -> Result<ReportConfig> {
-        let beside = || Some(self.path("output.path")?.parent()?.join("report"));
+    fn text_template(&self) -> Result<TextTemplate> {
+        Ok(TextTemplate { files_prefix: self.text("text.files_prefix")? })
+    }
+
+    fn output(&self, path: PathBuf) -> Result<OutputConfig> {
+        let column = self.text("output.column")?;
+        if column.is_empty() {
+            return Err(self.complain("output.column", "is empty"));
+        }
+        let columns = self.columns()?;
+        let mapped = [Some(&columns.id), Some(&columns.title), columns.description.as_ref()];
+        let files = columns.files.as_ref().filter(|_| columns.files_required);
+        if mapped.into_iter().chain([files]).flatten().any(|mapped| *mapped == column) {
+            let message = format!("is {column:?}, a column that the text is built from");
+            return Err(self.complain("output.column", &message));
+        }
+        Ok(OutputConfig {
+            path,
+            column,
+            vector_type: self.word("output.vector_type", VectorType::parse)?,
+            on_empty: self.word("output.on_empty", OnEmpty::parse)?,
+            row_group_rows: self.size("output.row_group_rows")?,
+        })
+    }
+
+    /// Reports are kept beside the output unless they are wanted elsewhere.
+    fn report(&self, output: Option<&Path>) -> Result<ReportConfig> {
+        let beside = || Some(output?.parent()?.join("report"));
         Ok(ReportConfig {
             dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "report".into()),
             keep: self
                 .number("report.keep")
                 .and_then(|keep| usize::try_from(keep).ok())
-                .unwrap_or(0),
+                .ok_or_else(|| self.missing("report.keep"))?,
+        })
+    }
+
+    fn cache(&self) -> Result<CacheConfig> {
+        let number = |key: &str| self.number(key).ok_or_else(|| self.missing(key));
+        Ok(CacheConfig {
+            path: self.path("cache.path"),
+            mode: self.word("cache.mode", CacheMode::parse)?,
+            max_size: number("cache.max_size")?,
+            commit_rows: self.size("cache.commit_rows")?,
+            verify_sample: number("cache.verify_sample")?,
         })
     }
 
@@ -153,8 +207,8 @@ impl RawConfig {
         let cache = match self.path("model.cache") {
             Some(cache) => cache,
             // A directory of the user's own needs none.
-            None if path.is_some() => environment.cache().unwrap_or_default(),
-            None => environment.cache()?,
+            None if path.is_some() => environment.model_cache().unwrap_or_default(),
+            None => environment.model_cache()?,
         };
         let pins = match self.values.get("model.sha256") {
             Some((Value::Hashes(pins), _)) => pins.clone(),
@@ -163,63 +217,39 @@ impl RawConfig {
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
         };
-        let offline = self.is_on("model.offline");
+        let standard = SourceConfig::from_environment(environment, cache);
+        let offline = self.is_on("model.offline") || standard.offline;
+        let revision = self.text("model.revision")?;
+        let source = SourceConfig { id, revision, path, offline, pins, ..standard };
+        let engine = self.engine()?;
         Ok(ModelConfig {
-            source: SourceConfig {
-                id,
-                revision: self.text("model.revision")?,
-                path,
-                cache,
-                hub_cache: environment.hub_cache(),
-                endpoint: environment
-                    .get("HF_ENDPOINT")
-                    .unwrap_or(source::DEFAULT_ENDPOINT)
-                    .to_owned(),
-                token: environment.get("HF_TOKEN").map(source::Secret::new),
-                proxy: environment.proxy().map(source::Secret::new),
-                no_proxy: environment.no_proxy(),
-                offline: offline || environment.is_on("HF_HUB_OFFLINE"),
-                python: environment.get("REEMBED_PYTHON").unwrap_or("python3").into(),
-                pins,
-            },
+            source,
             prompt: self.text("model.prompt").ok(),
-            engine: self.engine()?,
-            precision: self.precision()?,
-            threads: match self.number("compute.threads") {
-                Some(_) => self.size("compute.threads")?,
-                // Honours affinity and cgroup quota; one where the system does not say.
-                None => available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            },
+            engine,
+            isa: self.word_or_auto("compute.isa", IsaName::parse)?,
+            precision: self.precision(engine)?,
+            threads: self.number("compute.threads").and_then(to_size),
         })
     }
 
     fn engine(&self) -> Result<Engine> {
-        let device = match parse_device(&self.text("compute.device")?).flatten() {
-            None => Device::Cpu,
-            Some(index) => Device::Cuda(index),
-        };
-        let engine = self.text("compute.engine")?;
-        let isa = self.text("compute.isa")?;
-        match (engine.as_str(), device) {
-            ("candle", _) | ("auto", Device::Cuda(_)) => Ok(Engine::Candle(device)),
-            (_, Device::Cuda(_)) => {
+        let device = self.word("compute.device", Device::parse)?;
+        match (self.word("compute.engine", EngineChoice::parse)?, device) {
+            (EngineChoice::Candle, _) | (EngineChoice::Auto, Device::Cuda(_)) => {
+                Ok(Engine::Candle(device))
+            }
+            (EngineChoice::Packed, Device::Cuda(_)) => {
                 Err(self.complain("compute.engine", "is \"packed\", which runs on the CPU only"))
             }
-            _ if isa == "auto" => Ok(Engine::Packed(Isa::detect())),
-            _ => Isa::named(&isa).map(Engine::Packed).ok_or_else(|| {
-                let here: Vec<&str> = Isa::available().map(Isa::name).collect();
-                let message =
-                    format!("is {isa:?}, which this CPU lacks; it has {}", here.join(", "));
-                self.complain("compute.isa", &message)
-            }),
+            (EngineChoice::Auto | EngineChoice::Packed, Device::Cpu) => Ok(Engine::Packed),
         }
     }
 
-    fn precision(&self) -> Result<Option<Precision>> {
-        let precision = Precision::named(&self.text("compute.precision")?);
-        match (self.engine()?, precision) {
-            (Engine::Candle(_), Some(tiles)) if tiles != Precision::F32 => {
-                let message = format!("is \"{tiles}\", which only the packed engine computes");
+    fn precision(&self, engine: Engine) -> Result<Option<Precision>> {
+        let precision = self.word_or_auto("compute.precision", Precision::parse)?;
+        match (engine, precision) {
+            (Engine::Candle(_), Some(other)) if other != Precision::F32 => {
+                let message = format!("is \"{other}\", which only the packed engine computes");
                 Err(self.complain("compute.precision", &message))
             }
             _ => Ok(precision),
@@ -261,11 +291,24 @@ impl RawConfig {
         }
     }
 
+    /// The meaning of a word. The setting's kind lists the words that `parse` knows: one that it does not is an error.
+    fn word<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
+        let word = self.text(key)?;
+        parse(&word).ok_or_else(|| self.complain(key, &format!("is {word:?}, which means nothing")))
+    }
+
+    fn word_or_auto<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {
+        match self.values.get(key) {
+            Some((Value::Auto, _)) => Ok(None),
+            _ => self.word(key, parse).map(Some),
+        }
+    }
+
     /// A relative path from the file starts at the file, one from a flag or a variable where the program runs.
     fn path(&self, key: &str) -> Option<PathBuf> {
         match self.values.get(key) {
-            Some((Value::Text(text), Origin::File(..))) => Some(self.base.join(text)),
-            Some((Value::Text(text), _)) => Some(PathBuf::from(text)),
+            Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
+            Some((Value::Path(path), _)) => Some(path.clone()),
             _ => None,
         }
     }
@@ -278,7 +321,7 @@ impl RawConfig {
     fn complain(&self, key: &str, message: &str) -> Error {
         let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
         Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
-            .advice("give it another value, or leave it out: the default then holds")
+            .advice("set another value, or remove the setting; removing it uses the default")
     }
 }
 

@@ -9,13 +9,13 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use reembed_encoder::environment::Environment;
+use reembed_encoder::error::{Error, ErrorKind, Result};
 use toml::de::{DeTable, DeValue};
 
-use super::Environment;
-use super::names::{nearest_key, nearest_table, no_table, shown, table_of};
-use super::settings::{SETTINGS, Setting};
+use super::names::{nearest_key, nearest_table, no_table, renamed_key, renamed_table, shown};
+use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
-use crate::error::{Error, ErrorKind, Result};
 
 /// A configuration file is a page of text; one that is larger is something else.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -94,12 +94,12 @@ impl RawConfig {
             Error::new(ErrorKind::Config, message)
                 .in_file(path)
                 .at(format!("line {}", line_of(offset)))
-                .advice("mend the line, or take it out: the default then holds")
+                .advice("fix or remove this line; removing it uses the default")
         };
         let document = DeTable::parse(text).map_err(|cause| {
             let at = cause.span().map_or(0, |span| span.start);
             complain(at, format!("not TOML: {}", cause.message())).advice(
-                "mend the line; settings are written as `key = value` below their `[table]`",
+                "fix this line; settings are written as `key = value` below their `[table]`",
             )
         })?;
         for (table, content) in document.get_ref() {
@@ -109,7 +109,11 @@ impl RawConfig {
                 return Err(complain(at, no_table(name))
                     .advice("settings are written as `key = value` below their `[table]`"));
             };
-            if !SETTINGS.iter().any(|setting| table_of(setting) == *name) {
+            if let Some(now) = renamed_table(name) {
+                return Err(complain(at, format!("the table [{name}] is now called [{now}]"))
+                    .advice(format!("rename it to [{now}]; its keys keep their names")));
+            }
+            if !SETTINGS.iter().any(|setting| setting.table() == *name) {
                 let message = format!("unknown table [{}]{}", shown(name), nearest_table(name));
                 return Err(complain(at, message));
             }
@@ -134,6 +138,14 @@ impl RawConfig {
     /// # Errors
     /// `Config`, naming the variable.
     pub fn lay_environment(&mut self, environment: &Environment) -> Result<()> {
+        for (old, now) in RENAMED {
+            let variable = variable_of(old);
+            if environment.get(&variable).is_some() {
+                let message = format!("the variable {variable} is now called {}", variable_of(now));
+                return Err(Error::new(ErrorKind::Config, message)
+                    .advice(format!("rename it; it sets `{now}`")));
+            }
+        }
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some(text) = environment.get(&variable) {
@@ -149,39 +161,46 @@ impl RawConfig {
     /// `Config`, naming where the text came from.
     pub fn set(&mut self, key: &str, text: &str, origin: Origin) -> Result<()> {
         let setting = Setting::find(key).ok_or_else(|| {
-            Error::new(ErrorKind::Config, format!("unknown key `{key}`{}", nearest_key(key)))
-                .advice("README.md lists the keys")
+            let hint = renamed_key(key).unwrap_or_else(|| nearest_key(key));
+            Error::new(ErrorKind::Config, format!("unknown key `{key}`{hint}"))
+                .advice("see pipeline.toml for all keys; `reembed init` writes one")
         })?;
         let value =
             Written::Text(text.to_owned()).fit(setting.kind, false).map_err(|complaint| {
                 Error::new(ErrorKind::Config, format!("{origin} {complaint}"))
-                    .advice(format!("it sets `{key}`; mend it, or leave it out"))
+                    .advice(format!("it sets `{key}`; fix or remove it"))
             })?;
         self.values.insert(setting.key, (value, origin));
         Ok(())
     }
 
-    /// Sets one key from text unless it is set already.
+    /// Sets a key of a path, which may hold bytes that are no UTF-8, as a flag gives it.
     ///
     /// # Errors
-    /// As [`RawConfig::set`].
-    pub fn set_default(&mut self, key: &str, text: &str) -> Result<()> {
-        if self.values.contains_key(key) {
-            return Ok(());
+    /// `Config` when the key holds no path, or the path is empty.
+    pub fn set_path(&mut self, key: &str, path: &Path, origin: Origin) -> Result<()> {
+        match Setting::find(key) {
+            Some(setting) if setting.kind == Kind::Path && !path.as_os_str().is_empty() => {
+                self.values.insert(setting.key, (Value::Path(path.to_owned()), origin));
+                Ok(())
+            }
+            _ => self.set(key, &path.to_string_lossy(), origin),
         }
-        self.set(key, text, Origin::Default)
     }
 
-    /// Lays the defaults below what is there.
+    /// The same with the defaults below it.
     ///
     /// # Errors
     /// `Config`, if a default did not fit its own kind.
-    pub(super) fn lay_defaults(&mut self) -> Result<()> {
+    pub(super) fn with_defaults(&self) -> Result<RawConfig> {
+        let mut laid = self.clone();
         for setting in SETTINGS {
-            let Some(default) = setting.default else { continue };
-            self.set_default(setting.key, default.trim_matches('"'))?;
+            let DefaultValue::Value(default) = setting.default else { continue };
+            if !laid.values.contains_key(setting.key) {
+                laid.set(setting.key, default.trim_matches('"'), Origin::Default)?;
+            }
         }
-        Ok(())
+        Ok(laid)
     }
 }
 

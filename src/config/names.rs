@@ -1,13 +1,13 @@
 //! Names that are wrong, and what was probably meant.
 
-use super::settings::{SETTINGS, Setting};
+use super::settings::{RENAMED, SETTINGS};
 
 /// The nearest key, or, where none is near, all keys of its table.
 pub fn nearest_key(key: &str) -> String {
     let near = nearest(key, SETTINGS.iter().map(|setting| setting.key));
     let table = key.split('.').next().unwrap_or(key);
     let known: Vec<&str> =
-        SETTINGS.iter().filter(|s| table_of(s) == table).map(|setting| setting.key).collect();
+        SETTINGS.iter().filter(|s| s.table() == table).map(|setting| setting.key).collect();
     match (near.as_str(), known.is_empty()) {
         ("", false) => format!("; known are {}", known.join(", ")),
         _ => near,
@@ -16,13 +16,25 @@ pub fn nearest_key(key: &str) -> String {
 
 /// The nearest table, if one is near.
 pub fn nearest_table(name: &str) -> String {
-    nearest(name, SETTINGS.iter().map(table_of))
+    nearest(name, SETTINGS.iter().map(|setting| setting.table()))
+}
+
+/// What a table of an earlier version is called now.
+pub fn renamed_table(name: &str) -> Option<&'static str> {
+    let table = |key: &'static str| key.split('.').next().unwrap_or(key);
+    RENAMED.iter().find(|(old, _)| table(old) == name).map(|(_, now)| table(now))
+}
+
+/// A hint for a key of an earlier version.
+pub fn renamed_key(key: &str) -> Option<String> {
+    let (_, now) = RENAMED.iter().find(|(old, _)| *old == key)?;
+    Some(format!("; it is now called `{now}`"))
 }
 
 /// What stands alone where a table is expected: a setting above its table, or a table's name with a value.
 pub fn no_table(name: &str) -> String {
     let full = SETTINGS.iter().find(|setting| setting.key.split('.').nth(1) == Some(name));
-    let is_table = SETTINGS.iter().any(|setting| table_of(setting) == name);
+    let is_table = SETTINGS.iter().any(|setting| setting.table() == name);
     let hint = match full {
         Some(setting) => format!("; did you mean `{}`?", setting.key),
         None if is_table => String::new(),
@@ -39,11 +51,6 @@ pub fn shown(name: &str) -> String {
         shown.push('…');
     }
     shown
-}
-
-/// The table that a setting stands in.
-pub fn table_of(setting: &Setting) -> &'static str {
-    setting.key.split('.').next().unwrap_or(setting.key)
 }
 
 /// `; did you mean …?` for the nearest candidate, or the empty string where none is near.

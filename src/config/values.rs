@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
+
+use reembed_encoder::model::config::Device;
 
 use super::settings::Kind;
 
 /// A value that fits its setting's kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// `Text`, `Path`, `Word` and `Device`.
+    /// `Text`, `Word` and `Device`.
     Text(String),
+    /// `Path`; from a flag it may hold bytes that are no UTF-8.
+    Path(PathBuf),
     /// `Switch`.
     Switch(bool),
     /// `Count`, `Bytes` and `Seconds`.
@@ -64,7 +69,9 @@ impl Written {
             }
         };
         match (kind, self) {
-            (Kind::CountOrAuto(..) | Kind::BytesOrAuto(_), _) if auto() => Ok(Value::Auto),
+            (Kind::CountOrAuto(..) | Kind::BytesOrAuto(_) | Kind::WordOrAuto(_), _) if auto() => {
+                Ok(Value::Auto)
+            }
             (Kind::Count(low, high) | Kind::CountOrAuto(low, high), _) => between(low, high),
             (Kind::Bytes(low) | Kind::BytesOrAuto(low), _) => bytes(low),
             (Kind::Seconds, _) => {
@@ -79,12 +86,17 @@ impl Written {
             }
             (Kind::Text, Written::Text(text)) => Ok(Value::Text(text.clone())),
             (Kind::Path, Written::Text(text)) if text.is_empty() => wrong("a path"),
-            (Kind::Path, Written::Text(text)) => Ok(Value::Text(text.clone())),
-            (Kind::Word(words), Written::Text(text)) if words.contains(&text.as_str()) => {
+            (Kind::Path, Written::Text(text)) => Ok(Value::Path(text.into())),
+            (Kind::Word(words) | Kind::WordOrAuto(words), Written::Text(text))
+                if words.contains(&text.as_str()) =>
+            {
                 Ok(Value::Text(text.clone()))
             }
             (Kind::Word(words), _) => wrong(&format!("one of {}", quoted(words))),
-            (Kind::Device, Written::Text(text)) if parse_device(text).is_some() => {
+            (Kind::WordOrAuto(words), _) => {
+                wrong(&format!("one of {}", quoted(&[&["auto"], words].concat())))
+            }
+            (Kind::Device, Written::Text(text)) if Device::parse(text).is_some() => {
                 Ok(Value::Text(text.clone()))
             }
             (Kind::Device, _) => wrong("\"cpu\" or \"cuda:0\""),
@@ -135,6 +147,7 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let toml = match self {
             Value::Text(text) => toml::Value::String(text.clone()),
+            Value::Path(path) => toml::Value::String(path.to_string_lossy().into_owned()),
             Value::Switch(on) => toml::Value::Boolean(*on),
             Value::Number(number) => return write!(f, "{number}"),
             Value::Auto => toml::Value::String("auto".to_owned()),
@@ -149,16 +162,9 @@ impl fmt::Display for Value {
     }
 }
 
-fn quoted(words: &[&str]) -> String {
+/// Words as a message lists them.
+pub(super) fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
-}
-
-/// `"cpu"` is `None` inside, `"cuda:N"` the number.
-pub fn parse_device(text: &str) -> Option<Option<usize>> {
-    match text {
-        "cpu" => Some(None),
-        _ => Some(Some(text.strip_prefix("cuda:")?.parse().ok()?)),
-    }
 }
 
 /// A number with an optional unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (of 1024).

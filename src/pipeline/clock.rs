@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::report::stages::{Stage, StageTimes};
+use crate::events::{Stage, StageTimes};
 
 /// The clocks of all stages. A stage that fails leaves what it had.
 #[derive(Default)]

@@ -6,9 +6,9 @@
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, SchemaRef};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::dress;
-use crate::error::{Error, ErrorKind, Result};
 
 /// Collects rows until a chunk is full.
 pub struct Chunker {

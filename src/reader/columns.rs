@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, LargeStringArray, LargeStringBuilder, RecordBatch, StringViewArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use reembed_encoder::batch::{RowNames, shown_id};
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::task::TextTemplate;
 
-use crate::batch::{RowChunk, RowNames, shown_id};
+use super::guess::{is_list_of_text, is_text};
+use crate::chunk::RowChunk;
 use crate::config::ColumnNames;
-use crate::error::{Error, ErrorKind, Result};
-use crate::strings::Strings;
-use crate::task::TextTemplate;
 
 /// Where the input keeps ids and texts: positions in its schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +87,20 @@ impl TextColumns {
         let title = strings(self.title)?;
         let description = self.description.map(strings).transpose()?;
         let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
-        let mut texts = Strings::for_count(columns.num_rows());
+        let mut texts = LargeStringBuilder::with_capacity(columns.num_rows(), 0);
         for row in 0..columns.num_rows() {
             let files = files.iter().flat_map(|files| files.of(row));
             let description = description.as_ref().and_then(|texts| get(texts, row));
-            texts.push_with(|text| template.append(text, get(&title, row), description, files));
+            template
+                .write(&mut texts, get(&title, row), description, files)
+                .map_err(|cause| no_text(first_row + row as u64, cause))?;
+            texts.append_value("");
         }
+        let texts = texts.finish();
         Ok(RowChunk { columns, rows: RowNames { first_row, ids }, texts })
     }
 
-    fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<Strings> {
+    fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<LargeStringArray> {
         let column = columns.column(self.id);
         let place = || format!("column `{}`", self.name(columns, self.id));
         // A dictionary may point to a null, which its own validity does not show.
@@ -112,18 +119,18 @@ impl TextColumns {
                 .advice("name another column in `input.id`")
                 .caused_by(cause)
         })?;
-        let mut ids = Strings::for_count(column.len());
+        let mut ids = LargeStringBuilder::with_capacity(column.len(), 0);
         for row in 0..column.len() {
-            let shown = ids.push_with(|text| formatter.value(row).write(text));
-            shown.map_err(|cause| {
+            formatter.value(row).write(&mut ids).map_err(|cause| {
                 Error::new(ErrorKind::Data, "the id cannot be shown")
                     .at(format!("row {}", first_row + row as u64))
                     .at(place())
                     .advice("mend the value, or name another column in `input.id`")
                     .caused_by(cause)
             })?;
+            ids.append_value("");
         }
-        Ok(ids)
+        Ok(ids.finish())
     }
 
     fn name<'a>(&self, columns: &'a RecordBatch, position: usize) -> &'a str {
@@ -172,6 +179,12 @@ impl Files {
         };
         range.filter_map(|element| get(&self.elements, element))
     }
+}
+
+fn no_text(row: u64, cause: std::fmt::Error) -> Error {
+    Error::new(ErrorKind::Internal, "its text cannot be built")
+        .at(format!("row {row}"))
+        .caused_by(cause)
 }
 
 fn get(texts: &StringViewArray, row: usize) -> Option<&str> {
@@ -243,20 +256,8 @@ fn check_text(schema: &Schema, position: usize, file: &Path) -> Result<()> {
 
 fn check_files(schema: &Schema, position: usize, file: &Path) -> Result<()> {
     match schema.field(position).data_type() {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
-            if is_text(item.data_type()) =>
-        {
-            Ok(())
-        }
+        found if is_list_of_text(found) => Ok(()),
         _ => Err(wrong_type(schema, position, file, "lists of strings")),
-    }
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-
-use crate::error::{Error, ErrorKind, Result};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 
 /// The schema with every string and binary column as a view, also inside lists and structs. A view points into
 /// the decoded page, so a value that a dictionary repeats is held once.

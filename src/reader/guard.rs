@@ -14,9 +14,9 @@ use parquet::column::page::{Page, PageReader};
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
 use parquet::schema::types::ColumnDescriptor;
+use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::thrift::{Thrift, kind};
-use crate::error::{Error, ErrorKind, Result};
 
 /// Groups inside one another. Schemas of people have five; the decoder's own recursion ends somewhere beyond
 /// a thousand.

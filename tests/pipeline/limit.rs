@@ -50,7 +50,7 @@ fn the_memory_limit_prices_every_batch_before_it_runs() {
     let price = |shape: &BatchShape| shape.padded_tokens() as u64 * DIM as u64 * 4;
     for (settings, moves) in [
         (&["batch.start = 64"][..], false),
-        // The user's own figure is too large: it shows when a batch is affordable.
+        // The user's own figure is too large: it shows when a batch is priced.
         (&["batch.start = 64", "batch.tokens = 1000000"], true),
     ] {
         let job = Job::of(&rows);

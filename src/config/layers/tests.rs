@@ -1,9 +1,10 @@
 use std::num::NonZeroUsize;
 
+use reembed_encoder::limit::RequestedLimits;
+
 use super::super::Config;
 use super::super::settings::Kind;
 use super::*;
-use crate::limit::RequestedLimits;
 
 fn environment() -> Environment {
     Environment::new([("HOME".to_owned(), "/home/someone".to_owned())])

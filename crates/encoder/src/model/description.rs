@@ -1,0 +1,522 @@
+//! What a sentence-transformers directory says about its model.
+//!
+//! Source of the layout: <https://sbert.net/docs/sentence_transformer/usage/custom_models.html>. `modules.json`
+//! lists the modules; `config.json` is the transformer's (Hugging Face `BertConfig`), `1_Pooling/config.json`
+//! the pooling's, `sentence_bert_config.json` has `max_seq_length` and `do_lower_case`,
+//! `config_sentence_transformers.json` the prompts, and `tokenizer_config.json` what transformers lays over
+//! `tokenizer.json`. What this program cannot run is refused by name: a model that is nearly run gives vectors that
+//! are nearly right.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+pub use reembed_kernels::Activation;
+use serde::Deserialize;
+
+use super::source::ModelFiles;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Everything about a model but its weights and its vocabulary.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelDescription {
+    /// Shape of the transformer.
+    pub bert: BertShape,
+    /// How token vectors become one.
+    pub pooling: Pooling,
+    /// Whether the vector is scaled to Euclidean length 1.
+    pub normalize: bool,
+    /// Tokens that a text is cut at, special tokens included.
+    pub max_seq_length: NonZeroUsize,
+    /// Whether the text is lower-cased before the tokenizer sees it.
+    pub lower_case: bool,
+    /// What is put before every text; may be empty.
+    pub prompt: String,
+}
+
+/// Sizes of a BERT encoder (Devlin et al., 2018, <https://arxiv.org/abs/1810.04805>).
+#[derive(Debug, Clone, PartialEq)]
+pub struct BertShape {
+    /// Rows of the word embedding.
+    pub vocab_size: usize,
+    /// Components of a token's vector.
+    pub hidden: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Attention heads; they share `hidden` evenly.
+    pub heads: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate: usize,
+    /// Activation of the feed-forward layer.
+    pub activation: Activation,
+    /// Rows of the position embedding.
+    pub max_positions: usize,
+    /// Rows of the token-type embedding.
+    pub token_types: usize,
+    /// Epsilon of every layer norm.
+    pub layer_norm_eps: f64,
+    /// Id of the padding token.
+    pub pad_token: u32,
+}
+
+#[cfg(test)]
+impl BertShape {
+    /// The shape of all-MiniLM-L6-v2.
+    pub fn example() -> Self {
+        BertShape {
+            vocab_size: 30_522,
+            hidden: 384,
+            layers: 6,
+            heads: 12,
+            intermediate: 1536,
+            activation: Activation::Gelu,
+            max_positions: 512,
+            token_types: 2,
+            layer_norm_eps: 1e-12,
+            pad_token: 0,
+        }
+    }
+}
+
+/// How a text's token vectors become one vector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean over the real tokens, special tokens included.
+    Mean,
+    /// The vector of the first token.
+    Cls,
+}
+
+impl Pooling {
+    /// Its name in the pooling module's configuration and in the output's footer.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pooling::Mean => "mean",
+            Pooling::Cls => "cls",
+        }
+    }
+}
+
+/// Reads the description. `prompt`, when given, replaces the directory's default prompt.
+///
+/// # Errors
+/// `Model`, naming the file and the key, when a file is malformed or asks for what this program does not run.
+pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription> {
+    let bert = bert_shape(files)?;
+    let modules = modules(files)?;
+    let sentence: SentenceBertConfig =
+        json(files, "sentence_bert_config.json")?.unwrap_or_default();
+    let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
+    agree_on_normalisation(files, &tokenizer)?;
+    let max_seq_length =
+        max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
+    let prompt = match prompt {
+        Some(prompt) => prompt.to_owned(),
+        None => default_prompt(files)?,
+    };
+    let pooling = match &modules.pooling {
+        Some(directory) => pooling(files, &format!("{directory}/config.json"), &bert, &prompt)?,
+        None => Pooling::Mean,
+    };
+    Ok(ModelDescription {
+        bert,
+        pooling,
+        normalize: modules.normalize,
+        max_seq_length,
+        lower_case: sentence.do_lower_case,
+        prompt,
+    })
+}
+
+#[derive(Deserialize)]
+struct BertConfig {
+    model_type: Option<String>,
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    #[serde(default = "default_activation")]
+    hidden_act: String,
+    max_position_embeddings: usize,
+    #[serde(default = "default_token_types")]
+    type_vocab_size: usize,
+    #[serde(default = "default_layer_norm_eps")]
+    layer_norm_eps: f64,
+    #[serde(default)]
+    pad_token_id: u32,
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    is_decoder: bool,
+}
+
+// The defaults of `transformers.BertConfig`.
+fn default_activation() -> String {
+    "gelu".to_owned()
+}
+fn default_token_types() -> usize {
+    2
+}
+fn default_layer_norm_eps() -> f64 {
+    1e-12
+}
+
+/// A size beyond this is no model but a damaged or hostile file.
+const LARGEST_SIZE: usize = 1 << 24;
+
+fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
+    const FILE: &str = "config.json";
+    let config: BertConfig = required_json(files, FILE)?;
+    let damaged = |key: &str, why: String| Err(refuse(files, FILE, key).with(why).advice(DAMAGED));
+    let refuse = |key: &str, why: String| Err(refuse(files, FILE, key).with(why));
+
+    match config.model_type.as_deref() {
+        Some("bert") => {}
+        Some(other) => {
+            let other = quote(other);
+            return refuse(
+                "model_type",
+                format!("{other} is not an architecture that reembed runs; only \"bert\" is"),
+            );
+        }
+        None => return refuse("model_type", "is missing; only \"bert\" is run".to_owned()),
+    }
+    if let Some(kind) = config.position_embedding_type.filter(|kind| kind != "absolute") {
+        return refuse(
+            "position_embedding_type",
+            format!("{} is not supported; only \"absolute\" is", quote(&kind)),
+        );
+    }
+    if config.is_decoder {
+        return refuse(
+            "is_decoder",
+            "is true, but only encoders give sentence vectors here".to_owned(),
+        );
+    }
+    let activation = match config.hidden_act.as_str() {
+        "gelu" => Activation::Gelu,
+        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+        "relu" => Activation::Relu,
+        other => {
+            return refuse(
+                "hidden_act",
+                format!(
+                    "{} is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are",
+                    quote(other)
+                ),
+            );
+        }
+    };
+    for (key, size) in [
+        ("vocab_size", config.vocab_size),
+        ("hidden_size", config.hidden_size),
+        ("num_hidden_layers", config.num_hidden_layers),
+        ("num_attention_heads", config.num_attention_heads),
+        ("intermediate_size", config.intermediate_size),
+        ("max_position_embeddings", config.max_position_embeddings),
+        ("type_vocab_size", config.type_vocab_size),
+    ] {
+        if !(1..=LARGEST_SIZE).contains(&size) {
+            return damaged(key, format!("is {size}, which no model has"));
+        }
+    }
+    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+        return damaged(
+            "num_attention_heads",
+            format!(
+                "{} do not divide hidden_size {}",
+                config.num_attention_heads, config.hidden_size
+            ),
+        );
+    }
+    if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
+        return damaged(
+            "layer_norm_eps",
+            format!("is {}, not between 0 and 1", config.layer_norm_eps),
+        );
+    }
+    Ok(BertShape {
+        vocab_size: config.vocab_size,
+        hidden: config.hidden_size,
+        layers: config.num_hidden_layers,
+        heads: config.num_attention_heads,
+        intermediate: config.intermediate_size,
+        activation,
+        max_positions: config.max_position_embeddings,
+        token_types: config.type_vocab_size,
+        layer_norm_eps: config.layer_norm_eps,
+        pad_token: config.pad_token_id,
+    })
+}
+
+#[derive(Deserialize)]
+struct Module {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    path: String,
+}
+
+/// What follows the transformer.
+struct Modules {
+    /// Directory of the pooling module; none means the mean, as in sentence-transformers.
+    pooling: Option<String>,
+    normalize: bool,
+}
+
+fn modules(files: &ModelFiles) -> Result<Modules> {
+    const FILE: &str = "modules.json";
+    let Some(list) = json::<Vec<Module>>(files, FILE)? else {
+        return Ok(Modules { pooling: None, normalize: false });
+    };
+    // `sentence_transformers.models.Pooling`, and other paths to the same class in later versions.
+    let kinds: Vec<&str> =
+        list.iter().map(|module| module.kind.rsplit('.').next().unwrap_or("")).collect();
+    for (kind, module) in kinds.iter().zip(&list) {
+        match *kind {
+            "Transformer" if !module.path.is_empty() => {
+                return Err(refuse(files, FILE, "Transformer").with(format!(
+                    "lies in the directory {}; only one at the top level is read",
+                    quote(&module.path)
+                )));
+            }
+            "Transformer" | "Pooling" | "Normalize" => {}
+            _ => {
+                return Err(refuse(files, FILE, "type").with(format!(
+                    "{} is a module that reembed does not run; Transformer, Pooling and Normalize are",
+                    quote(&module.kind)
+                )));
+            }
+        }
+    }
+    let normalize = match kinds[..] {
+        ["Transformer", "Pooling"] => false,
+        ["Transformer", "Pooling", "Normalize"] => true,
+        _ => {
+            return Err(refuse(files, FILE, "type").with(format!(
+                "the modules are {kinds:?}; they must be Transformer, Pooling and perhaps Normalize, in this order"
+            )));
+        }
+    };
+    Ok(Modules { pooling: Some(list[1].path.clone()), normalize })
+}
+
+#[derive(Deserialize)]
+struct PoolingConfig {
+    word_embedding_dimension: Option<usize>,
+    pooling_mode: Option<String>,
+    #[serde(default)]
+    pooling_mode_cls_token: bool,
+    #[serde(default)]
+    pooling_mode_mean_tokens: bool,
+    #[serde(default)]
+    pooling_mode_max_tokens: bool,
+    #[serde(default)]
+    pooling_mode_mean_sqrt_len_tokens: bool,
+    #[serde(default)]
+    pooling_mode_weightedmean_tokens: bool,
+    #[serde(default)]
+    pooling_mode_lasttoken: bool,
+    #[serde(default = "yes")]
+    include_prompt: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn pooling(files: &ModelFiles, file: &str, bert: &BertShape, prompt: &str) -> Result<Pooling> {
+    let config: PoolingConfig = required_json(files, file)?;
+    if let Some(width) = config.word_embedding_dimension.filter(|width| *width != bert.hidden) {
+        return Err(refuse(files, file, "word_embedding_dimension")
+            .with(format!("is {width}, but the transformer's vectors have {}", bert.hidden))
+            .advice(DAMAGED));
+    }
+    if !config.include_prompt && !prompt.is_empty() {
+        return Err(refuse(files, file, "include_prompt")
+            .with("is false: a prompt that is left out of the pooling is not supported".to_owned())
+            .advice("set `model.prompt` to \"\", or choose another model"));
+    }
+    let named: Vec<&str> = match &config.pooling_mode {
+        Some(mode) => vec![mode.as_str()],
+        None => [
+            ("cls", config.pooling_mode_cls_token),
+            ("mean", config.pooling_mode_mean_tokens),
+            ("max", config.pooling_mode_max_tokens),
+            ("mean_sqrt_len_tokens", config.pooling_mode_mean_sqrt_len_tokens),
+            ("weightedmean", config.pooling_mode_weightedmean_tokens),
+            ("lasttoken", config.pooling_mode_lasttoken),
+        ]
+        .into_iter()
+        .filter_map(|(name, on)| on.then_some(name))
+        .collect(),
+    };
+    match named[..] {
+        ["mean"] => Ok(Pooling::Mean),
+        ["cls"] => Ok(Pooling::Cls),
+        _ => Err(refuse(files, file, "pooling_mode")
+            .with(format!("{named:?} is not supported; one of \"mean\" and \"cls\" is"))),
+    }
+}
+
+#[derive(Deserialize, Default)]
+struct SentenceBertConfig {
+    max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// What transformers lays over `tokenizer.json`.
+#[derive(Deserialize, Default)]
+struct TokenizerConfig {
+    /// Any number of tokens: 1e30 stands for no limit.
+    model_max_length: Option<f64>,
+    do_lower_case: Option<bool>,
+    /// Absent, or `null`: accents go where letters are lower-cased.
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: Option<bool>,
+}
+
+/// Where the directory does not say how long a text may be, sentence-transformers takes what its tokenizer is for, and
+/// no more than there are positions.
+fn max_seq_length(
+    files: &ModelFiles,
+    said: Option<usize>,
+    tokenizer: &TokenizerConfig,
+    positions: usize,
+) -> Result<NonZeroUsize> {
+    let (file, key, length) = match (said, tokenizer.model_max_length) {
+        (None, Some(length)) => {
+            (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
+        }
+        _ => ("sentence_bert_config.json", "max_seq_length", said.unwrap_or(positions)),
+    };
+    NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
+        || {
+            refuse(files, file, key)
+                .with(format!("is {length}, but the model has positions for 3 to {positions}"))
+                .advice("set it to a length that the model has positions for")
+        },
+    )
+}
+
+/// The part of `tokenizer.json` that transformers' BERT tokenizer replaces by what `tokenizer_config.json` says. There
+/// are other normalisers, without these keys, which it leaves alone.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    normalizer: Option<Normalizer>,
+}
+
+#[derive(Deserialize)]
+struct Normalizer {
+    #[serde(rename = "type")]
+    kind: String,
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+    handle_chinese_chars: Option<bool>,
+}
+
+/// Refuses a directory whose two files want texts normalised in two ways: transformers follows one of them, and this
+/// program the other.
+fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
+    const FILE: &str = "tokenizer.json";
+    let TokenizerConfig { do_lower_case, strip_accents, tokenize_chinese_chars, .. } = *config;
+    if (do_lower_case, strip_accents, tokenize_chinese_chars) == (None, None, None) {
+        return Ok(());
+    }
+    let file: TokenizerFile = required_json(files, FILE)?;
+    let Some(normalizer) = file.normalizer.filter(|normalizer| normalizer.kind == "BertNormalizer")
+    else {
+        return Ok(());
+    };
+    let lower_case = normalizer.lowercase.unwrap_or(true);
+    for (key, wanted, name, found) in [
+        ("do_lower_case", do_lower_case, "lowercase", lower_case),
+        (
+            "strip_accents",
+            strip_accents,
+            "strip_accents",
+            normalizer.strip_accents.unwrap_or(lower_case),
+        ),
+        (
+            "tokenize_chinese_chars",
+            tokenize_chinese_chars,
+            "handle_chinese_chars",
+            normalizer.handle_chinese_chars.unwrap_or(true),
+        ),
+    ] {
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+            return Err(refuse(files, TOKENIZER_CONFIG, key)
+                .with(format!("is {wanted}, but `{name}` of the normalizer in {FILE} is {found}"))
+                .advice("save the tokenizer again with transformers, which makes the two agree"));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize, Default)]
+struct PromptConfig {
+    #[serde(default)]
+    prompts: BTreeMap<String, Option<String>>,
+    default_prompt_name: Option<String>,
+}
+
+/// The prompt that sentence-transformers' `encode` would use when none is named.
+fn default_prompt(files: &ModelFiles) -> Result<String> {
+    const FILE: &str = "config_sentence_transformers.json";
+    let config: PromptConfig = json(files, FILE)?.unwrap_or_default();
+    let Some(name) = config.default_prompt_name else {
+        return Ok(String::new());
+    };
+    match config.prompts.get(&name) {
+        Some(prompt) => Ok(prompt.clone().unwrap_or_default()),
+        None => Err(refuse(files, FILE, "default_prompt_name")
+            .with(format!("names {}, which is not among the prompts", quote(&name)))
+            .advice("set `model.prompt`, or fetch the model again")),
+    }
+}
+
+fn required_json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<T> {
+    json(files, file)?.ok_or_else(|| {
+        Error::new(ErrorKind::Model, "is missing")
+            .in_file(files.path_of(file))
+            .advice("fetch the whole model directory, or remove it so that it is fetched again")
+    })
+}
+
+fn json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<Option<T>> {
+    let Some(bytes) = files.bytes(file) else {
+        return Ok(None);
+    };
+    serde_json::from_slice(bytes).map(Some).map_err(|cause| {
+        Error::new(ErrorKind::Model, "is not the JSON that a sentence model has here")
+            .in_file(files.path_of(file))
+            .advice("fetch the model again")
+            .caused_by(cause)
+    })
+}
+
+/// What to do about a value that no model has.
+const DAMAGED: &str = "this file is damaged, or belongs to another model: fetch the model again";
+
+/// The beginning of a refusal: the file and the key.
+struct Refusal(std::path::PathBuf, String);
+
+fn refuse(files: &ModelFiles, file: &str, key: &str) -> Refusal {
+    Refusal(files.path_of(file), key.to_owned())
+}
+
+impl Refusal {
+    fn with(self, why: String) -> Error {
+        Error::new(ErrorKind::Model, why)
+            .in_file(self.0)
+            .at(format!("`{}`", self.1))
+            .advice("choose a BERT sentence model with mean or cls pooling")
+    }
+}
+
+/// A name out of the model's files, cut and escaped for a message.
+fn quote(name: &str) -> String {
+    format!("{:?}", name.chars().take(80).collect::<String>())
+}

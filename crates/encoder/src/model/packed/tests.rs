@@ -1,0 +1,364 @@
+use reembed_kernels::{Bf16Unit, Isa, Precision};
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::digest::hex;
+
+/// Odd in every size: no multiple of 16, and heads of 24.
+pub fn small_shape() -> PackedShape {
+    PackedShape {
+        hidden: 72,
+        layers: 3,
+        attention_heads: 3,
+        intermediate: 149,
+        vocabulary: 101,
+        positions: 70,
+        token_types: 2,
+        layer_norm_epsilon: 1e-12,
+        activation: Activation::Gelu,
+        pooling: Pooling::Mean,
+        normalize: true,
+    }
+}
+
+fn shapes() -> Vec<PackedShape> {
+    let small = small_shape();
+    let mini = PackedShape {
+        hidden: 384,
+        attention_heads: 12,
+        intermediate: 1536,
+        layers: 2,
+        ..small_shape()
+    };
+    vec![
+        PackedShape { activation: Activation::GeluTanh, pooling: Pooling::Cls, ..small.clone() },
+        PackedShape { activation: Activation::Relu, attention_heads: 9, ..small.clone() },
+        PackedShape { hidden: 128, attention_heads: 2, intermediate: 512, ..small.clone() },
+        small,
+        mini,
+    ]
+}
+
+/// A cheap generator, the same on every machine: uniform in −1..1.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+}
+
+/// Weights that depend on the tensor's name alone, of a size that keeps attention from being uniform.
+fn tensor(shape: &PackedShape, name: &str) -> Vec<f32> {
+    let PackedShape { hidden, intermediate, .. } = *shape;
+    let len = match name {
+        "embeddings.word_embeddings.weight" => shape.vocabulary * hidden,
+        "embeddings.position_embeddings.weight" => shape.positions * hidden,
+        "embeddings.token_type_embeddings.weight" => shape.token_types * hidden,
+        _ if name.ends_with("intermediate.dense.bias") => intermediate,
+        _ if name.ends_with("bias") || name.contains("LayerNorm") => hidden,
+        _ if name.contains("attention") => hidden * hidden,
+        _ => hidden * intermediate,
+    };
+    let seed =
+        name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    let mut random = Random(seed);
+    let centre = if name.contains("LayerNorm.weight") { 1.0 } else { 0.0 };
+    let spread = if name.contains("embeddings") || name.contains("bias") { 0.3 } else { 0.12 };
+    (0..len).map(|_| centre + spread * random.next()).collect()
+}
+
+fn model(isa: Isa, shape: &PackedShape) -> PackedModel {
+    model_in(Arithmetic::f32(isa), shape)
+}
+
+fn model_in(arithmetic: Arithmetic, shape: &PackedShape) -> PackedModel {
+    PackedModel::new(arithmetic, shape.clone(), |name| Some(tensor(shape, name).into()))
+        .expect("the shape is right")
+}
+
+fn texts(shape: &PackedShape, lengths: &[usize]) -> Vec<Vec<u32>> {
+    let mut random = Random(lengths.len() as u64);
+    let mut token = || ((random.next() + 1.0) * 0.5 * (shape.vocabulary - 1) as f32) as u32;
+    lengths.iter().map(|length| (0..*length).map(|_| token()).collect()).collect()
+}
+
+/// The bits of the vectors: as numbers, 0 and −0 would be equal.
+fn embed_bits(model: &PackedModel, texts: &[&[u32]]) -> Vec<u32> {
+    embed(model, texts).into_iter().map(f32::to_bits).collect()
+}
+
+fn embed(model: &PackedModel, texts: &[&[u32]]) -> Vec<f32> {
+    let mut vectors = vec![0.0; texts.len() * model.shape().hidden];
+    model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is right");
+    vectors
+}
+
+/// The forward pass as the paper has it, in f64 and without any regard for speed.
+mod naive {
+    use reembed_kernels::testing::reference;
+
+    use super::*;
+
+    pub fn embed(shape: &PackedShape, text: &[u32]) -> Vec<f64> {
+        let get =
+            |name: &str| -> Vec<f64> { tensor(shape, name).into_iter().map(f64::from).collect() };
+        let linear = |name: &str, input: &[f64]| {
+            let bias = get(&format!("{name}.bias"));
+            naive::linear(input, &get(&format!("{name}.weight")), &bias)
+        };
+        let norm = |name: &str, rows: &mut [f64]| {
+            let (weight, bias) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
+            naive::layer_norm(rows, &weight, &bias, f64::from(shape.layer_norm_epsilon));
+        };
+        let width = shape.hidden;
+        let word = get("embeddings.word_embeddings.weight");
+        let position = get("embeddings.position_embeddings.weight");
+        let token_type = get("embeddings.token_type_embeddings.weight");
+        let mut hidden = Vec::new();
+        for (at, token) in text.iter().enumerate() {
+            for i in 0..width {
+                let word = word[*token as usize * width + i];
+                hidden.push(word + position[at * width + i] + token_type[i]);
+            }
+        }
+        norm("embeddings.LayerNorm", &mut hidden);
+        for layer in 0..shape.layers {
+            let name = |name: &str| format!("encoder.layer.{layer}.{name}");
+            let query = linear(&name("attention.self.query"), &hidden);
+            let key = linear(&name("attention.self.key"), &hidden);
+            let value = linear(&name("attention.self.value"), &hidden);
+            let context = naive::attention(&query, &key, &value, shape.heads());
+            let added = linear(&name("attention.output.dense"), &context);
+            hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
+            norm(&name("attention.output.LayerNorm"), &mut hidden);
+            let mut between = linear(&name("intermediate.dense"), &hidden);
+            between.iter_mut().for_each(|x| *x = naive::activation(shape.activation, *x));
+            let added = linear(&name("output.dense"), &between);
+            hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
+            norm(&name("output.LayerNorm"), &mut hidden);
+        }
+        let mut vector = match shape.pooling {
+            Pooling::Cls => hidden[..width].to_vec(),
+            Pooling::Mean => (0..width)
+                .map(|i| hidden.iter().skip(i).step_by(width).sum::<f64>() / text.len() as f64)
+                .collect(),
+        };
+        let length = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
+        vector.iter_mut().for_each(|x| *x /= length);
+        vector
+    }
+}
+
+#[test]
+fn vectors_are_those_of_the_naive_twin_as_near_as_the_precision_is() {
+    for (precision, most) in [
+        (Precision::F32, 1e-6),
+        (Precision::Bf16x3, 1e-5),
+        (Precision::Bf16, 1e-2),
+        (Precision::Bf16Avx512, 1e-2),
+    ] {
+        for shape in shapes() {
+            let model = model_in(emulated(precision), &shape);
+            for text in texts(&shape, &[1, 2, 7, 16, 33, 70]) {
+                let vector = embed(&model, &[&text]);
+                let twin = naive::embed(&shape, &text);
+                let pairs = vector.iter().zip(&twin).map(|(x, y)| (f64::from(*x) - y).abs());
+                let worst = pairs.fold(0.0, f64::max);
+                let cosine: f64 = vector.iter().zip(&twin).map(|(x, y)| f64::from(*x) * y).sum();
+                let (hidden, tokens) = (shape.hidden, text.len());
+                println!(
+                    "{precision}, hidden {hidden}, {:?}, {tokens} tokens: worst |error| {worst:.1e}, \
+                     1 - cosine {:.1e}",
+                    shape.activation,
+                    1.0 - cosine
+                );
+                assert!(worst <= most, "{precision}, {shape:?}, {tokens} tokens: {worst:e}");
+                assert!(cosine >= 0.9999, "{precision}, {shape:?}, {tokens} tokens: {cosine}");
+            }
+        }
+    }
+}
+
+/// A precision on the best lanes of this machine.
+fn emulated(precision: Precision) -> Arithmetic {
+    Arithmetic::new(Isa::detect(), precision, Bf16Unit::EMULATED)
+}
+
+#[test]
+fn vectors_have_the_same_bits_in_every_way_of_computing_them() {
+    for precision in Precision::ALL {
+        for shape in shapes() {
+            let texts = texts(&shape, &[5, 1, 31, 9]);
+            let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+            let best = embed_bits(&model_in(emulated(precision), &shape), &texts);
+            for with in reembed_kernels::testing::all_arithmetics(precision) {
+                let vectors = embed_bits(&model_in(with, &shape), &texts);
+                assert!(best == vectors, "{precision} on {with}, hidden {}", shape.hidden);
+            }
+        }
+    }
+}
+
+/// SHA-256 over the bits of the vectors of [`the_bits_of_a_numerics_version_are_the_ones_that_it_was_given`].
+const BITS: [(&str, &str); 4] = [
+    ("packed-1-f32", "a056ea4b71c6a97791506b82b252cf21ced6580aa7eacec1bae83de98a845a53"),
+    ("packed-1-bf16", "66705f06869892c3eeadd686185794b3cd584aa713aaf267daa35ae1ec2a4d3b"),
+    ("packed-1-bf16x3", "b7bdb176610621c4eb2ee179d60978c99392d77f62060c9744a5cd2955d4664f"),
+    ("packed-1-bf16-avx512", "cef0afac3abd344e86126895f0199581b150917ca6d15ef2b01ec28104c85378"),
+];
+
+/// Files and stores name the numerics version of their vectors, and what they hold is reused under that name. All other
+/// tests compare this build with itself, or within a tolerance; this one compares it with those before it.
+#[test]
+fn the_bits_of_a_numerics_version_are_the_ones_that_it_was_given() {
+    let mut changed = Vec::new();
+    for precision in Precision::ALL {
+        for with in reembed_kernels::testing::all_arithmetics(precision) {
+            let mut hash = Sha256::new();
+            // All but the last, which has the sizes of another in large.
+            for shape in &shapes()[..4] {
+                let texts = texts(shape, &[5, 1, 33, 70, 16]);
+                let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+                for bits in embed_bits(&model_in(with, shape), &texts) {
+                    hash.update(bits.to_le_bytes());
+                }
+            }
+            let found = hex(&hash.finalize());
+            if !BITS.contains(&(precision.numerics(), &found)) {
+                changed.push(format!("{} on {with}: {found}", precision.numerics()));
+            }
+        }
+    }
+    assert!(
+        changed.is_empty(),
+        "the bits changed, so give the numerics a new version:\n{}",
+        changed.join("\n")
+    );
+}
+
+#[test]
+fn a_text_has_the_same_bits_in_any_company() {
+    let shape = small_shape();
+    let lanes = Isa::available().map(Arithmetic::f32);
+    let tiles = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
+    for with in lanes.chain(tiles) {
+        let model = model_in(with, &shape);
+        let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.positions).collect();
+        let texts = texts(&shape, &lengths);
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let alone: Vec<u32> = texts.iter().flat_map(|text| embed_bits(&model, &[text])).collect();
+        for size in [2, 7, 20] {
+            let packed: Vec<u32> =
+                texts.chunks(size).flat_map(|texts| embed_bits(&model, texts)).collect();
+            assert_eq!(alone, packed, "{size} texts a batch on {with}");
+        }
+        let reversed: Vec<&[u32]> = texts.iter().rev().copied().collect();
+        let vectors = embed_bits(&model, &reversed);
+        let back: Vec<u32> = vectors.chunks(shape.hidden).rev().flatten().copied().collect();
+        assert_eq!(alone, back, "reversed on {with}");
+    }
+}
+
+#[test]
+fn more_tokens_than_a_block_are_computed_block_by_block() {
+    let shape = small_shape();
+    let texts = texts(&shape, &[70; 16]);
+    let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+    for precision in Precision::ALL {
+        let model = model_in(emulated(precision), &shape);
+        let alone: Vec<u32> = texts.iter().flat_map(|text| embed_bits(&model, &[text])).collect();
+        assert!(alone == embed_bits(&model, &texts), "{precision}");
+    }
+}
+
+#[test]
+fn a_used_workspace_gives_the_same_bits_as_a_new_one() {
+    let shape = small_shape();
+    let models = Precision::ALL.map(|precision| model_in(emulated(precision), &shape));
+    let texts = texts(&shape, &[70, 3, 50, 21]);
+    // One workspace for all precisions: what one leaves behind is of no concern to another.
+    let mut workspace = Workspace::new();
+    for text in texts.iter().chain(texts.iter().rev()) {
+        for model in &models {
+            let mut vector = vec![0.0; shape.hidden];
+            model.forward(&mut workspace, &[text], &mut vector).expect("the batch is right");
+            let vector: Vec<u32> = vector.into_iter().map(f32::to_bits).collect();
+            assert_eq!(vector, embed_bits(model, &[text]));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_cannot_run_is_refused_with_its_row() {
+    let shape = small_shape();
+    let model = model(Isa::detect(), &shape);
+    let long = vec![1; 71];
+    let cases: [(&[&[u32]], PackedError); 3] = [
+        (&[&[1], &[]], PackedError::NoTokens { row: 1 }),
+        (&[&long], PackedError::TooLong { row: 0, tokens: 71, positions: 70 }),
+        (&[&[1], &[5, 101]], PackedError::UnknownToken { row: 1, token: 101 }),
+    ];
+    for (texts, expected) in cases {
+        let mut vectors = vec![0.0; texts.len() * shape.hidden];
+        let error = model.forward(&mut Workspace::new(), texts, &mut vectors);
+        assert_eq!(error, Err(expected));
+    }
+    let short = model.forward(&mut Workspace::new(), &[&[1]], &mut [0.0; 5]);
+    assert_eq!(short, Err(PackedError::OutputSize { expected: 72, found: 5 }));
+    assert_eq!(model.forward(&mut Workspace::new(), &[], &mut []), Ok(()));
+}
+
+#[test]
+fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
+    let shape = small_shape();
+    let without = |missing: &'static str| {
+        PackedModel::new(Arithmetic::f32(Isa::detect()), shape.clone(), |name| {
+            (name != missing).then(|| tensor(&shape, name).into())
+        })
+    };
+    let name = "encoder.layer.2.output.LayerNorm.bias";
+    assert_eq!(without(name).err(), Some(PackedError::MissingTensor(name.to_owned())));
+    let wide = PackedShape { intermediate: 150, ..small_shape() };
+    let error = PackedModel::new(Arithmetic::f32(Isa::detect()), wide, |name| {
+        Some(tensor(&shape, name).into())
+    });
+    assert!(matches!(error, Err(PackedError::TensorSize { expected: 10_800, .. })));
+    let uneven = PackedShape { attention_heads: 7, ..small_shape() };
+    let error = PackedModel::new(Arithmetic::f32(Isa::detect()), uneven, |name| {
+        Some(tensor(&shape, name).into())
+    });
+    assert!(matches!(error, Err(PackedError::Shape(_))));
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn the_real_model_has_the_same_bits_on_amx_and_emulated() {
+    use crate::ModelConfig;
+    use crate::environment::Environment;
+    use crate::model::{description, source, weights};
+    use crate::tokenizer::TextTokenizer;
+
+    let config = ModelConfig::standard(&Environment::new(std::env::vars())).expect("no file");
+    let files = source::resolve(&config.source, &|_| ()).expect("the model");
+    let description = description::read(&files, None).expect("a description");
+    let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
+    let tensors = weights::read(&files, &description.bert).expect("weights").into_tensors();
+    let texts = ["Fix the login loop", "a", "Rotate the database credentials of CI"]
+        .map(|text| tokenizer.tokenize(text).expect("ids").ids);
+    let texts = texts.each_ref().map(Vec::as_slice);
+    for precision in [Precision::Bf16, Precision::Bf16x3] {
+        let embed = |with: Arithmetic| {
+            let tensor = |name: &str| Some(Cow::Borrowed(&*tensors.get(name)?.data));
+            let shape = (&description).into();
+            let model = PackedModel::new(with, shape, tensor).expect("the shape is right");
+            embed_bits(&model, &texts)
+        };
+        let [first, .., amx] = &reembed_kernels::testing::all_arithmetics(precision)[..] else {
+            panic!("there are several ways");
+        };
+        assert_eq!(amx.to_string(), "amx");
+        assert!(embed(*amx) == embed(*first), "{precision}");
+    }
+}

@@ -1,0 +1,160 @@
+//! The activations of the feed-forward layer, and the `exp2` that they and softmax share.
+
+use super::Isa;
+use super::simd::{Kernel, LANES, Simd};
+
+/// The function between the two feed-forward layers, as the model's config names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// x · Φ(x), with Φ the normal distribution function: `0.5 x (1 + erf(x / √2))`. HF's `gelu`.
+    Gelu,
+    /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`. HF's `gelu_new` and `gelu_pytorch_tanh`.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// Applies it to each value.
+    pub fn apply(self, isa: Isa, values: &mut [f32]) {
+        isa.run(Elementwise { values, activation: self });
+    }
+
+    /// The body of [`Activation::apply`], for kernels that end in one.
+    #[inline(always)]
+    pub(crate) fn run<S: Simd>(self, simd: S, values: &mut [f32]) {
+        match self {
+            Activation::Gelu => each::<S, Gelu>(simd, values),
+            Activation::GeluTanh => each::<S, GeluTanh>(simd, values),
+            Activation::Relu => each::<S, Relu>(simd, values),
+        }
+    }
+
+    /// The same in registers, for kernels that end in one.
+    #[inline(always)]
+    pub(crate) fn of<S: Simd>(self, simd: S, x: [S::Lanes; 2]) -> [S::Lanes; 2] {
+        match self {
+            Activation::Gelu => [Gelu::of(simd, x[0]), Gelu::of(simd, x[1])],
+            Activation::GeluTanh => [GeluTanh::of(simd, x[0]), GeluTanh::of(simd, x[1])],
+            Activation::Relu => [Relu::of(simd, x[0]), Relu::of(simd, x[1])],
+        }
+    }
+}
+
+struct Elementwise<'a> {
+    values: &'a mut [f32],
+    activation: Activation,
+}
+
+impl Kernel for Elementwise<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.activation.run(simd, self.values);
+    }
+}
+
+/// A function of one value.
+trait Function {
+    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes;
+}
+
+#[inline(always)]
+fn each<S: Simd, F: Function>(simd: S, values: &mut [f32]) {
+    let (lines, rest) = values.as_chunks_mut::<LANES>();
+    for line in lines {
+        let x = simd.load(line);
+        simd.store(F::of(simd, x), line);
+    }
+    if !rest.is_empty() {
+        let x = simd.load_partial(rest);
+        simd.store_partial(F::of(simd, x), rest);
+    }
+}
+
+/// x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), and log2 Φ(−t) is a smooth function of t ≥ 0: one polynomial and one
+/// `exp2`, no branch, no division, and no cancellation in the tails as `1 + erf` has it.
+struct Gelu;
+
+/// log2 Φ(−t) = −1 + t·p(t), fitted for the least |error| of t·Φ(−t) over 0 ≤ t ≤ 6 (9e-9). From t⁰ to t⁷.
+const LOG2_NORMAL_TAIL: [f32; 8] = [
+    -1.151_111,
+    -4.591_621_5e-1,
+    -5.262_761_2e-2,
+    7.245_421_4e-3,
+    -2.720_757e-4,
+    -1.314_732_4e-4,
+    2.805_694_2e-5,
+    -1.902_065_7e-6,
+];
+
+impl Function for Gelu {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = LOG2_NORMAL_TAIL;
+        let zero = simd.splat(0.0);
+        // The tail is zero long before 16; without a bound, powers of t would end in infinity − infinity.
+        let t = simd.min(simd.splat(16.0), simd.max(simd.sub(zero, x), x));
+        let t2 = simd.mul(t, t);
+        let low = cubic(simd, [c0, c1, c2, c3], t, t2);
+        let high = cubic(simd, [c4, c5, c6, c7], t, t2);
+        let p = simd.mul_add(high, simd.mul(t2, t2), low);
+        let tail = exp2(simd, simd.mul_add(p, t, simd.splat(-1.0)));
+        simd.neg_mul_add(t, tail, simd.max(zero, x))
+    }
+}
+
+/// 0.5 (1 + tanh(u)) = 1 / (1 + exp(−2u)).
+struct GeluTanh;
+
+impl Function for GeluTanh {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        /// −2 √(2/π) log2(e), and that times 0.044715.
+        const LINEAR: f32 = -2.302_208_2;
+        const CUBIC: f32 = -0.102_943_24;
+        let slope = simd.mul_add(simd.mul(x, x), simd.splat(CUBIC), simd.splat(LINEAR));
+        let exponent = simd.min(simd.splat(126.0), simd.mul(slope, x));
+        simd.div(x, simd.add(simd.splat(1.0), exp2(simd, exponent)))
+    }
+}
+
+struct Relu;
+
+impl Function for Relu {
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        simd.max(simd.splat(0.0), x)
+    }
+}
+
+/// 2^r = 1 + r·p(r), fitted for the least relative error over |r| ≤ ½ (2e-9). From r⁰ to r⁵.
+const EXP2: [f32; 6] =
+    [6.931_472e-1, 2.402_264_8e-1, 5.550_332_4e-2, 9.618_437e-3, 1.339_887_5e-3, 1.535_336_2e-4];
+
+/// 2^y for y < 127.5; 0 for y ≤ −127; NaN for NaN.
+#[inline(always)]
+pub(crate) fn exp2<S: Simd>(simd: S, y: S::Lanes) -> S::Lanes {
+    /// Added to a small number, it leaves that number's nearest integer in the low bits of the mantissa.
+    const ROUND: f32 = 12_582_912.0;
+    let [c0, c1, c2, c3, c4, c5] = EXP2;
+    // The bound comes first: with a NaN, `max` gives its second operand.
+    let y = simd.max(simd.splat(-127.0), y);
+    let rounded = simd.add(y, simd.splat(ROUND));
+    let r = simd.sub(y, simd.sub(rounded, simd.splat(ROUND)));
+    let r2 = simd.mul(r, r);
+    let low = cubic(simd, [c0, c1, c2, c3], r, r2);
+    let high = simd.mul_add(simd.splat(c5), r, simd.splat(c4));
+    let p = simd.mul_add(high, simd.mul(r2, r2), low);
+    simd.add_exponent(simd.mul_add(p, r, simd.splat(1.0)), rounded)
+}
+
+/// `c₀ + c₁x + c₂x² + c₃x³` by Estrin's scheme. Horner's rule is one step shorter and one long chain: too
+/// long for the CPU to look past and fill the wait with the next vector.
+#[inline(always)]
+fn cubic<S: Simd>(simd: S, c: [f32; 4], x: S::Lanes, x2: S::Lanes) -> S::Lanes {
+    let low = simd.mul_add(simd.splat(c[1]), x, simd.splat(c[0]));
+    let high = simd.mul_add(simd.splat(c[3]), x, simd.splat(c[2]));
+    simd.mul_add(high, x2, low)
+}

@@ -1,0 +1,1 @@
+//! Fixtures that the tests of more than one crate use.

@@ -1,0 +1,94 @@
+//! The JSON Schema of `pipeline.toml`, for editors that check and complete TOML by a schema.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
+
+/// The schema (draft 2020-12) of a configuration file: every table and key, with its type, range, default and help.
+pub fn json_schema() -> Value {
+    let mut tables: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for setting in SETTINGS {
+        let keys = tables.entry(setting.table()).or_default();
+        keys.insert(setting.name().to_owned(), key(setting));
+    }
+    let table = |keys: Map<String, Value>| json!({ "type": "object", "additionalProperties": false, "properties": keys });
+    let properties: Map<String, Value> =
+        tables.into_iter().map(|(name, keys)| (name.to_owned(), table(keys))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The configuration of reembed run",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+fn key(setting: &Setting) -> Value {
+    let auto = || json!({ "const": "auto" });
+    let whole =
+        |least: u64, most: u64| json!({ "type": "integer", "minimum": least, "maximum": most });
+    let size = |least: u64| {
+        let text =
+            json!({ "type": "string", "pattern": "^[0-9]+ *([kKmMgGtT]?[bB]|[kKmMgGtT]i[bB])?$" });
+        vec![json!({ "type": "integer", "minimum": least }), text]
+    };
+    let mut schema = match setting.kind {
+        Kind::Text | Kind::Path => json!({ "type": "string" }),
+        Kind::Switch => json!({ "type": "boolean" }),
+        Kind::Count(least, most) => whole(least, most),
+        Kind::CountOrAuto(least, most) => json!({ "anyOf": [auto(), whole(least, most)] }),
+        Kind::Bytes(least) => json!({ "anyOf": size(least) }),
+        Kind::BytesOrAuto(least) => json!({ "anyOf": ([&[auto()], &size(least)[..]].concat()) }),
+        Kind::Seconds => json!({ "anyOf": [
+            { "type": "integer", "minimum": 1 },
+            { "type": "string", "pattern": "^[0-9]+ *(s|m|min|h|d)?$" },
+        ] }),
+        Kind::Word(words) => json!({ "enum": words }),
+        Kind::WordOrAuto(words) => json!({ "enum": ([&["auto"], words].concat()) }),
+        Kind::Device => json!({ "type": "string", "pattern": "^(cpu|cuda:[0-9]+)$" }),
+        Kind::Hashes => json!({
+            "type": "object",
+            "additionalProperties": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" },
+        }),
+    };
+    schema["description"] = setting.help.into();
+    if let DefaultValue::Value(default) = setting.default {
+        // A default is written as TOML; its simple values are JSON as well.
+        schema["default"] = serde_json::from_str(default).unwrap_or(default.into());
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schema_knows_every_setting_and_nothing_else() {
+        let schema = json_schema();
+        let mut keys = 0;
+        for (table, content) in schema["properties"].as_object().expect("tables") {
+            assert_eq!(content["additionalProperties"], false);
+            for (name, key) in content["properties"].as_object().expect("keys") {
+                let setting = Setting::find(&format!("{table}.{name}")).expect("a setting");
+                assert_eq!(key["description"], setting.help);
+                keys += 1;
+            }
+        }
+        assert_eq!(keys, SETTINGS.len());
+        assert_eq!(
+            schema["properties"]["output"]["properties"]["on_empty"]["enum"],
+            json!(["null", "embed", "error"])
+        );
+        assert_eq!(schema["properties"]["batch"]["properties"]["start"]["default"], "auto");
+        assert_eq!(schema["properties"]["publish"]["properties"]["check_space"]["default"], true);
+    }
+
+    #[test]
+    fn the_file_in_docs_is_the_schema() {
+        let text = serde_json::to_string_pretty(&json_schema()).expect("JSON");
+        assert_eq!(include_str!("../../docs/pipeline.schema.json").trim_end(), text);
+    }
+}

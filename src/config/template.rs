@@ -1,0 +1,115 @@
+//! The commented `pipeline.toml`, made from the table of settings.
+
+use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
+use super::values::quoted;
+
+/// Comment lines are at most this wide.
+const WIDTH: usize = 100;
+
+const HEAD: &str = "\
+# The configuration of `reembed run`. A key that is commented out shows its default or an example.
+# Precedence: command line flag, environment (REEMBED_BATCH_START for batch.start, and so on), this file, default.
+# Relative paths start at this file. `reembed run --print-config` shows the values in force.
+";
+
+/// A `pipeline.toml` with every setting, its meaning and its default. `set` are keys of strings and paths with their
+/// values; the others are commented out.
+pub fn template(set: &[(&str, &str)]) -> String {
+    let mut text = HEAD.to_owned();
+    let mut table = "";
+    for setting in SETTINGS {
+        if setting.table() != table {
+            table = setting.table();
+            text.push_str(&format!("\n[{table}]\n"));
+        } else {
+            text.push('\n');
+        }
+        wrap(&mut text, &meaning(setting));
+        let set = set.iter().find(|(key, _)| *key == setting.key);
+        let line = match (set, setting.default) {
+            (Some((_, value)), _) => {
+                let value = toml::Value::String((*value).to_owned());
+                format!("{} = {value}\n", setting.name())
+            }
+            (None, DefaultValue::Value(value)) => format!("# {} = {value}\n", setting.name()),
+            (None, DefaultValue::None { example }) => format!("# {} = {example}\n", setting.name()),
+        };
+        text.push_str(&line);
+    }
+    text
+}
+
+/// What a setting means, and what its value may be where the meaning does not say so.
+fn meaning(setting: &Setting) -> String {
+    let values = match setting.kind {
+        Kind::Word(words) => format!(" One of {}.", quoted(words)),
+        Kind::WordOrAuto(words) => format!(" One of {}.", quoted(&[&["auto"], words].concat())),
+        Kind::Bytes(_) | Kind::BytesOrAuto(_) => {
+            " A number of bytes or a size such as \"2 GiB\".".to_owned()
+        }
+        Kind::Seconds => " A number of seconds or a time such as \"90m\".".to_owned(),
+        _ => String::new(),
+    };
+    format!("{}{values}", setting.help)
+}
+
+fn wrap(text: &mut String, comment: &str) {
+    let mut width = 0;
+    for word in comment.split(' ') {
+        if width > 0 && width + 1 + word.chars().count() > WIDTH {
+            text.push('\n');
+            width = 0;
+        }
+        if width == 0 {
+            text.push('#');
+            width = 1;
+        }
+        text.push(' ');
+        text.push_str(word);
+        width += 1 + word.chars().count();
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::RawConfig;
+
+    #[test]
+    fn template_names_every_setting_once() {
+        let text = template(&[]);
+        for setting in SETTINGS {
+            let name = format!("# {} = ", setting.name());
+            let in_table = text.split("\n[").filter(|part| part.starts_with(setting.table()));
+            let lines = in_table.flat_map(str::lines).filter(|line| line.starts_with(&name));
+            assert_eq!(lines.count(), 1, "{}", setting.key);
+        }
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "a line is too long");
+    }
+
+    #[test]
+    fn template_parses_with_every_line_uncommented() {
+        let text: String = template(&[])
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(rest) if rest.split(" = ").count() == 2 && !rest.contains(". ") => rest,
+                _ => line,
+            })
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let text = text.replace("64 hexadecimal digits", &"0".repeat(64));
+        let raw = RawConfig::parse(&text, Path::new("pipeline.toml")).expect("valid examples");
+        for setting in SETTINGS {
+            assert!(raw.is_set(setting.key), "{}", setting.key);
+        }
+    }
+
+    #[test]
+    fn the_repository_s_file_is_the_template() {
+        let set = [("input.path", "data/tasks.parquet"), ("output.path", "out/tasks.parquet")];
+        assert_eq!(include_str!("../../pipeline.toml"), template(&set));
+    }
+}

@@ -1,0 +1,430 @@
+//! Which rows need the model, and where the vectors of the others come from.
+//!
+//! A text is looked up twice. [`look_up`] does it before the text is tokenized, and finds what earlier runs, and
+//! this one so far, have committed. [`ChunkResolver::settle`] does it again when the chunk's turn comes: a chunk ahead of
+//! it may have had the same text, whose vector is there by then. So equal texts go through the model once, though
+//! chunks are in flight together, and nothing but the cache itself has to be remembered.
+//!
+//! Without a cache, equal texts of one chunk still go through the model once.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, RecordBatch};
+use reembed_encoder::batch::{RowNames, TokenBatch, shown_id, strings};
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, zeros};
+use reembed_encoder::limit::BatchLimit;
+use reembed_encoder::task::{ContentKey, ContentKeys};
+use reembed_encoder::tokenizer::{TextTokenizer, tokenize_texts};
+
+use crate::cache::{CacheWriter, LookUp, VectorCache, View};
+use crate::chunk::{
+    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, TokenChunk, needs_vector,
+};
+use crate::config::OnEmpty;
+use crate::events::{Event, RowsByOrigin};
+
+/// Gives every text of a chunk its key.
+pub fn keyed(chunk: RowChunk, keys: &ContentKeys) -> KeyedChunk {
+    let keys = strings(&chunk.texts).map(|text| keys.key(text)).collect();
+    KeyedChunk { chunk, keys }
+}
+
+/// Chooses the reused rows whose vectors are checked: the first that comes along in each of so many equal parts of
+/// the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// Rows of a part; none: nothing is checked.
+    part: Option<u64>,
+    /// The first row of the next part.
+    next: u64,
+}
+
+impl Sample {
+    /// About `sample` of `rows` rows.
+    pub fn new(rows: u64, sample: u64) -> Self {
+        let part = (sample > 0).then(|| rows.div_ceil(sample).max(1));
+        Sample { part, next: 0 }
+    }
+
+    /// Whether a reused row is checked; to be asked in the order of the rows.
+    pub fn takes(&mut self, row: u64) -> bool {
+        let Some(part) = self.part.filter(|_| row >= self.next) else { return false };
+        self.next = (row / part + 1) * part;
+        true
+    }
+}
+
+/// Finds out where each row's vector comes from, and gets those that are in the cache: the first half of the
+/// tokenizer stage.
+///
+/// # Errors
+/// `Cache` when the cache cannot be read.
+pub fn look_up(
+    chunk: &KeyedChunk,
+    mut view: Option<View<'_>>,
+    dim: usize,
+    on_empty: OnEmpty,
+    sample: &mut Sample,
+) -> Result<KnownVectors> {
+    let texts = &chunk.chunk.texts;
+    let mut values = zeros(texts.len() * dim)?;
+    let mut origins = Vec::with_capacity(texts.len());
+    let mut damaged = 0;
+    let mut first_rows: HashMap<ContentKey, usize> = HashMap::with_capacity(texts.len());
+    for (row, (text, key)) in strings(texts).zip(&chunk.keys).enumerate() {
+        if !needs_vector(on_empty, text, &chunk.chunk.rows, row)? {
+            origins.push(Origin::Empty);
+            continue;
+        }
+        if let Some(first) = first_rows.get(key) {
+            origins.push(Origin::Row(*first));
+            continue;
+        }
+        first_rows.insert(*key, row);
+        let found = match &mut view {
+            Some(view) => view.find(key, &mut values[row * dim..][..dim])?,
+            None => LookUp::Absent,
+        };
+        origins.push(match found {
+            LookUp::Found(cached) => {
+                let sampled =
+                    !cached.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
+                Origin::Cache(CachedText { sampled, ..cached })
+            }
+            LookUp::Absent => Origin::Model,
+            LookUp::Damaged => {
+                damaged += 1;
+                Origin::Model
+            }
+        });
+    }
+    Ok(KnownVectors { origins, values, damaged })
+}
+
+/// The second half of the tokenizer stage: the texts of a chunk that have to go through the model become its planned
+/// batches.
+///
+/// # Errors
+/// As [`tokenize_texts`].
+pub fn tokenize_chunk(
+    tokenizer: &TextTokenizer,
+    chunk: KeyedChunk,
+    known: KnownVectors,
+    limit: BatchLimit,
+) -> Result<TokenChunk> {
+    let KeyedChunk { chunk: RowChunk { columns, rows, texts }, keys } = chunk;
+    let wanted =
+        strings(&texts).zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
+            let wanted = match origin {
+                Origin::Model => true,
+                Origin::Cache(cached) => cached.sampled,
+                Origin::Empty | Origin::Row(_) => false,
+            };
+            wanted.then_some((row, text))
+        });
+    let texts = tokenize_texts(tokenizer, &rows, keys.len(), wanted, limit)?;
+    Ok(TokenChunk { columns, rows, keys, known, texts })
+}
+
+/// The inference stage with what it shares with the cache: chunk by chunk, every row gets its vector, and new
+/// vectors are kept.
+pub struct ChunkResolver<'a> {
+    inference: &'a Inference<'a>,
+    cache: Option<&'a VectorCache<'a>>,
+    writer: Option<CacheWriter<'a>>,
+    on_event: &'a (dyn Fn(Event) + Sync),
+    totals: Totals,
+}
+
+/// What a run's chunks add up to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// What the model did.
+    pub work: Work,
+    /// Where vectors came from.
+    pub origins: RowsByOrigin,
+    /// Rows whose text was cut at the model's maximum length.
+    pub truncated: u64,
+    /// Entries of the cache that could not be believed.
+    pub damaged: u64,
+    /// Entries of the cache that made place for new ones.
+    pub evicted: u64,
+    /// Vectors that found no place in the cache.
+    pub not_kept: u64,
+}
+
+impl<'a> ChunkResolver<'a> {
+    /// A resolver that commits new vectors `commit_rows` at a time.
+    pub fn new(
+        inference: &'a Inference<'a>,
+        cache: Option<&'a VectorCache<'a>>,
+        commit_rows: usize,
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Self {
+        let writer = cache.and_then(|cache| cache.writer(commit_rows));
+        ChunkResolver { inference, cache, writer, on_event, totals: Totals::default() }
+    }
+
+    /// Gives every row of a chunk its vector.
+    ///
+    /// # Errors
+    /// What the model gives; `Cache` when the cache cannot be read or written, or a vector in it is not its text's.
+    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
+        let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
+        let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
+        let dim = self.inference.dim();
+        let KnownVectors { origins, mut values, damaged } = known;
+        // What each row's text measures: tokens, and whether it was cut.
+        let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
+        let (cache, writer) = (self.cache, &mut self.writer);
+        let tolerance = self.inference.tolerance();
+        let work = self.inference.embed_each(&rows, batches, &mut |text| {
+            let EncodedText { row, tokens, vector } = text;
+            let place = &mut values[row * dim..][..dim];
+            if matches!(origins[row], Origin::Cache(_)) {
+                let same = compare(&rows, row, place, vector, tolerance);
+                if let (Err(_), Some(cache)) = (&same, cache) {
+                    cache.distrust()?;
+                }
+                return same;
+            }
+            place.copy_from_slice(vector);
+            let cut = texts.truncated.binary_search(&row).is_ok();
+            measures[row] = (tokens as u64, cut);
+            if let Some(writer) = writer {
+                writer.insert(keys[row], tokens, cut, vector);
+                writer.commit_if_due()?;
+            }
+            Ok(())
+        })?;
+        for (row, origin) in origins.iter().enumerate() {
+            if let Origin::Row(first) = *origin {
+                values.copy_within(first * dim..(first + 1) * dim, row * dim);
+                measures[row] = measures[first];
+            }
+        }
+        let origins_of_chunk = count(&origins, &measures);
+        let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
+        self.tell(&origins_of_chunk, &present);
+        (self.on_event)(chunk_done(&rows, &measures));
+        self.totals.work.add(&work);
+        self.totals.origins.add(&origins_of_chunk);
+        self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
+        self.totals.damaged += damaged;
+        Ok((columns, ChunkVectors { values, present, work }))
+    }
+
+    /// Brings the vectors that wait to the disk.
+    ///
+    /// # Errors
+    /// `Cache` when the cache cannot be written.
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        writer.commit()
+    }
+
+    /// What it came to.
+    pub fn into_totals(self) -> Totals {
+        let (evicted, not_kept) = self.writer.map_or((0, 0), |writer| writer.totals());
+        Totals { evicted, not_kept, ..self.totals }
+    }
+
+    /// Finds the texts whose vectors were made after the tokenizer stage had looked for them, and takes them out of
+    /// the batches.
+    fn look_up_again(
+        &self,
+        keys: &[ContentKey],
+        known: &mut KnownVectors,
+        batches: Vec<TokenBatch>,
+    ) -> Result<Vec<TokenBatch>> {
+        let (Some(cache), Some(writer)) = (self.cache, &self.writer) else { return Ok(batches) };
+        if batches.is_empty() {
+            return Ok(batches);
+        }
+        let dim = self.inference.dim();
+        let mut view = cache.view()?;
+        let mut found_any = false;
+        for (row, key) in keys.iter().enumerate() {
+            if known.origins[row] != Origin::Model {
+                continue;
+            }
+            let vector = &mut known.values[row * dim..][..dim];
+            let found = match writer.find(key, vector) {
+                Some(cached) => Some(cached),
+                None => match view.find(key, vector)? {
+                    // What an earlier run left would have been found before.
+                    LookUp::Found(cached) if cached.of_this_run => Some(cached),
+                    _ => None,
+                },
+            };
+            if let Some(cached) = found {
+                known.origins[row] = Origin::Cache(cached);
+                found_any = true;
+            }
+        }
+        if !found_any {
+            return Ok(batches);
+        }
+        let is_needed = |row: usize| match known.origins[row] {
+            Origin::Cache(cached) => cached.sampled,
+            _ => true,
+        };
+        let needed = batches.iter().map(|batch| batch.only(is_needed));
+        Ok(needed.filter(|batch| !batch.is_empty()).collect())
+    }
+
+    fn tell(&self, origins: &RowsByOrigin, present: &[bool]) {
+        let empty = present.iter().filter(|present| !**present).count();
+        if empty > 0 {
+            (self.on_event)(Event::Empty { rows: empty });
+        }
+        // Rows of the sample were in a batch.
+        let reused = (origins.reused - origins.sampled) as usize;
+        let duplicate = origins.duplicate as usize;
+        if reused + duplicate > 0 {
+            (self.on_event)(Event::Known { reused, duplicate });
+        }
+    }
+}
+
+impl RowsByOrigin {
+    /// Adds `other` to this.
+    pub fn add(&mut self, other: &RowsByOrigin) {
+        self.encoded += other.encoded;
+        self.reused += other.reused;
+        self.duplicate += other.duplicate;
+        self.sampled += other.sampled;
+        self.tokens_saved += other.tokens_saved;
+    }
+}
+
+/// What a chunk's texts measured.
+fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
+    let length =
+        |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
+    let cut = measures.iter().zip(strings(&rows.ids)).filter(|((_, cut), _)| *cut);
+    Event::ChunkDone {
+        lengths: measures.iter().filter_map(length).collect(),
+        truncated: cut.map(|(_, id)| shown_id(id)).collect(),
+    }
+}
+
+/// What the cache says a text measures; nothing for a text that has not been there.
+fn measure(origin: &Origin) -> (u64, bool) {
+    match origin {
+        Origin::Cache(cached) => (cached.tokens.into(), cached.truncated),
+        _ => (0, false),
+    }
+}
+
+fn count(origins: &[Origin], measures: &[(u64, bool)]) -> RowsByOrigin {
+    let mut sums = RowsByOrigin::default();
+    for (origin, (tokens, _)) in origins.iter().zip(measures) {
+        // A row that repeats one of its chunk was reused if that one was.
+        let first = match origin {
+            Origin::Row(first) => origins[*first],
+            other => *other,
+        };
+        match first {
+            Origin::Empty => {}
+            Origin::Cache(cached) if !cached.of_this_run => sums.reused += 1,
+            Origin::Model if !matches!(origin, Origin::Row(_)) => sums.encoded += 1,
+            _ => sums.duplicate += 1,
+        }
+        match origin {
+            Origin::Cache(cached) if cached.sampled => sums.sampled += 1,
+            Origin::Cache(_) | Origin::Row(_) => sums.tokens_saved += tokens,
+            Origin::Empty | Origin::Model => {}
+        }
+    }
+    sums
+}
+
+/// Is the cached vector what the model gives now?
+fn compare(
+    rows: &RowNames,
+    row: usize,
+    cached: &[f32],
+    made: &[f32],
+    tolerance: f32,
+) -> Result<()> {
+    let difference = cached.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    let same = match tolerance {
+        0.0 => cached.iter().zip(made).all(|(a, b)| a.to_bits() == b.to_bits()),
+        // A NaN among the cached is no number to compare with, and not the same.
+        tolerance => cached.iter().all(|value| value.is_finite()) && difference <= tolerance,
+    };
+    if same {
+        return Ok(());
+    }
+    let message = format!(
+        "its vector in the cache differs by {difference:e} from what the model gives; at most {tolerance:e} is allowed"
+    );
+    Err(Error::new(ErrorKind::Cache, message).at(rows.name(row)).advice(
+        "run again with --rebuild, which embeds every row again and replaces the cache's entries",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_spread_over_the_file_and_takes_a_row_of_each_part_that_has_one() {
+        let taken = |rows: u64, sample: u64, reused: &dyn Fn(u64) -> bool| -> Vec<u64> {
+            let mut choice = Sample::new(rows, sample);
+            (0..rows).filter(|row| reused(*row) && choice.takes(*row)).collect()
+        };
+        assert_eq!(taken(100, 4, &|_| true), [0, 25, 50, 75]);
+        assert_eq!(taken(100, 4, &|row| row % 10 == 9), [9, 29, 59, 79]);
+        assert_eq!(taken(100, 4, &|row| row == 99), [99]);
+        assert_eq!(taken(3, 32, &|_| true), [0, 1, 2]);
+        assert_eq!(taken(100, 0, &|_| true), [0u64; 0]);
+        assert_eq!(taken(0, 4, &|_| true), [0u64; 0]);
+    }
+
+    #[test]
+    fn rows_are_counted_by_where_their_vector_came_from() {
+        let cached = |of_this_run, sampled| {
+            Origin::Cache(CachedText { tokens: 5, truncated: false, of_this_run, sampled })
+        };
+        let origins = [
+            Origin::Model,
+            Origin::Row(0),
+            Origin::Empty,
+            cached(false, false),
+            Origin::Row(3),
+            cached(true, false),
+            cached(false, true),
+        ];
+        let measures =
+            [(7, false), (7, false), (0, false), (5, false), (5, false), (5, false), (5, false)];
+        let expected =
+            RowsByOrigin { encoded: 1, reused: 3, duplicate: 2, sampled: 1, tokens_saved: 22 };
+        assert_eq!(count(&origins, &measures), expected);
+    }
+
+    #[test]
+    fn a_cached_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
+        let rows = RowNames::new(40, ["a", "b"]);
+        let check = |cached: f32, made: f32, tolerance| {
+            compare(&rows, 1, &[0.5, cached], &[0.5, made], tolerance)
+        };
+        let next = f32::from_bits(0.25f32.to_bits() + 1);
+        for (cached, made, tolerance, holds) in [
+            (0.25, 0.25, 0.0, true),
+            (0.25, next, 0.0, false),
+            (0.0, -0.0, 0.0, false),
+            (0.25, next, 1e-6, true),
+            (0.25, 0.2501, 1e-6, false),
+            (f32::NAN, 0.25, 1e-6, false),
+        ] {
+            assert_eq!(check(cached, made, tolerance).is_ok(), holds, "{cached} and {made}");
+        }
+        let error = check(0.0, 1.0, 0.0).expect_err("they differ");
+        assert_eq!(error.kind(), ErrorKind::Cache);
+        assert!(error.to_string().starts_with("row 41 (id b): "), "{error}");
+        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+    }
+}

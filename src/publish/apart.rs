@@ -1,0 +1,102 @@
+//! The vector cache is a file of its own: a database that was made where the output, the input, the lock or a report
+//! is to be would take its place.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf, absolute};
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+
+use crate::config::{CacheMode, Config};
+use crate::file_id::FileId;
+use crate::hidden_names;
+
+/// Refuses a `cache.path` that leads to another file of the run, under whatever name.
+///
+/// # Errors
+/// `Config`, naming both keys.
+pub fn check_apart(config: &Config) -> Result<()> {
+    let (Some(cache), false) = (&config.cache.path, config.cache.mode == CacheMode::Off) else {
+        return Ok(());
+    };
+    let report = |name: &str| ("a report in `report.dir`", config.report.dir.join(name));
+    let others = [
+        ("`input.path`", config.input.path.clone()),
+        ("`output.path`", config.output.path.clone()),
+        ("the lock of `output.path`", hidden_names::lock(&config.output.path)),
+        ("`report.dir`", config.report.dir.clone()),
+        report("report.html"),
+        report("report.json"),
+        report("report.prom"),
+    ];
+    match others.iter().find(|(_, other)| is_same(cache, other)) {
+        None => Ok(()),
+        Some((other, _)) => {
+            Err(Error::new(ErrorKind::Config, format!("`cache.path` and {other} are one file"))
+                .in_file(cache)
+                .advice("give `cache.path` a file of its own, or leave it out"))
+        }
+    }
+}
+
+/// Whether two paths lead to one file, or would once it is made.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let stamp = |path: &Path| fs::metadata(path).ok().map(|found| FileId::of(&found));
+    match (stamp(one), stamp(other)) {
+        (Some(one), Some(other)) => one.is_same_file(&other),
+        _ => resolved(one) == resolved(other),
+    }
+}
+
+/// The path from the root, without links as far as it is there.
+fn resolved(path: &Path) -> PathBuf {
+    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut resolved = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(resolved.pop()),
+            part => resolved.push(part),
+        }
+        if let Ok(real) = fs::canonicalize(&resolved) {
+            resolved = real;
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_same_under_all_of_its_names_and_before_it_is_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), "x").expect("a file");
+        fs::write(at("other"), "x").expect("a file");
+        fs::hard_link(at("file"), at("hard")).expect("a link");
+        symlink("file", at("soft")).expect("a link");
+        fs::create_dir(at("directory")).expect("a directory");
+        symlink("directory", at("linked")).expect("a link");
+        for (one, other, expected) in [
+            ("file", "file", true),
+            ("file", "hard", true),
+            ("soft", "hard", true),
+            ("file", "other", false),
+            ("file", "directory/../file", true),
+            ("file", "none", false),
+            ("none", "none", true),
+            ("none", "./none", true),
+            ("none", "directory/../none", true),
+            ("none", "new/../none", true),
+            ("directory/none", "linked/none", true),
+            ("linked/new/none", "directory/./new/none", true),
+            ("linked/../none", "none", true),
+            ("directory/none", "none", false),
+        ] {
+            assert_eq!(is_same(&at(one), &at(other)), expected, "{one}, {other}");
+            assert_eq!(is_same(&at(other), &at(one)), expected, "{other}, {one}");
+        }
+    }
+}
