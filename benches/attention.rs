@@ -5,13 +5,14 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{Peak, against_peak, timed_isas, values};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
-use reembed::kernels::{
-    AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, LayerNorm, Precision, Residual,
-    attend, attend_room, attention, attention_scratch,
+use reembed_kernels::{
+    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, BufferSize, Dense, Heads, Isa, LayerNorm, Precision, Residual,
+    attend, attend_f32, attend_f32_scratch_len, attend_scratch_size,
 };
+
+use common::{Peak, against_peak, timed_isas, values};
 
 /// Those of all-MiniLM-L6-v2.
 const HEADS: Heads = Heads { count: 12, size: 32 };
@@ -25,18 +26,18 @@ fn attentions(criterion: &mut Criterion) {
     for length in LENGTHS {
         let (qkv, mut context) = (values(length * 3 * width), values(length * width));
         let mut scratch =
-            AlignedBuffer::zeroed(attention_scratch(length, HEADS)).expect("there is memory");
+            AlignedBuffer::zeroed(attend_f32_scratch_len(length, HEADS)).expect("there is memory");
         // Scores, and the sum of the values: the exponentials are not counted.
         let operations = (4 * length * length * width) as f64;
         for isa in timed_isas() {
-            let id = BenchmarkId::new(isa.name(), length);
+            let id = BenchmarkId::new(isa.as_str(), length);
             against_peak(&mut group, id, Some(Peak::of_one_core(isa)), operations, || {
-                attention(isa, black_box(&qkv), HEADS, &mut scratch, &mut context);
+                attend_f32(isa, black_box(&qkv), HEADS, &mut scratch, &mut context);
             });
         }
         for precision in [Precision::Bf16, Precision::Bf16Avx512] {
             let isa = Isa::detect();
-            if let Some(Ok(unit)) = isa.unit(precision) {
+            if let Some(Ok(unit)) = Bf16Unit::detect(isa, precision) {
                 tiles(&mut group, Arithmetic::new(isa, precision, unit), length, operations);
             }
         }
@@ -50,16 +51,16 @@ fn tiles(
     length: usize,
     operations: f64,
 ) {
-    let (precision, width) = (with.precision(), Heads::undivided(HEADS.width()));
+    let (precision, width) = (with.precision(), Heads::single(HEADS.width()));
     let (weight, bias) = (values(3 * width.size * width.size), values(3 * width.size));
     let layer = Dense::pack(with, width, HEADS, &[(&weight, &bias)]).expect("there is memory");
     let three = Heads { count: 3 * HEADS.count, size: HEADS.size };
-    let qkv = Form::of_sequences(precision, length, three);
-    let context = Form::of_layers(precision, length, HEADS);
-    let scratch = attend_room(precision, length, HEADS);
-    let hidden = Residual::room(precision, length, width.size);
+    let qkv = BufferLayout::for_attention(precision, length, three);
+    let context = BufferLayout::for_linear(precision, length, HEADS);
+    let scratch = attend_scratch_size(precision, length, HEADS);
+    let hidden = Residual::size(precision, length, width.size);
     let room =
-        [context.room(), scratch, hidden].into_iter().fold(qkv.room(), |sum, room| sum.and(room));
+        [context.size(), scratch, hidden].into_iter().fold(qkv.size(), BufferSize::saturating_add);
     let mut floats = AlignedBuffer::zeroed(room.floats).expect("there is memory");
     let mut halves = AlignedBuffer::zeroed(room.halves).expect("there is memory");
     let mut arena = Arena { floats: &mut floats, halves: &mut halves };
@@ -67,10 +68,10 @@ fn tiles(
     let (mut qkv, mut context) = (qkv.take(&mut arena), context.take(&mut arena));
     let mut scratch = arena.take(scratch);
     let norm = LayerNorm::new(&vec![0.05; width.size], &vec![0.0; width.size], 1e-12);
-    hidden.begin(with, &norm.expect("there is memory"), |rows| {
+    hidden.fill_and_normalize(with, &norm.expect("there is memory"), |rows| {
         rows.copy_from_slice(&values(length * width.size));
     });
-    layer.project(with, hidden.input(), &mut qkv);
+    layer.project(with, hidden.as_input(), &mut qkv);
     against_peak(group, BenchmarkId::new(with.to_string(), length), None, operations, || {
         attend(with, black_box(&qkv), HEADS, 0..length, &mut scratch, &mut context);
     });

@@ -5,14 +5,11 @@
 //! with a fresh one, again over the same file, and again with 1 % of the rows changed. It fails where the second run
 //! is slower than promised.
 
-#[path = "../tests/common/model_directory.rs"]
-mod model_directory;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use model_directory::ModelDirectory;
 use reembed::TaskRow;
+use reembed_testing::model_directory::ModelDirectory;
 
 const ROWS: u64 = 100_000;
 /// One row in so many is changed.
@@ -75,8 +72,9 @@ struct Bench {
 impl Bench {
     fn input(&self, name: &str, change: impl Fn(usize, TaskRow) -> TaskRow) -> PathBuf {
         let path = self.directory.join(name).with_extension("parquet");
-        let rows = reembed::sample::task_rows(ROWS, 1).enumerate().map(|(n, row)| change(n, row));
-        reembed::writer::write_tasks(&path, rows).expect("a sample");
+        let rows =
+            reembed_cli::sample::task_rows(ROWS, 1).enumerate().map(|(n, row)| change(n, row));
+        reembed_cli::sample::write_tasks(&path, rows).expect("a sample");
         path
     }
 

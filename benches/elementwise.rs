@@ -5,9 +5,10 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{timed_isas, values};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use reembed::kernels::{Activation, LayerNorm, l2_normalize, mean_of_rows};
+use reembed_kernels::{Activation, LayerNorm, l2_normalize, mean_of_rows};
+
+use common::{timed_isas, values};
 
 /// Rows that are worked on together; of 1,536 values they stay in the second-level cache.
 const ROWS: usize = 48;
@@ -21,7 +22,7 @@ fn activations(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(rows.len() as u64));
     for (name, activation) in [("gelu", Activation::Gelu), ("gelu-tanh", Activation::GeluTanh)] {
         for isa in timed_isas() {
-            group.bench_function(BenchmarkId::new(name, isa.name()), |bench| {
+            group.bench_function(BenchmarkId::new(name, isa.as_str()), |bench| {
                 bench.iter(|| {
                     // Applied again and again, the values would shrink to denormals.
                     rows.copy_from_slice(&input);
@@ -38,18 +39,18 @@ fn norms(criterion: &mut Criterion) {
     let mut rows = values(ROWS * HIDDEN);
     group.throughput(Throughput::Elements(rows.len() as u64));
     for isa in timed_isas() {
-        group.bench_function(BenchmarkId::new("layer norm", isa.name()), |bench| {
+        group.bench_function(BenchmarkId::new("layer norm", isa.as_str()), |bench| {
             bench.iter(|| norm.normalize(isa, black_box(&mut rows)));
         });
     }
     let projected = values(ROWS * HIDDEN);
     for isa in timed_isas() {
-        group.bench_function(BenchmarkId::new("residual and layer norm", isa.name()), |bench| {
+        group.bench_function(BenchmarkId::new("residual and layer norm", isa.as_str()), |bench| {
             bench.iter(|| norm.add_and_normalize(isa, black_box(&projected), &mut rows));
         });
     }
     for isa in timed_isas() {
-        group.bench_function(BenchmarkId::new("length", isa.name()), |bench| {
+        group.bench_function(BenchmarkId::new("length", isa.as_str()), |bench| {
             bench.iter(|| {
                 for row in rows.chunks_exact_mut(HIDDEN) {
                     l2_normalize(isa, black_box(row));

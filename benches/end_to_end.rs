@@ -7,11 +7,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::{environment, model, sample_rows};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use reembed::stop::Stop;
-use reembed::target::Claim;
-use reembed::{BatchOptions, Config, Embedder, pipeline, writer};
+use reembed::pipeline::{self, Opened};
+use reembed::publish::{Claim, LockHolder};
+use reembed::{BatchOptions, Config, Embedder};
+use reembed_cli::sample;
+use reembed_encoder::stop::Stop;
+
+use common::{environment, model, sample_rows};
 
 const ROWS: usize = 1000;
 
@@ -29,10 +32,10 @@ fn end_to_end(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (input, output) =
         (directory.path().join("in.parquet"), directory.path().join("out.parquet"));
-    writer::write_tasks(&input, rows).expect("an input");
+    sample::write_tasks(&input, rows).expect("an input");
     let file = directory.path().join("pipeline.toml");
     // Every pass embeds every row, and makes a new file.
-    let text = format!("input.path = {input:?}\noutput.path = {output:?}\nstore.mode = \"off\"\n");
+    let text = format!("input.path = {input:?}\noutput.path = {output:?}\ncache.mode = \"off\"\n");
     std::fs::write(&file, text).expect("a configuration");
     let config = Config::load(&file, &[], &environment()).expect("a configuration");
     let model = model().1;
@@ -40,10 +43,14 @@ fn end_to_end(criterion: &mut Criterion) {
         bench.iter(|| {
             let _ = std::fs::remove_file(&output);
             let (reader, _) = pipeline::prepare(&config).expect("a job");
-            let claim = Claim::take(&config, &reader).expect("the output is free");
-            let (load, stop) = (Duration::ZERO, Stop::new());
-            pipeline::run_with(&config, &reader, &claim, &model, load, &stop, &|_| ())
-                .expect("a report")
+            let claim =
+                Claim::take(&config, LockHolder::ThisProcess, &reader).expect("the output is free");
+            let stop = Stop::new();
+            {
+                let opened =
+                    Opened { reader: &reader, claim: &claim, model: &model, model_load: Duration::ZERO };
+                pipeline::run_with(&config, None, &opened, &stop, &|_| ())
+            }.expect("a report")
         });
     });
 }

@@ -8,11 +8,12 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{Peak, against_peak, model};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use reembed::batch::TokenBatch;
 use reembed::config::Engine;
-use reembed::kernels::{Isa, Precision};
+use reembed_encoder::batch::TokenBatch;
+use reembed_kernels::{Isa, Precision};
+
+use common::{Peak, against_peak, model};
 
 const LENGTHS: [usize; 3] = [32, 128, 256];
 

@@ -5,9 +5,10 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{LAYERS, Peak, against_peak, timed_isas, values};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use reembed::kernels::Linear;
+use reembed_kernels::F32Linear;
+
+use common::{LAYERS, Peak, against_peak, timed_isas, values};
 
 /// Rows that go through a layer together: a block of the forward pass.
 const ROWS: usize = 48;
@@ -15,12 +16,12 @@ const ROWS: usize = 48;
 fn gemm(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");
     for (name, inputs, outputs) in LAYERS {
-        let linear = Linear::pack(inputs, &[(&values(inputs * outputs), &values(outputs))])
+        let linear = F32Linear::pack(inputs, &[(&values(inputs * outputs), &values(outputs))])
             .expect("there is memory");
         let (input, mut output) = (values(ROWS * inputs), values(ROWS * outputs));
         let operations = (2 * ROWS * inputs * outputs) as f64;
         for isa in timed_isas() {
-            let id = BenchmarkId::new(name, isa.name());
+            let id = BenchmarkId::new(name, isa.as_str());
             against_peak(&mut group, id, Some(Peak::of_one_core(isa)), operations, || {
                 linear.forward(isa, black_box(&input), None, &mut output);
             });

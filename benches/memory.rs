@@ -5,13 +5,10 @@
 //! single peak says little: it is the moment at which most stages happened to have most at hand, and where the disk has
 //! the writer wait, chunks wait too.
 
-#[path = "../tests/common/model_directory.rs"]
-mod model_directory;
-
 use std::path::Path;
 use std::process::Command;
 
-use model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
 
 const ROWS: [u64; 2] = [50_000, 1_000_000];
 const ROUNDS: usize = 3;
@@ -22,7 +19,7 @@ fn main() {
     let model = ModelDirectory::tiny().max_seq_length(16).write();
     let inputs = ROWS.map(|rows| {
         let input = directory.path().join(format!("{rows}.parquet"));
-        reembed::writer::write_tasks(&input, reembed::sample::task_rows(rows, 1))
+        reembed_cli::sample::write_tasks(&input, reembed_cli::sample::task_rows(rows, 1))
             .expect("a sample");
         input
     });

@@ -9,16 +9,19 @@ use std::time::Instant;
 
 use arrow::array::{Array, FixedSizeListArray, Float32Array};
 use arrow::datatypes::{DataType, Field};
-use reembed::batch::RowChunk;
 use reembed::config::RawConfig;
 use reembed::digest::{ColumnHasher, TableHasher};
-use reembed::inference::{ChunkVectors, Work};
-use reembed::lineage::{Digests, Footer, FooterText, Lineage, ModelIdentity};
+use reembed::footer::{Digests, Footer, FooterText, Lineage};
+use reembed::publish::{Claim, LockHolder};
 use reembed::reader::Reader;
-use reembed::stop::Stop;
-use reembed::target::Claim;
 use reembed::writer::Writer;
-use reembed::{Config, Environment, readback, sample, writer};
+use reembed::chunk::RowChunk;
+use reembed::publish::readback;
+use reembed::{Config, Environment};
+use reembed_cli::sample;
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_encoder::inference::{ChunkVectors, Work};
+use reembed_encoder::stop::Stop;
 
 const ROWS: usize = 100_000;
 const DIM: usize = 384;
@@ -26,7 +29,7 @@ const DIM: usize = 384;
 fn main() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let input = directory.path().join("in.parquet");
-    writer::write_tasks(&input, sample::task_rows(ROWS as u64, 1)).expect("a sample");
+    sample::write_tasks(&input, sample::task_rows(ROWS as u64, 1)).expect("a sample");
     let text =
         format!("input.path = {input:?}\noutput.path = {:?}", directory.path().join("out.parquet"));
     let environment = Environment::new([("HOME".to_owned(), "/nowhere".to_owned())]);
@@ -56,7 +59,7 @@ fn main() {
     {
         let started = Instant::now();
         let digests = carried(&reader, &chunks);
-        let claim = Claim::take(&config, &reader).expect("a claim");
+        let claim = Claim::take(&config, LockHolder::ThisProcess, &reader).expect("a claim");
         let mut writer =
             Writer::create(&config.output, &claim, reader.schema(), reader.key_values(), DIM)
                 .expect("a writer");

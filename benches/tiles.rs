@@ -5,12 +5,13 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{LAYERS, values};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use reembed::kernels::{
-    AlignedBuffer, Arena, Arithmetic, Dense, Form, Heads, Isa, LayerNorm, Precision, Residual,
-    TileUnit,
+use reembed_kernels::{
+    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, Dense, Heads, Isa, LayerNorm, Precision, Residual,
+    Bf16Unit,
 };
+
+use common::{LAYERS, values};
 
 /// Tokens that go through one layer before the next.
 const TOKENS: usize = 1024;
@@ -19,28 +20,28 @@ fn tiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tiles, operations");
     let isa = Isa::detect();
     for precision in [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512] {
-        let unit = isa.unit(precision).and_then(Result::ok).unwrap_or(TileUnit::EMULATED);
+        let unit = Bf16Unit::detect(isa, precision).and_then(Result::ok).unwrap_or(Bf16Unit::EMULATED);
         let with = Arithmetic::new(isa, precision, unit);
         for (name, inputs, outputs) in LAYERS {
             let weight = values(inputs * outputs);
             let parts: [(&[f32], &[f32]); 1] = [(&weight, &values(outputs))];
-            let divided = [inputs, outputs].map(Heads::undivided);
+            let divided = [inputs, outputs].map(Heads::single);
             let layer = Dense::pack(with, divided[0], divided[1], &parts).expect("memory");
             // What a layer reads is the residual stream, which rounds what it is filled with.
-            let to = Form::of_layers(precision, TOKENS, divided[1]);
-            let room = Residual::room(precision, TOKENS, inputs).and(to.room());
+            let to = BufferLayout::for_linear(precision, TOKENS, divided[1]);
+            let room = Residual::size(precision, TOKENS, inputs).saturating_add(to.size());
             let mut floats = AlignedBuffer::zeroed(room.floats).expect("memory");
             let mut halves = AlignedBuffer::zeroed(room.halves).expect("memory");
             let mut arena = Arena { floats: &mut floats, halves: &mut halves };
             let mut input = Residual::take(precision, TOKENS, inputs, &mut arena);
             let mut output = to.take(&mut arena);
             let norm = LayerNorm::new(&vec![1.0; inputs], &vec![0.0; inputs], 1e-12);
-            input.begin(with, &norm.expect("memory"), |rows| {
+            input.fill_and_normalize(with, &norm.expect("memory"), |rows| {
                 rows.copy_from_slice(&values(TOKENS * inputs));
             });
             group.throughput(Throughput::Elements((2 * TOKENS * inputs * outputs) as u64));
             group.bench_function(BenchmarkId::new(name, with), |bench| {
-                bench.iter(|| layer.project(with, black_box(input.input()), &mut output));
+                bench.iter(|| layer.project(with, black_box(input.as_input()), &mut output));
             });
         }
     }

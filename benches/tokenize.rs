@@ -5,9 +5,10 @@ mod common;
 
 use std::hint::black_box;
 
-use common::{model, sample_rows};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use reembed::build_input_text;
+
+use common::{model, sample_rows};
 
 fn tokenize(criterion: &mut Criterion) {
     let (_, model) = model();

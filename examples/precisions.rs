@@ -3,7 +3,7 @@
 //! `cargo run --release --example precisions -- 1000`
 
 use anyhow::{Context, Result};
-use reembed::kernels::Precision;
+use reembed_kernels::Precision;
 use reembed::{BatchOptions, Embedder, Embeddings, Environment, ModelConfig, TaskRow, sample};
 
 /// Neighbours that a search shows.

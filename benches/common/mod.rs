@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
-use reembed::kernels::{Isa, Precision};
-use reembed::model::{self, Model, ceiling};
-use reembed::{Environment, ModelConfig, TaskRow, build_input_text, sample};
+use reembed::{Environment, ModelConfig, TaskRow, build_input_text};
+use reembed_cli::bench::peak;
+use reembed_cli::sample;
+use reembed_encoder::model::{self, Model};
+use reembed_kernels::{Isa, Precision};
 
 /// Name, inputs and outputs of each linear layer of all-MiniLM-L6-v2.
 pub const LAYERS: [(&str, usize, usize); 4] = [
@@ -49,7 +51,7 @@ pub fn values(count: usize) -> Vec<f32> {
 pub fn timed_isas() -> Vec<Isa> {
     let mut isas: Vec<Isa> = Isa::available().collect();
     if isas.len() > 1 {
-        isas.retain(|isa| isa.name() != "portable");
+        isas.retain(|isa| isa.as_str() != "portable");
     }
     isas
 }
@@ -78,9 +80,9 @@ pub fn against_peak(
     operations: f64,
     mut work: impl FnMut(),
 ) {
-    let peak = peak.map(|peak| {
-        let cores = NonZeroUsize::new(peak.cores).expect("a core");
-        (peak, ceiling::measure(peak.isa, cores).expect("threads"))
+    let peak = peak.map(|of| {
+        let cores = NonZeroUsize::new(of.cores).expect("a core");
+        (of, peak::measure(of.isa, cores).expect("threads"))
     });
     let fastest = Cell::new(f64::INFINITY);
     group.throughput(Throughput::Elements(operations as u64));
@@ -104,7 +106,7 @@ pub fn against_peak(
             ", {:.0} % of {:.1} ({}, {})",
             100.0 * rate / peak,
             peak / 1e9,
-            isa.name(),
+            isa.as_str(),
             if cores == 1 { "one core".to_owned() } else { format!("{cores} cores") },
         ),
     };

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use assert_cmd::assert::OutputAssertExt;
-
-use crate::model_directory::{ModelDirectory, WrittenModel};
+use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
 pub struct Job {
     pub directory: tempfile::TempDir,

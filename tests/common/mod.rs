@@ -3,12 +3,11 @@
 
 #![allow(dead_code, reason = "each test binary that takes this module in uses some of it")]
 
-pub mod model_directory;
-
 use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -18,15 +17,16 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
-use reembed::batch::TokenBatch;
 use reembed::config::RawConfig;
-use reembed::inference::Work;
-use reembed::kernels::Precision;
-use reembed::limit::BatchShape;
-use reembed::model::{self, EncodeError, Encoder, Model};
+use reembed::publish::{Claim, LockHolder};
 use reembed::reader::Reader;
-use reembed::target::Claim;
-use reembed::{Config, Environment, ModelConfig, Result, TaskRow, pipeline, writer};
+use reembed::{Config, Environment, Event, ModelConfig, Report, Result, Stop, TaskRow, pipeline};
+use reembed_cli::sample;
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::inference::Work;
+use reembed_encoder::limit::BatchShape;
+use reembed_encoder::model::{self, EncodeError, Encoder, Model};
+use reembed_kernels::Precision;
 use tempfile::TempDir;
 
 /// The environment as the binary captures it.
@@ -76,7 +76,7 @@ impl Job {
     /// A job whose input holds these rows.
     pub fn of(rows: &[TaskRow]) -> Job {
         let job = Job::new();
-        let written = writer::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
+        let written = sample::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
         assert_eq!(written, rows.len() as u64);
         job
     }
@@ -131,8 +131,20 @@ impl Job {
 /// What `pipeline::run` does before it loads the model.
 pub fn prepare(config: &Config) -> Result<(Reader, Claim)> {
     let (reader, _) = pipeline::prepare(config)?;
-    let claim = Claim::take(config, &reader)?;
+    let claim = Claim::take(config, LockHolder::ThisProcess, &reader)?;
     Ok((reader, claim))
+}
+
+/// [`pipeline::run_with`] over what is opened already.
+pub fn run_opened(
+    config: &Config,
+    (reader, claim): (&Reader, &Claim),
+    model: &Model,
+    stop: &Stop,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Report> {
+    let opened = pipeline::Opened { reader, claim, model, model_load: Duration::ZERO };
+    pipeline::run_with(config, None, &opened, stop, on_event)
 }
 
 /// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.

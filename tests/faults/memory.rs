@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::common::model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
+
 use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure, skipped};
 
 /// Limits on the address space, in MB, downwards. Under the last, the dynamic loader itself gives up.

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use reembed::model::source;
-use reembed::{sample, writer};
+use reembed_cli::sample;
+use reembed_encoder::model::source;
+use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::model_directory::{ModelDirectory, WrittenModel};
 use crate::common::{Job, real_model};
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
@@ -83,7 +83,7 @@ impl Night {
     /// Writes the input anew.
     pub fn set_rows(&self, rows: u64, seed: u64) {
         let rows = sample::task_rows(rows, seed);
-        writer::write_tasks(&self.job.input(), rows).expect("an input");
+        sample::write_tasks(&self.job.input(), rows).expect("an input");
     }
 
     /// The job with this input, and with the output of another input in place: old bytes, new bytes.

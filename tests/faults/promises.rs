@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 #[test]
 fn every_promise_names_tests_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = reembed_testing::repository();
     let page = fs::read_to_string(root.join("docs/reliability.md")).expect("the page");
     let mut promises = BTreeSet::new();
     let mut missing = Vec::new();

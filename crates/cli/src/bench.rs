@@ -271,6 +271,8 @@ fn machine() -> Machine {
 
 #[cfg(test)]
 mod tests {
+    use reembed_encoder::model::description::Activation;
+
     use super::*;
 
     #[test]
@@ -305,7 +307,19 @@ mod tests {
 
     #[test]
     fn the_work_of_a_text_follows_from_the_shape() {
-        let bert = BertShape::example();
+        // all-MiniLM-L6-v2.
+        let bert = BertShape {
+            vocab_size: 30_522,
+            hidden: 384,
+            layers: 6,
+            heads: 12,
+            intermediate: 1536,
+            activation: Activation::Gelu,
+            max_positions: 512,
+            token_types: 2,
+            layer_norm_eps: 1e-12,
+            pad_token: 0,
+        };
         // 21.2 million operations a token and 9,216 for each pair of tokens.
         assert_eq!(operations(&bert, 1), 21_233_664.0 + 9216.0);
         assert_eq!(operations(&bert, 100), 100.0 * (21_233_664.0 + 921_600.0));

@@ -1,1 +1,13 @@
-//! Fixtures that the tests of more than one crate use.
+//! Fixtures that the tests of more than one crate use. It knows no crate of the workspace, so that each may use it in
+//! its unit tests.
+
+#![allow(missing_docs, reason = "a fixture says what it is by its name")]
+
+pub mod model_directory;
+
+use std::path::Path;
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}

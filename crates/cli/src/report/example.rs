@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use reembed::footer::{Lineage, ModelIdentity};
+use reembed::events::Stage;
+use reembed::footer::Lineage;
+use reembed_encoder::model::identity::ModelIdentity;
 
 use super::lengths::LengthBin;
 use super::record::*;
-use super::stages::Stage;
 
 /// A run of 1,200 rows that is done.
 pub fn done() -> RunRecord {

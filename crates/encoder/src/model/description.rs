@@ -58,25 +58,6 @@ pub struct BertShape {
     pub pad_token: u32,
 }
 
-#[cfg(test)]
-impl BertShape {
-    /// The shape of all-MiniLM-L6-v2.
-    pub fn example() -> Self {
-        BertShape {
-            vocab_size: 30_522,
-            hidden: 384,
-            layers: 6,
-            heads: 12,
-            intermediate: 1536,
-            activation: Activation::Gelu,
-            max_positions: 512,
-            token_types: 2,
-            layer_norm_eps: 1e-12,
-            pad_token: 0,
-        }
-    }
-}
-
 /// How a text's token vectors become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {

@@ -4,8 +4,6 @@
 //! Faults come from outside, by `strace -e inject`, small disks and limits, and, as negative controls, from inside by
 //! the failpoints of `src/failpoints.rs`: they show that a check can fail.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
@@ -18,14 +16,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray};
-use common::model_directory::{ModelDirectory, WrittenModel};
-use common::{Before, Job, load, prepare, read_parquet, task, write_parquet};
-use reembed::batch::TokenBatch;
-use reembed::lineage::ModelIdentity;
-use reembed::model::fake::{Failure, FakeEncoder};
-use reembed::model::{Encoder, Model};
-use reembed::{Config, ErrorKind, Report, Result, Stop, TaskRow, pipeline};
+use reembed::{Config, ErrorKind, Report, Result, Stop, TaskRow};
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_encoder::model::{Encoder, Model};
+use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{Before, Job, load, prepare, read_parquet, run_opened, task, write_parquet};
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
@@ -653,7 +652,7 @@ impl Night {
 
     fn rewrite(&self, rows: &[TaskRow]) {
         let rows = rows.iter().cloned();
-        reembed::writer::write_tasks(&self.job.input(), rows).expect("an input");
+        reembed_cli::sample::write_tasks(&self.job.input(), rows).expect("an input");
     }
 
     fn command(&self) -> Command {
@@ -750,7 +749,7 @@ fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
 
 fn run(config: &Config, model: &Model) -> Result<Report> {
     let (reader, claim) = prepare(config)?;
-    pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &Stop::new(), &|_| ())
+    run_opened(config, (&reader, &claim), model, &Stop::new(), &|_| ())
 }
 
 fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {

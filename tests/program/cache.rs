@@ -1,8 +1,6 @@
 //! The vector cache over whole runs: what was embedded once is not embedded again, whatever happened in between, and
 //! nothing that is damaged, stale or foreign finds its way into an output.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,20 +11,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use common::model_directory::{ModelDirectory, WrittenModel};
-use common::{Before, Job, load, prepare, read_parquet, task};
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use reembed::batch::TokenBatch;
-use reembed::limit::BatchShape;
-use reembed::lineage::ModelIdentity;
-use reembed::model::fake::{Failure, FakeEncoder};
-use reembed::model::{EncodeError, Encoder, Model};
-use reembed::report::{RowsByOrigin, Warning};
+use reembed::events::{RowsByOrigin, Warning};
 use reembed::{
-    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache, pipeline,
-    writer,
+    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache,
 };
+use reembed_cli::sample;
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::limit::BatchShape;
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_encoder::model::{EncodeError, Encoder, Model};
+use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
+
+use crate::common::{Before, Job, load, prepare, read_parquet, run_opened, task};
 
 /// Components of the fake encoder's vectors.
 const DIM: usize = 8;
@@ -83,7 +82,7 @@ fn rows_that_moved_to_another_place_name_or_file_cost_a_look_up_and_new_ones_the
     rows.reverse();
     rows.rotate_left(17);
     rows.iter_mut().enumerate().for_each(|(n, row)| row.id = format!("renamed-{n}"));
-    writer::write_tasks(&job.directory().join("other.parquet"), rows.iter().cloned())
+    sample::write_tasks(&job.directory().join("other.parquet"), rows.iter().cloned())
         .expect("an input");
     let mut config = job.config(&settings);
     config.input.path = job.directory().join("other.parquet");
@@ -174,7 +173,7 @@ proptest! {
         let job = Job::of(&earlier);
         run(&config(&job, "read-write"), &Counted::new());
         fs::remove_file(job.output()).expect("it was there");
-        writer::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
+        sample::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
         let counted = Counted::failing(failure);
         let report = run(&config(&job, mode), &counted);
         prop_assert!(fs::read(job.output()).unwrap() == fs::read(without.output()).unwrap());
@@ -209,7 +208,7 @@ fn a_cache_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
 
     run(&job.config(&[]), &Counted::new());
     let before = fs::read(job.cache()).expect("a cache");
-    writer::write_tasks(&job.input(), plain(20..60)).expect("an input");
+    sample::write_tasks(&job.input(), plain(20..60)).expect("an input");
     let report = run(&read_only, &Counted::new());
     assert_eq!((report.origins.encoded, report.origins.reused), (20, 20));
     assert!(fs::read(job.cache()).expect("a cache") == before, "the cache was written to");
@@ -306,7 +305,7 @@ fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at
 
     fails(&rebuild, 4);
     // What an ordinary run makes in the meantime is as new as what the rebuild has made.
-    writer::write_tasks(&job.input(), plain(0..240)).expect("an input");
+    sample::write_tasks(&job.input(), plain(0..240)).expect("an input");
     fails(&ordinary, 1);
     assert_eq!(origins(&rebuild), (100, 140));
 
@@ -346,8 +345,8 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
             fs::write(job.output(), "theirs").expect("written");
         }
     };
-    let (model, took) = (&counted.model, Duration::ZERO);
-    let ended = pipeline::run_with(&rebuild, &reader, &claim, model, took, &never, &write_theirs);
+    let model = &counted.model;
+    let ended = run_opened(&rebuild, (&reader, &claim), model, &never, &write_theirs);
     assert_eq!(ended.expect_err("it is theirs").kind(), ErrorKind::Output);
     drop(claim);
     fs::remove_file(job.output()).expect("it was there");
@@ -511,7 +510,7 @@ fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
 fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     let job = Job::new();
     let night = |rows: std::ops::Range<usize>| {
-        writer::write_tasks(&job.input(), plain(rows)).expect("an input");
+        sample::write_tasks(&job.input(), plain(rows)).expect("an input");
         // An entry of 8 components takes 169 bytes by the cache's account: room for 307.
         let settings =
             ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 0"];
@@ -542,7 +541,7 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
 fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
     let job = Job::new();
     let config = job.config(&["input.chunk_rows = 20", "cache.verify_sample = 0"]);
-    let rows = |rows| writer::write_tasks(&job.input(), plain(rows)).expect("an input");
+    let rows = |rows| sample::write_tasks(&job.input(), plain(rows)).expect("an input");
     rows(0..100);
     run(&config, &Counted::new());
     rows(50..150);
@@ -701,8 +700,7 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
         _ => {}
     };
     let never = Stop::new();
-    let report =
-        pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &never, &count)?;
+    let report = run_opened(config, (&reader, &claim), model, &never, &count)?;
     drop(claim);
     assert_eq!(told.into_inner().expect("no panic"), report.rows, "progress ends at the last row");
     let warnings = report.warnings.clone();
@@ -859,11 +857,12 @@ impl Program {
     fn new(rows: usize, commit_rows: usize) -> Self {
         let job = Job::new();
         // No two texts are the same.
-        let rows = reembed::sample::task_rows(rows as u64, 3).enumerate().map(|(n, mut row)| {
-            row.title = Some(format!("{n} {}", row.title.unwrap_or_default()));
-            row
-        });
-        writer::write_tasks(&job.input(), rows).expect("an input");
+        let rows =
+            reembed_cli::sample::task_rows(rows as u64, 3).enumerate().map(|(n, mut row)| {
+                row.title = Some(format!("{n} {}", row.title.unwrap_or_default()));
+                row
+            });
+        sample::write_tasks(&job.input(), rows).expect("an input");
         let config = format!(
             "[input]\npath = \"in.parquet\"\nchunk_rows = 100\n[output]\npath = \"out/tasks.parquet\"\n\
              [compute]\nthreads = 1\n[cache]\ncommit_rows = {commit_rows}\nverify_sample = 5\n"

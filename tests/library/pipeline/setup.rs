@@ -5,15 +5,15 @@ use std::sync::{LazyLock, Mutex, mpsc};
 use std::time::Duration;
 use std::{fs, thread};
 
-use reembed::batch::TokenBatch;
-use reembed::limit::LimitChange;
-use reembed::lineage::ModelIdentity;
-use reembed::model::fake::{Failure, FakeEncoder};
-use reembed::model::{EncodeError, Encoder, Model};
-use reembed::{Config, Event, Report, Result, Stop, TaskRow, build_input_text, pipeline};
+use reembed::{Config, Event, Report, Result, Stop, TaskRow, build_input_text};
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::limit::LimitChange;
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_encoder::model::{EncodeError, Encoder, Model};
+use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
-use crate::common::model_directory::{ModelDirectory, WrittenModel};
-use crate::common::{Before, load, prepare, read_parquet, task};
+use crate::common::{Before, load, prepare, read_parquet, run_opened, task};
 
 /// Components of the fake encoder's vectors.
 pub const DIM: usize = 8;
@@ -45,7 +45,7 @@ pub fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let (reader, claim) = prepare(config)?;
     let never = Stop::new();
     let tell = |event| events.lock().expect("no panic").push(event);
-    let report = pipeline::run_with(config, &reader, &claim, model, Duration::ZERO, &never, &tell)?;
+    let report = run_opened(config, (&reader, &claim), model, &never, &tell)?;
     Ok((report, events.into_inner().expect("no panic")))
 }
 

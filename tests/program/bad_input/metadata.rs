@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use parquet::arrow::encode_arrow_schema;
-
 use arrow::datatypes::{DataType, Field, Schema};
+use parquet::arrow::encode_arrow_schema;
 
 use super::case::{Case, fails, input, refused, succeeds};
 use super::forge::{Chunk, Element, Forged, PLAIN, Page, Thrift, prefixed, run};

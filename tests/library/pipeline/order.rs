@@ -4,14 +4,14 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use proptest::prelude::*;
-use reembed::batch::TokenBatch;
-use reembed::limit::LimitCause;
-use reembed::model::EncodeError;
-use reembed::model::fake::{Failure, FakeEncoder};
 use reembed::{Config, ErrorKind, Event, Report, Result, TaskRow, build_input_text};
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::limit::LimitCause;
+use reembed_encoder::model::EncodeError;
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
 
+use super::setup::{DIM, TINY, alone, fake, limits, plain, run, with_encoder};
 use crate::common::{Before, Job, batches, distance, load, read_parquet, write_parquet};
-use crate::setup::{DIM, TINY, alone, fake, limits, plain, run, with_encoder};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]

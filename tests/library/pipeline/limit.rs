@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use reembed::limit::{BatchShape, LimitCause};
-use reembed::model::EncodeError;
-use reembed::model::fake::Failure;
 use reembed::{ErrorKind, pipeline};
+use reembed_encoder::limit::{BatchShape, LimitCause};
+use reembed_encoder::model::EncodeError;
+use reembed_encoder::model::fake::Failure;
 
+use super::setup::{DIM, before, damage, fake, limits, plain, run, within_ten_seconds};
 use crate::common::{Job, read_parquet, task, write_parquet};
-use crate::setup::{DIM, before, damage, fake, limits, plain, run, within_ten_seconds};
 
 #[test]
 fn each_move_of_the_limit_is_told_with_its_cause() {

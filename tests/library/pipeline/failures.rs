@@ -3,17 +3,18 @@
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use reembed::batch::TokenBatch;
-use reembed::model::fake::{Failure, FakeEncoder};
-use reembed::model::{EncodeError, Model};
-use reembed::target::Hold;
+use reembed::publish::Hold;
+use reembed::pipeline::RunOptions;
 use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
+use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
+use reembed_encoder::model::{EncodeError, Model};
+use reembed_testing::model_directory::ModelDirectory;
 
-use crate::common::model_directory::ModelDirectory;
-use crate::common::{Job, load, prepare, read_parquet, write_parquet};
-use crate::setup::{DIM, TINY, before, damage, fake, plain, run, with_encoder, within_ten_seconds};
+use super::setup::{DIM, TINY, before, damage, fake, plain, run, with_encoder, within_ten_seconds};
+use crate::common::{Job, load, prepare, read_parquet, run_opened, write_parquet};
 
 #[test]
 fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
@@ -212,7 +213,7 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
         let panics = |event| assert!(!matches!(event, Event::Batch { .. }), "no batches, please");
         let model = fake(Failure::Never);
         let never = Stop::new();
-        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &never, &panics)
+        run_opened(&config, (&reader, &claim), &model, &never, &panics)
     })
     .expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -236,8 +237,7 @@ fn a_request_to_stop_ends_the_run_after_the_batch_in_flight_and_keeps_what_is_fi
     });
     let (reader, claim) = prepare(&config).expect("a job");
     let error =
-        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &stop, &|_| ())
-            .expect_err("it is to stop");
+        run_opened(&config, (&reader, &claim), &model, &stop, &|_| ()).expect_err("it is to stop");
     drop(claim);
     assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Terminated));
     assert_eq!(calls.load(Ordering::Relaxed), 6);
@@ -268,8 +268,7 @@ fn a_run_whose_time_is_over_stops_before_its_first_batch() {
     let model = before(|_, _| panic!("there is no time"));
     let (reader, claim) = prepare(&config).expect("a job");
     let error =
-        pipeline::run_with(&config, &reader, &claim, &model, Duration::ZERO, &stop, &|_| ())
-            .expect_err("it is to stop");
+        run_opened(&config, (&reader, &claim), &model, &stop, &|_| ()).expect_err("it is to stop");
     assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Deadline));
     assert!(!job.output().exists());
 }
@@ -299,7 +298,7 @@ fn a_job_that_is_only_looked_at_makes_nothing() {
     pipeline::prepare(&config).expect("a job");
     assert!(!job.output().parent().expect("a directory").exists());
     let with_model = Config { model: crate::common::model_config(TINY.path(), &[]), ..config };
-    pipeline::run(&with_model, &Stop::new(), &|_| ()).expect("a report");
+    pipeline::run(&with_model, RunOptions::default(), &Stop::new(), &|_| ()).expect("a report");
     assert_eq!(job.beside_output(), ["tasks.parquet"]);
 }
 
@@ -309,7 +308,7 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     let refused = |expected: &str| {
         let mut config = job.config(&["model.path = \"no/such/model\""]);
         config.input.path = job.input();
-        let error = pipeline::run(&config, &Stop::new(), &|_| ()).expect_err(expected);
+        let error = pipeline::run(&config, RunOptions::default(), &Stop::new(), &|_| ()).expect_err(expected);
         assert_eq!(error.kind(), ErrorKind::Input, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!job.output().exists());

@@ -3,8 +3,6 @@
 //! stage's death hangs the others.
 
 #[path = "../common/mod.rs"]
-mod common;
-
 mod columns;
 mod failures;
 mod footer;

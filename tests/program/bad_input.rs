@@ -2,38 +2,29 @@
 //! wrong and where. It never panics, never hangs, never dies, never takes more memory than is stated here, and
 //! never leaves anything at the target but the old file or the right one.
 //!
-//! The outcomes stand as a table in `docs/bad-input.md`, which a test keeps equal to what was seen. After a change:
-//! `UPDATE_DOCS=1 cargo test --test bad_input`.
+//! The outcomes stand as a table in `tests/program/bad-input.md`, which a test keeps equal to what was seen. After a change:
+//! `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`.
 
-#[path = "common/model_directory.rs"]
-mod model_directory;
-
-mod bad_input {
-    pub mod case;
-    pub mod configs;
-    pub mod container;
-    pub mod dress;
-    pub mod forge;
-    pub mod metadata;
-    pub mod models;
-    pub mod pages;
-    pub mod paths;
-    pub mod rows;
-    pub mod schema;
-    pub mod sizes;
-    pub mod table;
-}
+mod case;
+mod configs;
+mod container;
+mod forge;
+mod metadata;
+mod models;
+mod pages;
+mod paths;
+mod rows;
+mod schema;
+mod sizes;
+mod string_views;
+mod table;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 use std::sync::OnceLock;
 
-use bad_input::case::{self, Case, Observed};
-use bad_input::{
-    configs, container, dress, forge, metadata, models, pages, paths, rows, schema, sizes, table,
-};
+use case::{Case, Observed};
 
 /// A group of cases; observed once, by whichever test comes first.
 struct Topic {
@@ -79,7 +70,7 @@ static CONTAINER: Topic = Topic::new("Container", container::cases);
 static METADATA: Topic = Topic::new("Metadata", metadata::cases);
 static PAGES: Topic = Topic::new("Pages", pages::cases);
 static SCHEMA: Topic = Topic::new("Schema", schema::cases);
-static DRESS: Topic = Topic::new("Dress", dress::cases);
+static DRESS: Topic = Topic::new("Encodings", string_views::cases);
 static ROWS: Topic = Topic::new("Rows", rows::cases);
 static SIZES: Topic = Topic::new("Sizes", sizes::cases);
 static PATHS: Topic = Topic::new("Paths", paths::cases);
@@ -172,18 +163,18 @@ fn every_case_has_its_own_name() {
 #[test]
 fn the_table_in_the_docs_is_what_was_seen() {
     let seen = rendered();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bad-input.md");
-    if std::env::var_os("UPDATE_DOCS").is_some() {
+    let path = reembed_testing::repository().join("tests/program/bad-input.md");
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-        fs::write(&path, &seen).expect("docs/bad-input.md");
+        fs::write(&path, &seen).expect("tests/program/bad-input.md");
         return;
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     let change = written.lines().zip(seen.lines()).find(|(written, seen)| written != seen);
     assert!(
         written == seen,
-        "docs/bad-input.md is not what was seen; first change: {change:?}\n\
-         mend it with `UPDATE_DOCS=1 cargo test --test bad_input`"
+        "tests/program/bad-input.md is not what was seen; first change: {change:?}\n\
+         mend it with `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`"
     );
 }
 
@@ -193,13 +184,13 @@ fn rendered() -> String {
         "# What bad input gets\n\n\
          {count} bad and odd inputs and what `reembed run` makes of them. The table is written by \
          `tests/bad_input.rs`, which runs every case against the real program: after a change, \
-         `UPDATE_DOCS=1 cargo test --test bad_input`.\n\n\
+         `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`.\n\n\
          No case panics, hangs, dies by a signal, takes longer than {} s or holds more than {} MiB \
          (in the development profile). After a failure the target is as it was and no other file is left; after a \
          success `reembed verify` agrees. Directories are left out of the messages.\n\n\
          A file may decode to 1 GiB and 1000 times its size, by default (`input.decode_limit`): \
          a run's memory is bounded by its chunks and not by this, so a sound file that is refused \
-         needs nothing but a higher limit. ARCHITECTURE.md says why it is so much.\n\n\
+         needs nothing but a higher limit. docs/decisions/0015-decode-limit.md says why.\n\n\
          Exit 1: failed while it was read, or for its model. Exit 2: refused before any work.\n",
         case::MOST_SECONDS,
         case::MOST_RESIDENT >> 20,

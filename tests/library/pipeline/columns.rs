@@ -12,12 +12,12 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use parquet::basic::{Compression, Encoding};
-use reembed::model::fake::Failure;
+use reembed_encoder::model::fake::Failure;
 use reembed::verify::{self, Verdict};
 use reembed::{ErrorKind, TaskRow};
 
 use crate::common::{Job, read_parquet, task};
-use crate::setup::{DIM, fake, plain, run};
+use super::setup::{DIM, fake, plain, run};
 
 #[test]
 fn what_the_input_may_decode_to_does_not_bound_the_output() {

@@ -4,9 +4,6 @@
 //!
 //! Where there is no Chromium the test says so and checks nothing; `.ci/run` installs one.
 
-#[path = "common/model_directory.rs"]
-mod model_directory;
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
 use serde_json::{Value, json};
 
 /// A browser that takes longer than this for an answer is stuck.
@@ -99,7 +96,7 @@ fn the_bench_reads_well_in_a_browser() {
 /// Opens a page on a wide screen and on a phone, light, dark and on paper, checks it, and leaves a picture of each.
 fn look(browser: &mut Browser, page: &Path, document: &Path, name: &str) {
     let document = read(document);
-    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pages");
+    let pictures = reembed_testing::repository().join("target/pages");
     fs::create_dir_all(&pictures).expect("a directory for pictures");
     for (screen, width) in [("wide", 1200), ("phone", 390)] {
         for scheme in ["light", "dark"] {

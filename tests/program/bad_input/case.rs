@@ -10,8 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parquet::file::reader::{FileReader, SerializedFileReader};
-
-use crate::model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
 
 /// No run of a case may take longer; the slowest takes a tenth of it.
 pub const MOST_SECONDS: u64 = 60;

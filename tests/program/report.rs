@@ -1,20 +1,16 @@
 //! What a run leaves for those who were not there: its report in three forms, log lines for programs, completions and a
 //! manual page.
 
-#[path = "common/command_line.rs"]
-mod command_line;
-#[path = "common/model_directory.rs"]
-mod model_directory;
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use command_line::Job;
-use model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
 use serde_json::{Value, json};
 
-const SCHEMAS: &str = include_str!("../docs/schemas.md");
+use crate::command_line::Job;
+
+const SCHEMAS: &str = include_str!("../../docs/schemas.md");
 
 impl Job {
     fn new(rows: &str) -> Job {
@@ -151,7 +147,7 @@ fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_w
 
 #[test]
 fn the_documented_alerts_speak_of_a_failed_night_and_of_one_that_did_not_come() {
-    let documented = include_str!("../docs/operations.md");
+    let documented = include_str!("../../docs/operations.md");
     let mut blocks =
         documented.split("```yaml\n").skip(1).filter_map(|text| text.split("```").next());
     let rules = blocks.find(|block| block.contains("alert:")).expect("rules");

@@ -2,11 +2,11 @@
 
 use std::fs;
 
+use reembed_testing::model_directory::{ModelDirectory, Pooling, WrittenModel};
 use serde_json::json;
 
 use super::case::{Case, Expect, Job, Site, fails, site, succeeds};
 use super::table::Table;
-use crate::model_directory::{ModelDirectory, Pooling, WrittenModel};
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const QUERY: &str = "encoder.layer.1.attention.self.query.weight";

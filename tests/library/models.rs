@@ -1,20 +1,18 @@
 //! Models of every shape that is run, small and seeded: what they compute, and every refusal of a model that is
 //! not what it should be.
 
-mod common;
-
 use std::error::Error as _;
 use std::num::NonZeroUsize;
 
-use common::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
-use common::{bits, distance, length, load, model_config, task};
-use reembed::batch::{RowNames, TokenBatch};
-use reembed::config::OnEmpty;
-use reembed::limit::{BatchLimit, TokenCount};
-use reembed::model::{self, Model, description, source};
-use reembed::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
+use reembed_encoder::batch::{RowNames, TokenBatch};
+use reembed_encoder::limit::{BatchLimit, TokenCount};
+use reembed_encoder::model::{self, Model, description, source};
+use reembed_encoder::tokenizer::{TextTokenizer, tokenize_texts};
+use reembed_testing::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
 use serde_json::json;
+
+use crate::common::{bits, distance, length, load, model_config, task};
 
 const TEXTS: [&str; 9] = [
     "fix the login loop",
@@ -209,28 +207,20 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
         let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
         tokenizer.with_threads(threads).expect("threads")
     };
-    let mut texts: Vec<String> =
+    let texts: Vec<String> =
         (0..200).map(|n| format!("word {}", "and ".repeat(n % 20))).collect();
-    let names = RowNames { first_row: 1000, ids: (0..200).map(|n| format!("T-{n}")).collect() };
+    let names = RowNames::new(1000, (0..200).map(|n| format!("T-{n}")));
     let size = |n| NonZeroUsize::new(n).expect("not zero");
     let counting = TokenCount::Padded;
     let limit = BatchLimit { rows: size(7), tokens: size(1000), counting };
-    let on = |threads, texts: &[String], on_empty| {
+    let on = |threads| {
         let texts = texts.iter().map(String::as_str).enumerate();
-        tokenize_texts(&tokenizer(threads), &names, texts, on_empty, limit)
+        tokenize_texts(&tokenizer(threads), &names, texts.len(), texts, limit).expect("batches")
     };
-    let one = on(1, &texts, OnEmpty::Error).expect("batches");
+    let one = on(1);
     assert!(one.truncated.len() > 20, "{:?}", one.truncated);
     for threads in [2, 5] {
-        assert_eq!(on(threads, &texts, OnEmpty::Error).expect("batches"), one, "{threads} threads");
-    }
-    // On several threads the later one may well be met first.
-    (texts[99], texts[120]) = (String::new(), String::new());
-    for threads in [1, 2, 5] {
-        let error = on(threads, &texts, OnEmpty::Error).expect_err("a row without text");
-        assert_eq!(error.kind(), ErrorKind::Data);
-        assert!(error.to_string().contains("row 1099 (id T-99)"), "{error}");
-        assert_eq!(on(threads, &texts, OnEmpty::Null).expect("batches").batches.len(), 29);
+        assert_eq!(on(threads), one, "{threads} threads");
     }
 }
 
@@ -239,22 +229,17 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
     let written = ModelDirectory::tiny().normalize(false).write();
     written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
     let model = load(written.path());
-    let names = RowNames { first_row: 40, ids: ["A", "B"].into_iter().collect() };
+    let names = RowNames::new(40, ["A", "B"]);
     let limit = BatchLimit {
         rows: NonZeroUsize::MAX,
         tokens: NonZeroUsize::MAX,
         counting: TokenCount::Padded,
     };
-    let on = |second, on_empty| {
-        tokenize_texts(&model.tokenizer, &names, [(0, "word"), (1, second)], on_empty, limit)
+    let on = |second| {
+        tokenize_texts(&model.tokenizer, &names, 2, [(0, "word"), (1, second)], limit)
     };
-    for (text, on_empty) in [
-        ("", OnEmpty::Embed),
-        ("  ", OnEmpty::Embed),
-        ("  ", OnEmpty::Null),
-        ("\u{200d}", OnEmpty::Error),
-    ] {
-        let error = on(text, on_empty).expect_err("no token");
+    for text in ["", "  ", "\u{200d}"] {
+        let error = on(text).expect_err("no token");
         assert_eq!(error.kind(), ErrorKind::Encode, "{text:?}");
         assert!(
             error.to_string().starts_with("row 41 (id B): the tokenizer makes no token"),
@@ -262,8 +247,10 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
         );
         assert!(error.what_to_do().is_some_and(|advice| advice.contains("`output.on_empty`")));
     }
-    assert_eq!(on("", OnEmpty::Null).expect("a batch").batches[0].len(), 1);
-    assert_eq!(on("word", OnEmpty::Embed).expect("a batch").batches[0].len(), 2);
+    assert_eq!(on("word").expect("a batch").batches[0].len(), 2);
+    // A row that needs no vector is not given.
+    let first = tokenize_texts(&model.tokenizer, &names, 2, [(0, "word")], limit);
+    assert_eq!(first.expect("a batch").batches[0].len(), 1);
 }
 
 #[test]
@@ -635,7 +622,7 @@ fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
 #[test]
 fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
     let fingerprint =
-        |directory: ModelDirectory| load(directory.write().path()).lineage().fingerprint;
+        |directory: ModelDirectory| load(directory.write().path()).identity.fingerprint();
     let minilm = json!({ "model_max_length": 512, "do_lower_case": true, "strip_accents": null });
     let plain = fingerprint(ModelDirectory::tiny());
     assert_eq!(fingerprint(ModelDirectory::tiny().tokenizer_config(minilm)), plain);
@@ -690,7 +677,7 @@ fn the_fingerprint_follows_files_and_prompt_and_not_the_directory() {
     let fingerprint = |directory: &WrittenModel, settings: &[&str]| {
         let model =
             model::load(&model_config(directory.path(), settings), &|_| ()).expect("a model");
-        model.lineage().fingerprint
+        model.identity.fingerprint()
     };
     let (one, again) = (ModelDirectory::tiny().write(), ModelDirectory::tiny().write());
     let own = fingerprint(&one, &[]);

@@ -2,26 +2,25 @@
 //!
 //! The weights are loaded once for the whole file.
 
-mod common;
-
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
-use common::{Before, Job, Table, bits, distance, length, prepare, read_parquet, real_model, task};
 use proptest::prelude::*;
 use reembed::config::{Device, Engine};
-use reembed::lineage::ModelIdentity;
-use reembed::model::description::{self, ModelDescription};
-use reembed::model::source::{self, ModelFiles};
-use reembed::model::{self, Encoder, Model};
-use reembed::pipeline;
-use reembed::tokenizer::TextTokenizer;
 use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
+use reembed_encoder::model::description::{self, ModelDescription};
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_encoder::model::source::{self, ModelFiles};
+use reembed_encoder::model::{self, Encoder, Model};
+use reembed_encoder::tokenizer::TextTokenizer;
 use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::common::{
+    Before, Job, Table, bits, distance, length, prepare, read_parquet, real_model, run_opened, task,
+};
 
 /// How far a component may be from sentence-transformers in double precision.
 const GOLDEN_TOLERANCE: f32 = 1e-6;
@@ -93,10 +92,9 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
     let (reader, claim) = prepare(&config).expect("a job");
-    let (no_time, never) = (std::time::Duration::ZERO, Stop::new());
+    let never = Stop::new();
     let report =
-        pipeline::run_with(&config, &reader, &claim, &REAL.model(), no_time, &never, &|_| ())
-            .expect("a report");
+        run_opened(&config, (&reader, &claim), &REAL.model(), &never, &|_| ()).expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
     let tokens = golden.iter().map(|row| row.tokens as u64).sum::<u64>();
@@ -282,7 +280,7 @@ static GOLDEN: LazyLock<Golden> = LazyLock::new(|| {
 });
 
 fn golden_file() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/golden.parquet")
+    reembed_testing::repository().join("tests/golden/golden.parquet")
 }
 
 /// The vector of every golden row, made alone.

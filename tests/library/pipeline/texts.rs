@@ -9,12 +9,12 @@ use arrow::array::{
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int8Type, TimeUnit};
-use reembed::model::fake::{Failure, FakeEncoder};
-use reembed::report::Warning;
+use reembed::events::Warning;
 use reembed::{ErrorKind, Event, TaskRow};
+use reembed_encoder::model::fake::{Failure, FakeEncoder};
 
+use super::setup::{DIM, alone, fake, plain, run};
 use crate::common::{Job, read_parquet, task};
-use crate::setup::{DIM, alone, fake, plain, run};
 
 #[test]
 fn a_row_without_text_follows_the_policy() {

@@ -1,8 +1,9 @@
 //! What the footer says.
 
-use crate::common::model_directory::ModelDirectory;
+use reembed_testing::model_directory::ModelDirectory;
+
+use super::setup::run;
 use crate::common::{Job, load, read_parquet, task};
-use crate::setup::run;
 
 #[test]
 fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {

@@ -1,11 +1,6 @@
 //! The command line as its users meet it: help, exit codes, sources of settings, streams that are full or closed,
 //! logs that give nothing away, and what `verify` finds. Texts are snapshots below `tests/snapshots`.
 
-#[path = "common/command_line.rs"]
-mod command_line;
-#[path = "common/model_directory.rs"]
-mod model_directory;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -22,19 +17,19 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use reembed_testing::model_directory::ModelDirectory;
 
-use command_line::Job;
-use model_directory::ModelDirectory;
+use crate::command_line::Job;
 
 impl Job {
     /// A job over 40 rows.
-    fn new() -> Self {
+    fn small() -> Self {
         Job::with(ModelDirectory::tiny(), "40", "result.parquet")
     }
 
     /// The same, with its output made.
     fn done() -> Self {
-        let job = Job::new();
+        let job = Job::small();
         job.run(&["--quiet"]).assert().success();
         job
     }
@@ -121,7 +116,7 @@ fn shown(output: &Output) -> String {
 
 #[test]
 fn help_says_what_each_command_does() {
-    let job = Job::new();
+    let job = Job::small();
     job.filtered(|| {
         for (name, arguments) in [
             ("help", &["--help"][..]),
@@ -146,7 +141,7 @@ fn help_says_what_each_command_does() {
 
 #[test]
 fn mistakes_are_named_with_their_exit_code() {
-    let job = Job::new();
+    let job = Job::small();
     fs::write(job.path("typo.toml"), "[batch]\nstrat = 8\n").expect("a file");
     fs::write(job.path("text.parquet"), "id,title\n").expect("a file");
     job.filtered(|| {
@@ -178,7 +173,7 @@ fn mistakes_are_named_with_their_exit_code() {
 
 #[test]
 fn an_error_is_said_even_when_quiet_and_in_json_when_asked() {
-    let job = Job::new();
+    let job = Job::small();
     let quiet = job.run(&["--quiet", "--input", "no.parquet"]);
     assert_eq!((quiet.status.code(), err(&quiet).lines().count()), (Some(2), 1));
     assert!(err(&quiet).starts_with("error: no.parquet: "), "{}", err(&quiet));
@@ -189,7 +184,7 @@ fn an_error_is_said_even_when_quiet_and_in_json_when_asked() {
 
 #[test]
 fn settings_come_from_flag_then_variable_then_file_then_default() {
-    let job = Job::new();
+    let job = Job::small();
     let config = "[input]\npath = \"tasks.parquet\"\nid = \"key\"\ntitle = \"name\"\n\n\
                   [output]\npath = \"result.parquet\"\n";
     fs::write(job.path("pipeline.toml"), config).expect("a configuration");
@@ -223,7 +218,7 @@ fn settings_come_from_flag_then_variable_then_file_then_default() {
 
 #[test]
 fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
-    let job = Job::new();
+    let job = Job::small();
     let before = job.files();
     let dry = job.run(&["--dry-run", "--output", "new/result.parquet", "--quiet"]);
     assert_eq!((dry.status.code(), err(&dry)), (Some(0), String::new()));
@@ -233,7 +228,7 @@ fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
 
 #[test]
 fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
-    let job = Job::new();
+    let job = Job::small();
     let run = job.run(&["--quiet"]);
     assert_eq!((run.status.code(), err(&run)), (Some(0), String::new()));
     let names: Vec<String> =
@@ -246,7 +241,7 @@ fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
 
 #[test]
 fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
-    let job = Job::new();
+    let job = Job::small();
     let run = job.run(&["--precision", "bf16"]);
     assert_eq!(run.status.code(), Some(0), "{}", err(&run));
     assert!(out(&run).contains("packed-1-bf16, fingerprint"), "{}", out(&run));
@@ -264,7 +259,7 @@ fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
 
 #[test]
 fn progress_off_a_terminal_is_plain_lines() {
-    let run = Job::new().run(&[]);
+    let run = Job::small().run(&[]);
     let log = err(&run);
     assert!(log.contains("embedding") && log.contains("rows=40"), "{log}");
     let is_plain = |line: &str| {
@@ -275,7 +270,7 @@ fn progress_off_a_terminal_is_plain_lines() {
 
 #[test]
 fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
-    let job = Job::new();
+    let job = Job::small();
     job.reembed(&["sample", "tasks.parquet", "--rows", "3000"]).assert().success();
     let (exit, screen) = job.on_a_terminal(&job.with_model(&["run"]));
     assert_eq!(exit, Some(0), "{screen}");
@@ -297,7 +292,7 @@ fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
 
 #[test]
 fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
-    let job = Job::new();
+    let job = Job::small();
     let mut texts = vec!["fix the build".to_owned(); 2999];
     texts.push(String::new());
     let titles = Arc::new(StringArray::from(texts)) as ArrayRef;
@@ -320,7 +315,7 @@ fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
 #[test]
 fn a_json_log_is_one_object_per_line() {
     for verbosity in [&[][..], &["-vv"]] {
-        let run = Job::new().run(&[&["--log-format", "json"], verbosity].concat());
+        let run = Job::small().run(&[&["--log-format", "json"], verbosity].concat());
         assert_eq!(run.status.code(), Some(0));
         let lines = json_lines(&err(&run));
         assert!(!lines.is_empty());
@@ -383,7 +378,7 @@ impl Deaf {
 fn a_run_is_done_even_if_nobody_can_be_told() {
     for deaf in DEAF {
         for stream in [1, 2] {
-            let job = Job::new();
+            let job = Job::small();
             let run = deaf.stream(stream, &job, &job.with_model(&["run", "-vv"]));
             assert_eq!(run.status.code(), Some(0), "{deaf:?}, stream {stream}: {}", err(&run));
             assert!(!err(&run).contains("panicked"), "{}", err(&run));
@@ -424,7 +419,7 @@ fn a_command_whose_result_is_its_output_fails_when_that_is_lost() {
 
 #[test]
 fn an_error_that_cannot_be_said_still_has_its_exit_code() {
-    let job = Job::new();
+    let job = Job::small();
     for deaf in DEAF {
         for (arguments, code) in [
             (&["run", "--input", "no.parquet"][..], 2),
@@ -442,7 +437,7 @@ fn an_error_that_cannot_be_said_still_has_its_exit_code() {
 #[test]
 fn logs_hold_no_text_of_a_row_and_no_control_characters() {
     const MARKER: &str = "zxqvsecret";
-    let job = Job::new();
+    let job = Job::small();
     let text = |row: usize| format!("{MARKER} {row} \u{1b}[2J\u{7}\0 end");
     let texts = || Arc::new(StringArray::from_iter_values((0..40).map(text))) as ArrayRef;
     let ids =
@@ -589,7 +584,7 @@ fn verify_refuses_another_model_and_names_the_difference() {
 
 #[test]
 fn a_bench_for_programs_says_what_was_measured_and_on_what() {
-    let job = Job::new();
+    let job = Job::small();
     let measured = ["--no-memory", "--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
     let arguments = [&["bench", "--json", "bench.json"], &measured[..]].concat();
     job.reembed(&job.with_model(&arguments)).assert().success();
@@ -639,7 +634,7 @@ fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them(
     use std::os::unix::fs::PermissionsExt;
 
     // As wide as what the scripts of other tools are for.
-    let mut job = Job::new();
+    let mut job = Job::small();
     job.model = ModelDirectory::tiny().hidden(384).heads(12).layers(4).write();
     let python = job.path("bin/python3");
     fs::create_dir(job.path("bin")).expect("a directory");
@@ -690,14 +685,14 @@ fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them(
 
 #[test]
 fn model_show_says_what_the_model_is() {
-    let job = Job::new();
+    let job = Job::small();
     let show = job.reembed(&job.with_model(&["model", "show", "--quiet"]));
     job.filtered(|| insta::assert_snapshot!("model-show", shown(&show)));
 }
 
 #[test]
 fn a_sample_is_the_same_bytes_for_the_same_seed() {
-    let job = Job::new();
+    let job = Job::small();
     let sample = |file: &str, seed: &str| {
         job.reembed(&["sample", file, "--rows", "300", "--seed", seed]).assert().success();
         fs::read(job.path(file)).expect("the sample")

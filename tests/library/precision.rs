@@ -2,8 +2,6 @@
 //! that whoever reads a file is told which one made it. Where the CPU lacks their instructions they are emulated, with
 //! the same bits.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
@@ -12,13 +10,18 @@ use std::sync::LazyLock;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
-use common::model_directory::{ModelDirectory, Pooling};
-use common::{Before, Job, bits, distance, model_config, prepare, read_parquet, real_model, task};
-use reembed::kernels::{Isa, Precision};
-use reembed::model::{self, EncodeError, Model};
-use reembed::report::Warning;
-use reembed::stop::Stop;
-use reembed::{BatchOptions, Embedder, ErrorKind, Event, ModelConfig, TaskRow, pipeline, verify};
+use reembed::events::Warning;
+use reembed::{BatchOptions, Embedder, ErrorKind, Event, ModelConfig, TaskRow, verify};
+use reembed_encoder::model::{self, EncodeError, Model};
+use reembed_encoder::stop::Stop;
+use reembed::footer::Lineage;
+use reembed_encoder::model::precision::PrecisionWarning;
+use reembed_kernels::{Bf16Unit, Isa, Precision};
+use reembed_testing::model_directory::{ModelDirectory, Pooling};
+
+use crate::common::{
+    Before, Job, bits, distance, model_config, prepare, read_parquet, real_model, run_opened, task,
+};
 
 const TILES: [Precision; 3] = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512];
 
@@ -72,7 +75,7 @@ fn a_row_has_the_same_bits_in_any_company() {
         back.reverse();
         assert!(back == alone, "{precision}, reversed");
 
-        let threads = NonZeroUsize::new(3).expect("not zero");
+        let threads = NonZeroUsize::new(3);
         let three = Embedder::open(&ModelConfig { threads, ..pinned(precision) });
         let three = three.expect("the model");
         assert!(in_batches(&three, &tasks, 32) == alone, "{precision}, three threads");
@@ -161,28 +164,27 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
                 warned.lock().expect("no panic").push(warning);
             }
         };
-        let elapsed = std::time::Duration::ZERO;
         let stop = Stop::new();
-        let report = pipeline::run_with(&config, &reader, &claim, &model, elapsed, &stop, &note);
+        let report = run_opened(&config, (&reader, &claim), &model, &stop, &note);
         let report = report.expect("a report");
         drop(claim);
 
-        let name = precision.name();
+        let name = precision.as_str();
         assert_eq!(report.lineage.model.precision, name);
         assert_eq!(report.lineage.model.numerics, format!("packed-1-{name}"));
         let emulated = report.warnings.iter().any(|warning| {
-            matches!(warning, Warning::EmulatedPrecision { precision: p, .. } if *p == precision)
+            matches!(warning, Warning::Precision(PrecisionWarning::Emulated { precision: p, .. }) if *p == precision)
         });
         // A CPU may have tiles that its kernel does not permit.
-        let native = Isa::detect().unit(precision).is_some_and(|unit| unit.is_ok());
+        let native = Bf16Unit::detect(Isa::detect(), precision).is_some_and(|unit| unit.is_ok());
         assert_eq!(emulated, precision != Precision::F32 && !native, "{:?}", report.warnings);
         assert_eq!(report.runs_on.contains("emulated"), emulated, "{}", report.runs_on);
         assert_eq!(warned.into_inner().expect("no panic"), report.warnings);
         fingerprints.insert(report.lineage.fingerprint.clone());
 
-        let (output, footer) = verify::open(&config, &job.output()).expect("an output");
-        assert_eq!(footer.lineage, model.lineage());
-        let checks = verify::verify(&config, &output, &footer, None, Some((&model, 20)));
+        let (output, footer) = verify::open(&config.input, &job.output()).expect("an output");
+        assert_eq!(footer.lineage, Lineage::new(&model.identity));
+        let checks = verify::verify(&config.input, &output, &footer, None, Some((&model, 20)));
         let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Broken;
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");
@@ -200,7 +202,7 @@ fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
         );
         let raw = reembed::config::RawConfig::parse(&text, Path::new("pipeline.toml"));
         let error = raw
-            .and_then(|raw| raw.check_model(&common::environment()))
+            .and_then(|raw| raw.check_model(&crate::common::environment()))
             .expect_err("candle has no bf16");
         assert_eq!(error.kind(), ErrorKind::Config);
         let said = error.to_string();
@@ -237,7 +239,7 @@ fn auto_is_the_fastest_that_this_cpu_has_for_the_model_that_was_validated() {
     let auto = model::load(&ModelConfig { precision: None, ..real_model() }, &|_| ());
     let fast = [Precision::Bf16, Precision::Bf16Avx512]
         .into_iter()
-        .find(|precision| Isa::detect().unit(*precision).is_some_and(|unit| unit.is_ok()));
+        .find(|precision| Bf16Unit::detect(Isa::detect(), *precision).is_some_and(|unit| unit.is_ok()));
     let encoder = auto.expect("the model").encoder;
     assert_eq!(encoder.precision(), fast.unwrap_or(Precision::F32));
     assert!(!encoder.runs_on().contains("emulated"), "{}", encoder.runs_on());
@@ -251,7 +253,7 @@ struct GoldenRow {
 }
 
 static GOLDEN: LazyLock<Vec<GoldenRow>> = LazyLock::new(|| {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/golden.parquet");
+    let file = reembed_testing::repository().join("tests/golden/golden.parquet");
     let table = read_parquet(&file);
     let tokens = table.rows.column_by_name("tokens").expect("tokens").as_primitive::<Int32Type>();
     let rows = table.tasks().into_iter().zip(table.vectors("embedding")).zip(tokens.values());

@@ -1,0 +1,14 @@
+//! The program as its users and their nights meet it: the command line, its reports, bad input, the vector cache,
+//! and publishing under faults.
+
+#[path = "../common/command_line.rs"]
+mod command_line;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod browser;
+mod cache;
+mod cli;
+mod publish;
+mod report;
