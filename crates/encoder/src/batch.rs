@@ -1,29 +1,29 @@
-//! Texts on their way to an encoder: what their rows are called, and their token ids in planned batches.
+//! What goes into an encoder: batches of token ids, and the names of their rows for messages.
 
 use arrow_array::{Array, LargeStringArray};
 
 use crate::limit::BatchShape;
 
-/// The texts of several rows as planned batches.
+/// The tokenized texts of a chunk, planned as batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenTexts {
-    /// Batches in the order in which they are to run. Together they hold each text once.
+pub struct PlannedTexts {
+    /// Batches in the order in which they run. Together they hold each text once.
     pub batches: Vec<TokenBatch>,
-    /// The rows whose text was cut at the model's maximum length, ascending.
+    /// The rows whose text was truncated to the model's maximum length, ascending.
     pub truncated: Vec<usize>,
 }
 
-/// What the rows of a chunk are called in messages.
+/// The names of the rows of a chunk, for messages.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowNames {
     /// Position of the first row in the input.
     pub first_row: u64,
-    /// Every row's id; empty where rows have none.
+    /// The id of each row; empty if rows have no ids.
     pub ids: LargeStringArray,
 }
 
 impl RowNames {
-    /// Rows without ids: they are called by their position.
+    /// Rows without ids, named by their position.
     pub fn unnamed(first_row: u64) -> Self {
         RowNames { first_row, ids: LargeStringArray::from_iter_values(std::iter::empty::<&str>()) }
     }
@@ -33,12 +33,12 @@ impl RowNames {
         RowNames { first_row, ids: LargeStringArray::from_iter_values(ids) }
     }
 
-    /// A row by its position in the chunk: its position in the input, and its id in a form that is safe to
-    /// print.
+    /// The name of a row, given its position in the chunk: `row 10 (id T-10)` with its position in
+    /// the input.
     pub fn name(&self, row: usize) -> String {
         let position = self.first_row + row as u64;
         if row < self.ids.len() {
-            format!("row {position} (id {})", shown_id(self.ids.value(row)))
+            format!("row {position} (id {})", escape_id(self.ids.value(row)))
         } else {
             format!("row {position}")
         }
@@ -50,19 +50,19 @@ pub fn strings(array: &LargeStringArray) -> impl ExactSizeIterator<Item = &str> 
     (0..array.len()).map(|row| array.value(row))
 }
 
-/// An id is shown up to this many characters.
-const LONGEST_ID: usize = 80;
+/// Characters of an id in a message.
+const MAX_ID_CHARS: usize = 80;
 
-/// An id as it stands in a message: cut, and without characters that move a terminal's cursor.
-pub fn shown_id(id: &str) -> String {
-    let mut shown: String = id.chars().take(LONGEST_ID).flat_map(char::escape_debug).collect();
-    if id.chars().nth(LONGEST_ID).is_some() {
-        shown.push('…');
+/// Truncates an id to 80 characters and escapes control characters, so that it is safe to print.
+pub fn escape_id(id: &str) -> String {
+    let mut escaped: String = id.chars().take(MAX_ID_CHARS).flat_map(char::escape_debug).collect();
+    if id.chars().nth(MAX_ID_CHARS).is_some() {
+        escaped.push('…');
     }
-    shown
+    escaped
 }
 
-/// The token ids of several texts, ragged: one run of ids and where each text begins in it.
+/// The token ids of several texts, ragged: all ids in one vector, and the start of each text in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -71,7 +71,7 @@ pub struct TokenBatch {
 }
 
 impl TokenBatch {
-    /// Adds a text: its token ids, and the row of the chunk that its vector belongs to.
+    /// Adds a text: its row in the chunk, and its token ids.
     pub fn push(&mut self, row: usize, ids: &[u32]) {
         self.starts.push(self.ids.len());
         self.ids.extend_from_slice(ids);
@@ -83,12 +83,12 @@ impl TokenBatch {
         self.rows.len()
     }
 
-    /// Whether it holds no text.
+    /// Whether there is no text.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The row of the chunk that each text belongs to.
+    /// The row in the chunk of each text.
     pub fn rows(&self) -> &[usize] {
         &self.rows
     }
@@ -104,28 +104,28 @@ impl TokenBatch {
         (0..self.len()).map(|position| self.text(position))
     }
 
-    /// Real tokens, without padding.
+    /// Number of tokens of all texts, without padding.
     pub fn tokens(&self) -> usize {
         self.ids.len()
     }
 
-    /// The length in tokens of its longest text; 0 when empty.
+    /// Tokens of the longest text; 0 without texts.
     pub fn longest(&self) -> usize {
         self.texts().map(<[u32]>::len).max().unwrap_or(0)
     }
 
-    /// What it measures.
+    /// Its number of rows, longest text and tokens.
     pub fn shape(&self) -> BatchShape {
         BatchShape { rows: self.len(), longest: self.longest(), tokens: self.tokens() }
     }
 
-    /// The first `count` texts and the others, both in order.
+    /// Splits it into the first `count` texts and the others, in order.
     pub fn split_at(&self, count: usize) -> (TokenBatch, TokenBatch) {
         (self.part(0..count), self.part(count..self.len()))
     }
 
-    /// The texts of the rows that `keep` names, in order.
-    pub fn only(&self, keep: impl Fn(usize) -> bool) -> TokenBatch {
+    /// The texts of the rows for which `keep` returns true, in order.
+    pub fn filter_rows(&self, keep: impl Fn(usize) -> bool) -> TokenBatch {
         self.part((0..self.len()).filter(|position| keep(self.rows[*position])))
     }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_is_named_without_control_characters_or_endless_ids() {
+    fn row_name_escapes_and_truncates_the_id() {
         let rows = RowNames::new(10, ["a\u{1b}[2J", &"x".repeat(500)]);
         assert_eq!(rows.name(0), "row 10 (id a\\u{1b}[2J)");
         assert_eq!(rows.name(1).chars().count(), "row 11 (id )".len() + 81);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_batch_keeps_every_text_with_its_row() {
+    fn split_and_filtered_batches_keep_texts_with_their_rows() {
         let mut batch = TokenBatch::default();
         batch.push(7, &[1, 2, 3]);
         batch.push(2, &[4]);
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(right.texts().collect::<Vec<_>>(), [&[4][..], &[5, 6]]);
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
         assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3, tokens: 6 });
-        assert_eq!(batch.only(|row| row != 2), {
+        assert_eq!(batch.filter_rows(|row| row != 2), {
             let mut kept = TokenBatch::default();
             kept.push(7, &[1, 2, 3]);
             kept.push(5, &[5, 6]);

@@ -1,4 +1,4 @@
-//! The in-memory API: texts or task rows in, vectors out.
+//! Embeds texts in memory: strings, Arrow arrays or task rows in, vectors out.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field};
 
 use crate::batch::RowNames;
+use crate::budget::MemoryReadings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EncodeEvent;
 use crate::inference::{Inference, Work};
@@ -19,64 +20,61 @@ use crate::limit::RequestedLimits;
 use crate::memory;
 use crate::model::config::ModelConfig;
 use crate::model::identity::ModelIdentity;
+use crate::model::tokenizer::tokenize_texts;
 use crate::model::{self, Model};
 use crate::task::{TaskRow, build_input_text};
-use crate::tokenizer::tokenize_texts;
 
-/// Texts that are tokenized and sorted by length together.
-const ROWS_AT_A_TIME: usize = 1024;
+/// Texts that are tokenized and planned together: this bounds the memory of their tokens.
+const CHUNK_ROWS: usize = 1024;
 
 /// A loaded model that embeds texts.
 ///
 /// ```
-/// use reembed_encoder::{BatchOptions, Embedder, Environment, ModelConfig, TaskRow};
+/// use reembed_encoder::{BatchOptions, Embedder, ModelConfig, TaskRow};
 ///
 /// # fn main() -> reembed_encoder::Result<()> {
-/// let environment = Environment::new(std::env::vars());
-/// let embedder = Embedder::open(&ModelConfig::standard(&environment)?)?;
+/// # let tiny = reembed_testing::model_directory::ModelDirectory::tiny().write();
+/// # let directory = tiny.path();
+/// // `directory` has the layout of sentence-transformers.
+/// let embedder = Embedder::open(&ModelConfig::from_directory(directory))?;
 ///
 /// let vectors = embedder.embed(&["Fix the login loop", "Add a dark theme"])?;
-/// assert_eq!((vectors.len(), vectors.dim()), (2, 384));
+/// assert_eq!((vectors.len(), vectors.dim()), (2, embedder.dim()));
 ///
-/// // Task rows: title, description and files become one text.
+/// // The title, description and files of a task row become one text.
 /// let task = |title: &str| TaskRow { title: Some(title.into()), ..TaskRow::default() };
-/// let one = embedder.compute_embedding(&task("Fix the login loop"))?;
-/// assert_eq!(one.len(), 384);
-///
 /// let tasks = [task("Fix the login loop"), task("Add a dark theme")];
 /// let both = embedder.compute_embeddings_batch(&tasks, &BatchOptions::default())?;
-/// assert_eq!((both.len(), both.dim()), (2, 384));
-/// let same: f32 = one.iter().zip(both.row(0)).map(|(a, b)| a * b).sum();
-/// assert!(same > 0.999_99);
+/// assert_eq!(both.row(0), embedder.compute_embedding(&tasks[0])?);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Embedder {
     model: Model,
-    /// What the machine had left when the model was loaded.
-    memory: crate::budget::MemoryReadings,
+    /// Read after the model was loaded.
+    memory: MemoryReadings,
 }
 
-/// How a batch of rows is embedded.
+/// Options of [`Embedder::embed_with`] and the other batch methods.
 #[derive(Default)]
 pub struct BatchOptions<'a> {
-    /// Texts that go through the model together; `None`: as many as suit the encoder, which an encoder that
-    /// does not pad counts in tokens.
+    /// Texts of a batch at the start; `None`: the default of the encoder, which is in tokens unless
+    /// it pads.
     pub batch_size: Option<NonZeroUsize>,
-    /// Called after every batch.
+    /// Called after each batch.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
-/// How far a batch call is.
+/// The progress of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Rows embedded so far.
+    /// Texts embedded so far.
     pub done: usize,
-    /// Rows of the call.
+    /// Texts of the call.
     pub total: usize,
 }
 
-/// Vectors of several rows, in the order of the rows.
+/// The vectors of several texts, in their order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embeddings {
     values: Vec<f32>,
@@ -90,7 +88,7 @@ impl Embeddings {
         self.values.len() / self.dim
     }
 
-    /// Whether there is none.
+    /// Whether there are no vectors.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -100,45 +98,45 @@ impl Embeddings {
         self.dim
     }
 
-    /// The vector of a row, as a slice of [`Embeddings::dim`] components.
+    /// The vector of a row, `dim` components.
     ///
     /// # Panics
-    /// As slices do, if there is no such row.
+    /// If `row` is not less than [`Embeddings::len`].
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.dim..][..self.dim]
     }
 
-    /// Every vector, in order.
+    /// An iterator over the vectors, in order.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.values.chunks_exact(self.dim)
     }
 
-    /// All components, row-major: `len × dim`.
+    /// All components, `len × dim`, row-major.
     pub fn as_slice(&self) -> &[f32] {
         &self.values
     }
 
-    /// All components, row-major: `len × dim`.
+    /// All components, `len × dim`, row-major.
     pub fn into_values(self) -> Vec<f32> {
         self.values
     }
 
-    /// Tokens and batches that it took.
+    /// The tokens and batches of the call.
     pub fn work(&self) -> &Work {
         &self.work
     }
 
-    /// The vectors as an Arrow array of type `FixedSizeList<Float32, dim>`.
+    /// Converts the vectors to an Arrow array of type `FixedSizeList<Float32, dim>`.
     ///
     /// # Errors
-    /// `Encode` when a vector is wider than Arrow allows.
+    /// `Encode` if `dim` exceeds the limit of Arrow, `i32::MAX`.
     pub fn into_array(self) -> Result<FixedSizeListArray> {
         fixed_size_list(self.values, self.dim, None)
     }
 }
 
 impl Embedder {
-    /// Finds, checks and loads the model; fetches it if it is not on this machine.
+    /// Loads a model, and fetches it first if it is not on this machine.
     ///
     /// # Errors
     /// As [`model::load`].
@@ -146,7 +144,7 @@ impl Embedder {
         Ok(Embedder::new(model::load(config, &|_| ())?))
     }
 
-    /// An embedder of a model that is already loaded.
+    /// An embedder of a loaded model.
     pub fn new(model: Model) -> Embedder {
         Embedder { model, memory: memory::read() }
     }
@@ -156,39 +154,40 @@ impl Embedder {
         self.model.encoder.dim()
     }
 
-    /// Whether a row's vector has the same bits in any batch.
+    /// Whether a vector has the same bits in any batch.
     pub fn is_batch_invariant(&self) -> bool {
         self.model.encoder.is_batch_invariant()
     }
 
-    /// What it runs on, for people: instruction set and threads, or a device.
+    /// The hardware, for people: instruction set and threads, or a device.
     pub fn runs_on(&self) -> String {
         self.model.encoder.runs_on()
     }
 
-    /// The tokens of each row's text, special tokens included, after the cut at the model's maximum length.
+    /// Counts the tokens of the text of each row, special tokens included, after truncation.
     ///
     /// # Errors
-    /// `Encode` when the tokenizer fails.
-    pub fn lengths(&self, rows: &[TaskRow]) -> Result<Vec<usize>> {
-        let length = |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len());
-        rows.iter().map(length).collect()
+    /// `Encode` if the tokenizer fails.
+    pub fn count_tokens(&self, rows: &[TaskRow]) -> Result<Vec<usize>> {
+        let count = |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len());
+        rows.iter().map(count).collect()
     }
 
-    /// Which model this is.
+    /// The identity of the model.
     pub fn identity(&self) -> &ModelIdentity {
         &self.model.identity
     }
 
-    /// The vectors of several texts, `texts.len() × dim`, in their order. An empty text is embedded like any other.
+    /// Embeds texts. The result has one vector for each text, in order; an empty text has a vector
+    /// too.
     ///
     /// # Errors
-    /// `OutOfMemory` or `Encode`, naming the row: the position of the text, from 0.
+    /// `OutOfMemory` or `Encode`, naming the position of the text, from 0.
     pub fn embed<S: AsRef<str>>(&self, texts: &[S]) -> Result<Embeddings> {
         self.embed_with(texts, &BatchOptions::default())
     }
 
-    /// [`Embedder::embed`], with a batch size or progress of the caller's.
+    /// As [`Embedder::embed`], with options.
     ///
     /// # Errors
     /// As [`Embedder::embed`].
@@ -201,17 +200,20 @@ impl Embedder {
         self.embed_rows(texts.len(), text, |first, _| RowNames::unnamed(first as u64), options)
     }
 
-    /// The vectors of an Arrow array of strings (`Utf8`, `LargeUtf8` or `Utf8View`) as one of type
-    /// `FixedSizeList<Float32, dim>` and the same length. Strings are read where they lie; a null has no vector.
+    /// Embeds an Arrow array of type `Utf8`, `LargeUtf8` or `Utf8View`, without copying its
+    /// strings.
+    ///
+    /// The result is of type `FixedSizeList<Float32, dim>` and has the same length. A null has a
+    /// null vector.
     ///
     /// # Errors
-    /// `Input` when the array holds no strings; `OutOfMemory` or `Encode`, naming the row, from 0.
+    /// `Input` if the array has another type; `OutOfMemory` or `Encode`, naming the row, from 0.
     pub fn embed_array(
         &self,
         texts: &dyn Array,
         options: &BatchOptions<'_>,
     ) -> Result<FixedSizeListArray> {
-        let strings = Strings::new(texts)?;
+        let strings = StringArrayRef::new(texts)?;
         let text = |row: usize| texts.is_valid(row).then(|| strings.value(row));
         let unnamed = |first, _| RowNames::unnamed(first as u64);
         let Embeddings { values, dim, .. } =
@@ -219,7 +221,8 @@ impl Embedder {
         fixed_size_list(values, dim, texts.nulls().cloned())
     }
 
-    /// The vector of one row. A row without any text gets the vector of the empty text.
+    /// Computes the vector of a task row, `dim` components. A row without text has the vector of
+    /// the empty text.
     ///
     /// # Errors
     /// `OutOfMemory` or `Encode`.
@@ -228,9 +231,10 @@ impl Embedder {
         Ok(self.compute_embeddings_batch(std::slice::from_ref(row), &options)?.values)
     }
 
-    /// The vectors of several rows, `rows.len() × dim`, in their order. Each is the vector that
-    /// [`Embedder::compute_embedding`] gives: the same bits where the encoder is batch-invariant, within 1e-6
-    /// per component otherwise.
+    /// Computes the vectors of task rows, in order.
+    ///
+    /// Each is the vector of [`Embedder::compute_embedding`]: with the same bits if the encoder is
+    /// batch-invariant, else within 1e-6 per component.
     ///
     /// # Errors
     /// `OutOfMemory` or `Encode`, naming the row.
@@ -246,8 +250,8 @@ impl Embedder {
         self.embed_rows(rows.len(), |row| Some(texts[row].as_str()), names, options)
     }
 
-    /// Embeds `count` texts, a bounded number at a time: `text` gives the text at a position, or `None` for one that
-    /// gets zeros; `names` what the rows of a chunk are called, by its first row and its length.
+    /// Embeds `count` rows, chunk by chunk. `text` returns the text of a row, or `None` for a row
+    /// of zeros; `names` returns the names of the rows of a chunk by its first row and its length.
     fn embed_rows<'t>(
         &self,
         count: usize,
@@ -258,19 +262,20 @@ impl Embedder {
         let encoder = self.model.encoder.as_ref();
         let done = AtomicUsize::new(0);
         let on_event = |event: EncodeEvent| {
-            if let (EncodeEvent::Batch { rows, .. }, Some(progress)) = (event, options.progress) {
+            if let (EncodeEvent::BatchDone { rows, .. }, Some(progress)) = (event, options.progress)
+            {
                 let done = done.fetch_add(rows, Ordering::Relaxed) + rows;
                 progress(Progress { done, total: count });
             }
         };
         let requested = RequestedLimits { start: options.batch_size, ..RequestedLimits::default() };
-        let batching = self.model.batching(requested, None, self.memory);
-        let inference = Inference::new(encoder, batching.limit, batching.budget, &on_event);
+        let settings = self.model.batch_settings(requested, None, self.memory);
+        let inference = Inference::new(encoder, settings.limit, settings.budget, &on_event);
 
         let mut values = Vec::new();
         let mut work = Work::default();
-        for first in (0..count).step_by(ROWS_AT_A_TIME) {
-            let rows = ROWS_AT_A_TIME.min(count - first);
+        for first in (0..count).step_by(CHUNK_ROWS) {
+            let rows = CHUNK_ROWS.min(count - first);
             let names = names(first, rows);
             let texts = (0..rows).filter_map(|row| Some((row, text(first + row)?)));
             let limit = inference.limit();
@@ -283,21 +288,21 @@ impl Embedder {
     }
 }
 
-/// An Arrow array of strings, whatever the width of its offsets.
-enum Strings<'a> {
-    Small(&'a StringArray),
-    Large(&'a LargeStringArray),
-    Views(&'a StringViewArray),
+/// An Arrow array of strings of any type.
+enum StringArrayRef<'a> {
+    Utf8(&'a StringArray),
+    LargeUtf8(&'a LargeStringArray),
+    Utf8View(&'a StringViewArray),
 }
 
-impl<'a> Strings<'a> {
+impl<'a> StringArrayRef<'a> {
     fn new(array: &'a dyn Array) -> Result<Self> {
         match array.data_type() {
-            DataType::Utf8 => Ok(Strings::Small(array.as_string())),
-            DataType::LargeUtf8 => Ok(Strings::Large(array.as_string())),
-            DataType::Utf8View => Ok(Strings::Views(array.as_string_view())),
+            DataType::Utf8 => Ok(StringArrayRef::Utf8(array.as_string())),
+            DataType::LargeUtf8 => Ok(StringArrayRef::LargeUtf8(array.as_string())),
+            DataType::Utf8View => Ok(StringArrayRef::Utf8View(array.as_string_view())),
             other => {
-                let message = format!("an array of {other} was given, but strings are needed");
+                let message = format!("the array has the type {other}, expected strings");
                 Err(Error::new(ErrorKind::Input, message)
                     .advice("cast it to Utf8, LargeUtf8 or Utf8View"))
             }
@@ -306,25 +311,153 @@ impl<'a> Strings<'a> {
 
     fn value(&self, row: usize) -> &'a str {
         match self {
-            Strings::Small(array) => array.value(row),
-            Strings::Large(array) => array.value(row),
-            Strings::Views(array) => array.value(row),
+            StringArrayRef::Utf8(array) => array.value(row),
+            StringArrayRef::LargeUtf8(array) => array.value(row),
+            StringArrayRef::Utf8View(array) => array.value(row),
         }
     }
 }
 
-/// Row-major values as `FixedSizeList<Float32, dim>`.
+/// Converts row-major values to `FixedSizeList<Float32, dim>`.
 fn fixed_size_list(
     values: Vec<f32>,
     dim: usize,
     nulls: Option<NullBuffer>,
 ) -> Result<FixedSizeListArray> {
-    let wide = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(ErrorKind::Encode, format!("{dim} components are too many for an Arrow list"))
+    let too_wide = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(ErrorKind::Encode, format!("{dim} components do not fit in an Arrow list"))
             .caused_by(cause)
     };
-    let size = i32::try_from(dim).map_err(|cause| wide(cause.into()))?;
+    let size = i32::try_from(dim).map_err(|cause| too_wide(cause.into()))?;
     let child = Arc::new(Field::new("element", DataType::Float32, false));
     let values = Arc::new(Float32Array::from(values));
-    FixedSizeListArray::try_new(child, size, values, nulls).map_err(|cause| wide(cause.into()))
+    FixedSizeListArray::try_new(child, size, values, nulls).map_err(|cause| too_wide(cause.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow_array::Int32Array;
+    use arrow_array::types::Float32Type;
+    use reembed_testing::model_directory::ModelDirectory;
+
+    use super::*;
+
+    const TEXTS: [&str; 4] = ["Fix the login loop", "", "a", "Rotate the database credentials"];
+
+    fn tiny() -> Embedder {
+        let directory = ModelDirectory::tiny().write();
+        Embedder::open(&ModelConfig::from_directory(directory.path())).expect("a model")
+    }
+
+    fn bits(values: &[f32]) -> Vec<u32> {
+        values.iter().map(|value| value.to_bits()).collect()
+    }
+
+    #[test]
+    fn embed_returns_unit_vectors_in_order_with_equal_bits_alone() {
+        let embedder = tiny();
+        assert_eq!((embedder.dim(), embedder.is_batch_invariant()), (32, true));
+        let vectors = embedder.embed(&TEXTS).expect("vectors");
+        assert_eq!((vectors.len(), vectors.dim(), vectors.is_empty()), (4, 32, false));
+        assert_eq!(vectors.work().rows, 4);
+        for (text, vector) in TEXTS.iter().zip(vectors.rows()) {
+            let alone = embedder.embed(&[text.to_owned()]).expect("a vector");
+            assert_eq!(bits(alone.row(0)), bits(vector), "{text:?}");
+            let length: f32 = vector.iter().map(|x| x * x).sum();
+            assert!((length - 1.0).abs() < 1e-5, "{text:?}: {length}");
+        }
+        let array = vectors.clone().into_array().expect("an array");
+        assert_eq!((array.len(), array.value_length(), array.null_count()), (4, 32, 0));
+        assert!(embedder.embed::<&str>(&[]).expect("no vectors").is_empty());
+    }
+
+    #[test]
+    fn embed_with_reports_progress_and_keeps_bits_at_any_batch_size() {
+        let embedder = tiny();
+        let texts: Vec<String> =
+            (0..40).map(|row| format!("task {row}").repeat(1 + row % 5)).collect();
+        let expected = embedder.embed(&texts).expect("vectors");
+        let progress = Mutex::new(Vec::new());
+        let record = |step: Progress| progress.lock().expect("no panic").push(step);
+        let options = BatchOptions { batch_size: NonZeroUsize::new(7), progress: Some(&record) };
+        let vectors = embedder.embed_with(&texts, &options).expect("vectors");
+        assert_eq!(bits(vectors.as_slice()), bits(expected.as_slice()));
+        let progress = progress.into_inner().expect("no panic");
+        assert_eq!(progress.len(), 6);
+        assert_eq!(progress.last(), Some(&Progress { done: 40, total: 40 }));
+    }
+
+    #[test]
+    fn embed_array_accepts_each_string_type_and_keeps_nulls() {
+        let embedder = tiny();
+        let rows = [Some(TEXTS[0]), None, Some(TEXTS[1]), Some(TEXTS[3]), None];
+        let arrays: [&dyn Array; 3] = [
+            &StringArray::from_iter(rows),
+            &LargeStringArray::from_iter(rows),
+            &StringViewArray::from_iter(rows),
+        ];
+        for array in arrays {
+            let kind = array.data_type();
+            let vectors = embedder.embed_array(array, &BatchOptions::default()).expect("vectors");
+            assert_eq!((vectors.len(), vectors.value_length()), (5, 32), "{kind}");
+            for (row, text) in rows.iter().enumerate() {
+                assert_eq!(vectors.is_valid(row), text.is_some(), "{kind}, row {row}");
+                let Some(text) = text else { continue };
+                let vector = vectors.value(row);
+                let expected = embedder.embed(&[text]).expect("a vector");
+                let found = vector.as_primitive::<Float32Type>().values();
+                assert_eq!(bits(found), bits(expected.row(0)), "{kind}, row {row}");
+            }
+        }
+        let sliced = StringArray::from_iter(rows).slice(3, 2);
+        let vectors = embedder.embed_array(&sliced, &BatchOptions::default()).expect("vectors");
+        assert_eq!((vectors.is_valid(0), vectors.is_valid(1)), (true, false));
+    }
+
+    #[test]
+    fn embed_array_refuses_other_types() {
+        let numbers = Int32Array::from(vec![1, 2]);
+        let error = tiny().embed_array(&numbers, &BatchOptions::default()).expect_err("no strings");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert_eq!(error.to_string(), "the array has the type Int32, expected strings");
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("Utf8View")));
+    }
+
+    #[test]
+    fn task_rows_are_embedded_as_their_input_text() {
+        let embedder = tiny();
+        let row = TaskRow {
+            title: Some(TEXTS[0].into()),
+            files: Some(vec!["a.py".into()]),
+            ..TaskRow::default()
+        };
+        let text = build_input_text(&row);
+        let expected = embedder.embed(&[&text]).expect("a vector");
+        assert_eq!(embedder.compute_embedding(&row).expect("a vector"), expected.row(0));
+        let counts = embedder.count_tokens(&[row, TaskRow::default()]).expect("counts");
+        assert_eq!(counts[1], 2, "an empty text has the special tokens");
+        assert!(counts[0] > 2);
+    }
+
+    #[test]
+    fn from_directory_fails_with_the_path_if_it_does_not_exist() {
+        let directory = ModelDirectory::tiny().write();
+        let missing = directory.path().join("missing");
+        let error = Embedder::open(&ModelConfig::from_directory(&missing)).err().expect("no model");
+        assert_eq!(error.kind(), ErrorKind::Model);
+        assert_eq!(error.place().file(), Some(missing.as_path()));
+        assert!(error.to_string().ends_with("the directory does not exist"), "{error}");
+    }
+
+    #[test]
+    fn from_directory_names_the_model_after_the_directory() {
+        let directory = ModelDirectory::tiny().write();
+        let name = directory.path().file_name().expect("a name").to_string_lossy().into_owned();
+        let embedder =
+            Embedder::open(&ModelConfig::from_directory(directory.path())).expect("a model");
+        assert_eq!(embedder.identity().id, name);
+        assert_eq!(embedder.identity().precision, "f32");
+    }
 }

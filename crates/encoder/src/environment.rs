@@ -1,38 +1,42 @@
-//! What the caller found in the process environment. The library itself reads no variable.
+//! A snapshot of environment variables, and what they mean here. The library reads none itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// What the binary found in the process environment. The library itself reads none.
+/// Environment variables that the caller passes: `Environment::new(std::env::vars())`.
+///
+/// The library never reads the process environment itself.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
 }
 
 impl Environment {
-    /// Keeps the variables given.
+    /// An environment of these names and values.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         Environment { variables: variables.into_iter().collect() }
     }
 
-    /// A variable that is set and not empty.
+    /// The value of a variable; `None` if it is unset or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether a variable is set to something else than a word for no, as the Hugging Face tools read theirs.
+    /// Whether a variable is set and not `0`, `off`, `no` or `false`, as `huggingface_hub` reads
+    /// its variables.
     pub fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| {
             !["0", "off", "no", "false"].contains(&value.to_ascii_lowercase().as_str())
         })
     }
 
-    /// reembed's own directory of fetched models: `REEMBED_CACHE`, else `reembed` below the user's cache directory.
+    /// The directory of the model cache: `REEMBED_CACHE`, else `$XDG_CACHE_HOME/reembed`, else
+    /// `~/.cache/reembed`.
     ///
     /// # Errors
-    /// `Config` where the environment names neither, nor a home.
+    /// `Config` if none of these variables is set.
     pub fn model_cache(&self) -> Result<PathBuf> {
         let own = self.get("REEMBED_CACHE").map(PathBuf::from);
         let user = || {
@@ -41,12 +45,13 @@ impl Environment {
             Some(xdg.or_else(home)?.join("reembed"))
         };
         own.or_else(user).ok_or_else(|| {
-            Error::new(ErrorKind::Config, "there is no home directory to keep the model in")
+            Error::new(ErrorKind::Config, "no directory for the model cache: HOME is not set")
                 .advice("set `model.cache`, REEMBED_CACHE or HOME")
         })
     }
 
-    /// The Hugging Face cache, as `huggingface_hub` finds it.
+    /// The directory of the Hugging Face cache, as `huggingface_hub` finds it; `None` without a
+    /// home.
     pub fn hub_cache(&self) -> Option<PathBuf> {
         let own = self.get("HF_HUB_CACHE").map(PathBuf::from);
         let hf = || self.get("HF_HOME").map(|home| Path::new(home).join("hub"));
@@ -55,14 +60,14 @@ impl Environment {
         own.or_else(hf).or_else(xdg).or_else(home)
     }
 
-    /// The proxy towards the hub, as curl finds it.
+    /// The URL of the proxy for https, as curl finds it.
     pub fn proxy(&self) -> Option<&str> {
         ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
             .iter()
             .find_map(|name| self.get(name))
     }
 
-    /// Hosts that are reached without the proxy.
+    /// Hosts that are connected to without the proxy (`NO_PROXY`).
     pub fn no_proxy(&self) -> Vec<String> {
         let hosts = self.get("NO_PROXY").or_else(|| self.get("no_proxy")).unwrap_or("");
         hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(String::from).collect()

@@ -1,14 +1,15 @@
-//! What went wrong, where, and what to do about it.
+//! The error type of all crates: what happened, where, and what to do.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// The crate's result.
+/// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the library: a [kind](ErrorKind) to act on, the [place](Place) it was found at, one sentence,
-/// and advice. Its causes are reached by [`std::error::Error::source`].
+/// An error: a [kind](ErrorKind) to act on, a [place](Place), one sentence, and advice.
+///
+/// [`std::error::Error::source`] gives the cause, such as the error of the operating system.
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -19,52 +20,52 @@ struct Inner {
     message: String,
     advice: Option<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
-    in_place: bool,
+    after_publish: bool,
 }
 
-/// The classes of failure that a caller may want to tell apart.
+/// The classes of failure that a caller may handle differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// A setting is unknown, malformed, out of range, or contradicts another.
+    /// A setting is unknown, malformed, out of range, or contradicts another setting.
     Config,
-    /// The input cannot be used; seen from its footer and schema, before the model is loaded.
+    /// The input cannot be used. Its footer and schema show this before the model is loaded.
     Input,
-    /// The output path cannot be used; seen before the model is loaded.
+    /// The output path cannot be used. This is checked before the model is loaded.
     Target,
-    /// Another run is writing this output.
+    /// Another run holds the lock of this output.
     Locked,
-    /// The model's files could not be had, or are not a model that this program runs.
+    /// The model could not be loaded: its files are missing, damaged or not supported.
     Model,
-    /// A row, page or row group of the input is bad; seen while reading it.
+    /// A row, page or row group of the input is invalid. Reading it shows this.
     Data,
-    /// A single row does not fit in the memory that may be used.
+    /// A single row, or the model, does not fit in the memory that may be used.
     OutOfMemory,
-    /// The vectors at hand come from another model.
+    /// The existing vectors come from another model.
     OtherModel,
-    /// The model failed, or gave a vector that is not finite.
+    /// The tokenizer or the model failed, or a vector has a component that is not finite.
     Encode,
     /// The output could not be written or published.
     Output,
-    /// The vector cache could not be read or written, or a vector in it is not its text's.
+    /// The vector cache could not be read or written, or holds a wrong vector.
     Cache,
-    /// The caller asked to stop, or the time is over; what was finished is kept.
+    /// The caller requested a stop, or the deadline passed. Finished work is kept.
     Stopped(StopReason),
-    /// A stage ended in a way that it never should: a bug in this program or in a library.
+    /// An invariant does not hold: a bug in this program or in a library.
     Internal,
 }
 
-/// Why a run is to stop.
+/// Why a run stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
-    /// Someone interrupted it, as with Ctrl-C.
+    /// The user interrupted it, for example with Ctrl-C.
     Interrupted,
-    /// Someone or something wants it gone, as a service manager does.
+    /// A service manager or another process terminated it.
     Terminated,
-    /// Its time is over: `run.deadline`.
+    /// The deadline passed (`run.deadline`).
     Deadline,
 }
 
-/// Where an error was found: as much of it as is known, from the outside in.
+/// Where an error was found: the file, then the parts inside it, from the outside in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
     file: Option<PathBuf>,
@@ -72,7 +73,7 @@ pub struct Place {
 }
 
 impl Error {
-    /// An error with one sentence, no place and no advice yet.
+    /// An error with one sentence, without place, advice and cause.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Error(Box::new(Inner {
             kind,
@@ -80,49 +81,52 @@ impl Error {
             message: message.into(),
             advice: None,
             cause: None,
-            in_place: false,
+            after_publish: false,
         }))
     }
 
-    /// Names the file.
+    /// Sets the file.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
         self.0.place.file = Some(file.as_ref().to_owned());
         self
     }
 
-    /// Names a place inside what was named before: a row group, a column, a row, a tensor, a stage.
+    /// Adds a part inside the place so far: a row group, a column, a row, a tensor, a stage.
     #[must_use]
     pub fn at(mut self, part: impl Into<String>) -> Self {
         self.0.place.parts.push(part.into());
         self
     }
 
-    /// Says what the user can do.
+    /// Sets what the user can do.
     #[must_use]
     pub fn advice(mut self, advice: impl Into<String>) -> Self {
         self.0.advice = Some(advice.into());
         self
     }
 
-    /// Keeps the error that led to this one.
+    /// Sets the cause: the error that led to this one.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.cause = Some(cause.into());
         self
     }
 
-    /// Notes that the new output is in place all the same; only whether it outlasts a power cut is not known.
+    /// Marks an error that occurred after the new output was renamed into place.
+    ///
+    /// The output is complete, but a power failure may lose it.
     #[must_use]
-    pub fn though_in_place(mut self) -> Self {
-        self.0.in_place = true;
+    pub fn after_publish(mut self) -> Self {
+        self.0.after_publish = true;
         self
     }
 
-    /// Whether the new output is in place, although the run failed; after every other failure the output path is as it
-    /// was.
-    pub fn is_in_place(&self) -> bool {
-        self.0.in_place
+    /// Whether the new output is in place although the run failed.
+    ///
+    /// After every other error the output path is unchanged.
+    pub fn is_after_publish(&self) -> bool {
+        self.0.after_publish
     }
 
     /// The class of failure.
@@ -130,19 +134,19 @@ impl Error {
         self.0.kind
     }
 
-    /// Where it was found.
+    /// Where the error was found.
     pub fn place(&self) -> &Place {
         &self.0.place
     }
 
-    /// What the user can do, where there is something.
-    pub fn what_to_do(&self) -> Option<&str> {
+    /// What the user can do; `None` if nothing is known.
+    pub fn advice_text(&self) -> Option<&str> {
         self.0.advice.as_deref()
     }
 }
 
 impl Place {
-    /// The file, if one is known.
+    /// The file, if it is known.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
     }
@@ -163,7 +167,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// The place and the sentence; neither the causes nor the advice.
+/// The place and the sentence, without causes and advice.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = self.0.place.to_string();
@@ -181,21 +185,26 @@ impl StdError for Error {
     }
 }
 
-/// Runs `work` and turns a panic inside it into an error, so that a library that trips over hostile bytes
-/// fails the run and not the process.
+/// Runs `work` and converts a panic inside it into an error of this `kind`.
+///
+/// A decoder that panics on hostile bytes then fails the run and not the process. `what` names the
+/// decoder in the message.
+///
+/// # Errors
+/// Those of `work`, and the panic.
 pub fn catch_panic<T>(kind: ErrorKind, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
         .unwrap_or_else(|payload| Err(from_panic(kind, what, payload.as_ref())))
 }
 
 fn from_panic(kind: ErrorKind, what: &str, payload: &(dyn std::any::Any + Send)) -> Error {
-    let said = payload
+    let message = payload
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| payload.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    // A panic's message may quote the data; the first line is enough to find the place in the code.
-    let line: String = said.lines().next().unwrap_or("").chars().take(200).collect();
+    // The message may quote the data. Its first line is enough to find the place in the code.
+    let line: String = message.lines().next().unwrap_or("").chars().take(200).collect();
     let error = Error::new(kind, format!("{what} panicked: {line}"));
     match kind {
         ErrorKind::Internal => error.advice("this is a bug; please report it with this line"),
@@ -210,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_reads_from_the_file_inwards() {
+    fn display_reads_from_the_file_inwards() {
         let error = Error::new(ErrorKind::Data, "the page is damaged")
             .in_file("tasks.parquet")
             .at("row group 3")
@@ -222,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_becomes_an_error_with_its_first_line() {
+    fn catch_panic_keeps_the_first_line_of_the_message() {
         let error = catch_panic::<()>(ErrorKind::Data, "the decoder", || panic!("bad\nrow text"))
             .expect_err("it panics");
         assert_eq!(error.to_string(), "the decoder panicked: bad");

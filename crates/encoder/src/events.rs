@@ -1,32 +1,34 @@
-//! What happens while texts are embedded. The caller passes a callback; nothing here prints.
+//! Events of the inference stage. The caller passes a callback; the library never prints.
 
 use crate::limit::LimitChange;
 
-/// Something that happened to a batch.
+/// An event of the inference stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EncodeEvent {
-    /// A batch is about to go through the model. If the process dies now, this batch was the one in flight.
-    Trying(InFlight),
+    /// A batch is about to go through the model. A process that dies now dies with this batch.
+    BatchStarted(InFlight),
     /// A batch went through the model.
-    Batch {
-        /// Its texts.
+    BatchDone {
+        /// Number of texts.
         rows: usize,
-        /// Their tokens, without padding.
+        /// Tokens of all texts, without padding.
         tokens: usize,
     },
-    /// The batch limit moved.
-    Limit(LimitChange),
+    /// The batch limit changed.
+    LimitChanged(LimitChange),
 }
 
-/// A batch on its way through the model.
+/// The batch that is going through the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
     /// Number of texts.
     pub rows: usize,
-    /// Its first row in the order of the input, by position and id.
+    /// The name of its first row in the order of the input, as [`RowNames::name`] gives it.
+    ///
+    /// [`RowNames::name`]: crate::batch::RowNames::name
     pub first: String,
-    /// Its last row.
+    /// The name of its last row.
     pub last: String,
-    /// Bytes that it takes beside the model, where that is known.
+    /// Bytes that it needs beside the weights; `None` if the device's allocator decides.
     pub bytes: Option<u64>,
 }

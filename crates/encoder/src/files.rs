@@ -1,4 +1,4 @@
-//! What the system offers for files that several processes use: advisory locks, and directories whose names last.
+//! Files that several processes share: advisory locks, and directories whose entries are durable.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,15 +7,16 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// An exclusive advisory lock on a file of its own. The system frees it when the process is gone, however it went.
+/// An exclusive advisory lock on a lock file. The operating system releases it when the process
+/// ends.
 #[derive(Debug)]
 pub struct FileLock(File);
 
 impl FileLock {
-    /// Opens the lock file, or makes it. A link or a pipe under its name is not followed.
+    /// Opens the lock file, or creates it. It does not follow a symbolic link.
     ///
     /// # Errors
-    /// The system's; also when there is something else than a regular file.
+    /// The error of the operating system; an error if the path is not a regular file.
     pub fn open(path: &Path) -> io::Result<FileLock> {
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
         let file = OpenOptions::new()
@@ -27,23 +28,24 @@ impl FileLock {
             .open(path)?;
         match file.metadata()?.is_file() {
             true => Ok(FileLock(file)),
-            false => Err(io::Error::other("it is not a regular file")),
+            false => Err(io::Error::other("not a regular file")),
         }
     }
 
-    /// Opens a lock file that another process made, to see whether it is held.
+    /// Opens the lock file of another process, to test whether that process holds the lock.
     ///
     /// # Errors
-    /// The system's.
+    /// The error of the operating system.
     pub fn open_existing(path: &Path) -> io::Result<FileLock> {
         File::open(path).map(FileLock)
     }
 
-    /// Takes the lock if nobody holds it, and says whether it did. It is free again when this is dropped.
+    /// Acquires the lock without waiting; `false` if another process holds it. Dropping `self`
+    /// releases it.
     ///
     /// # Errors
-    /// The system's: a file system may have no locks.
-    pub fn try_take(&self) -> io::Result<bool> {
+    /// The error of the operating system, for example on a file system without locks.
+    pub fn try_lock(&self) -> io::Result<bool> {
         match self.0.try_lock() {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
@@ -57,19 +59,20 @@ impl FileLock {
     }
 }
 
-/// Makes the names in a directory last through a power cut.
+/// Calls fsync on a directory, which makes its entries durable.
 ///
 /// # Errors
-/// The system's.
+/// The error of the operating system.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Makes a directory in one that exists, and its name last; nothing where there is one.
+/// Creates a directory, not its parents, and makes its entry durable. An existing directory is left
+/// as it is.
 ///
 /// # Errors
-/// The system's.
-pub fn make_directory(directory: &Path) -> io::Result<()> {
+/// The error of the operating system.
+pub fn create_directory(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
         Err(cause) => Err(cause),
@@ -85,19 +88,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lock_is_held_once_and_free_when_dropped() {
+    fn lock_is_exclusive_and_dropping_releases_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("lock");
         let first = FileLock::open(&path).expect("a file");
         let second = FileLock::open(&path).expect("the same file");
-        assert!(first.try_take().expect("locks"));
-        assert!(!second.try_take().expect("locks"));
+        assert!(first.try_lock().expect("locks"));
+        assert!(!second.try_lock().expect("locks"));
         drop(first);
-        assert!(second.try_take().expect("locks"));
+        assert!(second.try_lock().expect("locks"));
     }
 
     #[test]
-    fn a_link_under_the_name_of_a_lock_is_refused() {
+    fn lock_file_that_is_a_link_or_directory_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let (precious, link) = (directory.path().join("precious"), directory.path().join("lock"));
         fs::write(&precious, "text").expect("a file");
@@ -108,14 +111,14 @@ mod tests {
     }
 
     #[test]
-    fn make_directory_takes_what_exists_and_makes_one_level() {
+    fn create_directory_accepts_existing_and_creates_one_level() {
         let directory = tempfile::tempdir().expect("a directory");
         let new = directory.path().join("new");
-        make_directory(&new).expect("it is made");
-        make_directory(&new).expect("it exists");
+        create_directory(&new).expect("it is created");
+        create_directory(&new).expect("it exists");
         let deep = directory.path().join("a/b");
-        assert_eq!(make_directory(&deep).expect_err("no parent").kind(), io::ErrorKind::NotFound);
+        assert_eq!(create_directory(&deep).expect_err("no parent").kind(), io::ErrorKind::NotFound);
         fs::write(directory.path().join("file"), "").expect("a file");
-        make_directory(&directory.path().join("file")).expect_err("it is a file");
+        create_directory(&directory.path().join("file")).expect_err("it is a file");
     }
 }

@@ -1,10 +1,10 @@
-//! SHA-256 in the two forms that this project uses: shown in hexadecimal, and taken over several parts.
+//! SHA-256: shown in hexadecimal, and computed over several parts.
 
 use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
-/// Bytes in lower-case hexadecimal.
+/// Formats bytes in lower-case hexadecimal, two digits a byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -12,7 +12,8 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// SHA-256 over parts, each after its length as a little-endian u64: ("ab", "c") and ("a", "bc") differ.
+/// SHA-256 over parts. The length of each, a little-endian u64, precedes it: ("ab", "c") and
+/// ("a", "bc") differ.
 #[derive(Debug, Clone, Default)]
 pub struct FramedHasher(Sha256);
 
@@ -23,7 +24,7 @@ impl FramedHasher {
         self.0.update(part.as_bytes());
     }
 
-    /// The hash of all parts.
+    /// Returns the hash of all parts.
     pub fn finish(self) -> [u8; 32] {
         self.0.finalize().into()
     }

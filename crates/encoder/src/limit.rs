@@ -1,24 +1,25 @@
-//! How large a batch may be: additive increase, multiplicative decrease.
-//!
-//! Everything here is a pure function of what it is told: outcomes come from [`crate::inference`].
+//! The batch limit: additive increase, multiplicative decrease. Pure functions: the outcomes come
+//! from [`crate::inference`].
 
 use std::fmt;
 use std::num::NonZeroUsize;
 
-/// After so many batches in a row that fitted, the limit grows by one step.
+/// Batches in a row that must fit before the limit grows by one step.
 pub const SUCCESSES_BEFORE_GROWTH: u32 = 8;
 
-/// One step of growth is this part of the largest limit: it takes `8 × 8` batches to get all the way back.
+/// A step is the maximum divided by this: after 8 × 8 batches that fit, the limit is at its
+/// maximum.
 const GROWTH_STEPS: usize = 8;
 
-/// Tokens of a batch for an encoder that does not pad: enough that the workers' wait for the last of its parts
-/// is lost among them, few enough that progress is heard of every few seconds. See docs/engine.md.
-pub const TOKENS_IN_A_BATCH: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
+/// Default tokens of a batch for an encoder that does not pad: workers wait for less than 1 % of
+/// the time, and progress is reported every few seconds. Figures:
+/// docs/decisions/0016-token-budget.md.
+pub const DEFAULT_BATCH_TOKENS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap();
 
-/// Texts of a batch for an encoder that pads.
-pub const ROWS_IN_A_PADDED_BATCH: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+/// Default texts of a batch for an encoder that pads.
+pub const DEFAULT_PADDED_BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
-/// What a batch measures.
+/// The size of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BatchShape {
     /// Number of texts.
@@ -30,28 +31,28 @@ pub struct BatchShape {
 }
 
 impl BatchShape {
-    /// Tokens of the rectangle that it becomes when it is padded to its longest text.
+    /// Tokens of the batch when each text is padded to the longest.
     pub fn padded_tokens(self) -> usize {
         self.rows.saturating_mul(self.longest)
     }
 }
 
-/// Which tokens an encoder computes, and a limit therefore counts.
+/// Which tokens an encoder computes, and so which tokens a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenCount {
-    /// Those of the rectangle: the encoder pads.
+    /// Padding included: each text counts as the longest.
     Padded,
-    /// The texts' own.
+    /// Without padding.
     Actual,
 }
 
 impl TokenCount {
-    /// How tokens count where the encoder pads, or does not.
-    pub fn padded(pads: bool) -> Self {
+    /// [`TokenCount::Padded`] if the encoder pads, else [`TokenCount::Actual`].
+    pub fn from_padding(pads: bool) -> Self {
         if pads { TokenCount::Padded } else { TokenCount::Actual }
     }
 
-    /// The tokens that count of a batch.
+    /// The tokens of a batch of this shape.
     pub fn tokens(self, shape: BatchShape) -> usize {
         match self {
             TokenCount::Padded => shape.padded_tokens(),
@@ -60,19 +61,19 @@ impl TokenCount {
     }
 }
 
-/// How large a batch may be.
+/// The largest batch that may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimit {
-    /// Most texts.
+    /// Maximum number of texts.
     pub rows: NonZeroUsize,
-    /// Most tokens. One text is always allowed, however long.
+    /// Maximum number of tokens. A single text of any length is always allowed.
     pub tokens: NonZeroUsize,
-    /// Which tokens.
+    /// Which tokens count.
     pub counting: TokenCount,
 }
 
 impl BatchLimit {
-    /// Whether a batch of that shape may run. A single text may always be tried.
+    /// Whether a batch of this shape may run. A single text always may.
     pub fn allows(self, shape: BatchShape) -> bool {
         shape.rows <= 1
             || (shape.rows <= self.rows.get() && self.counting.tokens(shape) <= self.tokens.get())
@@ -80,7 +81,8 @@ impl BatchLimit {
 }
 
 impl fmt::Display for BatchLimit {
-    /// The tighter of the two: as many texts as tokens are no limit on texts.
+    /// The tighter of the two limits, as `32 rows` or `8000 tokens`. Each text has a token, so a
+    /// row limit that reaches the token limit has no effect.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rows < self.tokens {
             true => write!(f, "{} rows", self.rows),
@@ -89,47 +91,49 @@ impl fmt::Display for BatchLimit {
     }
 }
 
-/// What the user set of the bounds; where nothing is set, what suits the encoder holds.
+/// The bounds that the user requested. Each `None` becomes the default of the encoder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequestedLimits {
-    /// Texts in a batch at the start.
+    /// Texts in a batch at the start of the run.
     pub start: Option<NonZeroUsize>,
-    /// Texts in a batch at most.
+    /// Maximum texts in a batch.
     pub max: Option<NonZeroUsize>,
-    /// Tokens in a batch at most.
+    /// Maximum tokens in a batch.
     pub tokens: Option<NonZeroUsize>,
 }
 
-/// Where the limit starts and where it ends.
+/// The start and the maximum of an [`AdaptiveLimit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitBounds {
     /// Texts in a batch at the start of the run.
     pub start: NonZeroUsize,
-    /// Texts in a batch at most; never less than `start`.
+    /// Maximum texts in a batch; at least `start`.
     pub max: NonZeroUsize,
-    /// Tokens in a batch at most.
+    /// Maximum tokens in a batch.
     pub tokens: NonZeroUsize,
-    /// Which tokens.
+    /// Which tokens count.
     pub counting: TokenCount,
 }
 
 impl LimitBounds {
-    /// What is asked for, completed: `affordable` are the tokens that the memory budget pays for. An encoder that
-    /// pads gets a few rows at a time; one that does not gets tokens, however many rows they are.
-    pub fn new(asked: RequestedLimits, affordable: NonZeroUsize, counting: TokenCount) -> Self {
+    /// Completes the requested bounds with defaults. `affordable` is the number of tokens that fits
+    /// in the memory budget. The default limits rows if the encoder pads, else tokens.
+    pub fn new(requested: RequestedLimits, affordable: NonZeroUsize, counting: TokenCount) -> Self {
         let (tokens, rows) = match counting {
-            TokenCount::Padded => (asked.tokens.unwrap_or(affordable), ROWS_IN_A_PADDED_BATCH),
+            TokenCount::Padded => {
+                (requested.tokens.unwrap_or(affordable), DEFAULT_PADDED_BATCH_ROWS)
+            }
             TokenCount::Actual => {
-                let tokens = asked.tokens.unwrap_or(TOKENS_IN_A_BATCH.min(affordable));
+                let tokens = requested.tokens.unwrap_or(DEFAULT_BATCH_TOKENS.min(affordable));
                 (tokens, tokens)
             }
         };
-        let start = asked.start.or(asked.max).unwrap_or(rows);
-        LimitBounds { start, max: asked.max.unwrap_or(start), tokens, counting }
+        let start = requested.start.or(requested.max).unwrap_or(rows);
+        LimitBounds { start, max: requested.max.unwrap_or(start), tokens, counting }
     }
 }
 
-/// The limit in force, and what moves it.
+/// A batch limit that shrinks on out-of-memory and grows after batches that fit.
 #[derive(Debug, Clone)]
 pub struct AdaptiveLimit {
     bounds: LimitBounds,
@@ -137,28 +141,28 @@ pub struct AdaptiveLimit {
     successes: u32,
 }
 
-/// The limit moved.
+/// A change of the batch limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitChange {
     /// The limit before.
     pub from: BatchLimit,
-    /// The limit from now on.
+    /// The limit after.
     pub to: BatchLimit,
-    /// Why it moved.
+    /// Why it changed.
     pub cause: LimitCause,
 }
 
-/// Why the limit moved.
+/// Why the batch limit changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LimitCause {
     /// A batch of this shape did not fit in memory.
     OutOfMemory(BatchShape),
-    /// This many batches in a row did fit.
+    /// This many batches in a row fitted.
     Successes(u32),
 }
 
 impl AdaptiveLimit {
-    /// A limit that starts at `bounds.start`.
+    /// A limit that starts at `bounds.start` rows and `bounds.tokens` tokens.
     pub fn new(bounds: LimitBounds) -> Self {
         let bounds = LimitBounds { max: bounds.max.max(bounds.start), ..bounds };
         let current =
@@ -178,13 +182,14 @@ impl AdaptiveLimit {
         })
     }
 
-    /// The limit in force.
+    /// The current limit.
     pub fn current(&self) -> BatchLimit {
         self.current
     }
 
-    /// A batch fitted: after [`SUCCESSES_BEFORE_GROWTH`] of them the limit grows by a step.
-    pub fn fitted(&mut self) -> Option<LimitChange> {
+    /// Records a batch that fitted. After [`SUCCESSES_BEFORE_GROWTH`] of them the limit grows by a
+    /// step.
+    pub fn record_success(&mut self) -> Option<LimitChange> {
         self.successes += 1;
         if self.successes < SUCCESSES_BEFORE_GROWTH {
             return None;
@@ -194,21 +199,21 @@ impl AdaptiveLimit {
             tokens: grow(self.current.tokens, self.bounds.tokens),
             ..self.current
         };
-        self.move_to(grown, LimitCause::Successes(self.successes))
+        self.change_to(grown, LimitCause::Successes(self.successes))
     }
 
-    /// A batch of that shape did not fit: the limit becomes half of what was tried, or half of itself if that
-    /// is less.
-    pub fn out_of_memory(&mut self, shape: BatchShape) -> Option<LimitChange> {
+    /// Records a batch that did not fit. The limit becomes half of the batch, or half of itself if
+    /// that is less.
+    pub fn record_out_of_memory(&mut self, shape: BatchShape) -> Option<LimitChange> {
         let halved = BatchLimit {
             rows: half(self.current.rows.get().min(shape.rows)),
             tokens: half(self.current.tokens.get().min(self.current.counting.tokens(shape))),
             ..self.current
         };
-        self.move_to(halved, LimitCause::OutOfMemory(shape))
+        self.change_to(halved, LimitCause::OutOfMemory(shape))
     }
 
-    fn move_to(&mut self, to: BatchLimit, cause: LimitCause) -> Option<LimitChange> {
+    fn change_to(&mut self, to: BatchLimit, cause: LimitCause) -> Option<LimitChange> {
         let from = self.current;
         self.successes = 0;
         self.current = to;
@@ -242,13 +247,13 @@ mod tests {
         })
     }
 
-    /// A batch whose texts are all as long.
+    /// A batch whose texts all have `longest` tokens.
     fn even(rows: usize, longest: usize) -> BatchShape {
         BatchShape { rows, longest, tokens: rows * longest }
     }
 
     #[test]
-    fn out_of_memory_halves_what_was_tried_and_never_reaches_zero() {
+    fn out_of_memory_halves_the_limit_and_never_reaches_zero() {
         for (start, tried, expected_rows, expected_tokens) in [
             (32, (32, 100), 16, 1600),
             (32, (8, 100), 4, 400),
@@ -257,14 +262,14 @@ mod tests {
             (1, (1, 1), 1, 1),
         ] {
             let mut limit = limit(start, 64, 1_000_000);
-            limit.out_of_memory(even(tried.0, tried.1));
+            limit.record_out_of_memory(even(tried.0, tried.1));
             let now = limit.current();
             assert_eq!((now.rows.get(), now.tokens.get()), (expected_rows, expected_tokens));
         }
     }
 
     #[test]
-    fn a_limit_counts_the_tokens_that_the_encoder_computes() {
+    fn limit_counts_the_tokens_that_the_encoder_computes() {
         let shape = BatchShape { rows: 10, longest: 100, tokens: 300 };
         for (counting, tokens, allowed, after) in [
             (TokenCount::Padded, 1000, true, 500),
@@ -277,18 +282,18 @@ mod tests {
                 LimitBounds { start: size(64), max: size(64), tokens: size(tokens), counting };
             let mut limit = AdaptiveLimit::new(bounds);
             assert_eq!(limit.current().allows(shape), allowed, "{counting:?}, {tokens}");
-            limit.out_of_memory(shape);
+            limit.record_out_of_memory(shape);
             assert_eq!(limit.current().tokens.get(), after, "{counting:?}, {tokens}");
         }
     }
 
     #[test]
-    fn what_is_not_asked_for_suits_the_encoder() {
+    fn bounds_that_are_not_requested_get_defaults() {
         let nothing = RequestedLimits::default();
         let start = |rows| RequestedLimits { start: Some(size(rows)), ..nothing };
         let max = |rows| RequestedLimits { max: Some(size(rows)), ..nothing };
         let tokens = |tokens| RequestedLimits { tokens: Some(size(tokens)), ..nothing };
-        for (asked, affordable, counting, expected) in [
+        for (requested, affordable, counting, expected) in [
             (nothing, 1 << 20, TokenCount::Padded, (32, 32, 1 << 20)),
             (start(8), 1 << 20, TokenCount::Padded, (8, 8, 1 << 20)),
             (max(64), 1 << 20, TokenCount::Padded, (64, 64, 1 << 20)),
@@ -298,59 +303,60 @@ mod tests {
             (tokens(99), 1 << 20, TokenCount::Actual, (99, 99, 99)),
             (tokens(1 << 20), 512, TokenCount::Actual, (1 << 20, 1 << 20, 1 << 20)),
         ] {
-            let bounds = LimitBounds::new(asked, size(affordable), counting);
+            let bounds = LimitBounds::new(requested, size(affordable), counting);
             let found = (bounds.start.get(), bounds.max.get(), bounds.tokens.get());
-            assert_eq!(found, expected, "{asked:?}, {affordable}, {counting:?}");
+            assert_eq!(found, expected, "{requested:?}, {affordable}, {counting:?}");
         }
     }
 
     #[test]
-    fn without_a_limit_on_rows_only_tokens_hold_a_batch_back_and_they_grow_back() {
-        let asked = RequestedLimits { tokens: Some(size(8000)), ..RequestedLimits::default() };
-        let mut limit = AdaptiveLimit::new(LimitBounds::new(asked, size(1), TokenCount::Actual));
+    fn token_limit_alone_halves_and_grows_back() {
+        let requested = RequestedLimits { tokens: Some(size(8000)), ..RequestedLimits::default() };
+        let mut limit =
+            AdaptiveLimit::new(LimitBounds::new(requested, size(1), TokenCount::Actual));
         assert_eq!(limit.current().to_string(), "8000 tokens");
-        limit.out_of_memory(BatchShape { rows: 100, longest: 256, tokens: 8000 });
+        limit.record_out_of_memory(BatchShape { rows: 100, longest: 256, tokens: 8000 });
         let now = limit.current();
         assert_eq!((now.rows.get(), now.tokens.get()), (50, 4000));
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 8 {
-            limit.fitted();
+            limit.record_success();
         }
         assert_eq!(limit.current().to_string(), "8000 tokens");
     }
 
     #[test]
-    fn the_limit_grows_only_after_a_run_of_successes_and_never_past_its_bounds() {
+    fn limit_grows_after_successes_up_to_its_maximum() {
         let mut limit = limit(32, 64, 8000);
         let mut seen = Vec::new();
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 6 {
-            seen.extend(limit.fitted().map(|change| change.to.rows.get()));
+            seen.extend(limit.record_success().map(|change| change.to.rows.get()));
         }
         assert_eq!(seen, [40, 48, 56, 64]);
         assert_eq!(limit.current().tokens.get(), 8000);
     }
 
     #[test]
-    fn a_failure_restarts_the_count_of_successes() {
+    fn out_of_memory_resets_the_count_of_successes() {
         let mut limit = limit(8, 16, 8000);
         for _ in 1..SUCCESSES_BEFORE_GROWTH {
-            assert_eq!(limit.fitted(), None);
+            assert_eq!(limit.record_success(), None);
         }
         let shape = even(8, 10);
-        let change = limit.out_of_memory(shape).expect("it halves");
+        let change = limit.record_out_of_memory(shape).expect("it halves");
         assert_eq!(change.cause, LimitCause::OutOfMemory(shape));
-        assert_eq!(limit.fitted(), None);
+        assert_eq!(limit.record_success(), None);
     }
 
     #[test]
-    fn a_limit_at_its_bounds_does_not_report_a_change() {
+    fn limit_at_its_maximum_reports_no_change() {
         let mut limit = limit(4, 4, 100);
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 2 {
-            assert_eq!(limit.fitted(), None);
+            assert_eq!(limit.record_success(), None);
         }
     }
 
     #[test]
-    fn a_single_text_is_always_allowed() {
+    fn single_text_is_always_allowed() {
         let limit = BatchLimit { rows: size(1), tokens: size(1), counting: TokenCount::Actual };
         assert!(limit.allows(even(1, 512)));
         assert!(!limit.allows(even(2, 1)));

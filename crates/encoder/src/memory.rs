@@ -1,4 +1,4 @@
-//! What the machine says about memory. Readings only: [`crate::budget`] decides.
+//! Readings of `/proc`, cgroups and `RLIMIT_AS`. [`crate::budget`] makes a budget from them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::budget::MemoryReadings;
 
-/// Asks the kernel what this process may still take.
+/// Reads how much memory this process may still allocate.
 pub fn read() -> MemoryReadings {
     let status = text("/proc/self/status");
     let mapped = field_kib(&status, "VmSize:").unwrap_or(0);
@@ -20,32 +20,32 @@ pub fn read() -> MemoryReadings {
     }
 }
 
-/// The largest resident size that this process has had, in bytes (`VmHWM`).
-pub fn peak_resident() -> Option<u64> {
+/// The peak RSS of this process in bytes (`VmHWM`); `None` where the system has no `/proc`.
+pub fn peak_rss() -> Option<u64> {
     field_kib(&text("/proc/self/status"), "VmHWM:")
 }
 
-/// The resident size of this process, in bytes (`VmRSS`).
-pub fn resident() -> Option<u64> {
+/// The RSS of this process in bytes (`VmRSS`); `None` where the system has no `/proc`.
+pub fn rss() -> Option<u64> {
     field_kib(&text("/proc/self/status"), "VmRSS:")
 }
 
-/// Lets [`peak_resident`] begin anew; `false` where the system cannot.
-pub fn forget_peak() -> bool {
+/// Resets [`peak_rss`] to the current RSS; `false` where the system does not support it.
+pub fn reset_peak_rss() -> bool {
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
-/// A missing or unreadable file reads as empty: the reading is then `None`.
+/// The text of a file; empty if it is missing, so that the reading becomes `None`.
 fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// A field of `/proc/*/status` or `/proc/meminfo`, which count in KiB; in bytes here.
+/// A field of `/proc/*/status` or `/proc/meminfo`, converted from KiB to bytes.
 fn field_kib(text: &str, name: &str) -> Option<u64> {
     field(text, name)?.checked_mul(1024)
 }
 
-/// The number after a name, on a line of its own.
+/// The number after `name` on its line.
 fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let mut words = line.split_whitespace();
@@ -53,12 +53,11 @@ fn field(text: &str, name: &str) -> Option<u64> {
     })
 }
 
-/// What a control group says: its limit, what it uses, and what of that goes when memory is needed.
+/// The files of a cgroup version that hold its limit and its usage.
 struct GroupFiles {
     limit: &'static str,
     usage: &'static str,
-    /// The field of `memory.stat` that counts pages of files not lately used, in bytes, those of groups below
-    /// included.
+    /// The field of `memory.stat` with the inactive file pages in bytes, child groups included.
     inactive: &'static str,
 }
 
@@ -71,8 +70,8 @@ const VERSION_1: GroupFiles = GroupFiles {
 const VERSION_2: GroupFiles =
     GroupFiles { limit: "memory.max", usage: "memory.current", inactive: "inactive_file" };
 
-/// The least of what is left in this process's control group and in those above it. `membership` is the text
-/// of `/proc/self/cgroup`: lines `hierarchy:controllers:path`, where version 2 has the hierarchy 0.
+/// The smallest free memory of this process's cgroup and its ancestors. `membership` is the text of
+/// `/proc/self/cgroup`: lines `hierarchy:controllers:path`; in version 2 the controllers are empty.
 fn cgroup_left(mount: &Path, membership: &str) -> Option<u64> {
     membership
         .lines()
@@ -81,9 +80,9 @@ fn cgroup_left(mount: &Path, membership: &str) -> Option<u64> {
             let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
             let path = path.trim_start_matches('/');
             if controllers.is_empty() {
-                least_left(mount, path, &VERSION_2)
+                smallest_left(mount, path, &VERSION_2)
             } else if controllers.split(',').any(|controller| controller == "memory") {
-                least_left(&mount.join("memory"), path, &VERSION_1)
+                smallest_left(&mount.join("memory"), path, &VERSION_1)
             } else {
                 None
             }
@@ -91,28 +90,28 @@ fn cgroup_left(mount: &Path, membership: &str) -> Option<u64> {
         .min()
 }
 
-/// Walks from the group up to the mount. In a container the path may be the host's and not exist here; the
-/// mount itself is then the container's group.
+/// Walks from the cgroup up to the mount. In a container the path may be the host's and not exist
+/// here; the mount itself is then the container's group.
 ///
-/// A group's usage counts the pages of files that were read, such as the model's: without those that the kernel gives
-/// up first, a group would look full as soon as some large file has been read in it.
-fn least_left(mount: &Path, path: &str, files: &GroupFiles) -> Option<u64> {
+/// Inactive file pages are reclaimable, so they do not count as used: otherwise a group would look
+/// full once a large file was read in it.
+fn smallest_left(mount: &Path, path: &str, files: &GroupFiles) -> Option<u64> {
     let mut group: PathBuf = mount.join(path);
-    let mut least = None;
+    let mut smallest = None;
     while group.starts_with(mount) {
         let number = |name: &str| text(group.join(name)).trim().parse::<u64>().ok();
-        // `memory.max` says `max` and version 1 a number near 2^63 where there is no limit.
+        // No limit: `memory.max` holds `max`, version 1 a number near 2^63.
         if let Some(limit) = number(files.limit).filter(|limit| *limit < 1 << 62) {
             let inactive = field(&text(group.join("memory.stat")), files.inactive).unwrap_or(0);
             let used = number(files.usage).unwrap_or(0).saturating_sub(inactive);
             let left = limit.saturating_sub(used);
-            least = Some(least.map_or(left, |least: u64| least.min(left)));
+            smallest = Some(smallest.map_or(left, |smallest: u64| smallest.min(left)));
         }
         if !group.pop() {
             break;
         }
     }
-    least
+    smallest
 }
 
 #[cfg(test)]
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn version_2_takes_the_least_of_the_group_and_its_parents() {
+    fn cgroup_v2_uses_the_smallest_limit_of_all_ancestors() {
         let root = tempfile::tempdir().expect("a directory");
         group(root.path(), "a", &[("memory.max", "1000\n"), ("memory.current", "900\n")]);
         group(root.path(), "a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_ignores_its_huge_number_for_no_limit() {
+    fn cgroup_v1_treats_its_maximum_as_unlimited() {
         let root = tempfile::tempdir().expect("a directory");
         let none = "9223372036854771712";
         group(root.path(), "memory", &[("memory.limit_in_bytes", none)]);
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_files_that_can_go_are_not_used_up() {
+    fn inactive_file_pages_do_not_count_as_used() {
         let root = tempfile::tempdir().expect("a directory");
         let stat = "anon 100\ninactive_file 250\ntotal_inactive_file 600\nactive_file 50\n";
         group(
@@ -166,16 +165,16 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_the_host_falls_back_to_the_mount() {
+    fn cgroup_path_of_the_host_falls_back_to_the_mount() {
         let root = tempfile::tempdir().expect("a directory");
         group(root.path(), "", &[("memory.max", "700"), ("memory.current", "100")]);
         assert_eq!(cgroup_left(root.path(), "0::/docker/0123\n"), Some(600));
     }
 
     #[test]
-    fn this_machine_answers() {
+    fn readings_of_this_machine_are_plausible() {
         assert!(read().available.is_some_and(|bytes| bytes > 1 << 20));
-        assert!(peak_resident().is_some_and(|bytes| bytes > 1 << 20));
-        assert!(resident() <= peak_resident());
+        assert!(peak_rss().is_some_and(|bytes| bytes > 1 << 20));
+        assert!(rss() <= peak_rss());
     }
 }

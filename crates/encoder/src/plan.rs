@@ -1,14 +1,16 @@
-//! Which texts of a chunk go through the model together.
+//! Batch planning: which texts of a chunk go through the model together.
 //!
-//! Texts are sorted by length and cut wherever the [`BatchLimit`] is reached. A padded batch costs its longest
-//! text times its rows, so texts of like length belong together. Longest first: if memory is short, it shows on
-//! the first batch and not on the last; and what is shared out last among workers is short.
+//! Texts are sorted by length, because a padded batch costs its longest text times its rows. The
+//! longest come first: a lack of memory shows in the first batch, and the last parts of a batch,
+//! which decide how long workers wait for each other, are short.
 
 use crate::limit::{BatchLimit, BatchShape};
 
-/// Cuts texts of the given `lengths` (tokens; 0 = nothing to embed) into batches that `limit` allows. Every
-/// position with a length appears in exactly one batch. Equal input gives equal batches.
-pub fn plan(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
+/// Groups texts into batches that `limit` allows.
+///
+/// `lengths` has the tokens of each text; a text of 0 tokens is left out. The result has the
+/// positions of the texts of each batch; each position is in exactly one batch.
+pub fn plan_batches(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).filter(|&row| lengths[row] > 0).collect();
     order.sort_by_key(|&row| (std::cmp::Reverse(lengths[row]), row));
 
@@ -17,7 +19,6 @@ pub fn plan(lengths: &[usize], limit: BatchLimit) -> Vec<Vec<usize>> {
     for row in order {
         let grown = BatchShape {
             rows: shape.rows + 1,
-            // The first row of a batch is its longest.
             longest: shape.longest.max(lengths[row]),
             tokens: shape.tokens + lengths[row],
         };
@@ -49,12 +50,12 @@ mod tests {
         BatchLimit { rows: size(rows), tokens: size(tokens), counting: TokenCount::Padded }
     }
 
-    fn real(rows: usize, tokens: usize) -> BatchLimit {
+    fn actual(rows: usize, tokens: usize) -> BatchLimit {
         BatchLimit { counting: TokenCount::Actual, ..limit(rows, tokens) }
     }
 
     #[test]
-    fn batches_hold_texts_of_like_length_within_the_limit() {
+    fn batches_hold_texts_of_similar_length_within_the_limit() {
         for (lengths, limit, expected) in [
             (&[][..], limit(4, 100), vec![]),
             (&[0, 0], limit(4, 100), vec![]),
@@ -63,23 +64,23 @@ mod tests {
             (&[500, 2], limit(8, 10), vec![vec![0], vec![1]]),
             (&[2, 0, 2], limit(8, 100), vec![vec![0, 2]]),
             (&[1, 9, 2, 8], limit(8, 20), vec![vec![1, 3], vec![2, 0]]),
-            (&[1, 9, 2, 8], real(8, 20), vec![vec![1, 3, 2, 0]]),
-            (&[1, 9, 2, 8], real(8, 19), vec![vec![1, 3, 2], vec![0]]),
+            (&[1, 9, 2, 8], actual(8, 20), vec![vec![1, 3, 2, 0]]),
+            (&[1, 9, 2, 8], actual(8, 19), vec![vec![1, 3, 2], vec![0]]),
         ] {
-            assert_eq!(plan(lengths, limit), expected, "{lengths:?} under {limit:?}");
+            assert_eq!(plan_batches(lengths, limit), expected, "{lengths:?} under {limit:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_text_is_planned_once_and_every_batch_is_allowed(
+        fn each_text_is_in_one_batch_that_the_limit_allows(
             lengths in prop::collection::vec(0usize..300, 0..200),
             rows in 1usize..40,
             tokens in 1usize..4000,
             pads in any::<bool>(),
         ) {
-            let limit = BatchLimit { counting: TokenCount::padded(pads), ..limit(rows, tokens) };
-            let batches = plan(&lengths, limit);
+            let limit = BatchLimit { counting: TokenCount::from_padding(pads), ..limit(rows, tokens) };
+            let batches = plan_batches(&lengths, limit);
             let mut planned: Vec<usize> = batches.concat();
             planned.sort_unstable();
             let wanted: Vec<usize> = (0..lengths.len()).filter(|&row| lengths[row] > 0).collect();

@@ -1,26 +1,26 @@
-//! A task row, the text that stands for it in front of the model, and the key that this text is known by.
+//! The row of a task, its input text, and the content key of a text in the vector cache.
 
 use std::fmt::{self, Write};
 
 use crate::hash::{FramedHasher, hex};
 
-/// One row of the input: what a team writes down about a piece of work.
+/// A row that describes a task: title, description and files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskRow {
-    /// What the row is called in messages; it is not part of the text.
+    /// The id of the row in messages. It is not part of the input text.
     pub id: String,
-    /// One line that says what the task is.
+    /// The title.
     pub title: Option<String>,
-    /// The task in full.
+    /// The full description.
     pub description: Option<String>,
-    /// Paths that the task touches.
+    /// Paths of the files that the task concerns.
     pub files: Option<Vec<String>>,
 }
 
-/// How a task row becomes text.
+/// The text recipe of a task row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextTemplate {
-    /// What stands before the list of files, `Files: ` unless configured otherwise.
+    /// The prefix of the line of files; `Files: ` by default.
     pub files_prefix: String,
 }
 
@@ -30,10 +30,10 @@ impl Default for TextTemplate {
     }
 }
 
-/// The input text of a row under the default template.
+/// Builds the input text of a row with the default template.
 ///
 /// ```
-/// use reembed::{TaskRow, build_input_text};
+/// use reembed_encoder::{TaskRow, build_input_text};
 ///
 /// let row = TaskRow {
 ///     id: "T-1".into(),
@@ -44,24 +44,25 @@ impl Default for TextTemplate {
 /// assert_eq!(build_input_text(&row), "Fix the login loop\nFiles: auth.py, views.py");
 /// ```
 pub fn build_input_text(row: &TaskRow) -> String {
-    TextTemplate::default().text_of(row)
+    TextTemplate::default().render(row)
 }
 
 impl TextTemplate {
-    /// The input text of a row.
-    pub fn text_of(&self, row: &TaskRow) -> String {
+    /// Builds the input text of a row.
+    pub fn render(&self, row: &TaskRow) -> String {
         let mut text = String::new();
         let files = row.files.iter().flatten().map(String::as_str);
-        // A String takes whatever is written to it.
+        // Writing to a `String` never fails.
         let _ = self.write(&mut text, row.title.as_deref(), row.description.as_deref(), files);
         text
     }
 
-    /// Writes the lines `title`, `description` and `Files: a, b, c`, joined by `\n`. A line whose field is missing or
-    /// has no characters is left out; blanks are characters.
+    /// Appends the lines `title`, `description` and `Files: a, b, c`, joined by `\n`, to `text`.
+    ///
+    /// A missing or empty field has no line. White space counts as characters.
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The error of the writer.
     pub fn write<'a>(
         &self,
         text: &mut impl Write,
@@ -91,43 +92,44 @@ impl TextTemplate {
     }
 }
 
-/// What a text's vector is known by: SHA-256 over the model's fingerprint and the text. Equal keys mean equal
-/// vectors, whatever row, file or run the text stands in.
+/// The key of a text in the vector cache: SHA-256 over the fingerprint of the model and the text.
+///
+/// Texts with equal keys have equal vectors, in any row, file or run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ContentKey([u8; 32]);
 
 impl ContentKey {
-    /// Its bytes.
+    /// The 32 bytes of the SHA-256.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// In hexadecimal, as other tools print a SHA-256.
+/// In lower-case hexadecimal, like `sha256sum`.
 impl fmt::Debug for ContentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex(&self.0))
     }
 }
 
-/// Makes the content keys of one model.
+/// Computes the content keys of one model.
 #[derive(Debug, Clone)]
 pub struct ContentKeys {
-    /// The state after the fingerprint, which every key begins with.
-    begun: FramedHasher,
+    /// The hash state after the fingerprint.
+    prefix: FramedHasher,
 }
 
 impl ContentKeys {
-    /// Keys under this [fingerprint](crate::model::identity::ModelIdentity::fingerprint).
+    /// The content keys under a model's fingerprint (`ModelIdentity::fingerprint`).
     pub fn new(fingerprint: &str) -> Self {
-        let mut begun = FramedHasher::default();
-        begun.update(fingerprint);
-        ContentKeys { begun }
+        let mut prefix = FramedHasher::default();
+        prefix.update(fingerprint);
+        ContentKeys { prefix }
     }
 
-    /// The key of a text.
+    /// Computes the content key of a text.
     pub fn key(&self, text: &str) -> ContentKey {
-        let mut hasher = self.begun.clone();
+        let mut hasher = self.prefix.clone();
         hasher.update(text);
         ContentKey(hasher.finish())
     }
@@ -138,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_content_key_moves_with_fingerprint_and_text_and_with_where_one_ends() {
+    fn content_key_depends_on_fingerprint_and_text() {
         let key = |fingerprint: &str, text: &str| ContentKeys::new(fingerprint).key(text);
         assert_eq!(key("ab", "c"), key("ab", "c"));
         for (fingerprint, text) in [("a", "bc"), ("ab", "d"), ("abc", ""), ("", "abc"), ("b", "c")]
@@ -148,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_characters_is_left_out_and_blanks_are_characters() {
+    fn text_has_a_line_for_each_field_that_is_not_empty() {
         let template = TextTemplate::default();
         for (title, description, files, expected) in [
             (Some("t"), Some("d"), &["a", "b"][..], "t\nd\nFiles: a, b"),
@@ -159,7 +161,7 @@ mod tests {
             (None, None, &[""], "Files: "),
             (None, None, &[], ""),
         ] {
-            // What stands there already is another row's.
+            // `write` appends.
             let mut text = "x".to_owned();
             template
                 .write(&mut text, title, description, files.iter().copied())

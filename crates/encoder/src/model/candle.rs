@@ -1,7 +1,8 @@
-//! The encoder that runs candle-transformers' `BertModel`: the reference on the CPU, and the way to a GPU.
+//! The encoder on candle-transformers' `BertModel`: the reference on the CPU, and the one that runs
+//! on a GPU.
 //!
-//! A batch is padded to its longest text inside. Padding and company change the order of additions, so this
-//! encoder is not batch-invariant: on the CPU a component moves by less than 1e-6.
+//! A batch is padded to its longest text. Padding changes the order of additions, so this encoder
+//! is not batch-invariant: on the CPU a component differs by less than 1e-6 between batches.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -13,8 +14,9 @@ use rayon::ThreadPool;
 
 use super::config::Device;
 use super::description::{Activation, BertShape, ModelDescription, Pooling};
+use super::encoder::{EncodeError, Encoder};
+use super::resources::start_threads;
 use super::weights::BertWeights;
-use super::{EncodeError, Encoder, pool};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
@@ -30,21 +32,22 @@ pub struct CandleEncoder {
 }
 
 impl CandleEncoder {
-    /// Puts the weights on the device.
+    /// Loads the weights onto the device.
     ///
     /// # Errors
-    /// `Config` when the device is not there or not compiled in; `Model` when candle refuses the weights.
+    /// `Config` if the device is missing or not compiled in; `Model` if candle rejects the weights.
     pub fn new(
         weights: BertWeights<'_>,
         description: &ModelDescription,
         device: Device,
         threads: NonZeroUsize,
     ) -> Result<Self> {
-        let device = open(device)?;
-        // candle asks rayon for threads; its own pool keeps to ours.
-        let pool = pool(threads)?;
+        let device = open_device(device)?;
+        // candle uses the rayon pool that it is called in.
+        let pool = start_threads(threads, "the model")?;
         let refuse = |cause| {
-            Error::new(ErrorKind::Model, "candle cannot load the weights").caused_by(flat(cause))
+            Error::new(ErrorKind::Model, "candle cannot load the weights")
+                .caused_by(first_line(cause))
         };
         let tensors = weights
             .into_tensors()
@@ -66,7 +69,7 @@ impl CandleEncoder {
         })
     }
 
-    /// Token ids to pooled vectors, `(rows, hidden)`.
+    /// Computes the pooled vectors of a batch, `(rows, hidden)`, row-major.
     fn forward(&self, batch: &TokenBatch) -> candle_core::Result<Vec<f32>> {
         let BatchShape { rows, longest, .. } = batch.shape();
         let mut ids = Vec::with_capacity(rows * longest);
@@ -133,15 +136,15 @@ impl Encoder for CandleEncoder {
         }
         let encoded = self.pool.install(|| self.forward(batch)).map_err(|cause| {
             if is_out_of_memory(&cause) {
-                EncodeError::OutOfMemory { shape: batch.shape(), cause: flat(cause) }
+                EncodeError::OutOfMemory { shape: batch.shape(), cause: first_line(cause) }
             } else {
-                EncodeError::Failed(flat(cause))
+                EncodeError::Failed(first_line(cause))
             }
         })?;
         if encoded.len() != vectors.len() {
-            let (got, wanted) = (encoded.len(), vectors.len());
+            let (found, expected) = (encoded.len(), vectors.len());
             return Err(EncodeError::Failed(
-                format!("the model gave {got} components, expected {wanted}").into(),
+                format!("the model returned {found} components, expected {expected}").into(),
             ));
         }
         vectors.copy_from_slice(&encoded);
@@ -149,11 +152,11 @@ impl Encoder for CandleEncoder {
     }
 }
 
-/// What a forward pass of candle's `BertModel` holds at its peak on the CPU, in bytes.
+/// The peak memory of a forward pass of candle's `BertModel` on the CPU, in bytes.
 ///
-/// With S = 4 · heads · B · L² (one tensor of scores) and H = 4 · hidden · B · L (one of hidden states): the
-/// attention holds 5 S + 8 H at once, the feed-forward layer 3.5 H and its own width twice. Measured for
-/// all-MiniLM-L6-v2 at B = 32, L = 256: 605 MB, 604 by this formula.
+/// For B texts of L tokens, with S = 4 · heads · B · L² (scores) and H = 4 · hidden · B · L (hidden
+/// states): attention holds 5 S + 8 H, the feed-forward layer 3.5 H and two tensors of its own
+/// width. Measured for all-MiniLM-L6-v2 at B = 32, L = 256: 605 MB; this formula: 604.
 fn bytes_for(bert: &BertShape, batch: BatchShape) -> u64 {
     let tokens = batch.padded_tokens() as u64;
     let scores = 4 * bert.heads as u64 * tokens * batch.longest as u64;
@@ -188,7 +191,7 @@ fn config(bert: &BertShape) -> Config {
 }
 
 #[cfg(feature = "cuda")]
-fn open(device: Device) -> Result<CandleDevice> {
+fn open_device(device: Device) -> Result<CandleDevice> {
     match device {
         Device::Cpu => Ok(CandleDevice::Cpu),
         Device::Cuda(index) => CandleDevice::new_cuda(index).map_err(|cause| {
@@ -197,13 +200,13 @@ fn open(device: Device) -> Result<CandleDevice> {
                 format!("`compute.device`: cuda:{index} cannot be opened"),
             )
             .advice("check `nvidia-smi`, or set device = \"cpu\"")
-            .caused_by(flat(cause))
+            .caused_by(first_line(cause))
         }),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn open(device: Device) -> Result<CandleDevice> {
+fn open_device(device: Device) -> Result<CandleDevice> {
     match device {
         Device::Cpu => Ok(CandleDevice::Cpu),
         Device::Cuda(index) => Err(Error::new(
@@ -214,7 +217,8 @@ fn open(device: Device) -> Result<CandleDevice> {
     }
 }
 
-/// The one place where the driver's error can be seen: candle boxes it, perhaps below contexts and backtraces.
+/// Whether the GPU is out of memory. candle boxes the error of the driver, possibly inside other
+/// errors.
 #[cfg(feature = "cuda")]
 fn is_out_of_memory(error: &candle_core::Error) -> bool {
     use candle_core::cuda_backend::CudaError;
@@ -237,18 +241,19 @@ fn is_out_of_memory(error: &candle_core::Error) -> bool {
     }
 }
 
-/// On the CPU a failed allocation ends the process; that is why a batch is priced before it runs.
+/// On the CPU a failed allocation ends the process. `bytes_for` is checked before a batch runs.
 #[cfg(not(feature = "cuda"))]
 fn is_out_of_memory(_: &candle_core::Error) -> bool {
     false
 }
 
-/// The first line of candle's error: the rest is a backtrace.
-fn flat(error: candle_core::Error) -> Box<dyn std::error::Error + Send + Sync> {
+/// The first line of an error of candle. The rest is a backtrace.
+fn first_line(error: candle_core::Error) -> Box<dyn std::error::Error + Send + Sync> {
     error.to_string().lines().next().unwrap_or_default().to_owned().into()
 }
 
-#[cfg(all(test, feature = "cuda"))]
+#[cfg(feature = "cuda")]
+#[cfg(test)]
 mod tests {
     use candle_core::cuda_backend::CudaError;
     use candle_core::cuda_backend::cudarc::cublas::{result::CublasError, sys::cublasStatus_t};
@@ -257,12 +262,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn out_of_memory_is_seen_below_whatever_candle_wraps_it_in() {
+    fn out_of_memory_is_found_inside_errors_of_candle() {
         let driver = |code| CudaError::Cuda(DriverError(code));
         let load =
             |code| CudaError::Load { cuda: DriverError(code), module_name: "reduce".to_owned() };
         let cublas = |status| CudaError::Cublas(CublasError(status));
-        // Neither is shown in words: for those a driver is asked, which the linker's stub is not.
+        // Their text is not compared: it comes from the driver, which a test machine lacks.
         let cases = [
             (driver(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),
             (load(CUresult::CUDA_ERROR_OUT_OF_MEMORY), true),

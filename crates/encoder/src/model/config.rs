@@ -1,4 +1,4 @@
-//! Which model, and what runs it.
+//! The configuration of a model: its source, and the engine that runs it.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -10,45 +10,46 @@ use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::source::SourceConfig;
 
-/// Which model makes the vectors, and what it runs on. It names hardware and does not ask for it: that is done when
-/// the model is loaded.
+/// Which model computes the vectors, and what runs it. Hardware is only named here; loading the
+/// model looks for it.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
-    /// Where its files come from.
+    /// Where the files of the model come from.
     pub source: SourceConfig,
-    /// Replaces the model's default prompt.
+    /// The text before every input text; `None`: the default prompt of the model.
     pub prompt: Option<String>,
-    /// What runs it.
+    /// The engine that runs the model.
     pub engine: Engine,
-    /// The most that the packed engine may use of the CPU; `None`: all that it has.
+    /// The instruction set of the packed engine; `None`: the best of this CPU.
     pub isa: Option<IsaName>,
-    /// What the factors of matrix products are; `None`: for a model that was validated in it, bf16 where the CPU makes
-    /// it fast, on AMX or else on AVX512-BF16; f32 for any other.
+    /// The precision of the factors of matrix products. `None`: bf16 for the default model on a CPU
+    /// with AMX or AVX512-BF16, else f32. See [`crate::model::precision`].
     pub precision: Option<Precision>,
-    /// Threads of an encoder on the CPU; `None`: as many as affinity and cgroup quota allow.
+    /// Threads of the tokenizer and of an encoder on the CPU; `None`: as many as CPU affinity and
+    /// cgroup quota allow.
     pub threads: Option<NonZeroUsize>,
 }
 
-/// What runs the model.
+/// The engine that runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// Our own kernels on the CPU: batch-invariant.
+    /// The kernels of reembed on the CPU; batch-invariant.
     Packed,
-    /// candle, on the CPU (the reference) or on a GPU.
+    /// candle, on the CPU (the reference) or on a GPU. Needs the feature `candle`.
     Candle(Device),
 }
 
-/// A processor.
+/// A CPU or a GPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
     /// The CPU.
     Cpu,
-    /// An NVIDIA GPU by number.
+    /// The NVIDIA GPU with this CUDA index.
     Cuda(usize),
 }
 
 impl Device {
-    /// `cpu` or `cuda:N`.
+    /// Parses `cpu` or `cuda:N`; `None` for anything else.
     pub fn parse(text: &str) -> Option<Device> {
         match text {
             "cpu" => Some(Device::Cpu),
@@ -58,16 +59,17 @@ impl Device {
 }
 
 impl ModelConfig {
-    /// The default model, all-MiniLM-L6-v2, on the CPU; found, fetched and kept as the environment says: caches, proxy,
-    /// `HF_TOKEN` and the rest of what [`SourceConfig::standard`] names.
+    /// The default model, all-MiniLM-L6-v2, on the CPU. [`SourceConfig::from_environment`] lists
+    /// the environment variables for caches, proxy and token.
     ///
     /// # Errors
-    /// `Config` when the environment names no directory to keep a model in.
-    pub fn standard(environment: &Environment) -> Result<ModelConfig> {
-        Ok(ModelConfig::from_source(SourceConfig::standard(environment)?))
+    /// `Config` if the environment has no directory for the model cache.
+    pub fn from_environment(environment: &Environment) -> Result<ModelConfig> {
+        Ok(ModelConfig::from_source(SourceConfig::from_environment(environment)?))
     }
 
-    /// A model in a directory of the sentence-transformers layout, on the CPU. Nothing is fetched.
+    /// The model in a local directory of the sentence-transformers layout, on the CPU. Loading it
+    /// never uses the network.
     pub fn from_directory(directory: &Path) -> ModelConfig {
         ModelConfig::from_source(SourceConfig::from_directory(directory))
     }
@@ -83,27 +85,26 @@ impl ModelConfig {
         }
     }
 
-    /// The threads of an encoder on this machine's CPU.
+    /// The number of threads on this machine; 1 if the system does not say.
     pub fn threads(&self) -> NonZeroUsize {
-        // One where the system does not say.
         self.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
     }
 
     /// The instruction set of the packed engine on this machine.
     ///
     /// # Errors
-    /// `Config` when this CPU lacks the one that is named.
+    /// `Config` if this CPU does not support the configured one.
     pub fn isa(&self) -> Result<Isa> {
         let Some(name) = self.isa else { return Ok(Isa::detect()) };
         Isa::from_name(name).ok_or_else(|| {
-            let here: Vec<&str> = Isa::available().map(Isa::as_str).collect();
+            let supported: Vec<&str> = Isa::available().map(Isa::as_str).collect();
             let message = format!(
-                "`compute.isa` is \"{}\", which this CPU lacks; it has {}",
+                "`compute.isa` is \"{}\", which this CPU does not support; it supports {}",
                 name.as_str(),
-                here.join(", ")
+                supported.join(", ")
             );
             Error::new(ErrorKind::Config, message)
-                .advice("name another one, or remove the setting; removing it uses the default")
+                .advice("set a supported one, or remove the setting; removing it uses the default")
         })
     }
 }
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_is_a_cpu_or_a_numbered_gpu() {
+    fn device_parses_cpu_and_cuda_index() {
         for (text, expected) in [
             ("cpu", Some(Device::Cpu)),
             ("cuda:0", Some(Device::Cuda(0))),

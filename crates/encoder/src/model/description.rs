@@ -1,11 +1,17 @@
-//! What a sentence-transformers directory says about its model.
+//! The description of a model, read from its sentence-transformers directory.
 //!
-//! Source of the layout: <https://sbert.net/docs/sentence_transformer/usage/custom_models.html>. `modules.json`
-//! lists the modules; `config.json` is the transformer's (Hugging Face `BertConfig`), `1_Pooling/config.json`
-//! the pooling's, `sentence_bert_config.json` has `max_seq_length` and `do_lower_case`,
-//! `config_sentence_transformers.json` the prompts, and `tokenizer_config.json` what transformers lays over
-//! `tokenizer.json`. What this program cannot run is refused by name: a model that is nearly run gives vectors that
-//! are nearly right.
+//! Layout: <https://sbert.net/docs/sentence_transformer/usage/custom_models.html>.
+//!
+//! | File | What is read |
+//! |---|---|
+//! | `modules.json` | the modules |
+//! | `config.json` | the transformer (Hugging Face `BertConfig`) |
+//! | `1_Pooling/config.json` | the pooling |
+//! | `sentence_bert_config.json` | `max_seq_length`, `do_lower_case` |
+//! | `config_sentence_transformers.json` | the prompts |
+//! | `tokenizer_config.json` | the settings with which transformers overrides `tokenizer.json` |
+//!
+//! A setting that is not supported is an error that names it: ignoring it would give wrong vectors.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,20 +22,20 @@ use serde::Deserialize;
 use super::source::ModelFiles;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Everything about a model but its weights and its vocabulary.
+/// Everything about a model except its weights and its vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelDescription {
-    /// Shape of the transformer.
+    /// The shape of the transformer.
     pub bert: BertShape,
-    /// How token vectors become one.
+    /// How token vectors become the vector of a text.
     pub pooling: Pooling,
     /// Whether the vector is scaled to Euclidean length 1.
     pub normalize: bool,
-    /// Tokens that a text is cut at, special tokens included.
+    /// Tokens to which a text is truncated, special tokens included.
     pub max_seq_length: NonZeroUsize,
-    /// Whether the text is lower-cased before the tokenizer sees it.
+    /// Whether a text is converted to lower case before it is tokenized.
     pub lower_case: bool,
-    /// What is put before every text; may be empty.
+    /// The text before every input text; may be empty.
     pub prompt: String,
 }
 
@@ -38,11 +44,11 @@ pub struct ModelDescription {
 pub struct BertShape {
     /// Rows of the word embedding.
     pub vocab_size: usize,
-    /// Components of a token's vector.
+    /// Components of a token vector.
     pub hidden: usize,
     /// Number of layers.
     pub layers: usize,
-    /// Attention heads; they share `hidden` evenly.
+    /// Number of attention heads; it divides `hidden`.
     pub heads: usize,
     /// Width of the feed-forward layer.
     pub intermediate: usize,
@@ -52,24 +58,24 @@ pub struct BertShape {
     pub max_positions: usize,
     /// Rows of the token-type embedding.
     pub token_types: usize,
-    /// Epsilon of every layer norm.
+    /// Added to the variance in each layer norm.
     pub layer_norm_eps: f64,
-    /// Id of the padding token.
+    /// The id of the padding token.
     pub pad_token: u32,
 }
 
-/// How a text's token vectors become one vector.
+/// How the token vectors of a text become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pooling {
-    /// The mean over the real tokens, special tokens included.
+    /// The mean of all token vectors, special tokens included and padding excluded.
     Mean,
-    /// The vector of the first token.
+    /// The vector of the first token, `[CLS]`.
     Cls,
 }
 
 impl Pooling {
-    /// Its name in the pooling module's configuration and in the output's footer.
-    pub fn name(self) -> &'static str {
+    /// The name in the configuration of the pooling module and in the footer of an output.
+    pub fn as_str(self) -> &'static str {
         match self {
             Pooling::Mean => "mean",
             Pooling::Cls => "cls",
@@ -77,17 +83,18 @@ impl Pooling {
     }
 }
 
-/// Reads the description. `prompt`, when given, replaces the directory's default prompt.
+/// Reads the description of a model. `prompt` replaces the default prompt of the directory.
 ///
 /// # Errors
-/// `Model`, naming the file and the key, when a file is malformed or asks for what this program does not run.
+/// `Model`, naming the file and the key, if a file is malformed or has a setting that is not
+/// supported.
 pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription> {
     let bert = bert_shape(files)?;
     let modules = modules(files)?;
     let sentence: SentenceBertConfig =
         json(files, "sentence_bert_config.json")?.unwrap_or_default();
     let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
-    agree_on_normalisation(files, &tokenizer)?;
+    check_normalizer(files, &tokenizer)?;
     let max_seq_length =
         max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
     let prompt = match prompt {
@@ -141,25 +148,25 @@ fn default_layer_norm_eps() -> f64 {
     1e-12
 }
 
-/// A size beyond this is no model but a damaged or hostile file.
-const LARGEST_SIZE: usize = 1 << 24;
+/// A larger size means a damaged or hostile file.
+const MAX_SIZE: usize = 1 << 24;
 
 fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
     const FILE: &str = "config.json";
     let config: BertConfig = required_json(files, FILE)?;
-    let damaged = |key: &str, why: String| Err(refuse(files, FILE, key).with(why).advice(DAMAGED));
-    let refuse = |key: &str, why: String| Err(refuse(files, FILE, key).with(why));
+    let damaged =
+        |key: &str, message: String| Err(refuse(files, FILE, key).with(message).advice(DAMAGED));
+    let refuse = |key: &str, message: String| Err(refuse(files, FILE, key).with(message));
 
     match config.model_type.as_deref() {
         Some("bert") => {}
         Some(other) => {
             let other = quote(other);
-            return refuse(
-                "model_type",
-                format!("{other} is not an architecture that reembed runs; only \"bert\" is"),
-            );
+            return refuse("model_type", format!("{other} is not supported; only \"bert\" is"));
         }
-        None => return refuse("model_type", "is missing; only \"bert\" is run".to_owned()),
+        None => {
+            return refuse("model_type", "is missing; only \"bert\" is supported".to_owned());
+        }
     }
     if let Some(kind) = config.position_embedding_type.filter(|kind| kind != "absolute") {
         return refuse(
@@ -170,7 +177,7 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
     if config.is_decoder {
         return refuse(
             "is_decoder",
-            "is true, but only encoders give sentence vectors here".to_owned(),
+            "is true: decoders are not supported; only encoders are".to_owned(),
         );
     }
     let activation = match config.hidden_act.as_str() {
@@ -196,15 +203,15 @@ fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
         ("max_position_embeddings", config.max_position_embeddings),
         ("type_vocab_size", config.type_vocab_size),
     ] {
-        if !(1..=LARGEST_SIZE).contains(&size) {
-            return damaged(key, format!("is {size}, which no model has"));
+        if !(1..=MAX_SIZE).contains(&size) {
+            return damaged(key, format!("is {size}, out of range 1 to {MAX_SIZE}"));
         }
     }
     if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
         return damaged(
             "num_attention_heads",
             format!(
-                "{} do not divide hidden_size {}",
+                "is {}, which does not divide `hidden_size` {}",
                 config.num_attention_heads, config.hidden_size
             ),
         );
@@ -237,9 +244,9 @@ struct Module {
     path: String,
 }
 
-/// What follows the transformer.
+/// The modules after the transformer.
 struct Modules {
-    /// Directory of the pooling module; none means the mean, as in sentence-transformers.
+    /// The directory of the pooling module; `None` means the mean, as in sentence-transformers.
     pooling: Option<String>,
     normalize: bool,
 }
@@ -249,21 +256,21 @@ fn modules(files: &ModelFiles) -> Result<Modules> {
     let Some(list) = json::<Vec<Module>>(files, FILE)? else {
         return Ok(Modules { pooling: None, normalize: false });
     };
-    // `sentence_transformers.models.Pooling`, and other paths to the same class in later versions.
+    // The path of a class depends on the version of sentence-transformers; its name does not.
     let kinds: Vec<&str> =
         list.iter().map(|module| module.kind.rsplit('.').next().unwrap_or("")).collect();
     for (kind, module) in kinds.iter().zip(&list) {
         match *kind {
             "Transformer" if !module.path.is_empty() => {
                 return Err(refuse(files, FILE, "Transformer").with(format!(
-                    "lies in the directory {}; only one at the top level is read",
+                    "is in the directory {}; only a Transformer at the top level is supported",
                     quote(&module.path)
                 )));
             }
             "Transformer" | "Pooling" | "Normalize" => {}
             _ => {
                 return Err(refuse(files, FILE, "type").with(format!(
-                    "{} is a module that reembed does not run; Transformer, Pooling and Normalize are",
+                    "{} is not supported; Transformer, Pooling and Normalize are",
                     quote(&module.kind)
                 )));
             }
@@ -297,11 +304,11 @@ struct PoolingConfig {
     pooling_mode_weightedmean_tokens: bool,
     #[serde(default)]
     pooling_mode_lasttoken: bool,
-    #[serde(default = "yes")]
+    #[serde(default = "default_true")]
     include_prompt: bool,
 }
 
-fn yes() -> bool {
+fn default_true() -> bool {
     true
 }
 
@@ -309,12 +316,12 @@ fn pooling(files: &ModelFiles, file: &str, bert: &BertShape, prompt: &str) -> Re
     let config: PoolingConfig = required_json(files, file)?;
     if let Some(width) = config.word_embedding_dimension.filter(|width| *width != bert.hidden) {
         return Err(refuse(files, file, "word_embedding_dimension")
-            .with(format!("is {width}, but the transformer's vectors have {}", bert.hidden))
+            .with(format!("is {width}, but `hidden_size` of config.json is {}", bert.hidden))
             .advice(DAMAGED));
     }
     if !config.include_prompt && !prompt.is_empty() {
         return Err(refuse(files, file, "include_prompt")
-            .with("is false: a prompt that is left out of the pooling is not supported".to_owned())
+            .with("is false: excluding the prompt from the pooling is not supported".to_owned())
             .advice("set `model.prompt` to \"\", or choose another model"));
     }
     let named: Vec<&str> = match &config.pooling_mode {
@@ -348,42 +355,42 @@ struct SentenceBertConfig {
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
-/// What transformers lays over `tokenizer.json`.
+/// The settings with which transformers overrides `tokenizer.json`.
 #[derive(Deserialize, Default)]
 struct TokenizerConfig {
-    /// Any number of tokens: 1e30 stands for no limit.
+    /// transformers writes 1e30 for no limit.
     model_max_length: Option<f64>,
     do_lower_case: Option<bool>,
-    /// Absent, or `null`: accents go where letters are lower-cased.
+    /// Absent or `null`: the same as `do_lower_case`.
     strip_accents: Option<bool>,
     tokenize_chinese_chars: Option<bool>,
 }
 
-/// Where the directory does not say how long a text may be, sentence-transformers takes what its tokenizer is for, and
-/// no more than there are positions.
+/// The maximum length. Without `max_seq_length`, sentence-transformers uses `model_max_length`, and
+/// no more than the number of positions.
 fn max_seq_length(
     files: &ModelFiles,
-    said: Option<usize>,
+    configured: Option<usize>,
     tokenizer: &TokenizerConfig,
     positions: usize,
 ) -> Result<NonZeroUsize> {
-    let (file, key, length) = match (said, tokenizer.model_max_length) {
+    let (file, key, length) = match (configured, tokenizer.model_max_length) {
         (None, Some(length)) => {
             (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
         }
-        _ => ("sentence_bert_config.json", "max_seq_length", said.unwrap_or(positions)),
+        _ => ("sentence_bert_config.json", "max_seq_length", configured.unwrap_or(positions)),
     };
     NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
         || {
             refuse(files, file, key)
-                .with(format!("is {length}, but the model has positions for 3 to {positions}"))
-                .advice("set it to a length that the model has positions for")
+                .with(format!("is {length}, out of range 3 to {positions}"))
+                .advice("set it to at most `max_position_embeddings` of config.json")
         },
     )
 }
 
-/// The part of `tokenizer.json` that transformers' BERT tokenizer replaces by what `tokenizer_config.json` says. There
-/// are other normalisers, without these keys, which it leaves alone.
+/// The part of `tokenizer.json` that transformers overrides with `tokenizer_config.json`, if the
+/// normalizer is a `BertNormalizer`.
 #[derive(Deserialize)]
 struct TokenizerFile {
     normalizer: Option<Normalizer>,
@@ -398,9 +405,9 @@ struct Normalizer {
     handle_chinese_chars: Option<bool>,
 }
 
-/// Refuses a directory whose two files want texts normalised in two ways: transformers follows one of them, and this
-/// program the other.
-fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
+/// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:
+/// transformers follows the first, reembed the second.
+fn check_normalizer(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
     const FILE: &str = "tokenizer.json";
     let TokenizerConfig { do_lower_case, strip_accents, tokenize_chinese_chars, .. } = *config;
     if (do_lower_case, strip_accents, tokenize_chinese_chars) == (None, None, None) {
@@ -412,7 +419,7 @@ fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Resul
         return Ok(());
     };
     let lower_case = normalizer.lowercase.unwrap_or(true);
-    for (key, wanted, name, found) in [
+    for (key, expected, name, found) in [
         ("do_lower_case", do_lower_case, "lowercase", lower_case),
         (
             "strip_accents",
@@ -427,10 +434,10 @@ fn agree_on_normalisation(files: &ModelFiles, config: &TokenizerConfig) -> Resul
             normalizer.handle_chinese_chars.unwrap_or(true),
         ),
     ] {
-        if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(refuse(files, TOKENIZER_CONFIG, key)
-                .with(format!("is {wanted}, but `{name}` of the normalizer in {FILE} is {found}"))
-                .advice("save the tokenizer again with transformers, which makes the two agree"));
+                .with(format!("is {expected}, but `{name}` of the normalizer in {FILE} is {found}"))
+                .advice("save the tokenizer again with transformers, which makes them agree"));
         }
     }
     Ok(())
@@ -443,7 +450,7 @@ struct PromptConfig {
     default_prompt_name: Option<String>,
 }
 
-/// The prompt that sentence-transformers' `encode` would use when none is named.
+/// The prompt that sentence-transformers' `encode` uses by default.
 fn default_prompt(files: &ModelFiles) -> Result<String> {
     const FILE: &str = "config_sentence_transformers.json";
     let config: PromptConfig = json(files, FILE)?.unwrap_or_default();
@@ -471,17 +478,17 @@ fn json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<Op
         return Ok(None);
     };
     serde_json::from_slice(bytes).map(Some).map_err(|cause| {
-        Error::new(ErrorKind::Model, "is not the JSON that a sentence model has here")
+        Error::new(ErrorKind::Model, "does not have the expected JSON structure")
             .in_file(files.path_of(file))
             .advice("fetch the model again")
             .caused_by(cause)
     })
 }
 
-/// What to do about a value that no model has.
-const DAMAGED: &str = "this file is damaged, or belongs to another model: fetch the model again";
+/// The advice about a value that no valid model has.
+const DAMAGED: &str = "this file is damaged or belongs to another model: fetch the model again";
 
-/// The beginning of a refusal: the file and the key.
+/// An error about a key of a file, still without its message.
 struct Refusal(std::path::PathBuf, String);
 
 fn refuse(files: &ModelFiles, file: &str, key: &str) -> Refusal {
@@ -489,15 +496,15 @@ fn refuse(files: &ModelFiles, file: &str, key: &str) -> Refusal {
 }
 
 impl Refusal {
-    fn with(self, why: String) -> Error {
-        Error::new(ErrorKind::Model, why)
+    fn with(self, message: String) -> Error {
+        Error::new(ErrorKind::Model, message)
             .in_file(self.0)
             .at(format!("`{}`", self.1))
             .advice("choose a BERT sentence model with mean or cls pooling")
     }
 }
 
-/// A name out of the model's files, cut and escaped for a message.
+/// Truncates and quotes a name from a file of the model for a message.
 fn quote(name: &str) -> String {
     format!("{:?}", name.chars().take(80).collect::<String>())
 }

@@ -1,13 +1,12 @@
-//! A deterministic encoder without weights, so that tests of the stages run in microseconds, and one that
-//! runs out of memory on demand.
+//! A deterministic encoder without weights, for tests of the stages. It fails on demand.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{EncodeError, Encoder};
+use super::encoder::{EncodeError, Encoder};
 use crate::batch::TokenBatch;
 use crate::limit::BatchShape;
 
-/// Gives every text a unit vector that depends on its token ids alone.
+/// An encoder whose vectors have length 1 and depend on the token ids alone.
 #[derive(Debug)]
 pub struct FakeEncoder {
     dim: usize,
@@ -15,28 +14,28 @@ pub struct FakeEncoder {
     calls: AtomicU64,
 }
 
-/// When the encoder says that it is out of memory.
+/// How a [`FakeEncoder`] fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// Never.
+    /// It never fails.
     Never,
-    /// At every `n`-th batch of more than one text.
+    /// Out of memory at every `n`-th batch of more than one text.
     Every(u64),
-    /// For batches of more than so many texts.
+    /// Out of memory for batches of more than this many texts.
     AboveRows(usize),
-    /// Whatever the batch.
+    /// Out of memory for every batch.
     Always,
-    /// Not out of memory: the vector of every text with this token has a component that is not a number.
+    /// The vector of every text with this token id has a NaN component.
     NotANumberFor(u32),
 }
 
 impl FakeEncoder {
-    /// An encoder of `dim` components.
+    /// An encoder with vectors of `dim` components.
     pub fn new(dim: usize, failure: Failure) -> Self {
         FakeEncoder { dim, failure, calls: AtomicU64::new(0) }
     }
 
-    /// How many batches it was asked for.
+    /// Number of calls of [`Encoder::encode`].
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -45,7 +44,7 @@ impl FakeEncoder {
         match self.failure {
             Failure::Never | Failure::NotANumberFor(_) => false,
             Failure::Every(n) => rows > 1 && call.is_multiple_of(n),
-            Failure::AboveRows(most) => rows > most,
+            Failure::AboveRows(max) => rows > max,
             Failure::Always => true,
         }
     }
@@ -83,7 +82,7 @@ impl Encoder for FakeEncoder {
             return Err(EncodeError::OutOfMemory { shape, cause: "injected".into() });
         }
         for (text, vector) in batch.texts().zip(vectors.chunks_exact_mut(self.dim)) {
-            // FNV-1a over the ids, stepped on for each component.
+            // FNV-1a over the ids, continued for each component.
             let mut hash = text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, id| {
                 (hash ^ u64::from(*id)).wrapping_mul(0x0100_0000_01b3)
             });

@@ -1,4 +1,4 @@
-//! Which model made a vector, and the fingerprint that says whether two vectors may be compared.
+//! The identity of a model, and the fingerprint that says whether two vectors may be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,32 +9,33 @@ use crate::hash::{FramedHasher, hex};
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
 
-/// A model, as far as its vectors depend on it.
+/// Everything that the vectors of a model depend on, and its name. Serialized into the footer of
+/// outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
-    /// Its name on the hub, or the path that it was read from.
+    /// The name on the hub, or of the directory. Not part of the fingerprint.
     pub id: String,
-    /// SHA-256 of each file that was read, in hexadecimal, but for `tokenizer_config.json`: see
-    /// [`ModelFiles::lineage_hashes`].
+    /// SHA-256 of each file in hexadecimal, as [`ModelFiles::lineage_hashes`].
     pub files: BTreeMap<String, String>,
-    /// `mean` or `cls`.
+    /// The pooling: `mean` or `cls`.
     pub pooling: String,
-    /// Whether vectors have Euclidean length 1.
+    /// Whether vectors are scaled to Euclidean length 1.
     pub normalized: bool,
-    /// Tokens that a text is cut at.
+    /// Tokens to which a text is truncated, special tokens included.
     pub max_seq_length: usize,
-    /// What is put before every text.
+    /// The text before every input text.
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// What the factors of matrix products are: `f32`, `bf16x3`, `bf16` or `bf16-avx512`.
+    /// The precision of the factors of matrix products: `f32`, `bf16x3`, `bf16` or `bf16-avx512`.
     pub precision: String,
-    /// The encoder and its version: equal ones give vectors that are equal up to the encoder's tolerance.
+    /// The numerics version. Encoders with equal ones give vectors that are equal within their
+    /// tolerance.
     pub numerics: String,
 }
 
 impl ModelIdentity {
-    /// Collects what the model's vectors depend on.
+    /// The identity of the model `id` with these files, run in this precision and numerics version.
     pub fn new(
         id: &str,
         files: &ModelFiles,
@@ -45,7 +46,7 @@ impl ModelIdentity {
         ModelIdentity {
             id: id.to_owned(),
             files: files.lineage_hashes(),
-            pooling: description.pooling.name().to_owned(),
+            pooling: description.pooling.as_str().to_owned(),
             normalized: description.normalize,
             max_seq_length: description.max_seq_length.get(),
             prompt: description.prompt.clone(),
@@ -55,9 +56,11 @@ impl ModelIdentity {
         }
     }
 
-    /// SHA-256, in hexadecimal, over everything that changes a vector: hashes of the model's files, prompt,
-    /// pooling, normalisation, maximum length, precision and numerics version. The model's name is not part of it:
-    /// the same files under another name give the same vectors.
+    /// The fingerprint of the model: SHA-256 in hexadecimal over everything that changes a vector.
+    ///
+    /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, precision
+    /// and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
+    /// compared only if their fingerprints are equal.
     pub fn fingerprint(&self) -> String {
         let mut hasher = FramedHasher::default();
         let mut field = |name: &str, value: &str| {
@@ -76,7 +79,8 @@ impl ModelIdentity {
         hex(&hasher.finish())
     }
 
-    /// What keeps vectors of `self` from being compared with those of `other`, field by field.
+    /// The differences between `self` and `other` that make their vectors incomparable, one line a
+    /// field.
     pub fn differences(&self, other: &ModelIdentity) -> Vec<String> {
         let (here, there) = (self, other);
         let mut differences = Vec::new();
@@ -122,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_listed_field_by_field() {
+    fn differences_lists_each_field_but_not_the_name() {
         let here = model();
         assert_eq!(here.differences(&here), Vec::<String>::new());
         let renamed = ModelIdentity { id: "c/d".to_owned(), ..model() };
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_changes_with_the_vector_not_with_the_name() {
+    fn fingerprint_depends_on_each_field_but_not_the_name() {
         let base = model().fingerprint();
         let changes: [fn(&mut ModelIdentity); 7] = [
             |model| {
@@ -174,8 +178,9 @@ mod tests {
     }
 
     #[test]
-    fn fingerprint_keeps_its_value() {
-        // Computed by reembed 0.1: outputs and caches of that version stay valid.
-        assert_eq!(model().fingerprint(), "PLACEHOLDER");
+    fn fingerprint_has_the_value_of_version_0_1() {
+        // Computed with Python's hashlib. Outputs and vector caches of version 0.1 stay valid.
+        let expected = "873f5a04759fef8ae1e9c2539a23baca8724d902981771c514b03ccf56e10299";
+        assert_eq!(model().fingerprint(), expected);
     }
 }

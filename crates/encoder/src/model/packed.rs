@@ -1,16 +1,13 @@
-//! The default encoder on a CPU: the packed forward pass, one single-threaded worker per core.
+//! The default encoder on a CPU: BERT over packed tokens, with one single-threaded worker per core.
 //!
-//! A batch is cut into parts of about a hundred to a thousand tokens, and each part goes through the whole model
-//! on one worker. A worker that is done takes the next part, and parts become smaller towards the end of the
-//! batch, so that all workers end at about the same time. How it is cut does not matter to the result: a text's
-//! vector has the same bits in any company.
+//! A batch is split into parts of 96 to 1,024 tokens. Each worker runs the whole model on one part
+//! after the other. Parts become smaller towards the end of the batch, so that the workers finish
+//! together. The split does not change a vector: the bits are the same in any batch. Figures:
+//! docs/decisions/0016-token-budget.md.
 
 mod bert;
 mod shape;
 mod workspace;
-
-#[cfg(test)]
-mod tests;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -21,8 +18,10 @@ use rayon::ThreadPool;
 use reembed_kernels::{Arithmetic, Precision};
 
 use super::description::ModelDescription;
+use super::encoder::{EncodeError, Encoder};
+use super::precision::PrecisionWarning;
+use super::resources::{out_of_memory, start_threads};
 use super::weights::BertWeights;
-use super::{EncodeError, Encoder, PrecisionWarning, pool};
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
@@ -31,27 +30,28 @@ pub use bert::PackedModel;
 pub use shape::{PackedError, PackedShape};
 pub use workspace::Workspace;
 
-/// A part of a batch has at most so many tokens, or one text: what a worker's memory is for.
-const MOST_PART_TOKENS: usize = 1024;
+/// Maximum tokens of a part of several texts. It bounds the memory of a worker.
+const MAX_PART_TOKENS: usize = 1024;
 
-/// A part is not made smaller than this, even if a core then has nothing to do: two blocks of the forward pass.
-const LEAST_PART_TOKENS: usize = 96;
+/// Minimum tokens of a part, unless the batch has fewer: two blocks of the forward pass.
+const MIN_PART_TOKENS: usize = 96;
 
-/// A BERT encoder on our own kernels.
+/// A BERT encoder on the kernels of reembed.
 pub struct PackedEncoder {
     model: PackedModel,
     pool: ThreadPool,
     workers: usize,
-    /// Workspaces that no worker is using: never more than there are workers.
+    /// Workspaces that no worker uses; at most one for each worker.
     idle: Mutex<Vec<Workspace>>,
     warning: Option<PrecisionWarning>,
 }
 
 impl PackedEncoder {
-    /// Packs the weights for a precision. `warning` is what the user should know about how it is computed.
+    /// Packs the weights for `arithmetic`. The encoder returns `warning` as [`Encoder::warning`].
     ///
     /// # Errors
-    /// `Model` when the weights cannot be packed.
+    /// `Model` if the weights do not match the description; `OutOfMemory` if they do not fit in
+    /// memory.
     pub fn new(
         weights: &BertWeights<'_>,
         description: &ModelDescription,
@@ -59,7 +59,7 @@ impl PackedEncoder {
         threads: NonZeroUsize,
         warning: Option<PrecisionWarning>,
     ) -> Result<Self> {
-        let pool = pool(threads)?;
+        let pool = start_threads(threads, "the model")?;
         let model = pool
             .install(|| {
                 PackedModel::new(arithmetic, description.into(), |name| {
@@ -67,14 +67,14 @@ impl PackedEncoder {
                 })
             })
             .map_err(|cause| match cause {
-                PackedError::WeightMemory(asked) => super::no_memory(asked.bytes),
+                PackedError::WeightMemory(allocation) => out_of_memory(allocation.bytes),
                 _ => Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause),
             })?;
         Ok(PackedEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
     }
 
-    /// One part, in a workspace for the largest part of its batch: one that grew from part to part would leave the
-    /// memory of its smaller selves in pieces.
+    /// Runs one part. Its workspace has the size of the largest part of the batch: one that grows
+    /// from part to part would fragment the memory.
     fn forward(
         &self,
         largest: usize,
@@ -82,35 +82,35 @@ impl PackedEncoder {
         vectors: &mut [f32],
     ) -> Result<(), PackedError> {
         let mut workspace = self.idle().pop().unwrap_or_default();
-        let room = workspace.reserve(self.model.shape(), self.precision(), largest);
-        let done = room.and_then(|()| self.model.forward(&mut workspace, texts, vectors));
+        let reserved = workspace.reserve(self.model.shape(), self.precision(), largest);
+        let result = reserved.and_then(|()| self.model.forward(&mut workspace, texts, vectors));
         self.idle().push(workspace);
-        done
+        result
     }
 
-    /// Takes part after part until none is left. After an error, or where `stop` asks for it, nobody takes another.
-    fn work<'p>(
+    /// Runs parts until none is left. After an error or a stop no worker takes another part.
+    fn run_parts<'p>(
         &self,
         stop: &Stop,
         largest: usize,
         parts: &Mutex<impl Iterator<Item = (&'p [&'p [u32]], &'p mut [f32])>>,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<(), WorkerError> {
         let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
         while let Some((texts, vectors)) = next() {
-            let done = match stop.reason() {
-                Some(reason) => Err(Unfinished::Stopped(reason)),
-                None => self.forward(largest, texts, vectors).map_err(Unfinished::Failed),
+            let result = match stop.reason() {
+                Some(reason) => Err(WorkerError::Stopped(reason)),
+                None => self.forward(largest, texts, vectors).map_err(WorkerError::Failed),
             };
-            if done.is_err() {
+            if result.is_err() {
                 while next().is_some() {}
-                return done;
+                return result;
             }
         }
         Ok(())
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Workspace>> {
-        // Only whole workspaces go in and out, so a panic elsewhere leaves nothing half-done.
+        // Workspaces are moved in and out, so a poisoned lock holds no broken one.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,7 +133,7 @@ impl Encoder for PackedEncoder {
     }
 
     fn numerics(&self) -> &'static str {
-        // One version of each precision on every instruction set.
+        // One for each precision: docs/decisions/0006-one-numerics-version-per-precision.md.
         self.precision().numerics()
     }
 
@@ -148,7 +148,7 @@ impl Encoder for PackedEncoder {
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
         let bert = self.model.shape();
         // The first part is the largest.
-        let part = share(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
+        let part = part_tokens(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
         let worker = workspace::bytes_for(bert, self.precision(), 0, part);
         let workers = worker.saturating_mul(self.workers.min(shape.rows));
         let vectors = shape.rows.saturating_mul(bert.hidden).saturating_mul(size_of::<f32>());
@@ -156,54 +156,55 @@ impl Encoder for PackedEncoder {
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
-        self.encode_until(&Stop::new(), batch, vectors)
+        self.encode_until(batch, &Stop::new(), vectors)
     }
 
     fn encode_until(
         &self,
-        stop: &Stop,
         batch: &TokenBatch,
+        stop: &Stop,
         vectors: &mut [f32],
     ) -> Result<(), EncodeError> {
         let texts: Vec<&[u32]> = batch.texts().collect();
         let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
-        let mut jobs = Vec::new();
+        let mut parts = Vec::new();
         let mut rest = vectors;
         let mut largest = 0;
-        for part in parts(&lengths, self.workers) {
+        for part in split_into_parts(&lengths, self.workers) {
             largest = largest.max(lengths[part.clone()].iter().sum());
-            let (mine, others) = rest.split_at_mut(part.len() * self.dim());
+            let (part_vectors, others) = rest.split_at_mut(part.len() * self.dim());
             rest = others;
-            jobs.push((&texts[part], mine));
+            parts.push((&texts[part], part_vectors));
         }
-        let jobs = Mutex::new(jobs.into_iter());
-        let ends = self.pool.broadcast(|_| self.work(stop, largest, &jobs));
-        ends.into_iter().collect::<Result<(), _>>().map_err(|end| match end {
-            Unfinished::Stopped(reason) => EncodeError::Stopped(reason),
-            Unfinished::Failed(cause @ PackedError::OutOfMemory { .. }) => {
+        let parts = Mutex::new(parts.into_iter());
+        let results = self.pool.broadcast(|_| self.run_parts(stop, largest, &parts));
+        results.into_iter().collect::<Result<(), _>>().map_err(|error| match error {
+            WorkerError::Stopped(reason) => EncodeError::Stopped(reason),
+            WorkerError::Failed(cause @ PackedError::OutOfMemory { .. }) => {
                 EncodeError::OutOfMemory { shape: batch.shape(), cause: Box::new(cause) }
             }
-            Unfinished::Failed(other) => EncodeError::Failed(Box::new(other)),
+            WorkerError::Failed(other) => EncodeError::Failed(Box::new(other)),
         })
     }
 }
 
-/// Why a worker took no other part.
-enum Unfinished {
+/// Why a worker left parts unfinished.
+enum WorkerError {
     Stopped(StopReason),
     Failed(PackedError),
 }
 
-/// Cuts texts of these lengths into runs: each has its [`share`] of the tokens that are left, or one text.
-fn parts(lengths: &[usize], workers: usize) -> Vec<Range<usize>> {
+/// Splits texts of these lengths into ranges of [`part_tokens`] of the tokens that are left, or of
+/// one text.
+fn split_into_parts(lengths: &[usize], workers: usize) -> Vec<Range<usize>> {
     let mut left: usize = lengths.iter().sum();
     let mut parts = Vec::new();
     let mut start = 0;
     while start < lengths.len() {
-        let wanted = share(left, workers);
+        let max_tokens = part_tokens(left, workers);
         let mut end = start + 1;
         let mut tokens = lengths[start];
-        while end < lengths.len() && tokens + lengths[end] <= wanted {
+        while end < lengths.len() && tokens + lengths[end] <= max_tokens {
             tokens += lengths[end];
             end += 1;
         }
@@ -214,10 +215,10 @@ fn parts(lengths: &[usize], workers: usize) -> Vec<Range<usize>> {
     parts
 }
 
-/// Half of what each worker would get of the tokens that are left: who is late with a part then has the time
-/// that the others need for the rest.
-fn share(left: usize, workers: usize) -> usize {
-    left.div_ceil(2 * workers).clamp(LEAST_PART_TOKENS, MOST_PART_TOKENS)
+/// Tokens of the next part: half of the share of each worker, so that a slow worker can finish its
+/// part while the others compute the rest.
+fn part_tokens(left: usize, workers: usize) -> usize {
+    left.div_ceil(2 * workers).clamp(MIN_PART_TOKENS, MAX_PART_TOKENS)
 }
 
 #[cfg(test)]
@@ -227,9 +228,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_cut_for_the_workers_that_there_are() {
+    fn parts_follow_the_number_of_workers() {
         let tokens = |lengths: &[usize], workers| -> Vec<usize> {
-            let parts = parts(lengths, workers);
+            let parts = split_into_parts(lengths, workers);
             parts.into_iter().map(|part| lengths[part].iter().sum()).collect()
         };
         for (lengths, workers, expected) in [
@@ -251,14 +252,14 @@ mod tests {
             lengths in prop::collection::vec(1usize..256, 0..100),
             workers in 1usize..9,
         ) {
-            let parts = parts(&lengths, workers);
+            let parts = split_into_parts(&lengths, workers);
             let texts: Vec<usize> = parts.iter().cloned().flatten().collect();
             prop_assert_eq!(texts, (0..lengths.len()).collect::<Vec<_>>());
             prop_assert!(parts.iter().all(|part| !part.is_empty()));
-            // What `bytes_for` prices.
+            // `bytes_for` assumes this maximum.
             let longest = lengths.iter().copied().max().unwrap_or(0);
-            let most = share(lengths.iter().sum(), workers).max(longest);
-            prop_assert!(parts.into_iter().all(|part| lengths[part].iter().sum::<usize>() <= most));
+            let max = part_tokens(lengths.iter().sum(), workers).max(longest);
+            prop_assert!(parts.into_iter().all(|part| lengths[part].iter().sum::<usize>() <= max));
         }
     }
 }

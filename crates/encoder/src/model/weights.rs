@@ -1,7 +1,8 @@
-//! The weights of a BERT encoder out of a safetensors file: every tensor present, of the right shape, finite.
+//! The weights of a BERT encoder from a safetensors file: each tensor is present, finite and has
+//! its expected shape.
 //!
-//! Format: <https://huggingface.co/docs/safetensors>. Half-precision files (f16, bf16) are widened to f32, which
-//! is exact; f32 stays where it is, in the bytes that were hashed.
+//! Format: <https://huggingface.co/docs/safetensors>. f16 and bf16 are converted to f32, which is
+//! exact; f32 is borrowed from the bytes that were hashed.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::description::BertShape;
+use super::resources;
 use super::source::ModelFiles;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -20,35 +22,36 @@ pub struct BertWeights<'f> {
     tensors: HashMap<String, Tensor<'f>>,
 }
 
-/// One tensor, row-major. Linear layers are `(out, in)`, as in the file.
+/// A tensor, row-major. Weights of linear layers have the shape `(outputs, inputs)`, as in the
+/// file.
 #[derive(Debug)]
 pub struct Tensor<'f> {
-    /// Its sizes, outermost first.
+    /// The sizes, outermost first.
     pub shape: Vec<usize>,
-    /// Its values.
+    /// The values, row-major.
     pub data: Cow<'f, [f32]>,
 }
 
 impl<'f> BertWeights<'f> {
-    /// The values of a tensor.
+    /// The values of a tensor, row-major; `None` if there is no tensor of this name.
     pub fn get(&self, name: &str) -> Option<&[f32]> {
         self.tensors.get(name).map(|tensor| &*tensor.data)
     }
 
-    /// Gives the tensors away.
+    /// All tensors by their name.
     pub fn into_tensors(self) -> HashMap<String, Tensor<'f>> {
         self.tensors
     }
 }
 
-/// The file that they are in.
+/// The file of the weights in the model's directory.
 pub const FILE: &str = "model.safetensors";
 
-/// Reads and checks the tensors that `shape` asks for; others in the file (a pooler, a language model's head)
-/// are left alone.
+/// Reads and checks the tensors of an encoder of this shape. Other tensors of the file (a pooler,
+/// the head of a language model) are ignored.
 ///
 /// # Errors
-/// `Model`, naming the file and the tensor.
+/// `Model` or `OutOfMemory`, naming the file and the tensor.
 pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<'f>> {
     let path = files.path_of(FILE);
     let refuse = |message: String| Error::new(ErrorKind::Model, message).in_file(&path);
@@ -65,7 +68,7 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
             .advice("this file does not belong to this config.json; fetch the model again"));
     }
 
-    // A checkpoint of `BertModel` has bare names; one of a model around it says `bert.` first.
+    // Checkpoints of `BertModel` have no prefix; those of a model that contains one have `bert.`.
     let prefix =
         if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
     let tensor = |(name, sizes): (String, Vec<usize>)| {
@@ -79,11 +82,13 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
         if view.shape() != sizes {
             return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
         }
-        let data = to_f32(&view).map_err(|trouble| match trouble {
-            Trouble::Type(message) => refuse(message),
-            Trouble::Memory(bytes) => {
-                super::no_memory(bytes).in_file(&path).at(format!("tensor `{prefix}{name}`"))
-            }
+        let data = to_f32(&view).map_err(|error| match error {
+            TensorError::UnsupportedType(dtype) => refuse(format!(
+                "has the type {dtype:?}, which is not supported; F32, F16 and BF16 are"
+            )),
+            TensorError::OutOfMemory(bytes) => resources::out_of_memory(bytes)
+                .in_file(&path)
+                .at(format!("tensor `{prefix}{name}`")),
         })?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
@@ -93,13 +98,14 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
         }
         Ok((name, Tensor { shape: sizes, data }))
     };
-    // In parallel, and then in order: of several bad tensors the first is named.
+    // Collected in order, so that of several invalid tensors the first is named.
     let tensors: Vec<Result<(String, Tensor<'_>)>> =
-        expected(shape).into_par_iter().map(tensor).collect();
+        expected_tensors(shape).into_par_iter().map(tensor).collect();
     Ok(BertWeights { tensors: tensors.into_iter().collect::<Result<_>>()? })
 }
 
-fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
+/// The name and shape of each tensor of an encoder.
+fn expected_tensors(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     let (hidden, wide) = (shape.hidden, shape.intermediate);
     let mut names = vec![
         ("embeddings.word_embeddings.weight".to_owned(), vec![shape.vocab_size, hidden]),
@@ -128,39 +134,37 @@ fn expected(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
     names
 }
 
-/// Why a tensor has no values.
-enum Trouble {
-    /// It is of a type that is not read; a phrase that says so.
-    Type(String),
-    /// So many bytes could not be had.
-    Memory(usize),
+/// Why a tensor cannot be converted to f32.
+enum TensorError {
+    /// Its type is not supported.
+    UnsupportedType(Dtype),
+    /// Allocating this many bytes failed.
+    OutOfMemory(usize),
 }
 
-/// The values of a tensor as f32: those of the file where they are f32 and lie as the CPU wants them.
-fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, Trouble> {
+/// The values of a tensor as f32, borrowed if the file has aligned little-endian f32.
+fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, TensorError> {
     let bytes = view.data();
     let values = match view.dtype() {
         Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
             Ok(values) if cfg!(target_endian = "little") => return Ok(Cow::Borrowed(values)),
-            // The file may begin anywhere in memory, and its tensors anywhere in the file.
-            _ => widened(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
+            // Neither the file in memory nor the tensor in the file has to be aligned.
+            _ => widen(bytes.as_chunks::<4>().0, |value| f32::from_le_bytes(*value)),
         },
-        Dtype::F16 => {
-            widened(bytes.as_chunks::<2>().0, |value| f16::from_le_bytes(*value).to_f32())
-        }
+        Dtype::F16 => widen(bytes.as_chunks::<2>().0, |value| f16::from_le_bytes(*value).to_f32()),
         Dtype::BF16 => {
-            widened(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
+            widen(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
-        other => Err(Trouble::Type(format!("has the type {other:?}; F32, F16 and BF16 are read"))),
+        other => Err(TensorError::UnsupportedType(other)),
     }?;
     Ok(Cow::Owned(values))
 }
 
-fn widened<T>(stored: &[T], widen: impl Fn(&T) -> f32) -> Result<Vec<f32>, Trouble> {
+fn widen<T>(stored: &[T], convert: impl Fn(&T) -> f32) -> Result<Vec<f32>, TensorError> {
     let mut values = Vec::new();
     values
         .try_reserve_exact(stored.len())
-        .map_err(|_| Trouble::Memory(stored.len().saturating_mul(size_of::<f32>())))?;
-    values.extend(stored.iter().map(widen));
+        .map_err(|_| TensorError::OutOfMemory(stored.len().saturating_mul(size_of::<f32>())))?;
+    values.extend(stored.iter().map(convert));
     Ok(values)
 }

@@ -1,12 +1,13 @@
-//! BERT on the CPU over packed tokens, from token ids to vectors.
+//! BERT (Devlin et al., 2018, <https://arxiv.org/abs/1810.04805>) over packed tokens: token ids in,
+//! vectors out.
 //!
-//! The tokens of all texts of a batch lie one after the other, without padding. Linear layers see one matrix
-//! of `(tokens, hidden)`; attention takes one text at a time. A text's vector has the same bits alone and in
-//! any company, and on every instruction set: see [`reembed_kernels`]. So it is in each precision; which one it is,
-//! and what activations look like in it, only the kernels know.
+//! The tokens of all texts of a batch are consecutive, without padding. Linear layers see one
+//! matrix `(tokens, hidden)`; attention sees one text at a time. A vector has the same bits in any
+//! batch and on every instruction set: see [`reembed_kernels`], which also decides the number
+//! format of the activations.
 //!
-//! A [`PackedModel`] is shared by all workers. A worker is a thread with a [`Workspace`] of its own; no
-//! threads are started here.
+//! Workers share a [`PackedModel`]; each has its own [`Workspace`]. Only [`PackedModel::new`] uses
+//! several threads.
 
 use std::borrow::Cow;
 
@@ -20,6 +21,9 @@ use super::shape::{PackedError, PackedShape};
 use super::workspace::{Buffers, Workspace};
 use crate::model::description::Pooling;
 
+#[cfg(test)]
+mod tests;
+
 /// The weights of a BERT model, packed for the kernels.
 #[derive(Debug)]
 pub struct PackedModel {
@@ -30,9 +34,15 @@ pub struct PackedModel {
 }
 
 impl PackedModel {
-    /// Packs the weights that `tensor` gives by their names in the checkpoint, such as
-    /// `encoder.layer.0.output.dense.weight`: row-major `(outputs, inputs)`, as torch stores them. Layers are
-    /// packed in parallel, on the threads of the pool that this is called in.
+    /// Packs the weights of a model.
+    ///
+    /// `tensor` returns a tensor by its Hugging Face name, such as
+    /// `encoder.layer.0.output.dense.weight`, row-major `(outputs, inputs)` as in torch. Layers are
+    /// packed in parallel in the current rayon pool.
+    ///
+    /// # Errors
+    /// [`PackedError::Shape`], [`PackedError::MissingTensor`], [`PackedError::TensorSize`] or
+    /// [`PackedError::WeightMemory`].
     pub fn new<'t>(
         arithmetic: Arithmetic,
         shape: PackedShape,
@@ -49,18 +59,24 @@ impl PackedModel {
         Ok(PackedModel { arithmetic, shape, embeddings, layers })
     }
 
-    /// Its architecture.
+    /// The shape of the model.
     pub fn shape(&self) -> &PackedShape {
         &self.shape
     }
 
-    /// Its precision, and what it runs on.
+    /// The precision, and the instruction set and unit that compute it.
     pub fn arithmetic(&self) -> Arithmetic {
         self.arithmetic
     }
 
-    /// Embeds a batch of texts, each given as its token ids with the special tokens. `vectors` gets one row
-    /// of `hidden` f32 for each text, in order. After an error its contents are of no use.
+    /// Embeds a batch of texts, given as token ids with the special tokens.
+    ///
+    /// Writes one row of `hidden` f32 for each text into `vectors`, `(texts.len(), hidden)`,
+    /// row-major. `vectors` is unspecified after an error.
+    ///
+    /// # Errors
+    /// [`PackedError::OutOfMemory`] if a smaller batch may fit; the errors of an invalid batch,
+    /// which name the text.
     pub fn forward(
         &self,
         workspace: &mut Workspace,
@@ -68,18 +84,18 @@ impl PackedModel {
         vectors: &mut [f32],
     ) -> Result<(), PackedError> {
         let tokens = self.check(texts, vectors)?;
-        let (with, shape) = (self.arithmetic, &self.shape);
-        let mut buffers = workspace.buffers(shape, with.precision(), tokens)?;
-        self.embeddings.embed(with, texts, &mut buffers.hidden);
+        let (arithmetic, shape) = (self.arithmetic, &self.shape);
+        let mut buffers = workspace.buffers(shape, arithmetic.precision(), tokens)?;
+        self.embeddings.embed(arithmetic, texts, &mut buffers.hidden);
         for layer in &self.layers {
-            layer.attend(with, shape.heads(), texts, &mut buffers);
-            layer.feed_forward(with, shape.activation, &mut buffers);
+            layer.attend(arithmetic, shape.heads(), texts, &mut buffers);
+            layer.feed_forward(arithmetic, shape.activation, &mut buffers);
         }
         self.pool(texts, buffers.hidden.values(), vectors);
         Ok(())
     }
 
-    /// Refuses a batch that cannot run, and counts its tokens.
+    /// Checks a batch and returns its number of tokens.
     fn check(&self, texts: &[&[u32]], vectors: &[f32]) -> Result<usize, PackedError> {
         let expected = texts.len().saturating_mul(self.shape.hidden);
         if vectors.len() != expected {
@@ -101,7 +117,7 @@ impl PackedModel {
         Ok(texts.iter().map(|text| text.len()).sum())
     }
 
-    /// One vector from the token vectors of each text.
+    /// Pools the token vectors of each text, and normalises the result.
     fn pool(&self, texts: &[&[u32]], mut hidden: &[f32], vectors: &mut [f32]) {
         let width = self.shape.hidden;
         for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(width)) {
@@ -122,16 +138,16 @@ impl PackedModel {
 struct Embeddings {
     /// `(vocabulary, hidden)`.
     word: AlignedBuffer,
-    /// `(positions, hidden)`: position and first token type, added once for all.
+    /// `(positions, hidden)`: the sum of position and first token type.
     position: AlignedBuffer,
     norm: LayerNorm,
 }
 
 impl Embeddings {
-    /// The sum of each token's word, position and token type, normalised.
-    fn embed(&self, with: Arithmetic, texts: &[&[u32]], hidden: &mut Residual) {
+    /// Computes the normalised sum of word, position and token-type embedding of each token.
+    fn embed(&self, arithmetic: Arithmetic, texts: &[&[u32]], hidden: &mut Residual) {
         let width = self.norm.width();
-        hidden.fill_and_normalize(with, &self.norm, |hidden| {
+        hidden.fill_and_normalize(arithmetic, &self.norm, |hidden| {
             let mut rows = hidden.chunks_exact_mut(width);
             for text in texts {
                 let positions = self.position.chunks_exact(width);
@@ -166,7 +182,7 @@ impl Embeddings {
 /// One layer of the encoder.
 #[derive(Debug)]
 struct Layer {
-    /// Query, key and value of all heads, side by side.
+    /// The query, key and value projections of all heads, as one linear layer.
     qkv: Dense,
     attention_output: Dense,
     attention_norm: LayerNorm,
@@ -176,22 +192,28 @@ struct Layer {
 }
 
 impl Layer {
-    /// Multi-head attention, text by text, from the residual stream to the context.
-    fn attend(&self, with: Arithmetic, heads: Heads, texts: &[&[u32]], buffers: &mut Buffers) {
+    /// Computes multi-head attention, text by text, from the residual stream to the context.
+    fn attend(
+        &self,
+        arithmetic: Arithmetic,
+        heads: Heads,
+        texts: &[&[u32]],
+        buffers: &mut Buffers,
+    ) {
         let Buffers { hidden, qkv, scratch, context, .. } = buffers;
-        self.qkv.project(with, hidden.as_input(), qkv);
+        self.qkv.project(arithmetic, hidden.as_input(), qkv);
         let mut first = 0;
         for text in texts {
             let tokens = first..first + text.len();
             first = tokens.end;
-            attend(with, qkv, heads, tokens, scratch, context);
+            attend(arithmetic, qkv, heads, tokens, scratch, context);
         }
     }
 
-    /// From the context back to the residual stream: the output projection, then the feed-forward network,
-    /// each added to what came in and normalised. No token sees another here, so a block of them goes all the
-    /// way while it is in the cache.
-    fn feed_forward(&self, with: Arithmetic, activation: Activation, buffers: &mut Buffers) {
+    /// Computes the output projection and the feed-forward network, each added to the residual
+    /// stream and normalised. Tokens are independent here, so each block goes all the way while it
+    /// is in the cache.
+    fn feed_forward(&self, arithmetic: Arithmetic, activation: Activation, buffers: &mut Buffers) {
         let (attention, forward) = (&self.attention_norm, &self.output_norm);
         for tokens in buffers.blocks() {
             let mut hidden = buffers.hidden.rows_mut(tokens.clone());
@@ -201,7 +223,7 @@ impl Layer {
 
             let context = context.as_input();
             self.attention_output.add_and_normalize(
-                with,
+                arithmetic,
                 context,
                 attention,
                 projected,
@@ -209,13 +231,19 @@ impl Layer {
             );
 
             self.intermediate.activate(
-                with,
+                arithmetic,
                 hidden.as_input(),
                 Some(activation),
                 &mut intermediate,
             );
             let intermediate = intermediate.as_input();
-            self.output.add_and_normalize(with, intermediate, forward, projected, &mut hidden);
+            self.output.add_and_normalize(
+                arithmetic,
+                intermediate,
+                forward,
+                projected,
+                &mut hidden,
+            );
         }
     }
 
@@ -239,7 +267,7 @@ impl Layer {
     }
 }
 
-/// The checkpoint, by name.
+/// The tensors of a checkpoint by their name.
 struct Tensors<'f, 't> {
     find: &'f dyn Fn(&str) -> Option<Cow<'t, [f32]>>,
     arithmetic: Arithmetic,
@@ -256,7 +284,7 @@ impl<'t> Tensors<'_, 't> {
         Ok(tensor)
     }
 
-    /// Linear layers of the same input, packed side by side.
+    /// Packs linear layers with the same input as one.
     fn dense(
         &mut self,
         names: &[&str],

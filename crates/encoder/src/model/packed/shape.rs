@@ -1,4 +1,4 @@
-//! What the forward pass knows of a model's architecture, and why a model or a batch cannot run.
+//! The shape of a BERT model for the forward pass, and the errors of a model or a batch.
 
 use std::fmt;
 
@@ -6,30 +6,30 @@ use reembed_kernels::{Activation, AllocationError, Heads};
 
 use crate::model::description::{ModelDescription, Pooling};
 
-/// What the forward pass has to know of a model's architecture.
+/// The shape of a BERT model and its pooling: what the forward pass needs of a description.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedShape {
-    /// Width of a token's vector; a multiple of `attention_heads`.
+    /// Components of a token vector; a multiple of `attention_heads`.
     pub hidden: usize,
-    /// Encoder layers.
+    /// Number of layers.
     pub layers: usize,
-    /// Attention heads of each layer.
+    /// Number of attention heads of a layer.
     pub attention_heads: usize,
-    /// Width between the two feed-forward layers.
+    /// Width of the feed-forward network.
     pub intermediate: usize,
-    /// Rows of the word embeddings.
+    /// Rows of the word embedding.
     pub vocabulary: usize,
-    /// Rows of the position embeddings: most tokens of a text.
+    /// Rows of the position embedding: the maximum tokens of a text.
     pub positions: usize,
-    /// Rows of the token type embeddings. A text is always of the first type.
+    /// Rows of the token-type embedding. A text always has the first type.
     pub token_types: usize,
-    /// Added to the variance in every layer norm.
+    /// Added to the variance in each layer norm.
     pub layer_norm_epsilon: f32,
-    /// Between the two feed-forward layers.
+    /// Activation of the feed-forward network.
     pub activation: Activation,
-    /// How the vectors of a text's tokens become one.
+    /// How token vectors become the vector of a text.
     pub pooling: Pooling,
-    /// Whether that one is scaled to length 1.
+    /// Whether that vector is scaled to Euclidean length 1.
     pub normalize: bool,
 }
 
@@ -55,29 +55,29 @@ impl From<&ModelDescription> for PackedShape {
 /// Why a model cannot be packed, or a batch cannot run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PackedError {
-    /// The shape contradicts itself.
+    /// The sizes of the shape contradict each other.
     Shape(&'static str),
     /// The checkpoint lacks a tensor.
     MissingTensor(String),
-    /// A tensor does not have the size that the shape asks for.
+    /// A tensor does not have the size of the shape.
     TensorSize {
         /// Name in the checkpoint.
         name: String,
-        /// Values that the shape asks for.
+        /// Number of values by the shape.
         expected: usize,
-        /// Values that it has.
+        /// Number of values in the checkpoint.
         found: usize,
     },
-    /// The memory for the weights could not be had.
+    /// Allocating the weights failed.
     WeightMemory(AllocationError),
-    /// The memory for a batch could not be had. A smaller one may fit.
+    /// Allocating the workspace of a batch failed. A smaller batch may fit.
     OutOfMemory {
-        /// Tokens that go through the model together.
+        /// Tokens of the batch.
         tokens: usize,
-        /// Bytes that were asked for.
+        /// Bytes of the allocation.
         bytes: usize,
     },
-    /// A text has no tokens; not even an empty one should, for special tokens are tokens.
+    /// A text has no tokens. Even an empty text has special tokens.
     NoTokens {
         /// Position in the batch.
         row: usize,
@@ -98,17 +98,37 @@ pub enum PackedError {
         /// The id.
         token: u32,
     },
-    /// The place for the vectors is not `rows × hidden` long.
+    /// The output slice does not have `rows × hidden` values.
     OutputSize {
-        /// Values that the batch gives.
+        /// Number of values of the batch.
         expected: usize,
-        /// Values that there is room for.
+        /// Length of the output slice.
         found: usize,
     },
 }
 
+#[cfg(test)]
 impl PackedShape {
-    /// How a token's vector is divided into heads.
+    /// A small shape with odd sizes: no multiple of 16, and heads of 24.
+    pub(crate) fn small() -> Self {
+        PackedShape {
+            hidden: 72,
+            layers: 3,
+            attention_heads: 3,
+            intermediate: 149,
+            vocabulary: 101,
+            positions: 70,
+            token_types: 2,
+            layer_norm_epsilon: 1e-12,
+            activation: Activation::Gelu,
+            pooling: Pooling::Mean,
+            normalize: true,
+        }
+    }
+}
+
+impl PackedShape {
+    /// The division of a token vector into attention heads.
     pub fn heads(&self) -> Heads {
         Heads { count: self.attention_heads, size: self.hidden / self.attention_heads.max(1) }
     }
@@ -134,19 +154,19 @@ impl From<AllocationError> for PackedError {
 impl fmt::Display for PackedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shape(why) => write!(f, "the model's shape is not one of BERT: {why}"),
+            Self::Shape(why) => write!(f, "invalid shape of a BERT model: {why}"),
             Self::MissingTensor(name) => write!(f, "the checkpoint has no tensor `{name}`"),
             Self::TensorSize { name, expected, found } => {
-                write!(f, "tensor `{name}` has {found} values where the config asks for {expected}")
+                write!(f, "tensor `{name}` has {found} values, expected {expected}")
             }
-            Self::WeightMemory(error) => write!(f, "the weights do not fit: {error}"),
+            Self::WeightMemory(error) => write!(f, "the weights do not fit in memory: {error}"),
             Self::OutOfMemory { tokens, bytes } => {
-                write!(f, "{tokens} tokens need {bytes} bytes, which could not be had")
+                write!(f, "{tokens} tokens need {bytes} bytes: the allocation failed")
             }
             Self::NoTokens { row } => write!(f, "text {row} of the batch has no tokens"),
             Self::TooLong { row, tokens, positions } => write!(
                 f,
-                "text {row} of the batch has {tokens} tokens where the model has {positions} positions"
+                "text {row} of the batch has {tokens} tokens, but the model has {positions} positions"
             ),
             Self::UnknownToken { row, token } => {
                 write!(
@@ -155,7 +175,7 @@ impl fmt::Display for PackedError {
                 )
             }
             Self::OutputSize { expected, found } => {
-                write!(f, "the batch gives {expected} values and there is room for {found}")
+                write!(f, "the output has {found} values, expected {expected}")
             }
         }
     }

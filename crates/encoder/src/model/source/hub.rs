@@ -1,4 +1,6 @@
-//! The hub by HTTP: `GET {endpoint}/{id}/resolve/{revision}/{file}`.
+//! The Hugging Face hub over HTTP: `GET {endpoint}/{id}/resolve/{revision}/{file}`.
+//!
+//! Why ureq, and why redirects are followed here: docs/decisions/0002-hub-client.md.
 
 use std::time::Duration;
 
@@ -8,47 +10,50 @@ use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 
-use super::shelf::{OpenFile, Shelf};
-use super::{Reason, SourceConfig};
+use super::config::SourceConfig;
+use super::fetcher::{FileSource, OpenFile};
+use super::reason::Reason;
 
 /// The hub redirects once or twice.
-const MOST_REDIRECTS: usize = 8;
+const MAX_REDIRECTS: usize = 8;
 
-/// How long a silent network is believed in. A whole download may take any time.
+/// The timeouts of a request. The download of a file has none, as long as bytes arrive.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
-    /// To find the address of a host.
-    pub(super) look_up: Duration,
-    /// To connect, encryption included.
+pub(super) struct Timeouts {
+    /// To resolve the name of a host.
+    pub(super) resolve: Duration,
+    /// To connect, TLS included.
     pub(super) connect: Duration,
-    /// To say anything more.
-    pub(super) stall: Duration,
+    /// To receive or send the next bytes.
+    pub(super) idle: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
-        Patience {
-            look_up: Duration::from_secs(2),
+        Timeouts {
+            resolve: Duration::from_secs(2),
             connect: Duration::from_secs(3),
-            stall: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
         }
     }
 }
 
+/// A model on the hub.
 pub(super) struct Hub {
     agent: Agent,
-    home: Uri,
-    /// The address of the model without the revision.
+    endpoint: Uri,
+    /// The URL of the model without the revision.
     model: String,
-    /// What was asked for, then the commit that it turned out to be: a branch may move between two files.
+    /// The revision; after the first response, its commit: a branch may move between two files.
     revision: String,
     authorization: Option<HeaderValue>,
 }
 
 impl Hub {
-    pub(super) fn new(config: &SourceConfig, patience: Patience) -> Result<Hub, Reason> {
+    pub(super) fn new(config: &SourceConfig, timeouts: Timeouts) -> Result<Hub, Reason> {
         let endpoint = config.endpoint.trim_end_matches('/');
-        let home: Uri = endpoint.parse().map_err(|e| format!("not an address: {e}"))?;
+        let model = format!("{endpoint}/{}/resolve", config.id);
+        let endpoint: Uri = endpoint.parse().map_err(|e| format!("invalid URL: {e}"))?;
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let agent = Agent::config_builder()
             .tls_config(tls)
@@ -56,11 +61,11 @@ impl Hub {
             .user_agent(concat!("reembed/", env!("CARGO_PKG_VERSION")))
             .max_redirects(0)
             .http_status_as_error(false)
-            .timeout_resolve(Some(patience.look_up))
-            .timeout_connect(Some(patience.connect))
-            .timeout_recv_response(Some(patience.stall))
-            .timeout_per_read(Some(patience.stall))
-            .timeout_per_write(Some(patience.stall))
+            .timeout_resolve(Some(timeouts.resolve))
+            .timeout_connect(Some(timeouts.connect))
+            .timeout_recv_response(Some(timeouts.idle))
+            .timeout_per_read(Some(timeouts.idle))
+            .timeout_per_write(Some(timeouts.idle))
             .build()
             .new_agent();
         let authorization = config
@@ -68,39 +73,34 @@ impl Hub {
             .as_ref()
             .map(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())))
             .transpose()
-            .map_err(|_| "the token has characters that cannot be sent".to_owned())?;
-        Ok(Hub {
-            agent,
-            home,
-            model: format!("{endpoint}/{}/resolve", config.id),
-            revision: config.revision.clone(),
-            authorization,
-        })
+            .map_err(|_| "HF_TOKEN has characters that HTTP does not allow".to_owned())?;
+        Ok(Hub { agent, endpoint, model, revision: config.revision.clone(), authorization })
     }
 
-    /// Follows redirects, and leaves the token behind where they leave the hub.
+    /// Sends a GET request and follows redirects. Only the endpoint receives the token.
     fn get(&mut self, address: &str) -> Result<Response<Body>, Reason> {
-        let mut address: Uri = address.parse().map_err(|e| format!("not an address: {e}"))?;
-        for _ in 0..=MOST_REDIRECTS {
+        let mut address: Uri = address.parse().map_err(|e| format!("invalid URL: {e}"))?;
+        for _ in 0..=MAX_REDIRECTS {
             let mut request = self.agent.get(&address);
             if let Some(authorization) = &self.authorization
-                && origin(&address) == origin(&self.home)
+                && http_origin(&address) == http_origin(&self.endpoint)
             {
                 request = request.header(AUTHORIZATION, authorization);
             }
             let response = request.call().map_err(|e| e.to_string())?;
-            if origin(&address) == origin(&self.home) {
-                self.settle_on_commit(&response);
+            if http_origin(&address) == http_origin(&self.endpoint) {
+                self.pin_commit(&response);
             }
             if !response.status().is_redirection() {
                 return Ok(response);
             }
-            address = redirected(&address, &response)?;
+            address = redirect_target(&address, &response)?;
         }
-        Err(format!("more than {MOST_REDIRECTS} redirects"))
+        Err(format!("more than {MAX_REDIRECTS} redirects"))
     }
 
-    fn settle_on_commit(&mut self, response: &Response<Body>) {
+    /// Replaces the revision by the commit of a response.
+    fn pin_commit(&mut self, response: &Response<Body>) {
         let commit = header(response, "x-repo-commit");
         if commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit()) {
             self.revision = commit.to_owned();
@@ -108,12 +108,12 @@ impl Hub {
     }
 }
 
-impl Shelf for Hub {
+impl FileSource for Hub {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
         let revision = percent_encoded(&self.revision, "");
         let address = format!("{}/{revision}/{}", self.model, percent_encoded(file, "/"));
         let response = self.get(&address).map_err(|reason| format!("{file}: {reason}"))?;
-        // Of a missing model or revision the hub says so here; of a missing file, `EntryNotFound`.
+        // `EntryNotFound` is a missing file; other codes are a missing model or revision.
         let code = header(&response, "x-error-code");
         match response.status() {
             StatusCode::OK => {
@@ -123,7 +123,7 @@ impl Shelf for Hub {
             }
             StatusCode::NOT_FOUND if code.is_empty() || code == "EntryNotFound" => Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(format!(
-                "{file}: {}: no such model, or a private or gated one that wants another HF_TOKEN",
+                "{file}: {}: the model does not exist, or it is private or gated and requires a different HF_TOKEN",
                 response.status()
             )),
             status => Err(format!("{file}: {status} {code}")),
@@ -131,8 +131,8 @@ impl Shelf for Hub {
     }
 }
 
-/// The endpoint without the name and password that it may carry.
-pub(super) fn shown(endpoint: &str) -> String {
+/// Removes user name and password from the URL of the endpoint.
+pub(super) fn redact_credentials(endpoint: &str) -> String {
     match endpoint.split_once("://") {
         Some((scheme, rest)) => {
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -157,12 +157,10 @@ fn proxy(config: &SourceConfig) -> Result<Option<ureq::Proxy>, Reason> {
         }
         config.no_proxy.iter().fold(proxy, |proxy, host| proxy.no_proxy(host)).build()
     };
-    build()
-        .map(Some)
-        .map_err(|_: ureq::Error| "the proxy's address cannot be understood".to_owned())
+    build().map(Some).map_err(|_: ureq::Error| "the URL of the proxy is invalid".to_owned())
 }
 
-fn redirected(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason> {
+fn redirect_target(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason> {
     let (scheme, authority) = (from.scheme_str().unwrap_or_default(), from.authority());
     let location = header(response, "location");
     let address = if location.starts_with("//") {
@@ -172,24 +170,25 @@ fn redirected(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason> {
     } else {
         location.to_owned()
     };
-    // Addresses of storage are signed: none of this is quoted.
-    let to: Uri = address.parse().map_err(|_| format!("a redirect without a usable {LOCATION}"))?;
+    // URLs of the storage host are signed, so messages do not quote them.
+    let to: Uri =
+        address.parse().map_err(|_| format!("a redirect without a valid {LOCATION} header"))?;
     match to.scheme_str() {
         Some("https") => Ok(to),
         Some("http") if scheme == "http" => Ok(to),
-        _ => Err("a redirect to an address that is not protected".to_owned()),
+        _ => Err("a redirect from https to http, which is refused".to_owned()),
     }
 }
 
-/// Scheme, host and port: who a token is shown to.
-fn origin(address: &Uri) -> (Option<&str>, Option<String>, Option<u16>) {
-    let usual = match address.scheme_str() {
+/// The origin of a URL in the sense of HTTP: scheme, host and port.
+fn http_origin(address: &Uri) -> (Option<&str>, Option<String>, Option<u16>) {
+    let default_port = match address.scheme_str() {
         Some("http") => Some(80),
         Some("https") => Some(443),
         _ => None,
     };
     let host = address.host().map(str::to_ascii_lowercase);
-    (address.scheme_str(), host, address.port_u16().or(usual))
+    (address.scheme_str(), host, address.port_u16().or(default_port))
 }
 
 fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {

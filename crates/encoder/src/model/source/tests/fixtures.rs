@@ -1,17 +1,20 @@
-//! What a source meets: a home with its caches, a hub, and a Python with pip.
+//! Fixtures: caches, a hub, and a Python with pip.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use super::super::shelf::sha256;
 use super::super::*;
+use crate::hash::hex;
 
 pub const ID: &str = DEFAULT_ID;
 const SNAPSHOTS: &str = "models--sentence-transformers--all-MiniLM-L6-v2";
@@ -20,7 +23,7 @@ const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Tra
     {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
     {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"}]"#;
 
-/// A model that is none, and passes for one here.
+/// Files that pass the checks of a model.
 pub fn model() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
         ("config.json", b"{}".to_vec()),
@@ -30,6 +33,11 @@ pub fn model() -> BTreeMap<&'static str, Vec<u8>> {
         ("sentence_bert_config.json", b"{\"max_seq_length\": 256}".to_vec()),
         ("model.safetensors", b"\x02\0\0\0\0\0\0\0{}weights".to_vec()),
     ])
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 pub fn pins() -> Pins {
@@ -44,7 +52,7 @@ pub fn put(directory: &Path, files: &BTreeMap<&'static str, Vec<u8>>) {
     }
 }
 
-/// A home with empty caches, a hub that refuses every connection, and no Python.
+/// Empty caches, a hub that refuses every connection, and no Python.
 pub struct Home {
     pub directory: TempDir,
     pub config: SourceConfig,
@@ -85,20 +93,21 @@ impl Home {
         error.to_string()
     }
 
-    pub fn own(&self) -> PathBuf {
+    pub fn cached(&self) -> PathBuf {
         self.config.cache.join("models/sentence-transformers--all-MiniLM-L6-v2/main")
     }
 
-    pub fn in_hub_cache(&self, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
+    pub fn fill_hub_cache(&self, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
         let model = self.directory.path().join("hub").join(SNAPSHOTS);
         put(&model, &BTreeMap::from([("refs/main", COMMIT.into())]));
         put(&model.join("snapshots").join(COMMIT), files);
         model
     }
 
-    /// What fetching has left behind, apart from the lock.
+    /// The files that a fetch left behind, except the lock file.
     pub fn leftovers(&self) -> Vec<String> {
-        let names = fs::read_dir(self.own().parent().expect("a directory")).expect("a directory");
+        let names =
+            fs::read_dir(self.cached().parent().expect("a directory")).expect("a directory");
         names
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
             .filter(|name| name != "main" && name != ".main.lock")
@@ -110,7 +119,7 @@ fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 
-/// An HTTP server that answers what `answer` makes of the path, and keeps what it was sent.
+/// An HTTP server that sends `answer(path)` and records the heads of requests.
 pub struct Server {
     pub address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -123,7 +132,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (heads, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (kept, stopped) = (Arc::clone(&heads), Arc::clone(&stop));
+        let (recorded, stopped) = (Arc::clone(&heads), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::SeqCst) {
@@ -132,16 +141,16 @@ impl Server {
                 let mut stream = stream.expect("a connection");
                 let head = read_head(&stream);
                 let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                kept.lock().expect("the heads").push(head);
-                // The client may have gone before it has read everything.
+                recorded.lock().expect("the heads").push(head);
+                // The client may disconnect early.
                 let _ = stream.write_all(&answer(&path));
             }
         });
         Server { address, heads, stop, thread: Some(thread) }
     }
 
-    /// A hub that has the model.
-    pub fn of(files: BTreeMap<&'static str, Vec<u8>>) -> Server {
+    /// A hub that has these files.
+    pub fn with_files(files: BTreeMap<&'static str, Vec<u8>>) -> Server {
         Server::new(move |path| match files.get(file_of(path)) {
             Some(bytes) => ok(bytes),
             None => not_found(),
@@ -204,7 +213,7 @@ pub fn redirect(location: &str) -> Vec<u8> {
     answer("302 Found", &format!("Content-Length: 0\r\nLocation: {location}\r\n"), b"")
 }
 
-/// A Python whose pip notes that it was called and runs `script`, with the target directory as `$2`.
+/// A Python whose pip records its call and runs `script`, with the target directory as `$2`.
 #[cfg(unix)]
 pub fn python(home: &mut Home, script: &str) -> PathBuf {
     let (python, calls) =
@@ -213,8 +222,8 @@ pub fn python(home: &mut Home, script: &str) -> PathBuf {
         "#!/bin/sh\necho \"$@\" >> {}\nwhile [ \"$1\" != -d ]; do shift; done\n{script}\n",
         calls.display()
     );
-    // Another process writes it: while this one has it open, a child of another test might inherit that, and
-    // a file that is open for writing cannot be run.
+    // Another process writes it: a child of a parallel test could inherit a descriptor that is open
+    // for writing, and then the file cannot be executed.
     let status = std::process::Command::new("sh")
         .args(["-c", "printf %s \"$1\" > \"$2\" && chmod +x \"$2\"", "sh", &text])
         .arg(&python)
@@ -224,7 +233,7 @@ pub fn python(home: &mut Home, script: &str) -> PathBuf {
     calls
 }
 
-/// A Python whose pip delivers a wheel with these files.
+/// A Python whose pip downloads a wheel with these files.
 #[cfg(unix)]
 pub fn python_with_wheel(home: &mut Home, files: &BTreeMap<&'static str, Vec<u8>>) -> PathBuf {
     let path = home.directory.path().join("gt-0.1.0-py3-none-any.whl");

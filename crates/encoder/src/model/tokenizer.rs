@@ -1,60 +1,64 @@
-//! Text to token ids, and a chunk's texts to planned batches.
+//! The tokenizer of a model: texts to token ids, and the texts of a chunk to planned batches.
 
 mod shorten;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
-use crate::batch::{RowNames, TokenBatch, TokenTexts};
+use super::description::ModelDescription;
+use super::resources::start_threads;
+use super::source::ModelFiles;
+use crate::batch::{PlannedTexts, RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::BatchLimit;
-use crate::model::description::ModelDescription;
-use crate::model::source::ModelFiles;
-use crate::plan::plan;
+use crate::plan::plan_batches;
 use shorten::{Shortened, Shortener};
 
 const FILE: &str = "tokenizer.json";
 
-/// An embedding matrix is padded to a round number of rows, never by more than this.
-const MOST_UNUSED_ROWS: usize = 1024;
+/// Rows of the word embedding that no token uses: some models round the number up.
+const MAX_UNUSED_ROWS: usize = 1024;
 
-/// A text of no more bytes than this for each token that the model takes is tokenized as it is, and a longer one is
-/// shortened to so many at first: most texts need 3 to 5.
+/// Bytes for each token of the maximum length. A longer text is shortened, first to this size; most
+/// texts have 3 to 5 bytes a token.
 const BYTES_PER_TOKEN: usize = 16;
 
-/// A model's own tokenizer, with its prompt and its maximum length.
+/// The tokenizer of a model, with its prompt and its maximum length.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
     shortener: Option<Shortener>,
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
-    /// Threads that share the texts of a chunk, if there is more than one.
+    /// The threads that tokenize a chunk; `None` for one thread.
     pool: Option<ThreadPool>,
 }
 
-/// With fewer texts than this, waking the other threads takes longer than they save.
-const LEAST_SHARED_TEXTS: usize = 16;
+/// With fewer texts, waking other threads costs more time than they save.
+const MIN_PARALLEL_TEXTS: usize = 16;
 
-/// A text as the model sees it.
+/// The token ids of a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedText {
-    /// Token ids, special tokens included; at most the model's maximum length.
+    /// Token ids, special tokens included; at most the maximum length of the model.
     pub ids: Vec<u32>,
-    /// Whether the text had more tokens than that.
+    /// Whether the text has more tokens.
     pub truncated: bool,
 }
 
 impl TextTokenizer {
-    /// Reads `tokenizer.json`. Truncation and padding baked into it are replaced by the model's maximum length
-    /// and none: all-MiniLM-L6-v2's says 128 where the model takes 256.
+    /// Reads `tokenizer.json` (format of the crate `tokenizers`).
+    ///
+    /// Its truncation and padding are replaced by the maximum length of the model and by none: the
+    /// file of all-MiniLM-L6-v2 truncates to 128 tokens, the model to 256.
     ///
     /// # Errors
-    /// `Model` when the file is not a tokenizer, or has ids that the word embedding has no row for.
+    /// `Model` if the file is not a tokenizer, or its ids do not match the rows of the word
+    /// embedding.
     pub fn new(files: &ModelFiles, description: &ModelDescription) -> Result<Self> {
         let refuse = |message: String| {
             Error::new(ErrorKind::Model, message)
@@ -74,7 +78,9 @@ impl TextTokenizer {
                     stride: 0,
                     direction: TruncationDirection::Right,
                 }))
-                .map_err(|cause| refuse("cannot be cut".to_owned()).caused_by(cause))?;
+                .map_err(|cause| {
+                    refuse("does not support truncation".to_owned()).caused_by(cause)
+                })?;
             Ok(tokenizer)
         })?;
 
@@ -87,13 +93,13 @@ impl TextTokenizer {
                 tokens - 1
             )));
         }
-        if tokens + MOST_UNUSED_ROWS < rows {
+        if tokens + MAX_UNUSED_ROWS < rows {
             return Err(refuse(format!(
-                "knows {tokens} tokens, but tensor `embeddings.word_embeddings.weight` has {rows} rows"
+                "has {tokens} tokens, but tensor `embeddings.word_embeddings.weight` has {rows} rows"
             )));
         }
         Ok(TextTokenizer {
-            shortener: Shortener::of(&tokenizer, bytes),
+            shortener: Shortener::from_tokenizer(&tokenizer, bytes),
             tokenizer,
             prompt: description.prompt.clone(),
             lower_case: description.lower_case,
@@ -102,52 +108,51 @@ impl TextTokenizer {
         })
     }
 
-    /// The same tokenizer, with so many threads for the texts of a chunk. The ids do not depend on it.
+    /// The same tokenizer, with this many threads for the texts of a chunk. Ids do not depend on
+    /// it.
     ///
     /// # Errors
-    /// `Internal` when the threads cannot be had.
+    /// `Internal` if the threads cannot be started.
     pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
-        let start = || ThreadPoolBuilder::new().num_threads(threads.get()).build();
-        let pool = (threads.get() > 1).then(start).transpose().map_err(|cause| {
-            Error::new(ErrorKind::Internal, "no threads for the tokenizer").caused_by(cause)
-        })?;
+        let start = || start_threads(threads, "the tokenizer");
+        let pool = (threads.get() > 1).then(start).transpose()?;
         Ok(TextTokenizer { pool, ..self })
     }
 
-    /// The model's maximum length in tokens, special tokens included.
+    /// The maximum length of the model in tokens, special tokens included.
     pub fn max_length(&self) -> NonZeroUsize {
         self.max_length
     }
 
-    /// The token ids of a text, after the prompt is put before it and everything past the maximum length is cut.
+    /// Tokenizes the prompt and the text, truncated to the maximum length.
     ///
-    /// A text that is far too long is shortened first, which changes no id: see `tokenizer/shorten.rs`.
+    /// A long text is shortened first, which changes no id: docs/decisions/0018-long-texts.md.
     ///
     /// # Errors
-    /// `Encode` when the tokenizer fails or panics.
+    /// `Encode` if the tokenizer fails or panics.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
         let text = match self.prompt.as_str() {
             "" => Cow::Borrowed(text),
             prompt => Cow::Owned(format!("{prompt}{text}")),
         };
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
-            let mut enough = self.max_length.get().saturating_mul(BYTES_PER_TOKEN);
+            let mut min_bytes = self.max_length.get().saturating_mul(BYTES_PER_TOKEN);
             let shortener = match &self.shortener {
-                Some(shortener) if text.len() > enough => shortener,
+                Some(shortener) if text.len() > min_bytes => shortener,
                 _ if self.lower_case => return self.encode(&text.to_lowercase()),
                 _ => return self.encode(&text),
             };
             loop {
-                let Shortened { text: short, is_whole } = if self.lower_case {
-                    shortener.shorten(lower_cased(&text), enough)
+                let Shortened { text: short, is_complete } = if self.lower_case {
+                    shortener.shorten(lower_case_pieces(&text), min_bytes)
                 } else {
-                    shortener.shorten(std::iter::once(Cow::Borrowed(&*text)), enough)
+                    shortener.shorten(std::iter::once(Cow::Borrowed(&*text)), min_bytes)
                 };
                 let tokenized = self.encode(&short)?;
-                if tokenized.truncated || is_whole {
+                if tokenized.truncated || is_complete {
                     return Ok(tokenized);
                 }
-                enough = short.len().saturating_mul(2);
+                min_bytes = short.len().saturating_mul(2);
             }
         })
     }
@@ -161,33 +166,34 @@ impl TextTokenizer {
     }
 }
 
-/// The lower case of a text, piece by piece. Pieces end in blanks: what the lower case of a letter is may depend on
-/// its neighbours in the word (a capital sigma's does), but never on those beyond a blank.
-fn lower_cased(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
+/// Converts a text to lower case, piece by piece. Pieces end in white space: the lower case of a
+/// letter may depend on the other letters of its word (that of a capital sigma does).
+fn lower_case_pieces(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
-/// Tokenizes the texts of some rows and plans their batches under `limit`. Each text comes with its position among the
-/// `count` rows of the chunk, ascending; the other rows need no vector.
+/// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`.
+///
+/// `texts` has the row in the chunk and the text, with ascending rows. Other rows get no vector.
 ///
 /// # Errors
-/// `Encode` when the tokenizer fails or makes no token of a text; it names the row.
+/// `Encode`, naming the row, if the tokenizer fails or a text has no token.
 pub fn tokenize_texts<'a>(
     tokenizer: &TextTokenizer,
     rows: &RowNames,
     count: usize,
     texts: impl IntoIterator<Item = (usize, &'a str)>,
     limit: BatchLimit,
-) -> Result<TokenTexts> {
+) -> Result<PlannedTexts> {
     let texts: Vec<(usize, &str)> = texts.into_iter().collect();
-    let tokenized = each(tokenizer.pool.as_ref(), &texts, |row, text| {
+    let tokenized = map_texts(tokenizer.pool.as_ref(), &texts, |row, text| {
         tokenizer
             .tokenize(text)
             .and_then(|text| if text.ids.is_empty() { Err(no_token()) } else { Ok(text) })
             .map_err(|error| error.at(rows.name(row)))
     })?;
     let mut truncated = Vec::new();
-    // A row that is not asked for has no ids, and the plan leaves it out.
+    // Rows without a text keep 0 ids, and the plan leaves them out.
     let mut ids = vec![Vec::new(); count];
     for ((row, _), text) in texts.into_iter().zip(tokenized) {
         if text.truncated {
@@ -196,7 +202,7 @@ pub fn tokenize_texts<'a>(
         ids[row] = text.ids;
     }
     let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
-    let batches = plan(&lengths, limit)
+    let batches = plan_batches(&lengths, limit)
         .into_iter()
         .map(|rows| {
             let mut batch = TokenBatch::default();
@@ -204,28 +210,28 @@ pub fn tokenize_texts<'a>(
             batch
         })
         .collect();
-    Ok(TokenTexts { batches, truncated })
+    Ok(PlannedTexts { batches, truncated })
 }
 
-/// A text can be without any where the tokenizer adds none of its own, such as `[CLS]`.
+/// The error of a text without tokens. It occurs if the tokenizer adds no special tokens.
 fn no_token() -> Error {
-    let message = "the tokenizer makes no token of its text, so there is nothing to embed";
-    Error::new(ErrorKind::Encode, message).advice(
-        "give the row a text with a word in it, or none and set `output.on_empty` to \"null\"",
-    )
+    let message = "the tokenizer returns no token for its text, so there is nothing to embed";
+    Error::new(ErrorKind::Encode, message)
+        .advice("give the row a text with a word, or no text and set `output.on_empty` to \"null\"")
 }
 
-/// What `work` makes of each text and its row, in order. Of several errors the first in that order.
-fn each<T: Send>(
+/// Calls `work` with each row and text and returns the results in order, or the first error in that
+/// order.
+fn map_texts<T: Send>(
     pool: Option<&ThreadPool>,
     texts: &[(usize, &str)],
     work: impl Fn(usize, &str) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     match pool {
-        Some(pool) if texts.len() >= LEAST_SHARED_TEXTS => {
-            let shared = texts.par_iter().map(|(row, text)| work(*row, text));
-            let done: Vec<Result<T>> = pool.install(|| shared.collect());
-            done.into_iter().collect()
+        Some(pool) if texts.len() >= MIN_PARALLEL_TEXTS => {
+            let results = texts.par_iter().map(|(row, text)| work(*row, text));
+            let results: Vec<Result<T>> = pool.install(|| results.collect());
+            results.into_iter().collect()
         }
         _ => texts.iter().map(|(row, text)| work(*row, text)).collect(),
     }

@@ -2,33 +2,16 @@ use reembed_kernels::{Bf16Unit, Isa, Precision};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::digest::hex;
-
-/// Odd in every size: no multiple of 16, and heads of 24.
-pub fn small_shape() -> PackedShape {
-    PackedShape {
-        hidden: 72,
-        layers: 3,
-        attention_heads: 3,
-        intermediate: 149,
-        vocabulary: 101,
-        positions: 70,
-        token_types: 2,
-        layer_norm_epsilon: 1e-12,
-        activation: Activation::Gelu,
-        pooling: Pooling::Mean,
-        normalize: true,
-    }
-}
+use crate::hash::hex;
 
 fn shapes() -> Vec<PackedShape> {
-    let small = small_shape();
+    let small = PackedShape::small();
     let mini = PackedShape {
         hidden: 384,
         attention_heads: 12,
         intermediate: 1536,
         layers: 2,
-        ..small_shape()
+        ..PackedShape::small()
     };
     vec![
         PackedShape { activation: Activation::GeluTanh, pooling: Pooling::Cls, ..small.clone() },
@@ -39,7 +22,7 @@ fn shapes() -> Vec<PackedShape> {
     ]
 }
 
-/// A cheap generator, the same on every machine: uniform in −1..1.
+/// A linear congruential generator, uniform in −1..1, with the same values on every machine.
 struct Random(u64);
 
 impl Random {
@@ -49,7 +32,7 @@ impl Random {
     }
 }
 
-/// Weights that depend on the tensor's name alone, of a size that keeps attention from being uniform.
+/// Weights that depend on the name of the tensor alone, large enough that attention is not uniform.
 fn tensor(shape: &PackedShape, name: &str) -> Vec<f32> {
     let PackedShape { hidden, intermediate, .. } = *shape;
     let len = match name {
@@ -75,7 +58,7 @@ fn model(isa: Isa, shape: &PackedShape) -> PackedModel {
 
 fn model_in(arithmetic: Arithmetic, shape: &PackedShape) -> PackedModel {
     PackedModel::new(arithmetic, shape.clone(), |name| Some(tensor(shape, name).into()))
-        .expect("the shape is right")
+        .expect("the shape is valid")
 }
 
 fn texts(shape: &PackedShape, lengths: &[usize]) -> Vec<Vec<u32>> {
@@ -84,18 +67,18 @@ fn texts(shape: &PackedShape, lengths: &[usize]) -> Vec<Vec<u32>> {
     lengths.iter().map(|length| (0..*length).map(|_| token()).collect()).collect()
 }
 
-/// The bits of the vectors: as numbers, 0 and −0 would be equal.
+/// The bits of the vectors. Compared as numbers, 0 and −0 are equal.
 fn embed_bits(model: &PackedModel, texts: &[&[u32]]) -> Vec<u32> {
     embed(model, texts).into_iter().map(f32::to_bits).collect()
 }
 
 fn embed(model: &PackedModel, texts: &[&[u32]]) -> Vec<f32> {
     let mut vectors = vec![0.0; texts.len() * model.shape().hidden];
-    model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is right");
+    model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is valid");
     vectors
 }
 
-/// The forward pass as the paper has it, in f64 and without any regard for speed.
+/// The forward pass of the paper (Devlin et al., 2018) in f64, as a reference.
 mod naive {
     use reembed_kernels::testing::reference;
 
@@ -106,11 +89,11 @@ mod naive {
             |name: &str| -> Vec<f64> { tensor(shape, name).into_iter().map(f64::from).collect() };
         let linear = |name: &str, input: &[f64]| {
             let bias = get(&format!("{name}.bias"));
-            naive::linear(input, &get(&format!("{name}.weight")), &bias)
+            reference::linear(input, &get(&format!("{name}.weight")), &bias)
         };
         let norm = |name: &str, rows: &mut [f64]| {
             let (weight, bias) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
-            naive::layer_norm(rows, &weight, &bias, f64::from(shape.layer_norm_epsilon));
+            reference::layer_norm(rows, &weight, &bias, f64::from(shape.layer_norm_epsilon));
         };
         let width = shape.hidden;
         let word = get("embeddings.word_embeddings.weight");
@@ -129,12 +112,12 @@ mod naive {
             let query = linear(&name("attention.self.query"), &hidden);
             let key = linear(&name("attention.self.key"), &hidden);
             let value = linear(&name("attention.self.value"), &hidden);
-            let context = naive::attention(&query, &key, &value, shape.heads());
+            let context = reference::attention(&query, &key, &value, shape.heads());
             let added = linear(&name("attention.output.dense"), &context);
             hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
             norm(&name("attention.output.LayerNorm"), &mut hidden);
             let mut between = linear(&name("intermediate.dense"), &hidden);
-            between.iter_mut().for_each(|x| *x = naive::activation(shape.activation, *x));
+            between.iter_mut().for_each(|x| *x = reference::activation(shape.activation, *x));
             let added = linear(&name("output.dense"), &between);
             hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
             norm(&name("output.LayerNorm"), &mut hidden);
@@ -152,8 +135,8 @@ mod naive {
 }
 
 #[test]
-fn vectors_are_those_of_the_naive_twin_as_near_as_the_precision_is() {
-    for (precision, most) in [
+fn vectors_match_the_f64_reference_within_tolerance() {
+    for (precision, tolerance) in [
         (Precision::F32, 1e-6),
         (Precision::Bf16x3, 1e-5),
         (Precision::Bf16, 1e-2),
@@ -163,10 +146,11 @@ fn vectors_are_those_of_the_naive_twin_as_near_as_the_precision_is() {
             let model = model_in(emulated(precision), &shape);
             for text in texts(&shape, &[1, 2, 7, 16, 33, 70]) {
                 let vector = embed(&model, &[&text]);
-                let twin = naive::embed(&shape, &text);
-                let pairs = vector.iter().zip(&twin).map(|(x, y)| (f64::from(*x) - y).abs());
-                let worst = pairs.fold(0.0, f64::max);
-                let cosine: f64 = vector.iter().zip(&twin).map(|(x, y)| f64::from(*x) * y).sum();
+                let expected = naive::embed(&shape, &text);
+                let errors = vector.iter().zip(&expected).map(|(x, y)| (f64::from(*x) - y).abs());
+                let worst = errors.fold(0.0, f64::max);
+                let cosine: f64 =
+                    vector.iter().zip(&expected).map(|(x, y)| f64::from(*x) * y).sum();
                 let (hidden, tokens) = (shape.hidden, text.len());
                 println!(
                     "{precision}, hidden {hidden}, {:?}, {tokens} tokens: worst |error| {worst:.1e}, \
@@ -174,34 +158,34 @@ fn vectors_are_those_of_the_naive_twin_as_near_as_the_precision_is() {
                     shape.activation,
                     1.0 - cosine
                 );
-                assert!(worst <= most, "{precision}, {shape:?}, {tokens} tokens: {worst:e}");
+                assert!(worst <= tolerance, "{precision}, {shape:?}, {tokens} tokens: {worst:e}");
                 assert!(cosine >= 0.9999, "{precision}, {shape:?}, {tokens} tokens: {cosine}");
             }
         }
     }
 }
 
-/// A precision on the best lanes of this machine.
+/// A precision, emulated on the best instruction set of this machine.
 fn emulated(precision: Precision) -> Arithmetic {
     Arithmetic::new(Isa::detect(), precision, Bf16Unit::EMULATED)
 }
 
 #[test]
-fn vectors_have_the_same_bits_in_every_way_of_computing_them() {
+fn vectors_have_the_same_bits_on_every_arithmetic() {
     for precision in Precision::ALL {
         for shape in shapes() {
             let texts = texts(&shape, &[5, 1, 31, 9]);
             let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
             let best = embed_bits(&model_in(emulated(precision), &shape), &texts);
-            for with in reembed_kernels::testing::all_arithmetics(precision) {
-                let vectors = embed_bits(&model_in(with, &shape), &texts);
-                assert!(best == vectors, "{precision} on {with}, hidden {}", shape.hidden);
+            for arithmetic in reembed_kernels::testing::all_arithmetics(precision) {
+                let vectors = embed_bits(&model_in(arithmetic, &shape), &texts);
+                assert!(best == vectors, "{precision} on {arithmetic}, hidden {}", shape.hidden);
             }
         }
     }
 }
 
-/// SHA-256 over the bits of the vectors of [`the_bits_of_a_numerics_version_are_the_ones_that_it_was_given`].
+/// SHA-256 over the bits of the vectors of [`numerics_versions_keep_their_bits`].
 const BITS: [(&str, &str); 4] = [
     ("packed-1-f32", "a056ea4b71c6a97791506b82b252cf21ced6580aa7eacec1bae83de98a845a53"),
     ("packed-1-bf16", "66705f06869892c3eeadd686185794b3cd584aa713aaf267daa35ae1ec2a4d3b"),
@@ -209,42 +193,42 @@ const BITS: [(&str, &str); 4] = [
     ("packed-1-bf16-avx512", "cef0afac3abd344e86126895f0199581b150917ca6d15ef2b01ec28104c85378"),
 ];
 
-/// Files and stores name the numerics version of their vectors, and what they hold is reused under that name. All other
-/// tests compare this build with itself, or within a tolerance; this one compares it with those before it.
+/// Outputs and vector caches are reused under the name of their numerics version. This test alone
+/// compares this build with earlier ones.
 #[test]
-fn the_bits_of_a_numerics_version_are_the_ones_that_it_was_given() {
+fn numerics_versions_keep_their_bits() {
     let mut changed = Vec::new();
     for precision in Precision::ALL {
-        for with in reembed_kernels::testing::all_arithmetics(precision) {
+        for arithmetic in reembed_kernels::testing::all_arithmetics(precision) {
             let mut hash = Sha256::new();
-            // All but the last, which has the sizes of another in large.
+            // The last shape is only larger than another one.
             for shape in &shapes()[..4] {
                 let texts = texts(shape, &[5, 1, 33, 70, 16]);
                 let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-                for bits in embed_bits(&model_in(with, shape), &texts) {
+                for bits in embed_bits(&model_in(arithmetic, shape), &texts) {
                     hash.update(bits.to_le_bytes());
                 }
             }
             let found = hex(&hash.finalize());
             if !BITS.contains(&(precision.numerics(), &found)) {
-                changed.push(format!("{} on {with}: {found}", precision.numerics()));
+                changed.push(format!("{} on {arithmetic}: {found}", precision.numerics()));
             }
         }
     }
     assert!(
         changed.is_empty(),
-        "the bits changed, so give the numerics a new version:\n{}",
+        "the bits changed: the precision needs a new numerics version\n{}",
         changed.join("\n")
     );
 }
 
 #[test]
-fn a_text_has_the_same_bits_in_any_company() {
-    let shape = small_shape();
-    let lanes = Isa::available().map(Arithmetic::f32);
-    let tiles = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
-    for with in lanes.chain(tiles) {
-        let model = model_in(with, &shape);
+fn vector_has_the_same_bits_in_any_batch() {
+    let shape = PackedShape::small();
+    let f32 = Isa::available().map(Arithmetic::f32);
+    let bf16 = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
+    for arithmetic in f32.chain(bf16) {
+        let model = model_in(arithmetic, &shape);
         let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.positions).collect();
         let texts = texts(&shape, &lengths);
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
@@ -252,18 +236,18 @@ fn a_text_has_the_same_bits_in_any_company() {
         for size in [2, 7, 20] {
             let packed: Vec<u32> =
                 texts.chunks(size).flat_map(|texts| embed_bits(&model, texts)).collect();
-            assert_eq!(alone, packed, "{size} texts a batch on {with}");
+            assert_eq!(alone, packed, "{size} texts a batch on {arithmetic}");
         }
         let reversed: Vec<&[u32]> = texts.iter().rev().copied().collect();
         let vectors = embed_bits(&model, &reversed);
         let back: Vec<u32> = vectors.chunks(shape.hidden).rev().flatten().copied().collect();
-        assert_eq!(alone, back, "reversed on {with}");
+        assert_eq!(alone, back, "reversed on {arithmetic}");
     }
 }
 
 #[test]
-fn more_tokens_than_a_block_are_computed_block_by_block() {
-    let shape = small_shape();
+fn vectors_do_not_depend_on_the_number_of_blocks() {
+    let shape = PackedShape::small();
     let texts = texts(&shape, &[70; 16]);
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
     for precision in Precision::ALL {
@@ -274,16 +258,16 @@ fn more_tokens_than_a_block_are_computed_block_by_block() {
 }
 
 #[test]
-fn a_used_workspace_gives_the_same_bits_as_a_new_one() {
-    let shape = small_shape();
+fn used_workspace_gives_the_same_bits_as_a_new_one() {
+    let shape = PackedShape::small();
     let models = Precision::ALL.map(|precision| model_in(emulated(precision), &shape));
     let texts = texts(&shape, &[70, 3, 50, 21]);
-    // One workspace for all precisions: what one leaves behind is of no concern to another.
+    // One workspace for all precisions: its previous content must not matter.
     let mut workspace = Workspace::new();
     for text in texts.iter().chain(texts.iter().rev()) {
         for model in &models {
             let mut vector = vec![0.0; shape.hidden];
-            model.forward(&mut workspace, &[text], &mut vector).expect("the batch is right");
+            model.forward(&mut workspace, &[text], &mut vector).expect("the batch is valid");
             let vector: Vec<u32> = vector.into_iter().map(f32::to_bits).collect();
             assert_eq!(vector, embed_bits(model, &[text]));
         }
@@ -291,8 +275,8 @@ fn a_used_workspace_gives_the_same_bits_as_a_new_one() {
 }
 
 #[test]
-fn a_batch_that_cannot_run_is_refused_with_its_row() {
-    let shape = small_shape();
+fn invalid_batch_is_refused_with_its_row() {
+    let shape = PackedShape::small();
     let model = model(Isa::detect(), &shape);
     let long = vec![1; 71];
     let cases: [(&[&[u32]], PackedError); 3] = [
@@ -311,8 +295,8 @@ fn a_batch_that_cannot_run_is_refused_with_its_row() {
 }
 
 #[test]
-fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
-    let shape = small_shape();
+fn checkpoint_that_does_not_match_is_refused_with_the_tensor() {
+    let shape = PackedShape::small();
     let without = |missing: &'static str| {
         PackedModel::new(Arithmetic::f32(Isa::detect()), shape.clone(), |name| {
             (name != missing).then(|| tensor(&shape, name).into())
@@ -320,12 +304,12 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
     };
     let name = "encoder.layer.2.output.LayerNorm.bias";
     assert_eq!(without(name).err(), Some(PackedError::MissingTensor(name.to_owned())));
-    let wide = PackedShape { intermediate: 150, ..small_shape() };
+    let wide = PackedShape { intermediate: 150, ..PackedShape::small() };
     let error = PackedModel::new(Arithmetic::f32(Isa::detect()), wide, |name| {
         Some(tensor(&shape, name).into())
     });
     assert!(matches!(error, Err(PackedError::TensorSize { expected: 10_800, .. })));
-    let uneven = PackedShape { attention_heads: 7, ..small_shape() };
+    let uneven = PackedShape { attention_heads: 7, ..PackedShape::small() };
     let error = PackedModel::new(Arithmetic::f32(Isa::detect()), uneven, |name| {
         Some(tensor(&shape, name).into())
     });
@@ -334,13 +318,14 @@ fn a_checkpoint_that_does_not_fit_is_refused_with_the_tensor() {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
-fn the_real_model_has_the_same_bits_on_amx_and_emulated() {
+fn real_model_has_the_same_bits_on_amx_and_emulated() {
     use crate::ModelConfig;
     use crate::environment::Environment;
+    use crate::model::tokenizer::TextTokenizer;
     use crate::model::{description, source, weights};
-    use crate::tokenizer::TextTokenizer;
 
-    let config = ModelConfig::standard(&Environment::new(std::env::vars())).expect("no file");
+    let environment = Environment::new(std::env::vars());
+    let config = ModelConfig::from_environment(&environment).expect("a model cache");
     let files = source::resolve(&config.source, &|_| ()).expect("the model");
     let description = description::read(&files, None).expect("a description");
     let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
@@ -349,14 +334,14 @@ fn the_real_model_has_the_same_bits_on_amx_and_emulated() {
         .map(|text| tokenizer.tokenize(text).expect("ids").ids);
     let texts = texts.each_ref().map(Vec::as_slice);
     for precision in [Precision::Bf16, Precision::Bf16x3] {
-        let embed = |with: Arithmetic| {
+        let embed = |arithmetic: Arithmetic| {
             let tensor = |name: &str| Some(Cow::Borrowed(&*tensors.get(name)?.data));
             let shape = (&description).into();
-            let model = PackedModel::new(with, shape, tensor).expect("the shape is right");
+            let model = PackedModel::new(arithmetic, shape, tensor).expect("the shape is valid");
             embed_bits(&model, &texts)
         };
         let [first, .., amx] = &reembed_kernels::testing::all_arithmetics(precision)[..] else {
-            panic!("there are several ways");
+            panic!("there are several arithmetics");
         };
         assert_eq!(amx.to_string(), "amx");
         assert!(embed(*amx) == embed(*first), "{precision}");

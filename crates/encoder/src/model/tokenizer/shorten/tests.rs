@@ -4,15 +4,15 @@ use tokenizers::{AddedToken, Tokenizer};
 
 use super::*;
 
-/// Tokenizers that differ in all that shortening depends on. Their words end at 6 letters, so that texts of a few
-/// characters have some that are too long.
+/// A tokenizer that differs from the others in a property that shortening depends on. Words are
+/// looked up up to 6 characters, so that short texts have words that are too long.
 struct Variant {
     name: &'static str,
     tokenizer: Tokenizer,
     shortener: Shortener,
 }
 
-const MOST_LETTERS: usize = 6;
+const MAX_WORD_CHARS: usize = 6;
 
 fn variants() -> Vec<Variant> {
     let plain = json!({
@@ -51,7 +51,8 @@ fn variants() -> Vec<Variant> {
         let mut tokenizer = tokenizer(&normalizer);
         tokenizer.add_special_tokens(added).expect("tokens");
         let json = tokenizer.to_string(false).expect("JSON");
-        let shortener = Shortener::of(&tokenizer, json.as_bytes()).expect("a shortener");
+        let shortener =
+            Shortener::from_tokenizer(&tokenizer, json.as_bytes()).expect("a shortener");
         Variant { name, tokenizer, shortener }
     })
     .into()
@@ -69,14 +70,14 @@ fn tokenizer(normalizer: &Value) -> Tokenizer {
         "post_processor": null, "decoder": null,
         "model": {
             "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-            "max_input_chars_per_word": MOST_LETTERS, "vocab": vocab,
+            "max_input_chars_per_word": MAX_WORD_CHARS, "vocab": vocab,
         },
     });
     Tokenizer::from_bytes(json.to_string()).expect("a tokenizer")
 }
 
 impl Variant {
-    /// The words that are looked up, and the ids. Words that are too long to be looked up are alike.
+    /// The words that are looked up, and the ids. All words that are too long are equal.
     fn words(&self, text: &str) -> (Vec<String>, Vec<u32>) {
         let ids = self.tokenizer.encode(text, false).expect("ids").get_ids().to_vec();
         let normalizer = self.tokenizer.get_normalizer();
@@ -84,57 +85,60 @@ impl Variant {
             self.tokenizer.get_added_vocabulary().extract_and_normalize(normalizer, text);
         BertPreTokenizer.pre_tokenize(&mut words).expect("words");
         let word = |(word, _, added): (&str, _, &Option<_>)| match added {
-            // Some added tokens take the blanks around them.
+            // Some added tokens include the white space around them.
             Some(_) => format!("added {}", word.trim()),
-            None if word.chars().count() > MOST_LETTERS => "too long".to_owned(),
+            None if word.chars().count() > MAX_WORD_CHARS => "too long".to_owned(),
             None => word.to_owned(),
         };
         let words = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
         (words.into_iter().map(word).collect(), ids)
     }
 
-    fn shorten(&self, text: &str, enough: usize) -> Shortened {
-        self.shortener.shorten(std::iter::once(Cow::Borrowed(text)), enough)
+    fn shorten(&self, text: &str, min_bytes: usize) -> Shortened {
+        self.shortener.shorten(std::iter::once(Cow::Borrowed(text)), min_bytes)
     }
 }
 
-fn kind_of(c: char) -> Kind {
-    variants()[0].shortener.characters.kind(c)
+fn class_of(c: char) -> CharClass {
+    variants()[0].shortener.classes.class(c)
 }
 
 #[test]
-fn the_tokenizer_is_asked_what_a_character_is() {
-    for (kind, characters) in [
-        (Kind::Blank, " \t\n\r\u{a0}\u{3000}\u{2028}\u{2003}"),
-        // Control characters and private ones, and accents that may be sorted.
-        (Kind::Deleted, "\0\u{1}\u{b}\u{85}\u{ad}\u{200b}\u{200d}\u{feff}\u{fffd}\u{e000}"),
-        (Kind::Deleted, "\u{301}\u{308}\u{323}\u{344}\u{f73}"),
-        // Variation selectors, and vowel signs of Thai and Devanagari, are sorted with nothing.
-        (Kind::Divider, "\u{fe0f}\u{e31}\u{941}"),
-        (Kind::Alone, "![]'.…—“。¿文\u{3400}\u{f900}\u{20000}\u{37e}\u{1fef}\u{226e}\u{2f800}"),
-        (Kind::Letter, "aAé한ßﬁİ\u{1112}1Ⅷ€🚀\u{302e}\u{1b44}\u{212a}\u{e0000}"),
+fn classes_are_those_of_the_tokenizer() {
+    for (class, characters) in [
+        (CharClass::WhiteSpace, " \t\n\r\u{a0}\u{3000}\u{2028}\u{2003}"),
+        // Control and private characters, and accents that are sorted.
+        (CharClass::Deleted, "\0\u{1}\u{b}\u{85}\u{ad}\u{200b}\u{200d}\u{feff}\u{fffd}\u{e000}"),
+        (CharClass::Deleted, "\u{301}\u{308}\u{323}\u{344}\u{f73}"),
+        // Variation selectors, and vowel signs of Thai and Devanagari, are not sorted.
+        (CharClass::DeletedStarter, "\u{fe0f}\u{e31}\u{941}"),
+        (
+            CharClass::Isolated,
+            "![]'.…—“。¿文\u{3400}\u{f900}\u{20000}\u{37e}\u{1fef}\u{226e}\u{2f800}",
+        ),
+        (CharClass::Word, "aAé한ßﬁİ\u{1112}1Ⅷ€🚀\u{302e}\u{1b44}\u{212a}\u{e0000}"),
     ] {
         for c in characters.chars() {
-            assert_eq!(kind_of(c), kind, "U+{:04X}", u32::from(c));
+            assert_eq!(class_of(c), class, "U+{:04X}", u32::from(c));
         }
     }
 }
 
 #[test]
-fn no_character_that_a_text_may_end_before_is_sorted_before_what_precedes_it() {
+fn text_ends_only_before_characters_that_are_not_reordered() {
     let shortener = &variants()[0].shortener;
-    let [first, _] = UNSORTED;
-    for c in ('\0'..=char::MAX).filter(|c| shortener.may_end("", shortener.characters.kind(*c), ""))
-    {
-        let words = shortener.characters.words(format!("{first}{c}")).expect("words");
+    let [first, _] = UNORDERED_MARKS;
+    for c in ('\0'..=char::MAX).filter(|c| shortener.may_end("", shortener.classes.class(*c), "")) {
+        let words = shortener.classes.words(format!("{first}{c}")).expect("words");
         assert_eq!(words[0], first.to_string(), "U+{:04X}", u32::from(c));
     }
-    let mixed = ('\0'..=char::MAX).filter(|c| shortener.characters.kind(*c) == Kind::Mixed).count();
-    assert_eq!(mixed, 0, "each character is of a kind that can be left out or ended at");
+    let other =
+        ('\0'..=char::MAX).filter(|c| shortener.classes.class(*c) == CharClass::Other).count();
+    assert_eq!(other, 0, "each character has a known class");
 }
 
 #[test]
-fn what_cannot_matter_is_left_out() {
+fn characters_that_cannot_change_an_id_are_left_out() {
     let variant = &variants()[0];
     for (text, short) in [
         ("", ""),
@@ -149,14 +153,14 @@ fn what_cannot_matter_is_left_out() {
         ("[SE\0\0\u{1}P]", "[SE\0P]"),
     ] {
         let shortened = variant.shorten(text, usize::MAX);
-        assert_eq!((shortened.text.as_str(), shortened.is_whole), (short, true), "{text:?}");
+        assert_eq!((shortened.text.as_str(), shortened.is_complete), (short, true), "{text:?}");
     }
 }
 
 #[test]
-fn a_text_ends_where_no_added_token_reaches_across() {
+fn text_never_ends_inside_an_added_token() {
     let variant = &variants()[0];
-    for (text, enough, short) in [
+    for (text, min_bytes, short) in [
         ("aa aa aa", 3, "aa aa"),
         ("aaaaaa", 3, "aaaaaa"),
         ("aa!!!", 3, "aa!"),
@@ -167,12 +171,12 @@ fn a_text_ends_where_no_added_token_reaches_across() {
         ("a[SEQ]!", 2, "a[SEQ"),
         ("a[[[[", 2, "a["),
     ] {
-        assert_eq!(variant.shorten(text, enough).text, short, "{text:?} at {enough}");
+        assert_eq!(variant.shorten(text, min_bytes).text, short, "{text:?} at {min_bytes}");
     }
 }
 
 #[test]
-fn a_tokenizer_that_is_not_understood_is_left_alone() {
+fn tokenizers_that_are_not_bert_have_no_shortener() {
     let json = |edit: fn(&mut Value)| {
         let mut json: Value =
             serde_json::from_str(&variants()[0].tokenizer.to_string(false).expect("JSON"))
@@ -182,9 +186,12 @@ fn a_tokenizer_that_is_not_understood_is_left_alone() {
     };
     let shortener = |edit: fn(&mut Value)| {
         let json = json(edit);
-        Shortener::of(&Tokenizer::from_bytes(&json).expect("a tokenizer"), json.as_bytes())
+        Shortener::from_tokenizer(
+            &Tokenizer::from_bytes(&json).expect("a tokenizer"),
+            json.as_bytes(),
+        )
     };
-    assert!(shortener(|_| ()).is_some_and(|found| found.most_letters == Some(MOST_LETTERS)));
+    assert!(shortener(|_| ()).is_some_and(|found| found.max_word_chars == Some(MAX_WORD_CHARS)));
     assert!(shortener(|json| json["normalizer"] = json!({ "type": "Lowercase" })).is_none());
     assert!(shortener(|json| json["normalizer"] = Value::Null).is_none());
     assert!(shortener(|json| json["pre_tokenizer"] = json!({ "type": "Whitespace" })).is_none());
@@ -194,14 +201,14 @@ fn a_tokenizer_that_is_not_understood_is_left_alone() {
     for content in ["SEP", "[SEP", "SEP]", "[ABCDE]"] {
         let json = json(|_| ()).replace("[SEP]", content);
         let tokenizer = Tokenizer::from_bytes(&json).expect("a tokenizer");
-        let shortener = Shortener::of(&tokenizer, json.as_bytes()).expect("a shortener");
-        assert_eq!(shortener.most_letters, None, "{content}: words are left as they are");
+        let shortener =
+            Shortener::from_tokenizer(&tokenizer, json.as_bytes()).expect("a shortener");
+        assert_eq!(shortener.max_word_chars, None, "{content}: words are not shortened");
     }
 }
 
-/// Ten megabytes of anything become a few kilobytes, for a cut after 4 KB.
 #[test]
-fn whatever_a_text_is_made_of_little_of_it_is_left() {
+fn ten_megabytes_of_any_pattern_become_less_than_10_kb() {
     let variant = &variants()[0];
     let marks: String = ('\u{300}'..='\u{36f}').collect();
     let all: String = ('\0'..=char::MAX).collect();
@@ -245,12 +252,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
     #[test]
-    fn a_shortened_text_has_the_words_of_the_whole(pieces in prop::collection::vec(piece(), 0..40)) {
+    fn shortened_text_has_the_words_of_the_original(pieces in prop::collection::vec(piece(), 0..40)) {
         let text = pieces.concat();
         VARIANTS.with(|variants| {
             for variant in variants {
-                let Shortened { text: short, is_whole } = variant.shorten(&text, usize::MAX);
-                prop_assert!(is_whole && short.len() <= text.len().max(7));
+                let Shortened { text: short, is_complete } = variant.shorten(&text, usize::MAX);
+                prop_assert!(is_complete && short.len() <= text.len().max(7));
                 prop_assert_eq!(variant.words(&short), variant.words(&text), "{}: {:?}", variant.name, short);
             }
             Ok(())
@@ -258,18 +265,18 @@ proptest! {
     }
 
     #[test]
-    fn a_text_that_ends_early_has_the_first_words_of_the_whole(
+    fn text_that_ends_early_has_the_first_words(
         pieces in prop::collection::vec(piece(), 0..40),
-        enough in 0usize..60,
+        min_bytes in 0usize..60,
     ) {
         let text = pieces.concat();
         VARIANTS.with(|variants| {
             for variant in variants {
-                let Shortened { text: short, is_whole } = variant.shorten(&text, enough);
+                let Shortened { text: short, is_complete } = variant.shorten(&text, min_bytes);
                 let (first, all) = (variant.words(&short), variant.words(&text));
                 let is_first = all.0.starts_with(&first.0) && all.1.starts_with(&first.1);
                 prop_assert!(is_first, "{}: {:?}: {:?}, {:?}", variant.name, short, first, all);
-                prop_assert!(!is_whole || first == all);
+                prop_assert!(!is_complete || first == all);
             }
             Ok(())
         })?;
@@ -280,7 +287,7 @@ thread_local! {
     static VARIANTS: Vec<Variant> = variants();
 }
 
-/// Runs of what may be left out, and all that stands close to it in meaning.
+/// Characters that may be left out, and characters that are similar to them.
 fn piece() -> impl Strategy<Value = String> {
     const SOME: [&str; 64] = [
         " ",

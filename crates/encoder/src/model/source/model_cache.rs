@@ -1,13 +1,13 @@
-//! reembed's own cache: one directory for each model and revision, complete or not there.
+//! The model cache: a directory for each model and revision, which is complete or does not exist.
 //!
 //! ```text
 //! <cache>/models/<org>--<name>/<revision>/            the files, and SHA256SUMS, which lists them all
-//!                             /.<revision>.lock       held by the process that fetches
-//!                             /.<revision>.partial/   what it writes, until it is renamed to <revision>
-//!                             /.<revision>.old/       a copy that was refused, while it is replaced
-//!                             /.<revision>.scratch/   what it needs while it fetches
+//!                             /.<revision>.lock       the lock file of the process that fetches
+//!                             /.<revision>.partial/   the files that it writes, then renamed to <revision>
+//!                             /.<revision>.old/       an invalid copy while it is replaced
+//!                             /.<revision>.scratch/   temporary files of a fetch
 //! ```
-//! Under the lock there is one writer, so who gets it removes what one that died has left.
+//! The holder of the lock is the only writer, so it removes the files of a process that died.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -16,11 +16,12 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{ModelFile, Pins, Reason};
+use super::files::{ModelFile, Pins};
+use super::reason::Reason;
 use crate::files::{FileLock, sync_directory};
 use crate::stop::Stop;
 
-/// Hashes in the form of `sha256sum`, for which `sha256sum -c` has a use too.
+/// Hashes in the format of `sha256sum`; `sha256sum -c` checks them.
 const SUMS: &str = "SHA256SUMS";
 
 const LOCK: &str = "lock";
@@ -29,32 +30,33 @@ const OLD: &str = "old";
 const SCRATCH: &str = "scratch";
 
 /// How often a lock that another process holds is tried again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-pub(super) struct OwnCache {
+/// The directory of one model and revision in the model cache.
+pub(super) struct ModelCache {
     directory: PathBuf,
 }
 
-/// The right to write; given back when dropped, and by the system when the process dies.
+/// The right to write. Dropping it, or the end of the process, releases the lock.
 pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] FileLock);
 
-impl OwnCache {
-    /// `id` and `revision` are checked names.
+impl ModelCache {
+    /// `id` and `revision` must be valid names.
     pub(super) fn new(cache: &Path, id: &str, revision: &str) -> Self {
         let model = cache.join("models").join(id.replace('/', "--"));
-        OwnCache { directory: model.join(revision.replace('/', "%2F")) }
+        ModelCache { directory: model.join(revision.replace('/', "%2F")) }
     }
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// What the copy in the cache has to be: what it was when it was fetched, and what is pinned.
+    /// The expected hashes: those of `SHA256SUMS`, replaced by the pinned ones.
     pub(super) fn expected(&self, pins: &Pins) -> Result<Pins, Reason> {
         let sums = match fs::read_to_string(self.directory.join(SUMS)) {
             Ok(sums) => sums,
             Err(e) if e.kind() == ErrorKind::NotFound && !self.directory.exists() => {
-                return Err("nothing there".to_owned());
+                return Err("the model is not cached".to_owned());
             }
             Err(e) => return Err(format!("{SUMS}: {e}")),
         };
@@ -68,79 +70,79 @@ impl OwnCache {
         Ok(expected)
     }
 
-    /// Waits until no other process writes, and clears up after one that died. `waiting` is called when there is
-    /// one to wait for; a reason to stop ends the wait.
-    pub(super) fn lock(&self, stop: &Stop, waiting: &dyn Fn()) -> Result<Lock, Reason> {
+    /// Acquires the lock, and removes the files of a process that died. Calls `on_wait` once if
+    /// another process holds it. A stop ends the wait.
+    pub(super) fn lock(&self, stop: &Stop, on_wait: &dyn Fn()) -> Result<Lock, Reason> {
         let lock = || -> io::Result<Lock> {
-            fs::create_dir_all(self.model())?;
-            let lock = FileLock::open(&self.beside(LOCK))?;
-            let mut is_told = false;
-            // Waiting inside the system could not be stopped.
-            while !lock.try_take()? {
-                if !is_told {
-                    waiting();
-                    is_told = true;
+            fs::create_dir_all(self.parent())?;
+            let lock = FileLock::open(&self.sibling(LOCK))?;
+            let mut is_waiting = false;
+            // Polling, because a blocking lock could not be stopped.
+            while !lock.try_lock()? {
+                if !is_waiting {
+                    on_wait();
+                    is_waiting = true;
                 }
-                stop.wait(LOOK_AGAIN);
+                stop.wait(POLL_INTERVAL);
                 stop.check().map_err(io::Error::other)?;
             }
-            for left in [PARTIAL, OLD, SCRATCH] {
-                remove(&self.beside(left))?;
+            for leftover in [PARTIAL, OLD, SCRATCH] {
+                remove(&self.sibling(leftover))?;
             }
             Ok(Lock(lock))
         };
-        lock().map_err(|e| e.to_string())
+        lock().map_err(not_writable)
     }
 
-    /// An empty directory for the time of a fetch.
+    /// Creates an empty temporary directory for a fetch.
     pub(super) fn scratch(&self, _: &Lock) -> Result<Scratch, Reason> {
-        let make = || {
-            let path = std::path::absolute(self.beside(SCRATCH))?;
+        let create = || {
+            let path = std::path::absolute(self.sibling(SCRATCH))?;
             fs::create_dir(&path)?;
             Ok(Scratch(path))
         };
-        make().map_err(|e: io::Error| format!("the cache cannot be written: {e}"))
+        create().map_err(not_writable)
     }
 
-    /// Puts the model in the place of whatever is there.
+    /// Writes the files of a model, and replaces an existing copy.
     pub(super) fn publish(
         &self,
         _: &Lock,
         files: &BTreeMap<String, ModelFile>,
     ) -> Result<(), Reason> {
-        let partial = self.beside(PARTIAL);
+        let partial = self.sibling(PARTIAL);
         let publish = || -> io::Result<()> {
-            write_all(&partial, files)?;
-            let old = self.beside(OLD);
+            write_files(&partial, files)?;
+            let old = self.sibling(OLD);
             if self.directory.exists() {
                 fs::rename(&self.directory, &old)?;
             }
             fs::rename(&partial, &self.directory)?;
-            sync_directory(&self.model())?;
+            sync_directory(&self.parent())?;
             remove(&old)
         };
         publish().map_err(|e| {
-            // What cannot be removed now, the next fetch removes.
+            // If this fails, the next fetch removes it.
             let _ = remove(&partial);
-            format!("the cache cannot be written: {e}")
+            not_writable(e)
         })
     }
 
-    fn model(&self) -> PathBuf {
+    fn parent(&self) -> PathBuf {
         self.directory.parent().unwrap_or(&self.directory).to_owned()
     }
 
-    /// `.<revision>.<what>`, next to the directory.
-    fn beside(&self, what: &str) -> PathBuf {
+    /// The path of `.<revision>.<suffix>` next to the directory.
+    fn sibling(&self, suffix: &str) -> PathBuf {
         let mut name = OsString::from(".");
         name.push(self.directory.file_name().unwrap_or_default());
         name.push(".");
-        name.push(what);
+        name.push(suffix);
         self.directory.with_file_name(name)
     }
 }
 
-/// A directory that goes when the fetch ends.
+/// A temporary directory, removed when it is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
@@ -155,14 +157,19 @@ impl Drop for Scratch {
     }
 }
 
-fn write_all(directory: &Path, files: &BTreeMap<String, ModelFile>) -> io::Result<()> {
+fn not_writable(error: io::Error) -> Reason {
+    format!("the model cache is not writable: {error}")
+}
+
+/// Writes the files and `SHA256SUMS` durably into a new directory.
+fn write_files(directory: &Path, files: &BTreeMap<String, ModelFile>) -> io::Result<()> {
     let mut directories = BTreeSet::from([directory.to_owned()]);
     let mut sums = String::new();
     fs::create_dir(directory)?;
     for (name, file) in files {
         let path = directory.join(name);
-        for above in path.ancestors().skip(1).take_while(|above| *above != directory) {
-            directories.insert(above.to_owned());
+        for parent in path.ancestors().skip(1).take_while(|parent| *parent != directory) {
+            directories.insert(parent.to_owned());
         }
         fs::create_dir_all(path.parent().unwrap_or(directory))?;
         write(&path, &file.bytes)?;

@@ -1,0 +1,86 @@
+//! The interface of an encoder: token ids in, vectors out.
+
+use std::error::Error as StdError;
+
+use reembed_kernels::Precision;
+
+use super::precision::PrecisionWarning;
+use crate::batch::TokenBatch;
+use crate::limit::BatchShape;
+use crate::stop::{Stop, StopReason};
+
+/// Computes vectors from token ids.
+pub trait Encoder: Send + Sync {
+    /// Components of a vector.
+    fn dim(&self) -> usize;
+
+    /// Whether a vector has the same bits in any batch and at any position in it.
+    fn is_batch_invariant(&self) -> bool;
+
+    /// Whether texts are padded to the longest of their batch. Padding costs time like text.
+    fn pads(&self) -> bool;
+
+    /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on
+    /// it.
+    fn runs_on(&self) -> String;
+
+    /// The name of the numerics version. Vectors of two versions may differ in their last bits.
+    fn numerics(&self) -> &'static str;
+
+    /// The precision of the factors of matrix products.
+    fn precision(&self) -> Precision {
+        Precision::F32
+    }
+
+    /// What the user should know about the precision.
+    fn warning(&self) -> Option<PrecisionWarning> {
+        None
+    }
+
+    /// Bytes that a batch of this shape needs beside the weights; `None` if the device's allocator
+    /// decides.
+    fn bytes_for(&self, shape: BatchShape) -> Option<u64>;
+
+    /// Writes the vector of each text of `batch` into `vectors`, row-major, `batch.len() × dim`.
+    /// Vectors are pooled and normalised as the model's directory says.
+    ///
+    /// # Errors
+    /// [`EncodeError::OutOfMemory`] if the batch does not fit in memory: split it and try again.
+    /// Other errors are final. `vectors` is unspecified after an error.
+    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError>;
+
+    /// As [`Encoder::encode`], and returns early when `stop` is requested. An encoder whose batches
+    /// take less than a second may ignore `stop`.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`], and [`EncodeError::Stopped`].
+    fn encode_until(
+        &self,
+        batch: &TokenBatch,
+        stop: &Stop,
+        vectors: &mut [f32],
+    ) -> Result<(), EncodeError> {
+        let _ = stop;
+        self.encode(batch, vectors)
+    }
+}
+
+/// Why a batch has no vectors.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The batch does not fit in memory.
+    #[error("{} texts of up to {} tokens do not fit in memory", shape.rows, shape.longest)]
+    OutOfMemory {
+        /// The shape of the batch.
+        shape: BatchShape,
+        /// The error of the allocator.
+        #[source]
+        cause: Box<dyn StdError + Send + Sync>,
+    },
+    /// A stop was requested.
+    #[error("the batch was stopped")]
+    Stopped(StopReason),
+    /// The model cannot run this batch at any size.
+    #[error("the model failed")]
+    Failed(#[source] Box<dyn StdError + Send + Sync>),
+}

