@@ -36,10 +36,10 @@ fn forward(criterion: &mut Criterion) {
     let (config, model) = model();
     let encoder = model.encoder.as_ref();
     let (isa, shares_a_text) = match config.engine {
-        Engine::Packed(isa) => (isa, false),
+        Engine::Packed => (config.isa().expect("it is loaded"), false),
         Engine::Candle(_) => (Isa::detect(), true),
     };
-    let cores = |texts: usize| match config.threads.get() {
+    let cores = |texts: usize| match config.threads().get() {
         all if shares_a_text => all,
         // A text stays on one core.
         all => all.min(texts),

@@ -4,7 +4,8 @@
 
 use anyhow::{Context, Result};
 use reembed_kernels::Precision;
-use reembed::{BatchOptions, Embedder, Embeddings, Environment, ModelConfig, TaskRow, sample};
+use reembed::{BatchOptions, Embedder, Embeddings, Environment, ModelConfig, TaskRow};
+use reembed_cli::sample;
 
 /// Neighbours that a search shows.
 const NEAREST: usize = 10;
@@ -15,7 +16,7 @@ fn main() -> Result<()> {
         .filter(|row| !reembed::build_input_text(row).is_empty())
         .take(rows)
         .collect();
-    let config = ModelConfig::standard(&Environment::new(std::env::vars()))?;
+    let config = ModelConfig::from_environment(&Environment::new(std::env::vars()))?;
     let embed = |precision| -> Result<Embeddings> {
         let config = ModelConfig { precision: Some(precision), ..config.clone() };
         let embedder = Embedder::open(&config)?;
@@ -47,7 +48,7 @@ fn main() -> Result<()> {
         let difference = rows().flat_map(|(a, b)| a.iter().zip(b)).map(|(a, b)| (a - b).abs());
         println!(
             "{:<11} {cosine:>12.6} {:>12.1e} {:>12.2} % {least_shared:>14} {least_rank:>12.6}",
-            precision.name(),
+            precision.as_str(),
             difference.fold(0.0, f32::max),
             100.0 * shared as f64 / (NEAREST * tasks.len()) as f64,
         );

@@ -1,7 +1,7 @@
 //! What travels between the stages of a run: plain data, no behaviour beyond access.
 
 use arrow::array::{LargeStringArray, RecordBatch};
-use reembed_encoder::batch::{RowNames, TokenTexts};
+use reembed_encoder::batch::{PlannedTexts, RowNames};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::ContentKey;
 
@@ -39,7 +39,7 @@ pub struct TokenChunk {
     /// Where each row's vector comes from, and the vectors that are there already.
     pub known: KnownVectors,
     /// What goes through the model.
-    pub texts: TokenTexts,
+    pub texts: PlannedTexts,
 }
 
 /// What is known of a chunk's vectors before the model has seen a text.

@@ -9,7 +9,7 @@ use reembed_encoder::inference::{Inference, Work};
 use reembed_encoder::limit::{BatchLimit, BatchShape, TokenCount};
 use reembed_encoder::memory;
 use reembed_encoder::model::Model;
-use reembed_encoder::tokenizer::tokenize_texts;
+use reembed_encoder::model::tokenizer::tokenize_texts;
 
 use crate::chunk::needs_vector;
 use crate::config::Config;
@@ -52,10 +52,11 @@ pub struct Estimate {
 /// What the run itself would fail with up to the model.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
-    let batching = model.batching(config.batch.asked, config.batch.memory_limit, memory::read());
-    let budget = batching.budget;
-    let counting = TokenCount::padded(encoder.pads());
-    let inference = Inference::new(encoder, batching.limit, budget, &|_| ());
+    let settings =
+        model.batch_settings(config.batch.asked, config.batch.memory_limit, memory::read());
+    let budget = settings.budget;
+    let counting = TokenCount::from_padding(encoder.pads());
+    let inference = Inference::new(encoder, settings.limit, budget, &|_| ());
     let limit = inference.limit();
 
     let mut rows = 0;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reembed_encoder::batch::shown_id;
+use reembed_encoder::batch::escape_id;
 use reembed_encoder::events::{EncodeEvent, InFlight};
 use reembed_encoder::inference::Work;
 use reembed_encoder::limit::{BatchLimit, LimitChange};
@@ -96,9 +96,9 @@ pub struct Loaded {
 impl From<EncodeEvent> for Event {
     fn from(event: EncodeEvent) -> Event {
         match event {
-            EncodeEvent::Trying(batch) => Event::Trying(batch),
-            EncodeEvent::Batch { rows, tokens } => Event::Batch { rows, tokens },
-            EncodeEvent::Limit(change) => Event::Limit(change),
+            EncodeEvent::BatchStarted(batch) => Event::Trying(batch),
+            EncodeEvent::BatchDone { rows, tokens } => Event::Batch { rows, tokens },
+            EncodeEvent::LimitChanged(change) => Event::Limit(change),
         }
     }
 }
@@ -205,7 +205,7 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Warning::DuplicateIds { count, first } => {
-                write!(f, "{count} rows repeat an id; the first is {}", shown_id(first))
+                write!(f, "{count} rows repeat an id; the first is {}", escape_id(first))
             }
             Warning::NoFilesColumn => {
                 f.write_str("the input has no column of files; texts are made without it")

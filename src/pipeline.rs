@@ -78,7 +78,7 @@ pub struct Opened<'a> {
 ///
 /// # Errors
 /// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
-/// is then as it was before, unless the error [says otherwise](Error::is_in_place).
+/// is then as it was before, unless the error [says otherwise](Error::is_after_publish).
 pub fn run(
     config: &Config,
     options: RunOptions,
@@ -86,7 +86,7 @@ pub fn run(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let deadline = options.deadline.or(config.run.deadline);
-    let stop = &stop.or_at(deadline.and_then(|time| Instant::now().checked_add(time)));
+    let stop = &stop.with_deadline(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
     let claim = Claim::take(config, options.lock, &reader)?;
     let loading = Instant::now();
@@ -172,11 +172,11 @@ pub fn run_with(
         on_event(Event::Warning(Warning::Precision(warning)));
     }
     let memory_limit = memory_limit.or(config.batch.memory_limit);
-    let batching = model.batching(config.batch.asked, memory_limit, memory::read());
-    on_event(Event::Budget { bytes: batching.budget, least: batching.least });
+    let settings = model.batch_settings(config.batch.asked, memory_limit, memory::read());
+    on_event(Event::Budget { bytes: settings.budget, least: settings.single_text_bytes });
     let on_encode = |event: EncodeEvent| on_event(event.into());
     let inference =
-        Inference::new(encoder, batching.limit, batching.budget, &on_encode).until(stop);
+        Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop);
     let mut writer =
         Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
@@ -246,7 +246,7 @@ pub fn run_with(
         output: published.path,
         output_bytes: published.bytes,
         output_unchanged: published.unchanged,
-        peak_resident: memory::peak_resident(),
+        peak_resident: memory::peak_rss(),
     })
 }
 

@@ -197,7 +197,7 @@ pub fn check(target: &Path, input: &Path) -> Result<()> {
 /// # Errors
 /// `Target`, naming the path.
 pub fn make_directory(target: &Path) -> Result<()> {
-    files::make_directory(directory_of(target)).map_err(|cause| {
+    files::create_directory(directory_of(target)).map_err(|cause| {
         refuse(target, "its directory is not there and cannot be made").caused_by(cause)
     })
 }

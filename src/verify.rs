@@ -10,8 +10,8 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::Inference;
 use reembed_encoder::limit::AdaptiveLimit;
 use reembed_encoder::model::Model;
+use reembed_encoder::model::tokenizer::tokenize_texts;
 use reembed_encoder::task::TextTemplate;
-use reembed_encoder::tokenizer::tokenize_texts;
 
 use crate::chunk::RowChunk;
 use crate::config::InputConfig;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Throughput};
 use reembed::{Environment, ModelConfig, TaskRow, build_input_text};
-use reembed_cli::bench::peak;
+use reembed_cli::peak;
 use reembed_cli::sample;
 use reembed_encoder::model::{self, Model};
 use reembed_kernels::{Isa, Precision};
@@ -29,7 +29,7 @@ pub fn environment() -> Environment {
 
 /// all-MiniLM-L6-v2, fetched if it is not there, on what the environment says; in f32 unless it says otherwise.
 pub fn model() -> (ModelConfig, Model) {
-    let mut config = ModelConfig::standard(&environment()).expect("a configuration");
+    let mut config = ModelConfig::from_environment(&environment()).expect("a configuration");
     config.precision = config.precision.or(Some(Precision::F32));
     let model = model::load(&config, &|_| ()).expect("the model");
     (config, model)

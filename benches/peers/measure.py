@@ -80,7 +80,7 @@ def write(report, work):
 
 @dataclass
 class Contender:
-    """One way of embedding the texts."""
+    """One mode of embedding the texts."""
 
     name: str
     label: str
@@ -128,7 +128,7 @@ class Bench:
         for name, label in peers.items():
             yield Contender(name, label, self.peer(name), None if name == "tfidf" else self.peer_vectors(name))
         candle = {"REEMBED_COMPUTE_ENGINE": "candle"}
-        yield self.bench("candle-alone", "stock candle f32, one call per text", "alone", [], candle)
+        yield self.bench("candle-alone", "stock candle f32, one call per text", "single", [], candle)
         yield self.bench("candle-8", "stock candle f32, sorted batches of 8", "8", [], candle)
         run = self.run("candle-run", "stock candle f32, Parquet to Parquet", ["--batch-size", "8"], candle)
         run.most_rounds = 1
@@ -136,13 +136,13 @@ class Bench:
         for precision in self.precisions:
             flags = ["--precision", precision] if len(self.precisions) > 1 else []
             name = f"reembed-{precision}"
-            yield self.bench(f"{name}-alone", f"**reembed {precision}**, one call per text", "alone", flags)
+            yield self.bench(f"{name}-alone", f"**reembed {precision}**, one call per text", "single", flags)
             yield self.bench(f"{name}-32", f"**reembed {precision}**, batch 32", "32", flags)
-            yield self.bench(f"{name}-plan", f"**reembed {precision}**, its own plan", "plan", flags)
+            yield self.bench(f"{name}-plan", f"**reembed {precision}**, its own plan", "auto", flags)
             yield self.run(f"{name}-run", f"**reembed {precision}**, Parquet to Parquet", flags)
         flags = ["--precision", "f32"] if len(self.precisions) > 1 else []
         avx2 = {"REEMBED_COMPUTE_ISA": "avx2"}
-        yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "plan", flags, avx2)
+        yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "auto", flags, avx2)
 
     def streams(self):
         """As peers.py has them."""
@@ -151,7 +151,7 @@ class Bench:
     def prepare(self):
         """What is made once: texts, the exported model, and the reference in double precision."""
         check_text_building()
-        self.machine = self.bench_report("plan", ["--tasks", "1"])["machine"]
+        self.machine = self.bench_report("auto", ["--tasks", "1"])["machine"]
         source = self.rows
         if not source:
             source = self.work / "sample.parquet"
@@ -187,12 +187,12 @@ class Bench:
     def peer_vectors(self, name):
         return lambda: np.load(self.work / "vectors" / f"{name}.npy")
 
-    def bench(self, name, label, way, flags, variables=None):
+    def bench(self, name, label, mode, flags, variables=None):
         """reembed in memory, by its own bench."""
 
         def once():
             corpus = ["--input", self.work / "tasks.parquet"] if self.rows else []
-            report = self.bench_report(way, [*corpus, "--tasks", str(self.tasks), *flags], variables)
+            report = self.bench_report(mode, [*corpus, "--tasks", str(self.tasks), *flags], variables)
             assert (report["corpus"]["rows"], report["corpus"]["tokens"]) == (len(self.texts), self.tokens)
             return {
                 "seconds": report["subjects"][0]["ways"][0]["seconds"][0],
@@ -202,10 +202,10 @@ class Bench:
 
         return Contender(name, label, once)
 
-    def bench_report(self, way, flags, variables=None):
+    def bench_report(self, mode, flags, variables=None):
         file = self.work / "bench.json"
         fixed = ["--repeats", "1", "--time", "0", "--no-memory", "--html", self.work / "bench.html", *self.common("bench")]
-        self.output("bench", "--ways", way, "--json", file, *fixed, *flags, env=variables)
+        self.output("bench", "--modes", mode, "--json", file, *fixed, *flags, env=variables)
         report = json.loads(file.read_text())
         assert report["schema"] == "reembed-bench/1", report["schema"]
         return report

@@ -217,7 +217,7 @@ impl RawConfig {
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
         };
-        let standard = SourceConfig::from_environment(environment, cache);
+        let standard = SourceConfig::with_cache(environment, cache);
         let offline = self.is_on("model.offline") || standard.offline;
         let revision = self.text("model.revision")?;
         let source = SourceConfig { id, revision, path, offline, pins, ..standard };

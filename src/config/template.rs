@@ -13,9 +13,10 @@ const HEAD: &str = "\
 ";
 
 /// A `pipeline.toml` with every setting, its meaning and its default. `set` are keys of strings and paths with their
-/// values; the others are commented out.
-pub fn template(set: &[(&str, &str)]) -> String {
+/// values; the others are commented out. `notes` are more comments at its head.
+pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
     let mut text = HEAD.to_owned();
+    notes.iter().for_each(|note| wrap(&mut text, note));
     let mut table = "";
     for setting in SETTINGS {
         if setting.table() != table {
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn template_names_every_setting_once() {
-        let text = template(&[]);
+        let text = template(&[], &[]);
         for setting in SETTINGS {
             let name = format!("# {} = ", setting.name());
             let in_table = text.split("\n[").filter(|part| part.starts_with(setting.table()));
@@ -92,7 +93,7 @@ mod tests {
 
     #[test]
     fn template_parses_with_every_line_uncommented() {
-        let text: String = template(&[])
+        let text: String = template(&[], &[])
             .lines()
             .map(|line| match line.strip_prefix("# ") {
                 Some(rest) if rest.split(" = ").count() == 2 && !rest.contains(". ") => rest,
@@ -110,6 +111,6 @@ mod tests {
     #[test]
     fn the_repository_s_file_is_the_template() {
         let set = [("input.path", "data/tasks.parquet"), ("output.path", "out/tasks.parquet")];
-        assert_eq!(include_str!("../../pipeline.toml"), template(&set));
+        assert_eq!(include_str!("../../pipeline.toml"), template(&set, &[]));
     }
 }

@@ -10,12 +10,12 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, RecordBatch};
-use reembed_encoder::batch::{RowNames, TokenBatch, shown_id, strings};
+use reembed_encoder::batch::{RowNames, TokenBatch, escape_id, strings};
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, zeros};
+use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, allocate_zeros};
 use reembed_encoder::limit::BatchLimit;
+use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::task::{ContentKey, ContentKeys};
-use reembed_encoder::tokenizer::{TextTokenizer, tokenize_texts};
 
 use crate::cache::{CacheWriter, LookUp, VectorCache, View};
 use crate::chunk::{
@@ -68,7 +68,7 @@ pub fn look_up(
     sample: &mut Sample,
 ) -> Result<KnownVectors> {
     let texts = &chunk.chunk.texts;
-    let mut values = zeros(texts.len() * dim)?;
+    let mut values = allocate_zeros(texts.len() * dim)?;
     let mut origins = Vec::with_capacity(texts.len());
     let mut damaged = 0;
     let mut first_rows: HashMap<ContentKey, usize> = HashMap::with_capacity(texts.len());
@@ -270,7 +270,7 @@ impl<'a> ChunkResolver<'a> {
             Origin::Cache(cached) => cached.sampled,
             _ => true,
         };
-        let needed = batches.iter().map(|batch| batch.only(is_needed));
+        let needed = batches.iter().map(|batch| batch.filter_rows(is_needed));
         Ok(needed.filter(|batch| !batch.is_empty()).collect())
     }
 
@@ -306,7 +306,7 @@ fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     let cut = measures.iter().zip(strings(&rows.ids)).filter(|((_, cut), _)| *cut);
     Event::ChunkDone {
         lengths: measures.iter().filter_map(length).collect(),
-        truncated: cut.map(|(_, id)| shown_id(id)).collect(),
+        truncated: cut.map(|(_, id)| escape_id(id)).collect(),
     }
 }
 
@@ -425,6 +425,6 @@ mod tests {
         let error = check(0.0, 1.0, 0.0).expect_err("they differ");
         assert_eq!(error.kind(), ErrorKind::Cache);
         assert!(error.to_string().starts_with("row 41 (id b): "), "{error}");
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
     }
 }

@@ -44,7 +44,7 @@ impl OutputLock {
         for _ in 0..ATTEMPTS {
             let lock = FileLock::open(&path)
                 .map_err(|cause| refuse("its lock cannot be opened", cause))?;
-            if !lock.try_take().map_err(|cause| refuse("its lock cannot be taken", cause))? {
+            if !lock.try_lock().map_err(|cause| refuse("its lock cannot be taken", cause))? {
                 return Err(held(target, lock.file()));
             }
             let lock = OutputLock { lock, path: path.clone(), ours: true };
@@ -80,7 +80,7 @@ impl OutputLock {
                 )
                 .caused_by(cause),
         })?;
-        match lock.try_take() {
+        match lock.try_lock() {
             Ok(false) => Ok(OutputLock { lock, path, ours: false }),
             // Dropped here, it is free again.
             Ok(true) => Err(gone()),

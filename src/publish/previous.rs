@@ -200,7 +200,7 @@ mod tests {
             (newer(), 10, half, true, None),
         ] {
             let checked = previous.check(rows, most, replace);
-            let advice = checked.as_ref().err().and_then(Error::what_to_do).unwrap_or("");
+            let advice = checked.as_ref().err().and_then(Error::advice_text).unwrap_or("");
             let case = format!("{previous:?}, {rows} rows, {most:?}, replace: {replace}");
             assert_eq!(checked.is_err(), refused_with.is_some(), "{case}");
             assert!(advice.contains(refused_with.unwrap_or("")), "{case}: {advice}");
@@ -235,7 +235,7 @@ mod tests {
             let (previous, here) = (Previous::Output(Box::new(footer)), Lineage::new(&here));
             assert!(previous.check_lineage(&here, true).is_ok(), "{case}");
             let error = previous.check_lineage(&here, false).expect_err("another model");
-            let advice = error.what_to_do().unwrap_or("");
+            let advice = error.advice_text().unwrap_or("");
             assert_eq!(error.kind(), ErrorKind::OtherModel, "{case}");
             assert!(advice.contains("--rebuild"), "{case}: {advice}");
             assert_eq!(advice.contains(&pin), is_cure, "{case}: {advice}");

@@ -64,7 +64,7 @@ fn keep(file: &File, kept: Kept) -> io::Result<()> {
 /// # Errors
 /// `Output`, naming the target, and whatever `look` gives. The target is then as it was, unless the last step
 /// failed: the directory's fsync, after which the new file is there but may not outlast a power cut. The error then
-/// [says so](Error::is_in_place).
+/// [says so](Error::is_after_publish).
 pub fn publish(
     file: NamedTempFile,
     target: &Path,
@@ -130,7 +130,7 @@ fn sync_directory(target: &Path) -> Result<()> {
     }
     files::sync_directory(directory_of(target)).map_err(|cause| {
         let message = "the new file is in place, but fsync of its directory failed; it may be lost in a power failure";
-        failed(target, message, cause).though_in_place()
+        failed(target, message, cause).after_publish()
     })
 }
 

@@ -169,6 +169,6 @@ mod tests {
             said.contains("the vector cache may take 1152921504606.8 MB more, and its disk"),
             "{said}"
         );
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("cache.path")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("cache.path")));
     }
 }

@@ -8,7 +8,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use reembed_encoder::batch::{RowNames, shown_id};
+use reembed_encoder::batch::{RowNames, escape_id};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::TextTemplate;
 
@@ -218,7 +218,7 @@ fn find(schema: &Schema, key: &str, name: &str, file: &Path) -> Result<usize> {
                 .fields()
                 .iter()
                 .take(MOST_NAMES)
-                .map(|field| format!("`{}`", shown_id(field.name())))
+                .map(|field| format!("`{}`", escape_id(field.name())))
                 .collect();
             if schema.fields().len() > MOST_NAMES {
                 names.push("…".to_owned());

@@ -41,7 +41,7 @@ pub fn environment() -> Environment {
 /// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
 pub fn real_model() -> ModelConfig {
     // What `auto` is depends on the CPU.
-    let standard = ModelConfig::standard(&environment()).expect("a configuration without a file");
+    let standard = ModelConfig::from_environment(&environment()).expect("a configuration without a file");
     ModelConfig { precision: Some(Precision::F32), ..standard }
 }
 

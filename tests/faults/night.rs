@@ -56,7 +56,7 @@ impl Night {
             .with("REEMBED_COMPUTE_THREADS", "1")
             .with("REEMBED_INPUT_CHUNK_ROWS", "32")
             .with("REEMBED_BATCH_START", "8")
-            .with("REEMBED_STORE_COMMIT_ROWS", "32")
+            .with("REEMBED_CACHE_COMMIT_ROWS", "32")
     }
 
     /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
@@ -105,7 +105,7 @@ impl Night {
         let run = self
             .command(&["--no-supervise", "--output"])
             .arg(&output)
-            .env("REEMBED_STORE_MODE", "off")
+            .env("REEMBED_CACHE_MODE", "off")
             .output()
             .expect("a child");
         assert!(run.status.success(), "an undisturbed run: {}", err(&run));

@@ -49,7 +49,7 @@ fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
     // The cache brings its own commits to the same disk; here the output has to do without.
     command
         .arg(disk.output())
-        .env("REEMBED_STORE_MODE", "off")
+        .env("REEMBED_CACHE_MODE", "off")
         .env("REEMBED_FAILPOINTS", failpoints);
     Ended::of(command.output().expect("a child"))
 }

@@ -200,7 +200,7 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
     night.set_rows(20_000, 13);
     let ended = night.start(&["--quiet"]).end(SOON, "a deadline");
     assert_eq!(ended.status.code(), Some(124), "{}", ended.err);
-    assert!(ended.error().starts_with("the run's time is over (`run.deadline`)"), "{}", ended.err);
+    assert!(ended.error().starts_with("deadline exceeded (`run.deadline`)"), "{}", ended.err);
     assert!(night.bytes().as_deref() == Some(&old));
     assert_eq!(night.left_over(), Vec::<String>::new());
     // In the middle of a download.

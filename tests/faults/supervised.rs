@@ -27,7 +27,7 @@ fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {
         let case = format!("seed {}, worker {number}", FORM.seed);
         let ended = running.end(PATIENCE, &case);
         assert_eq!(ended.status.code(), Some(0), "{case}: {}", ended.err);
-        let told = ended.err.matches("the work was killed by SIGKILL").count();
+        let told = ended.err.matches("the worker was killed by SIGKILL").count();
         assert!(told <= 1 && (hit || told == 0), "{case}: {}", ended.err);
         again += told;
         assert!(ended.out.contains("rows         300"), "{case}: {}", ended.out);
@@ -50,7 +50,7 @@ fn whoever_starts_a_run_may_ignore_the_deaths_of_children() {
     kill_process(worker, Signal::KILL).expect("a worker that is there");
     let ended = running.end(PATIENCE, case);
     assert_eq!(ended.status.code(), Some(0), "{case}: {}", ended.err);
-    assert!(ended.err.contains("the work was killed by SIGKILL"), "{case}: {}", ended.err);
+    assert!(ended.err.contains("the worker was killed by SIGKILL"), "{case}: {}", ended.err);
     assert!(night.bytes().as_deref() == Some(&new), "{case}");
 }
 
@@ -117,9 +117,9 @@ fn without_progress_the_third_death_is_the_last_and_the_rows_on_their_way_are_na
         let ended = Running::start(command).end(PATIENCE, "every worker dies");
         let told = &ended.err;
         assert_eq!(ended.status.code(), Some(1), "{mode}: {told}");
-        assert_eq!(told.matches("it starts again with").count(), 2, "{mode}: {told}");
+        assert_eq!(told.matches("restarting it with").count(), 2, "{mode}: {told}");
         let error = ended.error();
-        assert!(error.contains("the work was killed 3 times, last by SIGKILL"), "{mode}: {told}");
+        assert!(error.contains("the worker was killed 3 times, last by SIGKILL"), "{mode}: {told}");
         assert!(error.contains(place), "{mode}: {told}");
         assert_eq!(night.left_over(), Vec::<String>::new(), "{mode}");
         night.recovers(&old, &new, "after three deaths");

@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
 use reembed_encoder::batch::{RowNames, TokenBatch};
 use reembed_encoder::limit::{BatchLimit, TokenCount};
+use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::model::{self, Model, description, source};
-use reembed_encoder::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_testing::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
 use serde_json::json;
 
@@ -242,10 +242,10 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
         let error = on(text).expect_err("no token");
         assert_eq!(error.kind(), ErrorKind::Encode, "{text:?}");
         assert!(
-            error.to_string().starts_with("row 41 (id B): the tokenizer makes no token"),
+            error.to_string().starts_with("row 41 (id B): the tokenizer returns no token"),
             "{error}"
         );
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("`output.on_empty`")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("`output.on_empty`")));
     }
     assert_eq!(on("word").expect("a batch").batches[0].len(), 2);
     // A row that needs no vector is not given.
@@ -467,7 +467,7 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
                 });
             },
             "config.json",
-            &["is not the JSON that a sentence model has here"],
+            &["does not have the expected JSON structure"],
         ),
         (
             "a module that is not run",
@@ -590,7 +590,7 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         if error.kind() != ErrorKind::Model || !right_file || !missing.is_empty() {
             wrong.push(format!("{name}: {said:?} ({:?}) lacks {missing:?}", error.kind()));
         }
-        if error.what_to_do().is_none() && error.source().is_none() {
+        if error.advice_text().is_none() && error.source().is_none() {
             wrong.push(format!("{name}: {said:?} has neither advice nor cause"));
         }
     }
@@ -669,7 +669,7 @@ fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
     let error = model::load(&config, &|_| ()).err().expect("refused");
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("cuda:0"), "{error}");
-    assert!(error.what_to_do().is_some_and(|advice| advice.contains("--features cuda")));
+    assert!(error.advice_text().is_some_and(|advice| advice.contains("--features cuda")));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, buil
 use reembed_encoder::model::description::{self, ModelDescription};
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::source::{self, ModelFiles};
+use reembed_encoder::model::tokenizer::TextTokenizer;
 use reembed_encoder::model::{self, Encoder, Model};
-use reembed_encoder::tokenizer::TextTokenizer;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::common::{

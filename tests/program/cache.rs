@@ -226,7 +226,7 @@ fn a_cache_that_another_process_has_is_refused_and_the_output_stays() {
         assert_eq!(error.kind(), ErrorKind::Cache);
         assert!(error.to_string().ends_with("another process has the cache open"), "{error}");
         assert_eq!(error.place().file(), Some(&*job.cache()));
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--cache-mode off")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("--cache-mode off")));
     }
     assert!(fs::read(job.output()).expect("an output") == before);
     run(&job.config(&["cache.mode = \"off\""]), &Counted::new());
@@ -267,7 +267,7 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
         error.to_string().contains("row 0 (id T-0): its vector in the cache differs by"),
         "{error}"
     );
-    assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+    assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
     assert!(fs::read(job.output()).expect("an output") == before);
 
     let rebuild = job.config(&["run.rebuild = true"]);
@@ -369,7 +369,7 @@ fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_fo
         let finds = if found_by_a_rebuild { &rebuild } else { &ordinary };
         let error = run_and_hear(finds, &Counted::new().model).expect_err("they differ");
         assert_eq!(error.kind(), ErrorKind::Cache);
-        assert!(error.what_to_do().is_some_and(|advice| advice.contains("--rebuild")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
         run(&rebuild, &Counted::new());
         assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
         assert_eq!(run(&ordinary, &Counted::new()).origins.reused, 200);

@@ -126,6 +126,7 @@ fn help_says_what_each_command_does() {
             ("help-model", &["model", "--help"]),
             ("help-model-fetch", &["model", "fetch", "--help"]),
             ("help-model-show", &["model", "show", "--help"]),
+            ("help-init", &["init", "--help"]),
             ("help-sample", &["sample", "--help"]),
             ("help-cache", &["cache", "--help"]),
             ("help-cache-stats", &["cache", "stats", "--help"]),
@@ -151,7 +152,11 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-unknown-command", &["rnu"]),
             ("error-quiet-and-verbose", &["run", "--quiet", "--verbose"]),
             ("error-zero-tasks", &["bench", "--tasks", "0"]),
-            ("error-way", &["bench", "--ways", "alone,all"]),
+            ("error-mode", &["bench", "--modes", "single,all"]),
+            ("error-old-flag", &["run", "--store-mode", "off"]),
+            ("error-old-command", &["store", "prune"]),
+            ("error-one-path", &["run", "tasks.parquet"]),
+            ("error-init-exists", &["init", "tasks.parquet"]),
             ("error-typo", &["run", "--config", "typo.toml"]),
             ("error-no-configuration", &["run", "--config", "no.toml"]),
             ("error-no-input", &["run", "--input", "no.parquet"]),
@@ -585,7 +590,7 @@ fn verify_refuses_another_model_and_names_the_difference() {
 #[test]
 fn a_bench_for_programs_says_what_was_measured_and_on_what() {
     let job = Job::small();
-    let measured = ["--no-memory", "--tasks", "6", "--repeats", "2", "--ways", "alone,4,plan"];
+    let measured = ["--no-memory", "--tasks", "6", "--repeats", "2", "--modes", "single,4,auto"];
     let arguments = [&["bench", "--json", "bench.json"], &measured[..]].concat();
     job.reembed(&job.with_model(&arguments)).assert().success();
     let report = fs::read_to_string(job.path("bench.json")).expect("a report");
@@ -653,7 +658,7 @@ fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them(
     for (corpus, tasks, fewest) in
         [(&["--time", "1"][..], "1500", 32), (&["--input", "tasks.parquet"], "9", 9)]
     {
-        let most = ["bench", "--tasks", tasks, "--repeats", "1", "--ways", "alone,32"];
+        let most = ["bench", "--tasks", tasks, "--repeats", "1", "--modes", "single,32"];
         let rest = ["--no-memory", "--threads", "3", "--peers", "scripts", "--json", "bench.json"];
         let arguments = [&most[..], corpus, &rest, &["--precision", "f32"]].concat();
         let path = format!("{}:/bin:/usr/bin", job.path("bin").display());

@@ -143,8 +143,8 @@ fn a_report_says_that_the_output_is_in_place_where_only_its_directory_is_not_on_
         let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
         let verdict = report["verdict"].as_str().expect("a sentence");
         let says = (
-            verdict.contains("The new output is in place, but may not outlast a power cut."),
-            verdict.contains("The output is as it was."),
+            verdict.contains("The new output is in place, but a power failure may lose it."),
+            verdict.contains("The output is unchanged."),
             report["error"]["output_in_place"].as_bool(),
         );
         let expected = match (run.status.code(), night.path().exists()) {
@@ -283,8 +283,8 @@ fn a_disk_without_room_for_the_cache_is_refused_before_any_work() {
         let output = directory(output_there).join("tasks.parquet");
         let mut command = night.command();
         command.arg("--output").arg(&output);
-        command.env("REEMBED_STORE_MODE", "read-write");
-        command.env("REEMBED_STORE_PATH", directory(cache_there).join("vectors"));
+        command.env("REEMBED_CACHE_MODE", "read-write");
+        command.env("REEMBED_CACHE_PATH", directory(cache_there).join("vectors"));
         let run = command.output().expect("a child");
         let case = format!("{kilobytes} KB, {output_there}, {cache_there}: {}", err(&run));
         match refused {
@@ -668,7 +668,7 @@ impl Night {
             .env_clear()
             .env("HOME", "/nowhere")
             .env("REEMBED_COMPUTE_THREADS", "1")
-            .env("REEMBED_STORE_MODE", "off")
+            .env("REEMBED_CACHE_MODE", "off")
             // A report is for people: faults are counted in what the output needs.
             .env("REEMBED_REPORT_KEEP", "0")
             .current_dir(self.job.directory());

@@ -1,22 +1,36 @@
-//! The command line: what may be typed, and which settings the flags stand for.
+//! The command line: commands, arguments and their help.
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::bench::Mode;
-use crate::flags::{OfModel, OfRun, SettingFlags};
+use crate::flags::{ModelScope, RunScope, SettingFlags};
+use crate::renamed;
 
-/// Embeds the task rows of a Parquet file with a sentence model, in batches, offline.
+/// Parses a command line.
+///
+/// # Errors
+/// A usage error, which gives the new name of an old flag or command; and the texts of `--help` and `--version`.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments).map_err(|error| match renamed::find(&error) {
+        Some((old, new)) => {
+            Cli::command().error(error.kind(), format!("`{old}` is now called `{new}`"))
+        }
+        None => error,
+    })
+}
+
+/// Adds a column of embeddings to Parquet tables; only rows that changed are computed.
 #[derive(Debug, Parser)]
 #[command(name = "reembed", version, max_term_width = 100)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed; 2 refused before any work (usage, configuration, \
-    schema, output path); 3 the vectors at hand come from another model; 75 another run is writing \
-    this output; 124 run.deadline has passed; 130, 143 interrupted, terminated."
+    after_help = "Exit codes: 0 success; 1 failure; 2 refused before any work (usage, configuration, \
+    input, schema, output path); 3 the existing vectors come from another model; 75 another run holds the lock \
+    of this output; 124 deadline exceeded (run.deadline); 130 interrupted (SIGINT); 143 terminated (SIGTERM, SIGHUP)."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -25,17 +39,17 @@ pub struct Cli {
     pub logging: Logging,
 }
 
-/// What goes to standard error.
+/// Options of the log on standard error.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
 pub struct Logging {
-    /// No progress and no log lines; errors are still said
+    /// Print errors only: no progress, no log lines
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// More log lines; twice for everything
+    /// Print debug lines; -vv prints all
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub verbose: u8,
-    /// Form of the log lines
+    /// Format of the log lines
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }
@@ -50,23 +64,28 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Embed every row of the input and write the output
+    /// Embed every row of a table
+    ///
+    /// `reembed run IN OUT` needs no configuration file. A pipeline.toml in the current directory is read if it exists;
+    /// IN, OUT and flags override it.
     Run(RunArgs),
-    /// Measure every engine of this machine, one at a time and in batches of several sizes
+    /// Measure every engine of this machine, one text at a time and in batches
     Bench(BenchArgs),
-    /// Check an output against its own footer, its input and its model
+    /// Check an output against its footer, its input and its model
     Verify(VerifyArgs),
-    /// Fetch the model, or show it
+    /// Fetch or show the model
     #[command(subcommand)]
     Model(ModelCommand),
     /// Inspect and prune the vector cache
     #[command(subcommand)]
     Cache(CacheCommand),
     /// Write a commented pipeline.toml
+    ///
+    /// With INPUT, the file names that table and its columns. Review them, then start `reembed run`.
     Init(InitArgs),
-    /// Write a reproducible corpus of task rows
+    /// Write a reproducible sample table
     Sample(SampleArgs),
-    /// Print the completion script of a shell
+    /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
     Man,
@@ -74,69 +93,69 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum ModelCommand {
-    /// Bring the model into the cache, so that later runs need no network
+    /// Fetch the model into the model cache, so that later runs need no network
     Fetch(ModelArgs),
-    /// Show where the model is, its hashes, and what its directory says
+    /// Show the model's directory, description and checksums
     Show(ModelArgs),
 }
 
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// Say what it holds, and when that was last used
+    /// Show the number of vectors and when they were last used
     Stats(CacheArgs),
-    /// Remove what recent runs did not use, and make the file smaller
+    /// Remove vectors that recent runs did not use, and shrink the file
     Prune(PruneArgs),
-    /// Read every vector and every page of the file, and say what is damaged
+    /// Read every vector and every page of the file, and report damage
     Verify(CacheArgs),
 }
 
 /// The configuration file.
 #[derive(Debug, Args)]
 pub struct ConfigFile {
-    /// Configuration file [default: pipeline.toml, where there is one]
+    /// Configuration file [default: pipeline.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
 
-/// The configuration file, and flags that win over it.
+/// The configuration file, and the flags of the model.
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
     #[command(flatten)]
     pub file: ConfigFile,
     #[command(flatten)]
-    pub flags: SettingFlags<OfModel>,
+    pub flags: SettingFlags<ModelScope>,
 }
 
 impl ConfigArgs {
-    /// The arguments as they were typed, for this program in another process.
-    pub fn typed(&self) -> Vec<OsString> {
+    /// The arguments for another process of this program.
+    pub fn to_arguments(&self) -> Vec<OsString> {
         let file = self.file.config.iter().flat_map(|path| ["--config".into(), path.into()]);
-        file.chain(self.flags.typed()).collect()
+        file.chain(self.flags.to_arguments()).collect()
     }
 }
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The Parquet file to read [input.path]
-    #[arg(value_name = "IN", conflicts_with = "input", requires = "to")]
-    pub from: Option<PathBuf>,
-    /// The Parquet file to write [output.path]
+    /// Parquet file to read [input.path]
+    #[arg(value_name = "IN", conflicts_with = "input", requires = "output_path")]
+    pub input_path: Option<PathBuf>,
+    /// Parquet file to write [output.path]
     #[arg(value_name = "OUT", conflicts_with = "output")]
-    pub to: Option<PathBuf>,
+    pub output_path: Option<PathBuf>,
     #[command(flatten)]
     pub file: ConfigFile,
     #[command(flatten)]
-    pub flags: SettingFlags<OfRun>,
+    pub flags: SettingFlags<RunScope>,
     /// Run in one process, without restarting after out-of-memory kills
     #[arg(long)]
     pub no_supervise: bool,
-    /// Be the worker of a supervisor, which is connected to standard input
+    /// Run as the worker of a supervisor, which is connected to standard input
     #[arg(long, hide = true, conflicts_with = "no_supervise")]
     pub worker: bool,
     /// Validate inputs, count rows and tokens, estimate cost; write nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Print the configuration in force, with where each value came from, and stop
+    /// Print the configuration in force and the origin of each value; run nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub print_config: bool,
 }
@@ -145,55 +164,49 @@ pub struct RunArgs {
 pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// Embed the rows of this file; a sample corpus unless given
+    /// Table to embed [default: a built-in sample]
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Rows that are embedded, at most
+    /// Maximum number of rows
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
     pub tasks: NonZeroUsize,
-    /// How often each mode is measured
+    /// Passes of each mode
     #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one)]
     pub repeats: NonZeroUsize,
-    /// About how many seconds each engine may take; a slow one embeds fewer rows then. 0: as long as it takes
+    /// Approximate time for each engine; a slow engine embeds fewer rows. 0: no limit
     #[arg(long, value_name = "SECONDS", default_value = "120")]
     pub time: u64,
-    /// What to measure: `single` (one call for each row), rows of a batch, `auto` (as a run plans its batches)
+    /// Modes to measure: `single` (one call per row), a number of rows in a batch, `auto` (batches as a run plans them)
     /// [default: single,1,8,16,32,64,128,auto]
     #[arg(long, value_name = "MODE,…", value_delimiter = ',')]
     pub modes: Vec<Mode>,
-    /// Leave out the memory of batches
+    /// Skip the memory of batches
     #[arg(long)]
     pub no_memory: bool,
-    /// Measure other tools too, on the same texts: the directory of their scripts, `benches/peers` of a checkout
+    /// Also measure other tools on the same texts, with the scripts in DIR (`benches/peers` of a checkout)
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "benches/peers")]
     pub peers: Option<PathBuf>,
-    /// Where the figures go for programs; `bench.json` in `report.dir` unless given
+    /// Results as JSON [default: bench.json in report.dir]
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Where the page goes; `bench.html` in `report.dir` unless given
+    /// Results as a page [default: bench.html in report.dir]
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
-    /// Measure the memory of one batch in this process, and say it
+    /// Measure the memory of one batch in this process, and print it
     #[arg(long, hide = true, value_name = "TEXTS,TOKENS", value_delimiter = ',')]
     pub memory_of: Vec<usize>,
 }
 
 #[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    /// Which shell
-    pub shell: Shell,
-}
-
-#[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// The output to check
+    /// Output to check
     pub output: PathBuf,
     #[command(flatten)]
     pub config: ConfigArgs,
-    /// The input that it was made from: ids and carried columns are compared
+    /// Input of the output; ids and carried columns are compared
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
-    /// Rows that are embedded again and compared; 0 for none
+    /// Number of rows to embed again and compare; 0: none
     #[arg(long, value_name = "N", default_value = "32")]
     pub sample: u64,
 }
@@ -208,10 +221,10 @@ pub struct ModelArgs {
 pub struct CacheArgs {
     #[command(flatten)]
     pub file: ConfigFile,
-    /// The output whose cache it is [output.path]
+    /// Output that the cache belongs to [output.path]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// The cache itself [cache.path]
+    /// File of the cache [cache.path]
     #[arg(long, value_name = "FILE")]
     pub cache: Option<PathBuf>,
 }
@@ -220,40 +233,140 @@ pub struct CacheArgs {
 pub struct PruneArgs {
     #[command(flatten)]
     pub cache: CacheArgs,
-    /// Keep what the last so many finished runs used; a cache knows a hundred of them
+    /// Keep vectors that the last N finished runs used; the cache remembers 100 runs
     #[arg(long, value_name = "N", default_value = "1")]
     pub keep_runs: NonZeroU32,
 }
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// A Parquet file to embed: its path and its columns are filled in
+    /// Parquet file to embed
     #[arg(value_name = "INPUT")]
     pub input: Option<PathBuf>,
-    /// The file to write; - for standard output
+    /// File to write; `-` for standard output
     #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
     pub config: PathBuf,
-    /// Replace the file if it exists
+    /// Replace an existing file
     #[arg(long)]
     pub force: bool,
-    /// Print the JSON Schema of pipeline.toml for editors, and write nothing
-    #[arg(long, conflicts_with_all = ["input", "force"])]
+    /// Print the JSON Schema of pipeline.toml, for editors; write nothing
+    #[arg(long, conflicts_with_all = ["input", "config", "force"])]
     pub schema: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct SampleArgs {
-    /// The Parquet file to write
+    /// Parquet file to write
     pub file: PathBuf,
     /// Number of rows
     #[arg(long, value_name = "N", default_value = "1200", value_parser = at_least_one)]
     pub rows: NonZeroUsize,
-    /// The same seed gives the same rows
+    /// Seed; equal seeds give equal rows
     #[arg(long, value_name = "S", default_value = "42")]
     pub seed: u64,
 }
 
-/// A count. The standard library's own words for a zero are about types.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Shell
+    pub shell: Shell,
+}
+
+/// Parses a count. The standard library's message for zero is about types.
 fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it must be a whole number, at least 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn old_names_are_refused_with_the_new_name() {
+        let usage_error = |arguments: &[&str]| {
+            let arguments = ["reembed"].iter().chain(arguments).map(OsString::from);
+            parse(arguments).expect_err("an unknown word").to_string()
+        };
+        for (arguments, message) in [
+            (&["run", "--store-mode", "off"][..], "`--store-mode` is now called `--cache-mode`"),
+            (&["run", "--store-mode=off"], "`--store-mode` is now called `--cache-mode`"),
+            (&["store", "prune"], "`store` is now called `cache`"),
+            (&["cache", "stats", "--store", "x"], "`--store` is now called `--cache`"),
+            (&["bench", "--ways", "plan"], "`--ways` is now called `--modes`"),
+        ] {
+            let error = usage_error(arguments);
+            assert!(error.contains(message), "{arguments:?}: {error}");
+        }
+        assert!(!usage_error(&["run", "--inptu", "x"]).contains("is now called"));
+    }
+
+    #[test]
+    fn run_takes_both_paths_or_none() {
+        let parse = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(["reembed", "run"].iter().chain(arguments));
+            let Command::Run(run) = cli?.command else { unreachable!("it is `run`") };
+            Ok::<_, clap::Error>((run.input_path, run.output_path))
+        };
+        let paths = (Some("in".into()), Some("out".into()));
+        assert_eq!(parse(&["in", "out"]).expect("two paths"), paths);
+        assert_eq!(parse(&[]).expect("no path"), (None, None));
+        for (arguments, message) in [
+            (&["in"][..], "<OUT>"),
+            (&["in", "--output", "out"], "OUT"),
+            (&["in", "out", "--input", "x"], "--input"),
+            (&["in", "out", "--output", "x"], "--output"),
+            (&["in", "out", "more"], "more"),
+        ] {
+            let error = parse(arguments).expect_err("refused").to_string();
+            assert!(error.contains(message), "{arguments:?}: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod temporary {
+    #[test]
+    fn dump_help() {
+        use clap::CommandFactory;
+        let mut out = String::new();
+        for words in [
+            &[][..],
+            &["run"],
+            &["bench"],
+            &["verify"],
+            &["model"],
+            &["model", "fetch"],
+            &["cache"],
+            &["cache", "stats"],
+            &["cache", "prune"],
+            &["init"],
+            &["sample"],
+            &["completions"],
+        ] {
+            let arguments =
+                ["reembed"].iter().chain(words).chain(&["--help"]).map(std::ffi::OsString::from);
+            let help = super::parse(arguments).expect_err("help").to_string();
+            out += &format!("=== {words:?}\n{help}\n");
+        }
+        for words in [
+            &["run", "in"][..],
+            &["run", "--store-mode", "x"],
+            &["store", "stats"],
+            &["run", "in", "out", "--input", "x"],
+            &["bench", "--modes", "alone"],
+            &["bench", "--modes", "all"],
+            &["init", "--schema", "--force"],
+        ] {
+            let arguments = ["reembed"].iter().chain(words).map(std::ffi::OsString::from);
+            out += &format!("=== {words:?}\n{}\n", super::parse(arguments).expect_err("error"));
+        }
+        let mut man = Vec::new();
+        clap_mangen::Man::new(super::Cli::command()).render(&mut man).expect("man");
+        std::fs::write("/tmp/help.txt", out).expect("a file");
+    }
 }

@@ -1,67 +1,49 @@
-//! How the program ends.
+//! The exit codes of the program.
 
 use std::process::ExitCode;
 
 use reembed::{Error, ErrorKind, StopReason};
 
-/// Every exit code of the program. Scripts and schedulers may rely on them.
+/// Every exit code. Scripts and schedulers may rely on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// 0: done; for `run`, the output is in place.
+    /// 0: success; for `run`, the output is in place.
     Done,
-    /// 1: failed; for `run`, the output path is as it was, unless the error says that the new file is in place (only
-    /// the directory's fsync failed); for `verify`, the file is not what it says.
+    /// 1: failure; for `run`, the output path is unchanged unless the error says that the new file is in place (only
+    /// the fsync of the directory failed); for `verify`, a check failed.
     Failed,
-    /// 2: refused before any work: usage, configuration, or an input, schema or output path that cannot do.
+    /// 2: refused before any work: usage, configuration, or an unusable input, schema or output path.
     Refused,
-    /// 3: refused because the vectors at hand come from another model.
+    /// 3: refused because the existing vectors come from another model.
     OtherModel,
-    /// 75: another run holds this output; later it may do (`EX_TEMPFAIL` of sysexits.h).
+    /// 75: another run holds the lock of this output; retry later (`EX_TEMPFAIL` of sysexits.h).
     Busy,
-    /// 124: `run.deadline` has passed, as `timeout` says it; what was finished is kept.
+    /// 124: deadline exceeded (`run.deadline`), the code of `timeout`; finished vectors stay in the vector cache.
     Deadline,
-    /// 130: SIGINT, Ctrl-C; what was finished is kept.
+    /// 130: SIGINT (Ctrl-C); finished vectors stay in the vector cache.
     Interrupted,
-    /// 143: SIGTERM, or SIGHUP at the end of its terminal; what was finished is kept.
+    /// 143: SIGTERM, or SIGHUP when its terminal closes; finished vectors stay in the vector cache.
     Terminated,
 }
 
-/// The exit that an error leads to.
-impl From<&anyhow::Error> for Exit {
-    fn from(error: &anyhow::Error) -> Exit {
-        match error.downcast_ref::<Error>().map(Error::kind) {
-            Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target) => Exit::Refused,
-            Some(ErrorKind::OtherModel) => Exit::OtherModel,
-            Some(ErrorKind::Stopped(reason)) => Exit::stopped(reason),
-            Some(ErrorKind::Locked) => Exit::Busy,
-            _ => Exit::Failed,
-        }
-    }
-}
-
 impl Exit {
-    /// The exit of a run that was stopped.
-    pub fn stopped(reason: StopReason) -> Exit {
-        match reason {
-            StopReason::Deadline => Exit::Deadline,
-            StopReason::Interrupted => Exit::Interrupted,
-            StopReason::Terminated => Exit::Terminated,
-        }
-    }
+    const ALL: [Exit; 8] = [
+        Exit::Done,
+        Exit::Failed,
+        Exit::Refused,
+        Exit::OtherModel,
+        Exit::Busy,
+        Exit::Deadline,
+        Exit::Interrupted,
+        Exit::Terminated,
+    ];
 
-    /// Why a run was stopped that ended like this.
-    pub fn stop_reason(self) -> Option<StopReason> {
-        [StopReason::Interrupted, StopReason::Terminated, StopReason::Deadline]
-            .into_iter()
-            .find(|reason| Exit::stopped(*reason) == self)
-    }
-
-    /// The exit with that code.
+    /// The exit with this code.
     pub fn from_code(code: i32) -> Option<Exit> {
         Exit::ALL.into_iter().find(|exit| i32::from(exit.code()) == code)
     }
 
-    /// Its code.
+    /// The exit code.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,
@@ -75,20 +57,70 @@ impl Exit {
         }
     }
 
-    const ALL: [Exit; 8] = [
-        Exit::Done,
-        Exit::Failed,
-        Exit::Refused,
-        Exit::OtherModel,
-        Exit::Busy,
-        Exit::Deadline,
-        Exit::Interrupted,
-        Exit::Terminated,
-    ];
+    /// Why the run stopped, if this is the exit of a stopped run.
+    pub fn stop_reason(self) -> Option<StopReason> {
+        match self {
+            Exit::Interrupted => Some(StopReason::Interrupted),
+            Exit::Terminated => Some(StopReason::Terminated),
+            Exit::Deadline => Some(StopReason::Deadline),
+            _ => None,
+        }
+    }
+}
+
+impl From<StopReason> for Exit {
+    fn from(reason: StopReason) -> Exit {
+        match reason {
+            StopReason::Deadline => Exit::Deadline,
+            StopReason::Interrupted => Exit::Interrupted,
+            StopReason::Terminated => Exit::Terminated,
+        }
+    }
+}
+
+impl From<&anyhow::Error> for Exit {
+    fn from(error: &anyhow::Error) -> Exit {
+        match error.downcast_ref::<Error>().map(Error::kind) {
+            Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target) => Exit::Refused,
+            Some(ErrorKind::OtherModel) => Exit::OtherModel,
+            Some(ErrorKind::Stopped(reason)) => Exit::from(reason),
+            Some(ErrorKind::Locked) => Exit::Busy,
+            _ => Exit::Failed,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_stop_reasons_convert_both_ways() {
+        for exit in Exit::ALL {
+            assert_eq!(Exit::from_code(exit.code().into()), Some(exit));
+            assert!(exit.stop_reason().is_none_or(|reason| Exit::from(reason) == exit));
+        }
+        assert_eq!(Exit::from_code(4), None);
+        assert_eq!(Exit::ALL.into_iter().filter_map(Exit::stop_reason).count(), 3);
+    }
+
+    #[test]
+    fn error_kind_decides_the_exit() {
+        for (kind, exit) in [
+            (ErrorKind::Config, Exit::Refused),
+            (ErrorKind::OtherModel, Exit::OtherModel),
+            (ErrorKind::Locked, Exit::Busy),
+            (ErrorKind::Stopped(StopReason::Deadline), Exit::Deadline),
+            (ErrorKind::Data, Exit::Failed),
+        ] {
+            assert_eq!(Exit::from(&Error::new(kind, "message").into()), exit, "{kind:?}");
+        }
+        assert_eq!(Exit::from(&anyhow::anyhow!("other")), Exit::Failed);
     }
 }

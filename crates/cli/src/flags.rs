@@ -1,5 +1,4 @@
-//! Flags that set a key of the configuration. They are made from the table of settings: a setting that names a flag has
-//! one, with the setting's own help.
+//! Flags that set a key of the configuration, generated from the table of settings (docs/decisions/0007).
 
 use std::ffi::OsString;
 use std::marker::PhantomData;
@@ -9,97 +8,93 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_pars
 use reembed::config::{Flag, Kind, Origin, RawConfig, SETTINGS, Setting};
 use reembed::{Error, ErrorKind, Result};
 
-/// Which settings a command has flags for.
+/// The flags of a command line that set keys, in the order of the settings.
+#[derive(Debug, Clone)]
+pub struct SettingFlags<S> {
+    given: Vec<GivenFlag>,
+    scope: PhantomData<S>,
+}
+
+#[derive(Debug, Clone)]
+struct GivenFlag {
+    name: &'static str,
+    /// The value, if the flag takes one.
+    value: Option<OsString>,
+}
+
+/// The settings that a command has flags for.
 pub trait Scope: Clone + Send + Sync + 'static {
     /// Whether the command has the flag of this setting.
     fn has(setting: &Setting) -> bool;
 }
 
-/// Those that say which model is used and what it runs on.
+/// The settings of the model and its device.
 #[derive(Debug, Clone)]
-pub struct OfModel;
+pub struct ModelScope;
 
-impl Scope for OfModel {
+impl Scope for ModelScope {
     fn has(setting: &Setting) -> bool {
         ["model", "compute"].contains(&setting.table())
     }
 }
 
-/// All of them.
+/// All settings.
 #[derive(Debug, Clone)]
-pub struct OfRun;
+pub struct RunScope;
 
-impl Scope for OfRun {
+impl Scope for RunScope {
     fn has(_: &Setting) -> bool {
         true
     }
 }
 
-/// The flags that were given, in the order of the settings.
-#[derive(Debug, Clone)]
-pub struct SettingFlags<S> {
-    given: Vec<Given>,
-    scope: PhantomData<S>,
-}
-
-#[derive(Debug, Clone)]
-struct Given {
-    flag: &'static str,
-    /// What followed it, if the flag takes a value.
-    value: Option<OsString>,
-}
-
 impl<S: Scope> SettingFlags<S> {
-    /// Lays the flags over what is there.
+    /// Sets the keys of the flags.
     ///
     /// # Errors
     /// `Config`, naming the flag.
-    pub fn lay_over(&self, raw: &mut RawConfig) -> Result<()> {
-        for setting in SETTINGS.iter().filter(|setting| S::has(setting)) {
-            let Some(flag) = setting.flag else { continue };
-            let Some(given) = self.given.iter().find(|given| given.flag == flag.name) else {
+    pub fn apply_to(&self, raw: &mut RawConfig) -> Result<()> {
+        for (flag, setting) in flags_of::<S>() {
+            let Some(given) = self.given.iter().find(|given| given.name == flag.name) else {
                 continue;
             };
-            let text = flag.value.map(OsString::from);
-            if let Some(value) = given.value.as_ref().or(text.as_ref()) {
+            let fixed = flag.value.map(OsString::from);
+            if let Some(value) = given.value.as_ref().or(fixed.as_ref()) {
                 set(raw, setting, value, flag.name)?;
             }
         }
         Ok(())
     }
 
-    /// The flags as they were typed, for this program in another process.
-    pub fn typed(&self) -> Vec<OsString> {
-        let typed = |given: &Given| [Some(given.flag.into()), given.value.clone()];
-        self.given.iter().flat_map(typed).flatten().collect()
+    /// The flags as arguments for another process of this program.
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let arguments = |given: &GivenFlag| [Some(given.name.into()), given.value.clone()];
+        self.given.iter().flat_map(arguments).flatten().collect()
     }
 }
 
-/// Sets a key from a value of the command line. A path may hold bytes that are no UTF-8; nothing else may.
-///
-/// # Errors
-/// `Config`, naming `origin`.
-pub fn set(
-    raw: &mut RawConfig,
-    setting: &Setting,
-    value: &OsString,
-    origin: &'static str,
-) -> Result<()> {
+/// Sets a key from the value of a flag. Only a path may be anything but UTF-8.
+fn set(raw: &mut RawConfig, setting: &Setting, value: &OsString, flag: &'static str) -> Result<()> {
     if setting.kind == Kind::Path {
-        return raw.set_path(setting.key, Path::new(value), Origin::Flag(origin));
+        return raw.set_path(setting.key, Path::new(value), Origin::Flag(flag));
     }
     let text = value.to_str().ok_or_else(|| {
-        Error::new(ErrorKind::Config, format!("the value of {origin} is not UTF-8"))
-            .advice("only paths may be of other bytes")
+        Error::new(ErrorKind::Config, format!("the value of {flag} is not UTF-8"))
+            .advice("write the value in UTF-8; only paths may have other bytes")
     })?;
-    raw.set(setting.key, text, Origin::Flag(origin))
+    raw.set(setting.key, text, Origin::Flag(flag))
+}
+
+/// The flags of a scope with their settings. A flag that sets several keys comes once for each.
+fn flags_of<S: Scope>() -> impl Iterator<Item = (Flag, &'static Setting)> {
+    let settings = SETTINGS.iter().filter(|setting| S::has(setting));
+    settings.filter_map(|setting| Some((setting.flag?, setting)))
 }
 
 /// The flags of a scope, each once, with the settings that it sets.
-fn flags<S: Scope>() -> Vec<(Flag, Vec<&'static Setting>)> {
+fn distinct_flags<S: Scope>() -> Vec<(Flag, Vec<&'static Setting>)> {
     let mut flags: Vec<(Flag, Vec<&'static Setting>)> = Vec::new();
-    for setting in SETTINGS.iter().filter(|setting| S::has(setting)) {
-        let Some(flag) = setting.flag else { continue };
+    for (flag, setting) in flags_of::<S>() {
         match flags.iter_mut().find(|(known, _)| known.name == flag.name) {
             Some((_, settings)) => settings.push(setting),
             None => flags.push((flag, vec![setting])),
@@ -115,11 +110,8 @@ fn id(flag: Flag) -> &'static str {
 fn arg(flag: Flag, settings: &[&Setting]) -> Arg {
     let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
     let help = flag.help.or(settings.first().map(|setting| setting.help)).unwrap_or("");
-    let arg = Arg::new(id(flag)).long(id(flag)).help(format!(
-        "{} [{}]",
-        help.trim_end_matches('.'),
-        keys.join(", ")
-    ));
+    let help = format!("{} [{}]", help.trim_end_matches('.'), keys.join(", "));
+    let arg = Arg::new(id(flag)).long(id(flag)).help(help);
     match flag.value {
         Some(_) => arg.action(ArgAction::SetTrue),
         None => arg.value_name(flag.value_name).value_parser(value_parser!(OsString)),
@@ -128,7 +120,7 @@ fn arg(flag: Flag, settings: &[&Setting]) -> Arg {
 
 impl<S: Scope> Args for SettingFlags<S> {
     fn augment_args(command: Command) -> Command {
-        flags::<S>()
+        distinct_flags::<S>()
             .iter()
             .fold(command, |command, (flag, settings)| command.arg(arg(*flag, settings)))
     }
@@ -145,9 +137,9 @@ impl<S: Scope> FromArgMatches for SettingFlags<S> {
                 Some(_) => matches.get_flag(id(flag)).then_some(None),
                 None => matches.get_one::<OsString>(id(flag)).cloned().map(Some),
             };
-            Some(Given { flag: flag.name, value: value? })
+            Some(GivenFlag { name: flag.name, value: value? })
         };
-        let given = flags::<S>().into_iter().filter_map(given).collect();
+        let given = distinct_flags::<S>().into_iter().filter_map(given).collect();
         Ok(SettingFlags { given, scope: PhantomData })
     }
 
@@ -155,12 +147,4 @@ impl<S: Scope> FromArgMatches for SettingFlags<S> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
-}
-
-/// Sets the path of a key from the command line.
-///
-/// # Errors
-/// As [`set`].
-pub fn set_path(raw: &mut RawConfig, key: &str, path: &Path, origin: &'static str) -> Result<()> {
-    raw.set_path(key, path, Origin::Flag(origin))
 }

@@ -1,43 +1,44 @@
-//! The `reembed` program as a library, for its own binary and for the Python package: [`program`] is all of it.
+//! The `reembed` program as a library: [`program`] parses a command line, executes it and returns the exit code.
+//!
+//! The binary and the Python package call [`program`]; tests and benches also use [`sample`] and [`peak`].
 
-pub mod bench;
-pub mod cli;
-pub mod commands;
+mod atomic_file;
+mod bench;
+mod cli;
+mod commands;
 pub mod exit;
-pub mod flags;
+#[cfg(feature = "failpoints")]
+mod failpoints;
+mod flags;
+mod json;
+mod lengths;
+mod limit_cause;
 mod logging;
-pub mod machine;
+mod machine;
 mod page;
+pub mod peak;
 mod print;
 mod progress;
-pub mod report;
+mod renamed;
+mod report;
+mod report_file;
 pub mod sample;
 mod signals;
 mod supervisor;
+mod text;
+mod timestamp;
 
 use std::ffi::OsString;
 
-use clap::Parser;
-
-use cli::Cli;
 use exit::Exit;
 
-/// Runs the program: parse, do, print. Only its caller ends the process.
+/// Runs the program with these arguments, the name of the program first. Only the caller ends the process.
 pub fn program(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match cli::parse(arguments) {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version are asked for and go to standard output; the rest is a mistake.
-            let _ = usage.print();
-            return if usage.use_stderr() { Exit::Refused } else { Exit::Done };
-        }
+        Err(usage) => return print::usage(&usage),
     };
-    logging::start(&cli.logging);
-    #[cfg(feature = "failpoints")]
-    if let Some(unknown) = commands::turn_failpoints_on() {
-        print::error(&unknown, &cli.logging);
-        return Exit::Refused;
-    }
+    logging::init(&cli.logging);
     commands::execute(&cli.command, &cli.logging).unwrap_or_else(|error| {
         print::error(&error, &cli.logging);
         Exit::from(&error)

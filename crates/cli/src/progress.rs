@@ -1,4 +1,4 @@
-//! Renders events: a bar where standard error is a terminal, one log line every few seconds elsewhere.
+//! Shows events: a progress bar on a terminal, a log line every few seconds elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
@@ -6,17 +6,20 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
-use reembed::figures::percent;
+use reembed::events::Warning;
+use reembed::figures::{bytes, percent};
 use reembed_encoder::limit::{BatchLimit, LimitCause, LimitChange};
+use reembed_encoder::model::Model;
 use reembed_encoder::model::source::FetchProgress;
 
 use crate::cli::Logging;
-use crate::print::{bytes, safe};
+use crate::limit_cause;
+use crate::text::printable;
 
-/// Seconds between two lines of progress where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// The interval of log lines about progress.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Turns a run's events into something to look at.
+/// Shows the events of a command.
 pub struct Progress {
     bar: Option<ProgressBar>,
     state: Mutex<State>,
@@ -28,24 +31,25 @@ struct State {
     total: u64,
     rows: u64,
     tokens: u64,
-    /// Rows whose vector was there already.
+    /// Rows that needed no model: their vector is in the cache, or an earlier row has the same text.
     known: u64,
-    reading_back: bool,
+    is_reading_back: bool,
     limit: Option<BatchLimit>,
-    /// When a move of the limit was last told, and how many moves there were since.
-    last_move: Option<Instant>,
-    untold_moves: u64,
-    /// The file that is on its way.
+    /// When a change of the limit was last logged.
+    last_change: Option<Instant>,
+    /// Changes since then.
+    unlogged_changes: u64,
+    /// The file that is being fetched.
     file: Option<String>,
 }
 
 impl Progress {
-    /// A bar on a terminal; nothing when quiet.
+    /// A bar if standard error is a terminal and `--quiet` is not set.
     pub fn new(logging: &Logging) -> Self {
-        let wanted = !logging.quiet && io::stderr().is_terminal();
+        let has_bar = !logging.quiet && io::stderr().is_terminal();
         let now = Instant::now();
         Progress {
-            bar: wanted.then(ProgressBar::no_length),
+            bar: has_bar.then(ProgressBar::no_length),
             state: Mutex::new(State {
                 started: now,
                 last_line: now,
@@ -53,20 +57,20 @@ impl Progress {
                 rows: 0,
                 tokens: 0,
                 known: 0,
-                reading_back: false,
+                is_reading_back: false,
                 limit: None,
-                last_move: None,
-                untold_moves: 0,
+                last_change: None,
+                unlogged_changes: 0,
                 file: None,
             }),
         }
     }
 
-    /// Takes note of an event.
+    /// Shows an event.
     pub fn event(&self, event: Event) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Model(progress) => self.model(&mut state, progress),
+            Event::Model(progress) => self.fetch(&mut state, progress),
             Event::Started { rows, limit } => {
                 let now = Instant::now();
                 (state.started, state.last_line) = (now, now);
@@ -85,33 +89,40 @@ impl Progress {
             }
             Event::ReadBack { rows } => self.read_back(&mut state, rows),
             Event::Kept { rows } => {
-                self.aside(|| tracing::debug!(rows, "vectors kept in the cache"))
+                self.log(|| tracing::debug!(rows, "vectors kept in the cache"));
             }
             Event::Limit(change) => {
                 state.limit = Some(change.to);
-                self.limit_changed(&mut state, change);
+                self.limit_change(&mut state, change);
             }
-            Event::Warning(warning) => self.aside(|| tracing::warn!("{warning}")),
+            Event::Warning(warning) => self.log(|| tracing::warn!("{warning}")),
             Event::Loaded(_) | Event::ChunkDone { .. } | Event::Stages(_) => {}
         }
     }
 
-    /// Takes the bar away, so that what is printed next stands alone.
-    pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
+    /// Shows the warning of a model that runs in another precision than requested.
+    pub fn model_warning(&self, model: &Model) {
+        if let Some(warning) = model.encoder.warning() {
+            self.event(Event::Warning(Warning::Precision(warning)));
         }
     }
 
-    /// One line of what is being done, for work that has no events.
-    pub fn say(&self, what: &str) {
+    /// Shows the current step, for work without events.
+    pub fn step(&self, step: &str) {
         match &self.bar {
             Some(bar) => {
                 bar.set_style(style("{spinner} {msg}"));
-                bar.set_message(what.to_owned());
+                bar.set_message(step.to_owned());
                 bar.tick();
             }
-            None => tracing::info!("{what}"),
+            None => tracing::info!("{step}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
         }
     }
 
@@ -161,9 +172,8 @@ impl Progress {
         }
     }
 
-    /// The finished file is decoded again: another pass over as many rows.
     fn read_back(&self, state: &mut State, rows: u64) {
-        let is_new = !std::mem::replace(&mut state.reading_back, true);
+        let is_new = !std::mem::replace(&mut state.is_reading_back, true);
         match &self.bar {
             Some(bar) => {
                 if is_new {
@@ -182,25 +192,25 @@ impl Progress {
         }
     }
 
-    /// The first move is told at once; a limit that goes up and down with every batch does not fill the log.
-    fn limit_changed(&self, state: &mut State, change: LimitChange) {
-        if state.last_move.is_some_and(|told| !is_due(told.elapsed())) {
-            state.untold_moves += 1;
+    /// Logs the first change at once, the next ones at most once per interval: the limit can change with every batch.
+    fn limit_change(&self, state: &mut State, change: LimitChange) {
+        if state.last_change.is_some_and(|logged| !is_due(logged.elapsed())) {
+            state.unlogged_changes += 1;
             return;
         }
-        let untold = std::mem::take(&mut state.untold_moves);
-        state.last_move = Some(Instant::now());
-        self.aside(|| limit_changed(change, untold));
+        let unlogged = std::mem::take(&mut state.unlogged_changes);
+        state.last_change = Some(Instant::now());
+        self.log(|| log_limit_change(change, unlogged));
     }
 
-    fn model(&self, state: &mut State, progress: FetchProgress) {
+    fn fetch(&self, state: &mut State, progress: FetchProgress) {
         match progress {
             FetchProgress::Trying { origin } => tracing::debug!("looking for the model: {origin}"),
             FetchProgress::Failed { origin, reason } => {
-                tracing::debug!("no model from {origin}: {}", safe(&reason));
+                tracing::debug!("no model from {origin}: {}", printable(&reason));
             }
             FetchProgress::Waiting => {
-                self.aside(|| tracing::info!("waiting for another process that fetches the model"));
+                self.log(|| tracing::info!("waiting for another process that fetches the model"));
             }
             FetchProgress::Reading { origin, file, done, total } => {
                 let is_new = state.file.as_ref() != Some(&file);
@@ -210,7 +220,7 @@ impl Progress {
                             bar.reset();
                             bar.set_style(style("{spinner} {msg} {bytes} {wide_bar}"));
                         }
-                        bar.set_message(format!("model from {origin}: {}", safe(&file)));
+                        bar.set_message(format!("model from {origin}: {}", printable(&file)));
                         bar.set_length(total.unwrap_or(done));
                         bar.set_position(done);
                     }
@@ -219,7 +229,7 @@ impl Progress {
                         let size =
                             total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
                         let done = bytes(done);
-                        tracing::debug!("model from {origin}: {} {done}{size}", safe(&file));
+                        tracing::debug!("model from {origin}: {} {done}{size}", printable(&file));
                     }
                     None => {}
                 }
@@ -228,54 +238,47 @@ impl Progress {
         }
     }
 
-    /// Logs a line without tearing the bar apart.
-    fn aside(&self, log: impl FnOnce()) {
+    /// Logs a line while the bar is hidden.
+    fn log(&self, line: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(log),
-            None => log(),
+            Some(bar) => bar.suspend(line),
+            None => line(),
         }
     }
 }
 
-/// However a command ends, an error is not printed behind a bar.
+/// Removes the bar, so that an error is not printed behind it.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-fn limit_changed(LimitChange { from, to, cause }: LimitChange, untold: u64) {
+fn log_limit_change(LimitChange { from, to, cause }: LimitChange, unlogged: u64) {
     let (from, to) = (from.to_string(), to.to_string());
-    let since = match untold {
+    let reason = limit_cause::describe(cause);
+    let earlier = match unlogged {
         0 => String::new(),
-        1 => ", after a move that was not told".to_owned(),
-        many => format!(", after {many} moves that were not told"),
+        1 => " (1 earlier change not logged)".to_owned(),
+        many => format!(" ({many} earlier changes not logged)"),
     };
     match cause {
-        LimitCause::OutOfMemory(shape) => tracing::warn!(
-            from,
-            to,
-            "batch limit lowered: {} texts of up to {} tokens did not fit in memory{since}",
-            shape.rows,
-            shape.longest
-        ),
-        LimitCause::Successes(successes) => {
-            tracing::info!(
-                from,
-                to,
-                "batch limit raised: {successes} batches in a row fitted{since}"
-            );
+        LimitCause::OutOfMemory(_) => {
+            tracing::warn!(from, to, "batch limit lowered: {reason}{earlier}");
+        }
+        LimitCause::Successes(_) => {
+            tracing::info!(from, to, "batch limit raised: {reason}{earlier}");
         }
     }
 }
 
-/// Whether so long after one line of progress another one is due.
+/// Whether a log line is due at this time after the last one.
 fn is_due(since: Duration) -> bool {
-    since >= LINE_EVERY
+    since >= LOG_INTERVAL
 }
 
 fn style(template: &str) -> ProgressStyle {
-    // The templates are ours and valid; a mistake in one shows as the default bar.
+    // The templates are constants; an invalid one shows as the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
@@ -313,17 +316,17 @@ mod tests {
         String::from_utf8(bytes).expect("UTF-8").lines().map(str::to_owned).collect()
     }
 
-    fn off_a_terminal() -> Progress {
+    fn without_bar() -> Progress {
         let logging = Logging { quiet: true, verbose: 0, log_format: LogFormat::Text };
         let progress = Progress::new(&logging);
         assert!(progress.bar.is_none());
         progress
     }
 
-    /// As if the last line had come so long ago.
-    fn wait(progress: &Progress, time: Duration) {
+    /// Moves the start and the last line into the past.
+    fn pass_time(progress: &Progress, time: Duration) {
         let mut state = progress.state.lock().expect("no panic");
-        let before = Instant::now().checked_sub(time).expect("a machine that runs for longer");
+        let before = Instant::now().checked_sub(time).expect("a machine that is up for longer");
         (state.started, state.last_line) = (before, before);
     }
 
@@ -333,31 +336,35 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_progress_has_rows_speed_limit_and_the_time_that_is_left() {
-        let progress = off_a_terminal();
+    fn progress_line_has_rows_rates_limit_and_eta() {
+        let progress = without_bar();
         let lines = logged(|| {
             progress.event(Event::Started { rows: 1000, limit: limit(32) });
             progress.event(Event::Batch { rows: 8, tokens: 500 });
-            wait(&progress, Duration::from_secs(10));
+            pass_time(&progress, Duration::from_secs(10));
             progress.event(Event::Batch { rows: 32, tokens: 1500 });
             progress.event(Event::Empty { rows: 60 });
         });
-        assert_eq!(lines.len(), 2, "one line when it starts, one when it is due: {lines:#?}");
-        assert!(lines[0].ends_with("INFO reembed::progress: embedding rows=1000"), "{}", lines[0]);
+        assert_eq!(lines.len(), 2, "one at the start, one when due: {lines:#?}");
+        assert!(
+            lines[0].ends_with("INFO reembed_cli::progress: embedding rows=1000"),
+            "{}",
+            lines[0]
+        );
         let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=\"32 rows\" reused_share=0.0 eta_s=240.0";
         assert!(lines[1].ends_with(wanted), "{}", lines[1]);
         assert!(lines[1].starts_with("20"), "a line begins with its time: {}", lines[1]);
     }
 
     #[test]
-    fn a_limit_that_moves_is_told_at_once_and_shown_from_then_on() {
-        let progress = off_a_terminal();
+    fn first_limit_change_is_logged_at_once() {
+        let progress = without_bar();
         let lines = logged(|| {
             progress.event(Event::Started { rows: 100, limit: limit(32) });
             let cause =
                 LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
             progress.event(Event::Limit(LimitChange { from: limit(32), to: limit(16), cause }));
-            wait(&progress, LINE_EVERY);
+            pass_time(&progress, LOG_INTERVAL);
             progress.event(Event::Batch { rows: 16, tokens: 100 });
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
@@ -369,8 +376,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_moves_all_the_time_is_told_every_few_seconds() {
-        let progress = off_a_terminal();
+    fn frequent_limit_changes_are_counted_not_logged() {
+        let progress = without_bar();
         let shape = BatchShape { rows: 32, longest: 256, tokens: 8192 };
         let lines = logged(|| {
             let mut now = limit(32);
@@ -385,22 +392,20 @@ mod tests {
                     now = change.to;
                 }
                 let mut state = progress.state.lock().expect("no panic");
-                assert_eq!(state.untold_moves, 99, "round {round}");
-                state.last_move = Instant::now().checked_sub(LINE_EVERY);
+                assert_eq!(state.unlogged_changes, 99, "round {round}");
+                state.last_change = Instant::now().checked_sub(LOG_INTERVAL);
             }
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
-        assert!(!lines[0].contains("not told"), "{}", lines[0]);
+        assert!(!lines[0].contains("not logged"), "{}", lines[0]);
         for line in &lines[1..] {
-            assert!(
-                line.contains("did not fit in memory, after 99 moves that were not told"),
-                "{line}"
-            );
+            let expected = "did not fit in memory (99 earlier changes not logged)";
+            assert!(line.contains(expected), "{line}");
         }
     }
 
     #[test]
-    fn a_line_is_due_every_few_seconds() {
+    fn line_is_due_after_the_interval() {
         for (since, due) in [(0, false), (4, false), (5, true), (60, true)] {
             assert_eq!(is_due(Duration::from_secs(since)), due, "{since} s");
         }

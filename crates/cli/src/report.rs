@@ -1,17 +1,16 @@
-//! What is kept of a run: a [`RunRecord`](record::RunRecord), made by a [`Recorder`] and written by
-//! [`keep`](keep::keep) as JSON, as a page and as metrics.
+//! The report of a run: a [`Recorder`] turns events into a [`RunRecord`](record::RunRecord), and
+//! [`directory::write`] writes it as JSON, as a page and as metrics.
 
-pub mod html;
-pub mod json;
-pub mod keep;
-pub mod lengths;
-pub mod prometheus;
-pub mod record;
+mod bottleneck;
+pub mod directory;
+mod html;
+mod prometheus;
+mod record;
 mod recorder;
-pub mod series;
-pub mod stages;
+mod series;
+mod verdict;
 
 #[cfg(test)]
-pub(crate) mod example;
+mod example;
 
 pub use recorder::{Ending, Recorder};

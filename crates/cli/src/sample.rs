@@ -1,49 +1,48 @@
-//! A reproducible corpus of task rows that reads like the tracker of a software company.
+//! A reproducible corpus of task rows, like the issue tracker of a software company.
 //!
-//! Every text is grown from a grammar, `sample/grammar/`: what the row is about (a part of a product, the things that
-//! it handles), what kind of task it is, and the form that its description takes, from nothing over one line to
-//! reports with stack traces. Row `i` depends on the seed and on `i` alone, so a longer sample begins with the shorter
-//! one.
+//! The texts are generated from the grammar in `sample/grammar/`. Row `i` depends on the seed and on `i` only, so a
+//! longer sample begins with the shorter one.
 //!
-//! The first 100,000 rows of seed 42, in tokens of all-MiniLM-L6-v2's tokenizer with `[CLS]` and `[SEP]`, cut at
-//! 256: median 42, mean 63.6; 4.1 % are longer before the cut (99th percentile 415, longest 701), 98.0 % of the
-//! texts are distinct and 0.24 % are empty. Seeds 1 and 2 are within a token of that.
+//! The first 100,000 rows of seed 42, in tokens of all-MiniLM-L6-v2's tokenizer with `[CLS]` and `[SEP]`, truncated
+//! at 256: median 42, mean 63.6; before truncation 4.1 % are longer (99th percentile 415, maximum 701).
+//!
+//! 98.0 % of the texts are distinct and 0.24 % are empty. Seeds 1 and 2 differ by less than one token.
 
 mod author;
 mod dice;
+mod file;
 mod grammar;
-mod parquet;
 mod template;
 
 use reembed_encoder::task::TaskRow;
 
 use author::Author;
 use dice::{Dice, PER};
+pub use file::write_tasks;
 use grammar::Grammar;
-pub use parquet::write_tasks;
 
-/// The seed of the corpus that comes with this repository and that `reembed bench` measures.
+/// The seed of `data/tasks.parquet` in this repository and of `reembed bench`.
 pub const DEFAULT_SEED: u64 = 42;
 
-/// The first `rows` rows of the corpus that belongs to `seed`.
+/// The first `rows` rows of the corpus of `seed`.
 ///
 /// ```
-/// let sample: Vec<_> = reembed::sample::task_rows(3, 42).collect();
+/// let sample: Vec<_> = reembed_cli::sample::task_rows(3, 42).collect();
 /// assert_eq!(sample[2].id, "TASK-000003");
-/// assert!(reembed::sample::task_rows(9, 42).take(3).eq(sample));
+/// assert!(reembed_cli::sample::task_rows(9, 42).take(3).eq(sample));
 /// ```
 pub fn task_rows(rows: u64, seed: u64) -> impl Iterator<Item = TaskRow> {
-    let grammar = Grammar::of_corpus();
+    let grammar = Grammar::load();
     (0..rows).map(move |row| task_row(&grammar, seed, row))
 }
 
-/// How often something is seen, in rows of ten thousand.
+/// The frequency of each property, in rows of ten thousand.
 mod share {
-    /// Rows that repeat the text of an earlier one.
+    /// Rows with the text of an earlier row.
     pub const REPEATED: u64 = 150;
-    /// Rows in which there is nothing to embed.
+    /// Rows without text.
     pub const BLANK: u64 = 20;
-    /// Rows in another language than English.
+    /// Rows in a language other than English.
     pub const FOREIGN: u64 = 350;
     pub const TITLE_MISSING: u64 = 60;
     pub const TITLE_EMPTY: u64 = 30;
@@ -51,11 +50,11 @@ mod share {
     pub const DESCRIPTION_EMPTY: u64 = 200;
     pub const FILES_MISSING: u64 = 3_800;
     pub const FILES_EMPTY: u64 = 900;
-    /// Rows that have files and have one more, and so on.
+    /// Rows with files that have one more, repeatedly.
     pub const ANOTHER_FILE: u64 = 3_500;
 }
 
-/// Most paths in one row.
+/// Maximum number of paths in a row.
 const MAX_FILES: usize = 12;
 
 fn task_row(grammar: &Grammar, seed: u64, row: u64) -> TaskRow {
@@ -66,19 +65,19 @@ fn task_row(grammar: &Grammar, seed: u64, row: u64) -> TaskRow {
     TaskRow { id: format!("TASK-{:06}", row + 1), ..original_row(grammar, seed, source) }
 }
 
-/// The row whose text this one repeats, if it repeats any.
+/// The earlier row with the same text, if any.
 fn repeated_row(seed: u64, row: u64) -> Option<u64> {
-    let mut dice = Dice::of_row(!seed, row);
-    (row > 0 && dice.comes_up(share::REPEATED)).then(|| dice.below(row))
+    let mut dice = Dice::from_row(!seed, row);
+    (row > 0 && dice.chance(share::REPEATED)).then(|| dice.below(row))
 }
 
-/// The row that stands at `row` unless it repeats another; without its id.
+/// The row without an id, if it does not repeat another.
 fn original_row(grammar: &Grammar, seed: u64, row: u64) -> TaskRow {
-    let mut author = Author::new(grammar, Dice::of_row(seed, row));
-    if author.dice.comes_up(share::BLANK) {
+    let mut author = Author::new(grammar, Dice::from_row(seed, row));
+    if author.dice.chance(share::BLANK) {
         return blank_row(&mut author.dice);
     }
-    let (title, body) = if author.dice.comes_up(share::FOREIGN) {
+    let (title, body) = if author.dice.chance(share::FOREIGN) {
         ("foreign.title", "foreign.body")
     } else {
         ("title", "body")
@@ -101,7 +100,7 @@ fn original_row(grammar: &Grammar, seed: u64, row: u64) -> TaskRow {
     TaskRow { id: String::new(), title, description, files }
 }
 
-/// A row without a character to embed: each field missing or empty.
+/// A row without text: each field is missing or empty.
 fn blank_row(dice: &mut Dice) -> TaskRow {
     let mut is_missing = || dice.below(2) == 0;
     TaskRow {
@@ -114,7 +113,7 @@ fn blank_row(dice: &mut Dice) -> TaskRow {
 
 fn paths(author: &mut Author<'_>) -> Vec<String> {
     let mut paths = vec![author.write("path")];
-    while paths.len() < MAX_FILES && author.dice.comes_up(share::ANOTHER_FILE) {
+    while paths.len() < MAX_FILES && author.dice.chance(share::ANOTHER_FILE) {
         paths.push(author.write("path"));
     }
     paths
@@ -132,12 +131,12 @@ mod tests {
         task_rows(rows, seed).collect()
     }
 
-    fn share_of(rows: &[TaskRow], is_meant: impl Fn(&TaskRow) -> bool) -> f64 {
-        rows.iter().filter(|row| is_meant(row)).count() as f64 / rows.len() as f64
+    fn share_of(rows: &[TaskRow], has: impl Fn(&TaskRow) -> bool) -> f64 {
+        rows.iter().filter(|row| has(row)).count() as f64 / rows.len() as f64
     }
 
     #[test]
-    fn the_seed_decides_everything() {
+    fn seed_determines_every_row() {
         assert_eq!(sample(500, 7), sample(500, 7));
         let (left, right) = (sample(500, 7), sample(500, 8));
         let equal = left.iter().zip(&right).filter(|(left, right)| left.title == right.title);
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_longer_sample_begins_with_the_shorter_one() {
+    fn longer_sample_begins_with_the_shorter_one() {
         assert_eq!(sample(2_000, 3)[..300], sample(300, 3));
         assert_eq!(sample(0, 3), []);
     }
@@ -162,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_missing_or_empty_as_often_as_meant() {
+    fn missing_and_empty_fields_have_their_shares() {
         let rows = sample(20_000, 2);
         let is_empty = |text: &Option<String>| text.as_deref() == Some("");
-        for (name, seen, meant) in [
+        for (name, share, expected) in [
             ("no title", share_of(&rows, |row| row.title.is_none()), 0.007),
             ("empty title", share_of(&rows, |row| is_empty(&row.title)), 0.004),
             ("no description", share_of(&rows, |row| row.description.is_none()), 0.15),
@@ -178,7 +177,7 @@ mod tests {
             ),
             ("no text", share_of(&rows, |row| build_input_text(row).is_empty()), 0.0025),
         ] {
-            assert!((meant * 0.5..meant * 1.5).contains(&seen), "{name}: {seen}");
+            assert!((expected * 0.5..expected * 1.5).contains(&share), "{name}: {share}");
         }
         assert!(
             rows.iter().flat_map(|row| row.files.iter().flatten()).all(|path| !path.is_empty())
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_of_very_different_length_and_script() {
+    fn texts_vary_in_length_and_script() {
         let texts: Vec<_> = sample(20_000, 4).iter().map(build_input_text).collect();
         let long = texts.iter().filter(|text| text.chars().count() > 900).count();
         let short = texts.iter().filter(|text| text.chars().count() < 60).count();

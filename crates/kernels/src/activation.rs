@@ -1,9 +1,12 @@
-//! The activations of the feed-forward layer, and the `exp2` that they and softmax share.
+//! The activations of the feed-forward layer, and the `exp2` that they share with softmax.
+//!
+//! GELU: Hendrycks and Gimpel, <https://arxiv.org/abs/1606.08415>; the two variants are those of
+//! `transformers.activations`.
 
-use super::Isa;
-use super::simd::{Kernel, LANES, Simd};
+use crate::isa::Isa;
+use crate::simd::{Kernel, LANES, Simd};
 
-/// The function between the two feed-forward layers, as the model's config names it.
+/// The function between the two feed-forward layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// x · Φ(x), with Φ the normal distribution function: `0.5 x (1 + erf(x / √2))`. HF's `gelu`.
@@ -15,28 +18,28 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies it to each value.
+    /// Replaces each value by the activation of it, within 2e-7 of the exact result (relative above 1).
     pub fn apply(self, isa: Isa, values: &mut [f32]) {
         isa.run(Elementwise { values, activation: self });
     }
 
-    /// The body of [`Activation::apply`], for kernels that end in one.
+    /// [`Activation::apply`] as an epilogue, in memory.
     #[inline(always)]
-    pub(crate) fn run<S: Simd>(self, simd: S, values: &mut [f32]) {
+    pub(crate) fn apply_to_slice<S: Simd>(self, simd: S, values: &mut [f32]) {
         match self {
-            Activation::Gelu => each::<S, Gelu>(simd, values),
-            Activation::GeluTanh => each::<S, GeluTanh>(simd, values),
-            Activation::Relu => each::<S, Relu>(simd, values),
+            Activation::Gelu => map_slice::<S, Gelu>(simd, values),
+            Activation::GeluTanh => map_slice::<S, GeluTanh>(simd, values),
+            Activation::Relu => map_slice::<S, Relu>(simd, values),
         }
     }
 
-    /// The same in registers, for kernels that end in one.
+    /// [`Activation::apply`] as an epilogue, in registers.
     #[inline(always)]
-    pub(crate) fn of<S: Simd>(self, simd: S, x: [S::Lanes; 2]) -> [S::Lanes; 2] {
+    pub(crate) fn apply_to_lanes<S: Simd>(self, simd: S, x: [S::Lanes; 2]) -> [S::Lanes; 2] {
         match self {
-            Activation::Gelu => [Gelu::of(simd, x[0]), Gelu::of(simd, x[1])],
-            Activation::GeluTanh => [GeluTanh::of(simd, x[0]), GeluTanh::of(simd, x[1])],
-            Activation::Relu => [Relu::of(simd, x[0]), Relu::of(simd, x[1])],
+            Activation::Gelu => [Gelu::eval(simd, x[0]), Gelu::eval(simd, x[1])],
+            Activation::GeluTanh => [GeluTanh::eval(simd, x[0]), GeluTanh::eval(simd, x[1])],
+            Activation::Relu => [Relu::eval(simd, x[0]), Relu::eval(simd, x[1])],
         }
     }
 }
@@ -51,33 +54,33 @@ impl Kernel for Elementwise<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.activation.run(simd, self.values);
+        self.activation.apply_to_slice(simd, self.values);
     }
 }
 
-/// A function of one value.
-trait Function {
-    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes;
+/// A function of one value, in lanes.
+trait LaneFunction {
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes;
 }
 
 #[inline(always)]
-fn each<S: Simd, F: Function>(simd: S, values: &mut [f32]) {
+fn map_slice<S: Simd, F: LaneFunction>(simd: S, values: &mut [f32]) {
     let (lines, rest) = values.as_chunks_mut::<LANES>();
     for line in lines {
         let x = simd.load(line);
-        simd.store(F::of(simd, x), line);
+        simd.store(F::eval(simd, x), line);
     }
     if !rest.is_empty() {
         let x = simd.load_partial(rest);
-        simd.store_partial(F::of(simd, x), rest);
+        simd.store_partial(F::eval(simd, x), rest);
     }
 }
 
-/// x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), and log2 Φ(−t) is a smooth function of t ≥ 0: one polynomial and one
-/// `exp2`, no branch, no division, and no cancellation in the tails as `1 + erf` has it.
+/// x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), and log2 Φ(−t) is smooth for t ≥ 0: one polynomial and one
+/// `exp2`, without a branch, a division or the cancellation of `1 + erf` in the tails.
 struct Gelu;
 
-/// log2 Φ(−t) = −1 + t·p(t), fitted for the least |error| of t·Φ(−t) over 0 ≤ t ≤ 6 (9e-9). From t⁰ to t⁷.
+/// p in log2 Φ(−t) = −1 + t·p(t), a minimax fit of t·Φ(−t) over 0 ≤ t ≤ 6 (9e-9), from t⁰ to t⁷.
 const LOG2_NORMAL_TAIL: [f32; 8] = [
     -1.151_111,
     -4.591_621_5e-1,
@@ -89,12 +92,12 @@ const LOG2_NORMAL_TAIL: [f32; 8] = [
     -1.902_065_7e-6,
 ];
 
-impl Function for Gelu {
+impl LaneFunction for Gelu {
     #[inline(always)]
-    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
         let [c0, c1, c2, c3, c4, c5, c6, c7] = LOG2_NORMAL_TAIL;
         let zero = simd.splat(0.0);
-        // The tail is zero long before 16; without a bound, powers of t would end in infinity − infinity.
+        // The tail is zero long before 16. Without the bound, powers of t give infinity − infinity.
         let t = simd.min(simd.splat(16.0), simd.max(simd.sub(zero, x), x));
         let t2 = simd.mul(t, t);
         let low = cubic(simd, [c0, c1, c2, c3], t, t2);
@@ -108,9 +111,9 @@ impl Function for Gelu {
 /// 0.5 (1 + tanh(u)) = 1 / (1 + exp(−2u)).
 struct GeluTanh;
 
-impl Function for GeluTanh {
+impl LaneFunction for GeluTanh {
     #[inline(always)]
-    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
         /// −2 √(2/π) log2(e), and that times 0.044715.
         const LINEAR: f32 = -2.302_208_2;
         const CUBIC: f32 = -0.102_943_24;
@@ -122,24 +125,24 @@ impl Function for GeluTanh {
 
 struct Relu;
 
-impl Function for Relu {
+impl LaneFunction for Relu {
     #[inline(always)]
-    fn of<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
         simd.max(simd.splat(0.0), x)
     }
 }
 
-/// 2^r = 1 + r·p(r), fitted for the least relative error over |r| ≤ ½ (2e-9). From r⁰ to r⁵.
+/// p in 2^r = 1 + r·p(r), a minimax fit over |r| ≤ ½ (relative error 2e-9), from r⁰ to r⁵.
 const EXP2: [f32; 6] =
     [6.931_472e-1, 2.402_264_8e-1, 5.550_332_4e-2, 9.618_437e-3, 1.339_887_5e-3, 1.535_336_2e-4];
 
 /// 2^y for y < 127.5; 0 for y ≤ −127; NaN for NaN.
 #[inline(always)]
 pub(crate) fn exp2<S: Simd>(simd: S, y: S::Lanes) -> S::Lanes {
-    /// Added to a small number, it leaves that number's nearest integer in the low bits of the mantissa.
+    /// 1.5 · 2^23: adding it to a small number leaves the nearest integer in the low bits of the mantissa.
     const ROUND: f32 = 12_582_912.0;
     let [c0, c1, c2, c3, c4, c5] = EXP2;
-    // The bound comes first: with a NaN, `max` gives its second operand.
+    // The bound is the first operand: `max` returns its second for a NaN.
     let y = simd.max(simd.splat(-127.0), y);
     let rounded = simd.add(y, simd.splat(ROUND));
     let r = simd.sub(y, simd.sub(rounded, simd.splat(ROUND)));
@@ -150,8 +153,8 @@ pub(crate) fn exp2<S: Simd>(simd: S, y: S::Lanes) -> S::Lanes {
     simd.add_exponent(simd.mul_add(p, r, simd.splat(1.0)), rounded)
 }
 
-/// `c₀ + c₁x + c₂x² + c₃x³` by Estrin's scheme. Horner's rule is one step shorter and one long chain: too
-/// long for the CPU to look past and fill the wait with the next vector.
+/// `c₀ + c₁x + c₂x² + c₃x³` by Estrin's scheme. Horner's rule has one operation less but one long
+/// dependency chain, which the CPU cannot overlap with the next vector.
 #[inline(always)]
 fn cubic<S: Simd>(simd: S, c: [f32; 4], x: S::Lanes, x2: S::Lanes) -> S::Lanes {
     let low = simd.mul_add(simd.splat(c[1]), x, simd.splat(c[0]));

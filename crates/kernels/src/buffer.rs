@@ -1,12 +1,12 @@
-//! Memory that is asked for, never assumed.
+//! The memory of weights and of a batch: fallible allocation, and an arena to divide it.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
-/// A cache line, and the widest register.
+/// Bytes of a cache line, and of the widest register.
 const ALIGNMENT: usize = 64;
 
-/// Zeroed numbers that begin at a cache line: f32, or the bits of bf16. Taking them can fail, and then says so.
+/// Zeroed values that start at a cache line: f32, or the bits of bf16. Its allocation can fail with an error.
 #[derive(Debug, Default)]
 pub struct AlignedBuffer<T = f32> {
     storage: Vec<T>,
@@ -14,17 +14,20 @@ pub struct AlignedBuffer<T = f32> {
     len: usize,
 }
 
-/// That much memory could not be had.
+/// The allocator refused a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllocationError {
-    /// Bytes that were asked for; `usize::MAX` where the number does not fit.
+    /// Bytes of the request; `usize::MAX` where the number overflows.
     pub bytes: usize,
 }
 
 impl<T: Copy + Default> AlignedBuffer<T> {
     const SLACK: usize = ALIGNMENT / size_of::<T>();
 
-    /// `len` zeros.
+    /// Allocates `len` zeros.
+    ///
+    /// # Errors
+    /// If the allocator refuses [`AlignedBuffer::bytes_for`] `len` values.
     pub fn zeroed(len: usize) -> Result<Self, AllocationError> {
         let bytes = Self::bytes_for(len);
         let mut storage: Vec<T> = Vec::new();
@@ -36,14 +39,17 @@ impl<T: Copy + Default> AlignedBuffer<T> {
         Ok(AlignedBuffer { storage, start, len })
     }
 
-    /// A copy of `values`.
+    /// Allocates a copy of `values`.
+    ///
+    /// # Errors
+    /// As [`AlignedBuffer::zeroed`].
     pub fn from_slice(values: &[T]) -> Result<Self, AllocationError> {
         let mut buffer = Self::zeroed(values.len())?;
         buffer.copy_from_slice(values);
         Ok(buffer)
     }
 
-    /// What a buffer of `len` numbers costs.
+    /// Bytes that a buffer of `len` values allocates.
     pub const fn bytes_for(len: usize) -> usize {
         len.saturating_add(Self::SLACK).saturating_mul(size_of::<T>())
     }
@@ -65,32 +71,83 @@ impl<T> DerefMut for AlignedBuffer<T> {
 
 impl fmt::Display for AllocationError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes of memory could not be had", self.bytes)
+        write!(f, "allocation of {} bytes failed", self.bytes)
     }
 }
 
 impl std::error::Error for AllocationError {}
+
+/// How much of an [`Arena`] something needs, in values.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BufferSize {
+    /// f32 values.
+    pub floats: usize,
+    /// bf16 values.
+    pub halves: usize,
+}
+
+impl BufferSize {
+    /// The size of both together; `usize::MAX` where a sum overflows.
+    pub fn saturating_add(self, other: BufferSize) -> BufferSize {
+        BufferSize {
+            floats: self.floats.saturating_add(other.floats),
+            halves: self.halves.saturating_add(other.halves),
+        }
+    }
+}
+
+/// The memory of a batch, divided from the front.
+#[derive(Debug)]
+pub struct Arena<'a> {
+    /// f32 values that are still free.
+    pub floats: &'a mut [f32],
+    /// bf16 values that are still free.
+    pub halves: &'a mut [u16],
+}
+
+impl<'a> Arena<'a> {
+    /// Takes `size` from the front.
+    ///
+    /// # Panics
+    /// If less than `size` is free.
+    pub fn take(&mut self, size: BufferSize) -> Arena<'a> {
+        let (floats, rest) = std::mem::take(&mut self.floats).split_at_mut(size.floats);
+        self.floats = rest;
+        let (halves, rest) = std::mem::take(&mut self.halves).split_at_mut(size.halves);
+        self.halves = rest;
+        Arena { floats, halves }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_begins_at_a_cache_line() {
+    fn buffers_start_at_a_cache_line() {
         for len in [0, 1, 15, 16, 1000] {
-            let buffer = AlignedBuffer::<f32>::zeroed(len).expect("it is small");
-            assert_eq!(buffer.as_ptr() as usize % ALIGNMENT, 0);
-            assert_eq!(buffer.len(), len);
-            let halves = AlignedBuffer::<u16>::zeroed(len).expect("it is small");
+            let floats = AlignedBuffer::<f32>::zeroed(len).expect("a small allocation");
+            assert_eq!(floats.as_ptr() as usize % ALIGNMENT, 0);
+            assert_eq!(floats.len(), len);
+            let halves = AlignedBuffer::<u16>::zeroed(len).expect("a small allocation");
             assert_eq!(halves.as_ptr() as usize % ALIGNMENT, 0);
             assert_eq!(halves.len(), len);
         }
     }
 
     #[test]
-    fn too_much_is_an_error_and_no_abort() {
+    fn oversized_allocation_returns_an_error() {
         for len in [usize::MAX, usize::MAX / 8] {
             assert!(AlignedBuffer::<f32>::zeroed(len).is_err());
         }
+    }
+
+    #[test]
+    fn arena_takes_from_the_front() {
+        let (mut floats, mut halves) = ([1.0, 2.0, 3.0], [4, 5]);
+        let mut arena = Arena { floats: &mut floats, halves: &mut halves };
+        let first = arena.take(BufferSize { floats: 1, halves: 2 });
+        assert_eq!((&*first.floats, &*first.halves), (&[1.0][..], &[4, 5][..]));
+        assert_eq!((&*arena.floats, arena.halves.len()), (&[2.0, 3.0][..], 0));
     }
 }

@@ -1,124 +1,136 @@
-//! Linear layers and attention in any precision: what the forward pass is made of.
+//! Linear layers and attention in any precision: the operations of a forward pass.
 //!
-//! A layer is packed for one precision, and its activations have to be of the same one: a mixture is a mistake in
-//! the program.
+//! A layer and its activations have one precision. Mixing two is a bug of the caller, and panics.
 
 use std::ops::Range;
 
-use super::activations::{InputValues, Values};
-use super::tiles::{self, IntoTiles, OntoResidual, Product, TileAttention, TileLinear};
-use super::{
-    Activation, Activations, AllocationError, Arena, Arithmetic, BufferSize, F32Linear, Heads,
-    Input, LayerNorm, Precision, Residual, attend_f32, attend_f32_scratch_len,
-};
+use crate::activation::Activation;
+use crate::arithmetic::Arithmetic;
+use crate::bf16::attention::{Bf16Attention, attend_bf16_scratch_size};
+use crate::bf16::linear::{ActivationEpilogue, Bf16Linear, LinearProduct, ResidualEpilogue};
+use crate::buffer::{AllocationError, Arena, BufferSize};
+use crate::buffers::{Activations, Input, InputValues, Residual, Values};
+use crate::f32::attention::{attend_f32, attend_f32_scratch_len};
+use crate::f32::linear::F32Linear;
+use crate::heads::Heads;
+use crate::norm::LayerNorm;
+use crate::precision::{NumberFormat, Precision};
 
-/// A linear layer, its weights packed for a precision.
+/// A linear layer in any precision, its weights packed for it.
 #[derive(Debug)]
 pub struct Dense(Packed);
 
 #[derive(Debug)]
 enum Packed {
-    Rows(F32Linear),
-    Tiles(TileLinear),
+    F32(F32Linear),
+    Bf16(Bf16Linear),
 }
 
 impl Dense {
-    /// Packs layers of the same input side by side: their outputs follow each other. Each part is a weight of
-    /// `(outputs, inputs)`, row-major, and a bias of `outputs`. `inputs` and `outputs` say how the vectors that go in
-    /// and come out are divided into heads, if they are.
+    /// Packs layers of the same input side by side, so that their outputs follow each other. Each layer is a
+    /// weight `(outputs, inputs)`, row-major, and a bias `(outputs)`. `inputs` and `outputs` are the heads of
+    /// the vectors that go in and come out; [`Heads::single`] if they have none.
+    ///
+    /// # Errors
+    /// If the memory for the packed weights cannot be allocated.
     ///
     /// # Panics
-    /// If a weight is not `inputs` times as long as its bias, or a part's outputs are not whole heads.
+    /// If a weight is not `inputs` times as long as its bias, or if the outputs are not whole heads.
     pub fn pack(
-        with: Arithmetic,
+        arithmetic: Arithmetic,
         inputs: Heads,
         outputs: Heads,
-        parts: &[(&[f32], &[f32])],
+        layers: &[(&[f32], &[f32])],
     ) -> Result<Self, AllocationError> {
-        Ok(Dense(match with.precision().split() {
-            None => Packed::Rows(F32Linear::pack(inputs.width(), parts)?),
-            Some(split) => {
-                Packed::Tiles(TileLinear::pack(with.isa(), split, inputs, outputs, parts)?)
+        Ok(Dense(match arithmetic.precision().format() {
+            NumberFormat::F32 => Packed::F32(F32Linear::pack(inputs.width(), layers)?),
+            NumberFormat::Bf16 { split } => {
+                Packed::Bf16(Bf16Linear::pack(arithmetic.isa(), split, inputs, outputs, layers)?)
             }
         }))
     }
 
-    /// `output = input · weightᵀ + bias`, with a row of output for each row of input.
+    /// `output = input · weightᵀ + bias`, for an `input` of `(rows, inputs)` and an `output` of `(rows, outputs)`.
     ///
     /// # Panics
-    /// If input and output are not of as many rows, or of the layer's widths or precision.
-    pub fn project(&self, with: Arithmetic, input: Input, output: &mut Activations) {
-        self.activate(with, input, None, output);
+    /// If input and output differ in rows, or if a width or a precision is not that of the layer.
+    pub fn project(&self, arithmetic: Arithmetic, input: Input, output: &mut Activations) {
+        self.activate(arithmetic, input, None, output);
     }
 
-    /// `output = activation(input · weightᵀ + bias)`.
+    /// `output = activation(input · weightᵀ + bias)`, with the shapes of [`Dense::project`].
     ///
     /// # Panics
     /// As [`Dense::project`].
     pub fn activate(
         &self,
-        with: Arithmetic,
+        arithmetic: Arithmetic,
         input: Input,
         activation: Option<Activation>,
         output: &mut Activations,
     ) {
         match (&self.0, input.0, &mut output.0) {
-            (Packed::Rows(layer), InputValues::Rows(input), Values::Rows { values, .. }) => {
-                layer.forward(with.isa(), input, activation, values);
+            (Packed::F32(layer), InputValues::Rows(input), Values::Rows { values, .. }) => {
+                layer.forward(arithmetic.isa(), input, activation, values);
             }
-            (Packed::Tiles(layer), InputValues::Tiles(input), Values::Tiles(output)) => {
-                assert_eq!(input.rows(), output.rows(), "input and output have as many rows");
-                let epilogue = IntoTiles::new(layer, activation, output.reborrow());
-                tiles::run(with, Product { layer, input, epilogue });
+            (Packed::Bf16(layer), InputValues::Blocks(input), Values::Blocks(output)) => {
+                assert_eq!(input.rows(), output.rows(), "input and output have the same rows");
+                let epilogue = ActivationEpilogue::new(layer, activation, output.reborrow());
+                arithmetic.run(LinearProduct { layer, input, epilogue });
             }
-            _ => mixed(),
+            _ => mixed_precisions(),
         }
     }
 
-    /// `hidden = normalize(hidden + input · weightᵀ + bias)`: a layer that ends in the residual connection.
-    /// `projected` is scratch: as long as `hidden` in f32, of no use otherwise.
+    /// `hidden = normalize(hidden + input · weightᵀ + bias)`: a layer with the residual connection after it.
+    /// `projected` is scratch: at least as long as `hidden` in f32, and not used in other precisions.
     ///
     /// # Panics
-    /// If input and hidden are not of as many rows, or of the layer's widths or precision.
+    /// If input and hidden differ in rows, or if a width or a precision is not that of the layer.
     pub fn add_and_normalize(
         &self,
-        with: Arithmetic,
+        arithmetic: Arithmetic,
         input: Input,
         norm: &LayerNorm,
         projected: &mut [f32],
         hidden: &mut Residual,
     ) {
         match (&self.0, input.0, &mut hidden.rounded) {
-            (Packed::Rows(layer), InputValues::Rows(input), None) => {
+            (Packed::F32(layer), InputValues::Rows(input), None) => {
                 let projected = &mut projected[..hidden.values.len()];
-                layer.forward(with.isa(), input, None, projected);
-                norm.add_and_normalize(with.isa(), projected, hidden.values);
+                layer.forward(arithmetic.isa(), input, None, projected);
+                norm.add_and_normalize(arithmetic.isa(), projected, hidden.values);
             }
-            (Packed::Tiles(layer), InputValues::Tiles(input), Some(rounded)) => {
-                assert_eq!(input.rows(), rounded.rows(), "input and hidden have as many rows");
-                let epilogue = OntoResidual::new(layer, norm, hidden.values, rounded.reborrow());
-                tiles::run(with, Product { layer, input, epilogue });
+            (Packed::Bf16(layer), InputValues::Blocks(input), Some(rounded)) => {
+                assert_eq!(input.rows(), rounded.rows(), "input and hidden have the same rows");
+                let rounded = rounded.reborrow();
+                let epilogue = ResidualEpilogue::new(layer, norm, hidden.values, rounded);
+                arithmetic.run(LinearProduct { layer, input, epilogue });
             }
-            _ => mixed(),
+            _ => mixed_precisions(),
         }
     }
 }
 
-/// What [`attend`] needs for a sequence of `length` tokens.
+/// The scratch that [`attend`] needs for a sequence of `length` tokens.
 pub fn attend_scratch_size(precision: Precision, length: usize, heads: Heads) -> BufferSize {
-    match precision.split() {
-        None => BufferSize { floats: attend_f32_scratch_len(length, heads), halves: 0 },
-        Some(split) => tiles::attention_room(length, heads, split),
+    match precision.format() {
+        NumberFormat::F32 => {
+            BufferSize { floats: attend_f32_scratch_len(length, heads), halves: 0 }
+        }
+        NumberFormat::Bf16 { split } => attend_bf16_scratch_size(length, heads, split),
     }
 }
 
-/// Multi-head attention of one sequence, the rows `tokens` of `qkv` and of `context`. `qkv` holds, for each token,
-/// its query, key and value. At least [`attend_scratch_size`] of scratch is needed; what it holds before does not matter.
+/// Multi-head attention of one sequence, the rows `tokens` of `qkv` and of `context`:
+/// `softmax(Q Kᵀ / √head) V`. `qkv`, `(rows, 3 · heads.width())`, holds the query, key and value of each token;
+/// `context` is `(rows, heads.width())`. `scratch` has at least [`attend_scratch_size`], and what it holds
+/// before does not matter.
 ///
 /// # Panics
-/// If the rows are not there, or the scratch is too small, or the precisions are not one.
+/// If the rows do not exist, if `scratch` is too small, or if the precisions differ.
 pub fn attend(
-    with: Arithmetic,
+    arithmetic: Arithmetic,
     qkv: &Activations,
     heads: Heads,
     tokens: Range<usize>,
@@ -126,20 +138,23 @@ pub fn attend(
     context: &mut Activations,
 ) {
     match (&qkv.0, &mut context.0) {
-        (Values::Rows { values: qkv, width: three }, Values::Rows { values: context, width }) => {
-            let qkv = &qkv[tokens.start * *three..tokens.end * *three];
+        (
+            Values::Rows { values: qkv, width: qkv_width },
+            Values::Rows { values: context, width },
+        ) => {
+            let qkv = &qkv[tokens.start * *qkv_width..tokens.end * *qkv_width];
             let context = &mut context[tokens.start * *width..tokens.end * *width];
-            attend_f32(with.isa(), qkv, heads, scratch.floats, context);
+            attend_f32(arithmetic.isa(), qkv, heads, scratch.floats, context);
         }
-        (Values::Tiles(qkv), Values::Tiles(context)) => {
-            let scratch = (&mut *scratch.floats, &mut *scratch.halves);
+        (Values::Blocks(qkv), Values::Blocks(context)) => {
+            let scratch = Arena { floats: &mut *scratch.floats, halves: &mut *scratch.halves };
             let context = context.reborrow();
-            tiles::run(with, TileAttention::new(qkv.as_ref(), heads, tokens, scratch, context));
+            arithmetic.run(Bf16Attention::new(qkv.as_ref(), heads, tokens, scratch, context));
         }
-        _ => mixed(),
+        _ => mixed_precisions(),
     }
 }
 
-fn mixed() -> ! {
-    unreachable!("a layer and its activations are of one precision")
+fn mixed_precisions() -> ! {
+    unreachable!("a layer and its activations have one precision")
 }

@@ -1,9 +1,12 @@
-//! Layer normalisation with the residual, and what turns token vectors into the vector of a text.
+//! Layer normalisation with the residual, mean pooling and L2 normalisation.
 
-use super::simd::{Kernel, LANES, Simd};
-use super::{AlignedBuffer, AllocationError, Isa};
+use crate::buffer::{AlignedBuffer, AllocationError};
+use crate::isa::Isa;
+use crate::simd::{Kernel, LANES, Simd};
 
-/// Layer normalisation: `(x − mean) / √(variance + epsilon) · weight + bias`, over each row.
+/// Layer normalisation of each row: `(x − mean) / √(variance + epsilon) · weight + bias`.
+///
+/// Ba, Kiros and Hinton, <https://arxiv.org/abs/1607.06450>; `torch.nn.LayerNorm`.
 #[derive(Debug)]
 pub struct LayerNorm {
     weight: AlignedBuffer,
@@ -12,49 +15,52 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// A normalisation of rows as wide as `weight` and `bias`.
+    /// A normalisation of rows of `weight.len()` values.
+    ///
+    /// # Errors
+    /// If the memory for its parameters cannot be allocated.
     ///
     /// # Panics
-    /// If the two differ in length.
+    /// If `weight` and `bias` differ in length.
     pub fn new(weight: &[f32], bias: &[f32], epsilon: f32) -> Result<Self, AllocationError> {
-        assert_eq!(weight.len(), bias.len(), "weight and bias are as wide as a row");
+        assert_eq!(weight.len(), bias.len(), "weight and bias have one value for each column");
         let (weight, bias) = (AlignedBuffer::from_slice(weight)?, AlignedBuffer::from_slice(bias)?);
         Ok(LayerNorm { weight, bias, epsilon })
     }
 
-    /// Width of a row.
+    /// Values of a row.
     pub fn width(&self) -> usize {
         self.weight.len()
     }
 
-    /// Normalises each row of `hidden`.
+    /// Normalises each row of `hidden`, `(rows, width)`, in place.
     ///
     /// # Panics
-    /// If it does not hold whole rows.
+    /// If the length of `hidden` is not a multiple of the width.
     pub fn normalize(&self, isa: Isa, hidden: &mut [f32]) {
-        assert!(hidden.len().is_multiple_of(self.weight.len().max(1)), "whole rows");
-        isa.run(Normalize { norm: self, added: None, hidden });
+        assert!(hidden.len().is_multiple_of(self.weight.len().max(1)), "the rows are complete");
+        isa.run(NormalizeRows { norm: self, added: None, hidden });
     }
 
-    /// `hidden = normalize(hidden + added)`, row by row: the residual connection.
+    /// `hidden = normalize(hidden + added)` for each row: the residual connection. Both are `(rows, width)`.
     ///
     /// # Panics
-    /// If the two differ in length or do not hold whole rows.
+    /// If the two differ in length, or if the length is not a multiple of the width.
     pub fn add_and_normalize(&self, isa: Isa, added: &[f32], hidden: &mut [f32]) {
-        assert_eq!(added.len(), hidden.len(), "as many rows");
-        assert!(hidden.len().is_multiple_of(self.weight.len().max(1)), "whole rows");
-        isa.run(Normalize { norm: self, added: Some(added), hidden });
+        assert_eq!(added.len(), hidden.len(), "added and hidden have the same shape");
+        assert!(hidden.len().is_multiple_of(self.weight.len().max(1)), "the rows are complete");
+        isa.run(NormalizeRows { norm: self, added: Some(added), hidden });
     }
 }
 
-/// The mean of the rows of `tokens`, each as wide as `mean`, summed in order.
+/// Mean pooling: writes the mean of the rows of `tokens`, `(rows, mean.len())`, to `mean`. Rows are summed in order.
 ///
 /// # Panics
-/// If `tokens` does not hold whole rows.
+/// If the length of `tokens` is not a multiple of that of `mean`.
 pub fn mean_of_rows(tokens: &[f32], mean: &mut [f32]) {
-    assert!(tokens.len().is_multiple_of(mean.len().max(1)), "whole rows");
+    assert!(tokens.len().is_multiple_of(mean.len().max(1)), "the rows are complete");
     mean.fill(0.0);
-    // Each sum is its own chain of additions: the same bits however the compiler vectorises over them.
+    // Each column is a chain of its own, so the bits do not depend on how the compiler vectorises.
     for row in tokens.chunks_exact(mean.len().max(1)) {
         for (sum, value) in mean.iter_mut().zip(row) {
             *sum += value;
@@ -66,18 +72,18 @@ pub fn mean_of_rows(tokens: &[f32], mean: &mut [f32]) {
     }
 }
 
-/// Divides `vector` by its length; by 1e-12 if it is shorter, as torch does.
+/// Divides `vector` by the maximum of its L2 norm and 1e-12, as `torch.nn.functional.normalize` does.
 pub fn l2_normalize(isa: Isa, vector: &mut [f32]) {
-    isa.run(Unit { vector });
+    isa.run(L2Normalize { vector });
 }
 
-struct Normalize<'a> {
+struct NormalizeRows<'a> {
     norm: &'a LayerNorm,
     added: Option<&'a [f32]>,
     hidden: &'a mut [f32],
 }
 
-impl Kernel for Normalize<'_> {
+impl Kernel for NormalizeRows<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -93,7 +99,7 @@ impl Kernel for Normalize<'_> {
     }
 }
 
-/// `added` is as wide as the row, or empty.
+/// `row = normalize(row + added)`; an empty `added` adds nothing.
 #[inline(always)]
 pub(crate) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], row: &mut [f32]) {
     let count = row.len() as f32;
@@ -110,7 +116,7 @@ pub(crate) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], r
             sum = simd.add(sum, value);
         }
     }
-    let mean = simd.splat(simd.sum(sum) / count);
+    let mean = simd.splat(simd.reduce_sum(sum) / count);
 
     let mut squares = simd.splat(0.0);
     let (whole, rest) = row.as_chunks_mut::<LANES>();
@@ -120,12 +126,12 @@ pub(crate) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], r
         squares = simd.mul_add(centred, centred, squares);
     }
     if !rest.is_empty() {
-        // Through memory, so that the lanes past the row are zeros and not `−mean`.
+        // The detour through memory keeps the lanes past the row at zero instead of `−mean`.
         simd.store_partial(simd.sub(simd.load_partial(rest), mean), rest);
         let centred = simd.load_partial(rest);
         squares = simd.mul_add(centred, centred, squares);
     }
-    let variance = simd.sum(squares) / count;
+    let variance = simd.reduce_sum(squares) / count;
     let inverse = simd.splat(1.0 / (variance + norm.epsilon).sqrt());
 
     let parameters = norm.weight.chunks(LANES).zip(norm.bias.chunks(LANES));
@@ -136,11 +142,11 @@ pub(crate) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], r
     }
 }
 
-struct Unit<'a> {
+struct L2Normalize<'a> {
     vector: &'a mut [f32],
 }
 
-impl Kernel for Unit<'_> {
+impl Kernel for L2Normalize<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -150,9 +156,9 @@ impl Kernel for Unit<'_> {
             let values = simd.load_partial(values);
             squares = simd.mul_add(values, values, squares);
         }
-        let length = simd.splat(simd.sum(squares).sqrt().max(1e-12));
+        let norm = simd.splat(simd.reduce_sum(squares).sqrt().max(1e-12));
         for values in self.vector.chunks_mut(LANES) {
-            simd.store_partial(simd.div(simd.load_partial(values), length), values);
+            simd.store_partial(simd.div(simd.load_partial(values), norm), values);
         }
     }
 }

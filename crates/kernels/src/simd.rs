@@ -1,44 +1,44 @@
 //! Sixteen virtual f32 lanes: the vector that every kernel is written over.
 //!
-//! An implementation must give the same bits as every other one. All operations here are exact or correctly
-//! rounded by IEEE 754, so that holds by itself as long as an implementation maps each to one instruction
-//! per register, and adds no flush-to-zero, estimate or reassociation.
+//! Every implementation gives the same bits. All operations here are exact or correctly rounded by
+//! IEEE 754, so an implementation that maps each to one instruction per register, without
+//! flush-to-zero, estimates or reassociation, gives the same bits as any other.
 
-/// Lanes of a vector. Panels of packed weights are as wide, on every instruction set.
+/// Lanes of a vector, and columns of a panel of packed weights, on every instruction set.
 pub(crate) const LANES: usize = 16;
 
-/// bf16 of a tile: 16 rows of 16 pairs.
-pub(crate) const TILE: usize = 2 * LANES * LANES;
+/// bf16 values of an AMX tile: 16 rows of 16 pairs.
+pub(crate) const TILE_LEN: usize = 2 * LANES * LANES;
 
-/// 2^-50. Smaller values become zero on their way to bf16, so that no product or sum of bf16 can be denormal;
-/// see [`super::tiles`].
-pub(crate) const LEAST_BF16: f32 = 1.0 / (1u64 << 50) as f32;
+/// 2^-50. Rounding to bf16 flushes smaller magnitudes to zero, so that no product or sum of bf16
+/// values is denormal; [`crate::bf16`] has the proof.
+pub(crate) const MIN_BF16: f32 = 1.0 / (1u64 << 50) as f32;
 
-/// The upper half of a lane: a bf16 as the f32 that it is.
-pub(crate) const UPPER: u32 = 0xffff_0000;
+/// The upper half of an f32: the bf16 that truncation gives.
+pub(crate) const UPPER_HALF: u32 = 0xffff_0000;
 
 /// Code that runs over the lanes of any instruction set.
 ///
-/// `run` and all that it calls per element must be `#[inline(always)]`: only what is inlined into the entry
-/// point of the instruction set is compiled with its instructions. No closures there, for the same reason, but
-/// for one that is called at a single place, as what goes on between two squares of a product is.
+/// `run` and every function that it calls per element must be `#[inline(always)]`: only code that is
+/// inlined into the entry point of an instruction set is compiled with its instructions. Closures are
+/// allowed only where they are called at a single place, for the same reason.
 pub(crate) trait Kernel {
     type Output;
 
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// An instruction set. A value is the proof that the CPU has it.
+/// An instruction set. A value proves that the CPU has it.
 pub(crate) trait Simd: Copy {
     /// 16 f32.
     type Lanes: Copy;
 
-    /// Rows of the largest tile of a matrix product; at most [`MAX_TILE_ROWS`].
-    const TILE_ROWS: usize;
-    /// Panels of 16 columns of that tile; at most [`MAX_TILE_PANELS`].
-    const TILE_PANELS: usize;
+    /// MR: rows of the largest micro-tile; at most [`MAX_MICRO_TILE_ROWS`].
+    const MICRO_TILE_ROWS: usize;
+    /// NR / 16: panels of the largest micro-tile; at most [`MAX_MICRO_TILE_PANELS`].
+    const MICRO_TILE_PANELS: usize;
 
-    /// Rows that the emulation of a tile product computes together: two chains each have to fit in the registers.
+    /// Rows that the emulation of a bf16 product computes together; the registers hold two chains for each.
     const EMULATED_ROWS: usize;
 
     /// Enters code that is compiled for this instruction set.
@@ -51,17 +51,17 @@ pub(crate) trait Simd: Copy {
     fn sub(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn mul(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     fn div(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
-    /// The greater; `b` where either is NaN, as `vmaxps` has it.
+    /// The maximum of each lane; `b` where either is NaN, as `vmaxps` does.
     fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
-    /// The smaller; `b` where either is NaN, as `vminps` has it.
+    /// The minimum of each lane; `b` where either is NaN, as `vminps` does.
     fn min(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes;
     /// `a * b + c`, rounded once.
     fn mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
     /// `c - a * b`, rounded once.
     fn neg_mul_add(self, a: Self::Lanes, b: Self::Lanes, c: Self::Lanes) -> Self::Lanes;
-    /// The first lanes of `a`, and `rest` in the others.
+    /// The first `count` lanes of `a`, then those of `rest`.
     #[inline(always)]
-    fn first_lanes(self, count: usize, a: Self::Lanes, rest: Self::Lanes) -> Self::Lanes {
+    fn select_first(self, count: usize, a: Self::Lanes, rest: Self::Lanes) -> Self::Lanes {
         let (mut first, mut lanes) = ([0.0; LANES], [0.0; LANES]);
         self.store(a, &mut first);
         self.store(rest, &mut lanes);
@@ -69,38 +69,38 @@ pub(crate) trait Simd: Copy {
         lanes[..count].copy_from_slice(&first[..count]);
         self.load(&lanes)
     }
-    /// Adds the low bits of `exponent`, an integer in the f32's bit pattern, to the exponent field of `a`.
+    /// Adds the low bits of `exponent`, an integer in the bit pattern of an f32, to the exponent field of `a`.
     fn add_exponent(self, a: Self::Lanes, exponent: Self::Lanes) -> Self::Lanes;
 
-    /// Brings what is read soon into the cache, where the CPU can be asked to.
+    /// Prefetches a line into L1, where the instruction set can.
     #[inline(always)]
-    fn prefetch(self, _soon: &[f32]) {}
+    fn prefetch(self, _line: &[f32]) {}
 
-    /// The nearest bf16 of each lane, as the f32 that it is: ties go to the even one, what is smaller than
-    /// [`LEAST_BF16`] becomes +0, and NaN stays NaN.
-    fn nearest_bf16(self, a: Self::Lanes) -> Self::Lanes;
-    /// Stores the upper half of each lane, which is the bf16 where [`Simd::nearest_bf16`] made it.
-    fn store_upper(self, a: Self::Lanes, to: &mut [u16; LANES]);
-    /// Rounds as [`Simd::nearest_bf16`] and stores.
+    /// Rounds each lane to the nearest bf16, ties to even, and keeps it as an f32. Magnitudes below
+    /// [`MIN_BF16`] become +0; NaN stays NaN.
+    fn round_to_bf16(self, a: Self::Lanes) -> Self::Lanes;
+    /// Stores the upper half of each lane: a bf16, if [`Simd::round_to_bf16`] made the lane.
+    fn store_upper_halves(self, a: Self::Lanes, to: &mut [u16; LANES]);
+    /// Rounds as [`Simd::round_to_bf16`] does, and stores the bf16 values.
     #[inline(always)]
     fn store_bf16(self, a: Self::Lanes, to: &mut [u16; LANES]) {
-        self.store_upper(self.nearest_bf16(a), to);
+        self.store_upper_halves(self.round_to_bf16(a), to);
     }
 
-    /// Of 16 pairs of bf16, the first of each and the second of each.
+    /// Splits 16 pairs of bf16 into the first and the second value of each.
     fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Self::Lanes, Self::Lanes);
 
-    /// Pairs the values of two rows: first with first, second with second.
+    /// Interleaves two rows: pair n is value n of `first` and value n of `second`.
     #[inline(always)]
-    fn pair(self, first: &[u16; LANES], second: &[u16; LANES], to: &mut [u16; 2 * LANES]) {
+    fn interleave(self, first: &[u16; LANES], second: &[u16; LANES], to: &mut [u16; 2 * LANES]) {
         for (to, pair) in to.as_chunks_mut().0.iter_mut().zip(first.iter().zip(second)) {
             *to = [*pair.0, *pair.1];
         }
     }
 
-    /// Transposes 16 rows of 16 pairs: the pairs stay together.
+    /// Transposes 16 rows of 16 pairs; the two values of a pair stay together.
     #[inline(always)]
-    fn transpose_pairs(self, from: &[u16; TILE], to: &mut [u16; TILE]) {
+    fn transpose_pairs(self, from: &[u16; TILE_LEN], to: &mut [u16; TILE_LEN]) {
         let (from, to) =
             (from.as_chunks::<{ 2 * LANES }>().0, to.as_chunks_mut::<{ 2 * LANES }>().0);
         for (row, from) in from.iter().enumerate() {
@@ -111,7 +111,7 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// The first lanes from `from`, zeros after it; at most 16 are read.
+    /// Loads at most 16 values; the lanes after them are zeros.
     #[inline(always)]
     fn load_partial(self, from: &[f32]) -> Self::Lanes {
         match from.first_chunk() {
@@ -124,7 +124,7 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// As many of the first lanes as `to` has room for.
+    /// Stores the first lanes, at most as many as `to` is long.
     #[inline(always)]
     fn store_partial(self, lanes: Self::Lanes, to: &mut [f32]) {
         match to.first_chunk_mut() {
@@ -137,7 +137,7 @@ pub(crate) trait Simd: Copy {
         }
     }
 
-    /// Writes the columns of 16 rows as lines.
+    /// Transposes 16 rows of 16 values.
     #[inline(always)]
     fn transpose(self, rows: [&[f32; LANES]; LANES], columns: &mut [[f32; LANES]; LANES]) {
         for (row, values) in rows.into_iter().enumerate() {
@@ -149,7 +149,7 @@ pub(crate) trait Simd: Copy {
 
     /// The sum of the lanes, by the tree 16 → 8 → 4 → 2 → 1 that adds the upper half to the lower.
     #[inline(always)]
-    fn sum(self, lanes: Self::Lanes) -> f32 {
+    fn reduce_sum(self, lanes: Self::Lanes) -> f32 {
         let mut array = [0.0; LANES];
         self.store(lanes, &mut array);
         let mut width = LANES / 2;
@@ -162,9 +162,9 @@ pub(crate) trait Simd: Copy {
         array[0]
     }
 
-    /// The greatest lane. With a NaN among them it may be any of them: nothing but the sums may tell of it.
+    /// The maximum of the lanes. If a lane is NaN, the result may be any lane; callers detect NaN by their sums.
     #[inline(always)]
-    fn greatest(self, lanes: Self::Lanes) -> f32 {
+    fn reduce_max(self, lanes: Self::Lanes) -> f32 {
         let mut array = [0.0; LANES];
         self.store(lanes, &mut array);
         let mut width = LANES / 2;
@@ -180,7 +180,7 @@ pub(crate) trait Simd: Copy {
     }
 }
 
-/// Most rows of a tile on any instruction set.
-pub(crate) const MAX_TILE_ROWS: usize = 8;
-/// Most panels of a tile on any instruction set.
-pub(crate) const MAX_TILE_PANELS: usize = 3;
+/// The largest [`Simd::MICRO_TILE_ROWS`] of any instruction set.
+pub(crate) const MAX_MICRO_TILE_ROWS: usize = 8;
+/// The largest [`Simd::MICRO_TILE_PANELS`] of any instruction set.
+pub(crate) const MAX_MICRO_TILE_PANELS: usize = 3;

@@ -1,11 +1,32 @@
-//! What tests of this crate and of those above it share; compiled for tests and with the feature `testing` alone.
+//! Test support for this crate and for the crates above it. Requires the feature `testing`.
 
 pub mod reference;
 
-use crate::{Arithmetic, Precision};
+use crate::arithmetic::{Arithmetic, Bf16Unit};
+use crate::isa::Isa;
+use crate::precision::Precision;
 
-/// Every arithmetic of a precision that this machine can run: emulated on each instruction set, and on the unit. AMX is
-/// among them on any x86-64 Linux, on a CPU that lacks it through an emulation of its instructions.
+/// Every arithmetic of a precision that this machine can run: emulated on each instruction set, and on the
+/// units of the CPU. On x86-64 Linux it includes AMX; if the CPU lacks it, an emulator executes its instructions.
+///
+/// # Panics
+/// If a unit of this CPU fails its self-test.
 pub fn all_arithmetics(precision: Precision) -> Vec<Arithmetic> {
-    Arithmetic::every_way(precision)
+    let emulated = Isa::available().map(|isa| (isa, Bf16Unit::EMULATED));
+    let mut units: Vec<(Isa, Bf16Unit)> = emulated.collect();
+    let best = Isa::detect();
+    match precision {
+        Precision::F32 => {}
+        Precision::Bf16 | Precision::Bf16x3 =>
+        {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            units.extend(Bf16Unit::amx_for_tests().map(|unit| (best, unit)))
+        }
+        Precision::Bf16Avx512 => {
+            let unit = Bf16Unit::detect(best, precision);
+            let unit = unit.map(|unit| unit.expect("AVX512-BF16 passes its self-test"));
+            units.extend(unit.map(|unit| (best, unit)));
+        }
+    }
+    units.into_iter().map(|(isa, unit)| Arithmetic::new(isa, precision, unit)).collect()
 }

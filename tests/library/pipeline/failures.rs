@@ -253,10 +253,10 @@ fn our_own_encoder_gives_up_in_the_middle_of_a_batch() {
     (0..4000).for_each(|row| batch.push(row, &[7; 60]));
     let mut vectors = vec![0.0; batch.len() * encoder.dim()];
     let started = Instant::now();
-    encoder.encode_until(&Stop::new(), &batch, &mut vectors).expect("nobody asks");
+    encoder.encode_until(&batch, &Stop::new(), &mut vectors).expect("nobody asks");
     let whole = started.elapsed();
-    let stop = Stop::new().or_at(Some(Instant::now() + whole / 10));
-    let error = encoder.encode_until(&stop, &batch, &mut vectors).expect_err("it is to stop");
+    let stop = Stop::new().with_deadline(Some(Instant::now() + whole / 10));
+    let error = encoder.encode_until(&batch, &stop, &mut vectors).expect_err("it is to stop");
     assert!(matches!(error, EncodeError::Stopped(StopReason::Deadline)), "{error}");
 }
 
@@ -264,7 +264,7 @@ fn our_own_encoder_gives_up_in_the_middle_of_a_batch() {
 fn a_run_whose_time_is_over_stops_before_its_first_batch() {
     let job = Job::of(&plain(100));
     let config = job.config(&[]);
-    let stop = Stop::new().or_at(Some(Instant::now()));
+    let stop = Stop::new().with_deadline(Some(Instant::now()));
     let model = before(|_, _| panic!("there is no time"));
     let (reader, claim) = prepare(&config).expect("a job");
     let error =

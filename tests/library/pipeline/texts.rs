@@ -178,7 +178,7 @@ fn columns_that_are_not_there_are_missed_only_where_they_were_asked_for() {
         assert_eq!(error.kind(), ErrorKind::Input, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(error.place().file().is_some_and(|file| file.ends_with("in.parquet")), "{error}");
-        assert!(error.what_to_do().is_some(), "{error}");
+        assert!(error.advice_text().is_some(), "{error}");
     }
 }
 

@@ -1,19 +1,21 @@
-//! `bench.html`: what was measured, for people. Every number on it is taken from `bench.json` by its pointer.
+//! `bench.html`: the results of a bench for people. Every number comes from `bench.json` by its pointer.
 
 use askama::Template;
 use reembed::figures::{count, measure, percent};
 use reembed_encoder::error::Result;
-use serde_json::Value;
 
-use super::record::{BenchRecord, ModeRecord, SubjectRecord};
-use crate::page::{Bar, Cell, Figure, Form, Plot, Scale, Table, Tick};
+use super::measure::TOLERANCE;
+use super::mode::Mode;
+use super::record::{BenchRecord, MemoryLine, ModeRecord, Peer, SubjectRecord};
+use crate::page::{self, Bar, Cell, Document, Figure, NumberFormat, Plot, Scale, Table, Tick};
+use crate::timestamp;
 
-/// The file's content: the `record`, whose JSON is `json`.
+/// The content of the file, from a record and its JSON.
 ///
 /// # Errors
-/// `Internal`, when the page cannot be built; no record is known for which it cannot.
+/// `Internal`, when the page cannot be rendered.
 pub fn page(record: &BenchRecord, json: &str) -> Result<String> {
-    crate::page::render("bench", json, |json| Page::new(record, json))
+    page::render("the bench", json, |json| Page::new(record, json))
 }
 
 #[derive(Template)]
@@ -24,7 +26,7 @@ struct Page<'a> {
     headline: String,
     lede: String,
     figures: Vec<(&'static str, Figure)>,
-    subjects: Vec<Subject>,
+    subjects: Vec<SubjectSection>,
     verified: Table,
     tfidf_sentence: Option<String>,
     peers: Table,
@@ -33,7 +35,8 @@ struct Page<'a> {
     machine: Table,
 }
 
-struct Subject {
+/// The section of one engine.
+struct SubjectSection {
     name: String,
     sentence: String,
     plot: Plot,
@@ -41,19 +44,19 @@ struct Subject {
 }
 
 impl<'a> Page<'a> {
-    fn new(record: &'a BenchRecord, json: &Value) -> Page<'a> {
+    fn new(record: &'a BenchRecord, json: &Document) -> Page<'a> {
         let subjects = record.subjects.iter().enumerate();
         Page {
             record,
-            when: crate::page::moment(&record.started),
+            when: timestamp::readable(&record.started),
             headline: headline(record),
             lede: lede(record),
             figures: figures(record, json),
             subjects: subjects
-                .map(|(number, subject)| section(record, json, number, subject))
+                .map(|(number, subject)| subject_section(record, json, number, subject))
                 .collect(),
             verified: verified(record, json),
-            tfidf_sentence: tfidf(record),
+            tfidf_sentence: tfidf_sentence(record),
             peers: peers(record, json),
             memory_sentence: memory_sentence(record),
             memory: memory(record, json),
@@ -62,7 +65,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The fastest mode of all, with the engine it is of: their positions, and itself.
+/// The fastest mode of all engines: the positions of engine and mode, the engine and the mode.
 fn fastest(record: &BenchRecord) -> Option<(usize, usize, &SubjectRecord, &ModeRecord)> {
     let modes = record.subjects.iter().enumerate().flat_map(|(number, subject)| {
         subject.modes.iter().enumerate().map(move |(at, mode)| (number, at, subject, mode))
@@ -73,7 +76,7 @@ fn fastest(record: &BenchRecord) -> Option<(usize, usize, &SubjectRecord, &ModeR
 fn headline(record: &BenchRecord) -> String {
     match fastest(record) {
         Some((_, _, subject, mode)) => format!(
-            "{} tasks a second at best: {}, {}.",
+            "Fastest: {} tasks/s, {}, {}.",
             measure(mode.tasks_per_second),
             subject.name,
             mode.name
@@ -83,97 +86,105 @@ fn headline(record: &BenchRecord) -> String {
 }
 
 fn lede(record: &BenchRecord) -> String {
-    let fewer = record.subjects.iter().any(|subject| subject.rows < record.corpus.rows);
-    let fewer = if fewer {
-        " Slow engines embedded fewer rows; engines are compared by their tokens a second."
-    } else {
-        ""
+    let slow = match record.subjects.iter().any(|subject| subject.rows < record.corpus.rows) {
+        true => " Slow engines embedded fewer rows; engines are compared by tokens/s.",
+        false => "",
     };
     format!(
-        "{} task rows, median of {} interleaved passes.{fewer}",
+        "{} rows, median of {} interleaved passes.{slow}",
         count(record.corpus.rows),
         record.repeats
     )
 }
 
-fn figures(record: &BenchRecord, json: &Value) -> Vec<(&'static str, Figure)> {
+fn figures(record: &BenchRecord, json: &Document) -> Vec<(&'static str, Figure)> {
     let Some((subject, mode, ..)) = fastest(record) else { return Vec::new() };
-    let at =
-        |field, form| Figure::at(json, &format!("/subjects/{subject}/ways/{mode}/{field}"), form);
+    let figure =
+        |field, format| json.figure(&format!("/subjects/{subject}/ways/{mode}/{field}"), format);
     vec![
-        ("tasks a second", at("tasks_per_second", Form::Measure)),
-        ("tokens a second", at("tokens_per_second", Form::Measure)),
-        ("milliseconds a task", at("ms_per_task", Form::Measure)),
-        ("as fast as one at a time", at("speed_up", Form::Times)),
-        ("of the f32 peak", at("of_ceiling", Form::Percent)),
-        ("rows of the corpus", Figure::at(json, "/corpus/rows", Form::Count)),
+        ("tasks/s", figure("tasks_per_second", NumberFormat::Measure)),
+        ("tokens/s", figure("tokens_per_second", NumberFormat::Measure)),
+        ("ms/task", figure("ms_per_task", NumberFormat::Measure)),
+        ("speed-up over one at a time", figure("speed_up", NumberFormat::Times)),
+        ("of the f32 peak", figure("of_ceiling", NumberFormat::Percent)),
+        ("rows", json.figure("/corpus/rows", NumberFormat::Count)),
     ]
 }
 
-fn section(record: &BenchRecord, json: &Value, number: usize, subject: &SubjectRecord) -> Subject {
-    let most = record.subjects.iter().flat_map(|subject| &subject.modes);
-    let most = most.map(|mode| mode.tasks_per_second).fold(0.0, f64::max);
-    // One scale for all engines: their charts can be compared by eye.
-    let y = Scale::rounded(most, 4, measure);
-    let wide = 100.0 / subject.modes.len().max(1) as f64;
-    let middle = |at: usize| wide * (at as f64 + 0.5);
+fn subject_section(
+    record: &BenchRecord,
+    json: &Document,
+    number: usize,
+    subject: &SubjectRecord,
+) -> SubjectSection {
+    // All engines share a scale, so that their charts can be compared by eye.
+    let modes = record.subjects.iter().flat_map(|subject| &subject.modes);
+    let max = modes.map(|mode| mode.tasks_per_second).fold(0.0, f64::max);
+    let y = Scale::rounded(max, 4, measure);
+    let slot = 100.0 / subject.modes.len().max(1) as f64;
+    let middle = |at: usize| slot * (at as f64 + 0.5);
     let bars = subject.modes.iter().enumerate().map(|(at, mode)| Bar {
-        left: middle(at) - 0.32 * wide,
-        width: 0.64 * wide,
+        left: middle(at) - 0.32 * slot,
+        width: 0.64 * slot,
         height: y.place(mode.tasks_per_second),
         class: if mode.speed_up == Some(1.0) { "mist" } else { "blue" }.to_owned(),
-        title: format!("{}: {} tasks a second", mode.name, measure(mode.tasks_per_second)),
+        title: format!("{}: {} tasks/s", mode.name, measure(mode.tasks_per_second)),
     });
-    let ticks = subject.modes.iter().enumerate().map(|(at, mode)| Tick {
-        at: middle(at),
-        text: match mode.name.as_str() {
-            "one at a time" => "alone".to_owned(),
-            "as a run plans" => "plan".to_owned(),
-            name => name.replace("batch ", ""),
-        },
-    });
-    let sentence = format!(
-        "{} on {}, {} rows of {} tokens.",
-        subject.numerics,
-        subject.runs_on,
-        count(subject.rows),
-        count(subject.tokens)
-    );
-    Subject {
+    let ticks = subject
+        .modes
+        .iter()
+        .enumerate()
+        .map(|(at, mode)| Tick { at: middle(at), text: short_name(&mode.name) });
+    SubjectSection {
         plot: Plot {
-            label: format!("{}: {}", subject.name, spoken(&subject.modes)),
-            unit: "tasks a second, by texts of a batch".to_owned(),
+            label: format!("{}: {}", subject.name, rates(&subject.modes)),
+            unit: "tasks/s by texts in a batch".to_owned(),
             x: Scale { max: 1.0, ticks: ticks.collect() },
             bars: bars.collect(),
             y,
             ..Plot::default()
         },
-        table: modes(json, number, subject),
+        table: mode_table(json, number, subject),
         name: subject.name.clone(),
-        sentence,
+        sentence: format!(
+            "{} on {}, {} rows of {} tokens in total.",
+            subject.numerics,
+            subject.runs_on,
+            count(subject.rows),
+            count(subject.tokens)
+        ),
     }
 }
 
-fn spoken(modes: &[ModeRecord]) -> String {
-    let said = modes.iter().map(|mode| format!("{} {}", mode.name, measure(mode.tasks_per_second)));
-    format!("tasks a second: {}", said.collect::<Vec<_>>().join(", "))
+/// The word of `--modes` for a mode.
+fn short_name(mode: &str) -> String {
+    match mode {
+        _ if mode == Mode::Single.to_string() => "single".to_owned(),
+        _ if mode == Mode::Auto.to_string() => "auto".to_owned(),
+        name => name.replace("batch ", ""),
+    }
 }
 
-fn modes(json: &Value, number: usize, subject: &SubjectRecord) -> Table {
+fn rates(modes: &[ModeRecord]) -> String {
+    let rates =
+        modes.iter().map(|mode| format!("{} {}", mode.name, measure(mode.tasks_per_second)));
+    format!("tasks/s: {}", rates.collect::<Vec<_>>().join(", "))
+}
+
+fn mode_table(json: &Document, number: usize, subject: &SubjectRecord) -> Table {
     let row = |(at, mode): (usize, &ModeRecord)| {
-        let cell = |field, form| {
-            Cell::Figure(Figure::at(json, &format!("/subjects/{number}/ways/{at}/{field}"), form))
-        };
+        let cell =
+            |field, format| json.cell(&format!("/subjects/{number}/ways/{at}/{field}"), format);
         vec![
             Cell::text(&mode.name),
-            cell("tasks_per_second", Form::Measure),
-            cell("ms_per_task", Form::Measure),
-            cell("tokens_per_second", Form::Measure),
-            cell("speed_up", Form::Times),
-            cell("spread", Form::Times),
-            cell("padding_efficiency", Form::Percent),
-            cell("of_ceiling", Form::Percent),
-            cell("peak_resident", Form::Bytes),
+            cell("tasks_per_second", NumberFormat::Measure),
+            cell("ms_per_task", NumberFormat::Measure),
+            cell("tokens_per_second", NumberFormat::Measure),
+            cell("speed_up", NumberFormat::Times),
+            cell("spread", NumberFormat::Times),
+            cell("padding_efficiency", NumberFormat::Percent),
+            cell("of_ceiling", NumberFormat::Percent),
+            cell("peak_resident", NumberFormat::Bytes),
         ]
     };
     let heads = [
@@ -184,55 +195,50 @@ fn modes(json: &Value, number: usize, subject: &SubjectRecord) -> Table {
         "speed-up",
         "spread",
         "real tokens",
-        "of peak",
+        "of f32 peak",
         "peak memory",
     ];
-    Table::new(
-        &format!("Figures of {}", subject.name),
-        &heads,
-        subject.modes.iter().enumerate().map(row).collect(),
-    )
+    let rows = subject.modes.iter().enumerate().map(row).collect();
+    Table::new(&format!("Modes of {}", subject.name), &heads, rows)
 }
 
-fn verified(record: &BenchRecord, json: &Value) -> Table {
+fn verified(record: &BenchRecord, json: &Document) -> Table {
     let row = |(number, subject): (usize, &SubjectRecord)| {
-        let cell = |field| {
-            Cell::Figure(Figure::at(json, &format!("/subjects/{number}/{field}"), Form::Scientific))
-        };
-        let promise = match subject.batch_invariant {
+        let tolerance = match subject.batch_invariant {
             true => "the same bits in every batch".to_owned(),
-            false => format!("within {:.0e} in every batch", super::TOLERANCE),
+            false => format!("within {TOLERANCE:.0e} in every batch"),
         };
         let cosine = match subject.lowest_cosine {
             Some(cosine) => format!("{cosine:.7}"),
-            None => "the others are compared with it".to_owned(),
+            None => "the reference".to_owned(),
         };
+        let difference = format!("/subjects/{number}/largest_difference");
         vec![
             Cell::text(&subject.name),
-            Cell::text(promise),
+            Cell::text(tolerance),
             Cell::text(cosine),
-            cell("largest_difference"),
+            json.cell(&difference, NumberFormat::Scientific),
         ]
     };
     let rows = record.subjects.iter().enumerate().map(row).collect();
-    let heads = ["", "kept its promise", "lowest cosine with the first", "largest difference"];
-    Table::new("What was verified", &heads, rows)
+    let heads = ["", "vectors", "lowest cosine with the first engine", "largest difference"];
+    Table::new("Verified vectors", &heads, rows)
 }
 
-fn tfidf(record: &BenchRecord) -> Option<String> {
+fn tfidf_sentence(record: &BenchRecord) -> Option<String> {
     let tfidf = record.tfidf?;
     Some(format!(
-        "TF-IDF of the same texts, words alone on one core, takes {} tasks a second: {} times as many as the fastest mode \
-         here. It knows no meaning; this is what meaning costs.",
+        "TF-IDF, which counts words and ignores their meaning, takes {} tasks/s on one core: {} times as fast as the \
+         fastest mode above.",
         measure(tfidf.tasks_per_second),
         measure(tfidf.times)
     ))
 }
 
-fn peers(record: &BenchRecord, json: &Value) -> Table {
-    let row = |(number, peer): (usize, &super::record::Peer)| {
+fn peers(record: &BenchRecord, json: &Document) -> Table {
+    let row = |(number, peer): (usize, &Peer)| {
         let pointer = format!("/peers/{number}/tasks_per_second");
-        vec![Cell::text(&peer.name), Cell::Figure(Figure::at(json, &pointer, Form::Measure))]
+        vec![Cell::text(&peer.name), json.cell(&pointer, NumberFormat::Measure)]
     };
     let rows = record.peers.iter().enumerate().map(row).collect();
     Table::new("Other tools on the same texts", &["", "tasks/s"], rows)
@@ -240,154 +246,67 @@ fn peers(record: &BenchRecord, json: &Value) -> Table {
 
 fn memory_sentence(record: &BenchRecord) -> String {
     let worst = record.memory.iter().map(|line| (line.ratio - 1.0).abs()).fold(0.0, f64::max);
-    let verdict = if record.prices_hold() { "within the 15 %" } else { "more than the 15 %" };
+    let verdict = if record.predictions_hold() { "within" } else { "beyond" };
     format!(
-        "What a batch takes beside the model, against its predicted price before it runs. The worst price is off by \
-         {}, {verdict} that are promised.",
+        "The memory of a batch beside the model, measured and predicted. The largest error is {}, {verdict} the \
+         tolerance of 15 %.",
         percent(worst)
     )
 }
 
-fn memory(record: &BenchRecord, json: &Value) -> Table {
-    let row = |(number, line): (usize, &super::record::MemoryLine)| {
-        let cell = |field, form| {
-            Cell::Figure(Figure::at(json, &format!("/memory/{number}/{field}"), form))
-        };
+fn memory(record: &BenchRecord, json: &Document) -> Table {
+    let row = |(number, line): (usize, &MemoryLine)| {
+        let cell = |field, format| json.cell(&format!("/memory/{number}/{field}"), format);
         vec![
             Cell::text(&line.engine),
-            cell("length", Form::Count),
-            cell("rows", Form::Count),
-            cell("measured", Form::Bytes),
-            cell("predicted", Form::Bytes),
-            cell("measured_per_row", Form::Bytes),
-            cell("ratio", Form::Times),
+            cell("length", NumberFormat::Count),
+            cell("rows", NumberFormat::Count),
+            cell("measured", NumberFormat::Bytes),
+            cell("predicted", NumberFormat::Bytes),
+            cell("measured_per_row", NumberFormat::Bytes),
+            cell("ratio", NumberFormat::Times),
         ]
     };
     let rows = record.memory.iter().enumerate().map(row).collect();
     let heads =
-        ["", "tokens", "texts", "measured", "affordable", "a text", "measured / affordable"];
+        ["", "tokens", "texts", "measured", "predicted", "per text", "measured / predicted"];
     Table::new("Memory of a batch", &heads, rows)
 }
 
-fn machine(record: &BenchRecord, json: &Value) -> Table {
+fn machine(record: &BenchRecord, json: &Document) -> Table {
     let machine = &record.machine;
-    let unknown = || "unknown".to_owned();
+    let cpu = machine.cpu.clone().unwrap_or_else(|| "unknown".to_owned());
     let rows = vec![
-        vec![Cell::text("processor"), Cell::text(machine.cpu.clone().unwrap_or_else(unknown))],
+        vec![Cell::text("CPU"), Cell::text(cpu)],
         vec![Cell::text("instruction sets"), Cell::text(machine.instruction_sets.join(", "))],
-        vec![Cell::text("cores"), figure(json, "/machine/cores", Form::Count)],
-        vec![Cell::text("memory"), figure(json, "/machine/memory_bytes", Form::Bytes)],
-        vec![Cell::text("f32 peak, GFLOP/s"), figure(json, "/ceiling/f32_gflops", Form::Measure)],
+        vec![Cell::text("cores"), json.cell("/machine/cores", NumberFormat::Count)],
+        vec![Cell::text("memory"), json.cell("/machine/memory_bytes", NumberFormat::Bytes)],
+        vec![
+            Cell::text("f32 peak, GFLOP/s"),
+            json.cell("/ceiling/f32_gflops", NumberFormat::Measure),
+        ],
         vec![Cell::text("model"), Cell::text(&record.model.id)],
         vec![Cell::text("program"), Cell::text(&record.tool)],
     ];
     Table::new("The machine", &["", ""], rows)
 }
 
-fn figure(json: &Value, pointer: &str, form: Form) -> Cell {
-    Cell::Figure(Figure::at(json, pointer, form))
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::record::*;
+mod tests {
+    use super::super::example;
     use super::*;
-
-    pub(in crate::bench) fn record() -> BenchRecord {
-        let mode = |name: &str, batch_rows, tasks: f64| ModeRecord {
-            name: name.to_owned(),
-            batch_rows,
-            seconds: vec![10.0, 10.5, 11.0],
-            median_seconds: 10.5,
-            spread: 1.1,
-            ms_per_task: 1000.0 / tasks,
-            tasks_per_second: tasks,
-            tokens_per_second: 66.0 * tasks,
-            speed_up: Some(tasks / 60.0),
-            padding_efficiency: 0.97,
-            gflops: 90.0,
-            of_peak: Some(0.55),
-            peak_resident: Some(300_000_000),
-            largest_difference: 0.0,
-        };
-        let subject = |name: &str, tasks: f64| SubjectRecord {
-            name: name.to_owned(),
-            engine: name.split(' ').next().unwrap_or("").to_owned(),
-            precision: "f32".to_owned(),
-            numerics: "packed-1-f32".to_owned(),
-            fingerprint: "00".to_owned(),
-            runs_on: "avx2, 2 threads".to_owned(),
-            threads: Some(2),
-            batch_invariant: name.starts_with("packed"),
-            rows: 400,
-            tokens: 26_400,
-            lowest_cosine: (!name.starts_with("packed")).then_some(0.999_999_9),
-            largest_difference: (!name.starts_with("packed")).then_some(2.6e-7),
-            modes: vec![
-                mode("one at a time", Some(1), tasks),
-                mode("batch 32", Some(32), 1.4 * tasks),
-                mode("as a run plans", None, 1.5 * tasks),
-            ],
-        };
-        BenchRecord {
-            schema: SCHEMA.to_owned(),
-            tool: "reembed 0.1.0".to_owned(),
-            started: "2026-11-24T05:53:25Z".to_owned(),
-            machine: crate::machine::Machine::default(),
-            peak: Some(Peak { f32_gflops: 164.0 }),
-            model: ModelRecord { id: "a/b".to_owned(), max_seq_length: 256, dimension: 384 },
-            corpus: CorpusRecord {
-                rows: 1000,
-                tokens: 66_000,
-                median_length: Some(41),
-                longest: Some(256),
-            },
-            repeats: 3,
-            load_peak_resident: Some(400_000_000),
-            subjects: vec![subject("packed f32", 60.0), subject("candle f32", 20.0)],
-            acceptance: vec![Acceptance {
-                what: "packed f32, batch 32,".to_owned(),
-                baseline: "stock candle f32, one at a time".to_owned(),
-                times: 4.2,
-                target: TARGET,
-                reached: false,
-            }],
-            tfidf: Some(TfIdf { tasks_per_second: 55_000.0, times: 611.0 }),
-            memory: vec![MemoryLine {
-                engine: "packed f32".to_owned(),
-                rows: 32,
-                length: 256,
-                predicted: 63_000_000,
-                measured: 64_000_000,
-                measured_per_row: 2_000_000.0,
-                ratio: 1.016,
-            }],
-            peers: vec![Peer { name: "another".to_owned(), tasks_per_second: 72.7 }],
-        }
-    }
+    use crate::json;
 
     #[test]
-    fn the_page_leads_with_the_fastest_way_and_says_what_was_not_reached() {
-        let record = record();
-        let json = super::super::json::json(&record).expect("JSON");
+    fn page_leads_with_the_fastest_mode() {
+        let record = example::record();
+        let json = json::to_document(&record, "the bench").expect("JSON");
         let page = page(&record, &json).expect("a page");
-        assert!(page.contains("<h1>90.0 tasks a second at best: packed f32, as a run plans.</h1>"));
+        assert!(page.contains("<h1>Fastest: 90.0 tasks/s, packed f32, as a run plans.</h1>"));
         assert!(page.contains(
             "4.20 times as fast as stock candle f32, one at a time (target 10: not reached"
         ));
-        assert!(page.contains("within the 15 %"));
+        assert!(page.contains("within the tolerance of 15 %"));
         assert!(!page.contains("NaN"));
-    }
-
-    #[test]
-    fn every_field_is_documented() {
-        let schemas = include_str!("../../../../docs/schemas.md");
-        let json = super::super::json::json(&record()).expect("JSON");
-        let value: Value = serde_json::from_str(&json).expect("JSON");
-        let mut found = Vec::new();
-        crate::report::json::fields(&value, "", &mut found);
-        let missing: Vec<&String> =
-            found.iter().filter(|field| !schemas.contains(&format!("`{field}`"))).collect();
-        assert!(missing.is_empty(), "docs/schemas.md says nothing of {missing:?}");
     }
 }

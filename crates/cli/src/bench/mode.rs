@@ -1,31 +1,31 @@
-//! The modes of embedding that are compared.
+//! The modes of embedding that a bench compares.
 
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
-/// The batch sizes that are compared, unless others are asked for.
-pub const BATCH_SIZES: [usize; 6] = [1, 8, 16, 32, 64, 128];
+/// The batch sizes of [`Mode::standard`].
+const BATCH_SIZES: [usize; 6] = [1, 8, 16, 32, 64, 128];
 
-/// A mode of embedding the corpus.
+/// A mode of embedding the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// One call of `compute_embedding` per row.
     Single,
     /// Batches of this many rows.
     Rows(NonZeroUsize),
-    /// Batches as a run plans them: what suits the encoder.
+    /// Batches as a run plans them.
     Auto,
 }
 
 impl Mode {
-    /// One at a time, the [`BATCH_SIZES`], and a run's own plan.
+    /// The modes without `--modes`.
     pub fn standard() -> Vec<Mode> {
         let sizes = BATCH_SIZES.into_iter().filter_map(NonZeroUsize::new).map(Mode::Rows);
         [Mode::Single].into_iter().chain(sizes).chain([Mode::Auto]).collect()
     }
 
-    /// Rows of a batch; `None` where they vary.
+    /// Rows of a batch; `None` if they vary.
     pub fn rows(self) -> Option<u64> {
         match self {
             Mode::Single => Some(1),
@@ -35,6 +35,7 @@ impl Mode {
     }
 }
 
+/// The name in tables and in `bench.json`.
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -45,10 +46,10 @@ impl fmt::Display for Mode {
     }
 }
 
+/// The word of `--modes`.
 impl FromStr for Mode {
     type Err = String;
 
-    /// `single`, `auto`, or a number of rows.
     fn from_str(text: &str) -> Result<Mode, String> {
         match text {
             "single" => Ok(Mode::Single),
@@ -58,7 +59,7 @@ impl FromStr for Mode {
             rows => rows
                 .parse()
                 .map(Mode::Rows)
-                .map_err(|_| "it is neither `single`, `auto`, nor a number of rows".to_owned()),
+                .map_err(|_| "it must be `single`, `auto` or a number of rows".to_owned()),
         }
     }
 }
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mode_is_a_word_or_a_number_of_rows() {
+    fn mode_is_a_word_or_a_number_of_rows() {
         let rows = |n| Mode::Rows(NonZeroUsize::new(n).expect("not zero"));
         for (text, mode) in
             [("single", Some(Mode::Single)), ("auto", Some(Mode::Auto)), ("32", Some(rows(32)))]

@@ -1,27 +1,30 @@
-//! `reembed cache`: inspect and prune the vector cache.
+//! `reembed cache`: inspects and prunes the vector cache.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use reembed::cache;
+use anyhow::Result;
+use reembed::cache::{self, CacheCheck, Pruned, Stats};
+use reembed::figures::{bytes, count};
 
-use super::{lay_environment, read_config};
+use super::config::load_file;
 use crate::cli::{CacheArgs, Logging, PruneArgs};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::text::{printable_path, table};
 
 /// `reembed cache stats`.
 pub fn stats(args: &CacheArgs) -> Result<Exit> {
     let stats = cache::stats(&path(args)?)?;
-    print::result(&print::cache_stats(&stats)).context("the result cannot be printed")?;
+    print::result(&stats_text(&stats))?;
     Ok(Exit::Done)
 }
 
 /// `reembed cache prune`.
 pub fn prune(args: &PruneArgs) -> Result<Exit> {
     let pruned = cache::prune(&path(&args.cache)?, args.keep_runs.get())?;
-    print::result(&print::pruned(&pruned)).context("the result cannot be printed")?;
+    print::result(&pruned_text(&pruned))?;
     Ok(Exit::Done)
 }
 
@@ -29,24 +32,67 @@ pub fn prune(args: &PruneArgs) -> Result<Exit> {
 pub fn verify(args: &CacheArgs, logging: &Logging) -> Result<Exit> {
     let path = path(args)?;
     let progress = Progress::new(logging);
-    progress.say("reading every vector");
+    progress.step("reading every vector");
     let check = cache::verify(&path);
     progress.finish();
     let check = check?;
-    print::result(&print::cache_check(&check)).context("the result cannot be printed")?;
+    print::result(&check_text(&check))?;
     Ok(if check.holds() { Exit::Done } else { Exit::Failed })
 }
 
-/// The cache that the arguments mean: its own path, or that of the output which it belongs to.
+/// The file of the cache: `--cache`, or the cache of the output.
 fn path(args: &CacheArgs) -> Result<PathBuf> {
     if let Some(path) = &args.cache {
         return Ok(path.clone());
     }
-    let (mut raw, _) = read_config(&args.file)?;
-    lay_environment(&mut raw)?;
+    let raw = load_file(&args.file)?.raw;
     let output = match &args.output {
         Some(output) => output.clone(),
         None => raw.output_path()?,
     };
     Ok(cache::path_for(&raw.check_cache()?, &output))
+}
+
+fn stats_text(stats: &Stats) -> String {
+    let mut text = table(&[
+        ("cache", printable_path(&stats.path)),
+        ("size", bytes(stats.file_bytes)),
+        ("format", stats.format.to_string()),
+        ("vectors", count(stats.entries)),
+        ("runs", count(stats.runs)),
+    ]);
+    text.push_str("\nlast used       vectors\n");
+    for (runs_ago, entries) in &stats.last_used {
+        let when = match runs_ago {
+            0 => "last run".to_owned(),
+            1 => "1 run before".to_owned(),
+            runs => format!("{runs} runs before"),
+        };
+        let _ = writeln!(text, "{when:<15} {}", count(*entries));
+    }
+    text
+}
+
+fn pruned_text(pruned: &Pruned) -> String {
+    table(&[
+        ("removed", count(pruned.removed)),
+        ("kept", count(pruned.kept)),
+        ("size", format!("{}, before {}", bytes(pruned.bytes_after), bytes(pruned.bytes_before))),
+    ])
+}
+
+fn check_text(check: &CacheCheck) -> String {
+    let advice = match check.holds() {
+        true => "",
+        false => {
+            "\nA run embeds damaged and lost texts again. To repair the cache, delete its file; the next run creates a \
+             new one.\n"
+        }
+    };
+    table(&[
+        ("vectors", count(check.entries)),
+        ("damaged", count(check.damaged)),
+        ("lost", count(check.lost)),
+        ("pages", if check.pages_hold { "ok" } else { "WRONG" }.to_owned()),
+    ]) + advice
 }

@@ -1,44 +1,71 @@
-//! `reembed model`: bring a model into the cache, or show it.
+//! `reembed model`: fetches or shows the model.
 
+use std::fmt::Write as _;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use reembed::Event;
-use reembed_encoder::model::{description, source};
+use anyhow::Result;
+use reembed::{Event, ModelConfig};
+use reembed_encoder::model::description::{self, ModelDescription};
+use reembed_encoder::model::source::{self, ModelFiles};
 
-use super::{environment, load_raw};
+use super::config::{environment, load};
 use crate::cli::{Logging, ModelArgs};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::text::{printable, printable_path, table};
 
 /// `reembed model fetch`.
 pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
-    let config = load_raw(&args.config)?.check_model(&environment())?;
+    let config = load(&args.config)?.check_model(&environment())?;
     let started = Instant::now();
-    let progress = Progress::new(logging);
-    let files = source::resolve(&config.source, &|event| progress.event(Event::Model(event)));
-    progress.finish();
-    let files = files?;
-    let lines = [
+    let files = resolve(&config, logging)?;
+    print::result(&table(&[
         ("model", config.source.id.clone()),
         ("from", files.origin.to_string()),
-        ("directory", files.directory.display().to_string()),
+        ("directory", printable_path(&files.directory)),
         ("seconds", format!("{:.1}", started.elapsed().as_secs_f64())),
-    ];
-    print::result(&print::table(&lines)).context("the result cannot be printed")?;
+    ]))?;
     Ok(Exit::Done)
 }
 
 /// `reembed model show`.
 pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
-    let config = load_raw(&args.config)?.check_model(&environment())?;
-    let progress = Progress::new(logging);
-    let files = source::resolve(&config.source, &|event| progress.event(Event::Model(event)));
-    progress.finish();
-    let files = files?;
+    let config = load(&args.config)?.check_model(&environment())?;
+    let files = resolve(&config, logging)?;
     let description = description::read(&files, config.prompt.as_deref())?;
-    let text = print::model(&config.source.id, &files, &description);
-    print::result(&text).context("the result cannot be printed")?;
+    print::result(&description_text(&config.source.id, &files, &description))?;
     Ok(Exit::Done)
+}
+
+/// Finds or fetches the files of the model.
+fn resolve(config: &ModelConfig, logging: &Logging) -> reembed::Result<ModelFiles> {
+    let progress = Progress::new(logging);
+    source::resolve(&config.source, &|event| progress.event(Event::Model(event)))
+}
+
+fn description_text(id: &str, files: &ModelFiles, description: &ModelDescription) -> String {
+    let bert = &description.bert;
+    let mut text = table(&[
+        ("model", printable(id)),
+        ("from", files.origin.to_string()),
+        ("directory", printable_path(&files.directory)),
+        ("dimension", bert.hidden.to_string()),
+        ("max length", format!("{} tokens", description.max_seq_length)),
+        ("pooling", description.pooling.as_str().to_owned()),
+        ("normalized", if description.normalize { "yes" } else { "no" }.to_owned()),
+        ("prompt", format!("{:?}", description.prompt)),
+        (
+            "transformer",
+            format!(
+                "BERT, {} layers, {} heads, feed-forward {}, vocabulary {}",
+                bert.layers, bert.heads, bert.intermediate, bert.vocab_size
+            ),
+        ),
+    ]);
+    text.push_str("\nSHA-256\n");
+    for (name, hash) in files.hashes() {
+        let _ = writeln!(text, "{hash}  {}", printable(&name));
+    }
+    text
 }

@@ -1,29 +1,32 @@
-//! `reembed run`: embed every row of a table, in this process or under a supervisor.
+//! `reembed run`: embeds every row of a table, under a supervisor unless `--no-supervise` is set.
+
+mod summary;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use reembed::config::Origin;
 use reembed::footer::Lineage;
 use reembed::pipeline::{self, RunOptions};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
 use reembed_encoder::{memory, model};
 
-use super::{lay_environment, read_config, warn};
+use super::config::{FileAndEnvironment, environment, load_file};
 use crate::cli::{Logging, RunArgs};
 use crate::exit::Exit;
-use crate::flags;
 use crate::print;
 use crate::progress::Progress;
-use crate::report::{Ending, Recorder, keep};
-use crate::supervisor::worker;
+use crate::report::{Ending, Recorder, directory};
+use crate::supervisor::worker::SupervisorLink;
+use crate::text::error_line;
 use crate::{signals, supervisor};
 
 /// `reembed run`.
 pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     let config = load(args)?;
     if args.print_config {
-        print::result(&print::config(&config)).context("the configuration cannot be printed")?;
+        print::result(&summary::config(&config))?;
         return Ok(Exit::Done);
     }
     if args.dry_run {
@@ -31,116 +34,182 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
     }
     let recorder = Recorder::new(&config, SystemTime::now());
     if args.worker {
-        let link = worker::attach()?;
-        // The run began with the first of the workers, the ones that died before this one.
-        let before = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
-        let recorder = recorder.began_before(before);
-        link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
-        let tell = |event: &Event| link.tell(event);
-        let ended = embed(&config, link.options(), &link.stop, logging, (recorder, before), &tell);
-        link.over();
-        return ended;
+        return run_as_worker(&config, recorder, logging);
     }
     if args.no_supervise {
-        let stop = Stop::new();
-        let told = logging.clone();
-        let say = move |reason| print::error(&signals::forced(reason).into(), &told);
-        signals::listen(&stop, signals::GRACE, |_| (), say.clone())
-            .context("signals cannot be listened to")?;
-        let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
-        signals::enforce(deadline, signals::GRACE, say).context("the deadline cannot be kept")?;
-        let options = RunOptions::default();
-        return embed(&config, options, &stop, logging, (recorder, Duration::ZERO), &|_| ());
+        return run_alone(&config, recorder, logging);
     }
-    let started = Instant::now();
-    // A worker that ends by itself has left its report; where none could, its parent does.
-    supervisor::run(&config, &recorder).map_err(|error| match error.downcast::<Error>() {
-        Ok(error) => {
-            let outcome = Err(error);
-            keep_report(&config, recorder, started.elapsed(), &outcome);
-            outcome.err().map_or_else(|| anyhow::anyhow!("no error"), Into::into)
-        }
-        Err(other) => other,
-    })
+    run_supervised(&config, recorder)
 }
 
-/// The configuration of a run: the file, the environment, the flags, IN and OUT.
+/// The configuration: the file, then the environment, the flags, and IN and OUT.
 fn load(args: &RunArgs) -> Result<Config> {
-    let (mut raw, is_missing) = read_config(&args.file)?;
-    lay_environment(&mut raw)?;
-    args.flags.lay_over(&mut raw)?;
-    for (key, path, name) in [("input.path", &args.from, "IN"), ("output.path", &args.to, "OUT")] {
+    let FileAndEnvironment { mut raw, has_file } = load_file(&args.file)?;
+    args.flags.apply_to(&mut raw)?;
+    let paths = [("input.path", &args.input_path, "IN"), ("output.path", &args.output_path, "OUT")];
+    for (key, path, name) in paths {
         if let Some(path) = path {
-            flags::set_path(&mut raw, key, path, name)?;
+            raw.set_path(key, path, Origin::Flag(name))?;
         }
     }
-    if is_missing && !(raw.is_set("input.path") && raw.is_set("output.path")) {
-        let message = "there is no pipeline.toml here, and no input and output are named";
+    let missing: Vec<&str> =
+        ["input.path", "output.path"].into_iter().filter(|key| !raw.is_set(key)).collect();
+    if !has_file && !missing.is_empty() {
+        let message = format!(
+            "there is no pipeline.toml in the current directory, and `{}` {} not set",
+            missing.join("` and `"),
+            if missing.len() == 1 { "is" } else { "are" }
+        );
         return Err(Error::new(ErrorKind::Config, message)
             .advice(
-                "name them: `reembed run IN.parquet OUT.parquet`; or write a configuration with \
-                 `reembed init IN.parquet`; or name one with --config",
+                "use `reembed run IN.parquet OUT.parquet`, or write a pipeline.toml with `reembed init IN.parquet`, or \
+                 name a configuration with --config",
             )
             .into());
     }
-    Ok(raw.check(&super::environment())?)
+    Ok(raw.check(&environment())?)
 }
 
-/// The work itself, which `recorder` takes down; it began that long `before`. `told` hears of every event before the user
-/// does.
-fn embed(
-    config: &Config,
-    options: RunOptions,
-    stop: &Stop,
-    logging: &Logging,
-    (recorder, before): (Recorder, Duration),
-    told: &(dyn Fn(&Event) + Sync),
-) -> Result<Exit> {
-    let progress = Progress::new(logging);
-    let started = Instant::now();
-    let outcome = pipeline::run(config, options, stop, &|event| {
-        told(&event);
-        recorder.event(before + started.elapsed(), &event);
-        progress.event(event);
-    });
-    progress.finish();
-    let page = keep_report(config, recorder, before + started.elapsed(), &outcome);
-    let report = outcome?;
-    // The output is in place; that nobody can be told is no failure of the run.
-    if let Err(cause) = print::result(&print::summary(&report, page.as_deref())) {
-        tracing::warn!("the summary cannot be printed: {cause}");
-    }
-    Ok(Exit::Done)
-}
-
-/// Writes the report of a run that ended in whatever way. That it cannot be written is no failure of the run.
-fn keep_report(
-    config: &Config,
-    recorder: Recorder,
-    at: Duration,
-    outcome: &reembed::Result<Report>,
-) -> Option<PathBuf> {
-    // Another run is writing this output, and its report is the one to come.
-    if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
-        return None;
-    }
-    let peak_resident = memory::peak_resident();
-    let record = recorder.finish(Ending { at, outcome, peak_resident });
-    keep::keep(&config.report, record).unwrap_or_else(|error| {
-        tracing::warn!("{}", print::one_line(&error.into()));
-        None
-    })
-}
-
+/// `--dry-run`.
 fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
     pipeline::check_before_work(config, &reader, &existing, &Lineage::new(&model.identity))?;
-    warn(&model, &progress);
-    progress.say("reading and tokenizing every row");
+    progress.model_warning(&model);
+    progress.step("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);
     progress.finish();
-    print::result(&print::estimate(&estimate?)).context("the estimate cannot be printed")?;
+    print::result(&summary::estimate(&estimate?))?;
     Ok(Exit::Done)
+}
+
+fn run_supervised(config: &Config, recorder: Recorder) -> Result<Exit> {
+    let started = Instant::now();
+    supervisor::run(config, &recorder).map_err(|error| match error.downcast::<Error>() {
+        // A worker that ends by itself has written its report; this error means that none did.
+        Ok(error) => {
+            write_report(config, recorder, started.elapsed(), Err(&error));
+            error.into()
+        }
+        Err(other) => other,
+    })
+}
+
+fn run_as_worker(config: &Config, recorder: Recorder, logging: &Logging) -> Result<Exit> {
+    let link = SupervisorLink::connect()?;
+    // The run started with the first worker.
+    let offset = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
+    let recorder = recorder.started_earlier(offset);
+    link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
+    let job = Job { config, options: link.run_options(), stop: &link.stop, recorder, offset };
+    let exit = job.embed(logging, &|event| link.report(event));
+    link.finish();
+    exit
+}
+
+fn run_alone(config: &Config, recorder: Recorder, logging: &Logging) -> Result<Exit> {
+    let stop = Stop::new();
+    let error_log = logging.clone();
+    let print_error = move |reason| print::error(&signals::forced_error(reason).into(), &error_log);
+    signals::handle(&stop, signals::GRACE, |_| (), print_error.clone())
+        .context("cannot handle signals")?;
+    let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
+    signals::enforce_deadline(deadline, signals::GRACE, print_error)
+        .context("cannot enforce the deadline")?;
+    let options = RunOptions::default();
+    let job = Job { config, options, stop: &stop, recorder, offset: Duration::ZERO };
+    job.embed(logging, &|_| ())
+}
+
+/// A run in this process.
+struct Job<'a> {
+    config: &'a Config,
+    options: RunOptions,
+    stop: &'a Stop,
+    recorder: Recorder,
+    /// The time since the start of the run, before this process started.
+    offset: Duration,
+}
+
+impl Job<'_> {
+    /// Embeds, writes the report and prints the summary. `observe` receives every event first.
+    fn embed(self, logging: &Logging, observe: &(dyn Fn(&Event) + Sync)) -> Result<Exit> {
+        let Job { config, options, stop, recorder, offset } = self;
+        let progress = Progress::new(logging);
+        let started = Instant::now();
+        let outcome = pipeline::run(config, options, stop, &|event| {
+            observe(&event);
+            recorder.event(offset + started.elapsed(), &event);
+            progress.event(event);
+        });
+        progress.finish();
+        let page = write_report(config, recorder, offset + started.elapsed(), outcome.as_ref());
+        let report = outcome?;
+        print::result_or_warn(&summary::run(&report, page.as_deref()));
+        Ok(Exit::Done)
+    }
+}
+
+/// Writes the report of a run and returns the path of its page. A failure is logged: it does not fail the run.
+fn write_report(
+    config: &Config,
+    recorder: Recorder,
+    at: Duration,
+    outcome: Result<&Report, &Error>,
+) -> Option<PathBuf> {
+    // The run that holds the lock writes the report.
+    if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
+        return None;
+    }
+    let record = recorder.finish(Ending { at, outcome, peak_rss: memory::peak_rss() });
+    directory::write(&config.report, record).unwrap_or_else(|error| {
+        tracing::warn!("{}", error_line(&error.into()));
+        None
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn load(arguments: &[&str]) -> Result<Config> {
+        let cli = Cli::try_parse_from(["reembed", "run"].iter().chain(arguments))?;
+        let Command::Run(args) = cli.command else { unreachable!("it is `run`") };
+        super::load(&args)
+    }
+
+    #[test]
+    fn two_paths_need_no_file_and_override_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("pipeline.toml");
+        let content = "[input]\npath = \"a\"\nchunk_rows = 7\n[output]\npath = \"b\"\n";
+        std::fs::write(&file, content).expect("a file");
+        let file = file.to_str().expect("text");
+        for (arguments, chunk_rows) in
+            [(&["in", "out"][..], 1024), (&["in", "out", "--config", file], 7)]
+        {
+            let config = load(arguments).expect("a configuration");
+            let paths = (config.input.path.as_path(), config.output.path.as_path());
+            assert_eq!(paths, (Path::new("in"), Path::new("out")), "{arguments:?}");
+            assert_eq!(config.input.chunk_rows.get(), chunk_rows, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn missing_paths_are_named() {
+        for (arguments, missing) in [
+            (&[][..], "`input.path` and `output.path` are not set"),
+            (&["--input", "in"], "`output.path` is not set"),
+        ] {
+            let error = load(arguments).expect_err("nothing to run");
+            assert!(error.to_string().contains(missing), "{error}");
+            assert_eq!(Exit::from(&error), Exit::Refused);
+        }
+    }
 }

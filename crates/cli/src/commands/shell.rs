@@ -1,8 +1,8 @@
-//! `reembed completions` and `reembed man`: what a shell and a manual reader want, from the same definition as the help.
+//! `reembed completions` and `reembed man`, generated from the definition of the command line.
 
 use std::io::Write as _;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, CompletionsArgs};
@@ -13,7 +13,7 @@ use crate::print;
 pub fn completions(args: &CompletionsArgs) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "reembed", &mut script);
-    print::result(&String::from_utf8_lossy(&script)).context("the script cannot be printed")?;
+    print::result(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Done)
 }
 
@@ -30,6 +30,6 @@ pub fn man() -> Result<Exit> {
         man.render_description_section(&mut page)?;
         man.render_options_section(&mut page)?;
     }
-    print::result(&String::from_utf8_lossy(&page)).context("the page cannot be printed")?;
+    print::result(&String::from_utf8_lossy(&page))?;
     Ok(Exit::Done)
 }

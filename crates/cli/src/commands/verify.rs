@@ -1,47 +1,40 @@
-//! `reembed verify`: an output against its own footer, its input and its model.
+//! `reembed verify`: checks an output against its footer, its input and its model.
 
-use anyhow::{Context, Result};
-use reembed::footer::Lineage;
-use reembed::verify::{self as checking, Verdict};
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use reembed::footer::{Footer, Lineage};
+use reembed::verify::{self as checking, Check, Verdict};
 use reembed::{Error, ErrorKind, Event};
-use reembed_encoder::model;
+use reembed_encoder::model::{self, Model};
 use reembed_kernels::Precision;
 
-use super::{load_raw, warn};
+use super::config::{environment, load};
 use crate::cli::{Logging, VerifyArgs};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::text::printable;
 
 /// `reembed verify`.
 pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
-    let raw = load_raw(&args.config)?;
-    let mut model_config = raw.check_model(&super::environment())?;
+    let raw = load(&args.config)?;
+    let mut model_config = raw.check_model(&environment())?;
     let reading = raw.check_input(&args.output)?;
     let (output, footer) = checking::open(&reading, &args.output)?;
-    // A file can be checked in its own precision on any machine.
-    model_config.precision =
-        model_config.precision.or_else(|| Precision::parse(&footer.lineage.model.precision));
+    // The file's own precision runs on any machine.
+    let precision = Precision::parse(&footer.lineage.model.precision);
+    model_config.precision = model_config.precision.or(precision);
     let progress = Progress::new(logging);
     let model = match args.sample {
         0 => None,
         _ => Some(model::load(&model_config, &|event| progress.event(Event::Model(event)))?),
     };
     if let Some(model) = &model {
-        warn(model, &progress);
-        let differences = Lineage::new(&model.identity).differences(&footer.lineage);
-        if !differences.is_empty() {
-            progress.finish();
-            return Err(Error::new(
-                ErrorKind::OtherModel,
-                format!("the file is of another model: {}", differences.join("; ")),
-            )
-            .in_file(&args.output)
-            .advice("verify it with its own model, or with --sample 0")
-            .into());
-        }
+        progress.model_warning(model);
+        check_model(model, &footer, args)?;
     }
-    progress.say("checking every row");
+    progress.step("checking every row");
     let model = model.as_ref().map(|model| (model, args.sample));
     let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), model);
     progress.finish();
@@ -49,7 +42,33 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
         Some(_) => error,
         None => error.in_file(&args.output),
     })?;
-    print::result(&print::checks(&checks)).context("the result cannot be printed")?;
+    print::result(&checks_text(&checks))?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Refuses a model that did not make the vectors of the output.
+fn check_model(model: &Model, footer: &Footer, args: &VerifyArgs) -> reembed::Result<()> {
+    let differences = Lineage::new(&model.identity).differences(&footer.lineage);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the vectors come from another model: {}", differences.join("; "));
+    Err(Error::new(ErrorKind::OtherModel, message)
+        .in_file(&args.output)
+        .advice("verify it with its own model, or with --sample 0"))
+}
+
+fn checks_text(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.what.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for Check { what, found, verdict } in checks {
+        let verdict = match verdict {
+            Verdict::Holds => "ok",
+            Verdict::Broken => "WRONG",
+            Verdict::Skipped => "-",
+        };
+        let _ = writeln!(text, "{verdict:<5}  {what:<width$}  {}", printable(found));
+    }
+    text
 }

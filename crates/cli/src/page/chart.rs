@@ -1,35 +1,35 @@
-//! The geometry of a chart over two axes: scales, lines and bars, in percent of the plot.
+//! Charts with two axes. The geometry is in percent of the plot.
 
 use std::fmt::Write as _;
 
 use askama::Template;
 
-/// A chart over two axes.
+/// A chart with two axes.
 #[derive(Debug, Clone, Default, PartialEq, Template)]
 #[template(path = "plot.html")]
 pub struct Plot {
-    /// What is seen, in a sentence, for those who do not see it.
+    /// The content in a sentence, for screen readers.
     pub label: String,
-    /// What the vertical axis counts.
+    /// The unit of the vertical axis.
     pub unit: String,
     /// The horizontal axis.
     pub x: Scale,
     /// The vertical axis.
     pub y: Scale,
-    /// Paths of filled areas.
+    /// SVG paths of filled areas.
     pub areas: Vec<String>,
-    /// Paths of lines.
+    /// SVG paths of lines.
     pub lines: Vec<String>,
     /// Bars.
     pub bars: Vec<Bar>,
-    /// Upright lines at moments of note.
+    /// Vertical lines.
     pub marks: Vec<Mark>,
 }
 
 /// An axis from 0 to `max`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scale {
-    /// What its end stands for.
+    /// The value at its end.
     pub max: f64,
     /// Its labels.
     pub ticks: Vec<Tick>,
@@ -38,9 +38,9 @@ pub struct Scale {
 /// A label on an axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tick {
-    /// Where it stands, in percent.
+    /// Its position, in percent.
     pub at: f64,
-    /// What it says.
+    /// Its text.
     pub text: String,
 }
 
@@ -55,16 +55,16 @@ pub struct Bar {
     pub height: f64,
     /// The class of its colour.
     pub class: String,
-    /// What it says when it is pointed at.
+    /// The tooltip.
     pub title: String,
 }
 
-/// An upright line at a moment of note.
+/// A vertical line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mark {
-    /// Where it stands, in percent.
+    /// Its position, in percent.
     pub at: f64,
-    /// What it says when it is pointed at.
+    /// The tooltip.
     pub title: String,
 }
 
@@ -75,48 +75,67 @@ impl Default for Scale {
 }
 
 impl Scale {
-    /// An axis that ends at the round number at or above `max`, with about `wanted` labels at round numbers.
+    /// An axis that ends at a round number, at or above `max`, with about `wanted` labels.
     pub fn rounded(max: f64, wanted: usize, text: impl Fn(f64) -> String) -> Scale {
-        let step = round_step(max / wanted.max(1) as f64);
-        let max = (max / step).ceil().max(1.0) * step;
+        let step = Step::at_least(max / wanted.max(1) as f64);
+        let max = step.times((max / step.times(1.0)).ceil().max(1.0));
         Scale { ticks: ticks(max, step, text), max }
     }
 
-    /// An axis that ends at `max` itself, with labels at round numbers below it.
+    /// An axis that ends at `max`, with about `wanted` labels at round numbers.
     pub fn exact(max: f64, wanted: usize, text: impl Fn(f64) -> String) -> Scale {
         let max = if max > 0.0 { max } else { 1.0 };
-        let step = round_step(max / wanted.max(1) as f64);
+        let step = Step::at_least(max / wanted.max(1) as f64);
         Scale { ticks: ticks(max, step, text), max }
     }
 
-    /// Where a value lies, in percent.
+    /// The position of a value, in percent.
     pub fn place(&self, value: f64) -> f64 {
         (100.0 * value / self.max).clamp(0.0, 100.0)
     }
 }
 
-fn ticks(max: f64, step: f64, text: impl Fn(f64) -> String) -> Vec<Tick> {
+fn ticks(max: f64, step: Step, text: impl Fn(f64) -> String) -> Vec<Tick> {
     (0..)
-        .map(|number| f64::from(number) * step)
+        .map(|number| step.times(f64::from(number)))
         .take_while(|value| *value <= max * (1.0 + 1e-9))
         .map(|value| Tick { at: 100.0 * value / max, text: text(value) })
         .collect()
 }
 
-/// 1, 2 or 5 times a power of ten, at or above `least`.
-fn round_step(least: f64) -> f64 {
-    if !least.is_finite() || least <= 0.0 {
-        return 1.0;
-    }
-    let power = 10f64.powf(least.log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * power)
-        .find(|step| *step >= least * (1.0 - 1e-9))
-        .unwrap_or(10.0 * power)
+/// The distance of two labels: `factor` times a power of ten.
+#[derive(Clone, Copy)]
+struct Step {
+    factor: f64,
+    exponent: i32,
 }
 
-/// The path of a line that keeps each value until the next one, up to `end`.
+impl Step {
+    /// 1, 2 or 5 times a power of ten, at or above `min`.
+    fn at_least(min: f64) -> Step {
+        if !min.is_finite() || min <= 0.0 {
+            return Step { factor: 1.0, exponent: 0 };
+        }
+        let exponent = min.log10().floor() as i32;
+        [1.0, 2.0, 5.0]
+            .into_iter()
+            .map(|factor| Step { factor, exponent })
+            .find(|step| step.times(1.0) >= min * (1.0 - 1e-9))
+            .unwrap_or(Step { factor: 1.0, exponent: exponent + 1 })
+    }
+
+    /// The multiple `count` of the step. Dividing by a power of ten gives 0.6 where multiplying gives
+    /// 0.6000000000000001.
+    fn times(self, count: f64) -> f64 {
+        let power = 10f64.powi(self.exponent.abs());
+        match self.exponent < 0 {
+            true => count * self.factor / power,
+            false => count * self.factor * power,
+        }
+    }
+}
+
+/// The path of a line that keeps each value until the next point, up to `end`.
 pub fn steps(points: &[(f64, f64)], end: f64, x: &Scale, y: &Scale) -> String {
     let mut path = String::new();
     for (number, (at, value)) in points.iter().enumerate() {
@@ -144,31 +163,38 @@ mod tests {
         format!("{value}")
     }
 
+    fn labels(scale: &Scale) -> Vec<&str> {
+        scale.ticks.iter().map(|tick| tick.text.as_str()).collect()
+    }
+
     #[test]
-    fn an_axis_has_round_labels_whatever_its_end() {
-        for (max, end, labels) in [
+    fn rounded_axis_ends_at_a_round_label() {
+        for (max, end, expected) in [
             (34.6, 40.0, &["0", "10", "20", "30", "40"][..]),
             (100.0, 100.0, &["0", "50", "100"]),
-            (0.7, 0.8, &["0", "0.2", "0.4", "0.6000000000000001", "0.8"]),
+            (101.0, 150.0, &["0", "50", "100", "150"]),
+            (0.7, 0.8, &["0", "0.2", "0.4", "0.6", "0.8"]),
+            (0.012, 0.015, &["0", "0.005", "0.01", "0.015"]),
+            (7e6, 8e6, &["0", "2000000", "4000000", "6000000", "8000000"]),
             (0.0, 1.0, &["0", "1"]),
         ] {
             let scale = Scale::rounded(max, 4, plain);
-            if max == 100.0 {
-                assert_eq!(scale.max, 100.0);
-                continue;
-            }
-            let found: Vec<&str> = scale.ticks.iter().map(|tick| tick.text.as_str()).collect();
-            assert_eq!((scale.max, &found[..]), (end, labels), "{max}");
+            assert_eq!((scale.max, &labels(&scale)[..]), (end, expected), "{max}");
+            assert_eq!(scale.ticks.first().map(|tick| tick.at), Some(0.0), "{max}");
+            assert_eq!(scale.ticks.last().map(|tick| tick.at), Some(100.0), "{max}");
         }
+    }
+
+    #[test]
+    fn exact_axis_ends_at_its_value() {
         let scale = Scale::exact(34.6, 4, plain);
-        assert_eq!(scale.max, 34.6);
-        assert_eq!(scale.ticks.len(), 4);
+        assert_eq!((scale.max, &labels(&scale)[..]), (34.6, &["0", "10", "20", "30"][..]));
         assert_eq!(scale.place(34.6), 100.0);
         assert_eq!(scale.place(99.0), 100.0);
     }
 
     #[test]
-    fn a_line_keeps_its_value_until_the_next() {
+    fn line_keeps_its_value_until_the_next_point() {
         let (x, y) = (Scale::exact(10.0, 2, plain), Scale::exact(4.0, 2, plain));
         let points = [(0.0, 4.0), (5.0, 1.0)];
         assert_eq!(steps(&points, 10.0, &x, &y), "M0.000 0.000H50.000L50.000 75.000H100.000");

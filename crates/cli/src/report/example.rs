@@ -1,4 +1,4 @@
-//! Two runs as a table of cases has them: one that is done and one that failed.
+//! Example records for tests: a run that succeeded and one that failed.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,11 @@ use reembed::events::Stage;
 use reembed::footer::Lineage;
 use reembed_encoder::model::identity::ModelIdentity;
 
-use super::lengths::LengthBin;
 use super::record::*;
+use super::verdict::verdict;
+use crate::lengths::LengthBin;
 
-/// A run of 1,200 rows that is done.
+/// A successful run of 1,200 rows.
 pub fn done() -> RunRecord {
     let model = ModelIdentity {
         id: "sentence-transformers/all-MiniLM-L6-v2".to_owned(),
@@ -22,7 +23,7 @@ pub fn done() -> RunRecord {
         precision: "f32".to_owned(),
         numerics: "packed-1-f32".to_owned(),
     };
-    let limit = |rows| Limit { rows, tokens: 256 * rows };
+    let limit = |rows| LimitRecord { rows, tokens: 256 * rows };
     let bin = |number: u64| LengthBin {
         from: 8 * number + 1,
         to: 8 * number + 8,
@@ -62,7 +63,7 @@ pub fn done() -> RunRecord {
             longest: Some(256),
             lengths: (0..32).map(bin).collect(),
         },
-        speed: Speed {
+        speed: SpeedRecord {
             tasks_per_second: Some(35.09),
             tokens_per_second: Some(2235.1),
             interval_seconds: 0.5,
@@ -80,26 +81,26 @@ pub fn done() -> RunRecord {
             stage(Stage::Inference, 33.2, 0.3, 0.7),
             stage(Stage::Writer, 0.7, 33.5, 0.0),
         ],
-        batches: Batches {
+        batches: BatchesRecord {
             count: 60,
             sizes: vec![BatchSize { rows: 16, batches: 22 }, BatchSize { rows: 32, batches: 38 }],
             limit_at_start: Some(limit(32)),
             limit_at_end: Some(limit(24)),
             limit_moves: 3,
             limit_changes: vec![
-                LimitMove {
+                LimitChangeRecord {
                     at: 8.0,
                     from: limit(32),
                     to: limit(16),
                     cause: "32 texts of up to 256 tokens did not fit in memory".to_owned(),
                 },
-                LimitMove {
+                LimitChangeRecord {
                     at: 14.5,
                     from: limit(16),
                     to: limit(20),
                     cause: "8 batches in a row fitted".to_owned(),
                 },
-                LimitMove {
+                LimitChangeRecord {
                     at: 21.0,
                     from: limit(20),
                     to: limit(24),
@@ -107,14 +108,14 @@ pub fn done() -> RunRecord {
                 },
             ],
         },
-        memory: Memory { peak_resident: Some(248_300_000), batch_budget: Some(1_200_000_000) },
-        restarts: vec![Restart {
-            at: 3.5,
-            cause: "the kernel ended it, memory was short".to_owned(),
-        }],
+        memory: MemoryRecord {
+            peak_resident: Some(248_300_000),
+            batch_budget: Some(1_200_000_000),
+        },
+        restarts: vec![RestartRecord { at: 3.5, cause: "it was killed by SIGKILL".to_owned() }],
         runs_on: Some("avx2, 2 threads".to_owned()),
         lineage: Some(Lineage::new(&model)),
-        config: vec![Setting {
+        config: vec![SettingRecord {
             key: "batch.start".to_owned(),
             value: "32".to_owned(),
             origin: "default".to_owned(),
@@ -135,7 +136,7 @@ pub fn done() -> RunRecord {
     }
 }
 
-/// The same, failed in the middle.
+/// The same run, failed in the middle.
 pub fn failed() -> RunRecord {
     let mut record = RunRecord {
         outcome: Outcome::Failed,
@@ -144,7 +145,7 @@ pub fn failed() -> RunRecord {
             kind: "OutOfMemory".to_owned(),
             message: "data/tasks.parquet: row 700 (id T-<700>): its 256 tokens do not fit in memory, even alone"
                 .to_owned(),
-            causes: vec!["it needs 9000000 bytes, 8000000 may be used".to_owned()],
+            causes: vec!["the batch needs 9000000 bytes; the memory budget is 8000000".to_owned()],
             advice: Some("raise `batch.memory_limit`, or free memory on the machine".to_owned()),
             output_in_place: false,
         }),

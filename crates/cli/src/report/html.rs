@@ -1,7 +1,6 @@
-//! `report.html`: a run for people. Verdict first, then what needs attention, then where rows and time went.
+//! `report.html`: the report of a run for people. The verdict comes first, then problems, then rows and time.
 //!
-//! Every number on it is taken from `report.json` by its pointer, so that page and document cannot tell two
-//! stories.
+//! Every number comes from `report.json` by its pointer, so that page and document agree.
 
 mod axis;
 mod earlier;
@@ -9,23 +8,24 @@ mod lengths;
 mod limit;
 mod memory;
 mod rows;
+mod section;
 mod speed;
 mod stages;
 
 use askama::Template;
 use reembed_encoder::error::Result;
-use serde_json::Value;
 
-use super::record::{ErrorRecord, Outcome, Restart, RunRecord, Setting};
-use crate::page::{self, Cell, Figure, Form, Plot, Stacks, Table, moment};
+use super::record::{ErrorRecord, Outcome, RestartRecord, RunRecord, SettingRecord};
+use crate::page::{self, Cell, Document, Figure, NumberFormat, Plot, Stacks, Table};
+use crate::timestamp;
+use section::Section;
 
-/// The file's content: the `record`, whose JSON is `json`. `links` is put before the names of the pages of earlier
-/// runs.
+/// The content of the file, from a record and its JSON. `links` is the path from this page to the earlier pages.
 ///
 /// # Errors
-/// `Internal`, when the page cannot be built; no record is known for which it cannot.
+/// `Internal`, when the page cannot be rendered.
 pub fn page(record: &RunRecord, json: &str, links: &str) -> Result<String> {
-    page::render("report", json, |json| Page::new(record, &Document(json), links))
+    page::render("the report", json, |json| Page::new(record, json, links))
 }
 
 #[derive(Template)]
@@ -34,7 +34,7 @@ struct Page<'a> {
     record: &'a RunRecord,
     failed: bool,
     lede: String,
-    error: Option<Told>,
+    error: Option<ErrorText>,
     state: &'static str,
     when: String,
     figures: Vec<(&'static str, Figure)>,
@@ -52,72 +52,16 @@ struct Page<'a> {
     config: Table,
 }
 
-/// A part of the page: a chart, what is seen in it in words, and the numbers behind it.
-struct Section<C> {
-    chart: C,
-    sentence: String,
-    table: Table,
-}
-
-/// An error, its sentences cut where words of code begin and end.
-struct Told {
-    message: Words,
-    causes: Vec<Words>,
-    advice: Option<Words>,
-}
-
-/// Parts of a sentence, and whether each is code: what stood between backticks.
-type Words = Vec<(bool, String)>;
-
-impl Told {
-    fn new(error: &ErrorRecord) -> Told {
-        let words = |sentence: &String| {
-            sentence
-                .split('`')
-                .enumerate()
-                .map(|(at, part)| (at % 2 == 1, part.to_owned()))
-                .collect()
-        };
-        Told {
-            message: words(&error.message),
-            causes: error.causes.iter().map(words).collect(),
-            advice: error.advice.as_ref().map(words),
-        }
-    }
-}
-
-/// What stands below the verdict.
-fn lede(record: &RunRecord) -> String {
-    match (&record.error, &record.bottleneck) {
-        (Some(error), _) => format!("{}.", error.message.trim_end_matches('.').replace('`', "")),
-        (None, Some(bottleneck)) => bottleneck.clone(),
-        (None, None) => "It was too short to say which stage was the bottleneck.".to_owned(),
-    }
-}
-
-/// `report.json`, from which every number of the page is taken.
-struct Document<'a>(&'a Value);
-
-impl Document<'_> {
-    fn figure(&self, pointer: &str, form: Form) -> Figure {
-        Figure::at(self.0, pointer, form)
-    }
-
-    fn cell(&self, pointer: &str, form: Form) -> Cell {
-        Cell::Figure(self.figure(pointer, form))
-    }
-}
-
 impl<'a> Page<'a> {
-    fn new(record: &'a RunRecord, json: &Document<'_>, links: &str) -> Page<'a> {
+    fn new(record: &'a RunRecord, json: &Document, links: &str) -> Page<'a> {
         let failed = record.outcome == Outcome::Failed;
         Page {
             record,
             failed,
             lede: lede(record),
-            error: record.error.as_ref().map(Told::new),
+            error: record.error.as_ref().map(ErrorText::from),
             state: if failed { "failed" } else { "done" },
-            when: moment(&record.started),
+            when: timestamp::readable(&record.started),
             figures: figures(json),
             restarts: restarts(record, json),
             rows: rows::section(record, json),
@@ -135,26 +79,61 @@ impl<'a> Page<'a> {
     }
 }
 
-fn figures(json: &Document<'_>) -> Vec<(&'static str, Figure)> {
+/// An error with its code marked.
+struct ErrorText {
+    message: MarkedText,
+    causes: Vec<MarkedText>,
+    advice: Option<MarkedText>,
+}
+
+/// Parts of a sentence, and whether each is code.
+type MarkedText = Vec<(bool, String)>;
+
+impl From<&ErrorRecord> for ErrorText {
+    fn from(error: &ErrorRecord) -> ErrorText {
+        ErrorText {
+            message: mark_code(&error.message),
+            causes: error.causes.iter().map(|cause| mark_code(cause)).collect(),
+            advice: error.advice.as_deref().map(mark_code),
+        }
+    }
+}
+
+/// Splits a sentence at its backticks.
+fn mark_code(sentence: &str) -> MarkedText {
+    let parts = sentence.split('`').enumerate();
+    parts.map(|(at, part)| (at % 2 == 1, part.to_owned())).collect()
+}
+
+/// The paragraph below the verdict.
+fn lede(record: &RunRecord) -> String {
+    match (&record.error, &record.bottleneck) {
+        (Some(error), _) => format!("{}.", error.message.trim_end_matches('.').replace('`', "")),
+        (None, Some(bottleneck)) => bottleneck.clone(),
+        (None, None) => "The run was too short to tell which stage is the bottleneck.".to_owned(),
+    }
+}
+
+fn figures(json: &Document) -> Vec<(&'static str, Figure)> {
     vec![
-        ("tasks a second", json.figure("/speed/tasks_per_second", Form::Measure)),
-        ("tokens a second", json.figure("/speed/tokens_per_second", Form::Measure)),
-        ("in all", json.figure("/seconds", Form::Seconds)),
-        ("to load the model", json.figure("/model_load_seconds", Form::Seconds)),
-        ("peak memory", json.figure("/memory/peak_resident", Form::Bytes)),
-        ("of tokens are real", json.figure("/tokens/padding_efficiency", Form::Percent)),
+        ("tasks/s", json.figure("/speed/tasks_per_second", NumberFormat::Measure)),
+        ("tokens/s", json.figure("/speed/tokens_per_second", NumberFormat::Measure)),
+        ("total time", json.figure("/seconds", NumberFormat::Seconds)),
+        ("model load time", json.figure("/model_load_seconds", NumberFormat::Seconds)),
+        ("peak memory", json.figure("/memory/peak_resident", NumberFormat::Bytes)),
+        ("padding efficiency", json.figure("/tokens/padding_efficiency", NumberFormat::Percent)),
     ]
 }
 
-fn restarts(record: &RunRecord, json: &Document<'_>) -> Table {
-    let row = |(number, restart): (usize, &Restart)| {
+fn restarts(record: &RunRecord, json: &Document) -> Table {
+    let row = |(number, restart): (usize, &RestartRecord)| {
         vec![
-            json.cell(&format!("/restarts/{number}/at"), Form::Seconds),
+            json.cell(&format!("/restarts/{number}/at"), NumberFormat::Seconds),
             Cell::text(&restart.cause),
         ]
     };
     let rows = record.restarts.iter().enumerate().map(row).collect();
-    Table::new("Restarts of the worker", &["after", "because"], rows)
+    Table::new("Restarts of the worker", &["after", "cause"], rows)
 }
 
 fn lineage(record: &RunRecord) -> Table {
@@ -164,60 +143,62 @@ fn lineage(record: &RunRecord) -> Table {
         let model = &lineage.model;
         rows.extend([
             row("model", model.id.clone()),
-            row("arithmetic", format!("{}, {}", model.numerics, model.precision)),
+            row("numerics", format!("{}, {}", model.numerics, model.precision)),
             row("vectors", format!("{} components, {} pooling", model.dimension, model.pooling)),
-            row("longest text", format!("{} tokens", model.max_seq_length)),
+            row("maximum length", format!("{} tokens", model.max_seq_length)),
             row("fingerprint", lineage.fingerprint.clone()),
         ]);
     }
-    rows.extend(record.runs_on.iter().map(|on| row("ran on", on.clone())));
+    rows.extend(record.runs_on.iter().map(|device| row("device", device.clone())));
     rows.push(row("input", record.input.path.clone()));
     rows.push(row("output", record.output.path.clone()));
-    Table::new("What made the vectors", &["", ""], rows)
+    Table::new("Origin of the vectors", &["", ""], rows)
 }
 
 fn config(record: &RunRecord) -> Table {
-    let row = |setting: &Setting| {
+    let row = |setting: &SettingRecord| {
         vec![Cell::text(&setting.key), Cell::text(&setting.value), Cell::text(&setting.origin)]
     };
     let rows = record.config.iter().map(row).collect();
-    Table::new("Configuration in force", &["setting", "value", "from"], rows)
+    Table::new("Configuration in force", &["setting", "value", "origin"], rows)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{example, json};
+    use super::super::example;
     use super::*;
+    use crate::json;
 
-    fn of(record: &RunRecord) -> String {
-        page(record, &json::json(record).expect("JSON"), "runs/").expect("a page")
+    fn render(record: &RunRecord) -> String {
+        page(record, &json::to_document(record, "the report").expect("JSON"), "runs/")
+            .expect("a page")
     }
 
     #[test]
-    fn a_page_needs_nothing_from_elsewhere_and_runs_nothing() {
+    fn page_loads_nothing_and_runs_no_script() {
         for record in [example::done(), example::failed()] {
-            let page = of(&record);
+            let page = render(&record);
+            // The namespace of SVG is a name, not a request.
+            let page = page.replace("http://www.w3.org", "").replace("http%3A", "");
             for foreign in ["http:", "https:", "src=", "<script", "@import", "url("] {
-                let found = page.replace("http://www.w3.org/2000/svg", "").replace("http%3A", "");
-                let found = found.replace("http://www.w3.org", "");
-                assert!(!found.contains(foreign), "{foreign}");
+                assert!(!page.contains(foreign), "{foreign}");
             }
             assert!(page.contains("default-src 'none'"));
         }
     }
 
     #[test]
-    fn a_page_leads_with_the_verdict_and_a_failure_with_what_to_do() {
-        let page = of(&example::failed());
+    fn page_of_a_failure_has_verdict_and_advice() {
+        let page = render(&example::failed());
         let verdict = "<h1>Failed after 12.5 s, with 640 of 1,200 rows handled.";
         assert!(page.contains(verdict), "{page}");
         assert!(page.contains("row 700 (id T-&#60;700&#62;)"), "ids are escaped");
         assert!(page.contains("<b>What to do:</b> "));
-        assert!(of(&example::done()).contains("The model is the bottleneck"));
+        assert!(render(&example::done()).contains("The model is the bottleneck"));
     }
 
     #[test]
-    fn a_run_that_saw_nothing_has_a_page_too() {
+    fn page_of_an_empty_record_has_no_nan() {
         let record = RunRecord {
             bottleneck: None,
             model_load_seconds: None,
@@ -234,14 +215,14 @@ mod tests {
             earlier: Vec::new(),
             ..example::failed()
         };
-        let page = of(&record);
-        assert!(page.contains("What went wrong") && !page.contains("Speed over time"));
+        let page = render(&record);
+        assert!(page.contains("What went wrong") && !page.contains("Throughput over time"));
         assert!(!page.contains("NaN") && !page.contains("inf"));
     }
 
     #[test]
-    fn each_chart_has_a_label_and_a_table_behind_it() {
-        let page = of(&example::done());
+    fn each_chart_has_a_label_and_a_table() {
+        let page = render(&example::done());
         let charts = page.matches("role=\"img\"").count();
         assert_eq!(page.matches("role=\"img\" aria-label=\"\"").count(), 0);
         assert!(charts >= 7, "{charts}");

@@ -1,17 +1,16 @@
-//! `report.prom`: a run for Prometheus, in the format that node_exporter's textfile collector reads.
+//! `report.prom`: the latest run as Prometheus metrics, for the textfile collector of node_exporter.
 //!
-//! All are gauges of the last run, each with the label `output`, so that several jobs of one machine do not
-//! collide. Names follow the conventions of Prometheus: base units, no abbreviations.
+//! Every metric is a gauge with the label `output`, so that several jobs of one machine stay apart.
 
 use std::fmt::Write as _;
 
 use super::record::{Outcome, RunRecord};
 
-/// The file's content. `ended_unix` is when the run ended, in seconds since 1970.
+/// The content of the file. `ended_unix` is the end of the run in seconds since 1970.
 pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
-    let mut text = Text { text: String::new(), output: escaped(&record.output.path) };
+    let mut text = Metrics { text: String::new(), output: escape(&record.output.path) };
     let done = record.outcome == Outcome::Done;
-    text.gauge("reembed_run_success", "1 if the last run is done, 0 if it failed.", done.into());
+    text.gauge("reembed_run_success", "1 if the last run succeeded, 0 if it failed.", done.into());
     text.gauge("reembed_run_end_timestamp_seconds", "When the last run ended.", ended_unix);
     let last_success = match done {
         true => Some(ended_unix),
@@ -24,13 +23,13 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
     };
     text.optional(
         "reembed_run_last_success_timestamp_seconds",
-        "When the last run that is done ended, among those whose reports are kept.",
+        "When the last successful run ended, among those whose reports are kept.",
         last_success,
     );
-    text.gauge("reembed_run_duration_seconds", "How long the last run took.", record.seconds);
+    text.gauge("reembed_run_duration_seconds", "Duration of the last run.", record.seconds);
     text.optional(
         "reembed_model_load_seconds",
-        "What it took to find, check and load the model.",
+        "Time to find, check and load the model.",
         record.model_load_seconds,
     );
     let rows = &record.rows;
@@ -44,27 +43,27 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
     ];
     text.gauges(
         "reembed_rows",
-        "Rows of the last run by what became of them.",
+        "Rows of the last run by where their vectors come from.",
         "kind",
         &kinds.map(|(kind, rows)| (kind.to_owned(), rows as f64)),
     );
     text.gauge("reembed_tokens", "Tokens that went through the model.", record.tokens.real as f64);
     text.optional(
         "reembed_padding_efficiency_ratio",
-        "Real tokens as a part of the computed ones.",
+        "Real tokens divided by computed tokens.",
         record.tokens.padding_efficiency,
     );
     text.optional(
         "reembed_rows_per_second",
-        "Rows per second while rows flowed.",
+        "Rows per second, from the first row to the output in place.",
         record.speed.tasks_per_second,
     );
     text.optional(
         "reembed_tokens_per_second",
-        "Tokens per second while rows flowed.",
+        "Tokens per second, from the first row to the output in place.",
         record.speed.tokens_per_second,
     );
-    text.head("reembed_stage_seconds", "What each stage did with its time.");
+    text.head("reembed_stage_seconds", "Time of each stage by its state.");
     for stage in &record.stages {
         let name = format!("{:?}", stage.stage).to_lowercase();
         for (state, seconds) in [
@@ -78,56 +77,56 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
     }
     text.optional(
         "reembed_batch_limit_rows",
-        "Texts that a batch may have, at the end of the run.",
+        "Maximum texts in a batch, at the end of the run.",
         record.batches.limit_at_end.map(|limit| limit.rows as f64),
     );
     text.optional(
         "reembed_batch_limit_tokens",
-        "Tokens that a batch may have, at the end of the run.",
+        "Maximum tokens in a batch, at the end of the run.",
         record.batches.limit_at_end.map(|limit| limit.tokens as f64),
     );
     text.gauge(
         "reembed_batch_limit_moves",
-        "How often the batch limit moved.",
+        "How often the batch limit changed.",
         record.batches.limit_moves as f64,
     );
     text.optional(
         "reembed_peak_resident_bytes",
-        "The largest resident size of the process.",
+        "Peak RSS of the process.",
         record.memory.peak_resident.map(|bytes| bytes as f64),
     );
     text.optional(
         "reembed_batch_budget_bytes",
-        "What a batch was allowed to take.",
+        "Memory budget of a batch.",
         record.memory.batch_budget.map(|bytes| bytes as f64),
     );
     text.gauge("reembed_restarts", "Restarts of the worker.", record.restarts.len() as f64);
     text.gauge("reembed_warnings", "Warnings of the last run.", record.warnings.len() as f64);
     if let Some(lineage) = &record.lineage {
-        text.head("reembed_model_info", "Which model made the vectors; the value is always 1.");
+        text.head("reembed_model_info", "The model that made the vectors; the value is always 1.");
         let labels = format!(
             "tool=\"{}\",model=\"{}\",numerics=\"{}\",fingerprint=\"{}\",",
-            escaped(&record.tool),
-            escaped(&lineage.model.id),
-            escaped(&lineage.model.numerics),
-            escaped(&lineage.fingerprint),
+            escape(&record.tool),
+            escape(&lineage.model.id),
+            escape(&lineage.model.numerics),
+            escape(&lineage.fingerprint),
         );
         text.sample("reembed_model_info", &labels, 1.0);
     }
     text.text
 }
 
-struct Text {
+struct Metrics {
     text: String,
     output: String,
 }
 
-impl Text {
+impl Metrics {
     fn head(&mut self, name: &str, help: &str) {
         let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} gauge");
     }
 
-    /// `labels` end with a comma, or are empty.
+    /// `labels` is empty or ends with a comma.
     fn sample(&mut self, name: &str, labels: &str, value: f64) {
         let _ = writeln!(self.text, "{name}{{{labels}output=\"{}\"}} {value}", self.output);
     }
@@ -137,7 +136,7 @@ impl Text {
         self.sample(name, "", value);
     }
 
-    /// A figure that is not known has no sample: a zero would be a lie.
+    /// An unknown figure has no sample, since a zero would be wrong.
     fn optional(&mut self, name: &str, help: &str, value: Option<f64>) {
         if let Some(value) = value {
             self.gauge(name, help, value);
@@ -147,13 +146,13 @@ impl Text {
     fn gauges(&mut self, name: &str, help: &str, label: &str, values: &[(String, f64)]) {
         self.head(name, help);
         for (kind, value) in values {
-            self.sample(name, &format!("{label}=\"{}\",", escaped(kind)), *value);
+            self.sample(name, &format!("{label}=\"{}\",", escape(kind)), *value);
         }
     }
 }
 
-/// A label's value, as the format wants it.
-fn escaped(value: &str) -> String {
+/// Escapes the value of a label.
+fn escape(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
@@ -163,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_metric_has_help_type_and_the_label_of_its_output() {
+    fn each_metric_has_help_type_and_output_label() {
         let text = metrics(&example::done(), 1_800_000_000.0);
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split('{').next().expect("a name");
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_run_remembers_the_last_that_was_done() {
+    fn failed_run_keeps_the_time_of_the_last_success() {
         let text = metrics(&example::failed(), 1_800_000_000.0);
         assert!(text.contains("reembed_run_success{output=\"out/tasks.parquet\"} 0\n"), "{text}");
         let line =
@@ -187,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_cannot_break_out_of_its_label() {
+    fn label_values_are_escaped() {
         let mut record = example::done();
         record.output.path = "a\"} 1\nevil{x=\"\\".to_owned();
         let text = metrics(&record, 0.0);

@@ -1,5 +1,4 @@
-//! Listens to a run's events and makes its record. It has no clock of its own: whoever tells it an event says
-//! when that was.
+//! Turns the events of a run into its record. It reads no clock: the caller passes the time of each event.
 
 use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
@@ -9,66 +8,68 @@ use reembed::config::Config;
 use reembed::events::{Event, Loaded, Report, Stage, StageTimes};
 use reembed::footer::TOOL;
 use reembed_encoder::error::{Error, Result};
-use reembed_encoder::limit::{BatchLimit, LimitCause};
+use reembed_encoder::limit::BatchLimit;
 
-use super::lengths::Lengths;
+use super::bottleneck::bottleneck;
 use super::record::{
-    BatchSize, Batches, ErrorRecord, InputRecord, Limit, LimitMove, MOST_CHANGES, MOST_IDS, Memory,
-    Outcome, OutputRecord, Restart, RowCounts, RunRecord, SCHEMA, Setting, Speed, SpeedSample,
-    StageRecord, TokenCounts, timestamp, verdict,
+    BatchSize, BatchesRecord, ErrorRecord, InputRecord, LimitChangeRecord, LimitRecord, MAX_IDS,
+    MAX_LIMIT_CHANGES, MemoryRecord, Outcome, OutputRecord, RestartRecord, RowCounts, RunRecord,
+    SCHEMA, SettingRecord, SpeedRecord, SpeedSample, StageRecord, TokenCounts,
 };
 use super::series::{Interval, Series};
-use super::stages::bottleneck;
+use super::verdict::verdict;
+use crate::lengths::Lengths;
+use crate::{limit_cause, timestamp};
 
-/// The page shows throughput in at most so many intervals.
-const MOST_SAMPLES: usize = 120;
+/// Maximum number of intervals in the record.
+const MAX_SAMPLES: usize = 120;
 
-/// Collects what becomes a [`RunRecord`]. It can be told events from several threads.
+/// Collects the events of a run, from any thread, and makes its [`RunRecord`].
 pub struct Recorder {
     started: SystemTime,
     input: InputRecord,
     output: OutputRecord,
-    config: Vec<Setting>,
-    seen: Mutex<Seen>,
+    config: Vec<SettingRecord>,
+    observed: Mutex<Observed>,
 }
 
-/// What was seen so far.
+/// What the events said so far.
 #[derive(Default)]
-struct Seen {
-    /// When rows began to flow, since the beginning of the run.
-    flow: Option<Duration>,
+struct Observed {
+    /// When the first row was read, since the start of the run.
+    flow_start: Option<Duration>,
     loaded: Option<Loaded>,
     rows: RowCounts,
     tokens: u64,
     batches: u64,
-    /// When the batch before was over, since the first row.
+    /// When the last batch ended, since the first row.
     last_batch: Duration,
     budget: Option<u64>,
     lengths: Lengths,
     series: Series,
-    limit_at_start: Option<Limit>,
-    limit_now: Option<Limit>,
+    limit_at_start: Option<LimitRecord>,
+    limit: Option<LimitRecord>,
     limit_moves: u64,
-    limit_changes: Vec<LimitMove>,
+    limit_changes: Vec<LimitChangeRecord>,
     stages: Vec<(Stage, StageTimes)>,
-    restarts: Vec<Restart>,
+    restarts: Vec<RestartRecord>,
     warnings: Vec<String>,
 }
 
-/// How a run ended, with the readings that no event holds.
+/// The end of a run, with the readings that no event has.
 pub struct Ending<'a> {
-    /// When, since the beginning of the run.
+    /// When, since the start of the run.
     pub at: Duration,
-    /// What the run gave.
-    pub outcome: &'a Result<Report>,
-    /// The largest resident size of the process, in bytes.
-    pub peak_resident: Option<u64>,
+    /// The result of the run.
+    pub outcome: Result<&'a Report, &'a Error>,
+    /// The peak RSS of the process, in bytes.
+    pub peak_rss: Option<u64>,
 }
 
 impl Recorder {
-    /// A record of a run of `config` that begins at `started`.
+    /// A recorder of a run of `config` that starts at `started`.
     pub fn new(config: &Config, started: SystemTime) -> Recorder {
-        let setting = |line: &reembed::config::Effective| Setting {
+        let setting = |line: &reembed::config::Effective| SettingRecord {
             key: line.key.to_owned(),
             value: line.value.clone(),
             origin: line.origin.to_string(),
@@ -82,34 +83,34 @@ impl Recorder {
                 bytes: None,
             },
             config: config.effective.iter().map(setting).collect(),
-            seen: Mutex::default(),
+            observed: Mutex::default(),
         }
     }
 
-    /// The same, of a run that began so much earlier.
+    /// The same for a run that started earlier by `time`.
     #[must_use]
-    pub fn began_before(self, time: Duration) -> Recorder {
+    pub fn started_earlier(self, time: Duration) -> Recorder {
         Recorder { started: self.started.checked_sub(time).unwrap_or(self.started), ..self }
     }
 
-    /// Takes note of an event that happened `at` this time since the beginning of the run.
+    /// Records an event at this time since the start of the run.
     pub fn event(&self, at: Duration, event: &Event) {
-        self.with(|seen| seen.event(at, event));
+        self.update(|observed| observed.event(at, event));
     }
 
-    /// Takes note that the worker died and was started again.
+    /// Records that the worker died and was restarted.
     pub fn restarted(&self, at: Duration, cause: impl Into<String>) {
-        let restart = Restart { at: at.as_secs_f64(), cause: cause.into() };
-        self.with(|seen| seen.restarts.push(restart));
+        let restart = RestartRecord { at: at.as_secs_f64(), cause: cause.into() };
+        self.update(|observed| observed.restarts.push(restart));
     }
 
-    /// The record. Where the run gave a report, its sums stand; otherwise what was seen of it.
+    /// Makes the record: from the run's own report if it succeeded, else from the events.
     pub fn finish(self, ending: Ending<'_>) -> RunRecord {
-        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let flow = seen.flow.map(|flow| ending.at.saturating_sub(flow));
+        let observed = self.observed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let flow = observed.flow_start.map(|start| ending.at.saturating_sub(start));
         let (outcome, error) = match ending.outcome {
             Ok(_) => (Outcome::Done, None),
-            Err(error) => (Outcome::Failed, Some(told(error))),
+            Err(error) => (Outcome::Failed, Some(error_record(error))),
         };
         let mut record = RunRecord {
             schema: SCHEMA.to_owned(),
@@ -117,71 +118,72 @@ impl Recorder {
             outcome,
             verdict: String::new(),
             bottleneck: None,
-            started: timestamp(self.started),
-            ended: timestamp(self.started + ending.at),
+            started: timestamp::format(self.started),
+            ended: timestamp::format(self.started + ending.at),
             seconds: ending.at.as_secs_f64(),
-            model_load_seconds: seen.loaded.as_ref().map(|loaded| loaded.took.as_secs_f64()),
+            model_load_seconds: observed.loaded.as_ref().map(|loaded| loaded.took.as_secs_f64()),
             flow_seconds: flow.map(|flow| flow.as_secs_f64()),
             input: self.input,
             output: self.output,
-            rows: seen.rows,
+            rows: observed.rows,
             tokens: TokenCounts {
-                real: seen.tokens,
-                computed: seen.tokens,
+                real: observed.tokens,
+                computed: observed.tokens,
                 padding_efficiency: None,
-                median_length: seen.lengths.median(),
-                longest: seen.lengths.longest(),
-                lengths: seen.lengths.bins(),
+                median_length: observed.lengths.median(),
+                longest: observed.lengths.longest(),
+                lengths: observed.lengths.bins(),
             },
-            speed: Speed::default(),
-            stages: seen.stages.iter().copied().map(stage).collect(),
-            batches: Batches {
-                count: seen.batches,
+            speed: SpeedRecord::default(),
+            stages: observed.stages.iter().copied().map(stage_record).collect(),
+            batches: BatchesRecord {
+                count: observed.batches,
                 sizes: Vec::new(),
-                limit_at_start: seen.limit_at_start,
-                limit_at_end: seen.limit_now,
-                limit_moves: seen.limit_moves,
-                limit_changes: seen.limit_changes,
+                limit_at_start: observed.limit_at_start,
+                limit_at_end: observed.limit,
+                limit_moves: observed.limit_moves,
+                limit_changes: observed.limit_changes,
             },
-            memory: Memory { peak_resident: ending.peak_resident, batch_budget: seen.budget },
-            restarts: seen.restarts,
-            runs_on: seen.loaded.as_ref().map(|loaded| loaded.runs_on.clone()),
-            lineage: seen.loaded.map(|loaded| loaded.lineage),
+            memory: MemoryRecord { peak_resident: ending.peak_rss, batch_budget: observed.budget },
+            restarts: observed.restarts,
+            runs_on: observed.loaded.as_ref().map(|loaded| loaded.runs_on.clone()),
+            lineage: observed.loaded.map(|loaded| loaded.lineage),
             config: self.config,
-            warnings: seen.warnings,
+            warnings: observed.warnings,
             error,
             earlier: Vec::new(),
         };
         if let Ok(report) = ending.outcome {
-            take_over(&mut record, report);
+            apply_report(&mut record, report);
         }
         let flow = record.flow_seconds.map(Duration::from_secs_f64);
-        record.bottleneck = flow.and_then(|flow| bottleneck(&seen.stages, flow));
-        record.speed = speed(&record, seen.series);
+        record.bottleneck = flow.and_then(|flow| bottleneck(&observed.stages, flow));
+        record.speed = speed_record(&record, observed.series);
         record.verdict = verdict(&record);
         record
     }
 
-    fn with(&self, change: impl FnOnce(&mut Seen)) {
-        // Counters and lists that only grow: a panic elsewhere leaves nothing half-changed.
-        change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update(&self, change: impl FnOnce(&mut Observed)) {
+        // Counters and lists only grow, so a panic in another thread leaves them consistent.
+        change(&mut self.observed.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Seen {
+impl Observed {
     fn event(&mut self, at: Duration, event: &Event) {
-        let flow = at.saturating_sub(self.flow.unwrap_or(at));
+        let flow = at.saturating_sub(self.flow_start.unwrap_or(at));
         match event {
             Event::Loaded(loaded) => self.loaded = Some(loaded.as_ref().clone()),
             Event::Started { rows, limit } => {
-                self.flow = Some(at);
+                self.flow_start = Some(at);
                 self.rows.input = Some(*rows);
-                (self.limit_at_start, self.limit_now) = (Some(size(*limit)), Some(size(*limit)));
+                self.limit_at_start = Some(limit_record(*limit));
+                self.limit = self.limit_at_start;
             }
             Event::ChunkDone { lengths, truncated } => {
                 self.lengths.add(lengths);
                 self.rows.truncated += truncated.len() as u64;
-                let room = MOST_IDS.saturating_sub(self.rows.truncated_ids.len());
+                let room = MAX_IDS.saturating_sub(self.rows.truncated_ids.len());
                 self.rows.truncated_ids.extend(truncated.iter().take(room).cloned());
             }
             Event::Batch { rows, tokens } => {
@@ -194,14 +196,14 @@ impl Seen {
             }
             Event::Empty { rows } => self.rows.null += *rows as u64,
             Event::Limit(change) => {
-                self.limit_now = Some(size(change.to));
+                self.limit = Some(limit_record(change.to));
                 self.limit_moves += 1;
-                if self.limit_changes.len() < MOST_CHANGES {
-                    self.limit_changes.push(LimitMove {
+                if self.limit_changes.len() < MAX_LIMIT_CHANGES {
+                    self.limit_changes.push(LimitChangeRecord {
                         at: flow.as_secs_f64(),
-                        from: size(change.from),
-                        to: size(change.to),
-                        cause: why(change.cause),
+                        from: limit_record(change.from),
+                        to: limit_record(change.to),
+                        cause: limit_cause::describe(change.cause),
                     });
                 }
             }
@@ -217,8 +219,8 @@ impl Seen {
     }
 }
 
-/// The sums of a run that is done.
-fn take_over(record: &mut RunRecord, report: &Report) {
+/// Replaces what the events said by the totals of a successful run.
+fn apply_report(record: &mut RunRecord, report: &Report) {
     record.rows.input = Some(report.rows);
     record.rows.encoded = report.origins.encoded;
     record.rows.reused = report.origins.reused;
@@ -242,22 +244,22 @@ fn take_over(record: &mut RunRecord, report: &Report) {
     record.runs_on = Some(report.runs_on.clone());
 }
 
-fn speed(record: &RunRecord, series: Series) -> Speed {
-    let (width, intervals) = series.at_most(MOST_SAMPLES);
+fn speed_record(record: &RunRecord, series: Series) -> SpeedRecord {
+    let (width, intervals) = series.at_most(MAX_SAMPLES);
     let width = width.as_secs_f64();
-    // The last interval is cut off where the run ends.
     let flow = record.flow_seconds.unwrap_or(0.0);
     let sample = |(number, interval): (usize, &Interval)| {
         let at = number as f64 * width;
-        let wide = width.min(flow - at).max(width / 10.0);
+        // The run ends inside the last interval.
+        let seconds = width.min(flow - at).max(width / 10.0);
         SpeedSample {
             at,
-            tasks_per_second: interval.rows / wide,
-            tokens_per_second: interval.tokens / wide,
+            tasks_per_second: interval.rows / seconds,
+            tokens_per_second: interval.tokens / seconds,
         }
     };
     let rate = |done: u64| (flow > 0.0).then(|| done as f64 / flow);
-    Speed {
+    SpeedRecord {
         tasks_per_second: rate(record.rows.handled()),
         tokens_per_second: rate(record.tokens.real),
         interval_seconds: width,
@@ -265,7 +267,7 @@ fn speed(record: &RunRecord, series: Series) -> Speed {
     }
 }
 
-fn stage((stage, times): (Stage, StageTimes)) -> StageRecord {
+fn stage_record((stage, times): (Stage, StageTimes)) -> StageRecord {
     StageRecord {
         stage,
         busy: times.busy.as_secs_f64(),
@@ -274,20 +276,11 @@ fn stage((stage, times): (Stage, StageTimes)) -> StageRecord {
     }
 }
 
-fn size(limit: BatchLimit) -> Limit {
-    Limit { rows: limit.rows.get() as u64, tokens: limit.tokens.get() as u64 }
+fn limit_record(limit: BatchLimit) -> LimitRecord {
+    LimitRecord { rows: limit.rows.get() as u64, tokens: limit.tokens.get() as u64 }
 }
 
-fn why(cause: LimitCause) -> String {
-    match cause {
-        LimitCause::OutOfMemory(shape) => {
-            format!("{} texts of up to {} tokens did not fit in memory", shape.rows, shape.longest)
-        }
-        LimitCause::Successes(successes) => format!("{successes} batches in a row fitted"),
-    }
-}
-
-fn told(error: &Error) -> ErrorRecord {
+fn error_record(error: &Error) -> ErrorRecord {
     let mut causes = Vec::new();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -298,7 +291,7 @@ fn told(error: &Error) -> ErrorRecord {
         kind: format!("{:?}", error.kind()),
         message: error.to_string(),
         causes,
-        advice: error.what_to_do().map(str::to_owned),
-        output_in_place: error.is_in_place(),
+        advice: error.advice_text().map(str::to_owned),
+        output_in_place: error.is_after_publish(),
     }
 }

@@ -1,26 +1,26 @@
-//! Throughput over time, in a bounded number of equal intervals however long the run is.
+//! Throughput over time, in equal intervals whose number is bounded for a run of any length.
 
 use std::time::Duration;
 
-/// The width that intervals begin with.
+/// Initial width of an interval.
 const FIRST_WIDTH: Duration = Duration::from_millis(125);
 
-/// When there are more intervals than this, neighbours are joined and the width doubles.
-const MOST_INTERVALS: usize = 240;
+/// Maximum number of intervals. Beyond it, neighbours are merged and the width doubles.
+const MAX_INTERVALS: usize = 240;
 
-/// What was done in each interval since the first row.
+/// The work done in each interval since the first row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     width: Duration,
     intervals: Vec<Interval>,
 }
 
-/// What was done in one interval; parts of a row, where a batch lay in two.
+/// The work done in one interval; fractions of a row, where a batch spans two intervals.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Interval {
-    /// Rows that got their vector.
+    /// Rows that received their vector.
     pub rows: f64,
-    /// Real tokens that went through the model for them.
+    /// Their tokens, without padding.
     pub tokens: f64,
 }
 
@@ -31,11 +31,10 @@ impl Default for Series {
 }
 
 impl Series {
-    /// Spreads what was done between two times since the start over the intervals in between: a batch is told when it is
-    /// over, and was worked on all the while.
+    /// Spreads the work done between two times over the intervals in between: a batch is reported once, at its end.
     pub fn add(&mut self, from: Duration, to: Duration, done: Interval) {
-        while self.position(to) >= MOST_INTERVALS {
-            self.halve();
+        while self.position(to) >= MAX_INTERVALS {
+            self.merge_neighbours();
         }
         let last = self.position(to);
         if self.intervals.len() <= last {
@@ -55,10 +54,10 @@ impl Series {
         }
     }
 
-    /// The intervals joined so far that at most `most` are left, and their width.
-    pub fn at_most(mut self, most: usize) -> (Duration, Vec<Interval>) {
-        while self.intervals.len() > most.max(1) {
-            self.halve();
+    /// At most `max` intervals, and their width.
+    pub fn at_most(mut self, max: usize) -> (Duration, Vec<Interval>) {
+        while self.intervals.len() > max.max(1) {
+            self.merge_neighbours();
         }
         (self.width, self.intervals)
     }
@@ -67,13 +66,13 @@ impl Series {
         usize::try_from(at.as_nanos() / self.width.as_nanos()).unwrap_or(usize::MAX)
     }
 
-    fn halve(&mut self) {
+    fn merge_neighbours(&mut self) {
         self.width *= 2;
-        let join = |pair: &[Interval]| Interval {
+        let merge = |pair: &[Interval]| Interval {
             rows: pair.iter().map(|interval| interval.rows).sum(),
             tokens: pair.iter().map(|interval| interval.tokens).sum(),
         };
-        self.intervals = self.intervals.chunks(2).map(join).collect();
+        self.intervals = self.intervals.chunks(2).map(merge).collect();
     }
 }
 
@@ -86,12 +85,12 @@ mod tests {
     }
 
     #[test]
-    fn intervals_are_bounded_and_lose_nothing() {
+    fn intervals_are_bounded_and_keep_every_row() {
         let mut series = Series::default();
         for second in 0..10_000 {
             series.add(Duration::from_secs(second), Duration::from_secs(second + 1), done(3.0));
         }
-        assert!(series.intervals.len() <= MOST_INTERVALS);
+        assert!(series.intervals.len() <= MAX_INTERVALS);
         let (width, intervals) = series.at_most(60);
         assert!(intervals.len() <= 60, "{}", intervals.len());
         let rows: f64 = intervals.iter().map(|interval| interval.rows).sum();
@@ -102,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_spread_over_the_time_that_it_took() {
+    fn batch_is_spread_over_its_duration() {
         let (half, width) = (FIRST_WIDTH / 2, FIRST_WIDTH);
         for (from, to, expected) in [
             (Duration::ZERO, 2 * width, vec![done(4.0), done(4.0), done(0.0)]),

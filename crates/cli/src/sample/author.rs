@@ -1,4 +1,4 @@
-//! Grows texts: chooses in the rules, and fills in what the choices refer to.
+//! Expands rules into text: picks a choice and replaces its references.
 
 use std::collections::HashMap;
 
@@ -10,9 +10,9 @@ use super::template::Reference;
 pub struct Author<'a> {
     grammar: &'a Grammar,
     pub dice: Dice,
-    /// What the sticking rules have chosen for this row.
+    /// The text of each sticky rule of this row.
     kept: HashMap<&'static str, String>,
-    /// The last choice made in each rule; the next one is a different one.
+    /// The last choice of each rule; the next choice differs.
     last: HashMap<&'static str, usize>,
 }
 
@@ -21,7 +21,7 @@ impl<'a> Author<'a> {
         Author { grammar, dice, kept: HashMap::new(), last: HashMap::new() }
     }
 
-    /// One text of the rule with that name.
+    /// Expands the rule with this name.
     pub fn write(&mut self, name: &str) -> String {
         let grammar = self.grammar;
         let Some((name, rule)) = grammar.rule(name) else {
@@ -37,15 +37,15 @@ impl<'a> Author<'a> {
             position = (position + 1) % rule.choices.len();
         }
         self.last.insert(name, position);
-        let text = self.fill(rule.choices[position].template);
-        if rule.sticks {
+        let text = self.expand(rule.choices[position].template);
+        if rule.is_sticky {
             self.kept.insert(name, text.clone());
         }
         text
     }
 
-    /// A template with its references replaced.
-    fn fill(&mut self, template: &str) -> String {
+    /// Replaces the references of a template.
+    fn expand(&mut self, template: &str) -> String {
         let mut text = String::new();
         let mut rest = template;
         while let Some(at) = rest.find(['@', '\\']) {
@@ -64,7 +64,7 @@ impl<'a> Author<'a> {
             } else {
                 let reference = Reference::parse(rest);
                 rest = &rest[reference.length..];
-                let value = self.value_of(reference.name);
+                let value = self.resolve(reference.name);
                 reference.style.apply(&value, &mut text);
             }
         }
@@ -72,17 +72,17 @@ impl<'a> Author<'a> {
         text
     }
 
-    /// What a name, a range or a count of digits stands for.
-    fn value_of(&mut self, name: &str) -> String {
+    /// The value of a name, a range or a number of digits.
+    fn resolve(&mut self, name: &str) -> String {
         if let Some((first, last)) = name.split_once("..") {
-            let (first, last) = (number(first), number(last));
+            let (first, last) = (parse_number(first), parse_number(last));
             return (first + self.dice.below(last + 1 - first)).to_string();
         }
         if let Some(digits) = name.strip_prefix('x').and_then(|digits| digits.parse().ok()) {
             return (0..digits).map(|_| HEX[self.dice.below(16) as usize]).collect();
         }
         if name.contains('@') {
-            let name = self.fill(name);
+            let name = self.expand(name);
             return self.write(&name);
         }
         self.write(name)
@@ -92,7 +92,7 @@ impl<'a> Author<'a> {
 const HEX: [char; 16] =
     ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
 
-fn number(digits: &str) -> u64 {
+fn parse_number(digits: &str) -> u64 {
     let number = digits.parse();
     debug_assert!(number.is_ok(), "the grammar has a bad number `{digits}`");
     number.unwrap_or(0)

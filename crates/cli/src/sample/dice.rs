@@ -1,12 +1,12 @@
-//! What comes up by chance, and is the same for the same seed.
+//! Pseudorandom choices, reproducible from a seed.
 
-/// SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the
+/// A SplitMix64 generator: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, with the
 /// constants of Vigna's reference implementation (prng.di.unimi.it/splitmix64.c, public domain).
 pub struct Dice(u64);
 
 impl Dice {
-    /// A stream of its own for each row; the seed is mixed first, so that neighbouring seeds share no rows.
-    pub fn of_row(seed: u64, row: u64) -> Self {
+    /// The generator of one row. The seed is mixed first, so that neighbouring seeds share no rows.
+    pub fn from_row(seed: u64, row: u64) -> Self {
         let mut dice = Dice(seed);
         dice.0 = dice.next() ^ row.wrapping_mul(0xd1b5_4a32_d192_ed03);
         Dice(dice.next())
@@ -20,16 +20,16 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, 0 if that is 0. The bias of the product is below 2⁻³² for the bounds used here.
+    /// A number below `bound`; 0 if `bound` is 0. The bias is below 2⁻³² for the bounds used here.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Whether something is seen that is seen in `share` rows of [`PER`].
-    pub fn comes_up(&mut self, share: u64) -> bool {
+    /// `true` for `share` of [`PER`] rows.
+    pub fn chance(&mut self, share: u64) -> bool {
         self.below(PER) < share
     }
 }
 
-/// Shares are counted in rows of this many.
+/// The denominator of every share.
 pub const PER: u64 = 10_000;

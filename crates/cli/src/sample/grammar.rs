@@ -1,27 +1,26 @@
-//! The grammar that the texts are grown from: rules by name, each with its choices. Its words lie in `grammar/`.
+//! The grammar of the sample: rules by name, each with its choices. The words are in `grammar/`.
 
 use std::collections::HashMap;
 
 /// The rules by name.
 pub struct Grammar(HashMap<&'static str, Rule>);
 
-/// What a name may stand for.
+/// The texts that a name may expand to.
 #[derive(Default)]
 pub struct Rule {
-    /// Whether a row that has chosen once stays with its choice.
-    pub sticks: bool,
+    /// Whether a row keeps its first choice.
+    pub is_sticky: bool,
     pub choices: Vec<Choice>,
 }
 
 pub struct Choice {
-    /// The weights of the choices up to this one, added up.
+    /// The sum of the weights up to this choice.
     pub weight_so_far: u64,
     pub template: &'static str,
 }
 
-/// The texts of the grammar. A line that begins at the margin names a rule; with `=`, a row that has chosen once stays
-/// with its choice. The indented lines below it hold its choices, separated by ` | `, and `*3 ` makes one three times as
-/// likely. What may stand in a choice is for [`template`](super::template) to say. Lines that begin with `#` are comments.
+/// The source of the grammar. A line without indentation names a rule; `=` makes it sticky. The indented lines below it
+/// are its choices, separated by ` | `; `*3 ` triples a weight. [`template`](super::template) has the syntax of a choice.
 const TEXTS: [&str; 7] = [
     include_str!("grammar/areas.txt"),
     include_str!("grammar/facts.txt"),
@@ -33,20 +32,20 @@ const TEXTS: [&str; 7] = [
 ];
 
 impl Grammar {
-    /// The grammar of the corpus.
-    pub fn of_corpus() -> Self {
+    /// Parses the built-in grammar.
+    pub fn load() -> Self {
         let mut rules = HashMap::<&str, Rule>::new();
         let mut name = "";
         let lines = TEXTS.into_iter().flat_map(str::lines);
         for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let Some(choices) = line.strip_prefix("  ") else {
                 name = line.trim_start_matches('=');
-                rules.entry(name).or_default().sticks = line.starts_with('=');
+                rules.entry(name).or_default().is_sticky = line.starts_with('=');
                 continue;
             };
             let rule = rules.entry(name).or_default();
             for choice in choices.split(" | ") {
-                let (weight, template) = weight_and_template(choice);
+                let (weight, template) = parse_choice(choice);
                 let weight_so_far = rule.weight() + weight;
                 rule.choices.push(Choice { weight_so_far, template });
             }
@@ -54,7 +53,7 @@ impl Grammar {
         Grammar(rules)
     }
 
-    /// The rule of that name, with its name as the grammar has it.
+    /// The rule with this name, and the name with a static lifetime.
     pub fn rule(&self, name: &str) -> Option<(&'static str, &Rule)> {
         self.0.get_key_value(name).map(|(name, rule)| (*name, rule))
     }
@@ -66,8 +65,8 @@ impl Rule {
     }
 }
 
-/// `*3 text` is three times as likely as `text`.
-fn weight_and_template(choice: &'static str) -> (u64, &'static str) {
+/// Splits `*3 text` into weight and template.
+fn parse_choice(choice: &'static str) -> (u64, &'static str) {
     choice
         .strip_prefix('*')
         .and_then(|rest| rest.split_once(' '))
@@ -83,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_rule_is_used_and_every_reference_can_be_resolved() {
-        let grammar = Grammar::of_corpus();
+    fn every_rule_is_used_and_every_reference_resolves() {
+        let grammar = Grammar::load();
         let mut used = HashSet::from(["title", "body", "path", "foreign.title", "foreign.body"]);
         let named: HashMap<&'static str, Vec<&str>> = HashMap::from(
             ["area", "kind", "stack", "tongue"]

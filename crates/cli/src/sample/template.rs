@@ -1,20 +1,24 @@
-//! What may stand in a choice of the grammar.
+//! The syntax of a choice of the grammar.
 //!
-//! `@name` or `@{name}` stands for a text of that rule, `@{2..9}` for a number, `@{x8}` for eight hexadecimal digits, and
-//! `@{@area.part}` for a text of the rule whose name is found by filling in what stands inside. `@^name` begins with a
-//! capital; `@_name`, `@-name` and `@!name` are written as identifiers. `\n` and `\t` are a new line and a tab, `\p` is a
-//! vertical bar.
+//! | Syntax | Expands to |
+//! |---|---|
+//! | `@name`, `@{name}` | a text of that rule |
+//! | `@{2..9}` | a number in this range |
+//! | `@{x8}` | eight hexadecimal digits |
+//! | `@{@area.part}` | a text of the rule whose name is the expansion of `@area`, then `.part` |
+//! | `@^name`, `@_name`, `@-name`, `@!name` | the text in sentence, snake, kebab or Pascal case |
+//! | `\n`, `\t`, `\p` | a newline, a tab, a vertical bar |
 
-/// What stands behind an `@`.
+/// The reference after an `@`.
 pub struct Reference<'a> {
     pub style: Style,
     pub name: &'a str,
-    /// Bytes of the template that it takes, without the `@`.
+    /// Its length in bytes, without the `@`.
     pub length: usize,
 }
 
 impl<'a> Reference<'a> {
-    /// Reads the one that `text` begins with, behind its `@`.
+    /// Parses the reference at the start of `text`, after the `@`.
     pub fn parse(text: &'a str) -> Self {
         let (style, rest) = match text.as_bytes().first() {
             Some(b'^') => (Style::Sentence, &text[1..]),
@@ -32,12 +36,12 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// How a text is written where it is used.
+/// The case of an expanded text.
 #[derive(Clone, Copy)]
 pub enum Style {
-    /// As it is.
+    /// Unchanged.
     Plain,
-    /// With a capital at its beginning.
+    /// With an initial capital.
     Sentence,
     /// `like_this`.
     Snake,
@@ -48,7 +52,7 @@ pub enum Style {
 }
 
 impl Style {
-    /// Puts a text down in this style.
+    /// Appends a text in this style.
     pub fn apply(self, text: &str, out: &mut String) {
         match self {
             Style::Plain => out.push_str(text),

@@ -1,4 +1,4 @@
-//! What parent and worker say to each other: one line of text each time.
+//! The messages between supervisor and worker: one line of text each.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -6,96 +6,103 @@ use std::time::Duration;
 
 use reembed::StopReason;
 use reembed_encoder::events::InFlight;
-use signal_hook::low_level::signal_name;
+use signal_hook::low_level;
 
-/// From the worker to its parent.
+/// A message of the worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    /// The model is loaded; batches may take so many bytes, and one text takes that many at most.
+    /// The model is loaded.
     Budget {
-        /// All that a batch may take.
+        /// The memory budget of a batch in bytes.
         bytes: Option<u64>,
-        /// What one text of full length takes.
-        least: Option<u64>,
+        /// The size in bytes of one text of maximum length.
+        one_text: Option<u64>,
     },
-    /// This batch goes into the model.
-    Trying(InFlight),
-    /// The vectors of so many more rows are in the cache.
+    /// This batch is about to go through the model.
+    BatchStarted(InFlight),
+    /// The vectors of this many more rows are committed to the cache.
     Committed(u64),
-    /// The work is over, in whatever way, and its report is written.
-    Over,
+    /// The run ended and its report is written.
+    Finished,
 }
 
-/// From the parent to its worker.
+/// A message of the supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Begin. The first order, and given once.
+    /// A previous worker died. Sent before `Start`, once for each.
+    PreviousDeath(WorkerDeath),
+    /// Start the run. Sent once.
     Start {
-        /// Who gives it, by process number.
-        parent: u32,
-        /// What batches may take, in the place of the configured limit.
+        /// The PID of the supervisor.
+        supervisor: u32,
+        /// The memory budget of a batch, instead of the configured one.
         budget: Option<u64>,
-        /// What is left of `run.deadline`.
+        /// The time left until `run.deadline`.
         deadline: Option<Duration>,
     },
-    /// Stop, and say so by the exit code.
+    /// Stop, and exit with the code of this reason.
     Stop(StopReason),
-    /// A worker before this one died. Given before the order to begin, once for each.
-    Died(EarlierDeath),
 }
 
 /// The death of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EarlierDeath {
-    /// When, since the run began.
+pub struct WorkerDeath {
+    /// When, since the start of the run.
     pub at: Duration,
-    /// Of which signal.
+    /// The signal that killed it.
     pub signal: i32,
 }
 
-impl EarlierDeath {
-    /// Why, in words.
+impl WorkerDeath {
+    /// The cause, in words.
     pub fn cause(&self) -> String {
-        let name = signal_name(self.signal);
-        let name = name.map_or_else(|| format!("signal {}", self.signal), str::to_owned);
-        format!("it was killed by {name}, as it is when memory runs out")
+        let signal = signal_name(self.signal);
+        format!("it was killed by {signal}, which usually means that memory ran out")
     }
 }
 
+/// The name of a signal: `SIGKILL`.
+pub fn signal_name(signal: i32) -> String {
+    low_level::signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned)
+}
+
 impl Status {
-    /// Its line, with the end of the line.
-    pub fn line(&self) -> String {
+    /// The message as a line, with its newline.
+    pub fn to_line(&self) -> String {
         match self {
-            Status::Budget { bytes, least } => {
-                format!("budget {} {}\n", dash(*bytes), dash(*least))
+            Status::Budget { bytes, one_text } => {
+                format!("budget {} {}\n", format_optional(*bytes), format_optional(*one_text))
             }
-            // Names are escaped: neither a tab nor the end of a line is in one.
-            Status::Trying(batch) => format!(
-                "trying {} {} {}\t{}\n",
+            // The names of rows are escaped: they have neither tab nor newline.
+            Status::BatchStarted(batch) => format!(
+                "batch {} {} {}\t{}\n",
                 batch.rows,
-                dash(batch.bytes),
+                format_optional(batch.bytes),
                 batch.first,
                 batch.last
             ),
             Status::Committed(rows) => format!("committed {rows}\n"),
-            Status::Over => "over\n".to_owned(),
+            Status::Finished => "finished\n".to_owned(),
         }
     }
 
-    /// The status of a line, without its end.
-    pub fn of_line(line: &str) -> Option<Status> {
+    /// Parses a line without its newline.
+    pub fn parse(line: &str) -> Option<Status> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
-            "over" if rest.is_empty() => Some(Status::Over),
+            "finished" if rest.is_empty() => Some(Status::Finished),
             "budget" => {
-                let (bytes, least) = rest.split_once(' ')?;
-                Some(Status::Budget { bytes: undash(bytes)?, least: undash(least)? })
+                let (bytes, one_text) = rest.split_once(' ')?;
+                Some(Status::Budget {
+                    bytes: parse_optional(bytes)?,
+                    one_text: parse_optional(one_text)?,
+                })
             }
-            "trying" => {
+            "batch" => {
                 let mut parts = rest.splitn(3, ' ');
-                let (rows, bytes) = (parts.next()?.parse().ok()?, undash(parts.next()?)?);
+                let (rows, bytes) = (parts.next()?.parse().ok()?, parse_optional(parts.next()?)?);
                 let (first, last) = parts.next()?.split_once('\t')?;
-                Some(Status::Trying(InFlight {
+                Some(Status::BatchStarted(InFlight {
                     rows,
                     bytes,
                     first: first.to_owned(),
@@ -109,40 +116,39 @@ impl Status {
 }
 
 impl Order {
-    /// Its line, with the end of the line.
-    pub fn line(&self) -> String {
+    /// The message as a line, with its newline.
+    pub fn to_line(self) -> String {
         match self {
-            Order::Start { parent, budget, deadline } => {
-                format!("start {parent} {} {}\n", dash(*budget), dash(deadline.map(milliseconds)))
+            Order::PreviousDeath(WorkerDeath { at, signal }) => {
+                format!("death {} {signal}\n", milliseconds(at))
             }
-            Order::Stop(reason) => format!("stop {}\n", word_of(*reason)),
-            Order::Died(EarlierDeath { at, signal }) => {
-                format!("died {} {signal}\n", milliseconds(*at))
+            Order::Start { supervisor, budget, deadline } => {
+                let deadline = format_optional(deadline.map(milliseconds));
+                format!("start {supervisor} {} {deadline}\n", format_optional(budget))
             }
+            Order::Stop(reason) => format!("stop {}\n", reason_as_str(reason)),
         }
     }
 
-    /// The order of a line, without its end.
-    pub fn of_line(line: &str) -> Option<Order> {
+    /// Parses a line without its newline.
+    pub fn parse(line: &str) -> Option<Order> {
         match line.split(' ').collect::<Vec<_>>()[..] {
-            ["start", parent, budget, deadline] => Some(Order::Start {
-                parent: parent.parse().ok()?,
-                budget: undash(budget)?,
-                deadline: undash(deadline)?.map(Duration::from_millis),
-            }),
-            ["died", milliseconds, signal] => Some(Order::Died(EarlierDeath {
+            ["death", milliseconds, signal] => Some(Order::PreviousDeath(WorkerDeath {
                 at: Duration::from_millis(milliseconds.parse().ok()?),
                 signal: signal.parse().ok()?,
             })),
-            ["stop", word] => {
-                REASONS.into_iter().find(|reason| word_of(*reason) == word).map(Order::Stop)
-            }
+            ["start", supervisor, budget, deadline] => Some(Order::Start {
+                supervisor: supervisor.parse().ok()?,
+                budget: parse_optional(budget)?,
+                deadline: parse_optional(deadline)?.map(Duration::from_millis),
+            }),
+            ["stop", reason] => parse_reason(reason).map(Order::Stop),
             _ => None,
         }
     }
 }
 
-/// As many as the other side can read; beyond that no time is any different.
+/// Milliseconds, at most `u64::MAX`, which is longer than any run.
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -150,7 +156,7 @@ fn milliseconds(time: Duration) -> u64 {
 const REASONS: [StopReason; 3] =
     [StopReason::Interrupted, StopReason::Terminated, StopReason::Deadline];
 
-fn word_of(reason: StopReason) -> &'static str {
+fn reason_as_str(reason: StopReason) -> &'static str {
     match reason {
         StopReason::Interrupted => "interrupted",
         StopReason::Terminated => "terminated",
@@ -158,12 +164,17 @@ fn word_of(reason: StopReason) -> &'static str {
     }
 }
 
-fn dash(number: Option<impl Display>) -> String {
+fn parse_reason(text: &str) -> Option<StopReason> {
+    REASONS.into_iter().find(|reason| reason_as_str(*reason) == text)
+}
+
+/// A number, or `-`.
+fn format_optional(number: Option<impl Display>) -> String {
     number.map_or("-".to_owned(), |number| number.to_string())
 }
 
-/// `Some(None)` for a dash, `None` for what is neither that nor a number.
-fn undash<T: FromStr>(text: &str) -> Option<Option<T>> {
+/// `Some(None)` for `-`, `None` for neither `-` nor a number.
+fn parse_optional<T: FromStr>(text: &str) -> Option<Option<T>> {
     if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
 }
 
@@ -172,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_is_what_is_heard() {
+    fn messages_survive_a_round_trip() {
         let batch = |bytes| InFlight {
             rows: 32,
             first: "row 0 (id a b\\tc)".to_owned(),
@@ -180,58 +191,58 @@ mod tests {
             bytes,
         };
         for status in [
-            Status::Budget { bytes: Some(1 << 40), least: None },
-            Status::Budget { bytes: None, least: Some(7) },
-            Status::Trying(batch(Some(9))),
-            Status::Trying(batch(None)),
+            Status::Budget { bytes: Some(1 << 40), one_text: None },
+            Status::Budget { bytes: None, one_text: Some(7) },
+            Status::BatchStarted(batch(Some(9))),
+            Status::BatchStarted(batch(None)),
             Status::Committed(u64::MAX),
-            Status::Over,
+            Status::Finished,
         ] {
-            let line = status.line();
+            let line = status.to_line();
             let line = line.strip_suffix('\n').expect("a whole line");
-            assert_eq!(Status::of_line(line), Some(status));
+            assert_eq!(Status::parse(line), Some(status));
         }
-        let start = |budget, deadline| Order::Start { parent: 42, budget, deadline };
+        let start = |budget, deadline| Order::Start { supervisor: 42, budget, deadline };
         for order in [
+            Order::PreviousDeath(WorkerDeath { at: Duration::from_millis(90_500), signal: 9 }),
             start(None, None),
             start(Some(5), Some(Duration::from_millis(1500))),
             Order::Stop(StopReason::Interrupted),
             Order::Stop(StopReason::Terminated),
             Order::Stop(StopReason::Deadline),
-            Order::Died(EarlierDeath { at: Duration::from_millis(90_500), signal: 9 }),
         ] {
-            let line = order.line();
-            assert_eq!(Order::of_line(line.trim_end()), Some(order));
+            let line = order.to_line();
+            assert_eq!(Order::parse(line.trim_end()), Some(order));
         }
     }
 
     #[test]
-    fn a_deadline_without_end_is_one_that_can_be_said() {
-        let order = Order::Start { parent: 42, budget: None, deadline: Some(Duration::MAX) };
-        let Some(Order::Start { deadline: Some(heard), .. }) =
-            Order::of_line(order.line().trim_end())
+    fn longest_deadline_is_clamped() {
+        let order = Order::Start { supervisor: 42, budget: None, deadline: Some(Duration::MAX) };
+        let Some(Order::Start { deadline: Some(parsed), .. }) =
+            Order::parse(order.to_line().trim_end())
         else {
-            panic!("{}", order.line());
+            panic!("{}", order.to_line());
         };
-        assert!(heard > Duration::from_hours(1 << 40), "{heard:?}");
+        assert!(parsed > Duration::from_hours(1 << 40), "{parsed:?}");
     }
 
     #[test]
-    fn half_a_line_and_anything_else_is_nothing() {
+    fn incomplete_and_unknown_lines_are_rejected() {
         for line in [
             "",
             "budget",
             "budget 1",
             "budget x -",
-            "trying 3 4 row 1",
+            "batch 3 4 row 1",
             "committed -1",
-            "over 1",
+            "finished 1",
             "?",
         ] {
-            assert_eq!(Status::of_line(line), None, "{line:?}");
+            assert_eq!(Status::parse(line), None, "{line:?}");
         }
-        for line in ["", "start", "start 1 2", "start x - -", "stop", "stop now", "died 5"] {
-            assert_eq!(Order::of_line(line), None, "{line:?}");
+        for line in ["", "start", "start 1 2", "start x - -", "stop", "stop now", "death 5"] {
+            assert_eq!(Order::parse(line), None, "{line:?}");
         }
     }
 }

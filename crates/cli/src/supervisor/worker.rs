@@ -1,10 +1,11 @@
-//! The worker's side: it dies with its parent, offers itself when memory runs out, and says how far it is.
+//! The worker's side of the supervision: it dies with its supervisor, receives orders and reports its progress.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use reembed::pipeline::RunOptions;
@@ -12,117 +13,116 @@ use reembed::publish::LockHolder;
 use reembed::{Event, Stop, StopReason};
 use rustix::process::getppid;
 
-use super::wire::{EarlierDeath, Order, Status};
+use super::wire::{Order, Status, WorkerDeath};
 use crate::signals;
 
-/// Where the kernel keeps how gladly it kills this process, from -1000 to 1000, when memory runs out.
-const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+/// The file with this process's preference as a victim of the OOM killer, from -1000 to 1000.
+const OOM_SCORE_ADJ: &str = "/proc/self/oom_score_adj";
 
-/// Enough to go before a process of half of the machine's memory, and well before the parent.
-const WORKERS_OOM_SCORE: i32 = 500;
+/// High enough that the OOM killer takes the worker before its supervisor.
+const WORKER_OOM_SCORE_ADJ: i32 = 500;
 
-/// The worker's end of the socket to its parent.
-pub struct Link {
-    /// What the parent and the signals ask for.
+/// The worker's end of the socket to its supervisor.
+pub struct SupervisorLink {
+    /// The stop that the supervisor and signals request.
     pub stop: Stop,
-    /// The workers before this one.
-    pub deaths: Vec<EarlierDeath>,
-    order: (Option<u64>, Option<std::time::Duration>),
-    parent: Mutex<UnixStream>,
+    /// The deaths of the previous workers.
+    pub deaths: Vec<WorkerDeath>,
+    budget: Option<u64>,
+    deadline: Option<Duration>,
+    socket: Mutex<UnixStream>,
 }
 
-/// Takes up the connection that standard input is, waits for the order to begin, and listens for the one to stop.
-///
-/// # Errors
-/// When standard input is no such connection, and when the parent is gone.
-pub fn attach() -> Result<Link> {
-    die_with_parent();
-    raise_oom_score();
-    let stdin = io::stdin().as_fd().try_clone_to_owned().context("there is no standard input")?;
-    let stream = UnixStream::from(stdin);
-    if stream.peer_addr().is_err() {
-        bail!("--worker is for reembed itself, which starts its worker with it");
-    }
-    let mut orders =
-        BufReader::new(stream.try_clone().context("the parent cannot be heard")?).lines();
-    let mut deaths = Vec::new();
-    let mut next = || Order::of_line(&orders.next()?.ok()?);
-    let first = loop {
-        match next() {
-            Some(Order::Died(death)) => deaths.push(death),
-            other => break other,
+impl SupervisorLink {
+    /// Connects through standard input, waits for the order to start, and listens for the order to stop.
+    ///
+    /// # Errors
+    /// When standard input is not the supervisor's socket, and when the supervisor is gone.
+    pub fn connect() -> Result<SupervisorLink> {
+        die_with_parent();
+        raise_oom_score();
+        let stdin = io::stdin().as_fd().try_clone_to_owned().context("standard input is closed")?;
+        let socket = UnixStream::from(stdin);
+        if socket.peer_addr().is_err() {
+            bail!("--worker is for reembed itself, which starts its worker with it");
         }
-    };
-    let Some(Order::Start { parent, budget, deadline }) = first else {
-        bail!("the process that started this one gave it no order");
-    };
-    if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().unsigned_abs() != parent) {
-        bail!("the process that started this one is gone");
-    }
-    let stop = Stop::new();
-    // The parent says it, and writes the report.
-    signals::listen(&stop, signals::GRACE, |_| (), |_| ())
-        .context("signals cannot be listened to")?;
-    let asked = stop.clone();
-    let listening = move || {
-        for line in orders.map_while(io::Result::ok) {
-            if let Some(Order::Stop(reason)) = Order::of_line(&line) {
-                asked.request(reason);
+        let reader = socket.try_clone().context("cannot read from the supervisor")?;
+        let mut orders = BufReader::new(reader).lines();
+        let mut deaths = Vec::new();
+        let first = loop {
+            match orders.next().and_then(|line| Order::parse(&line.ok()?)) {
+                Some(Order::PreviousDeath(death)) => deaths.push(death),
+                other => break other,
             }
+        };
+        let Some(Order::Start { supervisor, budget, deadline }) = first else {
+            bail!("the supervisor sent no order to start");
+        };
+        if getppid().is_none_or(|pid| pid.as_raw_nonzero().get().unsigned_abs() != supervisor) {
+            bail!("the supervisor is gone");
         }
-        // The parent is gone. Where the kernel does not end this process for that, it ends itself.
-        asked.request(StopReason::Terminated);
-    };
-    signals::start("orders", listening).context("the parent cannot be listened to")?;
-    Ok(Link { stop, deaths, order: (budget, deadline), parent: Mutex::new(stream) })
-}
-
-impl Link {
-    /// What the parent decided for this worker.
-    pub fn options(&self) -> RunOptions {
-        let (memory_limit, deadline) = self.order;
-        RunOptions { lock: LockHolder::Parent, memory_limit, deadline }
+        let stop = Stop::new();
+        // The supervisor reports a forced end and writes the report, so nothing is left to do before the exit.
+        signals::handle(&stop, signals::GRACE, |_| (), |_| ()).context("cannot handle signals")?;
+        let requested = stop.clone();
+        let listen = move || {
+            for line in orders.map_while(io::Result::ok) {
+                if let Some(Order::Stop(reason)) = Order::parse(&line) {
+                    requested.request(reason);
+                }
+            }
+            // The supervisor is gone. Systems other than Linux do not kill this process then.
+            requested.request(StopReason::Terminated);
+        };
+        signals::spawn_small("orders", listen).context("cannot listen to the supervisor")?;
+        Ok(SupervisorLink { stop, deaths, budget, deadline, socket: Mutex::new(socket) })
     }
 
-    /// Passes on what the parent wants to know.
-    pub fn tell(&self, event: &Event) {
+    /// The options of this worker's run.
+    pub fn run_options(&self) -> RunOptions {
+        RunOptions { lock: LockHolder::Parent, memory_limit: self.budget, deadline: self.deadline }
+    }
+
+    /// Reports an event, if the supervisor needs it.
+    pub fn report(&self, event: &Event) {
         let status = match event {
-            Event::Budget { bytes, least } => Status::Budget { bytes: *bytes, least: *least },
-            Event::Trying(batch) => Status::Trying(batch.clone()),
+            Event::Budget { bytes, least } => Status::Budget { bytes: *bytes, one_text: *least },
+            Event::Trying(batch) => Status::BatchStarted(batch.clone()),
             Event::Kept { rows } => Status::Committed(*rows as u64),
             _ => return,
         };
-        self.say(&status);
+        self.send(&status);
     }
 
-    /// The report is written; what is left is to end.
-    pub fn over(&self) {
-        self.say(&Status::Over);
+    /// Reports that the run ended and its report is written.
+    pub fn finish(&self) {
+        self.send(&Status::Finished);
     }
 
-    fn say(&self, status: &Status) {
-        let mut parent = self.parent.lock().unwrap_or_else(PoisonError::into_inner);
-        // A parent that does not hear is gone, and this process is about to follow.
-        let _ = parent.write_all(status.line().as_bytes());
+    fn send(&self, status: &Status) {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        // A closed socket means that the supervisor is gone; the listener then stops this process.
+        let _ = socket.write_all(status.to_line().as_bytes());
     }
 }
 
-/// A worker without its parent would work for nobody, and beside the next run.
+/// Asks for SIGKILL when the supervisor dies: a worker without it would run beside the next run.
 fn die_with_parent() {
     #[cfg(target_os = "linux")]
     {
         use rustix::process::{Signal, set_parent_process_death_signal};
         if let Err(cause) = set_parent_process_death_signal(Some(Signal::KILL)) {
-            tracing::debug!("the system does not end this process with its parent: {cause}");
+            tracing::debug!("cannot set the parent death signal: {cause}");
         }
     }
 }
 
 fn raise_oom_score() {
-    let score = fs::read_to_string(OOM_SCORE).ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if score.is_some_and(|score| score < WORKERS_OOM_SCORE)
-        && let Err(cause) = fs::write(OOM_SCORE, WORKERS_OOM_SCORE.to_string())
+    let score = fs::read_to_string(OOM_SCORE_ADJ).ok();
+    let score = score.and_then(|text| text.trim().parse::<i32>().ok());
+    if score.is_some_and(|score| score < WORKER_OOM_SCORE_ADJ)
+        && let Err(cause) = fs::write(OOM_SCORE_ADJ, WORKER_OOM_SCORE_ADJ.to_string())
     {
-        tracing::debug!("the worker's {OOM_SCORE} cannot be raised: {cause}");
+        tracing::debug!("cannot raise {OOM_SCORE_ADJ}: {cause}");
     }
 }

@@ -1,8 +1,9 @@
-//! The kernels' twins in f64, written for nothing but to be right. Tests alone see them.
+//! Reference kernels in f64, as the papers define them, without regard for speed.
 
-use crate::{Activation, Heads};
+use crate::activation::Activation;
+use crate::heads::Heads;
 
-/// `input · weightᵀ + bias`, as [`crate::F32Linear::forward`].
+/// `input · weightᵀ + bias`: a linear layer with a `weight` of `(bias.len(), inputs)`.
 pub fn linear(input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
     let inputs = weight.len() / bias.len();
     let mut output = Vec::new();
@@ -14,14 +15,14 @@ pub fn linear(input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
     output
 }
 
-/// As [`crate::attention`], with query, key and value apart.
+/// Multi-head attention, from a query, a key and a value of `(tokens, heads.width())` each.
 pub fn attention(query: &[f64], key: &[f64], value: &[f64], heads: Heads) -> Vec<f64> {
     let width = heads.width();
     let length = query.len() / width;
     let mut context = vec![0.0; query.len()];
     for head in 0..heads.count {
-        let part = |of: &[f64], token: usize| -> Vec<f64> {
-            of[token * width + head * heads.size..][..heads.size].to_vec()
+        let part = |vectors: &[f64], token: usize| -> Vec<f64> {
+            vectors[token * width + head * heads.size..][..heads.size].to_vec()
         };
         for at in 0..length {
             let query = part(query, at);
@@ -31,8 +32,8 @@ pub fn attention(query: &[f64], key: &[f64], value: &[f64], heads: Heads) -> Vec
                     dot / (heads.size as f64).sqrt()
                 })
                 .collect();
-            let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let powers: Vec<f64> = scores.iter().map(|score| (score - greatest).exp()).collect();
+            let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let powers: Vec<f64> = scores.iter().map(|score| (score - maximum).exp()).collect();
             let sum: f64 = powers.iter().sum();
             for (other, power) in powers.iter().enumerate() {
                 for (i, value) in part(value, other).into_iter().enumerate() {
@@ -44,7 +45,7 @@ pub fn attention(query: &[f64], key: &[f64], value: &[f64], heads: Heads) -> Vec
     context
 }
 
-/// As [`crate::LayerNorm::normalize`].
+/// Layer normalisation of `rows`, `(rows, weight.len())`, in place.
 pub fn layer_norm(rows: &mut [f64], weight: &[f64], bias: &[f64], epsilon: f64) {
     for row in rows.chunks_mut(weight.len()) {
         let count = row.len() as f64;
@@ -56,9 +57,9 @@ pub fn layer_norm(rows: &mut [f64], weight: &[f64], bias: &[f64], epsilon: f64) 
     }
 }
 
-/// As [`Activation::apply`].
-pub fn activation(which: Activation, x: f64) -> f64 {
-    match which {
+/// The activation of one value.
+pub fn activation(activation: Activation, x: f64) -> f64 {
+    match activation {
         Activation::Gelu => 0.5 * x * erfc(-x / std::f64::consts::SQRT_2),
         Activation::GeluTanh => {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x);
@@ -68,7 +69,7 @@ pub fn activation(which: Activation, x: f64) -> f64 {
     }
 }
 
-/// 1 − erf(x): its series near zero, its continued fraction further out.
+/// 1 − erf(x), by its series for |x| < 2 and by its continued fraction beyond.
 fn erfc(x: f64) -> f64 {
     if x < 0.0 {
         return 2.0 - erfc(-x);
@@ -90,17 +91,21 @@ fn erfc(x: f64) -> f64 {
 }
 
 #[cfg(test)]
-#[test]
-fn erfc_has_the_values_of_the_tables() {
-    // Abramowitz and Stegun, table 7.1, and the complementary function beyond it.
-    for (x, expected) in [
-        (0.0, 1.0),
-        (0.5, 0.479_500_122_186_953_5),
-        (1.0, 0.157_299_207_050_285_13),
-        (2.0, 0.004_677_734_981_047_266),
-        (3.0, 2.209_049_699_858_544e-5),
-        (-1.0, 1.842_700_792_949_715),
-    ] {
-        assert!((erfc(x) - expected).abs() < 1e-14, "erfc({x}) = {}", erfc(x));
+mod tests {
+    use super::*;
+
+    #[test]
+    fn erfc_matches_published_tables() {
+        // Abramowitz and Stegun, table 7.1, and its complement.
+        for (x, expected) in [
+            (0.0, 1.0),
+            (0.5, 0.479_500_122_186_953_5),
+            (1.0, 0.157_299_207_050_285_13),
+            (2.0, 0.004_677_734_981_047_266),
+            (3.0, 2.209_049_699_858_544e-5),
+            (-1.0, 1.842_700_792_949_715),
+        ] {
+            assert!((erfc(x) - expected).abs() < 1e-14, "erfc({x}) = {}", erfc(x));
+        }
     }
 }

@@ -1,16 +1,16 @@
-//! The axes of the charts: time, counts and rates, with short labels.
+//! Axes of the charts: time, counts and rates, with short labels.
 
 use reembed::figures::{count, measure};
 
+use super::super::record::RunRecord;
 use crate::page::Scale;
-use crate::report::record::RunRecord;
 
-/// An axis of time since the first row.
+/// An axis of the time since the first row.
 pub fn time_axis(record: &RunRecord) -> Scale {
     Scale::exact(record.flow_seconds.unwrap_or(0.0), 6, short_time)
 }
 
-/// A value on an axis of counts or rates.
+/// The label of a count or rate.
 pub fn short_number(value: f64) -> String {
     let trimmed = |value: f64, unit: &str| format!("{}{unit}", (10.0 * value).round() / 10.0);
     match value {
@@ -22,7 +22,7 @@ pub fn short_number(value: f64) -> String {
     }
 }
 
-/// A time on an axis.
+/// The label of a time.
 fn short_time(time: f64) -> String {
     match time {
         _ if time < 1.0 && time > 0.0 => format!("{} s", measure(time)),
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_an_axis_are_short() {
+    fn axis_labels_are_short() {
         let labels = [0.0, 0.25, 7.0, 1500.0, 12_000.0, 3_400_000.0].map(short_number);
         assert_eq!(labels, ["0", "0.25", "7", "1,500", "12 k", "3.4 M"]);
         let labels = [0.0, 0.5, 30.0, 600.0, 10_800.0].map(short_time);

@@ -1,14 +1,15 @@
-//! This run among those before it.
+//! The throughput of this run and of the earlier runs.
 
 use reembed::figures::{measure, percent};
 
+use super::super::record::{EarlierRun, Outcome, RunRecord};
 use super::axis::short_number;
-use super::{Document, Section};
-use crate::page::{Bar, Cell, Form, Plot, Scale, Table, moment};
-use crate::report::record::{EarlierRun, Outcome, RunRecord};
+use super::section::Section;
+use crate::page::{Bar, Cell, Document, NumberFormat, Plot, Scale, Table};
+use crate::timestamp;
 
-/// The section. `links` is put before the names of the pages.
-pub fn section(record: &RunRecord, json: &Document<'_>, links: &str) -> Section<Option<Plot>> {
+/// The section. `links` is the path from this page to the earlier pages.
+pub fn section(record: &RunRecord, json: &Document, links: &str) -> Section<Option<Plot>> {
     Section { chart: chart(record), sentence: sentence(record), table: table(record, json, links) }
 }
 
@@ -16,27 +17,28 @@ fn chart(record: &RunRecord) -> Option<Plot> {
     if record.earlier.is_empty() {
         return None;
     }
-    let now = (record.speed.tasks_per_second, record.outcome, &record.started);
-    let before = record.earlier.iter().map(|run| (run.tasks_per_second, run.outcome, &run.started));
-    let runs: Vec<_> = before.chain([now]).collect();
-    let most = runs.iter().filter_map(|run| run.0).fold(0.0, f64::max);
-    let y = Scale::rounded(most, 4, short_number);
-    let wide = 100.0 / runs.len() as f64;
+    let this = (record.speed.tasks_per_second, record.outcome, &record.started);
+    let earlier =
+        record.earlier.iter().map(|run| (run.tasks_per_second, run.outcome, &run.started));
+    let runs: Vec<_> = earlier.chain([this]).collect();
+    let max = runs.iter().filter_map(|run| run.0).fold(0.0, f64::max);
+    let y = Scale::rounded(max, 4, short_number);
+    let slot = 100.0 / runs.len() as f64;
     let bars = runs
         .iter()
         .enumerate()
         .map(|(number, (rate, outcome, started))| {
             let failed = *outcome == Outcome::Failed;
-            let bar = wide.min(12.0) * 0.7;
-            let said = match (failed, rate) {
+            let width = slot.min(12.0) * 0.7;
+            let result = match (failed, rate) {
                 (true, _) => "failed".to_owned(),
-                (false, Some(rate)) => format!("{} tasks a second", measure(*rate)),
+                (false, Some(rate)) => format!("{} tasks/s", measure(*rate)),
                 (false, None) => "done".to_owned(),
             };
             Bar {
-                left: wide * (number as f64 + 0.5) - bar / 2.0,
-                width: bar,
-                // A run that failed has no speed, and still a place.
+                left: slot * (number as f64 + 0.5) - width / 2.0,
+                width,
+                // A failed run has no throughput, but a visible bar.
                 height: if failed { 4.0 } else { y.place(rate.unwrap_or(0.0)) },
                 class: match (failed, number + 1 == runs.len()) {
                     (true, _) => "failed",
@@ -44,13 +46,13 @@ fn chart(record: &RunRecord) -> Option<Plot> {
                     (false, false) => "mist",
                 }
                 .to_owned(),
-                title: format!("{}: {said}", moment(started)),
+                title: format!("{}: {result}", timestamp::readable(started)),
             }
         })
         .collect();
     Some(Plot {
         label: sentence(record),
-        unit: "tasks a second of each run, the latest to the right".to_owned(),
+        unit: "tasks/s of each run, the latest on the right".to_owned(),
         y,
         bars,
         ..Plot::default()
@@ -65,39 +67,39 @@ fn sentence(record: &RunRecord) -> String {
     match (record.speed.tasks_per_second, median, record.outcome) {
         (Some(rate), Some(median), Outcome::Done) if *median > 0.0 => {
             let change = rate / median - 1.0;
-            let before = match rates.len() {
-                1 => "the run before it".to_owned(),
-                runs => format!("the median of the {runs} runs before it that are done"),
+            let baseline = match rates.len() {
+                1 => "the last successful run".to_owned(),
+                runs => format!("the median of the last {runs} successful runs"),
             };
             match change {
-                _ if change.abs() < 0.05 => format!("As fast as {before}."),
-                _ if change > 0.0 => format!("{} faster than {before}.", percent(change)),
-                _ => format!("{} slower than {before}.", percent(change.abs())),
+                _ if change.abs() < 0.05 => format!("As fast as {baseline}."),
+                _ if change > 0.0 => format!("{} faster than {baseline}.", percent(change)),
+                _ => format!("{} slower than {baseline}.", percent(change.abs())),
             }
         }
         _ => {
             let done = record.earlier.iter().filter(|run| run.outcome == Outcome::Done).count();
-            format!("Of the {} runs before it {done} are done.", record.earlier.len())
+            format!("{done} of the {} earlier runs succeeded.", record.earlier.len())
         }
     }
 }
 
-fn table(record: &RunRecord, json: &Document<'_>, links: &str) -> Table {
+fn table(record: &RunRecord, json: &Document, links: &str) -> Table {
     let row = |(number, run): (usize, &EarlierRun)| {
-        let cell = |field, form| json.cell(&format!("/earlier/{number}/{field}"), form);
+        let cell = |field, format| json.cell(&format!("/earlier/{number}/{field}"), format);
         let outcome = match run.outcome {
             Outcome::Done => "done",
             Outcome::Failed => "failed",
         };
+        let started = timestamp::readable(&run.started);
         vec![
-            Cell::Link { to: format!("{links}{}.html", run.name), text: moment(&run.started) },
+            Cell::Link { to: format!("{links}{}.html", run.name), text: started },
             Cell::text(outcome),
-            cell("rows", Form::Count),
-            cell("seconds", Form::Seconds),
-            cell("tasks_per_second", Form::Measure),
+            cell("rows", NumberFormat::Count),
+            cell("seconds", NumberFormat::Seconds),
+            cell("tasks_per_second", NumberFormat::Measure),
         ]
     };
     let rows = record.earlier.iter().enumerate().rev().map(row).collect();
-    Table::new("Runs before this one", &["began", "", "rows", "took", "tasks a second"], rows)
-        .folded()
+    Table::new("Earlier runs", &["started", "", "rows", "duration", "tasks/s"], rows).folded()
 }

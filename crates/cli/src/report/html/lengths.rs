@@ -1,23 +1,23 @@
-//! How long the texts were.
+//! Text lengths.
 
 use reembed::figures::count;
 
+use super::super::record::RunRecord;
 use super::axis::short_number;
-use super::{Document, Section};
-use crate::page::{Bar, Form, Plot, Scale, Table};
-use crate::report::record::RunRecord;
+use super::section::Section;
+use crate::page::{Bar, Document, NumberFormat, Plot, Scale, Table};
 
 /// The section.
-pub fn section(record: &RunRecord, json: &Document<'_>) -> Section<Option<Plot>> {
+pub fn section(record: &RunRecord, json: &Document) -> Section<Option<Plot>> {
     Section { chart: chart(record), sentence: sentence(record), table: table(record, json) }
 }
 
 fn chart(record: &RunRecord) -> Option<Plot> {
     let bins = &record.tokens.lengths;
     let longest = record.tokens.longest? as f64;
-    let most = bins.iter().map(|bin| bin.texts).max()? as f64;
+    let max = bins.iter().map(|bin| bin.texts).max()? as f64;
     let x = Scale::exact(longest, 5, short_number);
-    let y = Scale::rounded(most, 4, short_number);
+    let y = Scale::rounded(max, 4, short_number);
     let bars = bins
         .iter()
         .map(|bin| {
@@ -33,7 +33,7 @@ fn chart(record: &RunRecord) -> Option<Plot> {
         .collect();
     Some(Plot {
         label: sentence(record),
-        unit: "texts by their length in tokens".to_owned(),
+        unit: "texts by length in tokens".to_owned(),
         x,
         y,
         bars,
@@ -45,16 +45,17 @@ fn sentence(record: &RunRecord) -> String {
     let (Some(median), Some(longest)) = (record.tokens.median_length, record.tokens.longest) else {
         return String::new();
     };
-    let cut = match record.rows.truncated {
+    let truncated = match record.rows.truncated {
         0 => String::new(),
-        truncated => format!(", where {} were cut", count(truncated)),
+        truncated => format!(", and {} texts were truncated", count(truncated)),
     };
-    format!("Half of the texts have {median} tokens or fewer; the longest has {longest}{cut}.")
+    format!("The median text has {median} tokens, the longest {longest}{truncated}.")
 }
 
-fn table(record: &RunRecord, json: &Document<'_>) -> Table {
+fn table(record: &RunRecord, json: &Document) -> Table {
     let row = |number: usize| {
-        let cell = |field| json.cell(&format!("/tokens/lengths/{number}/{field}"), Form::Count);
+        let cell =
+            |field| json.cell(&format!("/tokens/lengths/{number}/{field}"), NumberFormat::Count);
         vec![cell("from"), cell("to"), cell("texts")]
     };
     let rows = (0..record.tokens.lengths.len()).map(row).collect();

@@ -1,27 +1,23 @@
-//! What memory the run took.
+//! Memory of the run.
 
 use reembed::figures::bytes;
 
-use super::{Document, Section};
-use crate::page::{Cell, Form, Stack, Stacks, Table};
-use crate::report::record::RunRecord;
+use super::super::record::RunRecord;
+use super::section::Section;
+use crate::page::{Cell, Document, NumberFormat, Stack, Stacks, Table};
 
 /// The section.
-pub fn section(record: &RunRecord, json: &Document<'_>) -> Section<Option<Stacks>> {
+pub fn section(record: &RunRecord, json: &Document) -> Section<Option<Stacks>> {
     Section { chart: chart(record), sentence: sentence(record), table: table(json) }
 }
 
 fn chart(record: &RunRecord) -> Option<Stacks> {
     let peak = record.memory.peak_resident?;
     let budget = record.memory.batch_budget?;
-    let all = peak.max(budget) as f64;
+    let max = peak.max(budget) as f64;
     let bar = |name: &str, class: &str, size: u64| {
-        Stack::new(
-            name,
-            bytes(size),
-            all,
-            &[(class, size as f64, format!("{name}: {}", bytes(size)))],
-        )
+        let part = (class, size as f64, format!("{name}: {}", bytes(size)));
+        Stack::new(name, bytes(size), max, &[part])
     };
     Some(Stacks {
         label: sentence(record),
@@ -33,7 +29,7 @@ fn chart(record: &RunRecord) -> Option<Stacks> {
 fn sentence(record: &RunRecord) -> String {
     match (record.memory.peak_resident, record.memory.batch_budget) {
         (Some(peak), Some(budget)) => format!(
-            "The process took {} at its peak, model and all; a batch alone might have taken {}.",
+            "The peak RSS of the process was {}, model included; the budget of one batch was {}.",
             bytes(peak),
             bytes(budget)
         ),
@@ -41,10 +37,12 @@ fn sentence(record: &RunRecord) -> String {
     }
 }
 
-fn table(json: &Document<'_>) -> Table {
+fn table(json: &Document) -> Table {
+    let row =
+        |name: &str, pointer: &str| vec![Cell::text(name), json.cell(pointer, NumberFormat::Bytes)];
     let rows = vec![
-        vec![Cell::text("peak of the process"), json.cell("/memory/peak_resident", Form::Bytes)],
-        vec![Cell::text("budget of a batch"), json.cell("/memory/batch_budget", Form::Bytes)],
+        row("peak RSS of the process", "/memory/peak_resident"),
+        row("budget of a batch", "/memory/batch_budget"),
     ];
     Table::new("Memory", &["", "size"], rows).folded()
 }

@@ -1,15 +1,15 @@
-//! How fast it went, over time.
+//! Throughput over time.
 
 use reembed::figures::measure;
 
+use super::super::record::RunRecord;
 use super::axis::{short_number, time_axis};
-use super::limit::tighter;
-use super::{Document, Section};
-use crate::page::{Form, Mark, Plot, Scale, Table, area, steps};
-use crate::report::record::RunRecord;
+use super::limit::lowered_marks;
+use super::section::Section;
+use crate::page::{Document, NumberFormat, Plot, Scale, Table, area, steps};
 
 /// The section.
-pub fn section(record: &RunRecord, json: &Document<'_>) -> Section<Option<Plot>> {
+pub fn section(record: &RunRecord, json: &Document) -> Section<Option<Plot>> {
     Section { chart: chart(record), sentence: sentence(record), table: table(record, json) }
 }
 
@@ -17,26 +17,16 @@ fn chart(record: &RunRecord) -> Option<Plot> {
     let samples = &record.speed.over_time;
     let flow = record.flow_seconds.filter(|_| samples.len() > 1)?;
     let x = time_axis(record);
-    let most = samples.iter().map(|sample| sample.tokens_per_second).fold(0.0, f64::max);
-    let y = Scale::rounded(most, 4, short_number);
+    let max = samples.iter().map(|sample| sample.tokens_per_second).fold(0.0, f64::max);
+    let y = Scale::rounded(max, 4, short_number);
     let points: Vec<(f64, f64)> =
         samples.iter().map(|sample| (sample.at, sample.tokens_per_second)).collect();
-    let marks = record
-        .batches
-        .limit_changes
-        .iter()
-        .filter(|change| tighter(change.to) < tighter(change.from))
-        .map(|change| Mark {
-            at: x.place(change.at),
-            title: format!("batch limit lowered: {}", change.cause),
-        })
-        .collect();
     Some(Plot {
         label: sentence(record),
-        unit: "tokens a second through the model".to_owned(),
+        unit: "tokens/s through the model".to_owned(),
         areas: vec![area(&points, flow, &x, &y)],
         lines: vec![steps(&points, flow, &x, &y)],
-        marks,
+        marks: lowered_marks(record, &x),
         x,
         y,
         ..Plot::default()
@@ -50,8 +40,8 @@ fn sentence(record: &RunRecord) -> String {
     let at = |share: f64| rates.get(((rates.len().max(1) - 1) as f64 * share).round() as usize);
     match (at(0.5), at(0.1), at(0.9)) {
         (Some(median), Some(low), Some(high)) => format!(
-            "Half of the time at {} tokens a second or more; between {} and {} for most of it. Tokens and not tasks: a \
-             long text is more work than a short one, and the longest of a chunk come first.",
+            "Median {} tokens/s; 10th percentile {}, 90th percentile {}. The chart shows tokens, since a long text is \
+             more work than a short one and the longest texts of a chunk come first.",
             measure(*median),
             measure(*low),
             measure(*high)
@@ -60,15 +50,15 @@ fn sentence(record: &RunRecord) -> String {
     }
 }
 
-fn table(record: &RunRecord, json: &Document<'_>) -> Table {
+fn table(record: &RunRecord, json: &Document) -> Table {
     let row = |number: usize| {
-        let cell = |field, form| json.cell(&format!("/speed/over_time/{number}/{field}"), form);
+        let cell = |field, format| json.cell(&format!("/speed/over_time/{number}/{field}"), format);
         vec![
-            cell("at", Form::Seconds),
-            cell("tasks_per_second", Form::Measure),
-            cell("tokens_per_second", Form::Measure),
+            cell("at", NumberFormat::Seconds),
+            cell("tasks_per_second", NumberFormat::Measure),
+            cell("tokens_per_second", NumberFormat::Measure),
         ]
     };
     let rows = (0..record.speed.over_time.len()).map(row).collect();
-    Table::new("Speed over time", &["from", "tasks a second", "tokens a second"], rows).folded()
+    Table::new("Throughput over time", &["from", "tasks/s", "tokens/s"], rows).folded()
 }

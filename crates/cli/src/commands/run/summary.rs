@@ -1,0 +1,170 @@
+//! The results of `reembed run` as text.
+
+use std::cmp::Reverse;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use reembed::dry_run::Estimate;
+use reembed::events::CacheUse;
+use reembed::figures::{bytes, count};
+use reembed::{Config, Report};
+
+use crate::text::{printable, printable_path, table};
+
+/// The summary of a run. `page` is the path of its report.
+pub fn run(report: &Report, page: Option<&Path>) -> String {
+    let (elapsed, load) = (report.elapsed.as_secs_f64(), report.model_load.as_secs_f64());
+    let mut lines = vec![
+        (
+            "rows",
+            format!("{} ({} without text, null)", count(report.rows), count(report.null_rows)),
+        ),
+        ("vectors", vectors(report)),
+        ("tokens", tokens(report)),
+        ("seconds", format!("{elapsed:.2} (plus {load:.2} to load the model)")),
+        (
+            "speed",
+            format!(
+                "{:.1} tasks/s, {} tokens/s",
+                report.rows_per_second(),
+                count(report.tokens_per_second() as u64)
+            ),
+        ),
+        ("batch sizes", batch_sizes(report)),
+        ("truncated", format!("{} rows", count(report.truncated_rows))),
+    ];
+    if report.limit_changes > 0 {
+        let changes = report.limit_changes;
+        lines
+            .push(("batch limit", format!("changed {changes} times, {} at the end", report.limit)));
+    }
+    if report.replaced_column {
+        lines.push(("replaced", format!("column `{}` of the input", printable(&report.column))));
+    }
+    lines.extend(report.cache.as_ref().map(|cache| ("cache", cache_use(cache))));
+    lines.extend(report.peak_resident.map(|peak| ("peak memory", bytes(peak))));
+    let model = &report.lineage.model;
+    lines.push((
+        "model",
+        format!(
+            "{}, {}, fingerprint {:.12}",
+            printable(&model.id),
+            model.numerics,
+            report.lineage.fingerprint
+        ),
+    ));
+    lines.push(("device", report.runs_on.clone()));
+    let unchanged = if report.output_unchanged { ", unchanged" } else { "" };
+    let output = printable_path(&report.output);
+    lines.push(("output", format!("{output} ({}{unchanged})", bytes(report.output_bytes))));
+    lines.extend(page.map(|page| ("report", printable_path(page))));
+    table(&lines)
+}
+
+/// `1,150 embedded, 40 reused (32 recomputed: equal), 9 duplicates; 689 tokens saved`.
+fn vectors(report: &Report) -> String {
+    let origins = &report.origins;
+    let mut text = format!("{} embedded", count(origins.encoded));
+    if report.cache.is_some() || origins.reused > 0 {
+        let _ = write!(text, ", {} reused", count(origins.reused));
+        if origins.sampled > 0 {
+            let _ = write!(text, " ({} recomputed: equal)", count(origins.sampled));
+        }
+    }
+    let _ = write!(text, ", {} duplicates", count(origins.duplicate));
+    if origins.tokens_saved > 0 {
+        let _ = write!(text, "; {} tokens saved", count(origins.tokens_saved));
+    }
+    text
+}
+
+fn tokens(report: &Report) -> String {
+    let work = &report.work;
+    match work.padded_tokens - work.tokens {
+        0 => format!("{} (no padding)", count(work.tokens)),
+        padding => format!(
+            "{} (plus {} of padding, {:.1} % real)",
+            count(work.tokens),
+            count(padding),
+            100.0 * work.padding_efficiency()
+        ),
+    }
+}
+
+/// `32 × 37, 16 × 2 (rows × batches)`, the most frequent size first; the range if there are many sizes.
+fn batch_sizes(report: &Report) -> String {
+    const MAX_SIZES: usize = 6;
+    let mut sizes: Vec<(usize, u64)> =
+        report.work.batch_sizes.iter().map(|(rows, batches)| (*rows, *batches)).collect();
+    if sizes.is_empty() {
+        return "none".to_owned();
+    }
+    if let ([(min, _), .., (max, _)], true) = (&sizes[..], sizes.len() > MAX_SIZES) {
+        let batches: u64 = sizes.iter().map(|(_, batches)| batches).sum();
+        return format!("{min} to {max} rows, {} batches", count(batches));
+    }
+    sizes.sort_by_key(|(rows, batches)| Reverse((*batches, *rows)));
+    let text: Vec<String> =
+        sizes.iter().map(|(rows, batches)| format!("{rows} × {batches}")).collect();
+    format!("{} (rows × batches)", text.join(", "))
+}
+
+/// `.tasks.parquet.reembed-cache (1,200 vectors, 2.1 MB, 3 evicted)`.
+fn cache_use(cache: &CacheUse) -> String {
+    let mut text = format!("{} ({} vectors", printable_path(&cache.path), count(cache.entries));
+    if let Some(size) = cache.file_bytes {
+        let _ = write!(text, ", {}", bytes(size));
+    }
+    for (number, what) in [(cache.evicted, "evicted"), (cache.not_kept, "not stored (full)")] {
+        if number > 0 {
+            let _ = write!(text, ", {} {what}", count(number));
+        }
+    }
+    text + ")"
+}
+
+/// The result of `--dry-run`.
+pub fn estimate(estimate: &Estimate) -> String {
+    let work = &estimate.work;
+    let size = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);
+    table(&[
+        ("rows", format!("{} ({} without text)", count(estimate.rows), count(estimate.empty_rows))),
+        ("tokens", format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens))),
+        ("truncated", format!("{} rows", count(estimate.truncated_rows))),
+        (
+            "batches",
+            format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), estimate.limit),
+        ),
+        (
+            "largest batch",
+            format!(
+                "{} rows of up to {} tokens, {} (limit {})",
+                estimate.largest.rows,
+                estimate.largest.longest,
+                size(estimate.largest_bytes),
+                size(estimate.budget)
+            ),
+        ),
+        ("vectors", bytes(estimate.vector_bytes)),
+        ("time", format!("about {:.0} s, from a short trial", estimate.duration.as_secs_f64())),
+        ("model", printable(&estimate.lineage.model.id)),
+        ("written", "nothing (--dry-run)".to_owned()),
+    ])
+}
+
+/// The configuration in force as TOML, with the origin of each value.
+pub fn config(config: &Config) -> String {
+    let mut text = String::new();
+    let mut table = "";
+    for line in &config.effective {
+        let (line_table, key) = line.key.split_once('.').unwrap_or(("", line.key));
+        if line_table != table {
+            let gap = if table.is_empty() { "" } else { "\n" };
+            let _ = writeln!(text, "{gap}[{line_table}]");
+            table = line_table;
+        }
+        let origin = printable(&line.origin.to_string());
+        let _ = writeln!(text, "{key} = {}  # {origin}", line.value);
+    }
+    text
+}

@@ -1,0 +1,284 @@
+//! f32 multi-head attention of one sequence, head by head: `softmax(Q Kᵀ / √head) V`.
+//!
+//! ```text
+//!  of one head:   K packed in panels of 16 keys      V packed in panels of 16 columns
+//!                        (head, 16)                        (length, 16)
+//!                 ┌──────┬──────┬──────┐              ┌──────┬──────┐
+//!  micro-tile ►   │      │      │     0│  scores  ►   │      │      │  ► context
+//!  of queries     └──────┴──────┴──────┘  (rows,      │      │      │    (rows, head)
+//!  (rows, head)                            length)    └──────┴──────┘
+//! ```
+//!
+//! Vaswani et al., <https://arxiv.org/abs/1706.03762>. Both products use the micro-kernel. Scratch holds
+//! the scores of one micro-tile of queries, which stay in L1 from product to softmax to product; so it
+//! grows with the length and not with its square. No bit depends on other sequences. Lanes of the last
+//! panel without a key start their sums at −∞ instead of 0, and their exponential is 0.
+
+use crate::activation::exp2;
+use crate::f32::micro_kernel::{micro_tiles, multiply_accumulate};
+use crate::heads::{Heads, Projection};
+use crate::isa::Isa;
+use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_PANELS, MAX_MICRO_TILE_ROWS, Simd};
+
+/// f32 values of scratch that [`attend_f32`] needs for a sequence of `length` tokens.
+pub fn attend_f32_scratch_len(length: usize, heads: Heads) -> usize {
+    let padded = length.saturating_add(LANES - 1) / LANES * LANES;
+    let columns = heads.size.next_multiple_of(LANES);
+    padded.saturating_mul(heads.size + columns + MAX_MICRO_TILE_ROWS)
+}
+
+/// Multi-head attention of one sequence. `qkv`, `(tokens, 3, heads.width())`, holds the query, key and
+/// value of each token; `context`, `(tokens, heads.width())`, receives the concatenated heads. `scratch` has
+/// at least [`attend_f32_scratch_len`] values, and what it holds before does not matter.
+///
+/// # Panics
+/// If `qkv` is not three times as long as `context`, or if `scratch` is too small.
+pub fn attend_f32(isa: Isa, qkv: &[f32], heads: Heads, scratch: &mut [f32], context: &mut [f32]) {
+    assert_eq!(qkv.len(), 3 * context.len(), "each token has a query, a key and a value");
+    let length = context.len() / heads.width().max(1);
+    let padded = length.next_multiple_of(LANES);
+    let (keys, scratch) = scratch.split_at_mut(padded * heads.size);
+    let (values, scratch) = scratch.split_at_mut(length * heads.size.next_multiple_of(LANES));
+    let scores = &mut scratch[..padded * MAX_MICRO_TILE_ROWS];
+    isa.run(F32Attention { qkv, heads, length, padded, keys, values, scores, context });
+}
+
+struct F32Attention<'a> {
+    qkv: &'a [f32],
+    heads: Heads,
+    /// Tokens of the sequence.
+    length: usize,
+    /// `length`, padded to whole panels.
+    padded: usize,
+    /// `(panels, head, 16)`: the keys of one head.
+    keys: &'a mut [f32],
+    /// `(panels, length, 16)`: the values of one head.
+    values: &'a mut [f32],
+    /// `(MR, padded)`: the scores of one micro-tile of queries, then their exponentials.
+    scores: &'a mut [f32],
+    context: &'a mut [f32],
+}
+
+impl Kernel for F32Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        for head in 0..self.heads.count {
+            self.pack_keys(simd, head);
+            self.pack_values(simd, head);
+            for micro_tile in micro_tiles(0..self.length, S::MICRO_TILE_ROWS) {
+                match micro_tile.len() {
+                    MAX_MICRO_TILE_ROWS => {
+                        self.attend_queries::<S, 8>(simd, head, micro_tile.start)
+                    }
+                    7 => self.attend_queries::<S, 7>(simd, head, micro_tile.start),
+                    6 => self.attend_queries::<S, 6>(simd, head, micro_tile.start),
+                    5 => self.attend_queries::<S, 5>(simd, head, micro_tile.start),
+                    4 => self.attend_queries::<S, 4>(simd, head, micro_tile.start),
+                    3 => self.attend_queries::<S, 3>(simd, head, micro_tile.start),
+                    2 => self.attend_queries::<S, 2>(simd, head, micro_tile.start),
+                    _ => self.attend_queries::<S, 1>(simd, head, micro_tile.start),
+                }
+            }
+        }
+    }
+}
+
+impl F32Attention<'_> {
+    /// The offset in `qkv` of a token's query, key or value of a head.
+    #[inline(always)]
+    fn offset(&self, token: usize, projection: Projection, head: usize) -> usize {
+        (3 * token + projection as usize) * self.heads.width() + head * self.heads.size
+    }
+
+    /// Transposes the keys of a head, 16 keys by 16 components at a time.
+    #[inline(always)]
+    fn pack_keys<S: Simd>(&mut self, simd: S, head: usize) {
+        let size = self.heads.size;
+        for panel in 0..self.padded / LANES {
+            let first = panel * LANES;
+            let count = (self.length - first).min(LANES);
+            let mut rows: [&[f32]; LANES] = [&[]; LANES];
+            for (lane, row) in rows.iter_mut().enumerate() {
+                // A lane without a key repeats the last key: its sums start at −∞ and stay there.
+                let key = self.offset(first + lane.min(count - 1), Projection::Key, head);
+                *row = &self.qkv[key..key + size];
+            }
+            let lines = &mut self.keys.as_chunks_mut::<LANES>().0[panel * size..][..size];
+            let (blocks, rest) = lines.as_chunks_mut::<LANES>();
+            for (at, block) in blocks.iter_mut().enumerate() {
+                let mut from: [&[f32; LANES]; LANES] = [&[0.0; LANES]; LANES];
+                for (row, part) in rows.iter().zip(&mut from) {
+                    if let Some(values) = row[at * LANES..].first_chunk() {
+                        *part = values;
+                    }
+                }
+                simd.transpose(from, block);
+            }
+            let done = size - rest.len();
+            for (at, line) in rest.iter_mut().enumerate() {
+                for (row, value) in rows.iter().zip(line) {
+                    *value = row[done + at];
+                }
+            }
+        }
+    }
+
+    /// Copies the values of a head, 16 columns at a time.
+    #[inline(always)]
+    fn pack_values<S: Simd>(&mut self, simd: S, head: usize) {
+        let size = self.heads.size;
+        for (panel, first) in (0..size).step_by(LANES).enumerate() {
+            let count = (size - first).min(LANES);
+            let mut start = self.offset(0, Projection::Value, head) + first;
+            let lines =
+                &mut self.values.as_chunks_mut::<LANES>().0[panel * self.length..][..self.length];
+            for line in lines {
+                simd.store(simd.load_partial(&self.qkv[start..start + count]), line);
+                start += 3 * self.heads.width();
+            }
+        }
+    }
+
+    /// `R` queries of a head, from the scores to the context.
+    #[inline(always)]
+    fn attend_queries<S: Simd, const R: usize>(&mut self, simd: S, head: usize, query: usize) {
+        let mut maxima = [simd.splat(f32::NEG_INFINITY); R];
+        let panels = self.padded / LANES;
+        let mut panel = 0;
+        while panel < panels {
+            let together = (panels - panel).min(S::MICRO_TILE_PANELS);
+            match together {
+                MAX_MICRO_TILE_PANELS => {
+                    self.multiply_keys::<S, R, 3>(simd, head, query, panel, &mut maxima)
+                }
+                2 => self.multiply_keys::<S, R, 2>(simd, head, query, panel, &mut maxima),
+                _ => self.multiply_keys::<S, R, 1>(simd, head, query, panel, &mut maxima),
+            }
+            panel += together;
+        }
+
+        let inverse_sums = self.exponentiate::<S, R>(simd, maxima);
+
+        let panels = self.heads.size.div_ceil(LANES);
+        let mut panel = 0;
+        while panel < panels {
+            let together = (panels - panel).min(S::MICRO_TILE_PANELS);
+            match together {
+                MAX_MICRO_TILE_PANELS => {
+                    self.multiply_values::<S, R, 3>(simd, head, query, panel, &inverse_sums)
+                }
+                2 => self.multiply_values::<S, R, 2>(simd, head, query, panel, &inverse_sums),
+                _ => self.multiply_values::<S, R, 1>(simd, head, query, panel, &inverse_sums),
+            }
+            panel += together;
+        }
+    }
+
+    /// The unscaled scores of `R` queries with `P` panels of keys. Updates the maximum of each lane.
+    #[inline(always)]
+    fn multiply_keys<S: Simd, const R: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        head: usize,
+        query: usize,
+        panel: usize,
+        maxima: &mut [S::Lanes; R],
+    ) {
+        let (size, panels) = (self.heads.size, self.padded / LANES);
+        let mut queries: [&[f32]; R] = [&[]; R];
+        for (r, row) in queries.iter_mut().enumerate() {
+            *row = &self.qkv[self.offset(query + r, Projection::Query, head)..][..size];
+        }
+        let mut keys: [&[[f32; LANES]]; P] = [&[]; P];
+        for (p, lines) in keys.iter_mut().enumerate() {
+            *lines = &self.keys.as_chunks().0[(panel + p) * size..][..size];
+        }
+        let mut start = [simd.splat(0.0); P];
+        if panel + P == panels {
+            start[P - 1] = simd.load(&first_sums_of_last_panel(self.length));
+        }
+        let sums = multiply_accumulate(simd, queries, keys, [start; R]);
+        let lines = self.scores.as_chunks_mut().0;
+        for (r, (sums, maximum)) in sums.iter().zip(maxima).enumerate() {
+            for (p, sum) in sums.iter().enumerate() {
+                *maximum = simd.max(*sum, *maximum);
+                simd.store(*sum, &mut lines[r * panels + panel + p]);
+            }
+        }
+    }
+
+    /// Replaces the scores of `R` queries by `exp((score − maximum) / √head)`, and returns the inverse of the
+    /// sum of each query. The context, which is shorter than the scores, is multiplied by it.
+    #[inline(always)]
+    fn exponentiate<S: Simd, const R: usize>(
+        &mut self,
+        simd: S,
+        maxima: [S::Lanes; R],
+    ) -> [f32; R] {
+        // exp2 is cheaper than exp, so the scale contains log2(e).
+        let scale = std::f32::consts::LOG2_E / (self.heads.size as f32).sqrt();
+        let mut offsets = [simd.splat(0.0); R];
+        for (offset, maximum) in offsets.iter_mut().zip(maxima) {
+            *offset = simd.splat(-simd.reduce_max(maximum) * scale);
+        }
+        let scale = simd.splat(scale);
+        let panels = self.padded / LANES;
+        let mut sums = [simd.splat(0.0); R];
+        let rows = self.scores.as_chunks_mut::<LANES>().0.chunks_exact_mut(panels);
+        for ((lines, offset), sum) in rows.zip(offsets).zip(&mut sums) {
+            for line in lines {
+                let power = exp2(simd, simd.mul_add(simd.load(line), scale, offset));
+                simd.store(power, line);
+                *sum = simd.add(*sum, power);
+            }
+        }
+        let mut inverse_sums = [0.0; R];
+        for (inverse, sum) in inverse_sums.iter_mut().zip(sums) {
+            *inverse = 1.0 / simd.reduce_sum(sum);
+        }
+        inverse_sums
+    }
+
+    /// The context of `R` queries in `P` panels of values: their mean, weighted by the exponentials.
+    #[inline(always)]
+    fn multiply_values<S: Simd, const R: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        head: usize,
+        query: usize,
+        panel: usize,
+        inverse_sums: &[f32; R],
+    ) {
+        let mut exponentials: [&[f32]; R] = [&[]; R];
+        for (r, row) in exponentials.iter_mut().enumerate() {
+            *row = &self.scores[r * self.padded..][..self.length];
+        }
+        let mut values: [&[[f32; LANES]]; P] = [&[]; P];
+        for (p, lines) in values.iter_mut().enumerate() {
+            *lines = &self.values.as_chunks().0[(panel + p) * self.length..][..self.length];
+        }
+        let sums = multiply_accumulate(simd, exponentials, values, [[simd.splat(0.0); P]; R]);
+        for (r, sums) in sums.iter().enumerate() {
+            let start = (query + r) * self.heads.width() + head * self.heads.size;
+            for (p, sum) in sums.iter().enumerate() {
+                let column = (panel + p) * LANES;
+                let width = (self.heads.size - column).min(LANES);
+                let context = &mut self.context[start + column..][..width];
+                simd.store_partial(simd.mul(*sum, simd.splat(inverse_sums[r])), context);
+            }
+        }
+    }
+}
+
+/// The start of the sums in the last panel of keys: 0 for a key, −∞ for a lane without one.
+#[inline(always)]
+fn first_sums_of_last_panel(length: usize) -> [f32; LANES] {
+    let keys = (length - 1) % LANES + 1;
+    let mut start = [0.0; LANES];
+    for (lane, value) in start.iter_mut().enumerate() {
+        *value = if lane < keys { 0.0 } else { f32::NEG_INFINITY };
+    }
+    start
+}

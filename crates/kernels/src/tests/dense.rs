@@ -1,0 +1,261 @@
+//! Linear layers, the residual connection and attention, in every precision.
+
+use super::{
+    MaxError, Memory, Random, all_rounded, in_every_arithmetic, read, rounded, rounding_error,
+    widen, write,
+};
+use crate::buffers::Values;
+use crate::testing::reference;
+use crate::{
+    Activation, Activations, Arithmetic, BufferLayout, Dense, Heads, Input, LayerNorm, Precision,
+    Residual, attend, attend_scratch_size,
+};
+
+/// Heads of inputs and outputs, of odd sizes and of those that models have.
+const WIDTHS: [(Heads, Heads); 6] = [
+    (Heads { count: 1, size: 5 }, Heads { count: 1, size: 17 }),
+    (Heads { count: 3, size: 24 }, Heads { count: 1, size: 72 }),
+    (Heads { count: 1, size: 72 }, Heads { count: 9, size: 24 }),
+    (Heads { count: 2, size: 64 }, Heads { count: 1, size: 128 }),
+    (Heads { count: 1, size: 149 }, Heads { count: 1, size: 40 }),
+    (Heads { count: 12, size: 32 }, Heads { count: 1, size: 96 }),
+];
+
+const ROWS: [usize; 8] = [1, 2, 15, 16, 17, 31, 33, 65];
+
+/// Calls `body` with `values` as the input of a layer.
+pub(super) fn with_input<T>(
+    arithmetic: Arithmetic,
+    values: &[f32],
+    heads: Heads,
+    body: impl FnOnce(Input) -> T,
+) -> T {
+    let rows = values.len() / heads.width();
+    let layout = BufferLayout::for_linear(arithmetic.precision(), rows, heads);
+    let mut memory = Memory::new(layout.size());
+    let mut input = layout.take(&mut memory.arena());
+    write(arithmetic, values, heads, &mut input);
+    body(input.as_input())
+}
+
+#[test]
+fn layers_match_reference_with_equal_bits_everywhere() {
+    let mut random = Random(12);
+    for precision in Precision::ALL {
+        let mut errors = MaxError::default();
+        for (inputs, outputs) in WIDTHS {
+            let (weight, bias) =
+                (random.values(inputs.width() * outputs.width()), random.values(outputs.width()));
+            for rows in ROWS {
+                let input = random.values(rows * inputs.width());
+                let activation = (rows % 2 == 1).then_some(Activation::Gelu);
+                let output = in_every_arithmetic(precision, "a layer", |arithmetic| {
+                    let layer = Dense::pack(arithmetic, inputs, outputs, &[(&weight, &bias)]);
+                    let layer = layer.expect("a small allocation");
+                    let layout = BufferLayout::for_linear(precision, rows, outputs);
+                    let mut memory = Memory::new(layout.size());
+                    let mut output = layout.take(&mut memory.arena());
+                    with_input(arithmetic, &input, inputs, |input| {
+                        layer.activate(arithmetic, input, activation, &mut output);
+                    });
+                    read(&output, outputs)
+                });
+                let input = all_rounded(precision, &input);
+                let expected =
+                    reference::linear(&input, &all_rounded(precision, &weight), &widen(&bias));
+                for (at, (x, y)) in output.iter().zip(expected).enumerate() {
+                    let y = activation.map_or(y, |activation| reference::activation(activation, y));
+                    let scale = y.abs() + (inputs.width() as f64).sqrt() * 0.01;
+                    errors.compare(f64::from(*x) / scale, y / scale, || {
+                        format!("output {at} of {rows} rows of {inputs:?} to {outputs:?}")
+                    });
+                }
+            }
+        }
+        // The output is rounded. The order of the sums, and the product low · low that bf16x3 leaves out, add less.
+        errors.assert_at_most(
+            &format!("a layer in {precision}"),
+            1.01 * rounding_error(precision) + 3e-4,
+        );
+    }
+}
+
+#[test]
+fn residual_layers_match_reference_with_equal_bits_everywhere() {
+    let mut random = Random(13);
+    for precision in Precision::ALL {
+        let mut errors = MaxError::default();
+        for (inputs, outputs) in WIDTHS {
+            let width = outputs.width();
+            let outputs = Heads::single(width);
+            let (weight, bias) = (random.values(inputs.width() * width), random.values(width));
+            let (norm_weight, norm_bias) = (random.values(width), random.values(width));
+            let norm = LayerNorm::new(&norm_weight, &norm_bias, 1e-12).expect("a small allocation");
+            for rows in ROWS {
+                let (input, before) =
+                    (random.values(rows * inputs.width()), random.values(rows * width));
+                let hidden = in_every_arithmetic(precision, "a residual layer", |arithmetic| {
+                    let layer = Dense::pack(arithmetic, inputs, outputs, &[(&weight, &bias)]);
+                    let layer = layer.expect("a small allocation");
+                    let mut memory = Memory::new(Residual::size(precision, rows, width));
+                    let mut hidden = Residual::take(precision, rows, width, &mut memory.arena());
+                    hidden.values.copy_from_slice(&before);
+                    let mut projected = vec![f32::NAN; rows * width];
+                    with_input(arithmetic, &input, inputs, |input| {
+                        layer.add_and_normalize(
+                            arithmetic,
+                            input,
+                            &norm,
+                            &mut projected,
+                            &mut hidden,
+                        );
+                    });
+                    if let Some(blocks) = &mut hidden.rounded {
+                        let blocks = Activations(Values::Blocks(blocks.reborrow()));
+                        for (value, in_block) in hidden.values.iter().zip(read(&blocks, outputs)) {
+                            assert_eq!(rounded(precision, *value) as f32, in_block, "{precision}");
+                        }
+                    }
+                    hidden.values.to_vec()
+                });
+                let input = all_rounded(precision, &input);
+                let mut expected =
+                    reference::linear(&input, &all_rounded(precision, &weight), &widen(&bias));
+                expected.iter_mut().zip(&before).for_each(|(x, before)| *x += f64::from(*before));
+                reference::layer_norm(
+                    &mut expected,
+                    &widen(&norm_weight),
+                    &widen(&norm_bias),
+                    1e-12,
+                );
+                for (at, (x, y)) in hidden.iter().zip(expected).enumerate() {
+                    errors.compare(f64::from(*x), y, || {
+                        format!("value {at} of {rows} rows of {inputs:?} to {width}")
+                    });
+                }
+            }
+        }
+        errors.assert_at_most(&format!("a residual layer in {precision}"), 2e-5);
+    }
+}
+
+#[test]
+fn attention_matches_reference_with_equal_bits_everywhere() {
+    let mut random = Random(14);
+    for (precision, limit) in [
+        (Precision::F32, 3e-6),
+        (Precision::Bf16, 2e-2),
+        (Precision::Bf16x3, 5e-5),
+        (Precision::Bf16Avx512, 2e-2),
+    ] {
+        let mut errors = MaxError::default();
+        for (count, size) in [(3, 32), (2, 64), (3, 24), (2, 8), (1, 17)] {
+            let heads = Heads { count, size };
+            let width = heads.width();
+            let qkv_heads = Heads { count: 3 * count, size };
+            // The sequence starts within a block, between sequences of NaN.
+            for (before, length, after) in
+                [(0, 1, 0), (3, 2, 5), (0, 15, 0), (7, 16, 1), (40, 33, 0), (1, 70, 9)]
+            {
+                let total = before + length + after;
+                let mut qkv: Vec<f32> =
+                    random.values(total * 3 * width).iter().map(|x| x * 2.0).collect();
+                qkv[..before * 3 * width].fill(f32::NAN);
+                qkv[(before + length) * 3 * width..].fill(f32::NAN);
+                let context = in_every_arithmetic(precision, "attention", |arithmetic| {
+                    let layout = BufferLayout::for_attention(precision, total, qkv_heads);
+                    let mut memory = Memory::new(layout.size());
+                    let mut activations = layout.take(&mut memory.arena());
+                    write(arithmetic, &qkv, qkv_heads, &mut activations);
+                    let mut scratch = Memory::new(attend_scratch_size(precision, length, heads));
+                    let layout = BufferLayout::for_linear(precision, total, heads);
+                    let mut memory = Memory::new(layout.size());
+                    let mut context = layout.take(&mut memory.arena());
+                    write(arithmetic, &vec![0.0; total * width], heads, &mut context);
+                    let tokens = before..before + length;
+                    let mut scratch = scratch.arena();
+                    attend(arithmetic, &activations, heads, tokens, &mut scratch, &mut context);
+                    read(&context, heads)
+                });
+                let others = context[..before * width].iter();
+                let mut others = others.chain(&context[(before + length) * width..]);
+                assert!(others.all(|x| *x == 0.0), "attention wrote to another sequence");
+                let projection = |which: usize| -> Vec<f64> {
+                    let rows = qkv.chunks(3 * width).skip(before).take(length);
+                    rows.flat_map(|row| all_rounded(precision, &row[which * width..][..width]))
+                        .collect()
+                };
+                let expected =
+                    reference::attention(&projection(0), &projection(1), &projection(2), heads);
+                let context = &context[before * width..(before + length) * width];
+                for (at, (x, y)) in context.iter().zip(expected).enumerate() {
+                    errors.compare(f64::from(*x), y, || {
+                        format!("value {at} of {length} tokens, {heads:?}")
+                    });
+                }
+            }
+        }
+        errors.assert_at_most(&format!("attention in {precision}"), limit);
+    }
+}
+
+#[test]
+fn nan_and_infinity_stay_in_their_row() {
+    let mut random = Random(15);
+    let (inputs, outputs, rows) = (Heads::single(40), Heads::single(50), 20);
+    let (weight, bias) = (random.values(40 * 50), random.values(50));
+    let (norm_weight, norm_bias) = (random.values(50), random.values(50));
+    let norm = LayerNorm::new(&norm_weight, &norm_bias, 1e-12).expect("a small allocation");
+    for precision in Precision::ALL {
+        for (poison, at) in [(f32::NAN, 7), (f32::INFINITY, 16)] {
+            let mut input = random.values(rows * 40);
+            input[at * 40 + 3] = poison;
+            let hidden = in_every_arithmetic(precision, "a poisoned row", |arithmetic| {
+                let layer = Dense::pack(arithmetic, inputs, outputs, &[(&weight, &bias)]);
+                let layer = layer.expect("a small allocation");
+                let mut memory = Memory::new(Residual::size(precision, rows, 50));
+                let mut hidden = Residual::take(precision, rows, 50, &mut memory.arena());
+                hidden.values.fill(0.5);
+                with_input(arithmetic, &input, inputs, |input| {
+                    let mut projected = vec![0.0; rows * 50];
+                    layer.add_and_normalize(arithmetic, input, &norm, &mut projected, &mut hidden);
+                });
+                hidden.values.to_vec()
+            });
+            for (row, values) in hidden.chunks(50).enumerate() {
+                let finite = values.iter().all(|x| x.is_finite());
+                assert_eq!(finite, row != at, "row {row} in {precision}, {poison} in row {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn row_ranges_have_equal_bits() {
+    let mut random = Random(16);
+    let (inputs, outputs, rows) = (Heads { count: 3, size: 24 }, Heads::single(50), 70);
+    let (weight, bias) = (random.values(72 * 50), random.values(50));
+    let input = random.values(rows * 72);
+    for precision in Precision::ALL {
+        in_every_arithmetic(precision, "row ranges", |arithmetic| {
+            let layer = Dense::pack(arithmetic, inputs, outputs, &[(&weight, &bias)]);
+            let layer = layer.expect("a small allocation");
+            let from = BufferLayout::for_linear(precision, rows, inputs);
+            let to = BufferLayout::for_linear(precision, rows, outputs);
+            let mut memory =
+                Memory::new(from.size().saturating_add(to.size()).saturating_add(to.size()));
+            let mut arena = memory.arena();
+            let mut from = from.take(&mut arena);
+            let (mut whole, mut ranges) = (to.take(&mut arena), to.take(&mut arena));
+            write(arithmetic, &input, inputs, &mut from);
+            layer.project(arithmetic, from.as_input(), &mut whole);
+            for range in [0..32, 32..64, 64..rows] {
+                let input = from.rows_mut(range.clone());
+                layer.project(arithmetic, input.as_input(), &mut ranges.rows_mut(range));
+            }
+            let (whole, ranges) = (read(&whole, outputs), read(&ranges, outputs));
+            assert!(whole.iter().zip(&ranges).all(|(x, y)| x.to_bits() == y.to_bits()));
+            whole
+        });
+    }
+}
