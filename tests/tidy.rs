@@ -244,10 +244,11 @@ fn complaints(file: &str, text: &str) -> Vec<String> {
     for path in paths(&code) {
         for (names, allowed, why) in RULES {
             let begins = |name: &&str| {
-                path.text == **name
-                    || path.text.strip_prefix(**name).is_some_and(|rest| rest.starts_with("::"))
+                path.text
+                    .strip_prefix(*name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
             };
-            if names.iter().any(|name| begins(&name)) && !allowed(file) {
+            if names.iter().any(begins) && !allowed(file) {
                 let line = 1 + code[..path.at].bytes().filter(|byte| *byte == b'\n').count();
                 found.push(format!("{file}:{line}: {}: {why}", path.text));
             }

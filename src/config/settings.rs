@@ -136,7 +136,12 @@ pub const SETTINGS: &[Setting] = &[
         key: "input.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"tasks.parquet\"" },
-        flag: Some(Flag { name: "--input", value: None, value_name: "FILE", help: None }),
+        flag: Some(Flag {
+            name: "--input",
+            value: None,
+            value_name: "FILE",
+            help: Some("The Parquet file to read"),
+        }),
         help: "The Parquet file to read. A relative path starts at this file.",
     },
     Setting {

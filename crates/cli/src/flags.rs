@@ -110,12 +110,23 @@ fn id(flag: Flag) -> &'static str {
 fn arg(flag: Flag, settings: &[&Setting]) -> Arg {
     let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
     let help = flag.help.or(settings.first().map(|setting| setting.help)).unwrap_or("");
-    let help = format!("{} [{}]", help.trim_end_matches('.'), keys.join(", "));
+    let words = settings.first().map_or(String::new(), |setting| possible_values(setting.kind));
+    let help = format!("{}{words} [{}]", help.trim_end_matches('.'), keys.join(", "));
     let arg = Arg::new(id(flag)).long(id(flag)).help(help);
     match flag.value {
         Some(_) => arg.action(ArgAction::SetTrue),
         None => arg.value_name(flag.value_name).value_parser(value_parser!(OsString)),
     }
+}
+
+/// ` [possible values: …]` for a word, in the format of clap.
+fn possible_values(kind: Kind) -> String {
+    let words = match kind {
+        Kind::Word(words) => words.to_vec(),
+        Kind::WordOrAuto(words) => [&["auto"], words].concat(),
+        _ => return String::new(),
+    };
+    format!(" [possible values: {}]", words.join(", "))
 }
 
 impl<S: Scope> Args for SettingFlags<S> {
