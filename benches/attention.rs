@@ -1,6 +1,14 @@
 //! Attention of one text over its length, softmax included, on one core: in f32, its products against the machine's peak
 //! of fused multiply-adds; and in the precision of bf16 that this CPU multiplies. `cargo bench --bench attention`
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;
@@ -8,8 +16,9 @@ use std::hint::black_box;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use reembed_kernels::{
-    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, BufferSize, Dense, Heads, Isa, LayerNorm, Precision, Residual,
-    attend, attend_f32, attend_f32_scratch_len, attend_scratch_size,
+    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, BufferSize, Dense, Heads, Isa,
+    LayerNorm, Precision, Residual, attend, attend_f32, attend_f32_scratch_len,
+    attend_scratch_size,
 };
 
 use common::{Peak, against_peak, timed_isas, values};

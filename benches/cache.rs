@@ -5,6 +5,14 @@
 //! with a fresh one, again over the same file, and again with 1 % of the rows changed. It fails where the second run
 //! is slower than promised.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,6 +1,14 @@
 //! What lies between the products: activation, layer norm with and without the residual, pooling, length. Values a second on one core.
 //! `cargo bench --bench elementwise`
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;

@@ -3,13 +3,21 @@
 //!
 //! What `REEMBED_…` variables say counts.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use reembed::pipeline::{self, Opened};
-use reembed::publish::{Claim, LockHolder};
+use reembed::publish::{LockHolder, OutputLock};
 use reembed::{BatchOptions, Config, Embedder};
 use reembed_cli::sample;
 use reembed_encoder::stop::Stop;
@@ -43,14 +51,19 @@ fn end_to_end(criterion: &mut Criterion) {
         bench.iter(|| {
             let _ = std::fs::remove_file(&output);
             let (reader, _) = pipeline::prepare(&config).expect("a job");
-            let claim =
-                Claim::take(&config, LockHolder::ThisProcess, &reader).expect("the output is free");
+            let lock = OutputLock::acquire(&config, LockHolder::ThisProcess, &reader)
+                .expect("the output is free");
             let stop = Stop::new();
             {
-                let opened =
-                    Opened { reader: &reader, claim: &claim, model: &model, model_load: Duration::ZERO };
+                let opened = Opened {
+                    reader: &reader,
+                    lock: &lock,
+                    model: &model,
+                    model_load: Duration::ZERO,
+                };
                 pipeline::run_with(&config, None, &opened, &stop, &|_| ())
-            }.expect("a report")
+            }
+            .expect("a report")
         });
     });
 }

@@ -4,6 +4,14 @@
 //!
 //! What `REEMBED_…` variables say counts: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;

@@ -1,6 +1,14 @@
 //! The linear layers of all-MiniLM-L6-v2 on one core, each against the machine's peak of fused multiply-adds.
 //! `cargo bench --bench gemm`
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;

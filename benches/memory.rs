@@ -5,6 +5,14 @@
 //! single peak says little: it is the moment at which most stages happened to have most at hand, and where the disk has
 //! the writer wait, chunks wait too.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 use std::path::Path;
 use std::process::Command;
 

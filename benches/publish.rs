@@ -3,24 +3,32 @@
 //!
 //! Three nights in a temporary directory: a new file, the same file again, and another file in its place.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Array, FixedSizeListArray, Float32Array};
 use arrow::datatypes::{DataType, Field};
+use reembed::chunk::RowChunk;
 use reembed::config::RawConfig;
 use reembed::digest::{ColumnHasher, TableHasher};
 use reembed::footer::{Digests, Footer, FooterText, Lineage};
-use reembed::publish::{Claim, LockHolder};
+use reembed::publish::readback;
+use reembed::publish::{LockHolder, OutputLock};
 use reembed::reader::Reader;
 use reembed::writer::Writer;
-use reembed::chunk::RowChunk;
-use reembed::publish::readback;
 use reembed::{Config, Environment};
 use reembed_cli::sample;
-use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::inference::{ChunkVectors, Work};
+use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::stop::Stop;
 
 const ROWS: usize = 100_000;
@@ -59,9 +67,9 @@ fn main() {
     {
         let started = Instant::now();
         let digests = carried(&reader, &chunks);
-        let claim = Claim::take(&config, LockHolder::ThisProcess, &reader).expect("a claim");
+        let lock = OutputLock::acquire(&config, LockHolder::ThisProcess, &reader).expect("a lock");
         let mut writer =
-            Writer::create(&config.output, &claim, reader.schema(), reader.key_values(), DIM)
+            Writer::create(&config.output, &lock, reader.schema(), reader.key_values(), DIM)
                 .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
@@ -83,12 +91,12 @@ fn main() {
             .expect("it is written");
         let written = started.elapsed().as_secs_f64();
         let (mut read_back, publishing) = (0.0, Instant::now());
-        let published = finished.publish(&claim, |path| {
+        let published = finished.publish(&lock, |path| {
             let started = Instant::now();
             let schema = reader.schema();
             readback::check(
                 path,
-                claim.path(),
+                lock.path(),
                 &config.input,
                 schema,
                 &footer,

@@ -1,14 +1,22 @@
 //! The linear layers of all-MiniLM-L6-v2 in every precision of bf16 on one core: on its unit where that is there, else emulated. The
 //! three products of bf16x3 count as one. `cargo bench --bench tiles`
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use reembed_kernels::{
-    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, Dense, Heads, Isa, LayerNorm, Precision, Residual,
-    Bf16Unit,
+    AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, Dense, Heads, Isa, LayerNorm,
+    Precision, Residual,
 };
 
 use common::{LAYERS, values};
@@ -20,7 +28,8 @@ fn tiles(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tiles, operations");
     let isa = Isa::detect();
     for precision in [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512] {
-        let unit = Bf16Unit::detect(isa, precision).and_then(Result::ok).unwrap_or(Bf16Unit::EMULATED);
+        let unit =
+            Bf16Unit::detect(isa, precision).and_then(Result::ok).unwrap_or(Bf16Unit::EMULATED);
         let with = Arithmetic::new(isa, precision, unit);
         for (name, inputs, outputs) in LAYERS {
             let weight = values(inputs * outputs);

@@ -1,6 +1,14 @@
 //! Texts to token ids, on one thread: 1,000 sample rows, and a text that is far too long.
 //! `cargo bench --bench tokenize`
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a bench prints, and ends where it cannot go on"
+)]
+
 mod common;
 
 use std::hint::black_box;

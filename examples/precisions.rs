@@ -2,10 +2,12 @@
 //! in every precision of bf16 against f32, and how well the ranks of all others agree (Spearman's correlation).
 //! `cargo run --release --example precisions -- 1000`
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use anyhow::{Context, Result};
-use reembed_kernels::Precision;
 use reembed::{BatchOptions, Embedder, Embeddings, Environment, ModelConfig, TaskRow};
 use reembed_cli::sample;
+use reembed_kernels::Precision;
 
 /// Neighbours that a search shows.
 const NEAREST: usize = 10;

@@ -1,6 +1,8 @@
 //! Writes the vectors of an output as raw little-endian f32, `rows × dim` without a header; the components of a
 //! null are NaN. `cargo run --example vectors -- out/tasks.parquet vectors.f32`
 
+#![allow(clippy::print_stdout, reason = "an example prints")]
+
 use std::fs::File;
 use std::io::{BufWriter, Write};
 

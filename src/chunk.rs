@@ -1,4 +1,4 @@
-//! What travels between the stages of a run: plain data, no behaviour beyond access.
+//! The data that the stages of a run exchange: chunks of rows, with keys, with planned batches.
 
 use arrow::array::{LargeStringArray, RecordBatch};
 use reembed_encoder::batch::{PlannedTexts, RowNames};
@@ -7,18 +7,18 @@ use reembed_encoder::task::ContentKey;
 
 use crate::config::{OnEmpty, TextUse};
 
-/// A fixed range of input rows, as the reader sends it: the unit of order and of memory.
+/// A fixed range of input rows: the unit of order and of memory. The reader makes it.
 #[derive(Debug)]
 pub struct RowChunk {
-    /// The carried columns, as they came.
+    /// The columns of the input.
     pub columns: RecordBatch,
-    /// What the rows are called.
+    /// The rows' positions and ids, for messages.
     pub rows: RowNames,
-    /// The input text of each row; an empty one has nothing to embed.
+    /// The input text of each row; empty where the row has no text.
     pub texts: LargeStringArray,
 }
 
-/// A chunk whose texts have their keys.
+/// A chunk with the content keys of its texts.
 #[derive(Debug)]
 pub struct KeyedChunk {
     /// The rows.
@@ -27,68 +27,68 @@ pub struct KeyedChunk {
     pub keys: Vec<ContentKey>,
 }
 
-/// A chunk after tokenization: the same rows, with the batches that were planned for them.
+/// A chunk after tokenization: the same rows, and the planned batches of their texts.
 #[derive(Debug)]
 pub struct TokenChunk {
-    /// The carried columns, as they came.
+    /// The columns of the input.
     pub columns: RecordBatch,
-    /// What the rows are called.
+    /// The rows' positions and ids, for messages.
     pub rows: RowNames,
     /// The content key of each row's text.
     pub keys: Vec<ContentKey>,
-    /// Where each row's vector comes from, and the vectors that are there already.
+    /// The origin of each row's vector, and the vectors that the cache had.
     pub known: KnownVectors,
-    /// What goes through the model.
+    /// The texts that go through the model.
     pub texts: PlannedTexts,
 }
 
-/// What is known of a chunk's vectors before the model has seen a text.
+/// What a chunk's vectors are known to be before the model runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct KnownVectors {
-    /// Where each row's vector comes from.
+    /// The origin of each row's vector.
     pub origins: Vec<Origin>,
-    /// Row-major, `rows × dim`; filled in where the origin is the cache, zeros elsewhere.
+    /// Row-major, `rows × dim`: the cached vectors, and zeros in the other rows.
     pub values: Vec<f32>,
-    /// Entries of the cache that could not be believed; their texts go through the model.
+    /// Number of damaged cache entries. Their texts go through the model.
     pub damaged: u64,
 }
 
-/// Where a row's vector comes from.
+/// The origin of a row's vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// From nowhere: the row has no text, and no vector.
+    /// The row has no text and gets no vector.
     Empty,
     /// The model.
     Model,
-    /// An earlier row of the chunk, which has the same text.
+    /// The given earlier row of the chunk, which has the same text.
     Row(usize),
-    /// The cache.
+    /// The vector cache.
     Cache(CachedText),
 }
 
-/// What the cache says about a text beside its vector.
+/// What the cache knows about a text beside its vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CachedText {
-    /// Its tokens.
+    /// Number of tokens.
     pub tokens: u32,
-    /// Whether it was cut at the model's maximum length.
+    /// Whether the text was cut at the model's maximum length.
     pub truncated: bool,
-    /// Whether this run put it there: an earlier row has the same text.
+    /// Whether this run stored it: an earlier row has the same text.
     pub of_this_run: bool,
-    /// Whether the text goes through the model all the same, and the two vectors are compared.
+    /// Whether the text goes through the model all the same, to compare the two vectors.
     pub sampled: bool,
 }
 
-/// Whether a row gets a vector, by its text.
+/// Whether a row gets a vector, decided by its text.
 ///
 /// # Errors
-/// `Data`, naming the row, where it has no text and must have one.
+/// `Data`, naming the row, when it has no text and `output.on_empty` is `error`.
 pub fn needs_vector(on_empty: OnEmpty, text: &str, rows: &RowNames, row: usize) -> Result<bool> {
     match on_empty.use_of(text) {
         TextUse::Embed => Ok(true),
         TextUse::Skip => Ok(false),
         TextUse::Refuse => Err(Error::new(ErrorKind::Data, "the row has no text to embed")
             .at(rows.name(row))
-            .advice("fill it in, or set `output.on_empty` to \"null\" or \"embed\"")),
+            .advice("give the row a text, or set `output.on_empty` to \"null\" or \"embed\"")),
     }
 }

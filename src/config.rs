@@ -1,7 +1,14 @@
 //! The configuration: what the user wrote ([`RawConfig`]) and what the program uses ([`Config`]).
 //!
-//! There is one fallible step between the two, [`RawConfig::check`]; after it every size is positive, every choice is an
-//! enum and every path is resolved. A setting has one home, its entry in [`SETTINGS`].
+//! [`RawConfig::check`] is the one fallible step between the two. After it every size is positive,
+//! every choice is an enum and every path is resolved. [`SETTINGS`] is the table of all settings;
+//! flags, environment variables, help, template and schema are generated from it.
+//!
+//! ```text
+//!   defaults < file < environment < flags     layers.rs    names.rs (hints), values.rs (parsing)
+//!        └──────► RawConfig ──check.rs──► Config
+//!   settings.rs + words.rs ──► template.rs, schema.rs
+//! ```
 
 mod check;
 mod layers;
@@ -28,28 +35,28 @@ pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
 pub use template::template;
 pub use words::{CacheMode, EngineChoice, OnEmpty, TextUse, VectorType};
 
-/// A valid configuration.
+/// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where task rows come from.
+    /// The table `[input]`.
     pub input: InputConfig,
-    /// How a row becomes text.
+    /// The table `[text]`: how a row becomes text.
     pub text: TextTemplate,
-    /// Which model embeds them.
+    /// The tables `[model]` and `[compute]`.
     pub model: ModelConfig,
-    /// How large batches may be.
+    /// The table `[batch]`.
     pub batch: BatchConfig,
-    /// Where the result goes.
+    /// The table `[output]`.
     pub output: OutputConfig,
-    /// Where the report of a run goes.
+    /// The table `[report]`.
     pub report: ReportConfig,
-    /// Where vectors are kept from run to run.
+    /// The table `[cache]`.
     pub cache: CacheConfig,
-    /// What the output must be to take its place.
+    /// The table `[publish]`.
     pub publish: PublishConfig,
-    /// What holds for this run alone.
+    /// The table `[run]`.
     pub run: RunConfig,
-    /// Every setting in force, with where it came from.
+    /// Every setting that has a value, with its origin.
     pub effective: Vec<Effective>,
 }
 
@@ -60,126 +67,125 @@ pub struct Effective {
     pub key: &'static str,
     /// Its value, as TOML.
     pub value: String,
-    /// Where it came from.
+    /// Where the value was set.
     pub origin: Origin,
 }
 
-/// Where task rows come from.
+/// How a table is read.
 #[derive(Debug, Clone)]
 pub struct InputConfig {
-    /// A Parquet file.
+    /// The Parquet file.
     pub path: PathBuf,
     /// The names of the columns.
     pub columns: ColumnNames,
-    /// Rows of a chunk, the unit of order and of memory.
+    /// Most rows of a chunk.
     pub chunk_rows: NonZeroUsize,
-    /// Bytes of a chunk: it is cut earlier where its rows are large.
+    /// Size in bytes at which a chunk ends before it has `chunk_rows` rows.
     pub chunk_bytes: NonZeroUsize,
-    /// Bytes that the file may decode to; `None`: what a file of its size can be expected to.
+    /// Largest decoded size of the file in bytes; `None`: a limit by the file's size.
     pub decode_limit: Option<u64>,
 }
 
 impl InputConfig {
-    /// How an output of this input is read. It may decode to whatever it does: what bounds the input says nothing of
-    /// the vectors that stand beside it.
+    /// How the output at `path` is read: without a decode limit, because it also holds vectors.
     #[must_use]
-    pub fn of_output(&self, path: &Path) -> InputConfig {
+    pub fn for_output(&self, path: &Path) -> InputConfig {
         InputConfig { path: path.to_owned(), decode_limit: Some(u64::MAX), ..self.clone() }
     }
 }
 
-/// The input's column names.
+/// The names of the input columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnNames {
-    /// What a row is called; any flat type.
+    /// The row ids; any flat type.
     pub id: String,
     /// Strings.
     pub title: String,
-    /// Strings; `None` where the table has no such column.
+    /// Strings; `None` if the table has no such column.
     pub description: Option<String>,
-    /// Lists of strings; `None` where the table has no such column.
+    /// Lists of strings; `None` if the table has no such column.
     pub files: Option<String>,
-    /// Whether `files` was named by the user, and must therefore be there.
+    /// Whether the user set `files`, so that the column must exist.
     pub files_required: bool,
 }
 
-/// How large batches may be.
+/// Limits on the size of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchConfig {
-    /// What the user set of rows and tokens; the rest suits the encoder.
-    pub asked: RequestedLimits,
-    /// Bytes that a batch may take; `None`: a share of what the machine has left.
+    /// The limits on texts and tokens that the user set. The encoder decides the others.
+    pub requested: RequestedLimits,
+    /// Bytes that a batch may take; `None`: a share of the free memory.
     pub memory_limit: Option<u64>,
 }
 
-/// Where the result goes.
+/// What is written, and where.
 #[derive(Debug, Clone)]
 pub struct OutputConfig {
     /// The Parquet file to write.
     pub path: PathBuf,
-    /// The name of the column of vectors.
+    /// The name of the vector column.
     pub column: String,
-    /// Its Arrow type.
+    /// The Arrow type of the vector column.
     pub vector_type: VectorType,
-    /// What happens to a row without text.
+    /// How a row without text is treated.
     pub on_empty: OnEmpty,
-    /// Rows of a row group.
+    /// Most rows of a row group.
     pub row_group_rows: NonZeroUsize,
 }
 
-/// Where the report of a run goes.
+/// Where reports of runs are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportConfig {
     /// The directory.
     pub dir: PathBuf,
-    /// Reports that are kept; with 0 none is written.
+    /// Number of reports to keep; 0 writes none.
     pub keep: usize,
 }
 
-/// Where vectors are kept from run to run.
+/// The vector cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// Its file; a hidden one beside the output unless set.
+    /// Its file; `None`: a hidden file beside the output.
     pub path: Option<PathBuf>,
-    /// What a run may do with it.
+    /// How a run uses it.
     pub mode: CacheMode,
-    /// Bytes that it may take.
+    /// Bytes that its entries may take.
     pub max_size: u64,
-    /// New vectors that are committed together: so many are embedded again, at most, after a crash.
+    /// New vectors per commit. A crash loses at most this many.
     pub commit_rows: NonZeroUsize,
-    /// Reused vectors of a run that are compared with what the model gives now.
+    /// Number of reused vectors that a run computes again and compares.
     pub verify_sample: u64,
 }
 
-/// What holds for one run.
+/// Options of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunConfig {
-    /// Nothing of earlier runs is taken over, and whatever they left may be replaced.
+    /// Embed every row again, and replace an output of any model.
     pub rebuild: bool,
-    /// How long it may take, from its start to the vectors of its last row.
+    /// Time limit of the run, up to the vector of its last row.
     pub deadline: Option<Duration>,
-    /// A file at the output path that reembed did not write may be replaced.
+    /// Replace a file at the output path that reembed did not write.
     pub replace: bool,
 }
 
-/// What the output must be to take its place.
+/// Conditions for publishing the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishConfig {
-    /// By how much the output may have fewer rows than the one that it replaces.
+    /// Largest share of the existing output's rows that the new one may lack.
     pub max_shrink: Percent,
-    /// Whether the disk must have room for the estimate of the output.
+    /// Whether the disk must have space for the estimated output and cache.
     pub check_space: bool,
 }
 
-/// A part of a whole, from 0 to 100 percent.
+/// A whole number of percent, from 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(u8);
 
 impl Percent {
-    /// All of it.
+    /// 100 percent.
     pub const ALL: Percent = Percent(100);
 
-    /// That many percent; `None` beyond 100.
+    /// The given number of percent; `None` above 100.
     pub fn new(percent: u64) -> Option<Percent> {
         u8::try_from(percent).ok().filter(|percent| *percent <= 100).map(Percent)
     }
@@ -191,20 +197,20 @@ impl Percent {
 }
 
 impl Config {
-    /// Reads the file at `path` and lays environment and flags over it.
+    /// Reads the file at `path`, then applies the environment and the flags, and checks the result.
     ///
-    /// `flags` are pairs of a full key and its text, with the flag's name. `REEMBED_BATCH_START` in the
-    /// environment sets `batch.start`, and so on for every key.
+    /// Each of `flags` is a full key, its value as text and the name of the flag. A variable such as
+    /// `REEMBED_BATCH_START` sets the key `batch.start`.
     ///
     /// # Errors
-    /// `Config`, naming the file, line and key.
+    /// `Config`, naming the file and line, the variable or the flag, and the key.
     pub fn load(
         path: &Path,
         flags: &[(&'static str, String, &'static str)],
         environment: &Environment,
     ) -> Result<Config> {
         let mut raw = RawConfig::read(path)?;
-        raw.lay_environment(environment)?;
+        raw.apply_environment(environment)?;
         for (key, value, flag) in flags {
             raw.set(key, value, Origin::Flag(flag))?;
         }

@@ -1,32 +1,29 @@
-//! Digests of columns that say what the rows are, and not how they were cut or encoded.
+//! Digests of columns: SHA-256 over values, independent of encoding and layout.
 //!
-//! Row groups, record batches and slices do not show in a digest, nor do dictionaries, views, the width of
-//! offsets, or what lies in the slots of nulls. So the digest of what was written is that of what is read back.
+//! A digest does not depend on row groups, record batches, slices, dictionaries, views, the width
+//! of offsets or the bytes in null slots. The digest of a written column equals the digest of the
+//! column when it is read back. docs/decisions/0017-sha-256-digests.md gives the reasons.
 //!
-//! A column is a tree of nodes, as its type is: a list has its elements below it, a struct its fields. The digest
-//! of a node is SHA-256 over, in this order:
+//! A column is a tree of nodes, like its type: a list has one child for its elements, a struct one
+//! for each field. Numbers are little-endian u64. The digest of a node is SHA-256 over, in this
+//! order:
 //!
-//! 1. its kind, one byte, and for a kind of fixed width that width: a little-endian u64 like every number here;
+//! 1. its kind, one byte, and for a kind of fixed width that width;
 //! 2. the number of its slots;
 //! 3. SHA-256 of the positions of its nulls;
-//! 4. by kind, looking only at slots that are not null:
+//! 4. by kind, over the slots that are not null:
 //!
 //! | kind | types | what follows |
 //! |---|---|---|
 //! | `n` | null | nothing |
-//! | `b` | boolean | SHA-256 of the values, a byte of 0 or 1 each |
-//! | `f` | numbers, times, decimals, binary of fixed width: all that has one | SHA-256 of the values, little-endian |
-//! | `s`, `y` | strings, binary | SHA-256 of the lengths in bytes; SHA-256 of the values, where one of more than 1024 bytes is its own SHA-256 |
+//! | `b` | boolean | SHA-256 of the values, one byte of 0 or 1 each |
+//! | `f` | numbers, times, decimals, fixed-size binary | SHA-256 of the values, little-endian |
+//! | `s`, `y` | strings, binary | SHA-256 of the lengths in bytes; SHA-256 of the values, each value of more than 1024 bytes replaced by its own SHA-256 |
 //! | `l` | lists, maps (lists of a struct of key and value) | SHA-256 of the lengths; the digest of the elements |
-//! | `a` | lists of fixed size (the width is the size) | the digest of the elements |
+//! | `a` | fixed-size lists (the width is the size) | the digest of the elements |
 //! | `t` | structs | the digests of the fields |
 //!
-//! A dictionary is its values. Slots below a null are not slots of the nodes below.
-//!
-//! **Why SHA-256.** It is the hash that the model's files and the fingerprint have, anyone can compute it again in any
-//! language, and one may publish it. Processors of the last years have instructions for it and do about 1 GB/s on a
-//! core, so that 100,000 vectors of 384 components, 154 MB, take 0.1 to 0.2 s: `cargo bench --bench publish`. A faster
-//! hash would be one more dependency for what the pages' compression takes several times over.
+//! A dictionary array counts as its values. A null in a node removes the slots below it.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -34,45 +31,38 @@ use std::ops::Range;
 use arrow::array::{Array, AsArray, OffsetSizeTrait, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use serde::{Deserialize, Serialize};
+use reembed_encoder::hash::hex;
 use sha2::{Digest, Sha256};
 
-/// A longer string goes in as its own hash: a dictionary or a view may repeat it for every row.
+use crate::footer::ColumnDigest;
+
+/// Bytes of the longest value that is hashed as it is. A dictionary may repeat a longer one in every row.
 const LONGEST_INLINE: usize = 1024;
 
-/// Small pieces are gathered up to this size before they are hashed.
-const GATHERED: usize = 4096;
-
-/// The digest of one column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnDigest {
-    /// The column's name.
-    pub column: String,
-    /// In hexadecimal.
-    pub sha256: String,
-}
+/// Bytes that are buffered before they are hashed, because hashing small pieces is slow.
+const BUFFER_BYTES: usize = 4096;
 
 /// Hashes the columns of a table, batch by batch.
 pub struct TableHasher {
-    /// By position in the schema; `None` for one that is left out.
+    /// By position in the schema; `None` for the column that is left out.
     columns: Vec<Option<(String, Node)>>,
 }
 
 impl TableHasher {
-    /// A hasher of tables of `schema`, but for the column at `without`.
+    /// A hasher for tables with `schema`, without the column at position `without`.
     ///
     /// # Errors
-    /// `Input`, naming a column of a type that no Parquet file holds.
+    /// `Input`, naming the column, when its type is not one that Parquet has.
     pub fn new(schema: &Schema, without: Option<usize>) -> Result<TableHasher> {
         let hasher = |(position, field): (usize, &arrow::datatypes::FieldRef)| {
             if Some(position) == without {
                 return Ok(None);
             }
             let node = Node::new(field.data_type()).ok_or_else(|| {
-                let message = format!("a column of type {} cannot be carried", field.data_type());
+                let message = format!("columns of type {} cannot be carried", field.data_type());
                 Error::new(ErrorKind::Input, message)
                     .at(format!("column `{}`", field.name()))
-                    .advice("leave the column out, or convert it")
+                    .advice("remove the column from the input, or convert it")
             })?;
             Ok(Some((field.name().clone(), node)))
         };
@@ -80,10 +70,11 @@ impl TableHasher {
         Ok(TableHasher { columns })
     }
 
-    /// Adds the next rows. Their columns may be dictionaries, views or of other offsets than the schema says.
+    /// Adds the next rows. Columns may be dictionaries or views, or have other offset widths than in
+    /// the schema.
     ///
     /// # Errors
-    /// `Internal` when the columns are not those of the schema.
+    /// `Internal` when the type of a column does not match the schema.
     pub fn update(&mut self, batch: &RecordBatch) -> Result<()> {
         for (hasher, column) in self.columns.iter_mut().zip(batch.columns()) {
             let Some((name, node)) = hasher else { continue };
@@ -92,7 +83,7 @@ impl TableHasher {
         Ok(())
     }
 
-    /// The digests of the columns, in their order.
+    /// The digests of the columns in the order of the schema.
     pub fn finish(self) -> Vec<ColumnDigest> {
         let digest = |(column, node): (String, Node)| {
             let sha256 = hex(&node.finish());
@@ -109,7 +100,7 @@ pub struct ColumnHasher {
 }
 
 impl ColumnHasher {
-    /// A hasher of a column; `None` for a type that no Parquet file holds.
+    /// A hasher for one column; `None` for a type that Parquet does not have.
     pub fn new(name: &str, data_type: &DataType) -> Option<ColumnHasher> {
         Some(ColumnHasher { name: name.to_owned(), node: Node::new(data_type)? })
     }
@@ -117,7 +108,7 @@ impl ColumnHasher {
     /// Adds the next rows.
     ///
     /// # Errors
-    /// `Internal` when the array is not of the column's type.
+    /// `Internal` when the type of the array is not the column's.
     pub fn update(&mut self, array: &dyn Array) -> Result<()> {
         update(&mut self.node, &self.name, array)
     }
@@ -129,34 +120,34 @@ impl ColumnHasher {
 }
 
 fn update(node: &mut Node, name: &str, array: &dyn Array) -> Result<()> {
-    let whole = 0..array.len();
-    node.update(array, &[whole]).map_err(|Misfit { array }| {
-        let message = format!("an array of type {array} came for the digest of another one");
+    let all = 0..array.len();
+    node.update(array, &[all]).map_err(|TypeMismatch { array }| {
+        let message = format!("an array of type {array} does not match the type of its column");
         Error::new(ErrorKind::Internal, message)
             .at(format!("column `{name}`"))
-            .advice("this is a bug; please report it with this line")
+            .advice("this is a bug in reembed; please report it with this message")
     })
 }
 
-/// A node of a column's type, and what it has seen.
+/// A node of a column's type, with the hashes of its slots so far.
 struct Node {
     slots: u64,
-    nulls: Stream,
+    nulls: BufferedHasher,
     kind: Kind,
 }
 
 enum Kind {
     Nothing,
-    Boolean(Stream),
-    Fixed { width: usize, values: Stream },
-    Bytes { text: bool, lengths: Stream, values: Stream },
-    List { lengths: Stream, elements: Box<Node> },
+    Boolean(BufferedHasher),
+    Fixed { width: usize, values: BufferedHasher },
+    Bytes { text: bool, lengths: BufferedHasher, values: BufferedHasher },
+    List { lengths: BufferedHasher, elements: Box<Node> },
     FixedList { size: usize, elements: Box<Node> },
     Struct(Vec<Node>),
 }
 
-/// An array that is not of the node's kind.
-struct Misfit {
+/// The type of an array is not the type of the node.
+struct TypeMismatch {
     array: DataType,
 }
 
@@ -165,7 +156,7 @@ impl Node {
         let boxed = |data_type: &DataType| Some(Box::new(Node::new(data_type)?));
         let kind = match data_type {
             DataType::Null => Kind::Nothing,
-            DataType::Boolean => Kind::Boolean(Stream::default()),
+            DataType::Boolean => Kind::Boolean(BufferedHasher::default()),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::bytes(true),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Kind::bytes(false),
             DataType::FixedSizeBinary(width) => Kind::fixed(usize::try_from(*width).ok()?),
@@ -174,9 +165,10 @@ impl Node {
             | DataType::LargeList(element)
             | DataType::ListView(element)
             | DataType::LargeListView(element)
-            | DataType::Map(element, _) => {
-                Kind::List { lengths: Stream::default(), elements: boxed(element.data_type())? }
-            }
+            | DataType::Map(element, _) => Kind::List {
+                lengths: BufferedHasher::default(),
+                elements: boxed(element.data_type())?,
+            },
             DataType::FixedSizeList(element, size) => Kind::FixedList {
                 size: usize::try_from(*size).ok()?,
                 elements: boxed(element.data_type())?,
@@ -186,35 +178,35 @@ impl Node {
             ),
             other => Kind::fixed(other.primitive_width()?),
         };
-        Some(Node { slots: 0, nulls: Stream::default(), kind })
+        Some(Node { slots: 0, nulls: BufferedHasher::default(), kind })
     }
 
-    /// Adds the slots of `array` in these ranges, in their order.
-    fn update(&mut self, array: &dyn Array, ranges: &[Range<usize>]) -> Result<(), Misfit> {
+    /// Adds the slots of `array` in these ranges, in order.
+    fn update(&mut self, array: &dyn Array, ranges: &[Range<usize>]) -> Result<(), TypeMismatch> {
         match array.logical_nulls().filter(|nulls| nulls.null_count() > 0) {
             None => {
                 self.slots += ranges.iter().map(|range| range.len() as u64).sum::<u64>();
                 self.kind.update(array, ranges)
             }
             Some(nulls) => {
-                let mut there = Runs::default();
+                let mut present = SlotRanges::default();
                 for range in ranges {
-                    // The elements of vectors have nulls only where the vector is one, which no range goes over.
+                    // The elements of a vector are null only if the vector is, and then no range has them.
                     if nulls.slice(range.start, range.len()).null_count() == 0 {
                         self.slots += range.len() as u64;
-                        there.push(range.clone());
+                        present.push(range.clone());
                         continue;
                     }
                     for slot in range.clone() {
                         if nulls.is_null(slot) {
                             self.nulls.push(&self.slots.to_le_bytes());
                         } else {
-                            there.push(slot..slot + 1);
+                            present.push(slot..slot + 1);
                         }
                         self.slots += 1;
                     }
                 }
-                self.kind.update(array, &there.0)
+                self.kind.update(array, &present.0)
             }
         }
     }
@@ -259,21 +251,21 @@ impl Node {
 
 impl Kind {
     fn fixed(width: usize) -> Kind {
-        Kind::Fixed { width, values: Stream::default() }
+        Kind::Fixed { width, values: BufferedHasher::default() }
     }
 
     fn bytes(text: bool) -> Kind {
-        Kind::Bytes { text, lengths: Stream::default(), values: Stream::default() }
+        Kind::Bytes { text, lengths: BufferedHasher::default(), values: BufferedHasher::default() }
     }
 
-    /// Adds slots of which none is null.
-    fn update(&mut self, array: &dyn Array, ranges: &[Range<usize>]) -> Result<(), Misfit> {
+    /// Adds slots, none of which is null.
+    fn update(&mut self, array: &dyn Array, ranges: &[Range<usize>]) -> Result<(), TypeMismatch> {
         if ranges.is_empty() {
             return Ok(());
         }
         if let Some(dictionary) = array.as_any_dictionary_opt() {
             let keys = dictionary.normalized_keys();
-            let mut values = Runs::default();
+            let mut values = SlotRanges::default();
             for slot in ranges.iter().cloned().flatten() {
                 values.push(keys[slot]..keys[slot] + 1);
             }
@@ -289,39 +281,39 @@ impl Kind {
                 }
             }
             (Kind::Bytes { text: true, lengths, values }, _) => {
-                let mut strings = Strings { lengths, values, long: HashMap::new() };
+                let mut column = StringColumn { lengths, values, long: HashMap::new() };
                 match data_type {
                     DataType::Utf8 => {
                         let array = array.as_string::<i32>();
-                        strings.push(ranges, |slot| array.value(slot).as_bytes());
+                        column.push(ranges, |slot| array.value(slot).as_bytes());
                     }
                     DataType::LargeUtf8 => {
                         let array = array.as_string::<i64>();
-                        strings.push(ranges, |slot| array.value(slot).as_bytes());
+                        column.push(ranges, |slot| array.value(slot).as_bytes());
                     }
                     DataType::Utf8View => {
                         let array = array.as_string_view();
-                        strings.push(ranges, |slot| array.value(slot).as_bytes());
+                        column.push(ranges, |slot| array.value(slot).as_bytes());
                     }
-                    other => return Err(Misfit { array: other.clone() }),
+                    other => return Err(TypeMismatch { array: other.clone() }),
                 }
             }
             (Kind::Bytes { text: false, lengths, values }, _) => {
-                let mut strings = Strings { lengths, values, long: HashMap::new() };
+                let mut column = StringColumn { lengths, values, long: HashMap::new() };
                 match data_type {
                     DataType::Binary => {
                         let array = array.as_binary::<i32>();
-                        strings.push(ranges, |slot| array.value(slot));
+                        column.push(ranges, |slot| array.value(slot));
                     }
                     DataType::LargeBinary => {
                         let array = array.as_binary::<i64>();
-                        strings.push(ranges, |slot| array.value(slot));
+                        column.push(ranges, |slot| array.value(slot));
                     }
                     DataType::BinaryView => {
                         let array = array.as_binary_view();
-                        strings.push(ranges, |slot| array.value(slot));
+                        column.push(ranges, |slot| array.value(slot));
                     }
-                    other => return Err(Misfit { array: other.clone() }),
+                    other => return Err(TypeMismatch { array: other.clone() }),
                 }
             }
             (Kind::List { lengths, elements }, DataType::List(_)) => {
@@ -373,7 +365,7 @@ impl Kind {
                     values.push(&bytes[range.start * *width..range.end * *width]);
                 }
             }
-            (_, other) => return Err(Misfit { array: other.clone() }),
+            (_, other) => return Err(TypeMismatch { array: other.clone() }),
         }
         Ok(())
     }
@@ -386,13 +378,13 @@ fn width_of(data_type: &DataType) -> Option<usize> {
     }
 }
 
-/// Notes the lengths of lists; gives the ranges of their elements.
+/// Hashes the lengths of lists; returns the ranges of their elements.
 fn list_elements<O: OffsetSizeTrait>(
     offsets: &[O],
     ranges: &[Range<usize>],
-    lengths: &mut Stream,
+    lengths: &mut BufferedHasher,
 ) -> Vec<Range<usize>> {
-    let mut elements = Runs::default();
+    let mut elements = SlotRanges::default();
     for slot in ranges.iter().cloned().flatten() {
         let (start, end) = (offsets[slot].as_usize(), offsets[slot + 1].as_usize());
         lengths.push(&((end - start) as u64).to_le_bytes());
@@ -401,14 +393,14 @@ fn list_elements<O: OffsetSizeTrait>(
     elements.0
 }
 
-/// The same for lists that say where each begins and how long it is.
+/// The same for list views, which store a start and a size for each list.
 fn view_elements<O: OffsetSizeTrait>(
     starts: &[O],
     sizes: &[O],
     ranges: &[Range<usize>],
-    lengths: &mut Stream,
+    lengths: &mut BufferedHasher,
 ) -> Vec<Range<usize>> {
-    let mut elements = Runs::default();
+    let mut elements = SlotRanges::default();
     for slot in ranges.iter().cloned().flatten() {
         let (start, size) = (starts[slot].as_usize(), sizes[slot].as_usize());
         lengths.push(&(size as u64).to_le_bytes());
@@ -417,11 +409,11 @@ fn view_elements<O: OffsetSizeTrait>(
     elements.0
 }
 
-/// Ranges in the order in which they come; one that follows on the last is joined to it.
+/// Ranges of slots in order. Adjacent ranges are merged.
 #[derive(Default)]
-struct Runs(Vec<Range<usize>>);
+struct SlotRanges(Vec<Range<usize>>);
 
-impl Runs {
+impl SlotRanges {
     fn push(&mut self, range: Range<usize>) {
         match self.0.last_mut() {
             _ if range.is_empty() => {}
@@ -431,15 +423,15 @@ impl Runs {
     }
 }
 
-/// Where strings go, and the hashes of the long ones among them by the place in memory where they lie: what
-/// repeats there is hashed once.
-struct Strings<'a> {
-    lengths: &'a mut Stream,
-    values: &'a mut Stream,
+/// Hashes the values of a string or binary column. A long value is hashed once per address, because
+/// views and dictionaries repeat it.
+struct StringColumn<'a> {
+    lengths: &'a mut BufferedHasher,
+    values: &'a mut BufferedHasher,
     long: HashMap<(usize, usize), [u8; 32]>,
 }
 
-impl Strings<'_> {
+impl StringColumn<'_> {
     fn push<'v>(&mut self, ranges: &[Range<usize>], value: impl Fn(usize) -> &'v [u8]) {
         for slot in ranges.iter().cloned().flatten() {
             let value = value(slot);
@@ -447,43 +439,38 @@ impl Strings<'_> {
             if value.len() <= LONGEST_INLINE {
                 self.values.push(value);
             } else {
-                let place = (value.as_ptr() as usize, value.len());
-                let hash = self.long.entry(place).or_insert_with(|| Sha256::digest(value).into());
+                let address = (value.as_ptr() as usize, value.len());
+                let hash = self.long.entry(address).or_insert_with(|| Sha256::digest(value).into());
                 self.values.push(hash.as_slice());
             }
         }
     }
 }
 
-/// Bytes on their way into a hash.
+/// SHA-256 that buffers small pieces.
 #[derive(Default)]
-struct Stream {
+struct BufferedHasher {
     hash: Sha256,
-    gathered: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
-impl Stream {
+impl BufferedHasher {
     fn push(&mut self, bytes: &[u8]) {
-        if self.gathered.len() + bytes.len() > GATHERED {
-            self.hash.update(&self.gathered);
-            self.gathered.clear();
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.hash.update(&self.buffer);
+            self.buffer.clear();
         }
-        if bytes.len() > GATHERED {
+        if bytes.len() > BUFFER_BYTES {
             self.hash.update(bytes);
         } else {
-            self.gathered.extend_from_slice(bytes);
+            self.buffer.extend_from_slice(bytes);
         }
     }
 
     fn finish(mut self) -> [u8; 32] {
-        self.hash.update(&self.gathered);
+        self.hash.update(&self.buffer);
         self.hash.finalize().into()
     }
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

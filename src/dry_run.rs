@@ -1,4 +1,4 @@
-//! What a run would do and cost, without doing it.
+//! Estimates what a run would do and cost. Nothing is written.
 
 use std::time::{Duration, Instant};
 
@@ -16,44 +16,45 @@ use crate::config::Config;
 use crate::footer::Lineage;
 use crate::reader::Reader;
 
-/// Tokens that are really embedded, to know how fast this machine is.
+/// Tokens that are embedded to measure the speed of this machine.
 const TRIAL_TOKENS: usize = 4096;
 
-/// What a run would do and cost.
+/// The estimate of a run.
 #[derive(Debug, Clone)]
 pub struct Estimate {
-    /// Rows of the input, all of them read.
+    /// Rows of the input.
     pub rows: u64,
-    /// Rows without any text.
+    /// Rows without text.
     pub empty_rows: u64,
-    /// Rows longer than the model reads.
+    /// Rows whose text is cut at the model's maximum length.
     pub truncated_rows: u64,
-    /// What the model would do.
+    /// What the model would compute.
     pub work: Work,
-    /// The largest batch.
+    /// The shape of the largest batch.
     pub largest: BatchShape,
-    /// What it would take beside the weights, in bytes, where that is known.
+    /// Bytes that the largest batch takes beside the weights; `None` if unknown.
     pub largest_bytes: Option<u64>,
-    /// Bytes that a batch may take.
+    /// Bytes that a batch may take; `None` if there is no budget.
     pub budget: Option<u64>,
-    /// The limit that batches are planned under.
+    /// The batch limit of the plan.
     pub limit: BatchLimit,
-    /// What the run would take, from the speed of a short trial.
+    /// The duration of the run, extrapolated from a short trial.
     pub duration: Duration,
-    /// Bytes of the vectors, before compression.
+    /// Bytes of the vectors before compression.
     pub vector_bytes: u64,
-    /// Which model would make them.
+    /// The model that would make the vectors.
     pub lineage: Lineage,
 }
 
-/// Reads and tokenizes the whole input, plans every batch, and embeds a few of them to time it.
+/// Reads and tokenizes the whole input, plans every batch, and embeds a few batches to measure the
+/// speed.
 ///
 /// # Errors
-/// What the run itself would fail with up to the model.
+/// Those of a run up to the inference stage.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
     let settings =
-        model.batch_settings(config.batch.asked, config.batch.memory_limit, memory::read());
+        model.batch_settings(config.batch.requested, config.batch.memory_limit, memory::read());
     let budget = settings.budget;
     let counting = TokenCount::from_padding(encoder.pads());
     let inference = Inference::new(encoder, settings.limit, budget, &|_| ());
@@ -78,7 +79,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
         empty_rows += (count - texts.len()) as u64;
         let texts = tokenize_texts(&model.tokenizer, &chunk.rows, count, texts, limit)?;
         truncated_rows += texts.truncated.len() as u64;
-        // From the middle, where batches are neither the longest nor the shortest.
+        // From the middle, where batches have an average length.
         let mut tried = Vec::new();
         for batch in texts.batches.iter().skip(texts.batches.len() / 2) {
             if trial_tokens >= TRIAL_TOKENS {

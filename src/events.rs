@@ -1,4 +1,4 @@
-//! What a run says while it goes on ([`Event`]) and when it is done ([`Report`]): plain data.
+//! What a run reports: [`Event`]s while it runs and a [`Report`] at its end. Plain data.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,95 +15,95 @@ use serde::{Deserialize, Serialize};
 use crate::figures::bytes;
 use crate::footer::Lineage;
 
-/// Something that happened. The library says it to a callback and prints nothing.
+/// Something that happened during a run. A callback receives it; the library prints nothing.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The search for the model's files.
+    /// Progress of finding or fetching the model's files.
     Model(FetchProgress),
     /// The model is loaded.
     Loaded(Box<Loaded>),
-    /// The model is ready and rows begin to flow.
+    /// The model is ready and the first row is about to be read.
     Started {
         /// Rows of the input.
         rows: u64,
-        /// The limit that batches start with.
+        /// The initial batch limit.
         limit: BatchLimit,
     },
-    /// Every row of a chunk has its vector, or needs none.
+    /// Every row of a chunk is done.
     ChunkDone {
-        /// The length of each row's text in tokens, after the cut, wherever its vector came from; in no order.
+        /// The token count of each text after truncation, in no particular order.
         lengths: Vec<u32>,
-        /// Ids of the rows whose text was cut at the model's maximum length, as they are shown.
+        /// Printable ids of the rows whose text was cut at the model's maximum length.
         truncated: Vec<String>,
     },
-    /// The finished file is decoded again before it takes its place.
+    /// Progress of reading back the finished file before it is published.
     ReadBack {
-        /// Rows that hold what was written, so far.
+        /// Rows checked so far.
         rows: u64,
     },
-    /// What batches may take, in bytes, where that is counted.
+    /// The memory budget of a batch.
     Budget {
-        /// All that a batch may take.
+        /// Bytes that a batch may take; `None` if there is no budget.
         bytes: Option<u64>,
-        /// What a single text of the model's full length takes: with less, no text is sure to fit.
+        /// Bytes that one text of the model's maximum length takes, where known.
         least: Option<u64>,
     },
-    /// A batch is about to go through the model. Should the process die now, it was this one.
-    Trying(InFlight),
+    /// A batch is about to go through the model. If the process dies now, this batch is the reason.
+    BatchStarted(InFlight),
     /// A batch went through the model.
-    Batch {
-        /// Its texts.
+    BatchDone {
+        /// Number of texts.
         rows: usize,
         /// Their tokens, without padding.
         tokens: usize,
     },
-    /// Rows that need no vector went by.
+    /// Rows of a chunk that need no vector.
     Empty {
-        /// How many.
+        /// Number of rows.
         rows: usize,
     },
-    /// Rows whose vector was there already went by.
+    /// Rows of a chunk whose vector was known.
     Known {
-        /// Rows whose vector an earlier run had made.
+        /// Rows whose vector an earlier run computed.
         reused: usize,
         /// Rows with the text of an earlier row of the file.
         duplicate: usize,
     },
-    /// New vectors were brought to the disk, in the cache: a crash does not lose them.
-    Kept {
-        /// How many.
+    /// New vectors were committed to the cache. They survive a crash.
+    Committed {
+        /// Number of vectors.
         rows: usize,
     },
-    /// The batch limit moved.
-    Limit(LimitChange),
-    /// Something that the user should know and that does not stop the run.
+    /// The batch limit changed.
+    LimitChanged(LimitChange),
+    /// Something the user should know and that does not stop the run.
     Warning(Warning),
-    /// What each stage did with its time, once all have ended, in whatever way.
+    /// The times of each stage, once all stages have ended, with or without an error.
     Stages(Vec<(Stage, StageTimes)>),
 }
 
-/// A model that was loaded.
+/// A loaded model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// Which model it is.
+    /// The model's identity.
     pub lineage: Lineage,
-    /// What it runs on.
+    /// The engine, precision and hardware, in words.
     pub runs_on: String,
-    /// What it took to find, check and load it.
+    /// The time to find, check and load it.
     pub took: Duration,
 }
 
 impl From<EncodeEvent> for Event {
     fn from(event: EncodeEvent) -> Event {
         match event {
-            EncodeEvent::BatchStarted(batch) => Event::Trying(batch),
-            EncodeEvent::BatchDone { rows, tokens } => Event::Batch { rows, tokens },
-            EncodeEvent::LimitChanged(change) => Event::Limit(change),
+            EncodeEvent::BatchStarted(batch) => Event::BatchStarted(batch),
+            EncodeEvent::BatchDone { rows, tokens } => Event::BatchDone { rows, tokens },
+            EncodeEvent::LimitChanged(change) => Event::LimitChanged(change),
         }
     }
 }
 
-/// A stage of the run. Inference and writer share a thread; each is accounted for alone.
+/// A stage of the run. Inference and writer share a thread; their times are measured separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -113,94 +113,105 @@ pub enum Stage {
     Tokenizer,
     /// Batches to vectors.
     Inference,
-    /// Vectors to Parquet; its end is the publishing of the file.
+    /// Vectors to Parquet, up to the publication of the file.
     Writer,
 }
 
-/// What a stage did with its time.
+/// How a stage spent its time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimes {
     /// It worked.
     pub busy: Duration,
-    /// It had nothing to work on: the stage before it was slower.
+    /// It waited for input: the stage before it was slower.
     pub waiting_for_input: Duration,
-    /// It could not hand on what was done: the stage behind it was slower.
+    /// It waited to hand on its output: the stage after it was slower.
     pub waiting_for_output: Duration,
 }
 
 impl StageTimes {
-    /// All of it.
+    /// The sum of the three.
     pub fn total(&self) -> Duration {
         self.busy + self.waiting_for_input + self.waiting_for_output
     }
 
-    /// The busy part of the time that rows flowed, from 0 to 1: a stage that was done early counts as idle then.
+    /// The busy share, from 0 to 1, of the time `flow` in which any stage worked.
     pub fn busy_share(&self, flow: Duration) -> f64 {
         let flow = flow.max(self.total()).as_secs_f64();
         self.busy.as_secs_f64() / flow.max(f64::MIN_POSITIVE)
     }
 }
 
-/// Something that the user should know.
+/// Something the user should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// The same id stands in several rows.
+    /// Several rows have the same id.
     DuplicateIds {
-        /// Rows whose id had been seen before.
+        /// Rows whose id an earlier row has.
         count: u64,
         /// The first such id.
         first: String,
     },
-    /// The input has no column of files under the default name, so texts are made without it.
+    /// The input has no files column under its default name; texts are built without it.
     NoFilesColumn,
-    /// The precision that the model runs in is not what it could be.
+    /// The model could run in a better precision.
     Precision(PrecisionWarning),
-    /// The vector cache may only be read, and there is none.
+    /// `cache.mode` is `read-only`, and there is no vector cache.
     NoCache {
-        /// Where it would be.
+        /// The path of the cache.
         path: PathBuf,
     },
-    /// The vector cache was damaged or of another version, and a new one was begun.
+    /// The vector cache was damaged or of another version and was replaced by a new one.
     CacheSetAside {
-        /// The cache.
+        /// The path of the cache.
         path: PathBuf,
-        /// Where the old file is now.
+        /// The new path of the old file.
         moved_to: PathBuf,
         /// What was wrong with it.
         reason: String,
     },
-    /// Entries of the vector cache could not be believed; their texts were embedded again.
+    /// Entries of the vector cache were damaged; their texts were embedded again.
     DamagedEntries {
-        /// The cache.
+        /// The path of the cache.
         path: PathBuf,
-        /// How many.
+        /// Number of entries.
         count: u64,
     },
-    /// The vector cache has no room for more, and nothing in it may go.
+    /// The vector cache is full, and no entry may be evicted.
     CacheFull {
-        /// The cache.
+        /// The path of the cache.
         path: PathBuf,
-        /// Bytes that it may take.
+        /// `cache.max_size` in bytes.
         max_size: u64,
     },
 }
 
-/// Where the vectors of a run came from. Every row counts in one of the first three, or has no vector.
+/// The origins of a run's vectors. A row counts in one of the first three, or has no vector.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowsByOrigin {
     /// Rows whose text went through the model.
     pub encoded: u64,
-    /// Rows whose vector was in the cache before: an earlier run had made it, or a worker of this run that died.
+    /// Rows whose vector was cached by an earlier run, or by an earlier worker of this run.
     pub reused: u64,
     /// Rows with the text of an earlier row of the file.
     pub duplicate: u64,
     /// Reused rows whose text went through the model all the same, to compare the two vectors.
     pub sampled: u64,
-    /// Tokens that the model did not have to see, because of reused and duplicate rows.
+    /// Tokens of reused and duplicate rows, which the model did not compute.
     pub tokens_saved: u64,
 }
 
-/// One sentence, safe to print: an id is shown without control characters.
+impl RowsByOrigin {
+    /// Adds `other`.
+    pub fn add(&mut self, other: &RowsByOrigin) {
+        self.encoded += other.encoded;
+        self.reused += other.reused;
+        self.duplicate += other.duplicate;
+        self.sampled += other.sampled;
+        self.tokens_saved += other.tokens_saved;
+    }
+}
+
+/// One sentence, safe to print: ids and paths are shown without control characters.
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -208,7 +219,7 @@ impl fmt::Display for Warning {
                 write!(f, "{count} rows repeat an id; the first is {}", escape_id(first))
             }
             Warning::NoFilesColumn => {
-                f.write_str("the input has no column of files; texts are made without it")
+                f.write_str("the input has no files column; texts are built without it")
             }
             Warning::Precision(warning) => warning.fmt(f),
             Warning::NoCache { path } => {
@@ -217,10 +228,11 @@ impl fmt::Display for Warning {
             }
             Warning::CacheSetAside { path, moved_to, reason } => {
                 let (path, moved_to) = (shown_path(path), shown_path(moved_to));
+                let reason = without_controls(reason);
                 write!(
                     f,
-                    "the vector cache {path} cannot be used and is now {moved_to}; a new one was begun: {}",
-                    without_controls(reason)
+                    "the vector cache {path} is unusable: {reason}; it was moved to {moved_to}, and \
+                     a new one was created"
                 )
             }
             Warning::DamagedEntries { path, count } => write!(
@@ -230,7 +242,7 @@ impl fmt::Display for Warning {
             ),
             Warning::CacheFull { path, max_size } => write!(
                 f,
-                "the vector cache {} has reached cache.max_size, {}; further vectors are not kept",
+                "the vector cache {} is full (cache.max_size is {}); new vectors are not stored",
                 shown_path(path),
                 bytes(*max_size)
             ),
@@ -242,27 +254,27 @@ fn shown_path(path: &Path) -> String {
     without_controls(&path.display().to_string())
 }
 
-/// The text without characters that move a cursor or end a line.
+/// Replaces characters that move a cursor or end a line.
 fn without_controls(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What a run did to its cache.
+/// How a run used its vector cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheUse {
-    /// The file.
+    /// The path of the cache.
     pub path: PathBuf,
-    /// Its size in bytes, if it is still there to be asked.
+    /// The size of its file in bytes, if the file can be read.
     pub file_bytes: Option<u64>,
-    /// Entries in it.
+    /// Number of entries.
     pub entries: u64,
-    /// Entries that made place for new ones.
+    /// Entries that were evicted for new ones.
     pub evicted: u64,
-    /// Vectors that found no place.
-    pub not_kept: u64,
+    /// New vectors that were not stored because the cache is full.
+    pub not_stored: u64,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// Rows of the input, and of the output.
@@ -271,47 +283,47 @@ pub struct Report {
     pub null_rows: u64,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
-    /// Where the vectors came from.
+    /// The origins of the vectors.
     pub origins: RowsByOrigin,
-    /// What became of the vector cache, where there is one.
+    /// How the vector cache was used; `None` without a cache.
     pub cache: Option<CacheUse>,
-    /// What the model did.
+    /// What the model computed.
     pub work: Work,
-    /// From the first row read to the output in place; the model's loading is not in it.
+    /// The time from the first row to the published output, without loading the model.
     pub elapsed: Duration,
-    /// What it took to find, check and load the model.
+    /// The time to find, check and load the model.
     pub model_load: Duration,
-    /// The limit at the end.
+    /// The batch limit at the end.
     pub limit: BatchLimit,
-    /// How often the limit moved.
+    /// How often the batch limit changed.
     pub limit_changes: u64,
-    /// Whether a column of the input made place for the vectors.
+    /// Whether the vector column replaced a column of the input.
     pub replaced_column: bool,
-    /// The name of the column of vectors.
+    /// The name of the vector column.
     pub column: String,
-    /// What the user should know.
+    /// The warnings, in order.
     pub warnings: Vec<Warning>,
-    /// Which model made the vectors.
+    /// The model that made the vectors.
     pub lineage: Lineage,
-    /// What the model ran on.
+    /// The engine, precision and hardware, in words.
     pub runs_on: String,
-    /// Where the output is.
+    /// The path of the output.
     pub output: PathBuf,
-    /// Its size.
+    /// The size of the output in bytes.
     pub output_bytes: u64,
-    /// Whether the file that was there held the very same bytes and was left untouched.
+    /// Whether the existing file had the same bytes and was left untouched.
     pub output_unchanged: bool,
-    /// The largest resident size of the process, in bytes, where the system tells.
+    /// The peak resident set size of the process in bytes, where the system reports it.
     pub peak_resident: Option<u64>,
 }
 
 impl Report {
-    /// Rows per second.
+    /// Rows per second of [`Report::elapsed`].
     pub fn rows_per_second(&self) -> f64 {
         self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
-    /// Real tokens per second.
+    /// Tokens per second of [`Report::elapsed`], without padding.
     pub fn tokens_per_second(&self) -> f64 {
         self.work.tokens as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }

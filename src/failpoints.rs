@@ -1,20 +1,20 @@
-//! Faults on purpose, to prove that what should notice them does.
+//! Deliberate faults, which prove that the checks against them work.
 //!
-//! Only a build with the feature `failpoints` has them, which the tests turn on and nothing else does; in any
-//! other, `is_on` is `false` and the compiler takes the fault out.
+//! They exist only in a build with the feature `failpoints`, which the tests turn on. In any other
+//! build [`is_on`] is a constant `false`, and the compiler removes the fault.
 
-/// A fault.
+/// A deliberate fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failpoint {
-    /// The directory of the output is not brought to the disk.
+    /// The fsync of the output's directory is skipped.
     SkipDirectoryFsync,
-    /// The finished file is not read back.
+    /// The read-back of the finished file is skipped.
     SkipReadBack,
     /// The first chunk of rows is lost between reader and tokenizer.
     DropOneBatch,
 }
 
-/// Whether the fault is to happen.
+/// Whether the fault is turned on.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn is_on(_: Failpoint) -> bool {
     false
@@ -31,10 +31,10 @@ mod switches {
 
     use super::Failpoint;
 
-    /// One bit for each fault.
+    /// One bit per fault.
     static ON: AtomicU32 = AtomicU32::new(0);
 
-    /// Makes a fault happen, from here on and in the whole process; false where no fault is called that.
+    /// Turns a fault on for the rest of the process; returns false if the name is unknown.
     pub fn turn_on(name: &str) -> bool {
         let point = match name {
             "skip-directory-fsync" => Failpoint::SkipDirectoryFsync,
@@ -46,7 +46,7 @@ mod switches {
         true
     }
 
-    /// Whether the fault is to happen.
+    /// Whether the fault is turned on.
     pub(crate) fn is_on(point: Failpoint) -> bool {
         ON.load(Ordering::Relaxed) & bit(point) != 0
     }

@@ -1,6 +1,6 @@
-//! Numbers as people read them: thousands apart, sizes in the unit that fits, times in words.
+//! Formats numbers for people: counts, sizes, rates, percentages and durations.
 
-/// A number with its thousands apart: `1,234,567`.
+/// A count with thousands separators: `1,234,567`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -13,7 +13,7 @@ pub fn count(number: u64) -> String {
     text
 }
 
-/// A size in the unit that fits it, powers of 1000: `90.9 MB`.
+/// A size of `bytes` bytes in units of powers of 1000: `90.9 MB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["bytes", "KB", "MB", "GB", "TB"];
     let mut size = bytes as f64;
@@ -25,7 +25,7 @@ pub fn bytes(bytes: u64) -> String {
     if unit == 0 { format!("{bytes} bytes") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
-/// A rate or another measure with three significant digits: `0.123`, `4.57`, `34.6`, `1,235`.
+/// A rate or another quantity with three significant digits: `0.123`, `4.57`, `34.6`, `1,235`.
 pub fn measure(value: f64) -> String {
     let size = value.abs();
     match value {
@@ -41,7 +41,7 @@ pub fn measure(value: f64) -> String {
     }
 }
 
-/// A share of one as a percentage: `97 %`, `99.6 %`, `0.4 %`.
+/// A share from 0 to 1 as a percentage: `97 %`, `99.6 %`, `0.4 %`.
 pub fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent {
@@ -52,7 +52,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A time: `0.42 s`, `34.7 s`, `12 min 5 s`, `3 h 7 min`.
+/// A duration in seconds: `0.42 s`, `34.7 s`, `12 min 5 s`, `3 h 7 min`.
 pub fn seconds(seconds: f64) -> String {
     match seconds {
         _ if !seconds.is_finite() => "–".to_owned(),
@@ -73,13 +73,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_sizes_read_well() {
+    fn counts_have_separators_and_sizes_have_units() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([999, 1500, 90_868_376].map(bytes), ["999 bytes", "1.5 KB", "90.9 MB"]);
     }
 
     #[test]
-    fn measures_keep_three_digits() {
+    fn measures_have_three_significant_digits() {
         let cases = [0.0, 0.1234, 4.567, 34.63, 999.4, 12_345.6, -2.5, f64::NAN];
         assert_eq!(
             cases.map(measure),
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_and_times_read_well() {
+    fn percentages_and_durations_suit_their_size() {
         assert_eq!(
             [0.0, 0.004, 0.5, 0.974, 0.996, 1.0].map(percent),
             ["0 %", "0.4 %", "50 %", "97 %", "99.6 %", "100 %"]

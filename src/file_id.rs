@@ -1,49 +1,52 @@
-//! What a file looks like from outside, to tell whether it is still the same one.
+//! The identity of a file: it tells whether a path still leads to the same, unchanged file.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-/// Identity, size and time of a file. Equal ones: the same file, and nobody wrote to it by ordinary means.
+/// Device, inode, size and modification time of a file.
+///
+/// Two equal values mean the same file with the same content, unless a program set the time back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileId {
     device: u64,
     inode: u64,
-    bytes: u64,
+    size: u64,
     /// Seconds and nanoseconds since 1970.
     modified: (i64, i64),
 }
 
-impl FileId {
-    /// The stamp of what was looked at.
-    pub fn of(found: &Metadata) -> FileId {
+impl From<&Metadata> for FileId {
+    fn from(metadata: &Metadata) -> FileId {
         FileId {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.size(),
-            modified: (found.mtime(), found.mtime_nsec()),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
         }
     }
+}
 
-    /// Bytes of the file.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+impl FileId {
+    /// The size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
-    /// Whether both are one file, whatever is in it.
+    /// Whether both are the same file (device and inode), whatever its content.
     pub fn is_same_file(&self, other: &FileId) -> bool {
         (self.device, self.inode) == (other.device, other.inode)
     }
 
-    /// How `now` differs from this earlier stamp, as a phrase about the file.
-    pub fn change(&self, now: &FileId) -> Option<String> {
+    /// How `now` differs from this earlier identity, as a clause about the file; `None` if equal.
+    pub fn describe_change(&self, now: &FileId) -> Option<String> {
         if self == now {
             None
         } else if !self.is_same_file(now) {
-            Some("another file stands in its place".to_owned())
-        } else if self.bytes != now.bytes {
-            Some(format!("it had {} bytes and has {}", self.bytes, now.bytes))
+            Some("it was replaced by another file".to_owned())
+        } else if self.size != now.size {
+            Some(format!("its size changed from {} to {} bytes", self.size, now.size))
         } else {
-            Some("it was written to".to_owned())
+            Some("its modification time changed".to_owned())
         }
     }
 }
@@ -53,16 +56,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_told_by_the_first_of_file_size_and_time_that_differs() {
-        let before = FileId { device: 1, inode: 2, bytes: 3, modified: (4, 5) };
+    fn first_difference_of_file_size_and_time_is_reported() {
+        let before = FileId { device: 1, inode: 2, size: 3, modified: (4, 5) };
+        let replaced = Some("it was replaced by another file");
         for (now, expected) in [
             (before, None),
-            (FileId { inode: 9, ..before }, Some("another file stands in its place")),
-            (FileId { device: 9, bytes: 9, ..before }, Some("another file stands in its place")),
-            (FileId { bytes: 9, modified: (9, 9), ..before }, Some("it had 3 bytes and has 9")),
-            (FileId { modified: (4, 6), ..before }, Some("it was written to")),
+            (FileId { inode: 9, ..before }, replaced),
+            (FileId { device: 9, size: 9, ..before }, replaced),
+            (
+                FileId { size: 9, modified: (9, 9), ..before },
+                Some("its size changed from 3 to 9 bytes"),
+            ),
+            (FileId { modified: (4, 6), ..before }, Some("its modification time changed")),
         ] {
-            assert_eq!(before.change(&now).as_deref(), expected, "{now:?}");
+            assert_eq!(before.describe_change(&now).as_deref(), expected, "{now:?}");
         }
     }
 }

@@ -4,81 +4,87 @@ use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::ColumnDigest;
-
-/// The key of the footer's metadata entry.
+/// The key of the metadata entry in the Parquet footer.
 pub const FOOTER_KEY: &str = "reembed";
 
-/// The version of the JSON form of a [`Footer`]. A reader refuses what is newer than it knows; version 1 had no
-/// digests.
+/// The version of the JSON form of a [`Footer`]. Version 1 has no digests; a newer one is refused.
 pub const FORMAT_VERSION: u32 = 2;
 
-/// The program and its version, as every file that it leaves names them.
+/// The program and its version, as written to every file that it makes.
 pub const TOOL: &str = concat!("reembed ", env!("CARGO_PKG_VERSION"));
 
-/// What an output says about its vectors. Nothing in it depends on when, where or how fast it was made.
+/// The model and the program that made the vectors. It does not depend on time, host or speed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// [`FORMAT_VERSION`].
     pub version: u32,
-    /// The program and its version.
+    /// The program and its version: [`TOOL`].
     pub tool: String,
-    /// Two vectors may be compared only where this is equal; see [`ModelIdentity::fingerprint`].
+    /// Vectors are comparable only if this is equal; see [`ModelIdentity::fingerprint`].
     pub fingerprint: String,
     /// The model.
     pub model: ModelIdentity,
 }
 
-/// The footer's metadata entry: the lineage, and what the file holds.
+/// The metadata entry: the lineage, and what the file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footer {
     /// Where the vectors come from.
     pub lineage: Lineage,
-    /// How rows became text.
+    /// How a row became text.
     pub text: FooterText,
-    /// The column of the vectors.
+    /// The name of the vector column.
     pub column: String,
     /// Number of rows.
     pub rows: u64,
-    /// Rows without a vector.
+    /// Number of rows without a vector.
     pub null_rows: u64,
-    /// What the columns hold; absent before version 2.
+    /// Digests of the columns; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,
 }
 
-/// What the columns of an output hold, as SHA-256 in hexadecimal; [`crate::digest`] says over what.
+/// Digests of the columns of an output: SHA-256 in hexadecimal, as [`crate::digest`] defines it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
-    /// The column of ids: where it is equal, two files hold the same rows in the same order.
+    /// The id column. Two files with equal digests hold the same rows in the same order.
     pub ids: String,
-    /// Every column but that of the vectors, in order, the ids among them.
+    /// Every carried column in the order of the schema, the id column included.
     pub carried: Vec<ColumnDigest>,
-    /// The column of vectors.
+    /// The vector column.
     pub vectors: String,
 }
 
-/// Why an entry under [`FOOTER_KEY`] is no footer.
+/// The digest of one column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnDigest {
+    /// The column's name.
+    pub column: String,
+    /// SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// Why an entry under [`FOOTER_KEY`] cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum FooterFlaw {
-    /// It has a version that this program does not know.
+pub enum FooterError {
+    /// Its version is newer than [`FORMAT_VERSION`].
     #[error(
-        "the `reembed` entry is of version {0}, written by a newer reembed; this one knows \
-         {FORMAT_VERSION}"
+        "its `reembed` footer entry has version {0}, written by a newer reembed; this version \
+         reads versions up to {FORMAT_VERSION}"
     )]
     Newer(u32),
-    /// It is no JSON of the right form.
-    #[error("the `reembed` entry cannot be read: {0}")]
+    /// It is not JSON, or a field is missing or has another type.
+    #[error("its `reembed` footer entry cannot be parsed: {0}")]
     Malformed(#[from] serde_json::Error),
 }
 
 impl Footer {
-    /// Reads the entry.
+    /// Parses the entry.
     ///
     /// # Errors
-    /// When it is of a newer version, or malformed.
-    pub fn parse(entry: &str) -> Result<Footer, FooterFlaw> {
-        // The version first: the rest of a newer form may be anything.
+    /// When its version is newer, or it is malformed.
+    pub fn parse(entry: &str) -> Result<Footer, FooterError> {
+        // The version comes first: the other fields of a newer form are unknown.
         #[derive(Deserialize)]
         struct Versioned {
             lineage: Version,
@@ -90,17 +96,17 @@ impl Footer {
         let Versioned { lineage: Version { version } } = serde_json::from_str(entry)?;
         match version {
             0..=FORMAT_VERSION => Ok(serde_json::from_str(entry)?),
-            newer => Err(FooterFlaw::Newer(newer)),
+            newer => Err(FooterError::Newer(newer)),
         }
     }
 }
 
-/// How rows became text.
+/// How a row became text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FooterText {
-    /// The input columns that the text was built from, in order; `files` is absent where the input has none.
+    /// The input columns of the text, in order; without `files` if the input has no such column.
     pub columns: Vec<String>,
-    /// What stands before the list of files.
+    /// The text before the list of files.
     pub files_prefix: String,
 }
 
@@ -122,15 +128,15 @@ impl Lineage {
         }
     }
 
-    /// What keeps vectors of `self` from being compared with those of `other`, field by field; nothing when
-    /// their fingerprints are equal.
+    /// The fields that make the vectors of `self` and `other` incomparable; empty if the
+    /// fingerprints are equal.
     pub fn differences(&self, other: &Lineage) -> Vec<String> {
         if self.fingerprint == other.fingerprint {
             return Vec::new();
         }
         let differences = self.model.differences(&other.model);
         if differences.is_empty() {
-            return vec!["the fingerprint was made in another way".to_owned()];
+            return vec!["the fingerprint was computed by another method".to_owned()];
         }
         differences
     }
@@ -142,7 +148,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A footer of no particular file.
+    /// A footer that describes no real file.
     pub(crate) fn footer() -> Footer {
         let digest = |column: &str| ColumnDigest { column: column.to_owned(), sha256: "00".into() };
         Footer {
@@ -160,8 +166,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_footer_of_this_version_and_of_those_before_is_read_and_a_newer_one_refused_by_its_version()
-    {
+    fn known_versions_parse_and_a_newer_one_is_refused() {
         let entry = |change: fn(&mut serde_json::Value)| {
             let mut json = serde_json::to_value(footer()).expect("JSON");
             change(&mut json);
@@ -177,14 +182,14 @@ pub(crate) mod tests {
             json["lineage"]["version"] = (FORMAT_VERSION + 1).into();
             json["rows"] = "of another form".into();
         });
-        assert!(matches!(newer, Err(FooterFlaw::Newer(version)) if version == FORMAT_VERSION + 1));
-        assert!(matches!(entry(|json| json["rows"] = (-1).into()), Err(FooterFlaw::Malformed(_))));
-        assert!(matches!(Footer::parse("{}"), Err(FooterFlaw::Malformed(_))));
-        assert!(matches!(Footer::parse("\u{0}"), Err(FooterFlaw::Malformed(_))));
+        assert!(matches!(newer, Err(FooterError::Newer(version)) if version == FORMAT_VERSION + 1));
+        assert!(matches!(entry(|json| json["rows"] = (-1).into()), Err(FooterError::Malformed(_))));
+        assert!(matches!(Footer::parse("{}"), Err(FooterError::Malformed(_))));
+        assert!(matches!(Footer::parse("\u{0}"), Err(FooterError::Malformed(_))));
     }
 
     #[test]
-    fn only_other_fingerprints_are_differences() {
+    fn lineages_differ_only_where_fingerprints_do() {
         let here = Lineage::new(&model());
         assert_eq!(here.differences(&here), Vec::<String>::new());
         let pinned = ModelIdentity { precision: "bf16".to_owned(), ..model() };
@@ -193,7 +198,10 @@ pub(crate) mod tests {
             [r#"precision "bf16" there, "f32" here"#]
         );
         let otherwise = Lineage { fingerprint: "1234".to_owned(), ..here.clone() };
-        assert_eq!(here.differences(&otherwise), ["the fingerprint was made in another way"]);
+        assert_eq!(
+            here.differences(&otherwise),
+            ["the fingerprint was computed by another method"]
+        );
     }
 
     fn model() -> ModelIdentity {

@@ -1,26 +1,29 @@
-//! The names of what lies hidden beside an output: temporaries, its lock, its vector cache. One rule for all.
+//! The names of the hidden files beside an output: temporary files, its lock, its vector cache.
 
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::hash::hex;
 use sha2::{Digest, Sha256};
 
-/// How the name of a temporary ends. No reader takes it for data.
-pub const TEMPORARY: &str = ".reembed-tmp";
+/// The suffix of a temporary file. No reader takes it for a table.
+pub const TEMPORARY_SUFFIX: &str = ".reembed-tmp";
 
-const LOCK: &str = "reembed-lock";
+const LOCK_SUFFIX: &str = "reembed-lock";
 
-/// As in version 0.1, whose caches are read.
-const CACHE: &str = "reembed-store";
+/// The suffix that version 0.1 used, whose caches are still read.
+const CACHE_SUFFIX: &str = "reembed-store";
 
-/// A name may have 255 bytes; what is put around the output's is shorter than the rest.
-const LONGEST_KEPT: usize = 200;
+const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// How the names of all that belongs to an output begin: a dot, the output's own name, a dot. Of a name that is long
-/// or no text, the beginning and its hash.
+/// A file name has at most 255 bytes; prefix and suffixes fit into the rest.
+const LONGEST_KEPT_NAME: usize = 200;
+
+/// The prefix of all hidden names of an output: a dot, the output's name, a dot.
+///
+/// A name that is long or not UTF-8 is replaced by its beginning and its hash.
 pub fn hidden_prefix(output: &Path) -> String {
     let name = output.file_name().unwrap_or_default();
-    match name.to_str().filter(|name| name.len() <= LONGEST_KEPT) {
+    match name.to_str().filter(|name| name.len() <= LONGEST_KEPT_NAME) {
         Some(name) => format!(".{name}."),
         None => {
             let hash = hex(&Sha256::digest(name.as_encoded_bytes()));
@@ -30,23 +33,30 @@ pub fn hidden_prefix(output: &Path) -> String {
     }
 }
 
-/// The lock beside an output.
+/// The lock file of an output.
 pub fn lock(output: &Path) -> PathBuf {
-    beside(output, LOCK)
+    beside(output, LOCK_SUFFIX)
 }
 
-/// The vector cache beside an output. Its own suffix is the last, so that no reader takes it for a table.
+/// The vector cache of an output, unless `cache.path` names another file.
 pub fn cache(output: &Path) -> PathBuf {
-    beside(output, CACHE)
+    beside(output, CACHE_SUFFIX)
 }
 
-/// The directory that an output is in.
-pub fn directory_of(output: &Path) -> &Path {
-    output.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// The new name of a damaged vector cache.
+pub fn damaged_cache(cache: &Path) -> PathBuf {
+    let mut name = cache.as_os_str().to_owned();
+    name.push(DAMAGED_SUFFIX);
+    PathBuf::from(name)
 }
 
-fn beside(output: &Path, what: &str) -> PathBuf {
-    output.with_file_name(hidden_prefix(output) + what)
+/// The directory of a file; `.` for a bare file name.
+pub fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(output: &Path, suffix: &str) -> PathBuf {
+    output.with_file_name(hidden_prefix(output) + suffix)
 }
 
 #[cfg(test)]
@@ -57,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_output_has_hidden_names_that_a_directory_can_hold() {
+    fn hidden_names_are_distinct_and_fit_into_255_bytes() {
         let long = "n".repeat(254);
         let names: Vec<&OsStr> = vec![
             OsStr::new("tasks.parquet"),
@@ -70,14 +80,17 @@ mod tests {
         let mut seen: Vec<String> =
             names.iter().map(|name| hidden_prefix(Path::new(name))).collect();
         assert_eq!(seen[0], ".tasks.parquet.");
-        let longest = CACHE.len() + ".damaged".len();
+        let longest = CACHE_SUFFIX.len() + DAMAGED_SUFFIX.len();
         assert!(seen.iter().all(|name| name.len() + longest <= 255));
-        assert!(seen.iter().all(|name| name.len() + "123456".len() + TEMPORARY.len() <= 255));
+        let temporary = "123456".len() + TEMPORARY_SUFFIX.len();
+        assert!(seen.iter().all(|name| name.len() + temporary <= 255));
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), names.len());
         assert_eq!(lock(Path::new("out/a")), Path::new("out/.a.reembed-lock"));
         assert_eq!(lock(Path::new("a")), Path::new(".a.reembed-lock"));
         assert_eq!(cache(Path::new("out/a.parquet")), Path::new("out/.a.parquet.reembed-store"));
+        let damaged = damaged_cache(Path::new("out/.a.reembed-store"));
+        assert_eq!(damaged, Path::new("out/.a.reembed-store.damaged"));
     }
 }

@@ -8,17 +8,24 @@
 //!                                                      BatchLimit ┘   └─ splits on out-of-memory
 //! ```
 //!
-//! For texts in memory there is [`Embedder`], which the crate `reembed-encoder` also offers alone.
+//! [`Embedder`] embeds texts in memory. The crate `reembed-encoder` offers it alone.
 //!
 //! What this crate promises:
-//! - No row is lost, doubled or reordered, and no carried column changes.
-//! - The output path holds the old complete file or the new complete file, never anything between; and the new one
-//!   was read back, value by value, before it got there.
-//! - A row's vector does not depend on its batch: the same bits in any company with the packed engine, within
-//!   1e-6 per component with candle on the CPU.
-//! - Memory in flight is bounded by the configuration, not by the input.
-//! - The library never prints, never ends the process, never reads an environment variable, and answers bad
-//!   input with an [`Error`] that names its place.
+//! - No row is lost, duplicated or reordered, and no carried column changes its values.
+//! - The output path holds the old complete file or the new complete file. The new file was read back,
+//!   value by value, before it replaced the old one.
+//! - A row's vector does not depend on its batch: it has the same bits in any batch with the packed
+//!   engine, and differs by at most 1e-6 per component with candle on the CPU.
+//! - Memory is bounded by the configuration, not by the input.
+//! - The library never prints, never exits, never reads an environment variable, and answers bad input
+//!   with an [`Error`] that names the place.
+//!
+//! Modules import in one direction:
+//! ```text
+//!   pipeline, dry_run, verify
+//!   writer ─► publish ─► reader, digest        cache
+//!   vectors, chunk, events, config, footer, file_id, hidden_names, figures, failpoints
+//! ```
 
 pub mod cache;
 pub mod chunk;
@@ -34,6 +41,7 @@ mod hidden_names;
 pub mod pipeline;
 pub mod publish;
 pub mod reader;
+mod vectors;
 pub mod verify;
 pub mod writer;
 

@@ -1,19 +1,17 @@
-//! The main job: every thread, channel and join of it, and nothing numeric.
+//! Runs the job: threads, channels and joins, and nothing numeric.
 //!
 //! ```text
 //!   reader ──[KeyedChunk]──► tokenizer ──[TokenChunk]──► inference + writer
 //!    thread    bounded         thread     bounded          this thread
-//!                                ▲ looks texts up            │ commits new vectors
+//!                                ▲ looks up texts            │ commits new vectors
 //!                                └────────── cache ◄─────────┘
 //! ```
 //!
-//! A stage owns its ends of the channels. When it ends, in whatever way (done, error, panic), they close: a
-//! closed channel means "stop" to its neighbours and is never an error itself. So at most one stage has
-//! something to say, and that is what the user sees. The output is published only after every stage is joined
-//! and none has failed.
+//! A stage owns its ends of the channels. They close when the stage ends, by success, error or panic.
+//! A closed channel stops the neighbours and is not an error of theirs, so the error that the user
+//! sees is the first real one. The output is published after every stage has joined without error.
 //!
-//! Memory in flight is bounded by construction: a chunk in each stage and [`CHANNEL_CHUNKS`] in each channel,
-//! times the size of a chunk.
+//! Memory is bounded: one chunk in each stage and [`CHANNEL_CHUNKS`] chunks in each channel.
 
 mod clock;
 mod reuse;
@@ -33,52 +31,53 @@ use reembed_encoder::model::{self, Model};
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
-use crate::cache::{self, Finished, VectorCache};
+use crate::cache::{self, CacheReadyToPublish, VectorCache};
 use crate::chunk::{KeyedChunk, TokenChunk};
 use crate::config::Config;
-use crate::digest::{ColumnDigest, TableHasher};
+use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
-use crate::footer::{Digests, Footer, FooterText, Lineage};
-use crate::publish::{self, Claim, LockHolder, Standing, readback};
+use crate::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
+use crate::publish::{self, ExistingTarget, LockHolder, OutputLock, readback};
 use crate::reader::{Reader, RepeatedIds};
+use crate::vectors::find_column;
 use crate::writer::{Published, Writer};
 use clock::StageClocks;
-use reuse::{ChunkResolver, Sample, Totals, keyed, look_up, tokenize_chunk};
+use reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_chunk};
 
-/// Chunks that wait between two stages: one, so that a stage always has its next piece of work at hand.
+/// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
 pub const CHANNEL_CHUNKS: usize = 1;
 
-/// What holds for this process's run, beside the configuration.
+/// Options of this process, beside the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Who has the lock of the output.
+    /// The process that holds the lock of the output.
     pub lock: LockHolder,
-    /// Bytes that a batch may take, in the place of `batch.memory_limit`.
+    /// Bytes that a batch may take; overrides `batch.memory_limit`.
     pub memory_limit: Option<u64>,
-    /// How long this process may take, in the place of `run.deadline`.
+    /// Time limit of this process; overrides `run.deadline`.
     pub deadline: Option<Duration>,
 }
 
-/// What a run works with, once it is opened.
+/// The open input, the locked output and the loaded model of a run.
 pub struct Opened<'a> {
     /// The input.
     pub reader: &'a Reader,
     /// The output.
-    pub claim: &'a Claim,
+    pub lock: &'a OutputLock,
     /// The model.
     pub model: &'a Model,
-    /// What it took to find, check and load the model.
+    /// The time to find, check and load the model.
     pub model_load: Duration,
 }
 
 /// Embeds every row of the input and publishes the output.
 ///
-/// `on_event` is called from several threads, often; it should return soon.
+/// `on_event` is called from several threads, often, and should return quickly.
 ///
 /// # Errors
-/// The first real cause, naming its place; `Stopped` when `stop` or the deadline asked for it. The output path
-/// is then as it was before, unless the error [says otherwise](Error::is_after_publish).
+/// The first error of a stage, naming its place; `Stopped` after a stop request or the deadline. The
+/// existing output is then unchanged, unless the error [says otherwise](Error::is_after_publish).
 pub fn run(
     config: &Config,
     options: RunOptions,
@@ -88,48 +87,43 @@ pub fn run(
     let deadline = options.deadline.or(config.run.deadline);
     let stop = &stop.with_deadline(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
-    let claim = Claim::take(config, options.lock, &reader)?;
+    let lock = OutputLock::acquire(config, options.lock, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
     let model = model::load_until(&config.model, stop, &on_progress)?;
     let opened =
-        Opened { reader: &reader, claim: &claim, model: &model, model_load: loading.elapsed() };
+        Opened { reader: &reader, lock: &lock, model: &model, model_load: loading.elapsed() };
     run_with(config, options.memory_limit, &opened, stop, on_event)
 }
 
-/// Everything that can be known before the model is loaded: the input opens and has the columns, the output
-/// can be put where it is wanted, and what is there, which it gives, may be replaced. Nothing is made.
+/// Checks everything that does not need the model: the input and its columns, the output path and
+/// the existing file. Nothing is created.
 ///
 /// # Errors
 /// `Input`, `Target` or `Config`.
-pub fn prepare(config: &Config) -> Result<(Reader, Standing)> {
+pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     let reader = Reader::open(&config.input)?;
-    check_output_column(config, &reader)?;
+    check_vector_column(config, &reader)?;
     carried_hasher(config, &reader)?;
-    let standing = publish::look(config, &reader)?;
-    Ok((reader, standing))
+    let existing = publish::check_output(config, &reader)?;
+    Ok((reader, existing))
 }
 
-/// The column of vectors may stand in the place of one column of the input, but not of one that is read.
-fn check_output_column(config: &Config, reader: &Reader) -> Result<()> {
-    let column = &config.output.column;
-    let refuse = |message: String| {
-        Err(Error::new(ErrorKind::Input, message)
-            .in_file(&config.input.path)
-            .advice("set `output.column` to another name"))
-    };
+/// Checks that the vector column replaces at most one column of the input, and none of the text.
+fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
+    let (column, input) = (&config.output.column, &config.input.path);
     if reader.columns().names().contains(column) {
-        return refuse(format!("the vectors would replace column `{column}`, which is embedded"));
+        let message =
+            format!("the vectors would replace column `{column}`, which is part of the text");
+        return Err(Error::new(ErrorKind::Input, message)
+            .in_file(input)
+            .advice("set `output.column` to another name"));
     }
-    let fields = reader.schema().fields();
-    if fields.iter().filter(|field| field.name() == column).count() > 1 {
-        return refuse(format!("there are two columns `{column}`"));
-    }
-    Ok(())
+    find_column(reader.schema(), column).map(drop).map_err(|error| error.in_file(input))
 }
 
-/// [`run`], with the input opened, the output claimed and the model loaded. `memory_limit` is what a batch may take, in
-/// the place of `batch.memory_limit`.
+/// As [`run`], with the open input, the locked output and the loaded model. `memory_limit` overrides
+/// `batch.memory_limit`.
 ///
 /// # Errors
 /// As [`run`].
@@ -141,9 +135,9 @@ pub fn run_with(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
-    let Opened { reader, claim, model, model_load } = *opened;
+    let Opened { reader, lock, model, model_load } = *opened;
     let lineage = Lineage::new(&model.identity);
-    check_before_work(config, reader, claim.standing(), &lineage)?;
+    check_model(config, reader, lock.existing(), &lineage)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -151,7 +145,7 @@ pub fn run_with(
             Event::Warning(warning) => {
                 warnings.lock().unwrap_or_else(|poison| poison.into_inner()).push(warning.clone());
             }
-            Event::Limit(_) => {
+            Event::LimitChanged(_) => {
                 limit_changes.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
@@ -172,13 +166,13 @@ pub fn run_with(
         on_event(Event::Warning(Warning::Precision(warning)));
     }
     let memory_limit = memory_limit.or(config.batch.memory_limit);
-    let settings = model.batch_settings(config.batch.asked, memory_limit, memory::read());
+    let settings = model.batch_settings(config.batch.requested, memory_limit, memory::read());
     on_event(Event::Budget { bytes: settings.budget, least: settings.single_text_bytes });
     let on_encode = |event: EncodeEvent| on_event(event.into());
     let inference =
         Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop);
     let mut writer =
-        Writer::create(&config.output, claim, reader.schema(), reader.key_values(), encoder.dim())?;
+        Writer::create(&config.output, lock, reader.schema(), reader.key_values(), encoder.dim())?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
@@ -186,7 +180,7 @@ pub fn run_with(
     let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
     let commit_rows = config.cache.commit_rows.get();
     let clocks = StageClocks::default();
-    let flowed = thread::scope(|scope| {
+    let outcome = thread::scope(|scope| {
         let reading =
             spawn(scope, "reader", || read(config, reader, &keys, stop, &clocks, row_sender));
         let tokenizing = spawn(scope, "tokenizer", || {
@@ -199,16 +193,16 @@ pub fn run_with(
             let resolver = ChunkResolver::new(&inference, cache.as_ref(), commit_rows, &on_event);
             infer(resolver, &clocks, token_receiver, &mut writer)
         });
-        // Upstream first: what a stage lacked is the fault of the one before it.
-        let repeated = join(reading);
+        // Upstream first, because the error of a stage ends the stages after it.
+        let read = join(reading);
         let tokenized = join(tokenizing);
-        let (repeated, carried) = repeated?;
+        let (repeated, carried) = read?;
         tokenized?;
-        Ok::<_, Error>((inferred?, (repeated, carried)))
+        Ok::<_, Error>((inferred?, repeated, carried))
     })
-    .map_err(|error| of_input(error, &config.input.path));
-    let (totals, repeated) = flowed.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
-    let (repeated, carried) = repeated;
+    .map_err(|error| add_input_file(error, &config.input.path));
+    let (totals, repeated, carried) =
+        outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
@@ -216,17 +210,17 @@ pub fn run_with(
         let (path, count) = (cache.path().to_owned(), totals.damaged);
         on_event(Event::Warning(Warning::DamagedEntries { path, count }));
     }
-    // Before the output is published: nothing can fail after it is in place.
-    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_kept)).transpose()?;
+    // Before the output is published, because the run must not fail after that.
+    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_stored)).transpose()?;
 
     stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
         let footer = (carried, &lineage);
-        publish(config, reader, claim, writer, footer, stop, &on_event)
+        publish(config, reader, lock, writer, footer, stop, &on_event)
     });
     on_event(Event::Stages(clocks.times()));
     let published = published?;
-    let cache = cache.map(Finished::published);
+    let cache = cache.map(CacheReadyToPublish::mark_published);
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
@@ -250,37 +244,37 @@ pub fn run_with(
     })
 }
 
-/// What could not be known before the model was: whether its vectors may replace those that stand at the output path,
-/// and whether there is room for them. Nothing is made.
+/// Checks everything that needs the model: whether its vectors may replace the existing ones, and
+/// whether the disk has space for them. Nothing is created.
 ///
 /// # Errors
 /// `OtherModel` or `Target`.
-pub fn check_before_work(
+pub fn check_model(
     config: &Config,
     reader: &Reader,
-    standing: &Standing,
+    existing: &ExistingTarget,
     lineage: &Lineage,
 ) -> Result<()> {
     let path = &config.output.path;
-    standing
-        .previous()
+    existing
+        .file()
         .check_lineage(lineage, config.run.rebuild)
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;
-        let estimate = publish::estimate(reader.rows(), dim, reader.bytes());
+        let output = publish::estimate_output_bytes(reader.rows(), dim, reader.bytes());
         let cache = cache::path_for(&config.cache, path);
-        let growth = cache::growth(&config.cache, path, reader.rows(), dim);
-        publish::check_space(path, estimate, &cache, growth)?;
+        let growth = cache::max_growth(&config.cache, path, reader.rows(), dim);
+        publish::check_space(path, output, &cache, growth)?;
     }
     Ok(())
 }
 
-/// Completes the file with its footer, reads it back, and puts it in place.
+/// Writes the footer, reads the file back and publishes it.
 fn publish(
     config: &Config,
     reader: &Reader,
-    claim: &Claim,
+    lock: &OutputLock,
     writer: Writer,
     (carried, lineage): (Vec<ColumnDigest>, &Lineage),
     stop: &Stop,
@@ -291,7 +285,7 @@ fn publish(
     let id = reader.schema().field(columns.id()).name();
     let ids = carried.iter().find(|digest| digest.column == *id);
     let ids = ids.map(|digest| digest.sha256.clone()).unwrap_or_default();
-    let (finished, footer) = writer.finish(|contents| Footer {
+    let (staged, footer) = writer.finish(|contents| Footer {
         lineage: lineage.clone(),
         text: FooterText::new(&config.text, columns.names().to_vec()),
         column: config.output.column.clone(),
@@ -300,26 +294,26 @@ fn publish(
         digests: Some(Digests { ids, carried, vectors: contents.vectors }),
     })?;
     let on_rows = |rows| on_event(Event::ReadBack { rows });
-    finished.publish(claim, |path| {
-        let (target, schema) = (claim.path(), reader.schema());
+    staged.publish(lock, |path| {
+        let (target, schema) = (lock.path(), reader.schema());
         readback::check(path, target, &config.input, schema, &footer, stop, &on_rows)
     })
 }
 
-/// A row is found where it stands: the stages behind the reader do not know the file.
-fn of_input(error: Error, input: &Path) -> Error {
-    let is_of_a_row =
+/// Adds the input file to the error of a row, because the stages after the reader do not know it.
+fn add_input_file(error: Error, input: &Path) -> Error {
+    let names_a_row =
         matches!(error.kind(), ErrorKind::Data | ErrorKind::OutOfMemory | ErrorKind::Encode);
-    if is_of_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
+    if names_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
-/// A hasher of the columns that come out as they went in.
+/// A hasher of the carried columns.
 fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
     let replaced = reader.schema().index_of(&config.output.column).ok();
     TableHasher::new(reader.schema(), replaced).map_err(|error| error.in_file(&config.input.path))
 }
 
-/// Reads and hashes every row; gives the repeated ids and the digests of the carried columns.
+/// The reader stage. Returns the repeated ids and the digests of the carried columns.
 fn read(
     config: &Config,
     reader: &Reader,
@@ -333,23 +327,24 @@ fn read(
     let mut next = || {
         let chunk = chunks.next()?.and_then(|chunk| {
             hasher.update(&chunk.columns)?;
-            Ok(keyed(chunk, keys))
+            Ok(add_keys(chunk, keys))
         });
         Some(chunk)
     };
-    while let Some(keyed) = clocks.busy(Stage::Reader, &mut next) {
+    while let Some(chunk) = clocks.busy(Stage::Reader, &mut next) {
         stop.check()?;
-        let keyed = keyed?;
-        if failpoints::is_on(Failpoint::DropOneBatch) && keyed.chunk.rows.first_row == 0 {
+        let chunk = chunk?;
+        if failpoints::is_on(Failpoint::DropOneBatch) && chunk.chunk.rows.first_row == 0 {
             continue;
         }
-        if !clocks.waiting_for_output(Stage::Reader, || out.send(keyed).is_ok()) {
+        if !clocks.waiting_for_output(Stage::Reader, || out.send(chunk).is_ok()) {
             break;
         }
     }
     Ok((chunks.repeated_ids().clone(), hasher.finish()))
 }
 
+/// The tokenizer stage.
 fn tokenize(
     config: &Config,
     model: &Model,
@@ -375,6 +370,7 @@ fn tokenize(
     Ok(())
 }
 
+/// The inference and writer stages, which share a thread.
 fn infer(
     mut resolver: ChunkResolver<'_>,
     clocks: &StageClocks,
@@ -382,13 +378,13 @@ fn infer(
     writer: &mut Writer,
 ) -> Result<Totals> {
     let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv()).ok();
-    let settled = std::iter::from_fn(receive).try_for_each(|chunk| {
+    let resolved = std::iter::from_fn(receive).try_for_each(|chunk| {
         let (columns, vectors) = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
         clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
     });
-    // Whatever ended the run: what is done need not be done again.
+    // Also after an error, so that the next run reuses the vectors.
     let committed = clocks.busy(Stage::Inference, || resolver.commit());
-    settled.and(committed)?;
+    resolved.and(committed)?;
     Ok(resolver.into_totals())
 }
 
@@ -401,13 +397,13 @@ fn spawn<'scope, 'env, T: Send + 'scope>(
         .name(stage.to_owned())
         .spawn_scoped(scope, move || in_stage(stage, work))
         .map_err(|cause| {
-            Error::new(ErrorKind::Internal, format!("no thread for the {stage} stage"))
+            Error::new(ErrorKind::Internal, format!("cannot start the thread of the {stage} stage"))
                 .advice("raise the limit on processes (`ulimit -u`), or free memory")
                 .caused_by(cause)
         })
 }
 
-/// Runs a stage to its end; a panic in it becomes its error.
+/// Runs a stage. A panic becomes an error.
 fn in_stage<T>(stage: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_panic(ErrorKind::Internal, &format!("the {stage} stage"), work)
 }

@@ -1,17 +1,24 @@
-//! Parquet to [`RowChunk`]s.
+//! Reads Parquet files as [`RowChunk`]s.
 //!
-//! The reader trusts nothing in the file: not the footer's row counts, not the sizes that pages declare, not
-//! that a library survives what it decodes. Rows are decoded a few at a time, with strings as views into the
-//! decoded pages, so that a dictionary of one large value repeated a million times stays one value; only a
-//! chunk, whose bytes are bounded, gets its columns back in their own types. What a library would believe and
-//! fall for, `guard` looks at first.
+//! The reader does not trust the file: not its row counts, not its page sizes, not that the Parquet
+//! library survives the decoding. It decodes a few rows at a time, with strings as views into the
+//! decoded pages, so that a large value that a dictionary repeats is in memory once. Only a chunk,
+//! whose bytes are bounded, has its columns in their own types.
+//!
+//! ```text
+//!   guard, thrift   check footer and page headers    string_views  strings as views, and back
+//!   columns         ids and texts of a chunk         chunker       batches to chunks
+//!   duplicates      repeated ids                     column_guess  columns of an unknown table
+//! ```
+//!
+//! docs/decisions/0009-string-views-and-re-encoding.md and 0015-decode-limit.md have the reasons.
 
 mod chunker;
+mod column_guess;
 mod columns;
-mod dress;
 mod duplicates;
 mod guard;
-mod guess;
+mod string_views;
 mod thrift;
 
 use std::fs::File;
@@ -35,134 +42,141 @@ use crate::config::InputConfig;
 use crate::file_id::FileId;
 use crate::footer::FOOTER_KEY;
 use chunker::Chunker;
+pub use column_guess::ColumnGuess;
 pub use columns::TextColumns;
 use duplicates::DuplicateIds;
-pub use guess::ColumnGuess;
 
-/// Rows are decoded this many at a time, or fewer where a row group's rows are large.
-const ROWS_AT_A_TIME: u64 = 1024;
+/// Most rows of a record batch.
+const BATCH_ROWS: u64 = 1024;
 
-/// What the rows that are decoded at a time may hold by the footer's word, in bytes.
-const BYTES_AT_A_TIME: u64 = 16 << 20;
+/// Most bytes of a record batch, as declared in the footer.
+const BATCH_BYTES: u64 = 16 << 20;
 
-/// Values (list elements, nulls) of one column that are decoded at a time: run-length encoding can promise a
-/// billion of them in a few bytes, and their levels alone take 4 bytes each.
-const VALUES_AT_A_TIME: u64 = 1 << 20;
+/// Most values (list elements, nulls) of a column in a record batch: run-length encoding can declare a
+/// billion values in a few bytes, and their levels alone take 4 bytes each.
+const BATCH_VALUES: u64 = 1 << 20;
 
-/// Values of a column, such as the components of vectors, that a scan decodes at a time: so few that the decoder's buffers
-/// stay in the cache, and too small for the allocator to ask the system for memory that has to be touched anew. Chunks are
-/// not made of such small pieces: each has a dictionary of its own.
-const SCANNED_AT_A_TIME: u64 = 16 << 10;
+/// The same for a scan. The decoder's buffers then stay in the CPU cache, and the allocator reuses
+/// them. Chunks do not use such small batches, each of which has its own dictionaries.
+const SCAN_BATCH_VALUES: u64 = 16 << 10;
 
-/// The key under which Arrow writers keep their own schema.
+/// The key of the footer entry with the Arrow schema.
 const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
-/// Ids that came more than once.
+/// The name of the Parquet library in errors.
+const DECODER: &str = "the Parquet decoder";
+
+/// The ids that several rows have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepeatedIds {
-    /// Rows whose id had been seen before.
+    /// Rows whose id an earlier row has.
     pub count: u64,
     /// The first such id.
     pub first: Option<String>,
 }
 
-/// An input file whose footer and schema have been checked.
+/// An open file whose footer and schema are checked.
 pub struct Reader {
     path: PathBuf,
     file: File,
-    /// What the file looked like when it was opened.
-    stamp: FileId,
-    /// Bytes of the file, and how many it may decode to.
-    length: u64,
+    /// The identity of the file when it was opened.
+    id: FileId,
+    /// Bytes that the file may decode to.
     decode_limit: u64,
     metadata: ArrowReaderMetadata,
-    /// The schema of the carried columns.
+    /// The schema of the file, with its own types.
     schema: SchemaRef,
     columns: TextColumns,
-    chunk: (usize, usize),
+    /// Most rows and bytes of a chunk.
+    chunk_size: (usize, usize),
 }
 
 impl Reader {
-    /// Opens a file and finds the columns that the text is built from.
+    /// Opens a file and finds its id and text columns.
     ///
     /// # Errors
     /// `Input`, naming the file and the column.
     pub fn open(config: &InputConfig) -> Result<Reader> {
         let path = config.path.clone();
-        let (file, stamp) = open_file(&path)?;
-        let length = stamp.bytes();
-        guard::check_footer(&file, length).map_err(|error| error.in_file(&path))?;
-        let open = |options| load_metadata(&file, &path, options);
-        let schema = open(ArrowReaderOptions::new())?.schema().clone();
+        let (file, id) = open_file(&path)?;
+        let load = |options| load_metadata(&file, &path, options);
+        let schema = load(ArrowReaderOptions::new())?.schema().clone();
         let columns = TextColumns::find(&schema, &config.columns, &path)?;
-        let metadata = open(ArrowReaderOptions::new().with_schema(dress::as_views(&schema)))?;
-        let decode_limit = config.decode_limit.unwrap_or_else(|| guard::expected(length));
+        let views = string_views::to_views(&schema);
+        let metadata = load(ArrowReaderOptions::new().with_schema(views))?;
+        let length = id.size();
+        let decode_limit =
+            config.decode_limit.unwrap_or_else(|| guard::default_decode_limit(length));
         guard::check_metadata(metadata.metadata(), &schema, length, decode_limit)
             .map_err(|error| error.in_file(&path))?;
-        let chunk = (config.chunk_rows.get(), config.chunk_bytes.get());
-        Ok(Reader { path, file, stamp, length, decode_limit, metadata, schema, columns, chunk })
+        let chunk_size = (config.chunk_rows.get(), config.chunk_bytes.get());
+        Ok(Reader { path, file, id, decode_limit, metadata, schema, columns, chunk_size })
     }
 
-    /// The schema of the carried columns, its metadata included.
+    /// The schema of the file, with its metadata.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// The columns that the text is built from.
+    /// The id and text columns.
     pub fn columns(&self) -> &TextColumns {
         &self.columns
     }
 
-    /// Rows by the footer's word; reading fails if that is not so.
+    /// Number of rows, as declared in the footer. Reading fails if the pages have another number.
     pub fn rows(&self) -> u64 {
         let groups = self.metadata.metadata().row_groups();
         groups.iter().map(|group| group.num_rows().unsigned_abs()).sum()
     }
 
-    /// Bytes of the file.
+    /// The size of the file in bytes.
     pub fn bytes(&self) -> u64 {
-        self.length
+        self.id.size()
     }
 
-    /// The footer's entries, without Arrow's own schema.
+    /// The key-value entries of the footer, without the Arrow schema.
     pub fn key_values(&self) -> Vec<KeyValue> {
         let entries = self.metadata.metadata().file_metadata().key_value_metadata();
         let entries = entries.into_iter().flatten();
         entries.filter(|entry| entry.key != ARROW_SCHEMA_KEY).cloned().collect()
     }
 
-    /// The footer entry of an output; `None` where reembed did not write the file.
+    /// The `reembed` footer entry; `None` if reembed did not write the file.
     pub fn footer_entry(&self) -> Option<String> {
-        footer_entry_of(&self.metadata)
+        footer_entry(&self.metadata)
     }
 
-    /// Whether the file is still the one that was opened, in place and in content.
+    /// Checks that the path still leads to the opened file, and that the file did not change.
     ///
     /// # Errors
-    /// `Data`, naming the file and what changed.
+    /// `Data`, naming the file and the change.
     pub fn check_unchanged(&self) -> Result<()> {
         let changed = |how: String| {
-            self.data_error(format!("the file changed while it was read: {how}"))
-                .advice("run again when nobody writes to it; let its writer rename a finished file")
+            self.data_error(format!("the file changed while it was read: {how}")).advice(
+                "run again when no process writes to the file; writers should rename a \
+                     finished file into place",
+            )
         };
-        let look = |found: std::io::Result<std::fs::Metadata>| {
-            let found = found.map_err(|cause| changed("it is gone".to_owned()).caused_by(cause))?;
-            self.stamp.change(&FileId::of(&found)).map_or(Ok(()), |how| Err(changed(how)))
+        let compare = |metadata: std::io::Result<std::fs::Metadata>| {
+            let metadata = metadata
+                .map_err(|cause| changed("it was deleted or moved".to_owned()).caused_by(cause))?;
+            let change = self.id.describe_change(&FileId::from(&metadata));
+            change.map_or(Ok(()), |how| Err(changed(how)))
         };
-        // The open file as well: it may have been written to and then replaced by one that looks the same.
-        look(self.file.metadata())?;
-        look(std::fs::metadata(&self.path))
+        // Both, because the open file may have changed before another file took its path.
+        compare(self.file.metadata())?;
+        compare(std::fs::metadata(&self.path))
     }
 
-    /// Every row in order, with strings as views and without texts: for whoever looks at columns only.
+    /// Calls `each` with every row in order: the columns only, with strings as views.
     ///
     /// # Errors
-    /// What reading gives, naming file, row group and column, and whatever `each` gives.
+    /// `Data`, naming file, row group and column, and those of `each`.
     pub fn scan(&self, mut each: impl FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
         for group in 0..self.metadata.metadata().num_row_groups() {
             let mut rows = 0;
-            for batch in self.batches(group, ProjectionMask::all(), SCANNED_AT_A_TIME)? {
-                let batch = batch.map_err(|error| self.blame(group, error))?;
+            for batch in self.batches(group, ProjectionMask::all(), SCAN_BATCH_VALUES)? {
+                let batch = batch.map_err(|error| self.locate(group, error))?;
                 rows += batch.num_rows() as u64;
                 each(&batch)?;
             }
@@ -171,12 +185,12 @@ impl Reader {
         Ok(())
     }
 
-    /// The rows of the file in order, chunk by chunk.
+    /// The rows in order, chunk by chunk, with texts built by `template`.
     pub fn chunks<'a>(&'a self, template: &'a TextTemplate) -> Chunks<'a> {
         Chunks {
             reader: self,
             template,
-            chunker: Chunker::new(self.schema.clone(), self.chunk.0, self.chunk.1),
+            chunker: Chunker::new(self.schema.clone(), self.chunk_size.0, self.chunk_size.1),
             group: 0,
             current: None,
             first_row: 0,
@@ -189,10 +203,10 @@ impl Reader {
         self.metadata.metadata().row_group(group)
     }
 
-    /// The batches of a row group; a panic inside is an error.
+    /// The record batches of a row group. A panic of the library is an error.
     fn batches(&self, group: usize, columns: ProjectionMask, values: u64) -> Result<Batches> {
-        let rows = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
-            self.rows_at_a_time(group, values).map_err(|(column, message)| {
+        let rows = catch_panic(ErrorKind::Data, DECODER, || {
+            self.batch_rows(group, values).map_err(|(column, message)| {
                 self.data_error(message)
                     .at(format!("row group {group}"))
                     .at(format!("column `{column}`"))
@@ -202,23 +216,34 @@ impl Reader {
         let file = self.file.try_clone().map_err(|cause| {
             self.data_error("the file cannot be opened again".to_owned()).caused_by(cause)
         })?;
-        let reader = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
+        self.decode(file, group, columns, rows).map_err(|error| self.locate(group, error))
+    }
+
+    /// Starts to decode columns of a row group, `rows` rows at a time.
+    fn decode(
+        &self,
+        file: File,
+        group: usize,
+        columns: ProjectionMask,
+        rows: usize,
+    ) -> Result<Batches> {
+        let reader = catch_panic(ErrorKind::Data, DECODER, || {
             ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
                 .with_projection(columns)
                 .with_row_groups(vec![group])
                 .with_batch_size(rows)
                 .build()
-                .map_err(|cause| damaged().caused_by(cause))
-        })
-        .map_err(|error| self.blame(group, error))?;
+                .map_err(|cause| decode_error().caused_by(cause))
+        })?;
         Ok(Batches { reader: Some(reader) })
     }
 
-    /// Finds the column that makes a row group unreadable, by reading each alone: the decoder does not say.
-    fn blame(&self, group: usize, error: Error) -> Error {
+    /// Adds the unreadable column to an error. It reads each column alone, because the library does
+    /// not name it.
+    fn locate(&self, group: usize, error: Error) -> Error {
         let error = error.in_file(&self.path).at(format!("row group {group}"));
         let root = self.metadata.parquet_schema();
-        let rows = self.rows_at_a_time(group, VALUES_AT_A_TIME).unwrap_or(1);
+        let rows = self.batch_rows(group, BATCH_VALUES).unwrap_or(1);
         for (position, field) in self.schema.fields().iter().enumerate() {
             if self.fails_alone(group, ProjectionMask::roots(root, [position]), rows) {
                 return error.at(format!("column `{}`", field.name()));
@@ -227,62 +252,54 @@ impl Reader {
         error
     }
 
-    fn fails_alone(&self, group: usize, column: ProjectionMask, at_a_time: usize) -> bool {
+    fn fails_alone(&self, group: usize, column: ProjectionMask, batch_rows: usize) -> bool {
         let Ok(file) = self.file.try_clone() else { return false };
-        let built = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(file, self.metadata.clone())
-                .with_projection(column)
-                .with_row_groups(vec![group])
-                .with_batch_size(at_a_time)
-                .build()
-                .map_err(|cause| damaged().caused_by(cause))
-        });
-        let Ok(reader) = built else { return true };
-        let rows = Batches { reader: Some(reader) }
-            .try_fold(0, |rows, batch| batch.map(|batch| rows + batch.num_rows() as u64));
+        let Ok(mut batches) = self.decode(file, group, column, batch_rows) else { return true };
+        let rows =
+            batches.try_fold(0, |rows, batch| batch.map(|batch| rows + batch.num_rows() as u64));
         !rows.is_ok_and(|rows| rows == self.group(group).num_rows().unsigned_abs())
     }
 
-    /// How many rows of a row group to decode at a time, with at most so many values of a column, or the column that is too
-    /// large, and why.
-    fn rows_at_a_time(
+    /// The number of rows per record batch of a row group, with at most `max_values` values of a
+    /// column; or the column that is too large, and why.
+    fn batch_rows(
         &self,
         group: usize,
-        most_values: u64,
+        max_values: u64,
     ) -> std::result::Result<usize, (String, String)> {
         let group = self.group(group);
         let rows = group.num_rows().unsigned_abs().max(1);
         let mut bytes: u64 = 0;
         let fields = self.schema.fields().iter();
         let fixed = fields.map(|field| guard::fixed_values(field.data_type())).max().unwrap_or(1);
-        let mut at_a_time = ROWS_AT_A_TIME.min((most_values / fixed.max(1)).max(1));
+        let mut batch_rows = BATCH_ROWS.min((max_values / fixed.max(1)).max(1));
         for column in group.columns() {
-            let cost = guard::cost(&self.file, column, rows)
+            let cost = guard::decode_cost(&self.file, column, rows)
                 .map_err(|message| (column.column_path().string(), message))?;
             bytes = bytes.saturating_add(cost.bytes_per_row);
-            at_a_time = at_a_time.min((most_values / cost.values_per_row).max(1));
+            batch_rows = batch_rows.min((max_values / cost.values_per_row).max(1));
         }
-        at_a_time = at_a_time.min((BYTES_AT_A_TIME / bytes.max(1)).max(1));
-        Ok(usize::try_from(at_a_time).unwrap_or(1))
+        batch_rows = batch_rows.min((BATCH_BYTES / bytes.max(1)).max(1));
+        Ok(usize::try_from(batch_rows).unwrap_or(1))
     }
 
     fn check_rows(&self, group: usize, rows: u64) -> Result<()> {
-        let promised = self.group(group).num_rows().unsigned_abs();
-        if rows == promised {
+        let declared = self.group(group).num_rows().unsigned_abs();
+        if rows == declared {
             return Ok(());
         }
-        let message = format!("the footer promises {promised} rows, the pages hold {rows}");
+        let message = format!("the footer declares {declared} rows, the pages have {rows}");
         let error = self.data_error(message).at(format!("row group {group}"));
         Err(error.advice("write the file again from its source"))
     }
 
-    /// Refuses to go on with a file that has decoded to more than it can mean.
-    fn check_inflation(&self, group: usize, bytes: u64) -> Result<()> {
+    /// Checks the bytes decoded so far against the decode limit.
+    fn check_decode_limit(&self, group: usize, bytes: u64) -> Result<()> {
         if bytes <= self.decode_limit {
             return Ok(());
         }
         let message = format!("the file decodes to more than {} bytes", self.decode_limit);
-        let error = guard::bomb(ErrorKind::Data, &message, self.length);
+        let error = guard::decode_limit_error(ErrorKind::Data, &message, self.id.size());
         Err(error.in_file(&self.path).at(format!("row group {group}")))
     }
 
@@ -291,18 +308,26 @@ impl Reader {
     }
 }
 
-/// The footer entry of an output of any shape; `None` where it is a Parquet file that reembed did not write. No
-/// page is read.
+/// The `reembed` footer entry of any Parquet file; `None` if reembed did not write it. No page is read.
 ///
 /// # Errors
-/// `Input` where this is no Parquet file.
-pub fn footer_entry(path: &Path) -> Result<Option<String>> {
-    let (file, stamp) = open_file(path)?;
-    guard::check_footer(&file, stamp.bytes()).map_err(|error| error.in_file(path))?;
-    load_metadata(&file, path, ArrowReaderOptions::new()).map(|metadata| footer_entry_of(&metadata))
+/// `Input`, naming the file, when it is not a readable Parquet file.
+pub fn read_footer_entry(path: &Path) -> Result<Option<String>> {
+    let (file, _) = open_file(path)?;
+    load_metadata(&file, path, ArrowReaderOptions::new()).map(|metadata| footer_entry(&metadata))
 }
 
-fn footer_entry_of(metadata: &ArrowReaderMetadata) -> Option<String> {
+/// The Arrow schema of any Parquet file.
+///
+/// # Errors
+/// `Input`, naming the file, when it is not a readable Parquet file.
+pub fn read_schema(path: &Path) -> Result<SchemaRef> {
+    let (file, _) = open_file(path)?;
+    let metadata = load_metadata(&file, path, ArrowReaderOptions::new())?;
+    Ok(metadata.schema().clone())
+}
+
+fn footer_entry(metadata: &ArrowReaderMetadata) -> Option<String> {
     let entries = metadata.metadata().file_metadata().key_value_metadata()?;
     entries.iter().find(|entry| entry.key == FOOTER_KEY)?.value.clone()
 }
@@ -312,7 +337,7 @@ fn load_metadata(
     path: &Path,
     options: ArrowReaderOptions,
 ) -> Result<ArrowReaderMetadata> {
-    catch_panic(ErrorKind::Input, "the Parquet decoder", || {
+    catch_panic(ErrorKind::Input, DECODER, || {
         ArrowReaderMetadata::load(file, options).map_err(|cause| unreadable(path, cause))
     })
     .map_err(|error| match error.place().file() {
@@ -321,15 +346,15 @@ fn load_metadata(
     })
 }
 
-/// An iterator over the chunks of a file; it ends at the first error, which names file, row group, column or
-/// row.
+/// Iterates over the chunks of a file. It ends after the first error, which names the file and the row
+/// group, column or row.
 pub struct Chunks<'a> {
     reader: &'a Reader,
     template: &'a TextTemplate,
     chunker: Chunker,
     /// The next row group.
     group: usize,
-    /// The row group that is being read, and its rows so far.
+    /// The current row group, and its rows so far.
     current: Option<(Batches, u64)>,
     first_row: u64,
     ids: DuplicateIds,
@@ -337,7 +362,7 @@ pub struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    /// Ids that came more than once, so far.
+    /// The repeated ids so far.
     pub fn repeated_ids(&self) -> &RepeatedIds {
         &self.repeated
     }
@@ -345,7 +370,7 @@ impl Chunks<'_> {
     fn advance(&mut self) -> Result<Option<RowChunk>> {
         let path = &self.reader.path;
         loop {
-            if let Some(full) = self.chunker.full().map_err(|error| error.in_file(path))? {
+            if let Some(full) = self.chunker.next_full().map_err(|error| error.in_file(path))? {
                 return self.chunk(full).map(Some);
             }
             match &mut self.current {
@@ -355,15 +380,15 @@ impl Chunks<'_> {
                 }
                 None => {
                     let all = ProjectionMask::all();
-                    let batches = self.reader.batches(self.group, all, VALUES_AT_A_TIME)?;
+                    let batches = self.reader.batches(self.group, all, BATCH_VALUES)?;
                     self.current = Some((batches, 0));
                 }
                 Some((batches, rows)) => match batches.next() {
                     Some(batch) => {
-                        let batch = batch.map_err(|error| self.reader.blame(self.group, error))?;
+                        let batch = batch.map_err(|error| self.reader.locate(self.group, error))?;
                         *rows += batch.num_rows() as u64;
                         self.chunker.push(batch);
-                        self.reader.check_inflation(self.group, self.chunker.total_bytes())?;
+                        self.reader.check_decode_limit(self.group, self.chunker.total_bytes())?;
                     }
                     None => {
                         self.reader.check_rows(self.group, *rows)?;
@@ -378,12 +403,12 @@ impl Chunks<'_> {
     fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
         let reader = self.reader;
         let chunk = catch_panic(ErrorKind::Data, "the Arrow library", || {
-            reader.columns.chunk(self.first_row, batch, self.template)
+            reader.columns.build_chunk(self.first_row, batch, self.template)
         })
         .map_err(|error| error.in_file(&reader.path))?;
         self.first_row += chunk.texts.len() as u64;
         for id in strings(&chunk.rows.ids) {
-            if self.ids.seen(id) {
+            if self.ids.insert(id) {
                 self.repeated.count += 1;
                 self.repeated.first.get_or_insert_with(|| id.to_owned());
             }
@@ -398,7 +423,7 @@ impl Iterator for Chunks<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
         if !matches!(next, Some(Ok(_))) {
-            // Nothing comes after an error or the end.
+            // The iterator stays at its end, also after an error.
             self.group = self.reader.metadata.metadata().num_row_groups();
             self.current = None;
             self.chunker = Chunker::new(self.reader.schema.clone(), 1, 1);
@@ -407,7 +432,7 @@ impl Iterator for Chunks<'_> {
     }
 }
 
-/// Record batches until the first error; a decoder that failed once is not asked again.
+/// Record batches up to the first error. A decoder is not used after it has failed.
 struct Batches {
     reader: Option<ParquetRecordBatchReader>,
 }
@@ -417,8 +442,8 @@ impl Iterator for Batches {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut reader = self.reader.take()?;
-        let next = catch_panic(ErrorKind::Data, "the Parquet decoder", || {
-            reader.next().transpose().map_err(|cause| damaged().caused_by(cause))
+        let next = catch_panic(ErrorKind::Data, DECODER, || {
+            reader.next().transpose().map_err(|cause| decode_error().caused_by(cause))
         });
         match next {
             Ok(Some(batch)) => {
@@ -431,55 +456,47 @@ impl Iterator for Batches {
     }
 }
 
-fn damaged() -> Error {
+fn decode_error() -> Error {
     Error::new(ErrorKind::Data, "the data cannot be decoded")
         .advice("write the file again from its source")
 }
 
-/// The schema of a Parquet file, whatever its columns are.
-///
-/// # Errors
-/// `Input`, naming the file.
-pub fn schema(path: &Path) -> Result<SchemaRef> {
-    let (file, id) = open_file(path)?;
-    guard::check_footer(&file, id.bytes()).map_err(|error| error.in_file(path))?;
-    let metadata = load_metadata(&file, path, ArrowReaderOptions::new())?;
-    Ok(metadata.schema().clone())
-}
-
-/// Opens a regular file. Others (a pipe, a directory) are refused: Parquet is read from its end.
+/// Opens a regular file and checks its footer. A pipe is refused, because Parquet is read from its end.
 fn open_file(path: &Path) -> Result<(File, FileId)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Input, message)
             .in_file(path)
             .advice("name a Parquet file with --input or `input.path`")
     };
-    let kind = std::fs::metadata(path)
+    let metadata = std::fs::metadata(path)
         .map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
-    if kind.is_dir() {
+    if metadata.is_dir() {
         return Err(refuse("this is a directory"));
     }
-    if !kind.is_file() {
+    if !metadata.is_file() {
         return Err(refuse("this is not a regular file"));
     }
-    if kind.len() == 0 {
+    if metadata.len() == 0 {
         return Err(refuse("the file is empty (0 bytes)"));
     }
     let opened = File::open(path).and_then(|file| {
-        let found = file.metadata()?;
-        Ok((file, FileId::of(&found)))
+        let metadata = file.metadata()?;
+        Ok((file, FileId::from(&metadata)))
     });
-    opened.map_err(|cause| refuse("the file cannot be opened").caused_by(cause))
+    let (file, id) =
+        opened.map_err(|cause| refuse("the file cannot be opened").caused_by(cause))?;
+    guard::check_footer(&file, id.size()).map_err(|error| error.in_file(path))?;
+    Ok((file, id))
 }
 
 fn unreadable(path: &Path, cause: ParquetError) -> Error {
     let (message, advice) = match cause {
         ParquetError::ArrowError(_) => (
-            "its Arrow schema cannot be read, or does not fit its columns",
-            "write the file again from its source, if need be without `ARROW:schema` in its footer",
+            "its Arrow schema cannot be read or does not match its columns",
+            "write the file again from its source, if necessary without `ARROW:schema` in its footer",
         ),
         _ => (
-            "this is not a Parquet file that can be read",
+            "this is not a readable Parquet file",
             "check that it was written and copied completely, and is not encrypted",
         ),
     };

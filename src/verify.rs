@@ -1,10 +1,8 @@
-//! Is a published file what it says it is? Against its own footer, its input, and its model.
+//! Verifies a published file against its own footer, its input and its model.
 
 use std::path::Path;
 
-use arrow::array::LargeStringArray;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Float32Type};
+use arrow::array::{Array, LargeStringArray, RecordBatch};
 use reembed_encoder::batch::RowNames;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::Inference;
@@ -17,58 +15,61 @@ use crate::chunk::RowChunk;
 use crate::config::InputConfig;
 use crate::digest::TableHasher;
 use crate::footer::Footer;
-use crate::publish::readback::{self, LENGTH_TOLERANCE};
+use crate::publish::readback;
 use crate::reader::{Chunks, Reader};
+use crate::vectors::{
+    LENGTH_TOLERANCE, VectorRows, euclidean_length, is_unit_length, largest_difference,
+};
 
-/// A vector that is made again may differ by this much per component where the encoder is not
-/// batch-invariant: twice what it promises, since neither of the two is the reference.
+/// Largest difference of a component that is computed again by an encoder that is not
+/// batch-invariant. It is twice the encoder's tolerance, because both vectors deviate.
 const SAMPLE_TOLERANCE: f32 = 2e-6;
 
-/// One thing that was checked.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What.
+    /// What was checked.
     pub what: &'static str,
-    /// What was found, or what is wrong.
+    /// What was found, what is wrong, or why it was skipped.
     pub found: String,
-    /// How it ended.
+    /// The verdict.
     pub verdict: Verdict,
 }
 
-/// How a check ended.
+/// The verdict of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It holds.
-    Holds,
-    /// It does not.
-    Broken,
-    /// It was not asked for.
+    /// The file is as it should be.
+    Passed,
+    /// The file is wrong.
+    Failed,
+    /// The check was not requested or is not possible.
     Skipped,
 }
 
-/// Opens an output and reads its footer. `reading` says how tables are read; its own path does not matter.
+/// Opens an output and reads its footer. `reading` has the column names; its path is ignored.
 ///
 /// # Errors
-/// `Input` when the file is no Parquet, or `Output` when reembed did not write it.
+/// `Input` when the file is not a Parquet file; `Output` when reembed did not write it.
 pub fn open(reading: &InputConfig, output: &Path) -> Result<(Reader, Footer)> {
     let refuse = |message: &str| {
         Error::new(ErrorKind::Output, message)
             .in_file(output)
             .advice("only files that `reembed run` wrote can be verified")
     };
-    let reader = Reader::open(&reading.of_output(output))
+    let reader = Reader::open(&reading.for_output(output))
         .map_err(|error| error.advice("name a file that `reembed run` wrote"))?;
     let entry = reader.footer_entry().ok_or_else(|| refuse("its footer has no `reembed` entry"))?;
-    let footer = Footer::parse(&entry).map_err(|flaw| refuse(&flaw.to_string()))?;
+    let footer = Footer::parse(&entry).map_err(|error| refuse(&error.to_string()))?;
     Ok((reader, footer))
 }
 
-/// Checks an output: rows, vectors, and whatever of `original` and `model` is given. With a model, `sample` rows
-/// spread over the file are embedded again.
+/// Checks the rows and vectors of an output, and compares it with the input `original` and the
+/// model if they are given. With a model, the given number of rows is embedded again.
 ///
 /// # Errors
-/// Only when a file cannot be read to its end or a row cannot be embedded; what is merely wrong is a check that
-/// is [`Verdict::Broken`].
+/// When a file cannot be read to its end or a row cannot be embedded. A file that is merely wrong has
+/// a check that is [`Verdict::Failed`].
 pub fn verify(
     reading: &InputConfig,
     output: &Reader,
@@ -89,7 +90,7 @@ pub fn verify(
     for chunk in output.chunks(&template) {
         let chunk = chunk?;
         hasher.update(&chunk.columns)?;
-        let vectors = vectors(&chunk.columns, &footer.column)?;
+        let vectors = vector_rows(&chunk.columns, &footer.column)?;
         state.check_vectors(&chunk.rows, &vectors);
         if let Some(originals) = &mut originals {
             let (mut start, rows) = (0, chunk.columns.num_rows());
@@ -99,7 +100,7 @@ pub fn verify(
                     break;
                 };
                 let length = original.columns.num_rows();
-                state.compare(&part(&chunk, start, length), &original);
+                state.compare(&slice(&chunk, start, length), &original);
                 start += length;
             }
         }
@@ -118,30 +119,30 @@ pub fn verify(
     Ok(state.checks(original.is_some(), model.is_some()))
 }
 
-/// The rows of the input, in parts that suit the output's chunks: the two files are not cut alike.
+/// The rows of the input, in parts that match the chunks of the output.
 struct Originals<'a> {
     chunks: Chunks<'a>,
     rest: Option<RowChunk>,
 }
 
 impl Originals<'_> {
-    /// The next rows, at most `most`; `None` at the end.
-    fn next(&mut self, most: usize) -> Result<Option<RowChunk>> {
+    /// The next rows, at most `max_rows`; `None` at the end.
+    fn next(&mut self, max_rows: usize) -> Result<Option<RowChunk>> {
         let Some(chunk) = self.rest.take().map(Ok).or_else(|| self.chunks.next()).transpose()?
         else {
             return Ok(None);
         };
         let rows = chunk.columns.num_rows();
-        if rows <= most {
+        if rows <= max_rows {
             return Ok(Some(chunk));
         }
-        self.rest = Some(part(&chunk, most, rows - most));
-        Ok(Some(part(&chunk, 0, most)))
+        self.rest = Some(slice(&chunk, max_rows, rows - max_rows));
+        Ok(Some(slice(&chunk, 0, max_rows)))
     }
 }
 
 /// Some rows of a chunk, without their texts.
-fn part(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
+fn slice(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: RowNames {
@@ -152,30 +153,19 @@ fn part(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
     }
 }
 
-/// The vectors of a chunk: the components of row `r` are `values[r]`, `None` for a null.
-fn vectors(columns: &RecordBatch, name: &str) -> Result<Vec<Option<Vec<f32>>>> {
-    let refuse = |found: String| {
-        Error::new(ErrorKind::Output, found)
+/// The vectors of a chunk.
+fn vector_rows<'a>(columns: &'a RecordBatch, name: &str) -> Result<VectorRows<'a>> {
+    let refuse = |message: String| {
+        Error::new(ErrorKind::Output, message)
             .at(format!("column `{name}`"))
-            .advice("the column of vectors was changed after it was written")
+            .advice("the vector column was changed after it was written")
     };
-    let column = columns.column_by_name(name).ok_or_else(|| refuse("is missing".to_owned()))?;
-    let of_row = |row: usize| -> Option<ArrayRef> {
-        match column.data_type() {
-            _ if column.is_null(row) => None,
-            DataType::FixedSizeList(..) => Some(column.as_fixed_size_list().value(row)),
-            _ => Some(column.as_list::<i32>().value(row)),
-        }
-    };
-    match column.data_type() {
-        DataType::FixedSizeList(item, _) | DataType::List(item)
-            if item.data_type() == &DataType::Float32 => {}
-        other => return Err(refuse(format!("its type is {other}, not a list of Float32"))),
-    }
-    let floats = |array: ArrayRef| array.as_primitive::<Float32Type>().values().to_vec();
-    Ok((0..column.len()).map(|row| of_row(row).map(floats)).collect())
+    let column = columns.column_by_name(name).ok_or_else(|| refuse("it is missing".to_owned()))?;
+    VectorRows::new(column.as_ref())
+        .ok_or_else(|| refuse(format!("its type is {}, not a list of Float32", column.data_type())))
 }
 
+/// What the checks have found so far: counts, and the first problem of each kind.
 struct State<'a> {
     footer: &'a Footer,
     rows: u64,
@@ -211,10 +201,10 @@ impl<'a> State<'a> {
         }
     }
 
-    fn check_vectors(&mut self, names: &RowNames, vectors: &[Option<Vec<f32>>]) {
+    fn check_vectors(&mut self, names: &RowNames, vectors: &VectorRows<'_>) {
         let model = &self.footer.lineage.model;
-        self.rows += vectors.len() as u64;
         for (row, vector) in vectors.iter().enumerate() {
+            self.rows += 1;
             let Some(vector) = vector else {
                 self.null_rows += 1;
                 continue;
@@ -224,27 +214,25 @@ impl<'a> State<'a> {
                 let width = vector.len();
                 self.wrong_width.get_or_insert_with(|| format!("{} has {width}", name()));
             }
-            if vector.iter().any(|component| !component.is_finite()) {
+            let length = euclidean_length(vector);
+            if !length.is_finite() {
                 self.not_finite.get_or_insert_with(name);
             }
-            let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
-            // Written so that a NaN is wrong too.
-            let right = (length - 1.0).abs() <= LENGTH_TOLERANCE;
-            if model.normalized && !right {
+            if model.normalized && !is_unit_length(length) {
                 self.wrong_length.get_or_insert_with(|| format!("{} has length {length}", name()));
             }
         }
     }
 
-    /// Holds every column against its digest in the footer.
+    /// Compares the digest of every column with the footer.
     fn compare_digests(&mut self, hasher: TableHasher, output: &Reader) {
         let Some(written) = &self.footer.digests else { return };
         let position = output.schema().index_of(&self.footer.column).unwrap_or(usize::MAX);
         let changed = readback::first_difference(hasher, position, written);
-        self.wrong_digest = changed.map(|column| format!("column `{column}` was changed since"));
+        self.wrong_digest = changed.map(|column| format!("column `{column}` was changed"));
     }
 
-    /// Compares as many rows of the one with as many of the other.
+    /// Compares rows of the output with the same number of rows of the input.
     fn compare(&mut self, output: &RowChunk, original: &RowChunk) {
         let (ids, wanted) = (&output.rows.ids, &original.rows.ids);
         if let Some(row) = ids.iter().zip(wanted.iter()).position(|(id, wanted)| id != wanted) {
@@ -256,7 +244,7 @@ impl<'a> State<'a> {
                 continue;
             }
             let wanted = original.columns.column(position);
-            // Names may come twice; equal ones keep their order.
+            // Two columns may have the same name; they keep their order.
             let fields = original.columns.schema_ref().fields();
             let nth = fields[..position].iter().filter(|f| f.name() == field.name()).count();
             let named = output.columns.schema_ref().fields().iter().enumerate();
@@ -289,15 +277,15 @@ impl<'a> State<'a> {
         self.wrong_row_count.get_or_insert(what);
     }
 
-    /// Embeds one row again and compares it with the vector that is there.
+    /// Embeds one row again and compares the two vectors.
     fn embed_again(
         &mut self,
         model: &Model,
         chunk: &RowChunk,
-        vectors: &[Option<Vec<f32>>],
+        vectors: &VectorRows<'_>,
         row: usize,
     ) -> Result<()> {
-        let Some(found) = &vectors[row] else { return Ok(()) };
+        let Some(found) = vectors.get(row) else { return Ok(()) };
         let names = RowNames {
             first_row: chunk.rows.first_row + row as u64,
             ids: chunk.rows.ids.slice(row, 1),
@@ -313,18 +301,13 @@ impl<'a> State<'a> {
         )?;
         let made = inference.embed(&names, 1, texts.batches)?.values;
         let tolerance = if model.encoder.is_batch_invariant() { 0.0 } else { SAMPLE_TOLERANCE };
-        let difference = match made.len() == found.len() {
-            true => made.iter().zip(found).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max),
-            false => f32::INFINITY,
-        };
+        let difference = largest_difference(&made, found);
         self.sampled += 1;
         self.largest_difference = self.largest_difference.max(difference);
-        // Written so that a NaN is wrong too.
-        let same = difference <= tolerance;
-        if !same {
+        if difference > tolerance {
             let name = chunk.rows.name(row);
             self.wrong_sample.get_or_insert_with(|| {
-                format!("{name} differs by {difference:e} from its text's vector")
+                format!("{name} differs by {difference:e} from the vector computed now")
             });
         }
         Ok(())
@@ -333,15 +316,15 @@ impl<'a> State<'a> {
     fn checks(self, compared: bool, embedded: bool) -> Vec<Check> {
         let footer = self.footer;
         let check = |what, wrong: Option<String>, found: String| match wrong {
-            Some(wrong) => Check { what, found: wrong, verdict: Verdict::Broken },
-            None => Check { what, found, verdict: Verdict::Holds },
+            Some(wrong) => Check { what, found: wrong, verdict: Verdict::Failed },
+            None => Check { what, found, verdict: Verdict::Passed },
         };
-        let optional = |asked: bool, check: Check, how: &str| match asked {
+        let optional = |requested: bool, check: Check, why_not: &str| match requested {
             true => check,
-            false => Check { found: how.to_owned(), verdict: Verdict::Skipped, ..check },
+            false => Check { found: why_not.to_owned(), verdict: Verdict::Skipped, ..check },
         };
-        let unequal = |promised: u64, found: u64| {
-            (promised != found).then(|| format!("{found}, the footer promises {promised}"))
+        let unequal = |declared: u64, found: u64| {
+            (declared != found).then(|| format!("{found}, but the footer declares {declared}"))
         };
         let dimension = footer.lineage.model.dimension;
         vec![
@@ -353,7 +336,7 @@ impl<'a> State<'a> {
                 self.null_rows.to_string(),
             ),
             check("dimension", self.wrong_width, dimension.to_string()),
-            check("finite", self.not_finite, "every component".to_owned()),
+            check("finite", self.not_finite, "all components".to_owned()),
             optional(
                 footer.lineage.model.normalized,
                 check("length", self.wrong_length, format!("1 ± {LENGTH_TOLERANCE:e}")),
@@ -361,19 +344,15 @@ impl<'a> State<'a> {
             ),
             optional(
                 footer.digests.is_some(),
-                check("digests", self.wrong_digest, "of every column, as written".to_owned()),
-                "written before there were any",
+                check("digests", self.wrong_digest, "all columns are as written".to_owned()),
+                "the file was written without digests",
             ),
             optional(
                 compared,
-                check("same rows as input", self.wrong_row_count, "as many".to_owned()),
+                check("row count of input", self.wrong_row_count, "equal".to_owned()),
                 "no --input",
             ),
-            optional(
-                compared,
-                check("ids", self.ids, "the input's, in order".to_owned()),
-                "no --input",
-            ),
+            optional(compared, check("ids", self.ids, "equal, in order".to_owned()), "no --input"),
             optional(
                 compared,
                 check("carried columns", self.carried, "equal".to_owned()),

@@ -220,7 +220,7 @@ class Bench:
             summary = self.output("run", *self.common(name), *flags, env=variables)
             seconds = re.search(r"^seconds +([\d.]+)", summary, re.M)[1]
             peak, unit = re.search(r"^peak memory +([\d.]+) (\w+)$", summary, re.M).groups()
-            place = re.search(r"^ran on +(.+)$", summary, re.M)[1]
+            place = re.search(r"^device +(.+)$", summary, re.M)[1]
             return {
                 "seconds": float(seconds),
                 "peak_bytes": float(peak) * {"MB": 1e6, "GB": 1e9}[unit],

@@ -1,10 +1,10 @@
-//! The file: an embedded database of four tables, and what its failures mean.
+//! The cache file: a redb database of four tables, and the meaning of its errors.
 //!
 //! ```text
-//!   index   content key → place     where a text's entry is
-//!   places  place → entry           in the order in which they came, so that they fill pages and are read in order
-//!   last_used    page → 1024 × u32       for the places of a page, the run that used each last; 0: nothing there
-//!   facts   name → number           format version, runs, the last finished runs, sums
+//!   index   content key → slot        the slot of a text's entry
+//!   places  slot → entry              slots ascend, so entries fill pages and are read in order
+//!   ages    page → 1024 × u32         per slot of a page the run that last used it; 0: empty
+//!   facts   name → number             format version, run numbers, counters
 //! ```
 
 use std::fs::{self, File};
@@ -17,86 +17,103 @@ use redb::{
 };
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
-/// The version of everything in the file that this program decides. Another one is set aside.
+use crate::hidden_names;
+
+/// The version of the tables and of the entries. A file of another version is set aside.
 pub const FORMAT: u64 = 1;
 
-/// SlotSet whose last_used are kept together.
-pub const PLACES_PER_PAGE: u64 = 1024;
+/// Slots whose last use is stored together.
+pub const SLOTS_PER_PAGE: u64 = 1024;
 
-/// Finished runs whose numbers are kept.
-pub const FINISHED_KEPT: usize = 100;
+/// Number of finished runs that the cache remembers.
+pub const FINISHED_RUNS_KEPT: usize = 100;
 
-/// Bytes of pages that are kept in memory; the system's own cache has the rest.
-const CACHE: usize = 4 << 20;
+/// The reason of damage for [`FileKind::Zeros`].
+pub const ZEROS: &str = "it begins with zeros";
 
-/// What a database file begins with.
+/// Bytes of redb's own page cache. The operating system caches the rest.
+const PAGE_CACHE_BYTES: usize = 4 << 20;
+
+/// The first bytes of a redb file.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
+// The table names are part of the file format.
 const INDEX: TableDefinition<&[u8; 32], u64> = TableDefinition::new("index");
-const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
-const AGES: TableDefinition<u64, &[u8]> = TableDefinition::new("last_used");
-const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
+const SLOTS: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
+const LAST_USED: TableDefinition<u64, &[u8]> = TableDefinition::new("ages");
+const META: TableDefinition<&str, u64> = TableDefinition::new("facts");
 
-/// Numbers that the cache keeps about itself.
+/// The numbers in the table `facts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fact {
+pub enum MetaKey {
     /// [`FORMAT`].
     Format,
     /// The last run that wrote.
     Run,
     /// The last run that saw every row of its input.
     FinishedRun,
-    /// The run that began a rebuild whose output is not in place yet; what it and later runs wrote belongs to it.
+    /// The run that began an unfinished rebuild, to which the entries from that run on belong.
     RebuildingSince,
-    /// The next place that nothing was ever put at.
-    NextPlace,
+    /// The lowest slot that was never used.
+    NextSlot,
     /// Number of entries.
     Entries,
-    /// What they cost, by [`super::room::cost`].
+    /// Bytes that the entries cost, by [`super::eviction::entry_cost`].
     Bytes,
 }
 
-impl Fact {
+impl MetaKey {
+    /// The name in the file. It is part of the file format.
     fn name(self) -> &'static str {
         match self {
-            Fact::Format => "format",
-            Fact::Run => "run",
-            Fact::FinishedRun => "finished run",
-            Fact::RebuildingSince => "rebuilding since run",
-            Fact::NextPlace => "next place",
-            Fact::Entries => "entries",
-            Fact::Bytes => "bytes",
+            MetaKey::Format => "format",
+            MetaKey::Run => "run",
+            MetaKey::FinishedRun => "finished run",
+            MetaKey::RebuildingSince => "rebuilding since run",
+            MetaKey::NextSlot => "next place",
+            MetaKey::Entries => "entries",
+            MetaKey::Bytes => "bytes",
         }
     }
 }
 
-/// Why something did not work.
+/// Why an operation on the database failed.
 #[derive(Debug)]
-pub enum Trouble {
-    /// The file is not what this program wrote: damaged, or of another version.
+pub enum DbError {
+    /// The file is damaged or of another version; holds the reason.
     Damaged(String),
-    /// Everything else: the disk, or another process.
+    /// The disk failed, or another process has the file open.
     Failed(Error),
 }
 
+impl DbError {
+    /// The error of a caller that cannot replace a damaged file.
+    pub fn into_error(self, path: &Path) -> Error {
+        match self {
+            DbError::Failed(error) => error,
+            DbError::Damaged(reason) => damaged(path, &reason),
+        }
+    }
+}
+
 /// An open database.
-pub struct Base {
+pub struct Db {
     path: PathBuf,
-    /// Taken out when it is closed.
+    /// `None` once it is closed.
     file: Option<OpenFile>,
 }
 
 enum OpenFile {
-    Write(Database),
-    Read(ReadOnlyDatabase),
+    ReadWrite(Database),
+    ReadOnly(ReadOnlyDatabase),
 }
 
-/// Closing writes, and may trip over what is damaged.
-impl Drop for Base {
+/// Closing writes to the file, and redb may panic if the file is damaged.
+impl Drop for Db {
     fn drop(&mut self) {
         if let Some(file) = self.file.take() {
-            // What is not in order afterwards is repaired by the next open.
-            let _ = guarded(&self.path, || {
+            // The next open repairs what is left unfinished.
+            let _ = catch_damage(&self.path, || {
                 drop(file);
                 Ok(())
             });
@@ -104,91 +121,96 @@ impl Drop for Base {
     }
 }
 
-/// The tables as one moment had them.
+/// The tables as of one moment, for reading.
 pub struct Snapshot {
     pub index: ReadOnlyTable<&'static [u8; 32], u64>,
-    pub places: ReadOnlyTable<u64, &'static [u8]>,
+    pub slots: ReadOnlyTable<u64, &'static [u8]>,
     pub last_used: ReadOnlyTable<u64, &'static [u8]>,
 }
 
-/// The tables under way to the next moment.
+/// The tables within a write transaction.
 pub struct Tables<'t> {
     pub index: Table<'t, &'static [u8; 32], u64>,
-    pub places: Table<'t, u64, &'static [u8]>,
+    pub slots: Table<'t, u64, &'static [u8]>,
     pub last_used: Table<'t, u64, &'static [u8]>,
-    pub facts: Table<'t, &'static str, u64>,
+    meta: Table<'t, &'static str, u64>,
 }
 
-/// What stands at a path, before anyone opens it.
+/// What a path holds, judged by the first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Nothing, or an empty file.
-    Nothing,
-    /// A database, or what is left of one.
+pub enum FileKind {
+    /// No file, or an empty one.
+    Missing,
+    /// A database, or the beginning of one.
     Database,
-    /// Zeros where a database begins.
+    /// Zeros in the place of the first bytes of a database.
     Zeros,
-    /// A file of another kind, which is not ours to touch.
-    Foreign,
+    /// Another kind of file, which must not be changed.
+    Other,
 }
 
-/// Looks at the first bytes of a file.
-pub fn look(path: &Path) -> Result<Found> {
+/// Reads the first bytes of a file.
+pub fn file_kind(path: &Path) -> Result<FileKind> {
     let unreadable = |cause: io::Error| failed(path, "the cache cannot be read").caused_by(cause);
     match fs::metadata(path) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(FileKind::Missing),
         Err(cause) => return Err(unreadable(cause)),
-        Ok(found) if !found.is_file() => return Ok(Found::Foreign),
+        Ok(metadata) if !metadata.is_file() => return Ok(FileKind::Other),
         Ok(_) => {}
     }
     let mut start = Vec::new();
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAGIC.len() as u64).read_to_end(&mut start).map_err(unreadable)?;
     Ok(match &start[..] {
-        [] => Found::Nothing,
-        start if MAGIC.starts_with(start) => Found::Database,
-        start if start.iter().all(|byte| *byte == 0) => Found::Zeros,
-        _ => Found::Foreign,
+        [] => FileKind::Missing,
+        start if MAGIC.starts_with(start) => FileKind::Database,
+        start if start.iter().all(|byte| *byte == 0) => FileKind::Zeros,
+        _ => FileKind::Other,
     })
 }
 
-/// Opens a database for reading and writing, and makes it if there is none.
-pub fn open(path: &Path) -> Result<Base, Trouble> {
-    let file = guarded(path, || Ok(Database::builder().set_cache_size(CACHE).create(path)?))?;
-    let base = Base { path: path.to_owned(), file: Some(OpenFile::Write(file)) };
-    let is_new = base.read(|read| Ok(read.list_tables()?.next().is_none()))?;
-    if is_new {
-        base.write(|tables| tables.set(Fact::Format, FORMAT))?;
+impl Db {
+    /// Opens a database for reading and writing. Creates it if it does not exist.
+    pub fn open(path: &Path) -> Result<Db, DbError> {
+        let file = catch_damage(path, || {
+            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?)
+        })?;
+        let db = Db { path: path.to_owned(), file: Some(OpenFile::ReadWrite(file)) };
+        let is_new = db.read(|transaction| Ok(transaction.list_tables()?.next().is_none()))?;
+        if is_new {
+            db.write(|tables| tables.set(MetaKey::Format, FORMAT))?;
+        }
+        db.check_format()?;
+        db.check_index()?;
+        Ok(db)
     }
-    base.check_format()?;
-    base.check_order()?;
-    Ok(base)
-}
 
-/// Opens a database for reading only.
-pub fn open_to_read(path: &Path) -> Result<Base, Trouble> {
-    let file =
-        guarded(path, || Ok(Database::builder().set_cache_size(CACHE).open_read_only(path)?))?;
-    let base = Base { path: path.to_owned(), file: Some(OpenFile::Read(file)) };
-    base.check_format()?;
-    base.check_order()?;
-    Ok(base)
-}
+    /// Opens an existing database for reading.
+    pub fn open_read_only(path: &Path) -> Result<Db, DbError> {
+        let file = catch_damage(path, || {
+            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).open_read_only(path)?)
+        })?;
+        let db = Db { path: path.to_owned(), file: Some(OpenFile::ReadOnly(file)) };
+        db.check_format()?;
+        db.check_index()?;
+        Ok(db)
+    }
 
-impl Base {
-    fn check_format(&self) -> Result<(), Trouble> {
-        let format = self.fact(Fact::Format)?;
+    fn check_format(&self) -> Result<(), DbError> {
+        let format = self.meta(MetaKey::Format)?;
         if format == FORMAT {
             return Ok(());
         }
-        Err(Trouble::Damaged(format!("its format is version {format}, this program's is {FORMAT}")))
+        Err(DbError::Damaged(format!(
+            "its format version is {format}; this program uses version {FORMAT}"
+        )))
     }
 
-    /// Walks through the index, which is small. A tree that is out of order finds some texts and not others, and
-    /// would do so for ever: entries vouch for themselves, but not for those that are not found.
-    fn check_order(&self) -> Result<(), Trouble> {
-        let complaint = self.read(|read| {
-            let (index, places) = (read.open_table(INDEX)?, read.open_table(PLACES)?);
+    /// Walks through the index, which is small. An index out of order would hide some entries for
+    /// ever, and the checksums of entries cannot show that.
+    fn check_index(&self) -> Result<(), DbError> {
+        let damage = self.read(|transaction| {
+            let (index, slots) = (transaction.open_table(INDEX)?, transaction.open_table(SLOTS)?);
             let mut last: Option<[u8; 32]> = None;
             let mut keys = 0;
             for entry in index.iter()? {
@@ -198,39 +220,33 @@ impl Base {
                 }
                 (last, keys) = (Some(key), keys + 1);
             }
-            let facts = read.open_table(FACTS)?;
-            let fact = |fact: Fact| -> Result<u64, Cause> {
-                Ok(facts.get(fact.name())?.map_or(0, |number| number.value()))
-            };
-            let end = places.last()?.map_or(0, |(place, _)| place.value().saturating_add(1));
+            let meta = transaction.open_table(META)?;
+            let end = slots.last()?.map_or(0, |(slot, _)| slot.value().saturating_add(1));
             let adds_up = keys == index.len()?
-                && places.len()? == fact(Fact::Entries)?
-                && end <= fact(Fact::NextPlace)?;
-            Ok((!adds_up).then_some("its sums are not those of its entries"))
+                && slots.len()? == number(&meta, MetaKey::Entries)?
+                && end <= number(&meta, MetaKey::NextSlot)?;
+            Ok((!adds_up).then_some("its counters do not match its entries"))
         })?;
-        complaint.map_or(Ok(()), |complaint| Err(Trouble::Damaged(complaint.to_owned())))
+        damage.map_or(Ok(()), |damage| Err(DbError::Damaged(damage.to_owned())))
     }
 
-    /// A fact as it is now; 0 where it was never set.
-    pub fn fact(&self, fact: Fact) -> Result<u64, Trouble> {
-        self.read(|read| {
-            let number = read.open_table(FACTS)?.get(fact.name())?;
-            Ok(number.map_or(0, |number| number.value()))
-        })
+    /// A number of the table `facts`; 0 if it was never set.
+    pub fn meta(&self, key: MetaKey) -> Result<u64, DbError> {
+        self.read(|transaction| number(&transaction.open_table(META)?, key))
     }
 
-    /// The last finished runs, as [`Tables::finished_runs`] gives them.
-    pub fn finished_runs(&self) -> Result<Vec<u32>, Trouble> {
-        self.read(|read| finished_runs(&read.open_table(FACTS)?))
+    /// As [`Tables::finished_runs`].
+    pub fn finished_runs(&self) -> Result<Vec<u32>, DbError> {
+        self.read(|transaction| finished_runs(&transaction.open_table(META)?))
     }
 
-    /// The tables as they are now.
-    pub fn snapshot(&self) -> Result<Snapshot, Trouble> {
-        self.read(|read| {
+    /// The tables as of now.
+    pub fn snapshot(&self) -> Result<Snapshot, DbError> {
+        self.read(|transaction| {
             Ok(Snapshot {
-                index: read.open_table(INDEX)?,
-                places: read.open_table(PLACES)?,
-                last_used: read.open_table(AGES)?,
+                index: transaction.open_table(INDEX)?,
+                slots: transaction.open_table(SLOTS)?,
+                last_used: transaction.open_table(LAST_USED)?,
             })
         })
     }
@@ -238,23 +254,23 @@ impl Base {
     fn read<T>(
         &self,
         work: impl FnOnce(ReadTransaction) -> Result<T, Cause>,
-    ) -> Result<T, Trouble> {
-        guarded(&self.path, || match &self.file {
-            Some(OpenFile::Write(database)) => work(database.begin_read()?),
-            Some(OpenFile::Read(database)) => work(database.begin_read()?),
+    ) -> Result<T, DbError> {
+        catch_damage(&self.path, || match &self.file {
+            Some(OpenFile::ReadWrite(database)) => work(database.begin_read()?),
+            Some(OpenFile::ReadOnly(database)) => work(database.begin_read()?),
             None => Err(Cause::DatabaseClosed),
         })
     }
 
-    /// Does some work on the tables and commits it: all of it is on the disk afterwards, or none.
+    /// Runs `work` in a transaction and commits it with an fsync.
     pub fn write<T>(
         &self,
         work: impl FnOnce(&mut Tables<'_>) -> Result<T, Cause>,
-    ) -> Result<T, Trouble> {
-        let Some(OpenFile::Write(database)) = &self.file else {
-            return Err(Trouble::Failed(failed(&self.path, "the cache is open for reading only")));
+    ) -> Result<T, DbError> {
+        let Some(OpenFile::ReadWrite(database)) = &self.file else {
+            return Err(DbError::Failed(failed(&self.path, "the cache is open read-only")));
         };
-        guarded(&self.path, || {
+        catch_damage(&self.path, || {
             let transaction = database.begin_write()?;
             let done = {
                 let mut tables = Tables::open(&transaction)?;
@@ -265,20 +281,20 @@ impl Base {
         })
     }
 
-    /// Checks every page of the file against its check sum; whether all held.
-    pub fn check(&mut self) -> Result<bool, Trouble> {
+    /// Checks the checksum of every page of the file; returns whether all were right.
+    pub fn check_pages(&mut self) -> Result<bool, DbError> {
         match &mut self.file {
-            Some(OpenFile::Write(database)) => {
-                guarded(&self.path, || Ok(database.check_integrity()?))
+            Some(OpenFile::ReadWrite(database)) => {
+                catch_damage(&self.path, || Ok(database.check_integrity()?))
             }
             _ => Ok(true),
         }
     }
 
-    /// Gives room that nothing takes back to the file system.
-    pub fn compact(&mut self) -> Result<(), Trouble> {
+    /// Returns unused space to the file system.
+    pub fn compact(&mut self) -> Result<(), DbError> {
         match &mut self.file {
-            Some(OpenFile::Write(database)) => guarded(&self.path, || {
+            Some(OpenFile::ReadWrite(database)) => catch_damage(&self.path, || {
                 while database.compact()? {}
                 Ok(())
             }),
@@ -286,11 +302,15 @@ impl Base {
         }
     }
 
-    /// Closes the file, so that the next open finds it in order.
-    pub fn close(mut self) -> Result<(), Trouble> {
+    /// Closes the file, so that the next open needs no repair.
+    pub fn close(mut self) -> Result<(), DbError> {
         match self.file.take() {
-            Some(OpenFile::Write(database)) => guarded(&self.path, || Ok(database.close()?)),
-            Some(OpenFile::Read(database)) => guarded(&self.path, || Ok(database.close()?)),
+            Some(OpenFile::ReadWrite(database)) => {
+                catch_damage(&self.path, || Ok(database.close()?))
+            }
+            Some(OpenFile::ReadOnly(database)) => {
+                catch_damage(&self.path, || Ok(database.close()?))
+            }
             None => Ok(()),
         }
     }
@@ -300,128 +320,183 @@ impl<'t> Tables<'t> {
     fn open(transaction: &'t WriteTransaction) -> Result<Self, Cause> {
         Ok(Tables {
             index: transaction.open_table(INDEX)?,
-            places: transaction.open_table(PLACES)?,
-            last_used: transaction.open_table(AGES)?,
-            facts: transaction.open_table(FACTS)?,
+            slots: transaction.open_table(SLOTS)?,
+            last_used: transaction.open_table(LAST_USED)?,
+            meta: transaction.open_table(META)?,
         })
     }
 
-    /// A fact; 0 where it was never set.
-    pub fn get(&self, fact: Fact) -> Result<u64, Cause> {
-        Ok(self.facts.get(fact.name())?.map_or(0, |number| number.value()))
+    /// A number of the table `facts`; 0 if it was never set.
+    pub fn get(&self, key: MetaKey) -> Result<u64, Cause> {
+        number(&self.meta, key)
     }
 
-    /// Sets a fact.
-    pub fn set(&mut self, fact: Fact, number: u64) -> Result<(), Cause> {
-        self.facts.insert(fact.name(), number)?;
+    /// Sets a number of the table `facts`.
+    pub fn set(&mut self, key: MetaKey, number: u64) -> Result<(), Cause> {
+        self.meta.insert(key.name(), number)?;
         Ok(())
     }
 
-    /// The numbers of the last finished runs, ascending: at most [`FINISHED_KEPT`].
+    /// The numbers of the last finished runs, ascending: at most [`FINISHED_RUNS_KEPT`].
     pub fn finished_runs(&self) -> Result<Vec<u32>, Cause> {
-        finished_runs(&self.facts)
+        finished_runs(&self.meta)
     }
 
-    /// Notes that a run has seen every row of its input.
+    /// Records that a run has seen every row of its input.
     pub fn finish_run(&mut self, run: u32) -> Result<(), Cause> {
-        self.set(Fact::Run, run.into())?;
-        self.set(Fact::FinishedRun, run.into())?;
-        self.facts.insert(&*finished_name(run), u64::from(run))?;
+        self.set(MetaKey::Run, run.into())?;
+        self.set(MetaKey::FinishedRun, run.into())?;
+        self.meta.insert(&*finished_run_name(run), u64::from(run))?;
         let runs = self.finished_runs()?;
-        for run in &runs[..runs.len().saturating_sub(FINISHED_KEPT)] {
-            self.facts.remove(&*finished_name(*run))?;
+        for run in &runs[..runs.len().saturating_sub(FINISHED_RUNS_KEPT)] {
+            self.meta.remove(&*finished_run_name(*run))?;
         }
         Ok(())
     }
 }
 
-/// The facts about finished runs are named so that their names have the order of their numbers.
-fn finished_name(run: u32) -> String {
-    format!("{FINISHED}{run:010}")
+fn number(meta: &impl ReadableTable<&'static str, u64>, key: MetaKey) -> Result<u64, Cause> {
+    Ok(meta.get(key.name())?.map_or(0, |number| number.value()))
 }
 
-const FINISHED: &str = "finished run ";
-/// The first name that comes after all of them.
-const AFTER_FINISHED: &str = "finished run!";
+/// The name in `facts` of a finished run. The names sort like the numbers.
+fn finished_run_name(run: u32) -> String {
+    format!("{FINISHED_RUN}{run:010}")
+}
 
-fn finished_runs(facts: &impl ReadableTable<&'static str, u64>) -> Result<Vec<u32>, Cause> {
-    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+const FINISHED_RUN: &str = "finished run ";
+/// The first name that sorts after the names of all finished runs.
+const AFTER_FINISHED_RUNS: &str = "finished run!";
+
+fn finished_runs(meta: &impl ReadableTable<&'static str, u64>) -> Result<Vec<u32>, Cause> {
+    let run_number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let mut runs = Vec::new();
-    for fact in facts.range(FINISHED..AFTER_FINISHED)? {
-        runs.push(number(fact?.1.value()));
+    for run in meta.range(FINISHED_RUN..AFTER_FINISHED_RUNS)? {
+        runs.push(run_number(run?.1.value()));
     }
-    // A cache of before there was a list knows the last one.
+    // Early caches of format 1 have no list, only the last finished run.
     if runs.is_empty() {
-        let last = facts.get(Fact::FinishedRun.name())?.map(|run| number(run.value()));
-        runs.extend(last.filter(|last| *last > 0));
+        let last = run_number(number(meta, MetaKey::FinishedRun)?);
+        runs.extend(Some(last).filter(|last| *last > 0));
     }
     Ok(runs)
 }
 
-/// Runs a piece of database work: a panic inside is damage, for the library trusts what it reads in its file.
-pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, Cause>) -> Result<T, Trouble> {
+/// Runs database work. A panic counts as damage, because redb trusts what it reads from its file.
+pub fn catch_damage<T>(path: &Path, work: impl FnOnce() -> Result<T, Cause>) -> Result<T, DbError> {
     let mut outcome = None;
     let panicked = catch_panic(ErrorKind::Cache, "the database", || {
         outcome = Some(work());
         Ok(())
     });
     match (panicked, outcome) {
-        (Err(panic), _) => Err(Trouble::Damaged(panic.to_string())),
-        (Ok(()), Some(outcome)) => outcome.map_err(|cause| trouble(path, cause)),
-        (Ok(()), None) => Err(Trouble::Failed(failed(path, "the database gave no answer"))),
+        (Err(panic), _) => Err(DbError::Damaged(panic.to_string())),
+        (Ok(()), Some(outcome)) => outcome.map_err(|cause| classify(path, cause)),
+        (Ok(()), None) => {
+            Err(DbError::Failed(failed(path, "the database returned no result (bug)")))
+        }
     }
 }
 
-fn trouble(path: &Path, cause: Cause) -> Trouble {
+fn classify(path: &Path, cause: Cause) -> DbError {
     match cause {
-        Cause::DatabaseAlreadyOpen | Cause::LockProtocolMismatch => Trouble::Failed(
+        Cause::DatabaseAlreadyOpen | Cause::LockProtocolMismatch => DbError::Failed(
             Error::new(ErrorKind::Cache, "another process has the cache open")
                 .in_file(path)
                 .advice(
-                    "wait until it is done, name another cache in `cache.path`, or go without with \
-                     --cache-mode off",
+                    "wait until that process ends, set `cache.path` to another file, or use no \
+                     cache with --cache-mode off",
                 ),
         ),
-        Cause::RepairAborted => Trouble::Failed(
-            Error::new(ErrorKind::Cache, "the cache was not closed and has to be repaired")
+        Cause::RepairAborted => DbError::Failed(
+            Error::new(ErrorKind::Cache, "the cache was not closed properly and needs a repair")
                 .in_file(path)
-                .advice("let one run use it with --cache-mode read-write"),
+                .advice("run once with --cache-mode read-write, which repairs it"),
         ),
         Cause::Io(cause)
             if ![io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof]
                 .contains(&cause.kind()) =>
         {
-            Trouble::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
+            DbError::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
         }
         Cause::PreviousIo | Cause::DatabaseClosed | Cause::TransactionInProgress => {
-            Trouble::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
+            DbError::Failed(failed(path, "the cache cannot be read or written").caused_by(cause))
         }
-        damage => Trouble::Damaged(damage.to_string()),
+        damage => DbError::Damaged(damage.to_string()),
     }
 }
 
-/// The error of a cache that cannot be used.
+/// The error of a cache that cannot be read or written.
 pub fn failed(path: &Path, message: &str) -> Error {
     Error::new(ErrorKind::Cache, message).in_file(path).advice(
-        "check that its directory can be written to and its disk has room; what was committed is kept, and the \
-         next run goes on from there",
+        "check that its directory is writable and its disk has free space; committed vectors are \
+         kept, and the next run reuses them",
     )
 }
 
-/// The error of a cache that is damaged where it cannot be mended.
+/// The error of a cache that is damaged and cannot be replaced.
 pub fn damaged(path: &Path, reason: &str) -> Error {
     Error::new(ErrorKind::Cache, format!("the cache is damaged: {reason}"))
         .in_file(path)
-        .advice("delete the file: the next run embeds every row again and makes a new one")
+        .advice("delete the file; the next run embeds every row again and creates a new cache")
 }
 
-/// Moves a file out of the way, so that a new one can take its name; gives where it went.
+/// The error of a file of another kind.
+pub fn not_a_cache(path: &Path) -> Error {
+    Error::new(ErrorKind::Cache, "this file is not a vector cache")
+        .in_file(path)
+        .advice("set `cache.path` to another file; reembed does not change this one")
+}
+
+/// The size of the file in bytes.
+pub fn file_size(path: &Path) -> Result<u64> {
+    let size = fs::metadata(path).map(|metadata| metadata.len());
+    size.map_err(|cause| failed(path, "the size of the cache cannot be read").caused_by(cause))
+}
+
+/// Renames a damaged file; returns the new path.
 pub fn set_aside(path: &Path) -> Result<PathBuf> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".damaged");
-    let aside = PathBuf::from(name);
-    fs::rename(path, &aside).map_err(|cause| {
-        failed(path, "the cache is damaged and cannot be moved out of the way").caused_by(cause)
+    let moved_to = hidden_names::damaged_cache(path);
+    fs::rename(path, &moved_to).map_err(|cause| {
+        failed(path, "the cache is damaged and cannot be renamed").caused_by(cause)
     })?;
-    Ok(aside)
+    Ok(moved_to)
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::TableHandle;
+
+    use super::*;
+
+    /// A renamed table would be empty, and every vector of the cache would be lost.
+    #[test]
+    fn table_and_meta_names_are_those_of_format_1() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let db = Db::open(&directory.path().join("cache")).expect("a cache");
+        let tables = db.read(|transaction| {
+            Ok(transaction.list_tables()?.map(|table| table.name().to_owned()).collect::<Vec<_>>())
+        });
+        assert_eq!(tables.expect("tables"), ["ages", "facts", "index", "places"]);
+        let keys = [
+            MetaKey::Format,
+            MetaKey::Run,
+            MetaKey::FinishedRun,
+            MetaKey::RebuildingSince,
+            MetaKey::NextSlot,
+            MetaKey::Entries,
+            MetaKey::Bytes,
+        ];
+        let names = [
+            "format",
+            "run",
+            "finished run",
+            "rebuilding since run",
+            "next place",
+            "entries",
+            "bytes",
+        ];
+        assert_eq!(keys.map(MetaKey::name), names);
+        assert_eq!(FORMAT, 1);
+    }
 }

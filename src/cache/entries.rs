@@ -1,187 +1,191 @@
-//! Entries in the tables: how they come in, who makes place for them, and which run used each last.
+//! Inserts and evicts entries, and records which run last used each slot.
 
 use std::collections::BTreeMap;
 
 use redb::{Error as Cause, ReadableTable};
 
-use super::database::{Fact, PLACES_PER_PAGE, Tables};
-use super::record::Entries;
-use super::room;
+use super::database::{MetaKey, SLOTS_PER_PAGE, Tables};
+use super::eviction::{EvictionCutoff, Quota, entry_cost};
+use super::record::EntryBuffer;
 
-/// So many entries make place in one commit, so that its pages stay few.
-pub const AT_A_TIME: u64 = 10_000;
-
-/// Who makes place for whom.
+/// The result of one commit of [`insert_step`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Bytes that all entries together may cost.
-    pub max_size: u64,
-    /// What this run and later ones used stays.
-    pub keep_from: u32,
-    /// So many entries go in one commit.
-    pub at_a_time: u64,
-}
-
-/// What one commit did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// Entries that were put in; `None` when others have to make place in commits before.
-    pub kept: Option<usize>,
-    /// Entries that made place.
+pub struct InsertStep {
+    /// Number of stored entries; `None` if more entries have to be evicted first.
+    pub stored: Option<usize>,
+    /// Number of evicted entries.
     pub evicted: u64,
 }
 
-/// One commit's part of the way of new entries into the cache: others make place, and once there is enough of it, or
-/// nothing more that may go, they are put in as far as there is room.
-pub fn put_step(
+/// Evicts for new entries within one commit. Once the quota has space for them, or nothing more may
+/// be evicted, it inserts as many as fit.
+pub fn insert_step(
     tables: &mut Tables<'_>,
-    entries: &Entries,
+    entries: &EntryBuffer,
     run: u32,
-    room: Room,
-) -> Result<Step, Cause> {
-    let needed = entries.iter().map(|(_, entry)| room::cost(entry.len())).sum();
-    let evicted = make_room(tables, needed, room)?;
-    let kept = match evicted < room.at_a_time {
-        true => Some(put(tables, entries, run, room.max_size)?),
+    quota: Quota,
+) -> Result<InsertStep, Cause> {
+    let needed = entries.iter().map(|(_, entry)| entry_cost(entry.len())).sum();
+    let evicted = evict_for(tables, needed, quota)?;
+    let stored = match evicted < quota.evictions_per_commit {
+        true => Some(insert(tables, entries, run, quota.max_size)?),
         false => None,
     };
-    Ok(Step { kept, evicted })
+    Ok(InsertStep { stored, evicted })
 }
 
-/// Puts entries in as far as there is room; gives how many.
-fn put(
+/// Inserts as many entries as fit into `max_size` bytes; returns their number.
+fn insert(
     tables: &mut Tables<'_>,
-    entries: &Entries,
+    entries: &EntryBuffer,
     run: u32,
     max_size: u64,
 ) -> Result<usize, Cause> {
-    let (mut added, mut gone) = (SlotSet::default(), SlotSet::default());
+    let (mut added, mut removed) = (SlotSet::default(), SlotSet::default());
     let mut new = Vec::with_capacity(entries.len());
-    let mut place = tables.get(Fact::NextPlace)?;
-    let mut bytes = tables.get(Fact::Bytes)?;
-    let mut count = tables.get(Fact::Entries)?;
+    let mut slot = tables.get(MetaKey::NextSlot)?;
+    let mut bytes = tables.get(MetaKey::Bytes)?;
+    let mut count = tables.get(MetaKey::Entries)?;
     for (key, entry) in entries.iter() {
-        let cost = room::cost(entry.len());
+        let cost = entry_cost(entry.len());
         if bytes + cost > max_size {
             break;
         }
-        tables.places.insert(place, entry)?;
-        added.add(place);
-        new.push((key, place));
-        (place, bytes, count) = (place + 1, bytes + cost, count + 1);
+        tables.slots.insert(slot, entry)?;
+        added.insert(slot);
+        new.push((key, slot));
+        (slot, bytes, count) = (slot + 1, bytes + cost, count + 1);
     }
-    let kept = new.len();
-    // In the order of the tree, neighbours change together.
+    let stored = new.len();
+    // Sorted like the tree, so that neighbouring keys change the same page.
     new.sort_unstable();
-    for (key, place) in new {
-        let replaced = tables.index.insert(key.as_bytes(), place)?.map(|old| old.value());
+    for (key, slot) in new {
+        let replaced = tables.index.insert(key.as_bytes(), slot)?.map(|old| old.value());
         let Some(old) = replaced else { continue };
-        // A damaged index may have named the place of another text.
+        // A damaged index may have named the slot of another text.
         let of_key = |entry: &[u8]| entry.starts_with(key.as_bytes()).then_some(entry.len());
-        let length = tables.places.get(old)?.and_then(|entry| of_key(entry.value()));
+        let length = tables.slots.get(old)?.and_then(|entry| of_key(entry.value()));
         if let Some(length) = length {
-            tables.places.remove(old)?;
-            gone.add(old);
-            (bytes, count) = (bytes.saturating_sub(room::cost(length)), count.saturating_sub(1));
+            tables.slots.remove(old)?;
+            removed.insert(old);
+            (bytes, count) = (bytes.saturating_sub(entry_cost(length)), count.saturating_sub(1));
         }
     }
-    added.note(tables, |_| run)?;
-    gone.note(tables, |_| 0)?;
-    tables.set(Fact::NextPlace, place)?;
-    tables.set(Fact::Bytes, bytes)?;
-    tables.set(Fact::Entries, count)?;
-    tables.set(Fact::Run, run.into())?;
-    Ok(kept)
+    added.mark(tables, run)?;
+    removed.clear(tables)?;
+    tables.set(MetaKey::NextSlot, slot)?;
+    tables.set(MetaKey::Bytes, bytes)?;
+    tables.set(MetaKey::Entries, count)?;
+    tables.set(MetaKey::Run, run.into())?;
+    Ok(stored)
 }
 
-/// Takes entries away until `needed` bytes are free, at most so many as go in one commit; gives how many.
-fn make_room(tables: &mut Tables<'_>, needed: u64, room: Room) -> Result<u64, Cause> {
-    /// A hundredth of the cache more than is needed, so that not every commit has to look for room.
+/// Evicts entries until the quota has `needed` free bytes, within the limit of one commit; returns
+/// the number of evicted entries.
+fn evict_for(tables: &mut Tables<'_>, needed: u64, quota: Quota) -> Result<u64, Cause> {
+    /// One hundredth of the quota is evicted in advance, so that not every commit evicts.
     const SPARE: u64 = 100;
-    let (bytes, entries) = (tables.get(Fact::Bytes)?, tables.get(Fact::Entries)?);
-    let missing = (bytes + needed).saturating_sub(room.max_size);
+    let (bytes, entries) = (tables.get(MetaKey::Bytes)?, tables.get(MetaKey::Entries)?);
+    let missing = (bytes + needed).saturating_sub(quota.max_size);
     if missing == 0 || entries == 0 {
         return Ok(0);
     }
-    let wanted = (missing + room.max_size / SPARE).div_ceil((bytes / entries).max(1));
-    evict(tables, wanted.min(room.at_a_time), room.keep_from)
+    let wanted = (missing + quota.max_size / SPARE).div_ceil((bytes / entries).max(1));
+    evict(tables, wanted.min(quota.evictions_per_commit), quota.keep_from)
 }
 
-/// Takes up to `wanted` entries away, those used longest ago first, and none that a run from `keep_from` on used.
+/// Evicts up to `wanted` entries, the least recently used first, and none that the run `keep_from`
+/// or a later one used; returns their number.
 pub fn evict(tables: &mut Tables<'_>, wanted: u64, keep_from: u32) -> Result<u64, Cause> {
     let mut last_used = BTreeMap::new();
-    each_age(tables, |_, run| *last_used.entry(run).or_insert(0) += 1)?;
-    let mut cut = room::cut(&last_used, wanted, keep_from);
+    for_each_slot(tables, |_, run| *last_used.entry(run).or_insert(0) += 1)?;
+    let mut cutoff = EvictionCutoff::choose(&last_used, wanted, keep_from);
     let mut victims = Vec::new();
-    each_age(tables, |place, run| {
-        if cut.takes(run) {
-            victims.push(place);
+    for_each_slot(tables, |slot, run| {
+        if cutoff.takes(run) {
+            victims.push(slot);
         }
     })?;
-    let (mut bytes, mut count) = (tables.get(Fact::Bytes)?, tables.get(Fact::Entries)?);
-    let mut gone = SlotSet::default();
-    for &place in &victims {
-        gone.add(place);
-        let Some(entry) = tables.places.remove(place)?.map(|entry| entry.value().to_vec()) else {
+    let (mut bytes, mut count) = (tables.get(MetaKey::Bytes)?, tables.get(MetaKey::Entries)?);
+    let mut removed = SlotSet::default();
+    for &slot in &victims {
+        removed.insert(slot);
+        let Some(entry) = tables.slots.remove(slot)?.map(|entry| entry.value().to_vec()) else {
             continue;
         };
-        (bytes, count) = (bytes.saturating_sub(room::cost(entry.len())), count.saturating_sub(1));
-        // A damaged entry may name another's key.
+        (bytes, count) = (bytes.saturating_sub(entry_cost(entry.len())), count.saturating_sub(1));
+        // A damaged entry may hold the key of another text.
         if let Some(key) = entry.first_chunk::<32>()
-            && tables.index.get(key)?.is_some_and(|of_key| of_key.value() == place)
+            && tables.index.get(key)?.is_some_and(|indexed| indexed.value() == slot)
         {
             tables.index.remove(key)?;
         }
     }
-    gone.note(tables, |_| 0)?;
-    tables.set(Fact::Bytes, bytes)?;
-    tables.set(Fact::Entries, count)?;
+    removed.clear(tables)?;
+    tables.set(MetaKey::Bytes, bytes)?;
+    tables.set(MetaKey::Entries, count)?;
     Ok(victims.len() as u64)
 }
 
-/// Every place that holds something, with the run that used it last.
-fn each_age(tables: &Tables<'_>, mut visit: impl FnMut(u64, u32)) -> Result<(), Cause> {
+/// Visits every slot that holds an entry, with the run that last used it.
+fn for_each_slot(tables: &Tables<'_>, mut visit: impl FnMut(u64, u32)) -> Result<(), Cause> {
     for page in tables.last_used.iter()? {
         let (page, last_used) = page?;
-        let first = page.value() * PLACES_PER_PAGE;
-        for (place, run) in (first..).zip(last_used_of(last_used.value())) {
+        let first = page.value() * SLOTS_PER_PAGE;
+        for (slot, run) in (first..).zip(last_used_of(last_used.value())) {
             if run > 0 {
-                visit(place, run);
+                visit(slot, run);
             }
         }
     }
     Ok(())
 }
 
-/// The last_used of one page.
+/// Decodes one page of the table `ages`: the run that last used each slot, 0 for an empty slot.
 pub fn last_used_of(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let last_used = bytes.chunks_exact(4);
-    last_used.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    let runs = bytes.chunks_exact(4);
+    runs.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
 }
 
-/// A set of places: a bit for each, page by page.
+/// A set of slots: one bit for each slot of a page.
 #[derive(Debug, Default)]
-pub struct SlotSet(BTreeMap<u64, [u64; PLACES_PER_PAGE as usize / 64]>);
+pub struct SlotSet(BTreeMap<u64, [u64; SLOTS_PER_PAGE as usize / 64]>);
 
 impl SlotSet {
-    pub fn add(&mut self, place: u64) {
-        let bit = (place % PLACES_PER_PAGE) as usize;
-        let page = self.0.entry(place / PLACES_PER_PAGE).or_default();
+    /// Adds a slot.
+    pub fn insert(&mut self, slot: u64) {
+        let bit = (slot % SLOTS_PER_PAGE) as usize;
+        let page = self.0.entry(slot / SLOTS_PER_PAGE).or_default();
         page[bit / 64] |= 1 << (bit % 64);
     }
 
-    /// Gives each of these places a new age: the run that used it last, by what was noted before; 0 where nothing is.
-    pub fn note(&self, tables: &mut Tables<'_>, new_age: impl Fn(u32) -> u32) -> Result<(), Cause> {
+    /// Records `run` as the last user of each slot that holds an entry.
+    pub fn touch(&self, tables: &mut Tables<'_>, run: u32) -> Result<(), Cause> {
+        self.update(tables, |old| if old > 0 { run } else { 0 })
+    }
+
+    /// Records `run` as the last user of each slot.
+    fn mark(&self, tables: &mut Tables<'_>, run: u32) -> Result<(), Cause> {
+        self.update(tables, |_| run)
+    }
+
+    /// Records each slot as empty.
+    fn clear(&self, tables: &mut Tables<'_>) -> Result<(), Cause> {
+        self.update(tables, |_| 0)
+    }
+
+    /// Replaces the last user of each slot by `new` of the old one.
+    fn update(&self, tables: &mut Tables<'_>, new: impl Fn(u32) -> u32) -> Result<(), Cause> {
         for (page, bits) in &self.0 {
             let mut last_used = match tables.last_used.get(page)? {
                 Some(last_used) => last_used.value().to_vec(),
                 None => Vec::new(),
             };
-            last_used.resize(PLACES_PER_PAGE as usize * 4, 0);
-            for (bit, age) in last_used.chunks_exact_mut(4).enumerate() {
+            last_used.resize(SLOTS_PER_PAGE as usize * 4, 0);
+            for (bit, run) in last_used.chunks_exact_mut(4).enumerate() {
                 if bits[bit / 64] >> (bit % 64) & 1 == 1 {
-                    let old = u32::from_le_bytes([age[0], age[1], age[2], age[3]]);
-                    age.copy_from_slice(&new_age(old).to_le_bytes());
+                    let old = u32::from_le_bytes([run[0], run[1], run[2], run[3]]);
+                    run.copy_from_slice(&new(old).to_le_bytes());
                 }
             }
             if last_used.iter().all(|byte| *byte == 0) {
@@ -198,46 +202,42 @@ impl SlotSet {
 mod tests {
     use reembed_encoder::task::ContentKeys;
 
-    use super::super::database::{self, Base};
+    use super::super::database::Db;
     use super::super::record::{self, Record};
     use super::*;
 
-    fn entries(texts: std::ops::Range<u32>, run: u32) -> Entries {
+    fn entries(texts: std::ops::Range<u32>, run: u32) -> EntryBuffer {
         let keys = ContentKeys::new("f");
-        let mut entries = Entries::default();
+        let mut entries = EntryBuffer::default();
         for text in texts {
             let record = Record { run, tokens: 1, truncated: false };
-            entries.push(keys.of(&text.to_string()), record, &[0.5; 8]);
+            entries.push(keys.key(&text.to_string()), record, &[0.5; 8]);
         }
         entries
     }
 
     #[test]
-    fn where_much_has_to_make_place_it_does_so_in_commits_of_bounded_size() {
+    fn many_evictions_are_split_into_commits_of_bounded_size() {
         let directory = tempfile::tempdir().expect("a directory");
-        let base = database::open(&directory.path().join("cache")).expect("a cache");
-        let cost = room::cost(record::length(8));
-        let step = |entries: &Entries, run, room| {
-            base.write(|tables| put_step(tables, entries, run, room)).expect("a commit")
+        let db = Db::open(&directory.path().join("cache")).expect("a cache");
+        let cost = entry_cost(record::entry_length(8));
+        let step = |entries: &EntryBuffer, run, quota| {
+            db.write(|tables| insert_step(tables, entries, run, quota)).expect("a commit")
         };
-        let wide = Room { max_size: 1000 * cost, keep_from: 1, at_a_time: 100 };
+        let wide = Quota { max_size: 1000 * cost, keep_from: 1, evictions_per_commit: 100 };
         let first = step(&entries(0..450, 1), 1, wide);
-        assert_eq!(first, Step { kept: Some(450), evicted: 0 });
+        assert_eq!(first, InsertStep { stored: Some(450), evicted: 0 });
 
-        // From room for 1,000 to room for 200, of which 50 are new.
-        let narrow = Room { max_size: 200 * cost, keep_from: 2, ..wide };
+        // The quota shrinks from 1,000 to 200 entries, of which 50 are new.
+        let narrow = Quota { max_size: 200 * cost, keep_from: 2, ..wide };
         let new = entries(1000..1050, 2);
-        let steps: Vec<Step> = (0..4).map(|_| step(&new, 2, narrow)).collect();
-        let evicted = |evicted| Step { kept: None, evicted };
+        let steps: Vec<InsertStep> = (0..4).map(|_| step(&new, 2, narrow)).collect();
+        let evicted = |evicted| InsertStep { stored: None, evicted };
         assert_eq!(steps[..3], [evicted(100), evicted(100), evicted(100)]);
-        assert_eq!(steps[3], Step { kept: Some(50), evicted: 0 });
-        assert_eq!(count(&base), 200);
-        // Nothing may go: what there is no room for is not kept, and it comes to an end.
-        let full = step(&entries(2000..2300, 2), 2, Room { keep_from: 1, ..narrow });
-        assert_eq!(full, Step { kept: Some(0), evicted: 0 });
-    }
-
-    fn count(base: &Base) -> u64 {
-        base.fact(Fact::Entries).expect("a number")
+        assert_eq!(steps[3], InsertStep { stored: Some(50), evicted: 0 });
+        assert_eq!(db.meta(MetaKey::Entries).expect("a number"), 200);
+        // If nothing may be evicted, nothing is stored, and the step still ends.
+        let full = step(&entries(2000..2300, 2), 2, Quota { keep_from: 1, ..narrow });
+        assert_eq!(full, InsertStep { stored: Some(0), evicted: 0 });
     }
 }

@@ -1,107 +1,108 @@
-//! New vectors on their way into the cache.
+//! New vectors between the model and a commit.
 
 use std::collections::HashMap;
 
 use reembed_encoder::error::Result;
 use reembed_encoder::task::ContentKey;
 
-use super::VectorCache;
-use super::entries::{Step, put_step};
-use super::record::{self, Entries, Record};
+use super::entries::{InsertStep, insert_step};
+use super::record::{self, EntryBuffer, Record};
+use super::vector_cache::{Access, VectorCache};
 use crate::chunk::CachedText;
 use crate::events::{Event, Warning};
 
-/// What new vectors go through on their way into the cache: they wait here until there are enough to commit.
+/// Collects new vectors and commits them in groups.
 pub struct CacheWriter<'s> {
     cache: &'s VectorCache<'s>,
     commit_rows: usize,
-    waiting: Entries,
+    pending: EntryBuffer,
     by_key: HashMap<ContentKey, usize>,
     evicted: u64,
-    not_kept: u64,
+    not_stored: u64,
 }
 
-impl<'s> CacheWriter<'s> {
-    pub(super) fn new(cache: &'s VectorCache<'s>, commit_rows: usize) -> Self {
-        CacheWriter {
-            cache,
+impl VectorCache<'_> {
+    /// A writer that commits `commit_rows` vectors at a time; `None` if the cache is read-only.
+    pub fn writer(&self, commit_rows: usize) -> Option<CacheWriter<'_>> {
+        (self.access == Access::ReadWrite).then(|| CacheWriter {
+            cache: self,
             commit_rows,
-            waiting: Entries::default(),
+            pending: EntryBuffer::default(),
             by_key: HashMap::new(),
             evicted: 0,
-            not_kept: 0,
-        }
+            not_stored: 0,
+        })
     }
 }
 
 impl CacheWriter<'_> {
-    /// Looks a text up that waits to be committed.
+    /// Looks up the vector of a text among those that are not committed yet.
     pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<CachedText> {
-        let bytes = self.waiting.get(*self.by_key.get(key)?)?;
+        let bytes = self.pending.get(*self.by_key.get(key)?)?;
         let Record { tokens, truncated, .. } = record::read(bytes, key, vector)?;
         Some(CachedText { tokens, truncated, of_this_run: true, sampled: false })
     }
 
-    /// Takes a vector in, in the place of what the cache may have for its text.
+    /// Adds the vector of a text. It replaces the cached one, if there is one.
     pub fn insert(&mut self, key: ContentKey, tokens: usize, truncated: bool, vector: &[f32]) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-        self.by_key.insert(key, self.waiting.len());
-        self.waiting.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
+        self.by_key.insert(key, self.pending.len());
+        self.pending.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
     }
 
-    /// Commits if enough vectors wait.
+    /// Commits if enough vectors are pending.
     ///
     /// # Errors
     /// As [`CacheWriter::commit`].
     pub fn commit_if_due(&mut self) -> Result<()> {
-        if self.waiting.len() >= self.commit_rows { self.commit() } else { Ok(()) }
+        if self.pending.len() >= self.commit_rows { self.commit() } else { Ok(()) }
     }
 
-    /// Brings the vectors that wait to the disk. Where there is no room, and nothing that may go, they are not
-    /// kept; that is warned of once.
+    /// Commits all pending vectors. Vectors that do not fit into the quota are dropped, with one
+    /// warning per run.
     ///
     /// # Errors
-    /// `Cache` when the file cannot be written: full disks are no reason to go on without.
+    /// `Cache` when the file cannot be written, also because the disk is full.
     pub fn commit(&mut self) -> Result<()> {
-        if self.waiting.is_empty() {
+        if self.pending.is_empty() {
             return Ok(());
         }
-        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut pending = std::mem::take(&mut self.pending);
         self.by_key.clear();
-        if self.not_kept > 0 {
-            // There was no room, and only the next run can make some.
-            self.not_kept += waiting.len() as u64;
+        if self.not_stored > 0 {
+            // The cache is full, and only the next run may evict more.
+            self.not_stored += pending.len() as u64;
             return Ok(());
         }
         let cache = self.cache;
         let used = cache.take_used();
-        let kept = loop {
-            let Step { kept, evicted } = cache.write(|tables| {
-                // What this run used must not make place for what it adds.
-                used.note(tables, |age| if age > 0 { cache.run } else { 0 })?;
-                cache.note_rebuild(tables)?;
-                put_step(tables, &waiting, cache.run, cache.room(tables)?)
+        let stored = loop {
+            let InsertStep { stored, evicted } = cache.write(|tables| {
+                // First, so that no entry that this run used is evicted.
+                used.touch(tables, cache.run)?;
+                cache.record_rebuild(tables)?;
+                insert_step(tables, &pending, cache.run, cache.quota(tables)?)
             })?;
             self.evicted += evicted;
-            if let Some(kept) = kept {
-                break kept;
+            if let Some(stored) = stored {
+                break stored;
             }
         };
-        if kept > 0 {
-            (cache.on_event)(Event::Kept { rows: kept });
+        if stored > 0 {
+            (cache.on_event)(Event::Committed { rows: stored });
         }
-        self.not_kept += (waiting.len() - kept) as u64;
-        if self.not_kept > 0 {
+        self.not_stored += (pending.len() - stored) as u64;
+        if self.not_stored > 0 {
             let (path, max_size) = (cache.path.clone(), cache.max_size);
             (cache.on_event)(Event::Warning(Warning::CacheFull { path, max_size }));
         }
-        waiting.clear();
-        self.waiting = waiting;
+        pending.clear();
+        self.pending = pending;
         Ok(())
     }
 
-    /// Entries that made place for new ones, and vectors that found none.
+    /// The numbers of evicted entries and of vectors that were not stored.
     pub fn totals(&self) -> (u64, u64) {
-        (self.evicted, self.not_kept)
+        (self.evicted, self.not_stored)
     }
 }

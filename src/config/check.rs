@@ -1,5 +1,6 @@
-//! The one step from what was written to what the program uses: what has to fit together, and what nobody set. It looks
-//! at no file and asks no hardware.
+//! Turns a [`RawConfig`] into a [`Config`]: fills in defaults and checks that settings fit together.
+//!
+//! It reads no file and queries no hardware.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -24,39 +25,39 @@ use super::{
 };
 
 impl RawConfig {
-    /// Turns what was written into a configuration that holds together.
+    /// Checks all settings.
     ///
     /// # Errors
     /// `Config`, naming the key and where it was set.
     pub fn check(&self, environment: &Environment) -> Result<Config> {
-        let laid = self.with_defaults()?;
-        let input = laid.path("input.path").ok_or_else(|| laid.missing("input.path"))?;
-        let output = laid.path("output.path").ok_or_else(|| laid.missing("output.path"))?;
+        let merged = self.with_defaults()?;
+        let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
+        let output = merged.path("output.path").ok_or_else(|| merged.missing("output.path"))?;
         Ok(Config {
-            batch: laid.batch()?,
-            input: laid.input(input)?,
-            text: laid.text_template()?,
-            model: laid.model(environment)?,
-            report: laid.report(Some(&output))?,
-            output: laid.output(output)?,
-            cache: laid.cache()?,
+            batch: merged.batch()?,
+            input: merged.input(input)?,
+            text: merged.text_template()?,
+            model: merged.model(environment)?,
+            report: merged.report(Some(&output))?,
+            output: merged.output(output)?,
+            cache: merged.cache()?,
             publish: PublishConfig {
-                max_shrink: laid
+                max_shrink: merged
                     .number("publish.max_shrink")
                     .and_then(Percent::new)
-                    .ok_or_else(|| laid.missing("publish.max_shrink"))?,
-                check_space: laid.is_on("publish.check_space"),
+                    .ok_or_else(|| merged.missing("publish.max_shrink"))?,
+                check_space: merged.is_on("publish.check_space"),
             },
             run: RunConfig {
-                rebuild: laid.is_on("run.rebuild"),
-                replace: laid.is_on("run.replace"),
-                deadline: laid.number("run.deadline").map(Duration::from_secs),
+                rebuild: merged.is_on("run.rebuild"),
+                replace: merged.is_on("run.replace"),
+                deadline: merged.number("run.deadline").map(Duration::from_secs),
             },
-            effective: laid.effective(),
+            effective: merged.effective(),
         })
     }
 
-    /// The part that says which model is used.
+    /// Checks the tables `[model]` and `[compute]` alone.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
@@ -64,7 +65,7 @@ impl RawConfig {
         self.with_defaults()?.model(environment)
     }
 
-    /// The part that says how a table is read, for the one at `path`, wherever the configured input is.
+    /// Checks the table `[input]` alone, for the file at `path` in the place of `input.path`.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
@@ -72,7 +73,7 @@ impl RawConfig {
         self.with_defaults()?.input(path.to_owned())
     }
 
-    /// The part that says how a row becomes text.
+    /// Checks the table `[text]` alone.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
@@ -80,17 +81,18 @@ impl RawConfig {
         self.with_defaults()?.text_template()
     }
 
-    /// The part that says where reports go; `report` in the current directory where neither it nor an output is set.
+    /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
+    /// `report`.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_report(&self) -> Result<ReportConfig> {
-        let laid = self.with_defaults()?;
-        let output = laid.path("output.path");
-        laid.report(output.as_deref())
+        let merged = self.with_defaults()?;
+        let output = merged.path("output.path");
+        merged.report(output.as_deref())
     }
 
-    /// The part that says what the vector cache is.
+    /// Checks the table `[cache]` alone.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
@@ -98,31 +100,31 @@ impl RawConfig {
         self.with_defaults()?.cache()
     }
 
-    /// The configured output.
+    /// The value of `output.path`.
     ///
     /// # Errors
-    /// `Config` where none is set.
+    /// `Config` when it is not set.
     pub fn output_path(&self) -> Result<PathBuf> {
         self.path("output.path").ok_or_else(|| self.missing("output.path"))
     }
 
-    /// Whether a key has a value that somebody set.
+    /// Whether the file, the environment or a flag sets a key.
     pub fn is_set(&self, key: &str) -> bool {
         self.origin(key).is_some_and(|origin| *origin != Origin::Default)
     }
 
     fn batch(&self) -> Result<BatchConfig> {
-        let asked = RequestedLimits {
+        let requested = RequestedLimits {
             start: self.number("batch.start").and_then(to_size),
             max: self.number("batch.max").and_then(to_size),
             tokens: self.number("batch.tokens").and_then(to_size),
         };
-        match (asked.start, asked.max) {
+        match (requested.start, requested.max) {
             (Some(start), Some(max)) if max < start => {
                 let message = format!("is {max}, less than batch.start = {start}");
-                Err(self.complain("batch.max", &message))
+                Err(self.value_error("batch.max", &message))
             }
-            _ => Ok(BatchConfig { asked, memory_limit: self.number("batch.memory_limit") }),
+            _ => Ok(BatchConfig { requested, memory_limit: self.number("batch.memory_limit") }),
         }
     }
 
@@ -142,7 +144,7 @@ impl RawConfig {
             Ok(Some(name).filter(|name| !name.is_empty()))
         };
         let required = |key: &str| {
-            column(key)?.ok_or_else(|| self.complain(key, "is empty; the column is needed"))
+            column(key)?.ok_or_else(|| self.value_error(key, "is empty; this column is required"))
         };
         Ok(ColumnNames {
             id: required("input.id")?,
@@ -160,14 +162,14 @@ impl RawConfig {
     fn output(&self, path: PathBuf) -> Result<OutputConfig> {
         let column = self.text("output.column")?;
         if column.is_empty() {
-            return Err(self.complain("output.column", "is empty"));
+            return Err(self.value_error("output.column", "is empty"));
         }
         let columns = self.columns()?;
         let mapped = [Some(&columns.id), Some(&columns.title), columns.description.as_ref()];
         let files = columns.files.as_ref().filter(|_| columns.files_required);
         if mapped.into_iter().chain([files]).flatten().any(|mapped| *mapped == column) {
             let message = format!("is {column:?}, a column that the text is built from");
-            return Err(self.complain("output.column", &message));
+            return Err(self.value_error("output.column", &message));
         }
         Ok(OutputConfig {
             path,
@@ -178,7 +180,7 @@ impl RawConfig {
         })
     }
 
-    /// Reports are kept beside the output unless they are wanted elsewhere.
+    /// Reports are written beside the output unless `report.dir` is set.
     fn report(&self, output: Option<&Path>) -> Result<ReportConfig> {
         let beside = || Some(output?.parent()?.join("report"));
         Ok(ReportConfig {
@@ -206,13 +208,13 @@ impl RawConfig {
         let path = self.path("model.path");
         let cache = match self.path("model.cache") {
             Some(cache) => cache,
-            // A directory of the user's own needs none.
+            // A local model needs no cache.
             None if path.is_some() => environment.model_cache().unwrap_or_default(),
             None => environment.model_cache()?,
         };
         let pins = match self.values.get("model.sha256") {
             Some((Value::Hashes(pins), _)) => pins.clone(),
-            // A directory of the user's own is whatever it is, even under the default name.
+            // The built-in hashes are those of the hub's files, not of a local model.
             _ if path.is_some() => BTreeMap::new(),
             _ if id == source::DEFAULT_ID => source::default_pins(),
             _ => BTreeMap::new(),
@@ -239,7 +241,7 @@ impl RawConfig {
                 Ok(Engine::Candle(device))
             }
             (EngineChoice::Packed, Device::Cuda(_)) => {
-                Err(self.complain("compute.engine", "is \"packed\", which runs on the CPU only"))
+                Err(self.value_error("compute.engine", "is \"packed\", which runs on the CPU only"))
             }
             (EngineChoice::Auto | EngineChoice::Packed, Device::Cpu) => Ok(Engine::Packed),
         }
@@ -250,7 +252,7 @@ impl RawConfig {
         match (engine, precision) {
             (Engine::Candle(_), Some(other)) if other != Precision::F32 => {
                 let message = format!("is \"{other}\", which only the packed engine computes");
-                Err(self.complain("compute.precision", &message))
+                Err(self.value_error("compute.precision", &message))
             }
             _ => Ok(precision),
         }
@@ -281,7 +283,7 @@ impl RawConfig {
 
     fn size(&self, key: &str) -> Result<NonZeroUsize> {
         let number = self.number(key).ok_or_else(|| self.missing(key))?;
-        to_size(number).ok_or_else(|| self.complain(key, "is too large for this machine"))
+        to_size(number).ok_or_else(|| self.value_error(key, "is too large for this machine"))
     }
 
     fn text(&self, key: &str) -> Result<String> {
@@ -291,10 +293,10 @@ impl RawConfig {
         }
     }
 
-    /// The meaning of a word. The setting's kind lists the words that `parse` knows: one that it does not is an error.
+    /// Parses a word. An unknown word is an error, never a default.
     fn word<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
         let word = self.text(key)?;
-        parse(&word).ok_or_else(|| self.complain(key, &format!("is {word:?}, which means nothing")))
+        parse(&word).ok_or_else(|| self.value_error(key, &format!("is {word:?}, an unknown word")))
     }
 
     fn word_or_auto<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {
@@ -304,7 +306,8 @@ impl RawConfig {
         }
     }
 
-    /// A relative path from the file starts at the file, one from a flag or a variable where the program runs.
+    /// A relative path starts at the directory of the file, or at the working directory if a flag or
+    /// a variable sets it.
     fn path(&self, key: &str) -> Option<PathBuf> {
         match self.values.get(key) {
             Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
@@ -315,10 +318,10 @@ impl RawConfig {
 
     fn missing(&self, key: &str) -> Error {
         Error::new(ErrorKind::Config, format!("`{key}` is not set"))
-            .advice("set it in the configuration, or by its flag")
+            .advice("set it in the configuration file or with its flag")
     }
 
-    fn complain(&self, key: &str, message: &str) -> Error {
+    fn value_error(&self, key: &str, message: &str) -> Error {
         let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
         Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
             .advice("set another value, or remove the setting; removing it uses the default")

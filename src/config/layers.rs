@@ -1,4 +1,5 @@
-//! The layers of a configuration: defaults, the file, the environment, flags. The later wins.
+//! The layers of a configuration: defaults, file, environment, flags. A later layer overrides an
+//! earlier one.
 
 #[cfg(test)]
 mod tests;
@@ -13,23 +14,23 @@ use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use toml::de::{DeTable, DeValue};
 
-use super::names::{nearest_key, nearest_table, no_table, renamed_key, renamed_table, shown};
+use super::names::{not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table};
 use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
 
-/// A configuration file is a page of text; one that is larger is something else.
+/// Largest size of a configuration file in bytes. A larger file is not a configuration.
 const LARGEST_FILE: u64 = 1 << 20;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The default.
     Default,
-    /// The configuration file, and the line in it.
+    /// The configuration file and the line.
     File(PathBuf, usize),
-    /// An environment variable.
+    /// The environment variable with this name.
     Variable(String),
-    /// A flag of the command line.
+    /// The command line flag with this name.
     Flag(&'static str),
 }
 
@@ -44,8 +45,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What was written, layer over layer: known keys with values of the right kind. Whether they fit together is
-/// for [`RawConfig::check`] to say.
+/// The settings of all layers so far: known keys with values of their kind.
+///
+/// [`RawConfig::check`] checks whether they fit together.
 #[derive(Debug, Clone, Default)]
 pub struct RawConfig {
     /// Relative paths in the file start here.
@@ -57,8 +59,8 @@ impl RawConfig {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// `Config`, naming file, line and key: not to be read, not TOML, an unknown key (with the nearest known
-    /// one), a value of the wrong kind or out of range.
+    /// `Config`, naming file, line and key, when the file cannot be read or is not TOML, a key is
+    /// unknown, or a value has the wrong kind or is out of range.
     pub fn read(path: &Path) -> Result<RawConfig> {
         let cannot = |cause: std::io::Error| {
             Error::new(ErrorKind::Config, "the configuration cannot be read")
@@ -70,7 +72,7 @@ impl RawConfig {
         if size > LARGEST_FILE {
             return Err(too_large(path));
         }
-        // A device or a pipe has no size to ask for.
+        // A device or a pipe reports no size.
         let mut text = String::new();
         let file = fs::File::open(path).map_err(cannot)?;
         file.take(LARGEST_FILE + 1).read_to_string(&mut text).map_err(cannot)?;
@@ -80,7 +82,7 @@ impl RawConfig {
         RawConfig::parse(&text, path)
     }
 
-    /// Reads a configuration out of `text`, which `path` is the name of.
+    /// Parses `text`, the content of the configuration file at `path`.
     ///
     /// # Errors
     /// As [`RawConfig::read`].
@@ -90,7 +92,7 @@ impl RawConfig {
         let line_of = |offset: usize| {
             1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count()
         };
-        let complain = |offset: usize, message: String| {
+        let line_error = |offset: usize, message: String| {
             Error::new(ErrorKind::Config, message)
                 .in_file(path)
                 .at(format!("line {}", line_of(offset)))
@@ -98,7 +100,7 @@ impl RawConfig {
         };
         let document = DeTable::parse(text).map_err(|cause| {
             let at = cause.span().map_or(0, |span| span.start);
-            complain(at, format!("not TOML: {}", cause.message())).advice(
+            line_error(at, format!("not TOML: {}", cause.message())).advice(
                 "fix this line; settings are written as `key = value` below their `[table]`",
             )
         })?;
@@ -106,26 +108,26 @@ impl RawConfig {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                return Err(complain(at, no_table(name))
+                return Err(line_error(at, not_a_table(name))
                     .advice("settings are written as `key = value` below their `[table]`"));
             };
             if let Some(now) = renamed_table(name) {
-                return Err(complain(at, format!("the table [{name}] is now called [{now}]"))
+                return Err(line_error(at, format!("the table [{name}] is now called [{now}]"))
                     .advice(format!("rename it to [{now}]; its keys keep their names")));
             }
             if !SETTINGS.iter().any(|setting| setting.table() == *name) {
-                let message = format!("unknown table [{}]{}", shown(name), nearest_table(name));
-                return Err(complain(at, message));
+                let message = format!("unknown table [{}]{}", shown(name), suggest_table(name));
+                return Err(line_error(at, message));
             }
             for (key, value) in keys {
                 let full = format!("{name}.{}", key.get_ref());
                 let at = key.span().start;
                 let setting = Setting::find(&full).ok_or_else(|| {
-                    complain(at, format!("unknown key `{}`{}", shown(&full), nearest_key(&full)))
+                    line_error(at, format!("unknown key `{}`{}", shown(&full), suggest_key(&full)))
                 })?;
                 let value = written(value.get_ref())
-                    .fit(setting.kind, true)
-                    .map_err(|complaint| complain(at, format!("`{full}` {complaint}")))?;
+                    .parse_as(setting.kind, true)
+                    .map_err(|wrong| line_error(at, format!("`{full}` {wrong}")))?;
                 let origin = Origin::File(path.to_owned(), line_of(at));
                 raw.values.insert(setting.key, (value, origin));
             }
@@ -133,11 +135,11 @@ impl RawConfig {
         Ok(raw)
     }
 
-    /// Lays the variables `REEMBED_…` over what is there.
+    /// Applies the environment variables `REEMBED_…`.
     ///
     /// # Errors
-    /// `Config`, naming the variable.
-    pub fn lay_environment(&mut self, environment: &Environment) -> Result<()> {
+    /// `Config`, naming the variable, when its name is of an earlier version or its value is wrong.
+    pub fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
         for (old, now) in RENAMED {
             let variable = variable_of(old);
             if environment.get(&variable).is_some() {
@@ -155,29 +157,29 @@ impl RawConfig {
         Ok(())
     }
 
-    /// Sets one key from text, as a variable or a flag gives it.
+    /// Sets a key to a value in text form, from a variable or a flag.
     ///
     /// # Errors
-    /// `Config`, naming where the text came from.
+    /// `Config`, naming the origin, when the key is unknown or the value is wrong.
     pub fn set(&mut self, key: &str, text: &str, origin: Origin) -> Result<()> {
         let setting = Setting::find(key).ok_or_else(|| {
-            let hint = renamed_key(key).unwrap_or_else(|| nearest_key(key));
+            let hint = renamed_key(key).unwrap_or_else(|| suggest_key(key));
             Error::new(ErrorKind::Config, format!("unknown key `{key}`{hint}"))
                 .advice("see pipeline.toml for all keys; `reembed init` writes one")
         })?;
         let value =
-            Written::Text(text.to_owned()).fit(setting.kind, false).map_err(|complaint| {
-                Error::new(ErrorKind::Config, format!("{origin} {complaint}"))
+            Written::Text(text.to_owned()).parse_as(setting.kind, false).map_err(|wrong| {
+                Error::new(ErrorKind::Config, format!("{origin} {wrong}"))
                     .advice(format!("it sets `{key}`; fix or remove it"))
             })?;
         self.values.insert(setting.key, (value, origin));
         Ok(())
     }
 
-    /// Sets a key of a path, which may hold bytes that are no UTF-8, as a flag gives it.
+    /// Sets a key to a path from a flag. The path may hold bytes that are not UTF-8.
     ///
     /// # Errors
-    /// `Config` when the key holds no path, or the path is empty.
+    /// `Config` when the key is unknown or the path is empty.
     pub fn set_path(&mut self, key: &str, path: &Path, origin: Origin) -> Result<()> {
         match Setting::find(key) {
             Some(setting) if setting.kind == Kind::Path && !path.as_os_str().is_empty() => {
@@ -188,24 +190,25 @@ impl RawConfig {
         }
     }
 
-    /// The same with the defaults below it.
+    /// A copy in which every unset key has its default, if it has one.
     ///
     /// # Errors
-    /// `Config`, if a default did not fit its own kind.
+    /// `Config` when a default does not parse.
     pub(super) fn with_defaults(&self) -> Result<RawConfig> {
-        let mut laid = self.clone();
+        let mut merged = self.clone();
         for setting in SETTINGS {
             let DefaultValue::Value(default) = setting.default else { continue };
-            if !laid.values.contains_key(setting.key) {
-                laid.set(setting.key, default.trim_matches('"'), Origin::Default)?;
+            if !merged.values.contains_key(setting.key) {
+                merged.set(setting.key, default.trim_matches('"'), Origin::Default)?;
             }
         }
-        Ok(laid)
+        Ok(merged)
     }
 }
 
 fn too_large(path: &Path) -> Error {
-    let message = format!("this has more than {LARGEST_FILE} bytes and is no configuration");
+    let message =
+        format!("the file is larger than {LARGEST_FILE} bytes and is not a configuration");
     Error::new(ErrorKind::Config, message).in_file(path).advice("name another one with --config")
 }
 

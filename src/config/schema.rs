@@ -1,4 +1,4 @@
-//! The JSON Schema of `pipeline.toml`, for editors that check and complete TOML by a schema.
+//! Generates the JSON Schema of `pipeline.toml`, with which editors check and complete it.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use serde_json::{Map, Value, json};
 
 use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
 
-/// The schema (draft 2020-12) of a configuration file: every table and key, with its type, range, default and help.
+/// The schema (draft 2020-12): every table and key with its type, range, default and help.
 pub fn json_schema() -> Value {
     let mut tables: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for setting in SETTINGS {
         let keys = tables.entry(setting.table()).or_default();
-        keys.insert(setting.name().to_owned(), key(setting));
+        keys.insert(setting.name().to_owned(), key_schema(setting));
     }
     let table = |keys: Map<String, Value>| json!({ "type": "object", "additionalProperties": false, "properties": keys });
     let properties: Map<String, Value> =
@@ -25,7 +25,7 @@ pub fn json_schema() -> Value {
     })
 }
 
-fn key(setting: &Setting) -> Value {
+fn key_schema(setting: &Setting) -> Value {
     let auto = || json!({ "const": "auto" });
     let whole =
         |least: u64, most: u64| json!({ "type": "integer", "minimum": least, "maximum": most });
@@ -55,7 +55,7 @@ fn key(setting: &Setting) -> Value {
     };
     schema["description"] = setting.help.into();
     if let DefaultValue::Value(default) = setting.default {
-        // A default is written as TOML; its simple values are JSON as well.
+        // Defaults are TOML, whose simple values are JSON as well.
         schema["default"] = serde_json::from_str(default).unwrap_or(default.into());
     }
     schema
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schema_knows_every_setting_and_nothing_else() {
+    fn schema_has_every_setting_and_nothing_else() {
         let schema = json_schema();
         let mut keys = 0;
         for (table, content) in schema["properties"].as_object().expect("tables") {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_in_docs_is_the_schema() {
+    fn file_in_docs_equals_the_schema() {
         let text = serde_json::to_string_pretty(&json_schema()).expect("JSON");
         assert_eq!(include_str!("../../docs/pipeline.schema.json").trim_end(), text);
     }

@@ -1,5 +1,7 @@
-//! Every setting there is, once: its key, what it holds, its default, its flag and what it means. Help, environment
-//! names, flags, the commented template and the JSON Schema are made from this table.
+//! The table of settings: key, kind of value, default, flag and help of each.
+//!
+//! Command line flags and help, environment variables, the commented template and the JSON Schema
+//! are generated from it. See docs/decisions/0007-settings-table.md.
 
 use reembed_kernels::{IsaName, Precision};
 
@@ -10,47 +12,47 @@ use super::words::{CacheMode, EngineChoice, OnEmpty, VectorType};
 pub struct Setting {
     /// Its full key: table, dot, name.
     pub key: &'static str,
-    /// What its value may be.
+    /// The values that it accepts.
     pub kind: Kind,
-    /// Its value when nobody sets it.
+    /// Its value if it is not set.
     pub default: DefaultValue,
-    /// The flag that sets it, where there is one.
+    /// The command line flag that sets it, if there is one.
     pub flag: Option<Flag>,
-    /// What it means, with its unit: one or two sentences.
+    /// Its meaning and unit, in one to three sentences.
     pub help: &'static str,
 }
 
-/// The value of a setting that nobody sets.
+/// The value of a setting that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// This one, as TOML.
+    /// This value, as TOML.
     Value(&'static str),
-    /// None: absence has a meaning of its own, which the help says.
+    /// No value. The help says what its absence means.
     None {
-        /// A value as it might be set, as TOML.
+        /// An example of a value, as TOML.
         example: &'static str,
     },
 }
 
-/// A flag of the command line that sets a key. A flag may set several.
+/// A command line flag that sets a key. One flag may set several keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flag {
-    /// `--name`.
+    /// The flag: `--name`.
     pub name: &'static str,
-    /// What it sets; `None`: the value that follows it.
+    /// The value that it sets; `None`: the argument after the flag.
     pub value: Option<&'static str>,
-    /// How help calls the value that follows.
+    /// The name of the argument in help.
     pub value_name: &'static str,
-    /// What it does, where that is not the setting's own help.
+    /// Its help, if it differs from the setting's.
     pub help: Option<&'static str>,
 }
 
-/// What a value may be.
+/// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any string.
     Text,
-    /// A path; a relative one in the file is relative to the file.
+    /// A path. A relative path in the file starts at the file's directory.
     Path,
     /// `true` or `false`.
     Switch,
@@ -58,11 +60,11 @@ pub enum Kind {
     Count(u64, u64),
     /// A whole number in this range, or `"auto"`.
     CountOrAuto(u64, u64),
-    /// Bytes: a whole number, or a string such as `"512 MiB"`; at least this many.
+    /// A size: a whole number of bytes or a string such as `"512 MiB"`; at least this many bytes.
     Bytes(u64),
     /// The same, or `"auto"`.
     BytesOrAuto(u64),
-    /// A length of time: whole seconds, or a string such as `"2h"`; at least one second.
+    /// A duration: whole seconds or a string such as `"2h"`; at least one second.
     Seconds,
     /// One of these words.
     Word(&'static [&'static str]),
@@ -95,33 +97,33 @@ static PRECISION_WORDS: [&str; Precision::ALL.len()] = {
 };
 
 impl Setting {
-    /// The table that it is in.
+    /// The table of its key: `batch` for `batch.start`.
     pub fn table(&self) -> &'static str {
         self.key.split('.').next().unwrap_or(self.key)
     }
 
-    /// Its key inside its table.
+    /// Its key within the table: `start` for `batch.start`.
     pub fn name(&self) -> &'static str {
         self.key.split('.').next_back().unwrap_or(self.key)
     }
 
-    /// The variable that sets it: `REEMBED_BATCH_START` for `batch.start`.
+    /// The environment variable that sets it: `REEMBED_BATCH_START` for `batch.start`.
     pub fn variable(&self) -> String {
         variable_of(self.key)
     }
 
-    /// The setting with that key.
+    /// The setting with this full key; `None` for an unknown key.
     pub fn find(key: &str) -> Option<&'static Setting> {
         SETTINGS.iter().find(|setting| setting.key == key)
     }
 }
 
-/// The variable that sets a key.
+/// The environment variable that sets a key.
 pub(super) fn variable_of(key: &str) -> String {
     format!("REEMBED_{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
-/// Keys of earlier versions, and what they are called now.
+/// Keys of earlier versions and their new names.
 pub const RENAMED: &[(&str, &str)] = &[
     ("store.path", "cache.path"),
     ("store.mode", "cache.mode"),
@@ -130,82 +132,77 @@ pub const RENAMED: &[(&str, &str)] = &[
     ("store.verify_sample", "cache.verify_sample"),
 ];
 
-/// All settings, in the order in which they are printed.
+/// All settings, in the order of the template.
 pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "input.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"tasks.parquet\"" },
-        flag: Some(Flag {
-            name: "--input",
-            value: None,
-            value_name: "FILE",
-            help: Some("The Parquet file to read"),
-        }),
-        help: "The Parquet file to read. A relative path starts at this file.",
+        flag: Some(Flag { name: "--input", value: None, value_name: "FILE", help: None }),
+        help: "The Parquet file to read.",
     },
     Setting {
         key: "input.id",
         kind: Kind::Text,
         default: DefaultValue::Value("\"id\""),
         flag: None,
-        help: "Column that names a row; any flat type, without nulls.",
+        help: "Column of row ids: any flat type, without nulls.",
     },
     Setting {
         key: "input.title",
         kind: Kind::Text,
         default: DefaultValue::Value("\"title\""),
         flag: None,
-        help: "Column of titles; strings.",
+        help: "Column of titles: strings.",
     },
     Setting {
         key: "input.description",
         kind: Kind::Text,
         default: DefaultValue::Value("\"description\""),
         flag: None,
-        help: "Column of descriptions; strings. Use \"\" where the table has none.",
+        help: "Column of descriptions: strings. Use \"\" if the table has none.",
     },
     Setting {
         key: "input.files",
         kind: Kind::Text,
         default: DefaultValue::Value("\"files\""),
         flag: None,
-        help: "Column of file lists; lists of strings. It may be absent unless it is named here.",
+        help: "Column of file lists: lists of strings. The default column may be absent; a column that is set here must exist.",
     },
     Setting {
         key: "input.chunk_rows",
         kind: Kind::Count(1, 1_000_000),
         default: DefaultValue::Value("1024"),
         flag: None,
-        help: "Rows that are sorted by length together. Fewer rows take less memory and pad more.",
+        help: "Rows that are read and sorted by length together: a chunk. Smaller chunks take less memory and cause more padding.",
     },
     Setting {
         key: "input.chunk_bytes",
         kind: Kind::Bytes(1),
         default: DefaultValue::Value("\"32 MiB\""),
         flag: None,
-        help: "A chunk ends earlier where its rows are larger than this together.",
+        help: "Size at which a chunk ends before it has input.chunk_rows rows.",
     },
     Setting {
         key: "input.decode_limit",
         kind: Kind::BytesOrAuto(1),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "Bytes that the file may decode to; auto: 1 GiB and 1000 times its size. Raise it for a sound file that is refused; memory stays bounded.",
+        help: "Largest size that the file may decode to, a protection against decompression bombs; auto: 1 GiB plus 1000 times the file's size. Raise it for a valid file that is refused; memory stays bounded.",
     },
     Setting {
         key: "text.files_prefix",
         kind: Kind::Text,
         default: DefaultValue::Value("\"Files: \""),
         flag: None,
-        help: "Text before the list of files in a row's text.",
+        help: "Text before the list of files in a row's input text.",
     },
     Setting {
         key: "model.id",
         kind: Kind::Text,
         default: DefaultValue::Value("\"sentence-transformers/all-MiniLM-L6-v2\""),
         flag: None,
-        help: "The model's name on the Hugging Face hub.",
+        help: "Name of the model on the Hugging Face hub.",
     },
     Setting {
         key: "model.revision",
@@ -219,14 +216,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"models/mine\"" },
         flag: Some(Flag { name: "--model-path", value: None, value_name: "DIR", help: None }),
-        help: "Directory with the model. Nothing is fetched then.",
+        help: "Directory of a local model. Nothing is downloaded.",
     },
     Setting {
         key: "model.cache",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"/var/cache/reembed\"" },
         flag: None,
-        help: "Directory of fetched models; unless set, REEMBED_CACHE or ~/.cache/reembed. Write the path out: ~ is not expanded.",
+        help: "Directory for downloaded models; default: REEMBED_CACHE, else ~/.cache/reembed. Write the path in full: ~ is not expanded.",
     },
     Setting {
         key: "model.offline",
@@ -240,7 +237,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Text,
         default: DefaultValue::None { example: "\"query: \"" },
         flag: None,
-        help: "Text before every text; unless set, the model's own default prompt.",
+        help: "Text before every input text; default: the prompt that the model's own configuration sets.",
     },
     Setting {
         key: "model.sha256",
@@ -256,35 +253,35 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Device,
         default: DefaultValue::Value("\"cpu\""),
         flag: Some(Flag { name: "--device", value: None, value_name: "DEVICE", help: None }),
-        help: "\"cpu\", or \"cuda:0\" in a build with `--features cuda`.",
+        help: "\"cpu\", or a GPU such as \"cuda:0\" in a build with `--features cuda`.",
     },
     Setting {
         key: "compute.engine",
         kind: Kind::Word(EngineChoice::WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "packed: our own CPU kernels, batch-invariant; candle: the reference, and the GPU.",
+        help: "packed: reembed's own CPU kernels, batch-invariant; candle: the reference implementation, and the GPU; auto: packed on a CPU, candle on a GPU.",
     },
     Setting {
         key: "compute.isa",
         kind: Kind::WordOrAuto(&ISA_WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "The most that the packed engine may use of the CPU. A precision has the same bits on each.",
+        help: "Highest instruction set that the packed engine may use. A precision gives the same bits on each of them.",
     },
     Setting {
         key: "compute.precision",
         kind: Kind::WordOrAuto(&PRECISION_WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: Some(Flag { name: "--precision", value: None, value_name: "PRECISION", help: None }),
-        help: "Precision of matrix products. auto, for all-MiniLM-L6-v2: bf16 on AMX, bf16-avx512 on AVX512-BF16, else f32; for any other model: f32. Pin it in nightly jobs: then every machine gives the same bits.",
+        help: "Precision of matrix products. auto for all-MiniLM-L6-v2: bf16 on AMX, bf16-avx512 on AVX512-BF16, else f32; auto for any other model: f32. Pin it in scheduled jobs, so that every machine gives the same bits.",
     },
     Setting {
         key: "compute.threads",
         kind: Kind::CountOrAuto(1, 1024),
         default: DefaultValue::Value("\"auto\""),
         flag: Some(Flag { name: "--threads", value: None, value_name: "N", help: None }),
-        help: "Threads of the CPU encoder; auto: what affinity and cgroup quota allow.",
+        help: "Threads of the CPU engine; auto: the CPUs that affinity and cgroup quota allow.",
     },
     Setting {
         key: "batch.start",
@@ -298,7 +295,7 @@ pub const SETTINGS: &[Setting] = &[
                 "Fixed batch size: it does not grow, but running out of memory can still halve it",
             ),
         }),
-        help: "Texts in a batch at the start; auto: as many as batch.tokens holds, or 32 where the encoder pads.",
+        help: "Texts in a batch at the start; auto: no limit beside batch.tokens, or 32 with an engine that pads (candle).",
     },
     Setting {
         key: "batch.max",
@@ -312,105 +309,105 @@ pub const SETTINGS: &[Setting] = &[
                 "Fixed batch size: it does not grow, but running out of memory can still halve it",
             ),
         }),
-        help: "Texts in a batch at most; unless set, batch.start. Raise it on a GPU.",
+        help: "Most texts in a batch; default: batch.start. Raise it on a GPU.",
     },
     Setting {
         key: "batch.tokens",
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "Tokens in a batch at most; auto: 32,768, or what batch.memory_limit pays for. Padding counts.",
+        help: "Most tokens in a batch, padding included; auto: as many as batch.memory_limit allows, and at most 32,768 with an engine that does not pad (packed).",
     },
     Setting {
         key: "batch.memory_limit",
         kind: Kind::BytesOrAuto(1),
         default: DefaultValue::Value("\"auto\""),
         flag: Some(Flag { name: "--memory-limit", value: None, value_name: "SIZE", help: None }),
-        help: "Bytes that a batch may take; auto: half of what cgroup, kernel and ulimit leave.",
+        help: "Memory that a batch may take; auto: half of what cgroup, kernel and ulimit leave free.",
     },
     Setting {
         key: "output.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"out/tasks.parquet\"" },
         flag: Some(Flag { name: "--output", value: None, value_name: "FILE", help: None }),
-        help: "The Parquet file to write. It is replaced only when the new file is complete and durable.",
+        help: "The Parquet file to write. The existing file is replaced when the new one is complete and durable.",
     },
     Setting {
         key: "output.column",
         kind: Kind::Text,
         default: DefaultValue::Value("\"embedding\""),
         flag: None,
-        help: "Column of the vectors. A column of that name in the input is replaced.",
+        help: "Name of the vector column. An input column of this name is replaced.",
     },
     Setting {
         key: "output.vector_type",
         kind: Kind::Word(VectorType::WORDS),
         default: DefaultValue::Value("\"fixed_size_list\""),
         flag: None,
-        help: "Arrow type of the vectors; list is for readers that know no fixed-size lists.",
+        help: "Arrow type of the vector column. Use list for readers that do not support fixed-size lists.",
     },
     Setting {
         key: "output.on_empty",
         kind: Kind::Word(OnEmpty::WORDS),
         default: DefaultValue::Value("\"null\""),
         flag: None,
-        help: "A row without any text gets a null, gets the vector of the empty text, or fails the run.",
+        help: "What to do with a row without text. null: its vector is null; embed: embed the empty text; error: fail the run.",
     },
     Setting {
         key: "output.row_group_rows",
         kind: Kind::Count(1, 10_000_000),
         default: DefaultValue::Value("25000"),
         flag: None,
-        help: "Rows of a row group. Fewer rows suit readers that fetch single rows.",
+        help: "Rows of a row group in the output. Smaller row groups suit readers that fetch single rows.",
     },
     Setting {
         key: "report.dir",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"out/report\"" },
         flag: None,
-        help: "Directory for the reports of runs; unless set, `report` beside the output.",
+        help: "Directory for the reports of runs; default: `report` beside the output.",
     },
     Setting {
         key: "report.keep",
         kind: Kind::Count(0, 1000),
         default: DefaultValue::Value("20"),
         flag: None,
-        help: "Runs whose report is kept; 0: no report is written.",
+        help: "Number of reports to keep. 0 writes no reports.",
     },
     Setting {
         key: "cache.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"out/.tasks.parquet.reembed-store\"" },
         flag: None,
-        help: "File of the vector cache; unless set, a hidden file beside the output.",
+        help: "File of the vector cache; default: a hidden file beside the output.",
     },
     Setting {
         key: "cache.mode",
         kind: Kind::Word(CacheMode::WORDS),
         default: DefaultValue::Value("\"read-write\""),
         flag: Some(Flag { name: "--cache-mode", value: None, value_name: "MODE", help: None }),
-        help: "Whether vectors of earlier runs are reused, and new ones kept.",
+        help: "read-write: reuse cached vectors and store new ones; read-only: only reuse them; off: use no cache.",
     },
     Setting {
         key: "cache.max_size",
         kind: Kind::Bytes(1),
         default: DefaultValue::Value("\"8 GiB\""),
         flag: None,
-        help: "Bytes that the cache may take, about; the least recently used entries are evicted. 384 components take 2.1 KB.",
+        help: "Approximate limit on the size of the cache; the least recently used entries are evicted. An entry of 384 components takes 2.1 KB.",
     },
     Setting {
         key: "cache.commit_rows",
         kind: Kind::Count(1, 1_000_000),
         default: DefaultValue::Value("512"),
         flag: None,
-        help: "New vectors in one commit: at most this many are lost in a crash.",
+        help: "New vectors in one commit. A crash loses at most this many.",
     },
     Setting {
         key: "cache.verify_sample",
         kind: Kind::Count(0, 1_000_000),
         default: DefaultValue::Value("32"),
         flag: None,
-        help: "Reused vectors of a run that are compared with what the model computes now.",
+        help: "Number of reused vectors that a run computes again, to compare them with the cache.",
     },
     Setting {
         key: "publish.max_shrink",
@@ -420,23 +417,23 @@ pub const SETTINGS: &[Setting] = &[
             name: "--allow-shrink",
             value: Some("100"),
             value_name: "",
-            help: Some("Accept an output with any number of rows fewer than the one it replaces"),
+            help: Some("Accept an output with any number of rows fewer than the existing one"),
         }),
-        help: "Percent of its rows that the file at the output path may lose to the new one.",
+        help: "Largest percentage of rows that the new output may lack compared with the existing one.",
     },
     Setting {
         key: "publish.check_space",
         kind: Kind::Switch,
         default: DefaultValue::Value("true"),
         flag: None,
-        help: "Refuse to start where the disk has no space for the estimate of output and cache.",
+        help: "Refuse to start if the disk has too little free space for the estimated output and cache.",
     },
     Setting {
         key: "run.rebuild",
         kind: Kind::Switch,
         default: DefaultValue::Value("false"),
         flag: Some(Flag { name: "--rebuild", value: Some("true"), value_name: "", help: None }),
-        help: "Embed every row again and replace output and cache; continues a rebuild that was interrupted.",
+        help: "Embed every row again and replace the output and the cached vectors. Continues an interrupted rebuild.",
     },
     Setting {
         key: "run.replace",
@@ -450,6 +447,6 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Seconds,
         default: DefaultValue::None { example: "\"2h\"" },
         flag: None,
-        help: "The run stops after this time as if interrupted and exits with 124; unless set, there is no deadline.",
+        help: "Time limit of a run. It then stops as if interrupted and exits with 124; default: no limit.",
     },
 ];

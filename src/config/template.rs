@@ -1,22 +1,24 @@
-//! The commented `pipeline.toml`, made from the table of settings.
+//! Generates the commented `pipeline.toml` from the table of settings.
 
 use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
 use super::values::quoted;
 
-/// Comment lines are at most this wide.
+/// Maximum width of a comment line, in characters.
 const WIDTH: usize = 100;
 
 const HEAD: &str = "\
-# The configuration of `reembed run`. A key that is commented out shows its default or an example.
-# Precedence: command line flag, environment (REEMBED_BATCH_START for batch.start, and so on), this file, default.
-# Relative paths start at this file. `reembed run --print-config` shows the values in force.
+# The configuration of `reembed run`. A commented-out key shows its default, or an example if it has none.
+# Precedence: command line flag, environment variable (REEMBED_BATCH_START for batch.start), this file, default.
+# Relative paths start at the directory of this file. `reembed run --print-config` shows the values in force.
 ";
 
-/// A `pipeline.toml` with every setting, its meaning and its default. `set` are keys of strings and paths with their
-/// values; the others are commented out. `notes` are more comments at its head.
+/// A `pipeline.toml` with the help and default of every setting.
+///
+/// `set` has full keys of strings and paths with their values; all other keys are commented out.
+/// `notes` are further comments at the head of the file.
 pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
     let mut text = HEAD.to_owned();
-    notes.iter().for_each(|note| wrap(&mut text, note));
+    notes.iter().for_each(|note| push_comment(&mut text, note));
     let mut table = "";
     for setting in SETTINGS {
         if setting.table() != table {
@@ -25,7 +27,7 @@ pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
         } else {
             text.push('\n');
         }
-        wrap(&mut text, &meaning(setting));
+        push_comment(&mut text, &describe(setting));
         let set = set.iter().find(|(key, _)| *key == setting.key);
         let line = match (set, setting.default) {
             (Some((_, value)), _) => {
@@ -40,8 +42,8 @@ pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
     text
 }
 
-/// What a setting means, and what its value may be where the meaning does not say so.
-fn meaning(setting: &Setting) -> String {
+/// The help of a setting, and the values that it accepts.
+fn describe(setting: &Setting) -> String {
     let values = match setting.kind {
         Kind::Word(words) => format!(" One of {}.", quoted(words)),
         Kind::WordOrAuto(words) => format!(" One of {}.", quoted(&[&["auto"], words].concat())),
@@ -54,7 +56,8 @@ fn meaning(setting: &Setting) -> String {
     format!("{}{values}", setting.help)
 }
 
-fn wrap(text: &mut String, comment: &str) {
+/// Appends a comment, wrapped at [`WIDTH`].
+fn push_comment(text: &mut String, comment: &str) {
     let mut width = 0;
     for word in comment.split(' ') {
         if width > 0 && width + 1 + word.chars().count() > WIDTH {
@@ -109,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repository_s_file_is_the_template() {
+    fn repository_file_equals_the_template() {
         let set = [("input.path", "data/tasks.parquet"), ("output.path", "out/tasks.parquet")];
         assert_eq!(include_str!("../../pipeline.toml"), template(&set, &[]));
     }

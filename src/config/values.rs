@@ -1,4 +1,4 @@
-//! One value: from TOML or from a string, to what a [`Kind`] allows.
+//! Parses one value, from TOML or from a string, as its [`Kind`] requires.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use reembed_encoder::model::config::Device;
 
 use super::settings::Kind;
 
-/// A value that fits its setting's kind.
+/// A parsed value of a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `Text`, `Word` and `Device`.
     Text(String),
-    /// `Path`; from a flag it may hold bytes that are no UTF-8.
+    /// `Path`; from a flag it may hold bytes that are not UTF-8.
     Path(PathBuf),
     /// `Switch`.
     Switch(bool),
@@ -25,10 +25,10 @@ pub enum Value {
     Hashes(BTreeMap<String, String>),
 }
 
-/// A value as it was written, before anyone asked what it should be.
+/// A value as the user wrote it, before it is checked against its kind.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Written {
-    /// A string; what environment variables and flags always are.
+    /// A string. Environment variables and flags are always strings.
     Text(String),
     /// An integer.
     Integer(i64),
@@ -36,17 +36,18 @@ pub enum Written {
     Switch(bool),
     /// A table of strings.
     Table(BTreeMap<String, String>),
-    /// Anything else: what it is, in words.
+    /// Any other TOML value; holds its description.
     Other(&'static str),
 }
 
-/// What is wrong with a value: a phrase that follows its key.
-pub type Complaint = String;
+/// What is wrong with a value: a clause that follows its key.
+pub type ValueError = String;
 
 impl Written {
-    /// The value, if `kind` allows it. `typed` is false for the text of a variable or a flag, where `32` is a
-    /// number although it is a string.
-    pub fn fit(&self, kind: Kind, typed: bool) -> Result<Value, Complaint> {
+    /// Parses the value as `kind`.
+    ///
+    /// `typed` is false for the text of a variable or a flag, where the string `32` is a number.
+    pub fn parse_as(&self, kind: Kind, typed: bool) -> Result<Value, ValueError> {
         let number = || match self {
             Written::Integer(number) => u64::try_from(*number).ok(),
             Written::Text(text) if !typed => text.trim().parse().ok(),
@@ -126,7 +127,7 @@ impl Written {
     }
 }
 
-/// As in a message: a string is quoted, what has no short form goes by its type.
+/// For messages: a string is quoted; a value without a short form is described by its type.
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -162,12 +163,13 @@ impl fmt::Display for Value {
     }
 }
 
-/// Words as a message lists them.
+/// Words as a message lists them: quoted, separated by commas.
 pub(super) fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A number with an optional unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (of 1024).
+/// Bytes of a number with an optional unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB
+/// (powers of 1024).
 fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -187,7 +189,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-/// A number with an optional unit: s, m, h or d.
+/// Seconds of a number with an optional unit: s, m, min, h or d.
 fn parse_seconds(text: &str) -> Option<u64> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -207,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_with_and_without_units() {
+    fn durations_parse_with_and_without_units() {
         for (text, expected) in [
             ("90", Some(90)),
             ("45 s", Some(45)),
@@ -223,12 +225,12 @@ mod tests {
         ] {
             assert_eq!(parse_seconds(text), expected, "{text}");
         }
-        let zero = Written::Text("0".to_owned()).fit(Kind::Seconds, true);
-        assert!(zero.is_err_and(|complaint| complaint.contains("at least 1")));
+        let zero = Written::Text("0".to_owned()).parse_as(Kind::Seconds, true);
+        assert!(zero.is_err_and(|error| error.contains("at least 1")));
     }
 
     #[test]
-    fn sizes_are_read_with_and_without_units() {
+    fn sizes_parse_with_and_without_units() {
         for (text, expected) in [
             ("7", Some(7)),
             ("512 MiB", Some(512 << 20)),
@@ -244,8 +246,8 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_the_wrong_kind_is_described() {
-        let number = |written: Written| written.fit(Kind::Count(1, 9), true);
+    fn value_of_the_wrong_kind_is_described() {
+        let number = |written: Written| written.parse_as(Kind::Count(1, 9), true);
         assert_eq!(
             number(Written::Integer(0)),
             Err("must be a whole number from 1 to 9, is 0".to_owned())
@@ -255,6 +257,6 @@ mod tests {
             Err("must be a whole number from 1 to 9, is \"5\"".to_owned())
         );
         let flag = Written::Text("5".to_owned());
-        assert_eq!(flag.fit(Kind::Count(1, 9), false), Ok(Value::Number(5)));
+        assert_eq!(flag.parse_as(Kind::Count(1, 9), false), Ok(Value::Number(5)));
     }
 }

@@ -1,6 +1,7 @@
-//! Settings that are one of a few words: an enum owns its words, so a word without a meaning does not compile.
+//! Settings with a fixed set of words. Each is an enum that owns its words, so every word has a
+//! meaning.
 
-/// Declares an enum and the word of each variant. It gets `WORDS` (every word, in order), `as_str` and `parse`.
+/// Declares an enum with a word for each variant, and `WORDS` (in order), `as_str` and `parse`.
 macro_rules! words {
     (
         $(#[$attribute:meta])*
@@ -14,12 +15,12 @@ macro_rules! words {
             /// Every word, in the order of the variants.
             pub const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// Its word in the configuration.
+            /// The word in the configuration.
             pub const fn as_str(self) -> &'static str {
                 match self { $( $name::$variant => $word, )+ }
             }
 
-            /// The variant of a word.
+            /// The variant with this word; `None` for an unknown word.
             pub fn parse(word: &str) -> Option<$name> {
                 match word { $( $word => Some($name::$variant), )+ _ => None }
             }
@@ -28,9 +29,9 @@ macro_rules! words {
 }
 
 words! {
-    /// What becomes of a row whose text has no characters.
+    /// How a row with an empty text is treated.
     pub enum OnEmpty {
-        /// It gets a null; the column is then nullable.
+        /// Its vector is null. The vector column is nullable.
         Null = "null",
         /// The empty text is embedded.
         Embed = "embed",
@@ -40,43 +41,43 @@ words! {
 }
 
 words! {
-    /// The Arrow type of the vectors.
+    /// The Arrow type of the vector column.
     pub enum VectorType {
         /// `FixedSizeList<Float32, dim>`.
         FixedSizeList = "fixed_size_list",
-        /// `List<Float32>`, for readers that know no fixed size.
+        /// `List<Float32>`, for readers without fixed-size lists.
         List = "list",
     }
 }
 
 words! {
-    /// What a run may do with the vector cache.
+    /// How a run uses the vector cache.
     pub enum CacheMode {
-        /// Take vectors out of it and put new ones in.
+        /// Reuse cached vectors and store new ones.
         ReadWrite = "read-write",
-        /// Take vectors out of it.
+        /// Reuse cached vectors only.
         ReadOnly = "read-only",
-        /// Go without.
+        /// Use no cache.
         Off = "off",
     }
 }
 
 words! {
-    /// Which engine runs the model; a device of its own may leave no choice.
+    /// The engine that runs the model.
     pub enum EngineChoice {
-        /// The packed engine on a CPU, candle on a GPU.
+        /// `packed` on a CPU, `candle` on a GPU.
         Auto = "auto",
-        /// Our own kernels.
+        /// The CPU kernels of `reembed-kernels`.
         Packed = "packed",
-        /// The reference.
+        /// The candle library: the reference implementation, and the GPU.
         Candle = "candle",
     }
 }
 
-/// What a row's text means to a run.
+/// What a run does with a row's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextUse {
-    /// It is embedded.
+    /// The text is embedded.
     Embed,
     /// The row gets no vector.
     Skip,
@@ -85,7 +86,7 @@ pub enum TextUse {
 }
 
 impl OnEmpty {
-    /// What becomes of a row with this text.
+    /// What a run does with `text`.
     pub fn use_of(self, text: &str) -> TextUse {
         match (text.is_empty(), self) {
             (false, _) | (true, OnEmpty::Embed) => TextUse::Embed,

@@ -17,9 +17,9 @@ fn digest(array: &ArrayRef) -> String {
 }
 
 fn digest_of_pieces(data_type: &DataType, pieces: &[ArrayRef]) -> String {
-    let mut hasher = ColumnHasher::new("c", data_type).expect("a type that is carried");
+    let mut hasher = ColumnHasher::new("c", data_type).expect("a supported type");
     for piece in pieces {
-        hasher.update(piece.as_ref()).expect("a piece of that type");
+        hasher.update(piece.as_ref()).expect("an array of that type");
     }
     hasher.finish()
 }
@@ -39,16 +39,16 @@ fn lists(rows: &[Option<&[Option<&str>]>]) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-/// A column of every kind of node, `rows` long, with nulls.
+/// Columns of `rows` rows with nulls: one for every kind of node.
 fn columns(rows: usize) -> Vec<ArrayRef> {
-    let there = |row: usize| row % 4 != 2;
-    let nulls = || Some(NullBuffer::from((0..rows).map(there).collect::<Vec<_>>()));
+    let present = |row: usize| row % 4 != 2;
+    let nulls = || Some(NullBuffer::from((0..rows).map(present).collect::<Vec<_>>()));
     let numbers = |factor: i64| -> ArrayRef {
-        let number = |row: usize| there(row).then_some(row as i64 * factor);
+        let number = |row: usize| present(row).then_some(row as i64 * factor);
         Arc::new((0..rows).map(number).collect::<Int64Array>())
     };
     let words = || -> ArrayRef {
-        let word = |row: usize| there(row).then(|| "x".repeat(row % 7) + &row.to_string());
+        let word = |row: usize| present(row).then(|| "x".repeat(row % 7) + &row.to_string());
         Arc::new((0..rows).map(word).collect::<StringArray>())
     };
     let long = || -> ArrayRef {
@@ -56,7 +56,8 @@ fn columns(rows: usize) -> Vec<ArrayRef> {
         Arc::new((0..rows).map(word).collect::<StringArray>())
     };
     let item = |array: &ArrayRef| Arc::new(Field::new("item", array.data_type().clone(), true));
-    let lengths = || (0..rows).map(|row| if there(row) { row % 3 } else { 2 }).collect::<Vec<_>>();
+    let lengths =
+        || (0..rows).map(|row| if present(row) { row % 3 } else { 2 }).collect::<Vec<_>>();
     let list = |elements: ArrayRef| -> ArrayRef {
         let offsets = OffsetBuffer::from_lengths(lengths());
         Arc::new(ListArray::new(item(&elements), offsets, elements, nulls()))
@@ -79,11 +80,11 @@ fn columns(rows: usize) -> Vec<ArrayRef> {
             map.keys().append_value(format!("{row}.{entry}"));
             map.values().append_option((entry == 1).then_some("v"));
         }
-        map.append(there(row)).expect("as many keys as values");
+        map.append(present(row)).expect("as many keys as values");
     }
     let pairs: ArrayRef = Arc::new(Float32Array::from_iter_values((0..2 * rows).map(|n| n as f32)));
     let fixed = FixedSizeListArray::new(item(&pairs), 2, pairs, nulls());
-    let triples = (0..rows).map(|row| there(row).then_some([row as u8; 3]));
+    let triples = (0..rows).map(|row| present(row).then_some([row as u8; 3]));
     let triples = FixedSizeBinaryArray::try_from_sparse_iter_with_size(triples, 3).expect("bytes");
     let inner = list(elements());
     let outer_lengths = vec![rows / 2, 0, rows - rows / 2];
@@ -91,7 +92,9 @@ fn columns(rows: usize) -> Vec<ArrayRef> {
         ListArray::new(item(&inner), OffsetBuffer::from_lengths(outer_lengths), inner, None);
     vec![
         Arc::new(NullArray::new(rows)),
-        Arc::new((0..rows).map(|row| there(row).then_some(row % 3 == 0)).collect::<BooleanArray>()),
+        Arc::new(
+            (0..rows).map(|row| present(row).then_some(row % 3 == 0)).collect::<BooleanArray>(),
+        ),
         numbers(1),
         cast(&numbers(1), &DataType::Int8).expect("small numbers"),
         cast(&numbers(1), &DataType::Decimal256(40, 2)).expect("decimals"),
@@ -121,7 +124,7 @@ fn structure_of(rows: usize) -> ArrayRef {
 
 proptest! {
     #[test]
-    fn a_digest_does_not_show_how_the_rows_were_cut(
+    fn digest_does_not_depend_on_how_rows_are_cut(
         rows in 1usize..40,
         cuts in prop::collection::vec(0usize..40, 0..6),
         copied in any::<bool>(),
@@ -132,7 +135,7 @@ proptest! {
             cuts.sort_unstable();
             let piece = |ends: &[usize]| {
                 let slice = column.slice(ends[0], ends[1] - ends[0]);
-                // A copy begins at its own zero; a slice has the others' values around it.
+                // A copy has offset zero; a slice has the values of other rows around it.
                 if copied { concat(&[slice.as_ref()]).expect("a copy") } else { slice }
             };
             let pieces: Vec<ArrayRef> = cuts.windows(2).map(piece).collect();
@@ -142,15 +145,15 @@ proptest! {
     }
 
     #[test]
-    fn another_value_null_or_order_is_another_digest(row in 0usize..30, other in 0usize..30) {
+    fn digest_depends_on_values_nulls_and_order(row in 0usize..30, other in 0usize..30) {
         for column in columns(30).into_iter().filter(|column| column.len() == 30) {
-            // The row `other` in the place of `row`.
+            // Row `other` replaces `row`.
             let mut picked: Vec<i32> = (0..30).collect();
             picked[row] = other as i32;
             let changed = take(&column, &Int32Array::from(picked.clone()), None).expect("rows");
             let same = changed.as_ref() == column.as_ref();
             prop_assert_eq!(digest(&changed) == digest(&column), same, "{}", column.data_type());
-            // Both rows in each other's place.
+            // The two rows are swapped.
             picked[other] = row as i32;
             let changed = take(&column, &Int32Array::from(picked), None).expect("rows");
             let same = changed.as_ref() == column.as_ref();
@@ -160,7 +163,7 @@ proptest! {
 }
 
 #[test]
-fn dictionaries_views_and_wide_offsets_have_the_digest_of_the_plain_values() {
+fn dictionaries_views_and_wide_offsets_digest_like_values() {
     let words = [Some("a"), None, Some(""), Some("a"), Some("long enough for a view of its own")];
     let plain = strings(&words);
     for data_type in [
@@ -168,17 +171,17 @@ fn dictionaries_views_and_wide_offsets_have_the_digest_of_the_plain_values() {
         DataType::Utf8View,
         DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::LargeUtf8)),
     ] {
-        let dressed = cast(&plain, &data_type).expect("a cast");
-        assert_eq!(digest(&dressed), digest(&plain), "{data_type}");
-        // In the middle of a column, too.
-        let mixed = [plain.clone(), dressed.slice(1, 3)];
+        let encoded = cast(&plain, &data_type).expect("a cast");
+        assert_eq!(digest(&encoded), digest(&plain), "{data_type}");
+        // Also for a part of a column.
+        let mixed = [plain.clone(), encoded.slice(1, 3)];
         let same = [plain.clone(), plain.slice(1, 3)];
         let plain_type = plain.data_type();
         assert_eq!(digest_of_pieces(plain_type, &mixed), digest_of_pieces(plain_type, &same));
     }
     let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(5), None, Some(7), Some(5)]));
-    let coded = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Int32));
-    assert_eq!(digest(&cast(&numbers, &coded).expect("a cast")), digest(&numbers));
+    let dictionary = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Int32));
+    assert_eq!(digest(&cast(&numbers, &dictionary).expect("a cast")), digest(&numbers));
     let list = lists(&[Some(&[Some("a"), None]), None, Some(&[])]);
     let element = Arc::new(Field::new("x", DataType::Utf8View, true));
     for wide in [DataType::LargeList(element.clone()), DataType::ListView(element)] {
@@ -190,7 +193,7 @@ fn dictionaries_views_and_wide_offsets_have_the_digest_of_the_plain_values() {
 }
 
 #[test]
-fn a_null_is_a_null_whether_the_key_or_the_value_of_a_dictionary_says_so() {
+fn null_keys_and_null_values_of_dictionaries_are_nulls() {
     let values = Arc::new(StringArray::from(vec![Some("a"), None]));
     let by_value = DictionaryArray::<Int8Type>::new(Int8Array::from(vec![0, 1, 0]), values.clone());
     let by_key =
@@ -203,7 +206,7 @@ fn a_null_is_a_null_whether_the_key_or_the_value_of_a_dictionary_says_so() {
 }
 
 #[test]
-fn what_lies_below_a_null_does_not_show() {
+fn slots_below_a_null_do_not_count() {
     let item = Arc::new(Field::new("item", DataType::Float32, false));
     let nulls = Some(NullBuffer::from(vec![true, false, true]));
     let vectors = |below: f32| -> ArrayRef {
@@ -223,7 +226,7 @@ fn what_lies_below_a_null_does_not_show() {
 }
 
 #[test]
-fn columns_that_could_be_taken_for_one_another_differ() {
+fn columns_with_the_same_bytes_have_different_digests() {
     let same_bytes: Vec<ArrayRef> = vec![
         strings(&[Some("ab"), Some("c")]),
         strings(&[Some("a"), Some("bc")]),
@@ -254,19 +257,19 @@ fn columns_that_could_be_taken_for_one_another_differ() {
 }
 
 #[test]
-fn a_long_string_that_a_view_repeats_is_hashed_once() {
+fn long_string_repeated_by_a_view_is_hashed_once() {
     let long = "x".repeat(64 << 20);
     let values = StringViewArray::from_iter_values([&long]);
     let rows = take(&values, &Int32Array::from(vec![0; 100_000]), None).expect("rows");
-    // 6 TB of text: hashed row by row it would take an hour.
+    // 6 TB of text, which would take an hour if every row were hashed.
     assert_eq!(digest(&rows).len(), 64);
     let two = strings(&[Some(&long), Some(&long)]);
     assert_eq!(digest(&rows.slice(0, 2)), digest(&two));
 }
 
-/// The example that a reader in another language can hold itself against.
+/// The worked example for implementations in other languages.
 #[test]
-fn the_form_is_the_one_that_is_written_down() {
+fn digest_has_the_documented_form() {
     let sha = |bytes: &[u8]| -> [u8; 32] { Sha256::digest(bytes).into() };
     let mut node = vec![b's'];
     node.extend(3u64.to_le_bytes());
@@ -277,7 +280,7 @@ fn the_form_is_the_one_that_is_written_down() {
 }
 
 #[test]
-fn what_cannot_be_carried_is_refused_with_its_column() {
+fn type_without_a_digest_is_refused_with_its_column() {
     let union = UnionArray::try_new(
         [(0, Arc::new(Field::new("n", DataType::Int32, true)))].into_iter().collect(),
         vec![0].into(),
@@ -287,8 +290,8 @@ fn what_cannot_be_carried_is_refused_with_its_column() {
     .expect("a union");
     let schema = Schema::new(vec![Field::new("u", union.data_type().clone(), true)]);
     let error = TableHasher::new(&schema, None).err().expect("it is refused");
-    assert!(error.to_string().starts_with("column `u`: a column of type Union"), "{error}");
-    assert!(TableHasher::new(&schema, Some(0)).is_ok(), "what is left out does not matter");
+    assert!(error.to_string().starts_with("column `u`: columns of type Union"), "{error}");
+    assert!(TableHasher::new(&schema, Some(0)).is_ok(), "the union is left out");
     let mut hasher = ColumnHasher::new("c", &DataType::Utf8).expect("strings");
     assert!(hasher.update(&Int32Array::from(vec![1])).is_err());
 }

@@ -1,4 +1,4 @@
-//! Accounts for the time of the stages, as they pass through their loops.
+//! Measures how the stages spend their time.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,34 +6,34 @@ use std::time::{Duration, Instant};
 
 use crate::events::{Stage, StageTimes};
 
-/// The clocks of all stages. A stage that fails leaves what it had.
+/// The clocks of all stages. The times of a failed stage stay.
 #[derive(Default)]
 pub(super) struct StageClocks {
     times: Mutex<BTreeMap<Stage, StageTimes>>,
 }
 
 impl StageClocks {
-    /// Does some of a stage's work.
+    /// Measures work of a stage.
     pub fn busy<T>(&self, stage: Stage, work: impl FnOnce() -> T) -> T {
         self.measure(stage, work, |times| &mut times.busy)
     }
 
-    /// Waits for what the stage before gives.
+    /// Measures waiting for the stage before.
     pub fn waiting_for_input<T>(&self, stage: Stage, wait: impl FnOnce() -> T) -> T {
         self.measure(stage, wait, |times| &mut times.waiting_for_input)
     }
 
-    /// Waits until the stage behind takes what was done.
+    /// Measures waiting for the stage after.
     pub fn waiting_for_output<T>(&self, stage: Stage, wait: impl FnOnce() -> T) -> T {
         self.measure(stage, wait, |times| &mut times.waiting_for_output)
     }
 
-    /// What each stage did so far. Inference and writer share a thread: while one works, the other waits.
+    /// The times so far. Inference and writer share a thread: while one works, the other waits.
     pub fn times(&self) -> Vec<(Stage, StageTimes)> {
         let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let of = |stage| times.get(&stage).copied().unwrap_or_default();
+        let times_of = |stage| times.get(&stage).copied().unwrap_or_default();
         let (inference, writer): (StageTimes, StageTimes) =
-            (of(Stage::Inference), of(Stage::Writer));
+            (times_of(Stage::Inference), times_of(Stage::Writer));
         times.entry(Stage::Inference).or_default().waiting_for_output += writer.busy;
         times.entry(Stage::Writer).or_default().waiting_for_input +=
             inference.busy + inference.waiting_for_input;
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn while_the_writer_works_the_model_waits_and_the_other_way_round() {
+    fn inference_waits_while_the_writer_works_and_vice_versa() {
         let clocks = StageClocks::default();
         let long = || std::thread::sleep(Duration::from_millis(3));
         clocks.busy(Stage::Inference, long);

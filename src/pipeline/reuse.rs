@@ -1,11 +1,9 @@
-//! Which rows need the model, and where the vectors of the others come from.
+//! Decides which rows need the model, and gets the vectors of the others.
 //!
-//! A text is looked up twice. [`look_up`] does it before the text is tokenized, and finds what earlier runs, and
-//! this one so far, have committed. [`ChunkResolver::settle`] does it again when the chunk's turn comes: a chunk ahead of
-//! it may have had the same text, whose vector is there by then. So equal texts go through the model once, though
-//! chunks are in flight together, and nothing but the cache itself has to be remembered.
-//!
-//! Without a cache, equal texts of one chunk still go through the model once.
+//! A text is looked up twice: by [`look_up`] before it is tokenized, and by [`ChunkResolver::resolve`]
+//! before its chunk goes through the model, because an earlier chunk may have had the same text. Equal
+//! texts therefore go through the model once: see docs/decisions/0011-second-lookup.md. Without a
+//! cache this holds within a chunk.
 
 use std::collections::HashMap;
 
@@ -17,37 +15,38 @@ use reembed_encoder::limit::BatchLimit;
 use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::task::{ContentKey, ContentKeys};
 
-use crate::cache::{CacheWriter, LookUp, VectorCache, View};
+use crate::cache::{CacheView, CacheWriter, Lookup, VectorCache};
 use crate::chunk::{
     CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, TokenChunk, needs_vector,
 };
 use crate::config::OnEmpty;
 use crate::events::{Event, RowsByOrigin};
+use crate::vectors::largest_difference;
 
-/// Gives every text of a chunk its key.
-pub fn keyed(chunk: RowChunk, keys: &ContentKeys) -> KeyedChunk {
+/// Adds the content keys of the texts to a chunk.
+pub fn add_keys(chunk: RowChunk, keys: &ContentKeys) -> KeyedChunk {
     let keys = strings(&chunk.texts).map(|text| keys.key(text)).collect();
     KeyedChunk { chunk, keys }
 }
 
-/// Chooses the reused rows whose vectors are checked: the first that comes along in each of so many equal parts of
-/// the file.
+/// Samples the reused rows whose vectors are compared with the model: the first reused row in each of
+/// several equal parts of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// Rows of a part; none: nothing is checked.
+    /// Rows of a part; `None`: no row is sampled.
     part: Option<u64>,
     /// The first row of the next part.
     next: u64,
 }
 
 impl Sample {
-    /// About `sample` of `rows` rows.
+    /// Samples at most `sample` of `rows` rows.
     pub fn new(rows: u64, sample: u64) -> Self {
         let part = (sample > 0).then(|| rows.div_ceil(sample).max(1));
         Sample { part, next: 0 }
     }
 
-    /// Whether a reused row is checked; to be asked in the order of the rows.
+    /// Whether to sample a reused row. Call it in the order of the rows.
     pub fn takes(&mut self, row: u64) -> bool {
         let Some(part) = self.part.filter(|_| row >= self.next) else { return false };
         self.next = (row / part + 1) * part;
@@ -55,14 +54,14 @@ impl Sample {
     }
 }
 
-/// Finds out where each row's vector comes from, and gets those that are in the cache: the first half of the
+/// Decides the origin of each row's vector and gets the cached vectors: the first half of the
 /// tokenizer stage.
 ///
 /// # Errors
 /// `Cache` when the cache cannot be read.
 pub fn look_up(
     chunk: &KeyedChunk,
-    mut view: Option<View<'_>>,
+    mut view: Option<CacheView<'_>>,
     dim: usize,
     on_empty: OnEmpty,
     sample: &mut Sample,
@@ -84,16 +83,16 @@ pub fn look_up(
         first_rows.insert(*key, row);
         let found = match &mut view {
             Some(view) => view.find(key, &mut values[row * dim..][..dim])?,
-            None => LookUp::Absent,
+            None => Lookup::Absent,
         };
         origins.push(match found {
-            LookUp::Found(cached) => {
+            Lookup::Found(cached) => {
                 let sampled =
                     !cached.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
                 Origin::Cache(CachedText { sampled, ..cached })
             }
-            LookUp::Absent => Origin::Model,
-            LookUp::Damaged => {
+            Lookup::Absent => Origin::Model,
+            Lookup::Damaged => {
                 damaged += 1;
                 Origin::Model
             }
@@ -102,8 +101,8 @@ pub fn look_up(
     Ok(KnownVectors { origins, values, damaged })
 }
 
-/// The second half of the tokenizer stage: the texts of a chunk that have to go through the model become its planned
-/// batches.
+/// Tokenizes the texts that go through the model and plans their batches: the second half of the
+/// tokenizer stage.
 ///
 /// # Errors
 /// As [`tokenize_texts`].
@@ -127,8 +126,7 @@ pub fn tokenize_chunk(
     Ok(TokenChunk { columns, rows, keys, known, texts })
 }
 
-/// The inference stage with what it shares with the cache: chunk by chunk, every row gets its vector, and new
-/// vectors are kept.
+/// The inference stage: gets the vector of every row of a chunk, and stores new vectors in the cache.
 pub struct ChunkResolver<'a> {
     inference: &'a Inference<'a>,
     cache: Option<&'a VectorCache<'a>>,
@@ -137,21 +135,21 @@ pub struct ChunkResolver<'a> {
     totals: Totals,
 }
 
-/// What a run's chunks add up to.
+/// The sums over all chunks of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// What the model did.
+    /// What the model computed.
     pub work: Work,
-    /// Where vectors came from.
+    /// The origins of the vectors.
     pub origins: RowsByOrigin,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated: u64,
-    /// Entries of the cache that could not be believed.
+    /// Damaged cache entries.
     pub damaged: u64,
-    /// Entries of the cache that made place for new ones.
+    /// Cache entries that were evicted for new ones.
     pub evicted: u64,
-    /// Vectors that found no place in the cache.
-    pub not_kept: u64,
+    /// New vectors that were not stored because the cache is full.
+    pub not_stored: u64,
 }
 
 impl<'a> ChunkResolver<'a> {
@@ -166,16 +164,17 @@ impl<'a> ChunkResolver<'a> {
         ChunkResolver { inference, cache, writer, on_event, totals: Totals::default() }
     }
 
-    /// Gives every row of a chunk its vector.
+    /// Gets the vector of every row of a chunk.
     ///
     /// # Errors
-    /// What the model gives; `Cache` when the cache cannot be read or written, or a vector in it is not its text's.
+    /// Those of the model; `Cache` when the cache cannot be read or written, or a cached vector differs
+    /// from the model's.
     pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
         let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
         let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
         let dim = self.inference.dim();
         let KnownVectors { origins, mut values, damaged } = known;
-        // What each row's text measures: tokens, and whether it was cut.
+        // The tokens of each row's text, and whether it was truncated.
         let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
         let (cache, writer) = (self.cache, &mut self.writer);
         let tolerance = self.inference.tolerance();
@@ -185,7 +184,7 @@ impl<'a> ChunkResolver<'a> {
             if matches!(origins[row], Origin::Cache(_)) {
                 let same = compare(&rows, row, place, vector, tolerance);
                 if let (Err(_), Some(cache)) = (&same, cache) {
-                    cache.distrust()?;
+                    cache.forget_rebuild()?;
                 }
                 return same;
             }
@@ -206,7 +205,7 @@ impl<'a> ChunkResolver<'a> {
         }
         let origins_of_chunk = count(&origins, &measures);
         let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
-        self.tell(&origins_of_chunk, &present);
+        self.report(&origins_of_chunk, &present);
         (self.on_event)(chunk_done(&rows, &measures));
         self.totals.work.add(&work);
         self.totals.origins.add(&origins_of_chunk);
@@ -215,7 +214,7 @@ impl<'a> ChunkResolver<'a> {
         Ok((columns, ChunkVectors { values, present, work }))
     }
 
-    /// Brings the vectors that wait to the disk.
+    /// Commits the pending vectors to the cache.
     ///
     /// # Errors
     /// `Cache` when the cache cannot be written.
@@ -224,14 +223,14 @@ impl<'a> ChunkResolver<'a> {
         writer.commit()
     }
 
-    /// What it came to.
+    /// The sums over all chunks.
     pub fn into_totals(self) -> Totals {
-        let (evicted, not_kept) = self.writer.map_or((0, 0), |writer| writer.totals());
-        Totals { evicted, not_kept, ..self.totals }
+        let (evicted, not_stored) = self.writer.map_or((0, 0), |writer| writer.totals());
+        Totals { evicted, not_stored, ..self.totals }
     }
 
-    /// Finds the texts whose vectors were made after the tokenizer stage had looked for them, and takes them out of
-    /// the batches.
+    /// Looks up the texts again whose vectors this run may have computed since the first lookup, and
+    /// removes them from the batches.
     fn look_up_again(
         &self,
         keys: &[ContentKey],
@@ -253,8 +252,8 @@ impl<'a> ChunkResolver<'a> {
             let found = match writer.find(key, vector) {
                 Some(cached) => Some(cached),
                 None => match view.find(key, vector)? {
-                    // What an earlier run left would have been found before.
-                    LookUp::Found(cached) if cached.of_this_run => Some(cached),
+                    // The first lookup would have found vectors of earlier runs.
+                    Lookup::Found(cached) if cached.of_this_run => Some(cached),
                     _ => None,
                 },
             };
@@ -274,12 +273,12 @@ impl<'a> ChunkResolver<'a> {
         Ok(needed.filter(|batch| !batch.is_empty()).collect())
     }
 
-    fn tell(&self, origins: &RowsByOrigin, present: &[bool]) {
+    fn report(&self, origins: &RowsByOrigin, present: &[bool]) {
         let empty = present.iter().filter(|present| !**present).count();
         if empty > 0 {
             (self.on_event)(Event::Empty { rows: empty });
         }
-        // Rows of the sample were in a batch.
+        // Sampled rows were in a batch.
         let reused = (origins.reused - origins.sampled) as usize;
         let duplicate = origins.duplicate as usize;
         if reused + duplicate > 0 {
@@ -288,18 +287,7 @@ impl<'a> ChunkResolver<'a> {
     }
 }
 
-impl RowsByOrigin {
-    /// Adds `other` to this.
-    pub fn add(&mut self, other: &RowsByOrigin) {
-        self.encoded += other.encoded;
-        self.reused += other.reused;
-        self.duplicate += other.duplicate;
-        self.sampled += other.sampled;
-        self.tokens_saved += other.tokens_saved;
-    }
-}
-
-/// What a chunk's texts measured.
+/// The event of a finished chunk.
 fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     let length =
         |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
@@ -310,7 +298,7 @@ fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     }
 }
 
-/// What the cache says a text measures; nothing for a text that has not been there.
+/// The tokens of a cached text, and whether it was truncated; zero for any other text.
 fn measure(origin: &Origin) -> (u64, bool) {
     match origin {
         Origin::Cache(cached) => (cached.tokens.into(), cached.truncated),
@@ -321,7 +309,7 @@ fn measure(origin: &Origin) -> (u64, bool) {
 fn count(origins: &[Origin], measures: &[(u64, bool)]) -> RowsByOrigin {
     let mut sums = RowsByOrigin::default();
     for (origin, (tokens, _)) in origins.iter().zip(measures) {
-        // A row that repeats one of its chunk was reused if that one was.
+        // A row with the text of an earlier row of the chunk counts like that row.
         let first = match origin {
             Origin::Row(first) => origins[*first],
             other => *other,
@@ -341,28 +329,29 @@ fn count(origins: &[Origin], measures: &[(u64, bool)]) -> RowsByOrigin {
     sums
 }
 
-/// Is the cached vector what the model gives now?
+/// Compares a cached vector with the one that the model computed now. A tolerance of 0 requires equal
+/// bits.
 fn compare(
     rows: &RowNames,
     row: usize,
     cached: &[f32],
-    made: &[f32],
+    computed: &[f32],
     tolerance: f32,
 ) -> Result<()> {
-    let difference = cached.iter().zip(made).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    let difference = largest_difference(cached, computed);
     let same = match tolerance {
-        0.0 => cached.iter().zip(made).all(|(a, b)| a.to_bits() == b.to_bits()),
-        // A NaN among the cached is no number to compare with, and not the same.
-        tolerance => cached.iter().all(|value| value.is_finite()) && difference <= tolerance,
+        0.0 => cached.iter().zip(computed).all(|(a, b)| a.to_bits() == b.to_bits()),
+        tolerance => difference <= tolerance,
     };
     if same {
         return Ok(());
     }
     let message = format!(
-        "its vector in the cache differs by {difference:e} from what the model gives; at most {tolerance:e} is allowed"
+        "its cached vector differs by {difference:e} from the model's; the tolerance is \
+         {tolerance:e}"
     );
     Err(Error::new(ErrorKind::Cache, message).at(rows.name(row)).advice(
-        "run again with --rebuild, which embeds every row again and replaces the cache's entries",
+        "run again with --rebuild, which embeds every row again and replaces the cached vectors",
     ))
 }
 
@@ -371,7 +360,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sample_is_spread_over_the_file_and_takes_a_row_of_each_part_that_has_one() {
+    fn sample_takes_the_first_reused_row_of_each_part() {
         let taken = |rows: u64, sample: u64, reused: &dyn Fn(u64) -> bool| -> Vec<u64> {
             let mut choice = Sample::new(rows, sample);
             (0..rows).filter(|row| reused(*row) && choice.takes(*row)).collect()
@@ -385,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_counted_by_where_their_vector_came_from() {
+    fn rows_are_counted_by_the_origin_of_their_vector() {
         let cached = |of_this_run, sampled| {
             Origin::Cache(CachedText { tokens: 5, truncated: false, of_this_run, sampled })
         };
@@ -406,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cached_vector_that_is_not_the_model_s_is_an_error_that_names_the_row() {
+    fn cached_vector_unlike_the_model_s_is_an_error_of_its_row() {
         let rows = RowNames::new(40, ["a", "b"]);
         let check = |cached: f32, made: f32, tolerance| {
             compare(&rows, 1, &[0.5, cached], &[0.5, made], tolerance)

@@ -1,11 +1,11 @@
-//! How much smaller a new output may be than the old one.
+//! The limit on how many rows a new output may lack compared with the existing one.
 
 use crate::config::Percent;
 
-/// The percent of `old` rows that are not among `new` ones, rounded up, where they are more than `most`.
-pub fn excess(old: u64, new: u64, most: Percent) -> Option<u64> {
+/// The decrease from `old` to `new` rows in percent, rounded up, if it is more than `max_shrink`.
+pub fn excess_percent(old: u64, new: u64, max_shrink: Percent) -> Option<u64> {
     let lost = u128::from(old.saturating_sub(new)) * 100;
-    let allowed = u128::from(old) * u128::from(most.get());
+    let allowed = u128::from(old) * u128::from(max_shrink.get());
     (lost > allowed).then(|| lost.div_ceil(u128::from(old.max(1))) as u64)
 }
 
@@ -14,8 +14,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_output_may_lose_so_many_percent_of_its_rows_and_no_more() {
-        for (old, new, most, expected) in [
+    fn decrease_is_reported_only_above_the_limit() {
+        for (old, new, max_shrink, expected) in [
             (10, 10, 50, None),
             (10, 20, 0, None),
             (10, 5, 50, None),
@@ -31,8 +31,12 @@ mod tests {
             (u64::MAX, 0, 50, Some(100)),
             (u64::MAX, u64::MAX / 2 + 1, 50, None),
         ] {
-            let most = Percent::new(most).expect("a percentage");
-            assert_eq!(excess(old, new, most), expected, "{old} to {new}, {most:?}");
+            let max_shrink = Percent::new(max_shrink).expect("a percentage");
+            assert_eq!(
+                excess_percent(old, new, max_shrink),
+                expected,
+                "{old} to {new}, {max_shrink:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Room on the disks, before the run finds out that there is none.
+//! Checks the free space of the disks before a run starts.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -6,94 +6,92 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
+use crate::figures::bytes;
 use crate::hidden_names::directory_of;
 
-/// Bytes that an output may take: its vectors, which do not compress to speak of, and the carried columns, which
-/// take about what they took in the input. The file that it replaces is there until the end.
-pub fn estimate(rows: u64, dim: usize, input_bytes: u64) -> u64 {
+/// The size in bytes that an output may have: its vectors, which hardly compress, and the carried
+/// columns, which take about as much as in the input. The existing file stays until the end.
+pub fn estimate_output_bytes(rows: u64, dim: usize, input_bytes: u64) -> u64 {
     let vectors = rows.saturating_mul(dim as u64).saturating_mul(size_of::<f32>() as u64);
     vectors.saturating_add(input_bytes)
 }
 
-/// Refuses to begin where the disk of the target has less room than `output` bytes, or the disk of `cache` less than
-/// the `growth` of that file; where it is one disk, than both together.
+/// Checks that the disk of `target` has `output` bytes free and the disk of `cache` has `growth`
+/// bytes free, or the sum of both if it is the same disk.
 ///
 /// # Errors
-/// `Target`, with all figures.
+/// `Target`, with the needed and the free bytes.
 pub fn check_space(target: &Path, output: u64, cache: &Path, growth: u64) -> Result<()> {
-    let free = free(target)?;
-    if growth == 0 || is_one_disk(target, cache) {
-        return match has_room(free, output.saturating_add(growth)) {
+    let free = output_free_space(target)?;
+    if growth == 0 || is_same_disk(target, cache) {
+        return match has_space(free, output.saturating_add(growth)) {
             true => Ok(()),
-            false => Err(no_room(target, output, growth, free)),
+            false => Err(no_space_for_output(target, output, growth, free)),
         };
     }
-    if !has_room(free, output) {
-        return Err(no_room(target, output, 0, free));
+    if !has_space(free, output) {
+        return Err(no_space_for_output(target, output, 0, free));
     }
-    // Where its directory is not there, opening it says so.
-    match free_of_directory(cache) {
-        Ok(free) if !has_room(free, growth) => Err(no_room_for_cache(cache, growth, free)),
+    // A missing directory is reported when the cache is opened.
+    match free_space(cache) {
+        Ok(free) if !has_space(free, growth) => Err(no_space_for_cache(cache, growth, free)),
         _ => Ok(()),
     }
 }
 
-/// `None` where the file system does not say: one without blocks of its own.
-fn has_room(free: Option<u64>, needed: u64) -> bool {
+/// `free` is `None` for a file system that reports no blocks.
+fn has_space(free: Option<u64>, needed: u64) -> bool {
     free.is_none_or(|free| free >= needed)
 }
 
-fn no_room(target: &Path, output: u64, growth: u64, free: Option<u64>) -> Error {
+fn no_space_for_output(target: &Path, output: u64, growth: u64, free: Option<u64>) -> Error {
     let cache = match growth {
         0 => String::new(),
-        growth => format!(" and its vector cache {} more", megabytes(growth)),
+        growth => format!(" and its vector cache {} more", bytes(growth)),
     };
-    let free = megabytes(free.unwrap_or(0));
-    let message = format!("it may take {}{cache}, and its disk has {free} free", megabytes(output));
+    let (output, free) = (bytes(output), bytes(free.unwrap_or(0)));
+    let message = format!("the output may take {output}{cache}, but its disk has {free} free");
     Error::new(ErrorKind::Target, message).in_file(target).advice(
-        "free some, name an output on another disk, or set `publish.check_space = false` if the \
-         estimate is too high",
+        "free some space, name an output on another disk, or set `publish.check_space = false` if \
+         the estimate is too high",
     )
 }
 
-fn no_room_for_cache(cache: &Path, growth: u64, free: Option<u64>) -> Error {
-    let (growth, free) = (megabytes(growth), megabytes(free.unwrap_or(0)));
-    let message = format!("the vector cache may take {growth} more, and its disk has {free} free");
+fn no_space_for_cache(cache: &Path, growth: u64, free: Option<u64>) -> Error {
+    let (growth, free) = (bytes(growth), bytes(free.unwrap_or(0)));
+    let message = format!("the vector cache may take {growth} more, but its disk has {free} free");
     Error::new(ErrorKind::Target, message).in_file(cache).advice(
-        "free some, name a cache on another disk in `cache.path`, set a smaller `cache.max_size`, or set \
-         `publish.check_space = false` if the estimate is too high",
+        "free some space, set `cache.path` to a file on another disk, lower `cache.max_size`, or \
+         set `publish.check_space = false` if the estimate is too high",
     )
 }
 
-/// Whether two files are, or will be, on one disk. Where one of the directories cannot be looked at, they are not.
-fn is_one_disk(one: &Path, other: &Path) -> bool {
+/// Whether two files are, or will be, on the same disk. It is false if a directory is unreadable.
+fn is_same_disk(one: &Path, other: &Path) -> bool {
     let device =
-        |path: &Path| fs::metadata(directory_there(path)).map(|directory| directory.dev()).ok();
+        |path: &Path| fs::metadata(existing_directory(path)).map(|directory| directory.dev()).ok();
     device(one).is_some_and(|one| device(other) == Some(one))
 }
 
-fn free(target: &Path) -> Result<Option<u64>> {
-    free_of_directory(target).map_err(|cause| {
-        Error::new(ErrorKind::Target, "the room on its disk cannot be read")
+fn output_free_space(target: &Path) -> Result<Option<u64>> {
+    free_space(target).map_err(|cause| {
+        Error::new(ErrorKind::Target, "the free space of its disk cannot be read")
             .in_file(target)
             .advice("name an output on another disk, or set `publish.check_space = false`")
             .caused_by(cause)
     })
 }
 
-fn free_of_directory(file: &Path) -> rustix::io::Result<Option<u64>> {
-    let disk = rustix::fs::statvfs(directory_there(file))?;
+/// Free bytes of the disk of a file; `None` for a file system that reports no blocks.
+fn free_space(file: &Path) -> rustix::io::Result<Option<u64>> {
+    let disk = rustix::fs::statvfs(existing_directory(file))?;
     Ok((disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
-/// The directory of a file. Before anything is made it may be missing, and its disk is that of the directory around it.
-fn directory_there(file: &Path) -> &Path {
+/// The directory of a file, or its parent if the directory is not created yet.
+fn existing_directory(file: &Path) -> &Path {
     let directory = directory_of(file);
     if directory.exists() { directory } else { directory_of(directory) }
-}
-
-fn megabytes(bytes: u64) -> String {
-    format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
 #[cfg(test)]
@@ -103,38 +101,38 @@ mod tests {
     const EXABYTE: u64 = 1 << 60;
 
     #[test]
-    fn an_estimate_is_vectors_and_input_and_does_not_overflow() {
-        assert_eq!(estimate(0, 384, 7), 7);
-        assert_eq!(estimate(100_000, 384, 1_000_000), 154_600_000);
-        assert_eq!(estimate(u64::MAX, 384, 1), u64::MAX);
+    fn estimate_is_vectors_plus_input_without_overflow() {
+        assert_eq!(estimate_output_bytes(0, 384, 7), 7);
+        assert_eq!(estimate_output_bytes(100_000, 384, 1_000_000), 154_600_000);
+        assert_eq!(estimate_output_bytes(u64::MAX, 384, 1), u64::MAX);
     }
 
     #[test]
-    fn a_disk_without_room_for_output_and_cache_is_refused_with_all_figures() {
+    fn disk_without_space_for_output_and_cache_is_refused() {
         let directory = tempfile::tempdir().expect("a directory");
         let (target, cache) =
             (directory.path().join("out.parquet"), directory.path().join("cache"));
-        // A file system of its own.
+        // Another file system.
         let elsewhere = Path::new("/proc/cache");
         let nowhere = directory.path().join("missing/deeper/cache");
         let new = directory.path().join("new/cache");
-        let free = free(&target).expect("room").expect("a figure");
+        let free = output_free_space(&target).expect("readable").expect("a number");
         let most = free / 3 * 2;
         for (output, cache, growth, expected) in [
             (1, &*cache, 0, None),
             (1, &*cache, 1, None),
-            (EXABYTE, &*cache, 0, Some("it may take 1152921504606.8 MB, and its disk has ")),
+            (EXABYTE, &*cache, 0, Some("the output may take 1152921.5 TB, but its disk has ")),
             (
                 1,
                 &*cache,
                 EXABYTE,
-                Some("it may take 0.0 MB and its vector cache 1152921504606.8 MB more"),
+                Some("the output may take 1 bytes and its vector cache 1152921.5 TB more"),
             ),
             // Each would fit by itself.
-            (most, &*cache, most, Some(" more, and its disk has ")),
-            (most, &*new, most, Some(" more, and its disk has ")),
+            (most, &*cache, most, Some(" more, but its disk has ")),
+            (most, &*new, most, Some(" more, but its disk has ")),
             (most, &*nowhere, most, None),
-            (EXABYTE, elsewhere, 1, Some("it may take 1152921504606.8 MB, and its disk has ")),
+            (EXABYTE, elsewhere, 1, Some("the output may take 1152921.5 TB, but its disk has ")),
         ] {
             let told = check_space(&target, output, cache, growth).map_err(|error| {
                 assert_eq!(error.kind(), ErrorKind::Target);
@@ -144,7 +142,7 @@ mod tests {
             match expected {
                 None => assert_eq!(told, Ok(()), "{output} and {growth}"),
                 Some(said) => {
-                    let told = told.expect_err("no room");
+                    let told = told.expect_err("no space");
                     assert!(told.contains(said), "{told}");
                 }
             }
@@ -152,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn a_cache_on_another_disk_needs_its_room_there() {
+    fn cache_on_another_disk_needs_space_there() {
         let directory = tempfile::tempdir().expect("a directory");
         let target = directory.path().join("out.parquet");
-        // A disk in memory, where there is one.
+        // A file system in memory, where there is one.
         let shared = Path::new("/dev/shm");
-        if !shared.is_dir() || is_one_disk(&target, &shared.join("cache")) {
+        if !shared.is_dir() || is_same_disk(&target, &shared.join("cache")) {
             return;
         }
         let cache = shared.join("cache");
@@ -166,7 +164,7 @@ mod tests {
         assert_eq!((error.kind(), error.place().file()), (ErrorKind::Target, Some(&*cache)));
         let said = error.to_string();
         assert!(
-            said.contains("the vector cache may take 1152921504606.8 MB more, and its disk"),
+            said.contains("the vector cache may take 1152921.5 TB more, but its disk"),
             "{said}"
         );
         assert!(error.advice_text().is_some_and(|advice| advice.contains("cache.path")));

@@ -1,4 +1,4 @@
-//! What runs that were killed left beside an output.
+//! Deletes the temporary files that killed runs left beside an output.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,41 +6,42 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::hidden_names::{TEMPORARY, directory_of, hidden_prefix};
+use crate::hidden_names::{TEMPORARY_SUFFIX, directory_of, hidden_prefix};
 
-/// Letters and digits between the target's name and [`TEMPORARY`].
+/// Number of random letters and digits between the output's name and [`TEMPORARY_SUFFIX`].
 const RANDOM: usize = 6;
 
-/// Deletes the temporaries of a target. Its lock has to be held: then they are those of dead runs.
+/// Deletes the temporary files of an output. The caller holds its lock, so they are of dead runs.
 ///
 /// # Errors
-/// `Target`, naming the temporary that cannot be deleted.
-pub fn sweep(target: &Path) -> Result<()> {
+/// `Target`, naming the file that cannot be deleted.
+pub fn delete_temporaries(target: &Path) -> Result<()> {
     let refuse = |path: &Path, message: &str, cause| {
         Error::new(ErrorKind::Target, message)
             .in_file(path)
-            .advice("check that the directory of the output can be read and written to")
+            .advice("check that the directory of the output is readable and writable")
             .caused_by(cause)
     };
     let directory = directory_of(target);
-    let unread = |cause| refuse(directory, "the directory of the output cannot be read", cause);
+    let unreadable = |cause| refuse(directory, "the directory of the output cannot be read", cause);
     let prefix = hidden_prefix(target);
-    for entry in fs::read_dir(directory).map_err(unread)? {
-        let entry = entry.map_err(unread)?;
+    for entry in fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
         if is_temporary(&entry.file_name(), &prefix) {
             let path = entry.path();
-            fs::remove_file(&path)
-                .map_err(|cause| refuse(&path, "what a dead run left cannot be deleted", cause))?;
+            fs::remove_file(&path).map_err(|cause| {
+                refuse(&path, "the temporary file of an earlier run cannot be deleted", cause)
+            })?;
         }
     }
     Ok(())
 }
 
-/// Whether a name is that of a temporary of the target whose hidden names begin with `prefix`.
+/// Whether a name is that of a temporary file of the output with this hidden prefix.
 fn is_temporary(name: &OsStr, prefix: &str) -> bool {
     let random = name
         .to_str()
-        .and_then(|name| name.strip_prefix(prefix)?.strip_suffix(TEMPORARY))
+        .and_then(|name| name.strip_prefix(prefix)?.strip_suffix(TEMPORARY_SUFFIX))
         .unwrap_or("");
     random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
@@ -50,18 +51,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_targets_own_temporaries_are_swept() {
+    fn only_temporaries_of_the_same_output_are_deleted() {
         for (name, expected) in [
             (".tasks.parquet.aB3xYz.reembed-tmp", true),
             (".tasks.parquet.000000.reembed-tmp", true),
-            // Another target's, also one whose name begins like this one's.
+            // Of another output, also one whose name begins the same.
             (".tasks.parquet.2.aB3xYz.reembed-tmp", false),
             (".other.parquet.aB3xYz.reembed-tmp", false),
             (".tasks.parquet.old.aB3xYz.reembed-tmp", false),
-            // Something else of this target's.
+            // Other hidden files of this output.
             (".tasks.parquet.reembed-lock", false),
             (".tasks.parquet.reembed-tmp", false),
-            // What users call theirs.
+            // Files of users.
             ("tasks.parquet", false),
             (".tasks.parquet.aB3xYz.tmp", false),
             (".tasks.parquet.aB3xY.reembed-tmp", false),

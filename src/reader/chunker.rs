@@ -1,27 +1,26 @@
-//! Cuts a stream of record batches into chunks of a fixed number of rows, or fewer where rows are large.
+//! Cuts a stream of record batches into chunks of a fixed number of rows, or fewer if rows are large.
 //!
-//! Chunks follow from the file and the configuration alone, never from the moment: row groups, however small
-//! or large, do not show in them.
+//! Chunks depend on the rows and the configuration only, not on row groups or timing.
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait, RecordBatch, RecordBatchOptions};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, SchemaRef};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use super::dress;
+use super::string_views::from_views;
 
 /// Collects rows until a chunk is full.
 pub struct Chunker {
-    /// The schema of the chunks; what comes in may have views in the place of strings.
+    /// The schema of the chunks. Incoming batches may have views in the place of strings.
     schema: SchemaRef,
-    most_rows: usize,
-    most_bytes: usize,
-    /// Rows that came and are not in a chunk yet: in views, so that they take little room.
+    max_rows: usize,
+    max_bytes: usize,
+    /// Rows that are not in a chunk yet. They stay views, which take little memory.
     rest: Option<Rest>,
     pieces: Vec<RecordBatch>,
     rows: usize,
     bytes: usize,
-    /// Bytes of all the rows that came.
+    /// Bytes of all rows so far.
     total: u64,
 }
 
@@ -32,18 +31,18 @@ struct Rest {
 }
 
 impl Chunker {
-    /// Chunks of `most_rows` rows and about `most_bytes` bytes: the row that passes it is the last.
-    pub fn new(schema: SchemaRef, most_rows: usize, most_bytes: usize) -> Self {
+    /// A chunk ends after `max_rows` rows, or with the row that reaches `max_bytes` bytes.
+    pub fn new(schema: SchemaRef, max_rows: usize, max_bytes: usize) -> Self {
         let (rest, pieces) = (None, Vec::new());
-        Chunker { schema, most_rows, most_bytes, rest, pieces, rows: 0, bytes: 0, total: 0 }
+        Chunker { schema, max_rows, max_bytes, rest, pieces, rows: 0, bytes: 0, total: 0 }
     }
 
-    /// Bytes of all the rows that came so far, as they are in memory.
+    /// Bytes in memory of all rows so far, without sharing.
     pub fn total_bytes(&self) -> u64 {
         self.total
     }
 
-    /// Takes the next rows. Before that, [`Chunker::full`] has to have given everything.
+    /// Adds rows. Call it only after [`Chunker::next_full`] has returned `None`.
     pub fn push(&mut self, batch: RecordBatch) {
         debug_assert!(self.rest.is_none());
         let sizes = row_sizes(&batch);
@@ -52,13 +51,13 @@ impl Chunker {
         self.rest = Some(Rest { batch, sizes, start: 0 });
     }
 
-    /// The next chunk that is full. One at a time: together they may be far larger than the rows in views.
-    pub fn full(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next full chunk. Chunks are made one by one, because they can be far larger than the views.
+    pub fn next_full(&mut self) -> Result<Option<RecordBatch>> {
         let Some(Rest { batch, sizes, start }) = self.rest.take() else { return Ok(None) };
         for row in start..batch.num_rows() {
             self.rows += 1;
             self.bytes = self.bytes.saturating_add(sizes[row]);
-            if self.rows == self.most_rows || self.bytes >= self.most_bytes {
+            if self.rows == self.max_rows || self.bytes >= self.max_bytes {
                 self.take(&batch.slice(start, row + 1 - start))?;
                 self.rest = Some(Rest { batch, sizes, start: row + 1 });
                 return self.finish();
@@ -70,13 +69,13 @@ impl Chunker {
         Ok(None)
     }
 
-    /// Keeps a piece in the chunk's own types: its views would keep whole pages alive for a few rows.
+    /// Adds rows to the chunk in its own types. Views would keep whole pages in memory.
     fn take(&mut self, piece: &RecordBatch) -> Result<()> {
-        self.pieces.push(dress::undressed(piece, &self.schema)?);
+        self.pieces.push(from_views(piece, &self.schema)?);
         Ok(())
     }
 
-    /// The rows that are left, if any.
+    /// The last chunk; `None` if no rows are left.
     pub fn finish(&mut self) -> Result<Option<RecordBatch>> {
         (self.rows, self.bytes) = (0, 0);
         let pieces = std::mem::take(&mut self.pieces);
@@ -88,7 +87,7 @@ impl Chunker {
             let parts: Vec<&dyn Array> =
                 pieces.iter().map(|piece| piece.column(position).as_ref()).collect();
             concat(&parts).map_err(|cause| {
-                Error::new(ErrorKind::Data, "its values do not fit together")
+                Error::new(ErrorKind::Data, "its values cannot be concatenated")
                     .at(format!("column `{}`", field.name()))
                     .advice("write the column as plain strings, or with wider dictionary keys")
                     .caused_by(cause)
@@ -99,14 +98,14 @@ impl Chunker {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options).map(Some).map_err(
             |cause| {
-                Error::new(ErrorKind::Data, "the rows of a chunk do not fit together")
+                Error::new(ErrorKind::Data, "the columns of a chunk do not match the schema")
                     .caused_by(cause)
             },
         )
     }
 }
 
-/// Bytes of each row, as if no two rows shared a string.
+/// Bytes of each row, counting shared strings in every row.
 fn row_sizes(batch: &RecordBatch) -> Vec<usize> {
     let mut sizes = vec![0usize; batch.num_rows()];
     for column in batch.columns() {
@@ -115,7 +114,7 @@ fn row_sizes(batch: &RecordBatch) -> Vec<usize> {
     sizes
 }
 
-/// Bytes of each value: exact for strings, also inside lists and structs, a share of the whole for the others.
+/// Bytes of each value: exact for strings, also inside lists and structs, an average for other types.
 fn value_sizes(array: &dyn Array) -> Vec<usize> {
     const VIEW: usize = 16;
     let lengths = |lengths: &mut dyn Iterator<Item = u32>| {
@@ -187,22 +186,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn chunks_hold_every_row_once_in_order_and_do_not_show_how_the_file_was_cut(
+        fn chunks_hold_every_row_in_order_however_batches_are_cut(
             lengths in prop::collection::vec(0usize..200, 1..80),
             pieces in prop::collection::vec(1usize..20, 1..20),
-            most_rows in 1usize..30,
-            most_bytes in 100usize..2000,
+            max_rows in 1usize..30,
+            max_bytes in 100usize..2000,
         ) {
             let texts: Vec<String> = lengths.iter().map(|length| "x".repeat(*length)).collect();
             let cut = |sizes: &[usize]| -> Vec<Vec<i32>> {
                 let schema = batch(&[], 0).schema();
-                let mut chunker = Chunker::new(schema, most_rows, most_bytes);
+                let mut chunker = Chunker::new(schema, max_rows, max_bytes);
                 let mut chunks = Vec::new();
                 let mut at = 0;
                 for size in sizes.iter().cycle() {
                     let end = (at + size).min(texts.len());
                     chunker.push(batch(&texts[at..end], at as i32));
-                    while let Some(chunk) = chunker.full().expect("cut") {
+                    while let Some(chunk) = chunker.next_full().expect("cut") {
                         chunks.push(chunk);
                     }
                     at = end;
@@ -221,10 +220,10 @@ mod tests {
             };
             let chunks = cut(&pieces);
             prop_assert_eq!(chunks.concat(), (0..texts.len() as i32).collect::<Vec<_>>());
-            prop_assert!(chunks.iter().all(|chunk| chunk.len() <= most_rows));
-            // The share of the numbers is a little different where batches are cut differently, so compare
-            // only where rows decide.
-            if most_bytes > 250 * most_rows {
+            prop_assert!(chunks.iter().all(|chunk| chunk.len() <= max_rows));
+            // The average size of the numbers depends on the batches, so compare only where the number
+            // of rows decides.
+            if max_bytes > 250 * max_rows {
                 prop_assert_eq!(chunks, cut(&[texts.len()]));
             }
         }

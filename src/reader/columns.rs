@@ -1,4 +1,4 @@
-//! The columns that a row's text and name are built from.
+//! Finds the id and text columns of the input, and builds the texts of a chunk from them.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use reembed_encoder::batch::{RowNames, escape_id};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::TextTemplate;
 
-use super::guess::{is_list_of_text, is_text};
+use super::column_guess::{is_list_of_text, is_text};
 use crate::chunk::RowChunk;
 use crate::config::ColumnNames;
 
-/// Where the input keeps ids and texts: positions in its schema.
+/// The positions of the id and text columns in the schema of the input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextColumns {
     id: usize,
@@ -30,7 +30,7 @@ impl TextColumns {
     /// Finds the columns by name and checks their types.
     ///
     /// # Errors
-    /// `Input`, naming the file and the column: missing, twice, or of a type that is not text.
+    /// `Input`, naming the file and the column, when it is missing, there twice, or of another type.
     pub fn find(schema: &Schema, names: &ColumnNames, file: &Path) -> Result<Self> {
         let find = |key: &str, name: &str| find(schema, key, name, file);
         let text = |key: &str, name: &str| {
@@ -56,26 +56,26 @@ impl TextColumns {
         Ok(TextColumns { id, title, description, files, names })
     }
 
-    /// The names of the columns that the text is built from, in order.
+    /// The names of the text columns, in the order of the text.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The position of the ids in the schema.
+    /// The position of the id column in the schema.
     pub fn id(&self) -> usize {
         self.id
     }
 
-    /// Whether the input has a column of files.
+    /// Whether the input has a files column.
     pub fn has_files(&self) -> bool {
         self.files.is_some()
     }
 
-    /// Builds the texts of a chunk.
+    /// Builds the texts of a chunk whose first row is `first_row` of the input.
     ///
     /// # Errors
-    /// `Data`, naming the row whose id is null.
-    pub fn chunk(
+    /// `Data`, naming the row and the column, when an id is null or a value cannot be converted.
+    pub fn build_chunk(
         &self,
         first_row: u64,
         columns: RecordBatch,
@@ -89,11 +89,11 @@ impl TextColumns {
         let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
         let mut texts = LargeStringBuilder::with_capacity(columns.num_rows(), 0);
         for row in 0..columns.num_rows() {
-            let files = files.iter().flat_map(|files| files.of(row));
+            let files = files.iter().flat_map(|files| files.of_row(row));
             let description = description.as_ref().and_then(|texts| get(texts, row));
             template
                 .write(&mut texts, get(&title, row), description, files)
-                .map_err(|cause| no_text(first_row + row as u64, cause))?;
+                .map_err(|cause| text_error(first_row + row as u64, cause))?;
             texts.append_value("");
         }
         let texts = texts.finish();
@@ -103,7 +103,7 @@ impl TextColumns {
     fn ids(&self, first_row: u64, columns: &RecordBatch) -> Result<LargeStringArray> {
         let column = columns.column(self.id);
         let place = || format!("column `{}`", self.name(columns, self.id));
-        // A dictionary may point to a null, which its own validity does not show.
+        // A dictionary key may point to a null value, so the validity of the keys is not enough.
         if let Some(nulls) = column.logical_nulls()
             && let Some(row) = (0..column.len()).find(|row| nulls.is_null(*row))
         {
@@ -114,7 +114,7 @@ impl TextColumns {
         }
         let options = FormatOptions::default();
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(|cause| {
-            Error::new(ErrorKind::Data, "the ids cannot be shown")
+            Error::new(ErrorKind::Data, "the ids cannot be converted to text")
                 .at(place())
                 .advice("name another column in `input.id`")
                 .caused_by(cause)
@@ -122,10 +122,10 @@ impl TextColumns {
         let mut ids = LargeStringBuilder::with_capacity(column.len(), 0);
         for row in 0..column.len() {
             formatter.value(row).write(&mut ids).map_err(|cause| {
-                Error::new(ErrorKind::Data, "the id cannot be shown")
+                Error::new(ErrorKind::Data, "the id cannot be converted to text")
                     .at(format!("row {}", first_row + row as u64))
                     .at(place())
-                    .advice("mend the value, or name another column in `input.id`")
+                    .advice("fix the value, or name another column in `input.id`")
                     .caused_by(cause)
             })?;
             ids.append_value("");
@@ -138,7 +138,7 @@ impl TextColumns {
     }
 }
 
-/// Lists of file names.
+/// The files column of a chunk.
 struct Files {
     list: ArrayRef,
     elements: StringViewArray,
@@ -156,8 +156,8 @@ impl Files {
         Ok(Files { list, elements })
     }
 
-    /// The files of a row, nulls left out.
-    fn of(&self, row: usize) -> impl Iterator<Item = &str> {
+    /// The files of a row, without nulls.
+    fn of_row(&self, row: usize) -> impl Iterator<Item = &str> {
         let range = if self.list.is_null(row) {
             0..0
         } else {
@@ -181,8 +181,8 @@ impl Files {
     }
 }
 
-fn no_text(row: u64, cause: std::fmt::Error) -> Error {
-    Error::new(ErrorKind::Internal, "its text cannot be built")
+fn text_error(row: u64, cause: std::fmt::Error) -> Error {
+    Error::new(ErrorKind::Internal, "the text of the row cannot be built")
         .at(format!("row {row}"))
         .caused_by(cause)
 }
@@ -207,25 +207,28 @@ fn find(schema: &Schema, key: &str, name: &str, file: &Path) -> Result<usize> {
     match (named.next(), named.next()) {
         (Some((position, _)), None) => Ok(position),
         (Some(_), Some(_)) => Err(refuse(format!("there are two columns `{name}`"))
-            .advice("rename one of them: which one is meant cannot be known")),
+            .advice("rename one of them, so that reembed can tell which one to read")),
         (None, _) => {
-            const MOST_NAMES: usize = 20;
+            const MAX_NAMES: usize = 20;
             if schema.fields().is_empty() {
                 return Err(refuse("the file has no columns".to_owned())
-                    .advice("name a file of task rows with --input or `input.path`"));
+                    .advice("name another file with --input or `input.path`"));
             }
             let mut names: Vec<String> = schema
                 .fields()
                 .iter()
-                .take(MOST_NAMES)
+                .take(MAX_NAMES)
                 .map(|field| format!("`{}`", escape_id(field.name())))
                 .collect();
-            if schema.fields().len() > MOST_NAMES {
+            if schema.fields().len() > MAX_NAMES {
                 names.push("…".to_owned());
             }
             let optional = if key == "input.description" { " or to \"\"" } else { "" };
-            Err(refuse(format!("there is no column `{name}`; there are {}", names.join(", ")))
-                .advice(format!("set `{key}` to one of them{optional}")))
+            Err(refuse(format!(
+                "there is no column `{name}`; the columns are {}",
+                names.join(", ")
+            ))
+            .advice(format!("set `{key}` to one of them{optional}")))
         }
     }
 }
@@ -237,12 +240,7 @@ fn check_id(schema: &Schema, position: usize, file: &Path) -> Result<()> {
         other => other,
     };
     if data_type.is_nested() || matches!(data_type, DataType::Null) {
-        return Err(wrong_type(
-            schema,
-            position,
-            file,
-            "a flat type such as a string or an integer",
-        ));
+        return Err(wrong_type(schema, position, file, "a flat type such as strings or integers"));
     }
     Ok(())
 }
@@ -266,11 +264,11 @@ fn wrong_type(schema: &Schema, position: usize, file: &Path, wanted: &str) -> Er
     let found = field.data_type();
     let advice = match found {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            "write the column as UTF-8 strings: its bytes carry no such annotation"
+            "write the column as UTF-8 strings; its bytes are not annotated as strings"
         }
-        _ => "name another column in the configuration, or convert this one",
+        _ => "name another column in the configuration, or convert this column",
     };
-    Error::new(ErrorKind::Input, format!("its type is {found}, but {wanted} are needed"))
+    Error::new(ErrorKind::Input, format!("its type is {found}; the column must hold {wanted}"))
         .in_file(file)
         .at(format!("column `{}`", field.name()))
         .advice(advice)

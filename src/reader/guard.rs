@@ -1,8 +1,8 @@
-//! What is looked at before the Parquet decoder is let near it.
+//! Checks footers and page headers before the Parquet library decodes the file.
 //!
-//! The decoder is safe, but it believes: it follows a schema down as deep as it goes, reserves what a page header
-//! asks for, and panics at a negative offset. Nothing here decodes a value: headers are read, and of delta-encoded
-//! strings how many lengths there are.
+//! The library is memory-safe but trusts the file: it recurses as deep as the schema, reserves what
+//! a page header declares, and panics at a negative offset. This module reads headers only, and of
+//! delta-encoded strings the number of lengths. docs/decisions/0015-decode-limit.md has the limits.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,49 +18,49 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::thrift::{Thrift, kind};
 
-/// Groups inside one another. Schemas of people have five; the decoder's own recursion ends somewhere beyond
-/// a thousand.
-const MOST_DEPTH: usize = 100;
+/// Maximum nesting of groups in a schema. Real-world schemas have about five levels; the library
+/// overflows its stack beyond a thousand.
+const MAX_DEPTH: usize = 100;
 
-/// The largest footers, of files with thousands of columns and row groups, have some 100 MB.
-const MOST_FOOTER_BYTES: u64 = 256 << 20;
+/// Maximum size of a footer. Files with thousands of columns and row groups have about 100 MB.
+const MAX_FOOTER_BYTES: u64 = 256 << 20;
 
-/// A page is decoded as a whole; writers aim at 1 MB, and only a single huge value makes one larger.
-const MOST_PAGE_BYTES: u64 = 256 << 20;
+/// Maximum size of a page, which is decoded as a whole. Writers aim at 1 MB; a huge value takes more.
+const MAX_PAGE_BYTES: u64 = 256 << 20;
 
-/// Entries of a dictionary take 16 bytes each in memory, however short they are.
-const MOST_DICTIONARY_VALUES: u64 = 1 << 24;
+/// Maximum number of dictionary values. Each takes at least 16 bytes of memory.
+const MAX_DICTIONARY_VALUES: u64 = 1 << 24;
 
-/// A value of fixed width takes its width even where it is null.
-const MOST_FIXED_BYTES: u64 = 16 << 20;
+/// Maximum width of a fixed-width value, which takes its width even if it is null.
+const MAX_FIXED_BYTES: u64 = 16 << 20;
 
-/// Values (list elements, nulls) of one row that are decoded together, beyond which they have to be worth a bit
-/// each in the file: run-length encoding can promise a billion of them in a few bytes.
-const MOST_VALUES: u64 = 1 << 24;
+/// Maximum number of values (list elements, nulls) of a row, and of a repeated column chunk with less
+/// than a bit per value: run-length encoding can declare a billion values in a few bytes.
+const MAX_VALUES: u64 = 1 << 24;
 
-/// What a file may decode to, beside a multiple of its size: small files are read whatever they promise.
+/// Bytes that a file of any size may decode to.
 const FREE_BYTES: u64 = 1 << 30;
 
-/// Tables of people are rarely compressed to less than a hundredth; what is repeated row after row may be.
-const MOST_INFLATION: u64 = 1000;
+/// Maximum decoded size as a multiple of the file size. Real-world tables rarely exceed 100.
+const MAX_INFLATION: u64 = 1000;
 
-/// A row takes so many bytes per column at the least.
-const LEAST_VALUE_BYTES: u64 = 16;
+/// Minimum bytes of a decoded value.
+const MIN_VALUE_BYTES: u64 = 16;
 
-/// The bytes that a file of `length` bytes can be expected to decode to; beyond them it is taken for a bomb unless
-/// the configuration says otherwise.
-pub fn expected(length: u64) -> u64 {
-    length.saturating_mul(MOST_INFLATION).saturating_add(FREE_BYTES)
+/// The default of `input.decode_limit` in bytes, for a file of `length` bytes.
+pub fn default_decode_limit(length: u64) -> u64 {
+    length.saturating_mul(MAX_INFLATION).saturating_add(FREE_BYTES)
 }
 
-/// Looks at the depth of the schema in the footer. What is not a footer at all is left for the decoder to say.
+/// Checks the size of the footer and the depth of its schema. The library reports what is not a
+/// footer at all.
 ///
 /// # Errors
 /// `Input`, without a place.
 pub fn check_footer(file: &File, length: u64) -> Result<()> {
     let refuse = |message: String| {
         Err(Error::new(ErrorKind::Input, message)
-            .advice("check where the file comes from: no writer of tables makes such a footer"))
+            .advice("check where the file comes from; Parquet writers do not write such footers"))
     };
     let mut tail = [0; 8];
     let Some(end) = length.checked_sub(8) else { return Ok(()) };
@@ -69,30 +69,30 @@ pub fn check_footer(file: &File, length: u64) -> Result<()> {
     }
     let size = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     let Some(start) = end.checked_sub(size) else { return Ok(()) };
-    if size > MOST_FOOTER_BYTES {
-        return refuse(format!("a footer of {size} bytes is more than can be read"));
+    if size > MAX_FOOTER_BYTES {
+        return refuse(format!("its footer has {size} bytes; the limit is {MAX_FOOTER_BYTES}"));
     }
     let mut footer = vec![0; size as usize];
     if file.read_exact_at(&mut footer, start).is_err() {
         return Ok(());
     }
-    match depth(&footer) {
-        Some(depth) if depth > MOST_DEPTH => {
-            refuse(format!("its schema is {depth} groups deep; up to {MOST_DEPTH} are read"))
+    match schema_depth(&footer) {
+        Some(depth) if depth > MAX_DEPTH => {
+            refuse(format!("its schema is nested {depth} groups deep; the limit is {MAX_DEPTH}"))
         }
         Some(_) => Ok(()),
-        None => refuse("the schema in its footer makes no sense".to_owned()),
+        None => refuse("the schema in its footer is malformed".to_owned()),
     }
 }
 
-/// How deep the groups of the footer's schema lie inside one another; nothing where the schema makes no sense. The
-/// decoder takes a number for what its field says that it is, whatever its kind: here a field is of its kind, or
-/// nothing.
-fn depth(footer: &[u8]) -> Option<usize> {
+/// The nesting depth of the schema in the footer; `None` if the schema is malformed.
+///
+/// The library ignores the wire kind of a field. Here a field of another kind is malformed.
+fn schema_depth(footer: &[u8]) -> Option<usize> {
     const SCHEMA: i64 = 2;
     const NUM_CHILDREN: i64 = 5;
     let mut deepest = 0;
-    // Children that are still to come, of each group around the current place.
+    // The number of children left in each enclosing group.
     let mut open: Vec<i64> = Vec::new();
     let mut whole = true;
     let mut thrift = Thrift::new(footer);
@@ -125,12 +125,12 @@ fn depth(footer: &[u8]) -> Option<usize> {
         whole = true;
         Some(())
     });
-    // What comes after the schema does not matter here.
+    // Fields after the schema do not matter.
     whole.then_some(deepest)
 }
 
-/// Looks at what the footer says of rows and places, and at sizes that the schema fixes. The file has `length`
-/// bytes and may decode to `decode_limit`.
+/// Checks the row counts and offsets of the footer, and the sizes that the schema fixes. The file
+/// has `length` bytes and may decode to `decode_limit` bytes.
 ///
 /// # Errors
 /// `Input`, naming row group and column, but not the file.
@@ -142,7 +142,7 @@ pub fn check_metadata(
 ) -> Result<()> {
     let refuse = |message: String| {
         Error::new(ErrorKind::Input, message)
-            .advice("the footer contradicts itself; write the file again from its source")
+            .advice("its footer is inconsistent; write the file again from its source")
     };
     let mut sum: i64 = 0;
     for (number, group) in metadata.row_groups().iter().enumerate() {
@@ -151,44 +151,44 @@ pub fn check_metadata(
         sum = (rows >= 0)
             .then(|| sum.checked_add(rows))
             .flatten()
-            .ok_or_else(|| refuse(format!("it promises {rows} rows")).at(&place))?;
+            .ok_or_else(|| refuse(format!("it declares {rows} rows")).at(&place))?;
         for column in group.columns() {
-            check_place(column, length).map_err(|message| {
+            check_range(column, length).map_err(|message| {
                 refuse(message).at(&place).at(format!("column `{}`", column.column_path().string()))
             })?;
         }
     }
-    let promised = metadata.file_metadata().num_rows();
-    if sum != promised {
-        return Err(refuse(format!("the footer promises {promised} rows, its row groups {sum}")));
+    let declared = metadata.file_metadata().num_rows();
+    if sum != declared {
+        return Err(refuse(format!("the footer declares {declared} rows, its row groups {sum}")));
     }
     let columns = schema.fields().len() as u64;
-    let least = promised.unsigned_abs().saturating_mul(columns * LEAST_VALUE_BYTES);
-    if least > decode_limit {
-        let message = format!("its {promised} rows decode to more than {decode_limit} bytes");
-        return Err(bomb(ErrorKind::Input, &message, length));
+    let min_bytes = declared.unsigned_abs().saturating_mul(columns * MIN_VALUE_BYTES);
+    if min_bytes > decode_limit {
+        let message = format!("its {declared} rows decode to more than {decode_limit} bytes");
+        return Err(decode_limit_error(ErrorKind::Input, &message, length));
     }
     for field in schema.fields() {
         let fixed = fixed_values(field.data_type());
-        if fixed > MOST_VALUES {
-            let message = format!("lists of {fixed} values each are more than can be read");
+        if fixed > MAX_VALUES {
+            let message = format!("its lists have {fixed} values each; the limit is {MAX_VALUES}");
             return Err(refuse(message).at(format!("column `{}`", field.name())));
         }
     }
     Ok(())
 }
 
-/// A file of `length` bytes that takes little room on the disk, and endless time to read.
-pub fn bomb(kind: ErrorKind, message: &str, length: u64) -> Error {
-    Error::new(kind, format!("{message}, which is too much for its {length} bytes"))
-        .advice("if the file is sound, set `input.decode_limit` to what it decodes to")
+/// The error of a file of `length` bytes that exceeds its decode limit.
+pub fn decode_limit_error(kind: ErrorKind, message: &str, length: u64) -> Error {
+    Error::new(kind, format!("{message}, too many for a file of {length} bytes"))
+        .advice("if the file is valid, raise `input.decode_limit`")
 }
 
-/// Whether a chunk lies inside this file.
-fn check_place(column: &ColumnChunkMetaData, length: u64) -> std::result::Result<(), String> {
+/// Checks that a column chunk is inside this file.
+fn check_range(column: &ColumnChunkMetaData, length: u64) -> std::result::Result<(), String> {
     if let Some(other) = column.file_path().filter(|path| !path.is_empty()) {
         let other: String = other.chars().take(80).collect();
-        return Err(format!("it lies in another file, {other:?}"));
+        return Err(format!("its data is in another file, {other:?}"));
     }
     let start = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
     let size = column.compressed_size();
@@ -197,13 +197,13 @@ fn check_place(column: &ColumnChunkMetaData, length: u64) -> std::result::Result
         && start.checked_add(size).is_some_and(|end| end as u64 <= length);
     if !inside {
         return Err(format!(
-            "its {size} bytes at {start} are not inside the file, of {length} bytes"
+            "its {size} bytes at offset {start} are outside of the file of {length} bytes"
         ));
     }
     Ok(())
 }
 
-/// Values that a row of this type takes even where it is null: fixed-size lists are padded.
+/// Number of values of a row of this type, null or not: fixed-size lists are padded.
 pub fn fixed_values(data_type: &DataType) -> u64 {
     match data_type {
         DataType::FixedSizeList(item, size) => {
@@ -216,20 +216,20 @@ pub fn fixed_values(data_type: &DataType) -> u64 {
     }
 }
 
-/// What a column's chunk costs to decode, by the headers of its pages.
+/// What a column chunk costs to decode, according to its page headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
-    /// Values in a row, on average.
+    /// Average number of values per row.
     pub values_per_row: u64,
-    /// Bytes of a row, on average, and at the least where values have a fixed width or repeat what was before.
+    /// Average number of bytes per row; more for fixed-width and delta-encoded values.
     pub bytes_per_row: u64,
 }
 
-/// Reads the page headers of a chunk.
+/// Reads the page headers of a column chunk.
 ///
 /// # Errors
-/// Why it cannot be decoded in a bounded room.
-pub fn cost(
+/// Why it cannot be decoded in bounded memory.
+pub fn decode_cost(
     file: &File,
     column: &ColumnChunkMetaData,
     rows: u64,
@@ -239,17 +239,17 @@ pub fn cost(
     let mut bytes = column.uncompressed_size().unsigned_abs();
     let (mut page_values, mut page_bytes, mut largest_delta) = (0u64, 0u64, 0);
     let mut has_delta = false;
-    for page in Pages::of(file, column) {
-        let page = page.ok_or("the header of a page makes no sense")?;
+    for page in Pages::new(file, column) {
+        let page = page.ok_or("a page header is malformed")?;
         let (Ok(size), Ok(count)) = (u64::try_from(page.uncompressed), u64::try_from(page.values))
         else {
             let (size, count) = (page.uncompressed, page.values);
-            return Err(format!("a page says that it has {count} values in {size} bytes"));
+            return Err(format!("a page declares {count} values in {size} bytes"));
         };
-        if size > MOST_PAGE_BYTES {
-            return Err(format!("a page of {size} bytes is more than can be read"));
+        if size > MAX_PAGE_BYTES {
+            return Err(format!("a page has {size} bytes; the limit is {MAX_PAGE_BYTES}"));
         }
-        // The decoder adds the two in 32 bits.
+        // The library adds the two in 32 bits.
         if page.levels.0 < 0
             || page.levels.1 < 0
             || page.levels.0 + page.levels.1 > page.uncompressed
@@ -257,10 +257,8 @@ pub fn cost(
             return Err("the levels of a page are longer than the page".to_owned());
         }
         if page.is_dictionary {
-            if count > size.max(1) || count > MOST_DICTIONARY_VALUES {
-                return Err(format!(
-                    "a dictionary of {count} values in {size} bytes is no dictionary"
-                ));
+            if count > size.max(1) || count > MAX_DICTIONARY_VALUES {
+                return Err(format!("a dictionary page declares {count} values in {size} bytes"));
             }
         } else {
             page_values = page_values.saturating_add(count);
@@ -278,27 +276,26 @@ pub fn cost(
     bytes = bytes.max(page_bytes);
     let values_per_row = values.div_ceil(rows).max(1);
     let is_cheap = column.compressed_size().unsigned_abs().saturating_mul(8) < values;
-    if values_per_row > MOST_VALUES
-        || (descr.max_rep_level() > 0 && values > MOST_VALUES && is_cheap)
+    if values_per_row > MAX_VALUES || (descr.max_rep_level() > 0 && values > MAX_VALUES && is_cheap)
     {
-        return Err(format!("{values} values in {rows} rows are more than can be read"));
+        return Err(format!("its {rows} rows declare {values} values; the limit is {MAX_VALUES}"));
     }
     let width = match descr.physical_type() {
         Type::FIXED_LEN_BYTE_ARRAY => u64::from(descr.type_length().unsigned_abs()),
         _ => 0,
     };
-    if width > MOST_FIXED_BYTES {
-        return Err(format!("values of {width} bytes each are more than can be read"));
+    if width > MAX_FIXED_BYTES {
+        return Err(format!("its values have {width} bytes each; the limit is {MAX_FIXED_BYTES}"));
     }
     let bytes_per_row =
         bytes.div_ceil(rows).max(width.saturating_mul(values_per_row)).max(largest_delta);
     Ok(Cost { values_per_row, bytes_per_row })
 }
 
-/// Reads the pages of delta-encoded strings for one number: how many lengths each says that it has. The decoder
-/// reserves that many.
+/// Checks the number of lengths that each page of delta-encoded strings declares. The library
+/// reserves memory for that many.
 fn check_delta(file: &File, column: &ColumnChunkMetaData) -> std::result::Result<(), String> {
-    // What cannot be read here cannot be read later either, and the decoder says why.
+    // The library reports what cannot be read.
     let Ok(file) = file.try_clone() else { return Ok(()) };
     let Ok(mut pages) = SerializedPageReader::new(Arc::new(file), column, 0, None) else {
         return Ok(());
@@ -310,12 +307,12 @@ fn check_delta(file: &File, column: &ColumnChunkMetaData) -> std::result::Result
             _ => continue,
         };
         let values = u64::from(page.num_values());
-        let mut lengths = Thrift::new(behind_levels(&page, column.column_descr()));
+        let mut lengths = Thrift::new(values_of_page(&page, column.column_descr()));
         for _ in 0..sequences {
             let Some(sequence) = Sequence::read(&mut lengths) else { break };
-            if sequence.count > values.min(MOST_VALUES) {
+            if sequence.count > values.min(MAX_VALUES) {
                 let count = sequence.count;
-                return Err(format!("a page of {values} values says that it has {count} lengths"));
+                return Err(format!("a page of {values} values declares {count} string lengths"));
             }
             if sequence.skip(&mut lengths).is_none() {
                 break;
@@ -325,8 +322,8 @@ fn check_delta(file: &File, column: &ColumnChunkMetaData) -> std::result::Result
     Ok(())
 }
 
-/// The values of a data page, behind its levels; nothing where there are none.
-fn behind_levels<'a>(page: &'a Page, descr: &ColumnDescriptor) -> &'a [u8] {
+/// The bytes of a data page after its repetition and definition levels; empty if there are none.
+fn values_of_page<'a>(page: &'a Page, descr: &ColumnDescriptor) -> &'a [u8] {
     let bytes: &[u8] = page.buffer();
     let length = match page {
         Page::DataPageV2 { def_levels_byte_len, rep_levels_byte_len, .. } => {
@@ -334,11 +331,11 @@ fn behind_levels<'a>(page: &'a Page, descr: &ColumnDescriptor) -> &'a [u8] {
         }
         Page::DataPage { num_values, def_level_encoding, rep_level_encoding, .. } => {
             let mut at = 0u64;
-            for (most, encoding) in [
+            for (max_level, encoding) in [
                 (descr.max_rep_level(), rep_level_encoding),
                 (descr.max_def_level(), def_level_encoding),
             ] {
-                let bits = u64::from(i16::BITS - most.leading_zeros());
+                let bits = u64::from(i16::BITS - max_level.leading_zeros());
                 at += match (bits, encoding) {
                     (0, _) => 0,
                     (_, Encoding::RLE) => {
@@ -355,33 +352,33 @@ fn behind_levels<'a>(page: &'a Page, descr: &ColumnDescriptor) -> &'a [u8] {
     bytes.get(length as usize..).unwrap_or_default()
 }
 
-/// The head of DELTA_BINARY_PACKED numbers.
+/// The header of a DELTA_BINARY_PACKED sequence.
 struct Sequence {
-    /// Parts of a block, each with a bit width of its own.
-    parts: u64,
-    numbers_in_part: u64,
-    /// How many numbers it says that it has.
+    /// Miniblocks of a block, each with its own bit width.
+    miniblocks: u64,
+    miniblock_values: u64,
+    /// The declared number of values.
     count: u64,
 }
 
 impl Sequence {
     fn read(bytes: &mut Thrift<'_>) -> Option<Self> {
-        let (block, parts, count) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
-        let numbers_in_part = block.checked_div(parts).filter(|numbers| *numbers > 0)?;
-        Some(Sequence { parts, numbers_in_part, count })
+        let (block, miniblocks, count) = (bytes.varint()?, bytes.varint()?, bytes.varint()?);
+        let miniblock_values = block.checked_div(miniblocks).filter(|values| *values > 0)?;
+        Some(Sequence { miniblocks, miniblock_values, count })
     }
 
-    /// Leaves the numbers out, of which the first stands in the head.
+    /// Skips the values, the first of which is in the header.
     fn skip(&self, bytes: &mut Thrift<'_>) -> Option<()> {
         bytes.number()?;
         let mut left = self.count.saturating_sub(1);
         while left > 0 {
-            // The least difference of the block, then the widths of its parts.
+            // The minimum delta of the block, then the widths of its miniblocks.
             bytes.number()?;
-            for width in bytes.take(self.parts)? {
+            for width in bytes.take(self.miniblocks)? {
                 if left > 0 {
-                    bytes.take(u64::from(*width).checked_mul(self.numbers_in_part)? / 8)?;
-                    left = left.saturating_sub(self.numbers_in_part);
+                    bytes.take(u64::from(*width).checked_mul(self.miniblock_values)? / 8)?;
+                    left = left.saturating_sub(self.miniblock_values);
                 }
             }
         }
@@ -389,25 +386,25 @@ impl Sequence {
     }
 }
 
-/// What a page's header says.
+/// A page header.
 struct Header {
     is_dictionary: bool,
     uncompressed: i64,
     compressed: i64,
     values: i64,
     encoding: i64,
-    /// Bytes of repetition and definition levels, in version 2.
+    /// Bytes of repetition and definition levels; 0 in version 1.
     levels: (i64, i64),
 }
 
 impl Header {
-    /// A value takes the beginning of the one before.
+    /// A value reuses a prefix of the value before it.
     const DELTA_BYTE_ARRAY: i64 = 7;
-    /// The encodings of strings whose lengths stand apart.
+    /// The string encodings with separate lengths.
     const DELTA_STRINGS: [i64; 2] = [6, Self::DELTA_BYTE_ARRAY];
 
-    /// A header, and its length. Nothing where another reader could take it for something else: where a field has
-    /// another kind than its own, or a number more bits.
+    /// Parses a header; returns it with its length. `None` if readers could disagree about it: a
+    /// field has another kind than specified, or a number has too many bits.
     fn read(bytes: &[u8]) -> Option<(Header, usize)> {
         let (mut page, mut uncompressed, mut compressed) = (None, None, None);
         let mut parts = [None; 4];
@@ -424,7 +421,6 @@ impl Header {
             (1..=8, _) => None,
             _ => thrift.skip(kind),
         })?;
-        // The numbers of the parts: data, index, dictionary, data of version 2.
         let part = *Part::ALL.get(usize::try_from(page?).ok()?)?;
         let numbers: Numbers = parts[part as usize]?;
         let header = Header {
@@ -439,10 +435,10 @@ impl Header {
     }
 }
 
-/// The numbers of a part of a page's header, in the order of their fields.
+/// The numbers of a part of a page header, in field order.
 type Numbers = [i64; 6];
 
-/// The part of a page's header that its kind of page has.
+/// The part of a page header that belongs to a kind of page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     Data,
@@ -452,11 +448,11 @@ enum Part {
 }
 
 impl Part {
-    /// In the order of the kinds of page, which is that of the header's fields too, from 5 on.
+    /// In the order of the page types, which is also the order of the header fields from 5 on.
     const ALL: [Part; 4] = [Part::Data, Part::Index, Part::Dictionary, Part::Data2];
 
     fn read(self, thrift: &mut Thrift<'_>) -> Option<Numbers> {
-        // How many fields are numbers, from 1 on; then a boolean, then statistics.
+        // The number of numeric fields from 1 on, the boolean field, the statistics field.
         let (count, boolean, statistics) = match self {
             Part::Data => (4, None, Some(5)),
             Part::Index => (0, None, None),
@@ -470,18 +466,18 @@ impl Part {
                 numbers[field as usize - 1] = number;
                 return Some(());
             }
-            let is_own = if Some(field) == boolean {
+            let is_as_specified = if Some(field) == boolean {
                 [kind::TRUE, kind::FALSE].contains(&kind)
             } else {
                 Some(field) != statistics || kind == kind::STRUCT
             };
-            is_own.then(|| thrift.skip(kind))?
+            is_as_specified.then(|| thrift.skip(kind))?
         })?;
         Some(numbers)
     }
 }
 
-/// The headers of a chunk's pages. They end where the chunk does; nothing in the place of one that makes no sense.
+/// Iterates over the page headers of a column chunk. A malformed header is `None` and the last item.
 struct Pages<'a> {
     file: &'a File,
     at: u64,
@@ -490,17 +486,17 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// Statistics make headers long; only their values have no bound.
+    /// Most headers fit; statistics can make them longer.
     const USUAL_HEADER: usize = 512;
     const LONGEST_HEADER: usize = 64 << 20;
 
-    fn of(file: &'a File, column: &ColumnChunkMetaData) -> Self {
-        // Both are known to be inside the file.
+    fn new(file: &'a File, column: &ColumnChunkMetaData) -> Self {
+        // `check_range` has checked both.
         let (at, length) = column.byte_range();
         Pages { file, at, end: at.saturating_add(length), buffer: Vec::new() }
     }
 
-    /// The header here, of which `left` bytes are left in the chunk, and where the next one is.
+    /// The header at the current offset, and the offset of the next one. The chunk has `left` bytes left.
     fn header(&mut self, left: u64) -> Option<(Header, u64)> {
         let left = usize::try_from(left).ok()?;
         let mut size = Self::USUAL_HEADER;

@@ -1,15 +1,15 @@
-//! As much of Thrift's compact protocol as it takes to look at a Parquet footer or page header before a library
-//! believes it.
+//! A minimal parser of Thrift's compact protocol, to check Parquet footers and page headers before
+//! the Parquet library decodes them.
 //!
 //! <https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md>
 
-/// A place in bytes that hold Thrift. Every reading is `None` where the bytes end or make no sense.
+/// A cursor in Thrift bytes. Every method returns `None` if the bytes end early or are malformed.
 pub struct Thrift<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-/// What a field or an element of a list may be.
+/// The wire types of fields and list elements.
 pub mod kind {
     /// True.
     pub const TRUE: u8 = 1;
@@ -23,21 +23,21 @@ pub mod kind {
     pub const STRUCT: u8 = 12;
 }
 
-/// Structs and lists inside one another that are followed; Parquet's own are never deeper than ten.
-const MOST_DEPTH: u32 = 32;
+/// Maximum nesting of structs and lists. Parquet's own metadata is at most ten deep.
+const MAX_DEPTH: u32 = 32;
 
 impl<'a> Thrift<'a> {
-    /// Begins at the first byte.
+    /// A cursor at the first byte.
     pub fn new(bytes: &'a [u8]) -> Self {
         Thrift { bytes, at: 0 }
     }
 
-    /// Bytes that were read.
+    /// Number of bytes read.
     pub fn position(&self) -> usize {
         self.at
     }
 
-    /// The fields of a struct in turn: `each` is given their number and kind, and reads or skips the value.
+    /// Reads the fields of a struct. `each` gets their number and kind, and reads or skips the value.
     pub fn fields(&mut self, mut each: impl FnMut(&mut Self, i64, u8) -> Option<()>) -> Option<()> {
         let mut number = 0i64;
         loop {
@@ -47,13 +47,13 @@ impl<'a> Thrift<'a> {
                 return Some(());
             }
             number = if step == 0 { self.number()? } else { number.checked_add(step.into())? };
-            // Beyond 16 bits another reader may see another field.
+            // Other readers cut the number to 16 bits and see another field.
             i16::try_from(number).ok()?;
             each(self, number, kind)?;
         }
     }
 
-    /// The head of a list: how many elements, and their kind.
+    /// Reads the header of a list: the number and the kind of the elements.
     pub fn list(&mut self) -> Option<(u64, u8)> {
         let byte = self.byte()?;
         let (length, kind) = (byte >> 4, byte & 0x0f);
@@ -61,18 +61,18 @@ impl<'a> Thrift<'a> {
         Some((length, kind))
     }
 
-    /// A signed number.
+    /// Reads a signed number.
     pub fn number(&mut self) -> Option<i64> {
         let zigzag = self.varint()?;
         Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
     }
 
-    /// A signed number of 32 bits. Longer ones are cut by some readers and not by others.
+    /// Reads a signed number of 32 bits. Readers disagree about longer ones.
     pub fn int(&mut self) -> Option<i64> {
         self.number().filter(|number| i32::try_from(*number).is_ok())
     }
 
-    /// An unsigned number.
+    /// Reads an unsigned number.
     pub fn varint(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
@@ -85,22 +85,22 @@ impl<'a> Thrift<'a> {
         None
     }
 
-    /// So many bytes as they are.
+    /// Reads `bytes` bytes.
     pub fn take(&mut self, bytes: u64) -> Option<&'a [u8]> {
         let start = self.at;
         self.advance(bytes)?;
         Some(&self.bytes[start..self.at])
     }
 
-    /// Leaves a value out.
+    /// Skips a value.
     pub fn skip(&mut self, kind: u8) -> Option<()> {
-        self.skip_within(kind, MOST_DEPTH)
+        self.skip_within(kind, MAX_DEPTH)
     }
 
     fn skip_within(&mut self, kind: u8, depth: u32) -> Option<()> {
         let depth = depth.checked_sub(1)?;
         match kind {
-            // A boolean field is its own value.
+            // The kind of a boolean field is its value.
             1 | 2 => Some(()),
             3 => self.advance(1),
             4..=6 => self.varint().map(drop),
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_behind_others_and_nothing_is_read_past_the_end() {
+    fn fields_after_skipped_ones_are_read_and_no_byte_past_the_end() {
         // 1: i32 = -3, 2: list of two strings, 4: struct { 1: true }, 20: i64 = 5.
         let bytes = [0x15, 0x05, 0x19, 0x28, 1, b'a', 0, 0x2c, 0x11, 0, 0x06, 40, 0x0a, 0];
         let mut found = Vec::new();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_not_cut_to_fit() {
+    fn number_of_more_than_32_bits_is_rejected() {
         let int = |number: i64| {
             let zigzag = ((number << 1) ^ (number >> 63)) as u64;
             let bytes: Vec<u8> = (0..10)
@@ -178,14 +178,14 @@ mod tests {
         for number in [1 << 31, (1 << 32) + 5, -(1 << 31) - 1, i64::MIN, i64::MAX] {
             assert_eq!(int(number), None, "{number}");
         }
-        // Eleven bytes, and a field beyond 16 bits.
+        // A varint of eleven bytes, and a field number of more than 16 bits.
         assert_eq!(Thrift::new(&[[0xff; 10].as_slice(), &[1]].concat()).int(), None);
         let far = [0x05, 0x8e, 0x80, 0x08, 2, 0];
         assert_eq!(Thrift::new(&far).fields(|thrift, _, kind| thrift.skip(kind)), None);
     }
 
     #[test]
-    fn depth_and_length_are_no_way_to_take_the_program_down() {
+    fn deep_nesting_and_huge_lengths_are_rejected() {
         for bytes in [vec![0x19; 100_000], [&[0x19, 0xf9][..], &[0xff; 9], &[0x01]].concat()] {
             assert_eq!(Thrift::new(&bytes).fields(|thrift, _, kind| thrift.skip(kind)), None);
         }

@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
 use reembed::config::RawConfig;
-use reembed::publish::{Claim, LockHolder};
+use reembed::publish::{LockHolder, OutputLock};
 use reembed::reader::Reader;
 use reembed::{Config, Environment, Event, ModelConfig, Report, Result, Stop, TaskRow, pipeline};
 use reembed_cli::sample;
@@ -41,7 +41,8 @@ pub fn environment() -> Environment {
 /// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
 pub fn real_model() -> ModelConfig {
     // What `auto` is depends on the CPU.
-    let standard = ModelConfig::from_environment(&environment()).expect("a configuration without a file");
+    let standard =
+        ModelConfig::from_environment(&environment()).expect("a configuration without a file");
     ModelConfig { precision: Some(Precision::F32), ..standard }
 }
 
@@ -129,21 +130,21 @@ impl Job {
 }
 
 /// What `pipeline::run` does before it loads the model.
-pub fn prepare(config: &Config) -> Result<(Reader, Claim)> {
+pub fn prepare(config: &Config) -> Result<(Reader, OutputLock)> {
     let (reader, _) = pipeline::prepare(config)?;
-    let claim = Claim::take(config, LockHolder::ThisProcess, &reader)?;
-    Ok((reader, claim))
+    let lock = OutputLock::acquire(config, LockHolder::ThisProcess, &reader)?;
+    Ok((reader, lock))
 }
 
 /// [`pipeline::run_with`] over what is opened already.
 pub fn run_opened(
     config: &Config,
-    (reader, claim): (&Reader, &Claim),
+    (reader, lock): (&Reader, &OutputLock),
     model: &Model,
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
-    let opened = pipeline::Opened { reader, claim, model, model_load: Duration::ZERO };
+    let opened = pipeline::Opened { reader, lock, model, model_load: Duration::ZERO };
     pipeline::run_with(config, None, &opened, stop, on_event)
 }
 

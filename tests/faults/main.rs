@@ -13,6 +13,14 @@
 //! from one number, which is printed; `REEMBED_FAULTS_SEED` sets it. What cannot be tested on a machine is said past the
 //! capture of the output, with the reason; `REEMBED_NO_SKIPS` makes a missing strace a failure.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+
 #[path = "../common/mod.rs"]
 mod common;
 

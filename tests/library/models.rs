@@ -207,8 +207,7 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
         let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
         tokenizer.with_threads(threads).expect("threads")
     };
-    let texts: Vec<String> =
-        (0..200).map(|n| format!("word {}", "and ".repeat(n % 20))).collect();
+    let texts: Vec<String> = (0..200).map(|n| format!("word {}", "and ".repeat(n % 20))).collect();
     let names = RowNames::new(1000, (0..200).map(|n| format!("T-{n}")));
     let size = |n| NonZeroUsize::new(n).expect("not zero");
     let counting = TokenCount::Padded;
@@ -235,9 +234,8 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
         tokens: NonZeroUsize::MAX,
         counting: TokenCount::Padded,
     };
-    let on = |second| {
-        tokenize_texts(&model.tokenizer, &names, 2, [(0, "word"), (1, second)], limit)
-    };
+    let on =
+        |second| tokenize_texts(&model.tokenizer, &names, 2, [(0, "word"), (1, second)], limit);
     for text in ["", "  ", "\u{200d}"] {
         let error = on(text).expect_err("no token");
         assert_eq!(error.kind(), ErrorKind::Encode, "{text:?}");

@@ -11,11 +11,11 @@ use std::sync::LazyLock;
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
 use reembed::events::Warning;
+use reembed::footer::Lineage;
 use reembed::{BatchOptions, Embedder, ErrorKind, Event, ModelConfig, TaskRow, verify};
+use reembed_encoder::model::precision::PrecisionWarning;
 use reembed_encoder::model::{self, EncodeError, Model};
 use reembed_encoder::stop::Stop;
-use reembed::footer::Lineage;
-use reembed_encoder::model::precision::PrecisionWarning;
 use reembed_kernels::{Bf16Unit, Isa, Precision};
 use reembed_testing::model_directory::{ModelDirectory, Pooling};
 
@@ -156,7 +156,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let mut config = job.config(&[]);
         let setting = format!("compute.precision = \"{precision}\"");
         config.model = model_config(directory.path(), &[&setting]);
-        let (reader, claim) = prepare(&config).expect("a job");
+        let (reader, lock) = prepare(&config).expect("a job");
         let model = model::load(&config.model, &|_| ()).expect("a model");
         let warned = std::sync::Mutex::new(Vec::new());
         let note = |event: Event| {
@@ -165,9 +165,9 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
             }
         };
         let stop = Stop::new();
-        let report = run_opened(&config, (&reader, &claim), &model, &stop, &note);
+        let report = run_opened(&config, (&reader, &lock), &model, &stop, &note);
         let report = report.expect("a report");
-        drop(claim);
+        drop(lock);
 
         let name = precision.as_str();
         assert_eq!(report.lineage.model.precision, name);
@@ -185,7 +185,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let (output, footer) = verify::open(&config.input, &job.output()).expect("an output");
         assert_eq!(footer.lineage, Lineage::new(&model.identity));
         let checks = verify::verify(&config.input, &output, &footer, None, Some((&model, 20)));
-        let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Broken;
+        let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");
     }
@@ -237,9 +237,9 @@ fn auto_is_f32_for_a_model_that_was_not_validated() {
 #[test]
 fn auto_is_the_fastest_that_this_cpu_has_for_the_model_that_was_validated() {
     let auto = model::load(&ModelConfig { precision: None, ..real_model() }, &|_| ());
-    let fast = [Precision::Bf16, Precision::Bf16Avx512]
-        .into_iter()
-        .find(|precision| Bf16Unit::detect(Isa::detect(), *precision).is_some_and(|unit| unit.is_ok()));
+    let fast = [Precision::Bf16, Precision::Bf16Avx512].into_iter().find(|precision| {
+        Bf16Unit::detect(Isa::detect(), *precision).is_some_and(|unit| unit.is_ok())
+    });
     let encoder = auto.expect("the model").encoder;
     assert_eq!(encoder.precision(), fast.unwrap_or(Precision::F32));
     assert!(!encoder.runs_on().contains("emulated"), "{}", encoder.runs_on());

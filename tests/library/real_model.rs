@@ -91,10 +91,10 @@ fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
-    let (reader, claim) = prepare(&config).expect("a job");
+    let (reader, lock) = prepare(&config).expect("a job");
     let never = Stop::new();
     let report =
-        run_opened(&config, (&reader, &claim), &REAL.model(), &never, &|_| ()).expect("a report");
+        run_opened(&config, (&reader, &lock), &REAL.model(), &never, &|_| ()).expect("a report");
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
     let tokens = golden.iter().map(|row| row.tokens as u64).sum::<u64>();

@@ -14,9 +14,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use reembed::events::{RowsByOrigin, Warning};
-use reembed::{
-    Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache,
-};
+use reembed::{Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache};
 use reembed_cli::sample;
 use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::limit::BatchShape;
@@ -337,7 +335,7 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     let rebuild = job.config(&["run.rebuild = true", "cache.verify_sample = 0"]);
     run(&rebuild, &Counted::new());
     fs::remove_file(job.output()).expect("it was there");
-    let (reader, claim) = prepare(&rebuild).expect("a claim");
+    let (reader, lock) = prepare(&rebuild).expect("a lock");
     let (counted, never) = (Counted::new(), Stop::new());
     // Somebody else writes there while the file is read back, and is left alone.
     let write_theirs = |event| {
@@ -346,9 +344,9 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
         }
     };
     let model = &counted.model;
-    let ended = run_opened(&rebuild, (&reader, &claim), model, &never, &write_theirs);
+    let ended = run_opened(&rebuild, (&reader, &lock), model, &never, &write_theirs);
     assert_eq!(ended.expect_err("it is theirs").kind(), ErrorKind::Output);
-    drop(claim);
+    drop(lock);
     fs::remove_file(job.output()).expect("it was there");
     assert_eq!(counted.texts(), 60);
     assert_eq!(run(&rebuild, &Counted::new()).origins.reused, 60);
@@ -387,7 +385,7 @@ fn a_rebuild_takes_the_place_of_what_was_there_where_there_is_room_for_one_of_th
     run_and_hear(&config, &wrong).expect("a report");
     let rebuild = job.config(&[&settings[..], &["run.rebuild = true"]].concat());
     let rebuilt = run(&rebuild, &Counted::new()).cache.expect("a cache");
-    assert_eq!(rebuilt.not_kept, 0, "{rebuilt:?}");
+    assert_eq!(rebuilt.not_stored, 0, "{rebuilt:?}");
     let sampled = run(&config, &Counted::new()).origins;
     assert_eq!((sampled.reused, sampled.sampled), (300, 300));
 }
@@ -497,11 +495,11 @@ fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
     let config = job.config(&[]);
     run(&config, &Counted::new());
     let check = cache::verify(&job.cache()).expect("it can be read");
-    assert!(check.holds() && check.entries == 60, "{check:?}");
+    assert!(check.is_ok() && check.entries == 60, "{check:?}");
 
     flip_inside_an_entry(&job.cache());
     let check = cache::verify(&job.cache()).expect("it can be read");
-    assert_eq!((check.entries, check.damaged, check.holds()), (60, 1, false));
+    assert_eq!((check.entries, check.damaged, check.is_ok()), (60, 1, false));
 }
 
 // Room.
@@ -523,7 +521,7 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     let third = night(200..400);
     assert_eq!((third.origins.reused, third.origins.encoded), (100, 100));
     let cache = third.cache.expect("a cache");
-    assert!(cache.evicted >= 90 && cache.not_kept == 0, "{cache:?}");
+    assert!(cache.evicted >= 90 && cache.not_stored == 0, "{cache:?}");
     assert!(cache.entries <= 307, "{cache:?}");
     let fourth = night(200..400);
     assert_eq!(fourth.origins.reused, 200, "what the last run used is there");
@@ -533,7 +531,7 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
     let pruned = cache::prune(&job.cache(), 1).expect("pruned");
     assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
     assert!(pruned.bytes_after <= pruned.bytes_before);
-    assert!(cache::verify(&job.cache()).expect("it can be read").holds());
+    assert!(cache::verify(&job.cache()).expect("it can be read").is_ok());
     assert_eq!(night(200..400).origins.reused, 200);
 }
 
@@ -564,7 +562,8 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
     for rows in [1, 400, 3000] {
         let job = Job::of(&plain(0..rows));
         let config = job.config(&["cache.commit_rows = 100"]);
-        let growth = |rows: usize| cache::growth(&config.cache, &job.output(), rows as u64, DIM);
+        let growth =
+            |rows: usize| cache::max_growth(&config.cache, &job.output(), rows as u64, DIM);
         let asked = growth(rows);
         let used = run(&config, &Counted::new()).cache.and_then(|cache| cache.file_bytes);
         let used = used.expect("a size");
@@ -574,7 +573,7 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
     }
     let job = Job::of(&plain(0..1));
     let growth = |setting: &str, rows| {
-        cache::growth(&job.config(&[setting]).cache, &job.output(), rows, 384)
+        cache::max_growth(&job.config(&[setting]).cache, &job.output(), rows, 384)
     };
     assert_eq!(growth("cache.mode = \"read-only\"", 1000), 0);
     assert_eq!(growth("cache.mode = \"off\"", 1000), 0);
@@ -589,7 +588,7 @@ fn a_run_that_is_larger_than_its_cache_keeps_what_fits_and_says_so_once() {
         job.config(&["cache.max_size = 6000", "cache.commit_rows = 20", "cache.verify_sample = 0"]);
     let (report, warnings) = run_and_hear(&config, &Counted::new().model).expect("a report");
     let used = report.cache.expect("a cache");
-    assert!(used.entries > 20 && used.entries + used.not_kept == 200, "{used:?}");
+    assert!(used.entries > 20 && used.entries + used.not_stored == 200, "{used:?}");
     assert_eq!(warnings, [Warning::CacheFull { path: job.cache(), max_size: 6000 }]);
     let second = run(&config, &Counted::new());
     assert_eq!(second.origins.reused, used.entries, "what was kept is not thrown out for the rest");
@@ -689,9 +688,9 @@ fn run(config: &Config, model: &Counted) -> Report {
 /// Runs the job; what it warned of.
 fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)> {
     let told = Mutex::new(0);
-    let (reader, claim) = prepare(config)?;
+    let (reader, lock) = prepare(config)?;
     let count = |event| match event {
-        Event::Batch { rows, .. } | Event::Empty { rows } => {
+        Event::BatchDone { rows, .. } | Event::Empty { rows } => {
             *told.lock().expect("no panic") += rows as u64;
         }
         Event::Known { reused, duplicate } => {
@@ -700,8 +699,8 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
         _ => {}
     };
     let never = Stop::new();
-    let report = run_opened(config, (&reader, &claim), model, &never, &count)?;
-    drop(claim);
+    let report = run_opened(config, (&reader, &lock), model, &never, &count)?;
+    drop(lock);
     assert_eq!(told.into_inner().expect("no panic"), report.rows, "progress ends at the last row");
     let warnings = report.warnings.clone();
     Ok((report, warnings))

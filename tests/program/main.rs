@@ -1,6 +1,14 @@
 //! The program as its users and their nights meet it: the command line, its reports, bad input, the vector cache,
 //! and publishing under faults.
 
+#![allow(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test says what it expects"
+)]
+
 #[path = "../common/command_line.rs"]
 mod command_line;
 #[path = "../common/mod.rs"]

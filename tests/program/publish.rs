@@ -105,7 +105,7 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
                 // It is in place, but nobody may rely on it: that is no success either.
                 On::Directory => {
                     assert_eq!(run.status.code(), Some(1), "{case}: {}", run.told);
-                    assert!(run.told.contains("it is in place, but its directory"), "{case}");
+                    assert!(run.told.contains("fsync of its directory failed"), "{case}");
                     assert!(night.output() == new, "{case}");
                     hit += 1;
                 }
@@ -339,14 +339,14 @@ fn a_chunk_that_falls_out_between_two_stages_is_missed() {
 fn a_second_run_fails_at_once_with_the_process_that_holds_the_output() {
     let night = Night::of(&plain(3));
     let config = night.job.config(&[]);
-    let (_reader, claim) = prepare(&config).expect("a claim");
+    let (_reader, lock) = prepare(&config).expect("a lock");
     // There is no model, and nobody looks for one.
     let mut second = night.command_with(Path::new("no/such/model"));
     let second = second.output().expect("a child");
     assert_eq!(second.status.code(), Some(75), "{}", err(&second));
     let holder = format!("process {} is writing this output", std::process::id());
     assert!(err(&second).contains(&holder), "{}", err(&second));
-    drop(claim);
+    drop(lock);
     assert_eq!(night.beside(), Vec::<String>::new());
     assert_eq!(night.run().status.code(), Some(0));
 }
@@ -748,8 +748,8 @@ fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
 }
 
 fn run(config: &Config, model: &Model) -> Result<Report> {
-    let (reader, claim) = prepare(config)?;
-    run_opened(config, (&reader, &claim), model, &Stop::new(), &|_| ())
+    let (reader, lock) = prepare(config)?;
+    run_opened(config, (&reader, &lock), model, &Stop::new(), &|_| ())
 }
 
 fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {

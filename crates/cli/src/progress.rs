@@ -77,21 +77,21 @@ impl Progress {
                 (state.total, state.limit) = (rows, Some(limit));
                 self.start_rows(rows);
             }
-            Event::Batch { rows, tokens } => {
+            Event::BatchDone { rows, tokens } => {
                 state.tokens += tokens as u64;
                 self.advance(&mut state, rows);
             }
-            Event::Budget { .. } | Event::Trying(_) => {}
+            Event::Budget { .. } | Event::BatchStarted(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Known { reused, duplicate } => {
                 state.known += (reused + duplicate) as u64;
                 self.advance(&mut state, reused + duplicate);
             }
             Event::ReadBack { rows } => self.read_back(&mut state, rows),
-            Event::Kept { rows } => {
+            Event::Committed { rows } => {
                 self.log(|| tracing::debug!(rows, "vectors kept in the cache"));
             }
-            Event::Limit(change) => {
+            Event::LimitChanged(change) => {
                 state.limit = Some(change.to);
                 self.limit_change(&mut state, change);
             }
@@ -340,9 +340,9 @@ mod tests {
         let progress = without_bar();
         let lines = logged(|| {
             progress.event(Event::Started { rows: 1000, limit: limit(32) });
-            progress.event(Event::Batch { rows: 8, tokens: 500 });
+            progress.event(Event::BatchDone { rows: 8, tokens: 500 });
             pass_time(&progress, Duration::from_secs(10));
-            progress.event(Event::Batch { rows: 32, tokens: 1500 });
+            progress.event(Event::BatchDone { rows: 32, tokens: 1500 });
             progress.event(Event::Empty { rows: 60 });
         });
         assert_eq!(lines.len(), 2, "one at the start, one when due: {lines:#?}");
@@ -363,9 +363,13 @@ mod tests {
             progress.event(Event::Started { rows: 100, limit: limit(32) });
             let cause =
                 LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
-            progress.event(Event::Limit(LimitChange { from: limit(32), to: limit(16), cause }));
+            progress.event(Event::LimitChanged(LimitChange {
+                from: limit(32),
+                to: limit(16),
+                cause,
+            }));
             pass_time(&progress, LOG_INTERVAL);
-            progress.event(Event::Batch { rows: 16, tokens: 100 });
+            progress.event(Event::BatchDone { rows: 16, tokens: 100 });
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
         assert!(
@@ -388,7 +392,7 @@ mod tests {
                         _ => LimitCause::Successes(8),
                     };
                     let change = LimitChange { from: now, to: limit(rows), cause };
-                    progress.event(Event::Limit(change));
+                    progress.event(Event::LimitChanged(change));
                     now = change.to;
                 }
                 let mut state = progress.state.lock().expect("no panic");

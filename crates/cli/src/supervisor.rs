@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use reembed::figures::bytes;
-use reembed::publish::Hold;
+use reembed::publish::SupervisorLock;
 use reembed::{Config, Error, Stop};
 use reembed_encoder::error::ErrorKind;
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
@@ -47,7 +47,7 @@ const EXIT_DELAY: Duration = Duration::from_millis(500);
 /// workers were killed too often; that error names the rows in flight.
 pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
     let started = Instant::now();
-    let _lock = Hold::take(config)?;
+    let _lock = SupervisorLock::acquire(config)?;
     let worker = CurrentWorker::default();
     let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
     let stop = handle_stop_requests(&worker, deadline)?;

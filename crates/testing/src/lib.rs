@@ -2,6 +2,7 @@
 //! its unit tests.
 
 #![allow(missing_docs, reason = "a fixture says what it is by its name")]
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a fixture ends where it cannot go on")]
 
 pub mod model_directory;
 

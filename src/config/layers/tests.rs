@@ -1,9 +1,10 @@
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 
 use reembed_encoder::limit::RequestedLimits;
 
 use super::super::Config;
-use super::super::settings::Kind;
 use super::*;
 
 fn environment() -> Environment {
@@ -21,17 +22,17 @@ fn check(text: &str) -> Result<Config> {
 const PATHS: &str = "[input]\npath = \"in.parquet\"\n[output]\npath = \"/out.parquet\"\n";
 
 #[test]
-fn the_least_configuration_has_two_paths() {
-    let config = check(PATHS).expect("it is valid");
+fn two_paths_are_a_complete_configuration() {
+    let config = check(PATHS).expect("a valid configuration");
     assert_eq!(config.input.path, Path::new("conf/in.parquet"));
     assert_eq!(config.output.path, Path::new("/out.parquet"));
-    assert_eq!(config.batch.asked, RequestedLimits::default());
+    assert_eq!(config.batch.requested, RequestedLimits::default());
     assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
     assert_eq!(config.model.prompt, None);
 }
 
 #[test]
-fn what_is_wrong_is_named_with_its_line() {
+fn error_in_the_file_names_its_line() {
     for (text, expected) in [
         ("[input\n", "conf/pipeline.toml: line 1: not TOML: "),
         (
@@ -53,11 +54,15 @@ fn what_is_wrong_is_named_with_its_line() {
         ),
         (
             "[batch]\nxyzzy = 8\n",
-            "conf/pipeline.toml: line 2: unknown key `batch.xyzzy`; known are batch.start, batch.max,",
+            "conf/pipeline.toml: line 2: unknown key `batch.xyzzy`; the keys of this table are batch.start, batch.max,",
         ),
         (
             "[batch]\nstart = 99999999999999999999\n",
             "conf/pipeline.toml: line 2: `batch.start` must be a whole number from 1 to 65536, is an integer of more than 64 bits",
+        ),
+        (
+            "[input]\n[store]\nmode = \"off\"\n",
+            "conf/pipeline.toml: line 2: the table [store] is now called [cache]",
         ),
         ("batch = 3\n", "conf/pipeline.toml: line 1: \"batch\" is not a table of settings"),
         (
@@ -75,7 +80,7 @@ fn what_is_wrong_is_named_with_its_line() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_refused() {
+fn contradicting_settings_are_refused() {
     for (text, expected) in [
         ("", "`input.path` is not set"),
         (
@@ -86,11 +91,11 @@ fn what_does_not_fit_together_is_refused() {
             "[output]\ncolumn = \"title\"\n",
             "`output.column` is \"title\", a column that the text is built from",
         ),
-        ("[input]\ntitle = \"\"\n", "`input.title` is empty; the column is needed"),
+        ("[input]\ntitle = \"\"\n", "`input.title` is empty; this column is required"),
     ] {
         let text = match text {
             "" => String::new(),
-            // One table may be written once.
+            // TOML allows a table only once.
             _ if text.starts_with("[output]") => PATHS.to_owned() + &text["[output]\n".len()..],
             _ if text.starts_with("[input]") => PATHS.replace("[input]\n", text),
             _ => PATHS.to_owned() + "\n" + text,
@@ -101,7 +106,7 @@ fn what_does_not_fit_together_is_refused() {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
+fn flag_overrides_variable_and_variable_overrides_file() {
     let variables = [
         ("HOME".to_owned(), "/h".to_owned()),
         ("REEMBED_BATCH_START".to_owned(), "7".to_owned()),
@@ -109,10 +114,10 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
     ];
     let environment = Environment::new(variables);
     let mut raw = parse(&format!("{PATHS}[batch]\nstart = 3\n")).expect("valid");
-    raw.lay_environment(&environment).expect("valid");
+    raw.apply_environment(&environment).expect("valid");
     raw.set("output.column", "w", Origin::Flag("--column")).expect("valid");
     let config = raw.check(&environment).expect("valid");
-    assert_eq!(config.batch.asked.start.map(NonZeroUsize::get), Some(7));
+    assert_eq!(config.batch.requested.start.map(NonZeroUsize::get), Some(7));
     assert_eq!(config.output.column, "w");
     let origin = |key: &str| {
         config.effective.iter().find(|line| line.key == key).map(|line| line.origin.to_string())
@@ -124,33 +129,45 @@ fn a_flag_wins_over_a_variable_and_a_variable_over_the_file() {
 }
 
 #[test]
-fn the_annotated_file_has_every_key_with_its_default_and_a_word_on_it() {
-    let mut table = "";
-    let mut keys = Vec::new();
-    for line in include_str!("../../../pipeline.toml").lines() {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            table = name;
-        }
-        let Some((key, rest)) = line.trim_start_matches("# ").split_once(" = ") else {
-            continue;
-        };
-        let Some(setting) = Setting::find(&format!("{table}.{key}")) else { continue };
-        let (value, word) = rest.split_once(" #").unwrap_or((rest, ""));
-        assert!(!word.trim().is_empty(), "{}: no word on it", setting.key);
-        if let Some(default) = setting.default {
-            assert_eq!(value.trim(), default, "{}", setting.key);
-        }
-        keys.push(setting.key);
+fn names_of_version_0_1_are_refused_with_the_new_name() {
+    let refused = |outcome: Result<()>, old: &str, now: &str, action: &str| {
+        let error = outcome.expect_err(old);
+        assert_eq!(error.kind(), ErrorKind::Config, "{old}");
+        let message = error.to_string();
+        assert!(message.contains(old) && message.contains(now), "{old} gave {message:?}");
+        let advice = error.advice_text().unwrap_or_default();
+        assert!(advice.contains(action), "{old} gave {advice:?}");
+    };
+    let table = parse("[store]\nmode = \"off\"\n").map(drop);
+    refused(table, "[store]", "[cache]", "rename it to [cache]");
+    for (old, now) in RENAMED {
+        let outcome = RawConfig::default().set(old, "off", Origin::Flag("--set"));
+        refused(outcome, &format!("`{old}`"), &format!("`{now}`"), "pipeline.toml");
     }
-    for setting in SETTINGS {
-        assert!(keys.contains(&setting.key), "{} is not in pipeline.toml", setting.key);
+    let variable = ("REEMBED_STORE_MODE".to_owned(), "off".to_owned());
+    let outcome = RawConfig::default().apply_environment(&Environment::new([variable]));
+    refused(outcome, "REEMBED_STORE_MODE", "REEMBED_CACHE_MODE", "rename it");
+}
+
+#[test]
+fn path_from_a_flag_may_hold_bytes_that_are_not_utf_8() {
+    let path = Path::new(OsStr::from_bytes(b"in\xff.parquet"));
+    let flag = || Origin::Flag("--input");
+    let mut raw = parse(PATHS).expect("valid");
+    raw.set_path("input.path", path, flag()).expect("a path");
+    assert_eq!(raw.check(&environment()).expect("valid").input.path, path);
+    for (key, path) in [("input.path", ""), ("input.pth", "in.parquet"), ("batch.start", "x")] {
+        let error = raw.set_path(key, Path::new(path), flag()).expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     }
 }
 
 #[test]
-fn every_default_fits_its_own_kind() {
-    RawConfig::default().lay_defaults().expect("defaults are valid");
-    assert!(
-        SETTINGS.iter().all(|setting| setting.kind != Kind::Hashes || setting.default.is_none())
-    );
+fn every_default_parses_as_its_kind() {
+    let defaults = RawConfig::default().with_defaults().expect("valid defaults");
+    for setting in SETTINGS {
+        let has_default = matches!(setting.default, DefaultValue::Value(_));
+        assert_eq!(defaults.values.contains_key(setting.key), has_default, "{}", setting.key);
+        assert!(!defaults.is_set(setting.key), "{}", setting.key);
+    }
 }

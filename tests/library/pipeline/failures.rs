@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use reembed::publish::Hold;
 use reembed::pipeline::RunOptions;
+use reembed::publish::SupervisorLock;
 use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
 use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
@@ -68,7 +68,7 @@ fn a_cache_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
         assert_eq!(error.kind(), ErrorKind::Config, "{cache}: {error}");
         let told = error.to_string();
         assert!(told.contains("`cache.path`") && told.contains(other), "{cache}: {told}");
-        let held = Hold::take(&config).err().expect("the parent refuses it too");
+        let held = SupervisorLock::acquire(&config).err().expect("the parent refuses it too");
         assert_eq!(held.to_string(), told);
         assert!(!job.directory().join("out").exists(), "{cache}");
         let off = job.config(&[&format!("cache.path = {cache:?}"), "cache.mode = \"off\""]);
@@ -209,11 +209,12 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
     let job = Job::of(&plain(100));
     let config = job.config(&["input.chunk_rows = 10"]);
     let error = within_ten_seconds(move || {
-        let (reader, claim) = prepare(&config).expect("a job");
-        let panics = |event| assert!(!matches!(event, Event::Batch { .. }), "no batches, please");
+        let (reader, lock) = prepare(&config).expect("a job");
+        let panics =
+            |event| assert!(!matches!(event, Event::BatchDone { .. }), "no batches, please");
         let model = fake(Failure::Never);
         let never = Stop::new();
-        run_opened(&config, (&reader, &claim), &model, &never, &panics)
+        run_opened(&config, (&reader, &lock), &model, &never, &panics)
     })
     .expect_err("it fails");
     assert_eq!(error.kind(), ErrorKind::Internal);
@@ -235,10 +236,10 @@ fn a_request_to_stop_ends_the_run_after_the_batch_in_flight_and_keeps_what_is_fi
         }
         Ok(())
     });
-    let (reader, claim) = prepare(&config).expect("a job");
+    let (reader, lock) = prepare(&config).expect("a job");
     let error =
-        run_opened(&config, (&reader, &claim), &model, &stop, &|_| ()).expect_err("it is to stop");
-    drop(claim);
+        run_opened(&config, (&reader, &lock), &model, &stop, &|_| ()).expect_err("it is to stop");
+    drop(lock);
     assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Terminated));
     assert_eq!(calls.load(Ordering::Relaxed), 6);
     assert_eq!(job.beside_output(), Vec::<String>::new());
@@ -266,9 +267,9 @@ fn a_run_whose_time_is_over_stops_before_its_first_batch() {
     let config = job.config(&[]);
     let stop = Stop::new().with_deadline(Some(Instant::now()));
     let model = before(|_, _| panic!("there is no time"));
-    let (reader, claim) = prepare(&config).expect("a job");
+    let (reader, lock) = prepare(&config).expect("a job");
     let error =
-        run_opened(&config, (&reader, &claim), &model, &stop, &|_| ()).expect_err("it is to stop");
+        run_opened(&config, (&reader, &lock), &model, &stop, &|_| ()).expect_err("it is to stop");
     assert_eq!(error.kind(), ErrorKind::Stopped(StopReason::Deadline));
     assert!(!job.output().exists());
 }
@@ -308,7 +309,8 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     let refused = |expected: &str| {
         let mut config = job.config(&["model.path = \"no/such/model\""]);
         config.input.path = job.input();
-        let error = pipeline::run(&config, RunOptions::default(), &Stop::new(), &|_| ()).expect_err(expected);
+        let error = pipeline::run(&config, RunOptions::default(), &Stop::new(), &|_| ())
+            .expect_err(expected);
         assert_eq!(error.kind(), ErrorKind::Input, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!job.output().exists());

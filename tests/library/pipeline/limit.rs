@@ -78,7 +78,10 @@ fn a_row_that_costs_more_than_may_be_used_is_named_with_both_figures() {
     assert!(error.to_string().contains(&expected), "{error}");
     assert!(error.place().file().is_some(), "{error}");
     let cause = error.source().expect("a cause").to_string();
-    assert_eq!(cause, format!("the batch needs {} bytes; the memory budget is 150", large * DIM * 4));
+    assert_eq!(
+        cause,
+        format!("the batch needs {} bytes; the memory budget is 150", large * DIM * 4)
+    );
     assert!(error.advice_text().is_some_and(|advice| advice.contains("batch.memory_limit")));
 }
 

@@ -45,12 +45,12 @@ proptest! {
         let origins = report.origins;
         prop_assert_eq!(origins.encoded + origins.reused + origins.duplicate, rows.len() as u64 - nulls);
         let told: usize = events.iter().map(|event| match event {
-            Event::Batch { rows, .. } | Event::Empty { rows } => *rows,
+            Event::BatchDone { rows, .. } | Event::Empty { rows } => *rows,
             Event::Known { reused, duplicate } => reused + duplicate,
             _ => 0,
         }).sum();
         prop_assert_eq!(told, rows.len());
-        let ran = events.iter().filter(|event| matches!(event, Event::Batch { .. })).count();
+        let ran = events.iter().filter(|event| matches!(event, Event::BatchDone { .. })).count();
         prop_assert_eq!(batches(&report.work), ran as u64);
         check_limits(&events, &report, sizes.start)?;
         prop_assert_eq!(job.beside_output(), ["tasks.parquet"]);

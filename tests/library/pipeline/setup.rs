@@ -42,10 +42,10 @@ where
 /// Runs the job and keeps what it told.
 pub fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let events = Mutex::new(Vec::new());
-    let (reader, claim) = prepare(config)?;
+    let (reader, lock) = prepare(config)?;
     let never = Stop::new();
     let tell = |event| events.lock().expect("no panic").push(event);
-    let report = run_opened(config, (&reader, &claim), model, &never, &tell)?;
+    let report = run_opened(config, (&reader, &lock), model, &never, &tell)?;
     Ok((report, events.into_inner().expect("no panic")))
 }
 
@@ -80,7 +80,7 @@ pub fn alone(
 
 pub fn limits(events: &[Event]) -> Vec<LimitChange> {
     let change = |event: &Event| match event {
-        Event::Limit(change) => Some(*change),
+        Event::LimitChanged(change) => Some(*change),
         _ => None,
     };
     events.iter().filter_map(change).collect()

@@ -63,11 +63,16 @@ pub fn cases() -> Vec<Case> {
     };
     vec![
         broken("good model", "two layers, 32 wide", succeeds(3), |m| m),
-        site("no model", "a directory that is not there", fails(&["no such directory"]), |site| {
-            let job = site.job();
-            fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
-            Job { model: site.root.join("model"), ..job }
-        })
+        site(
+            "no model",
+            "a directory that is not there",
+            fails(&["the directory does not exist"]),
+            |site| {
+                let job = site.job();
+                fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
+                Job { model: site.root.join("model"), ..job }
+            },
+        )
         .names("model"),
         site("file for a model", "a file in the place of the directory", fails(&[]), |site| {
             let job = site.job();

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use reembed::cache::{self, CacheCheck, Pruned, Stats};
+use reembed::cache::{self, CacheCheck, CacheStats, PruneResult};
 use reembed::figures::{bytes, count};
 
 use super::config::load_file;
@@ -37,7 +37,7 @@ pub fn verify(args: &CacheArgs, logging: &Logging) -> Result<Exit> {
     progress.finish();
     let check = check?;
     print::result(&check_text(&check))?;
-    Ok(if check.holds() { Exit::Done } else { Exit::Failed })
+    Ok(if check.is_ok() { Exit::Done } else { Exit::Failed })
 }
 
 /// The file of the cache: `--cache`, or the cache of the output.
@@ -53,7 +53,7 @@ fn path(args: &CacheArgs) -> Result<PathBuf> {
     Ok(cache::path_for(&raw.check_cache()?, &output))
 }
 
-fn stats_text(stats: &Stats) -> String {
+fn stats_text(stats: &CacheStats) -> String {
     let mut text = table(&[
         ("cache", printable_path(&stats.path)),
         ("size", bytes(stats.file_bytes)),
@@ -73,7 +73,7 @@ fn stats_text(stats: &Stats) -> String {
     text
 }
 
-fn pruned_text(pruned: &Pruned) -> String {
+fn pruned_text(pruned: &PruneResult) -> String {
     table(&[
         ("removed", count(pruned.removed)),
         ("kept", count(pruned.kept)),
@@ -82,7 +82,7 @@ fn pruned_text(pruned: &Pruned) -> String {
 }
 
 fn check_text(check: &CacheCheck) -> String {
-    let advice = match check.holds() {
+    let advice = match check.is_ok() {
         true => "",
         false => {
             "\nA run embeds damaged and lost texts again. To repair the cache, delete its file; the next run creates a \
@@ -93,6 +93,6 @@ fn check_text(check: &CacheCheck) -> String {
         ("vectors", count(check.entries)),
         ("damaged", count(check.damaged)),
         ("lost", count(check.lost)),
-        ("pages", if check.pages_hold { "ok" } else { "WRONG" }.to_owned()),
+        ("pages", if check.pages_ok { "ok" } else { "WRONG" }.to_owned()),
     ]) + advice
 }

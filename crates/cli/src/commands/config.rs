@@ -34,7 +34,7 @@ pub fn load_file(file: &ConfigFile) -> Result<FileAndEnvironment> {
         Some(path) => RawConfig::read(path)?,
         None => RawConfig::default(),
     };
-    raw.lay_environment(&environment())?;
+    raw.apply_environment(&environment())?;
     Ok(FileAndEnvironment { raw, has_file: path.is_some() })
 }
 

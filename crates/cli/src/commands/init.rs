@@ -50,7 +50,7 @@ fn next_steps(args: &InitArgs) -> String {
 
 /// The template with the paths and columns of a table, for a file at `config`.
 fn template_for(input: &Path, config: &Path) -> Result<String> {
-    let schema = reader::schema(input)?;
+    let schema = reader::read_schema(input)?;
     let guess = ColumnGuess::from_schema(&schema);
     let (Some(id), Some(title)) = (&guess.id, &guess.title) else {
         let message = format!(

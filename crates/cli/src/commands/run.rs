@@ -75,7 +75,7 @@ fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
-    pipeline::check_before_work(config, &reader, &existing, &Lineage::new(&model.identity))?;
+    pipeline::check_model(config, &reader, &existing, &Lineage::new(&model.identity))?;
     progress.model_warning(&model);
     progress.step("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);

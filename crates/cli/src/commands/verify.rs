@@ -43,7 +43,7 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
         None => error.in_file(&args.output),
     })?;
     print::result(&checks_text(&checks))?;
-    let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
+    let broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }
 
@@ -64,8 +64,8 @@ fn checks_text(checks: &[Check]) -> String {
     let mut text = String::new();
     for Check { what, found, verdict } in checks {
         let verdict = match verdict {
-            Verdict::Holds => "ok",
-            Verdict::Broken => "WRONG",
+            Verdict::Passed => "ok",
+            Verdict::Failed => "WRONG",
             Verdict::Skipped => "-",
         };
         let _ = writeln!(text, "{verdict:<5}  {what:<width$}  {}", printable(found));

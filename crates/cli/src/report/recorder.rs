@@ -186,7 +186,7 @@ impl Observed {
                 let room = MAX_IDS.saturating_sub(self.rows.truncated_ids.len());
                 self.rows.truncated_ids.extend(truncated.iter().take(room).cloned());
             }
-            Event::Batch { rows, tokens } => {
+            Event::BatchDone { rows, tokens } => {
                 self.rows.encoded += *rows as u64;
                 self.tokens += *tokens as u64;
                 self.batches += 1;
@@ -195,7 +195,7 @@ impl Observed {
                 self.last_batch = flow;
             }
             Event::Empty { rows } => self.rows.null += *rows as u64,
-            Event::Limit(change) => {
+            Event::LimitChanged(change) => {
                 self.limit = Some(limit_record(change.to));
                 self.limit_moves += 1;
                 if self.limit_changes.len() < MAX_LIMIT_CHANGES {
@@ -214,7 +214,10 @@ impl Observed {
                 self.rows.reused += *reused as u64;
                 self.rows.duplicate += *duplicate as u64;
             }
-            Event::Model(_) | Event::Trying(_) | Event::Kept { .. } | Event::ReadBack { .. } => {}
+            Event::Model(_)
+            | Event::BatchStarted(_)
+            | Event::Committed { .. }
+            | Event::ReadBack { .. } => {}
         }
     }
 }

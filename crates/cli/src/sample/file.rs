@@ -24,8 +24,8 @@ const BATCH_ROWS: usize = 8192;
 /// # Errors
 /// `Output`, naming the file.
 pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Result<u64> {
-    let write_error = |cause| publish::failed(path, "it cannot be written", cause);
-    let file = publish::temporary_beside(path, None)?;
+    let write_error = |cause| publish::write_error(path, "it cannot be written", cause);
+    let file = publish::create_temporary(path, None)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -47,8 +47,8 @@ pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Resu
     let buffered = writer.into_inner().map_err(write_error)?;
     let file = buffered
         .into_inner()
-        .map_err(|cause| publish::failed(path, "it cannot be written", cause.into_error()))?;
-    publish::publish(file, path, |_| Ok(()))?;
+        .map_err(|cause| publish::write_error(path, "it cannot be written", cause.into_error()))?;
+    publish::replace(file, path, |_| Ok(()))?;
     Ok(count)
 }
 
@@ -70,6 +70,6 @@ fn record_batch(rows: &[TaskRow]) -> Result<RecordBatch> {
         ("files", Arc::new(files.finish()), true),
     ];
     RecordBatch::try_from_iter_with_nullable(columns).map_err(|cause| {
-        publish::failed(Path::new("the sample"), "its columns have different lengths", cause)
+        publish::write_error(Path::new("the sample"), "its columns have different lengths", cause)
     })
 }

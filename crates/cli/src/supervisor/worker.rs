@@ -87,8 +87,8 @@ impl SupervisorLink {
     pub fn report(&self, event: &Event) {
         let status = match event {
             Event::Budget { bytes, least } => Status::Budget { bytes: *bytes, one_text: *least },
-            Event::Trying(batch) => Status::BatchStarted(batch.clone()),
-            Event::Kept { rows } => Status::Committed(*rows as u64),
+            Event::BatchStarted(batch) => Status::BatchStarted(batch.clone()),
+            Event::Committed { rows } => Status::Committed(*rows as u64),
             _ => return,
         };
         self.send(&status);

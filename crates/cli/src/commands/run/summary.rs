@@ -115,7 +115,7 @@ fn cache_use(cache: &CacheUse) -> String {
     if let Some(size) = cache.file_bytes {
         let _ = write!(text, ", {}", bytes(size));
     }
-    for (number, what) in [(cache.evicted, "evicted"), (cache.not_kept, "not stored (full)")] {
+    for (number, what) in [(cache.evicted, "evicted"), (cache.not_stored, "not stored (full)")] {
         if number > 0 {
             let _ = write!(text, ", {} {what}", count(number));
         }

@@ -57,7 +57,7 @@ fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::Reader => "reader",
         Stage::Tokenizer => "tokenizer",
-        Stage::Inference => "model",
+        Stage::Inference => "inference",
         Stage::Writer => "writer",
     }
 }

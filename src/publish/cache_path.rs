@@ -1,5 +1,4 @@
-//! The vector cache is a file of its own: a database that was made where the output, the input, the lock or a report
-//! is to be would take its place.
+//! Checks that `cache.path` is not another file of the run, which the cache would overwrite.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf, absolute};
@@ -10,11 +9,11 @@ use crate::config::{CacheMode, Config};
 use crate::file_id::FileId;
 use crate::hidden_names;
 
-/// Refuses a `cache.path` that leads to another file of the run, under whatever name.
+/// Refuses a `cache.path` that leads to the input, the output, its lock or a report.
 ///
 /// # Errors
 /// `Config`, naming both keys.
-pub fn check_apart(config: &Config) -> Result<()> {
+pub fn check_cache_path(config: &Config) -> Result<()> {
     let (Some(cache), false) = (&config.cache.path, config.cache.mode == CacheMode::Off) else {
         return Ok(());
     };
@@ -31,27 +30,28 @@ pub fn check_apart(config: &Config) -> Result<()> {
     match others.iter().find(|(_, other)| is_same(cache, other)) {
         None => Ok(()),
         Some((other, _)) => {
-            Err(Error::new(ErrorKind::Config, format!("`cache.path` and {other} are one file"))
+            let message = format!("`cache.path` and {other} are the same file");
+            Err(Error::new(ErrorKind::Config, message)
                 .in_file(cache)
-                .advice("give `cache.path` a file of its own, or leave it out"))
+                .advice("set `cache.path` to a file of its own, or remove the setting"))
         }
     }
 }
 
-/// Whether two paths lead to one file, or would once it is made.
+/// Whether two paths lead to the same file, or would once it is created.
 fn is_same(one: &Path, other: &Path) -> bool {
-    let stamp = |path: &Path| fs::metadata(path).ok().map(|found| FileId::of(&found));
-    match (stamp(one), stamp(other)) {
+    let id = |path: &Path| fs::metadata(path).ok().map(|metadata| FileId::from(&metadata));
+    match (id(one), id(other)) {
         (Some(one), Some(other)) => one.is_same_file(&other),
-        _ => resolved(one) == resolved(other),
+        _ => resolve(one) == resolve(other),
     }
 }
 
-/// The path from the root, without links as far as it is there.
-fn resolved(path: &Path) -> PathBuf {
-    let whole = absolute(path).unwrap_or_else(|_| path.to_owned());
+/// The absolute path, with the links of its existing part resolved.
+fn resolve(path: &Path) -> PathBuf {
+    let path = absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut resolved = PathBuf::new();
-    for part in whole.components() {
+    for part in path.components() {
         match part {
             Component::ParentDir => drop(resolved.pop()),
             part => resolved.push(part),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_the_same_under_all_of_its_names_and_before_it_is_there() {
+    fn same_file_is_found_under_any_name_and_before_it_exists() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         fs::write(at("file"), "x").expect("a file");

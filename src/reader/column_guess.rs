@@ -1,17 +1,17 @@
-//! Which columns of an unknown table probably hold what a text is made of.
+//! Guesses the id and text columns of an unknown table, for `reembed init`.
 
 use arrow::datatypes::{DataType, Schema};
 
-/// The columns that a first configuration names. They are a proposal for a person to look over.
+/// The columns that a new configuration names. A person should check them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnGuess {
-    /// Names a row: a flat column whose name says so, else the first flat one.
+    /// A flat column with the name of an id, else the first flat column.
     pub id: Option<String>,
-    /// Strings: a column whose name says so, else the first one of strings.
+    /// A string column with the name of a title, else the first string column.
     pub title: Option<String>,
-    /// Strings; only by its name.
+    /// A string column with the name of a description.
     pub description: Option<String>,
-    /// Lists of strings; only by its name.
+    /// A column of string lists with the name of files.
     pub files: Option<String>,
 }
 
@@ -22,19 +22,19 @@ const DESCRIPTIONS: [&str; 8] =
 const FILES: [&str; 2] = ["files", "paths"];
 
 impl ColumnGuess {
-    /// A guess by names and types.
+    /// Guesses by names and types.
     pub fn from_schema(schema: &Schema) -> ColumnGuess {
         let columns = |fits: fn(&DataType) -> bool| {
             let fields = schema.fields().iter().filter(move |field| fits(field.data_type()));
             fields.map(|field| field.name().as_str()).collect::<Vec<_>>()
         };
         let (flat, strings, lists) = (columns(is_flat), columns(is_text), columns(is_list_of_text));
-        let title = named(&strings, &TITLES, &[]).or_else(|| {
-            let id = named(&flat, &IDS, &[]);
+        let title = find_named(&strings, &TITLES, &[]).or_else(|| {
+            let id = find_named(&flat, &IDS, &[]);
             strings.iter().find(|name| Some(**name) != id).or(strings.first()).copied()
         });
         let taken: Vec<&str> = title.into_iter().collect();
-        let id = named(&flat, &IDS, &taken)
+        let id = find_named(&flat, &IDS, &taken)
             .or_else(|| flat.iter().find(|name| !taken.contains(name)).copied())
             .or_else(|| flat.first().copied());
         let taken: Vec<&str> = title.into_iter().chain(id).collect();
@@ -42,14 +42,14 @@ impl ColumnGuess {
         ColumnGuess {
             id: owned(id),
             title: owned(title),
-            description: owned(named(&strings, &DESCRIPTIONS, &taken)),
-            files: owned(named(&lists, &FILES, &[])),
+            description: owned(find_named(&strings, &DESCRIPTIONS, &taken)),
+            files: owned(find_named(&lists, &FILES, &[])),
         }
     }
 }
 
-/// The first of `words` that is the name of a column, or the end of one (`task_id`), in any case.
-fn named<'a>(columns: &[&'a str], words: &[&str], taken: &[&str]) -> Option<&'a str> {
+/// The first column whose name is one of `words`, or ends in one (`task_id`), in any letter case.
+fn find_named<'a>(columns: &[&'a str], words: &[&str], taken: &[&str]) -> Option<&'a str> {
     let free = || columns.iter().copied().filter(|name| !taken.contains(name));
     let whole = |word: &str| free().find(|name| name.eq_ignore_ascii_case(word));
     let end = |word: &str| {
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_are_guessed_by_name_then_by_type() {
+    fn columns_are_guessed_by_name_and_then_by_type() {
         let text = || DataType::Utf8;
         let list = || DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
         let guess = |columns: &[(&str, DataType)]| {

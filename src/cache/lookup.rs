@@ -1,0 +1,85 @@
+//! Lookups in what is committed.
+
+use std::sync::PoisonError;
+
+use reembed_encoder::error::Result;
+use reembed_encoder::task::ContentKey;
+
+use super::database::{DbError, Snapshot, catch_damage};
+use super::record::{self, Record};
+use super::vector_cache::VectorCache;
+use crate::chunk::CachedText;
+
+/// The cache as it was at one moment.
+pub struct CacheView<'s> {
+    cache: &'s VectorCache<'s>,
+    /// `None` if the file is damaged.
+    snapshot: Option<Snapshot>,
+    used: Vec<u64>,
+}
+
+/// The result of a lookup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// The cache has no entry for the text.
+    Absent,
+    /// The entry is damaged.
+    Damaged,
+    /// The cache has the vector.
+    Found(CachedText),
+}
+
+impl VectorCache<'_> {
+    /// A view of what is committed now. The view of a damaged file is empty.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be read.
+    pub fn view(&self) -> Result<CacheView<'_>> {
+        let snapshot = match self.with_db(|db| db.snapshot()) {
+            Ok(snapshot) => Some(snapshot),
+            // The next commit finds the same damage and replaces the file.
+            Err(DbError::Damaged(_)) => None,
+            Err(DbError::Failed(error)) => return Err(error),
+        };
+        Ok(CacheView { cache: self, snapshot, used: Vec::new() })
+    }
+}
+
+impl CacheView<'_> {
+    /// Looks up the vector of a text and copies it to `vector`.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be read.
+    pub fn find(&mut self, key: &ContentKey, vector: &mut [f32]) -> Result<Lookup> {
+        let Some(snapshot) = &self.snapshot else { return Ok(Lookup::Absent) };
+        let found = catch_damage(&self.cache.path, || {
+            let Some(slot) = snapshot.index.get(key.as_bytes())? else { return Ok(None) };
+            let slot = slot.value();
+            let entry = snapshot.slots.get(slot)?;
+            Ok(Some((slot, entry.and_then(|entry| record::read(entry.value(), key, vector)))))
+        });
+        let (slot, record) = match found {
+            Ok(None) => return Ok(Lookup::Absent),
+            Ok(Some((_, None))) | Err(DbError::Damaged(_)) => return Ok(Lookup::Damaged),
+            Ok(Some((slot, Some(record)))) => (slot, record),
+            Err(DbError::Failed(error)) => return Err(error),
+        };
+        if record.run < self.cache.rebuilding_since.unwrap_or(0) {
+            return Ok(Lookup::Absent);
+        }
+        let of_this_run = record.run == self.cache.run;
+        self.used.push(slot);
+        let Record { tokens, truncated, .. } = record;
+        Ok(Lookup::Found(CachedText { tokens, truncated, of_this_run, sampled: false }))
+    }
+}
+
+/// Reports the slots that were found as used.
+impl Drop for CacheView<'_> {
+    fn drop(&mut self) {
+        if !self.used.is_empty() {
+            let mut used = self.cache.used.lock().unwrap_or_else(PoisonError::into_inner);
+            self.used.iter().for_each(|slot| used.insert(*slot));
+        }
+    }
+}

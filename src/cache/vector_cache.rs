@@ -1,0 +1,271 @@
+//! An open cache: from opening the file to the published output.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use redb::Error as Cause;
+use reembed_encoder::error::Result;
+
+use super::database::{
+    self, Db, DbError, FileKind, MetaKey, Tables, file_size, not_a_cache, set_aside,
+};
+use super::entries::SlotSet;
+use super::eviction::{self, Quota};
+use super::record;
+use crate::config::{CacheConfig, CacheMode};
+use crate::events::{CacheUse, Event, Warning};
+use crate::hidden_names;
+
+/// Most entries that are evicted in one commit, so that a commit writes few pages.
+pub const EVICTIONS_PER_COMMIT: u64 = 10_000;
+
+/// An open cache.
+pub struct VectorCache<'a> {
+    pub(super) path: PathBuf,
+    /// Replaced when a commit finds the file damaged.
+    db: RwLock<Db>,
+    pub(super) access: Access,
+    pub(super) max_size: u64,
+    /// The number of this run.
+    pub(super) run: u32,
+    /// In a rebuild, the run that began it. Entries of earlier runs count as absent.
+    pub(super) rebuilding_since: Option<u32>,
+    /// The slots that this run used since the last commit.
+    pub(super) used: Mutex<SlotSet>,
+    pub(super) on_event: &'a (dyn Fn(Event) + Sync),
+}
+
+/// How a run may use its cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// The cache file of an output: `cache.path`, or a hidden file beside the output.
+pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
+    config.path.clone().unwrap_or_else(|| hidden_names::cache(output))
+}
+
+/// The most bytes by which a run over `rows` rows of `dim` components may grow the cache file.
+///
+/// Space that the file already takes is reused. The result is 0 if the cache is not written.
+pub fn max_growth(config: &CacheConfig, output: &Path, rows: u64, dim: usize) -> u64 {
+    if config.mode != CacheMode::ReadWrite {
+        return 0;
+    }
+    let cost = eviction::entry_cost(record::entry_length(dim));
+    let entries = rows.saturating_mul(cost).min(config.max_size);
+    let existing = file_size(&path_for(config, output)).unwrap_or(0);
+    eviction::file_bytes(entries).saturating_sub(existing)
+}
+
+impl<'a> VectorCache<'a> {
+    /// Opens the cache of an output; `None` if the mode is `off`, or `read-only` without a file.
+    ///
+    /// A file that is damaged or of another version is renamed and replaced by a new one, with a
+    /// warning.
+    ///
+    /// # Errors
+    /// `Cache`, naming the file, when it is not a cache, another process has it open, it cannot be
+    /// read or written, or it is damaged and the mode is `read-only`.
+    pub fn open(
+        config: &CacheConfig,
+        output: &Path,
+        rebuild: bool,
+        on_event: &'a (dyn Fn(Event) + Sync),
+    ) -> Result<Option<VectorCache<'a>>> {
+        let access = match config.mode {
+            CacheMode::Off => return Ok(None),
+            CacheMode::ReadOnly => Access::ReadOnly,
+            CacheMode::ReadWrite => Access::ReadWrite,
+        };
+        let path = path_for(config, output);
+        let db = match (database::file_kind(&path)?, access) {
+            (FileKind::Other, _) => return Err(not_a_cache(&path)),
+            (FileKind::Missing, Access::ReadOnly) => {
+                on_event(Event::Warning(Warning::NoCache { path }));
+                return Ok(None);
+            }
+            (_, Access::ReadOnly) => {
+                Db::open_read_only(&path).map_err(|error| error.into_error(&path))?
+            }
+            (FileKind::Zeros, Access::ReadWrite) => {
+                replace_damaged(&path, database::ZEROS, on_event)?
+            }
+            (FileKind::Missing | FileKind::Database, Access::ReadWrite) => match Db::open(&path) {
+                Ok(db) => db,
+                Err(DbError::Damaged(reason)) => replace_damaged(&path, &reason, on_event)?,
+                Err(DbError::Failed(error)) => return Err(error),
+            },
+        };
+        let run_number = |key: MetaKey| {
+            let number = db.meta(key).map_err(|error| error.into_error(&path))?;
+            Ok(u32::try_from(number).unwrap_or(u32::MAX))
+        };
+        let run = run_number(MetaKey::Run)?.saturating_add(1);
+        let rebuilding_since = match (rebuild, access) {
+            (false, _) => None,
+            // Without writing there is no interrupted rebuild to continue.
+            (true, Access::ReadOnly) => Some(run),
+            (true, Access::ReadWrite) => Some(match run_number(MetaKey::RebuildingSince)? {
+                0 => run,
+                since => since,
+            }),
+        };
+        Ok(Some(VectorCache {
+            db: RwLock::new(db),
+            access,
+            max_size: config.max_size,
+            run,
+            rebuilding_since,
+            used: Mutex::default(),
+            on_event,
+            path,
+        }))
+    }
+
+    /// The path of the file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `read` on the open database.
+    pub(super) fn with_db<T>(&self, read: impl FnOnce(&Db) -> T) -> T {
+        read(&self.db.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Stops trusting what an interrupted rebuild wrote, because a cached vector was wrong. The next
+    /// rebuild then starts over.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be written.
+    pub fn forget_rebuild(&self) -> Result<()> {
+        if self.access == Access::ReadOnly {
+            return Ok(());
+        }
+        let since = if self.rebuilding_since.is_some() { self.run } else { 0 };
+        self.write(|tables| match tables.get(MetaKey::RebuildingSince)? {
+            0 => Ok(()),
+            _ => tables.set(MetaKey::RebuildingSince, since.into()),
+        })
+    }
+
+    /// Records the slots that this run used. The run has seen every row of its input.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be written.
+    pub fn finish(self, evicted: u64, not_stored: u64) -> Result<CacheReadyToPublish> {
+        if self.access == Access::ReadWrite {
+            let used = self.take_used();
+            self.write(|tables| {
+                tables.finish_run(self.run)?;
+                used.touch(tables, self.run)
+            })?;
+        }
+        let VectorCache { path, db, access, .. } = self;
+        let db = db.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let entries = db.meta(MetaKey::Entries).map_err(|error| error.into_error(&path))?;
+        let usage = CacheUse { path, file_bytes: None, entries, evicted, not_stored };
+        Ok(CacheReadyToPublish { db, access, usage })
+    }
+
+    /// Records that this run began a rebuild, unless an earlier one did.
+    pub(super) fn record_rebuild(&self, tables: &mut Tables<'_>) -> Result<(), Cause> {
+        if self.rebuilding_since.is_none() || tables.get(MetaKey::RebuildingSince)? > 0 {
+            return Ok(());
+        }
+        tables.set(MetaKey::RebuildingSince, self.run.into())
+    }
+
+    /// The size limit, and the entries that may be evicted for it.
+    pub(super) fn quota(&self, tables: &Tables<'_>) -> Result<Quota, Cause> {
+        let keep_from = match self.rebuilding_since {
+            // A later row of this run may need what the last finished run used.
+            None => u32::try_from(tables.get(MetaKey::FinishedRun)?).unwrap_or(u32::MAX),
+            // No row of a rebuild uses older entries.
+            Some(since) => since,
+        };
+        Ok(Quota { max_size: self.max_size, keep_from, evictions_per_commit: EVICTIONS_PER_COMMIT })
+    }
+
+    pub(super) fn take_used(&self) -> SlotSet {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Commits `work`. If the file is damaged, it is set aside and `work` is committed to a new one.
+    pub(super) fn write<T>(&self, work: impl Fn(&mut Tables<'_>) -> Result<T, Cause>) -> Result<T> {
+        match self.with_db(|db| db.write(&work)) {
+            Ok(done) => Ok(done),
+            Err(DbError::Failed(error)) => Err(error),
+            Err(DbError::Damaged(reason)) => {
+                let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+                *db = replace_damaged(&self.path, &reason, self.on_event)?;
+                db.write(work).map_err(|error| error.into_error(&self.path))
+            }
+        }
+    }
+}
+
+/// The cache of a run that has seen every row and has not published its output yet.
+///
+/// If it is dropped, an unfinished rebuild stays unfinished, and the next rebuild continues it.
+pub struct CacheReadyToPublish {
+    db: Db,
+    access: Access,
+    usage: CacheUse,
+}
+
+impl CacheReadyToPublish {
+    /// Records that the output is published, which ends every unfinished rebuild, and closes the file.
+    ///
+    /// It returns no error, because the output is in place. If it fails, the next rebuild continues
+    /// this one, and the next open repairs the file.
+    pub fn mark_published(self) -> CacheUse {
+        let CacheReadyToPublish { db, access, mut usage } = self;
+        let is_rebuilding = || db.meta(MetaKey::RebuildingSince).is_ok_and(|since| since > 0);
+        if access == Access::ReadWrite && is_rebuilding() {
+            let _ = db.write(|tables| tables.set(MetaKey::RebuildingSince, 0));
+        }
+        let _ = db.close();
+        usage.file_bytes = file_size(&usage.path).ok();
+        usage
+    }
+}
+
+/// Renames a damaged file and creates a new one, with a warning.
+fn replace_damaged(path: &Path, reason: &str, on_event: &(dyn Fn(Event) + Sync)) -> Result<Db> {
+    let moved_to = set_aside(path)?;
+    on_event(Event::Warning(Warning::CacheSetAside {
+        path: path.to_owned(),
+        moved_to,
+        reason: reason.to_owned(),
+    }));
+    Db::open(path).map_err(|error| error.into_error(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_is_a_hidden_file_beside_the_output_unless_named() {
+        let config = |path: Option<&str>| CacheConfig {
+            path: path.map(PathBuf::from),
+            mode: CacheMode::ReadWrite,
+            max_size: 1,
+            commit_rows: std::num::NonZeroUsize::MIN,
+            verify_sample: 0,
+        };
+        let beside = |output: &str| path_for(&config(None), Path::new(output));
+        assert_eq!(beside("out/tasks.parquet"), Path::new("out/.tasks.parquet.reembed-store"));
+        assert_eq!(beside("tasks"), Path::new(".tasks.reembed-store"));
+        assert_eq!(path_for(&config(Some("a/b")), Path::new("out/t")), Path::new("a/b"));
+        for long in ["n".repeat(255), "\u{1f4c4}".repeat(63)] {
+            let damaged = hidden_names::damaged_cache(&beside(&format!("out/{long}")));
+            let name = damaged.file_name().map(|name| name.len());
+            assert!(name.is_some_and(|length| length <= 255), "{damaged:?}");
+        }
+        assert_ne!(beside(&"n".repeat(255)), beside(&"n".repeat(254)));
+    }
+}

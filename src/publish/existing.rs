@@ -1,0 +1,255 @@
+//! The existing file at the output path, and whether the new output may replace it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_kernels::Precision;
+
+use super::output_path::path_error;
+use super::shrink;
+use crate::config::Percent;
+use crate::file_id::FileId;
+use crate::footer::{Footer, FooterError, Lineage};
+use crate::reader;
+
+/// What the file at the output path holds.
+#[derive(Debug)]
+pub enum ExistingFile {
+    /// There is no file.
+    Missing,
+    /// It is not a Parquet file.
+    NotParquet,
+    /// It is a Parquet file that reembed did not write.
+    Foreign,
+    /// It is a Parquet file whose `reembed` footer entry cannot be used.
+    UnknownFooter(FooterError),
+    /// It is the output of an earlier run.
+    Output(Box<Footer>),
+}
+
+/// The file at the output path: what it holds, and its metadata.
+#[derive(Debug)]
+pub struct ExistingTarget {
+    file: ExistingFile,
+    /// `None` if there is no file.
+    meta: Option<FileMeta>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct FileMeta {
+    id: FileId,
+    ownership: Ownership,
+}
+
+/// Mode and owner of a file, which its replacement gets too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ownership {
+    /// Permission bits.
+    pub mode: u32,
+    /// User id of the owner.
+    pub user: u32,
+    /// Group id.
+    pub group: u32,
+}
+
+impl ExistingTarget {
+    /// Reads the footer and the metadata of a regular file, if the path leads to one.
+    ///
+    /// # Errors
+    /// `Target` when it cannot be read.
+    pub fn read(path: &Path) -> Result<ExistingTarget> {
+        let metadata = match fs::symlink_metadata(path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Ok(ExistingTarget { file: ExistingFile::Missing, meta: None });
+            }
+            metadata => metadata.and_then(|metadata| File::open(path).map(|_| metadata)),
+        };
+        let metadata = metadata.map_err(|cause| {
+            path_error(path, "the existing file cannot be read").caused_by(cause)
+        })?;
+        let ownership = Ownership {
+            mode: metadata.mode() & 0o7777,
+            user: metadata.uid(),
+            group: metadata.gid(),
+        };
+        let meta = Some(FileMeta { id: FileId::from(&metadata), ownership });
+        Ok(ExistingTarget { file: ExistingFile::read(path), meta })
+    }
+
+    /// What the file holds.
+    pub fn file(&self) -> &ExistingFile {
+        &self.file
+    }
+
+    /// The identity of the file; `None` if there is no file.
+    pub fn id(&self) -> Option<FileId> {
+        self.meta.map(|meta| meta.id)
+    }
+
+    /// Mode and owner of the file; `None` if there is no file.
+    pub fn ownership(&self) -> Option<Ownership> {
+        self.meta.map(|meta| meta.ownership)
+    }
+}
+
+impl ExistingFile {
+    fn read(path: &Path) -> ExistingFile {
+        // Why it is not a Parquet file does not matter for replacing it.
+        match reader::read_footer_entry(path) {
+            Err(_) => ExistingFile::NotParquet,
+            Ok(None) => ExistingFile::Foreign,
+            Ok(Some(entry)) => match Footer::parse(&entry) {
+                Ok(footer) => ExistingFile::Output(Box::new(footer)),
+                Err(error) => ExistingFile::UnknownFooter(error),
+            },
+        }
+    }
+
+    /// Checks that an output of `rows` rows may replace it. An earlier output must not shrink by
+    /// more than `max_shrink`; any other file needs `replace`.
+    ///
+    /// # Errors
+    /// `Target`, without the path.
+    pub fn check_replaceable(&self, rows: u64, max_shrink: Percent, replace: bool) -> Result<()> {
+        let refuse_unless_replace = |message: String| match replace {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::Target, message)
+                .advice("name another output, or replace the file with --replace")),
+        };
+        let not_ours = |reason: &str| {
+            refuse_unless_replace(format!("reembed did not write the existing file: {reason}"))
+        };
+        match self {
+            ExistingFile::Missing => Ok(()),
+            ExistingFile::NotParquet => not_ours("it is not a Parquet file"),
+            ExistingFile::Foreign => not_ours("its footer has no `reembed` entry"),
+            ExistingFile::UnknownFooter(error) => {
+                refuse_unless_replace(format!("the existing file cannot be checked: {error}"))
+            }
+            ExistingFile::Output(footer) => {
+                match shrink::excess_percent(footer.rows, rows, max_shrink) {
+                    None => Ok(()),
+                    Some(percent) => {
+                        let message = format!(
+                            "the existing file has {} rows and the new one would have {rows}, \
+                             {percent} % fewer; at most {} % fewer are allowed",
+                            footer.rows,
+                            max_shrink.get()
+                        );
+                        Err(Error::new(ErrorKind::Target, message).advice(
+                            "check the input; if it is right, run once with --allow-shrink, or \
+                             raise `publish.max_shrink`",
+                        ))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Checks that vectors of `lineage` may replace it: vectors of another fingerprint only with
+    /// `rebuild`.
+    ///
+    /// # Errors
+    /// `OtherModel`, naming every difference, without the path.
+    pub fn check_lineage(&self, lineage: &Lineage, rebuild: bool) -> Result<()> {
+        let ExistingFile::Output(footer) = self else { return Ok(()) };
+        let differences = lineage.differences(&footer.lineage);
+        if rebuild || differences.is_empty() {
+            return Ok(());
+        }
+        let message =
+            format!("the existing file has vectors of another model: {}", differences.join("; "));
+        // `compute.precision = "auto"` depends on the CPU and on the version of this program.
+        let pin = match differs_in_precision_only(&lineage.model, &footer.lineage) {
+            true => format!("pin `compute.precision` to \"{}\", ", footer.lineage.model.precision),
+            false => String::new(),
+        };
+        Err(Error::new(ErrorKind::OtherModel, message)
+            .advice(format!("{pin}name another output, or embed every row again with --rebuild")))
+    }
+}
+
+/// Whether the packed engine in another precision gives the existing vectors.
+fn differs_in_precision_only(new: &ModelIdentity, existing: &Lineage) -> bool {
+    let is_packed = |model: &ModelIdentity| {
+        Precision::parse(&model.precision)
+            .is_some_and(|precision| precision.numerics() == model.numerics)
+    };
+    let (precision, numerics) = (existing.model.precision.clone(), existing.model.numerics.clone());
+    let pinned = ModelIdentity { precision, numerics, ..new.clone() };
+    is_packed(new) && is_packed(&existing.model) && pinned.fingerprint() == existing.fingerprint
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::footer::{FORMAT_VERSION, tests::footer};
+
+    #[test]
+    fn only_an_earlier_output_of_similar_size_is_replaced_unasked() {
+        let output = |rows| ExistingFile::Output(Box::new(Footer { rows, ..footer() }));
+        let newer = || ExistingFile::UnknownFooter(FooterError::Newer(FORMAT_VERSION + 1));
+        let half = Percent::new(50).expect("a percentage");
+        for (existing, rows, max_shrink, replace, advised) in [
+            (ExistingFile::Missing, 0, half, false, None),
+            (output(10), 10, half, false, None),
+            (output(10), 5, half, false, None),
+            (output(10), 4, half, false, Some("--allow-shrink")),
+            (output(10), 0, half, false, Some("--allow-shrink")),
+            (output(10), 0, half, true, Some("--allow-shrink")),
+            (output(10), 0, Percent::ALL, false, None),
+            (output(0), 0, half, false, None),
+            (ExistingFile::NotParquet, 10, half, false, Some("--replace")),
+            (ExistingFile::NotParquet, 10, half, true, None),
+            (ExistingFile::Foreign, 10, Percent::ALL, false, Some("--replace")),
+            (ExistingFile::Foreign, 0, half, true, None),
+            (newer(), 10, half, false, Some("--replace")),
+            (newer(), 10, half, true, None),
+        ] {
+            let checked = existing.check_replaceable(rows, max_shrink, replace);
+            let advice = checked.as_ref().err().and_then(Error::advice_text).unwrap_or("");
+            let case = format!("{existing:?}, {rows} rows, {max_shrink:?}, replace: {replace}");
+            assert_eq!(checked.is_err(), advised.is_some(), "{case}");
+            assert!(advice.contains(advised.unwrap_or("")), "{case}: {advice}");
+            if let Err(error) = checked {
+                assert_eq!(error.kind(), ErrorKind::Target, "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_precision_alone_is_answered_with_advice_to_pin_it() {
+        let model = |precision: &str, numerics: &str, prompt: &str| ModelIdentity {
+            precision: precision.to_owned(),
+            numerics: numerics.to_owned(),
+            prompt: prompt.to_owned(),
+            ..footer().lineage.model
+        };
+        let f32 = || model("f32", "packed-1-f32", "");
+        let bf16 = |prompt| model("bf16", "packed-1-bf16", prompt);
+        let candle = || model("f32", "candle-0.11-cpu-f32", "");
+        for (existing, new, is_pinned) in [
+            (f32(), bf16(""), true),
+            (bf16(""), f32(), true),
+            (f32(), bf16("query: "), false),
+            (candle(), bf16(""), false),
+            (bf16(""), candle(), false),
+            (candle(), f32(), false),
+        ] {
+            let pin = format!("pin `compute.precision` to \"{}\"", existing.precision);
+            let case = format!("{} exists, {} is new", existing.numerics, new.numerics);
+            let footer = Footer { lineage: Lineage::new(&existing), ..footer() };
+            let (existing, new) = (ExistingFile::Output(Box::new(footer)), Lineage::new(&new));
+            assert!(existing.check_lineage(&new, true).is_ok(), "{case}");
+            let error = existing.check_lineage(&new, false).expect_err("another model");
+            let advice = error.advice_text().unwrap_or("");
+            assert_eq!(error.kind(), ErrorKind::OtherModel, "{case}");
+            assert!(advice.contains("--rebuild"), "{case}: {advice}");
+            assert_eq!(advice.contains(&pin), is_pinned, "{case}: {advice}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! One writer per output: an advisory lock on a hidden file beside it.
+//!
+//! The kernel releases the lock when its process exits, so a lock is never stale. The PID in the
+//! file is for messages only. The holder deletes the file before it releases the lock; a process
+//! that opened the file earlier may then lock a deleted file. Whoever takes the lock therefore
+//! checks that the path still leads to the locked file, and otherwise starts over.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::files::FileLock;
+
+use crate::file_id::FileId;
+use crate::hidden_names;
+
+/// Attempts to lock a file that other runs keep deleting.
+const ATTEMPTS: usize = 100;
+
+/// The locked lock file of an output. Dropping it releases the lock.
+pub struct LockFile {
+    lock: FileLock,
+    path: PathBuf,
+    /// Whether this process holds the lock.
+    is_owner: bool,
+}
+
+impl LockFile {
+    /// Takes the lock of an output without waiting.
+    ///
+    /// # Errors
+    /// `Locked`, naming the PID of the holder; `Target` when the file system refuses the lock.
+    pub fn acquire(target: &Path) -> Result<LockFile> {
+        let path = hidden_names::lock(target);
+        let refuse = |message: &str, cause: io::Error| lock_error(target, message, cause);
+        for _ in 0..ATTEMPTS {
+            let lock = FileLock::open(&path)
+                .map_err(|cause| refuse("its lock file cannot be opened", cause))?;
+            if !lock.try_lock().map_err(|cause| refuse("its lock cannot be taken", cause))? {
+                return Err(held_by_another(target, lock.file()));
+            }
+            let lock = LockFile { lock, path: path.clone(), is_owner: true };
+            if leads_to(&path, lock.lock.file())
+                .map_err(|cause| refuse("its lock file cannot be read", cause))?
+            {
+                lock.write_pid()
+                    .map_err(|cause| refuse("its lock file cannot be written", cause))?;
+                return Ok(lock);
+            }
+        }
+        Err(Error::new(ErrorKind::Locked, "other runs take and release its lock continually")
+            .in_file(target)
+            .advice("start one run at a time for each output"))
+    }
+
+    /// The lock of an output that the parent process holds. Dropping it does not release the lock.
+    ///
+    /// # Errors
+    /// `Locked` when no process holds the lock; `Target` when the lock file cannot be opened.
+    pub fn held_by_parent(target: &Path) -> Result<LockFile> {
+        let path = hidden_names::lock(target);
+        let released = || {
+            Error::new(ErrorKind::Locked, "the process that held its lock has exited")
+                .in_file(target)
+                .advice("start the run again")
+        };
+        let lock = FileLock::open_existing(&path).map_err(|cause| match cause.kind() {
+            io::ErrorKind::NotFound => released().caused_by(cause),
+            _ => lock_error(target, "its lock file cannot be opened", cause),
+        })?;
+        match lock.try_lock() {
+            Ok(false) => Ok(LockFile { lock, path, is_owner: false }),
+            // Dropping `lock` here releases it again.
+            Ok(true) => Err(released()),
+            Err(cause) => Err(released().caused_by(cause)),
+        }
+    }
+
+    fn write_pid(&self) -> io::Result<()> {
+        let mut file = self.lock.file();
+        file.set_len(0)?;
+        file.write_all(std::process::id().to_string().as_bytes())
+    }
+
+    /// Checks that the lock still excludes other runs: its file was not deleted.
+    ///
+    /// # Errors
+    /// `Locked`.
+    pub fn check(&self, target: &Path) -> Result<()> {
+        match leads_to(&self.path, self.lock.file()) {
+            Ok(true) => Ok(()),
+            found => {
+                let error =
+                    Error::new(ErrorKind::Locked, "its lock file was deleted during the run")
+                        .in_file(target)
+                        .advice(
+                            "do not delete lock files; a lock is released when its process exits",
+                        );
+                Err(match found {
+                    Ok(_) => error,
+                    Err(cause) => error.caused_by(cause),
+                })
+            }
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // If our file was deleted, the path may lead to the lock file of another run.
+        if self.is_owner && leads_to(&self.path, self.lock.file()).is_ok_and(|ours| ours) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+/// Whether the path leads to the open file.
+fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok(FileId::from(&named).is_same_file(&FileId::from(&file.metadata()?))),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
+fn lock_error(target: &Path, message: &str, cause: io::Error) -> Error {
+    Error::new(ErrorKind::Target, message)
+        .in_file(target)
+        .advice("check that its directory is writable and its file system supports locks")
+        .caused_by(cause)
+}
+
+fn held_by_another(target: &Path, file: &File) -> Error {
+    let mut pid = String::new();
+    // The file is empty for a moment after the lock is taken.
+    let read = file.take(20).read_to_string(&mut pid);
+    let holder = match pid.trim().parse::<u32>() {
+        Ok(pid) if read.is_ok() => format!("process {pid}"),
+        _ => "another process".to_owned(),
+    };
+    Error::new(ErrorKind::Locked, format!("{holder} is writing this output"))
+        .in_file(target)
+        .advice("wait until it ends, or stop it; its lock is then released")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let target = directory.path().join("tasks.parquet");
+        (directory, target)
+    }
+
+    #[test]
+    fn lock_has_one_holder_and_is_released_when_dropped() {
+        let (directory, target) = target();
+        let held = LockFile::acquire(&target).expect("a lock");
+        let error = LockFile::acquire(&target).err().expect("it is held");
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        let process = format!("process {} is writing", std::process::id());
+        assert!(error.to_string().contains(&process), "{error}");
+        LockFile::acquire(&directory.path().join("other")).expect("another output is free");
+        held.check(&target).expect("it is ours");
+        drop(held);
+        assert_eq!(
+            fs::read_dir(directory.path()).expect("a directory").count(),
+            0,
+            "no file is left"
+        );
+        LockFile::acquire(&target).expect("it is free");
+    }
+
+    #[test]
+    fn worker_uses_the_lock_of_its_parent_and_does_not_release_it() {
+        let (_directory, target) = target();
+        let error = LockFile::held_by_parent(&target).err().expect("there is no lock");
+        assert_eq!(error.kind(), ErrorKind::Locked);
+        fs::write(hidden_names::lock(&target), "1").expect("a file");
+        assert!(LockFile::held_by_parent(&target).is_err(), "a file alone is not a lock");
+        let parents = LockFile::acquire(&target).expect("a lock");
+        let seen = LockFile::held_by_parent(&target).expect("it is held");
+        seen.check(&target).expect("it excludes others");
+        drop(seen);
+        parents.check(&target).expect("it still exists");
+        assert!(LockFile::acquire(&target).is_err());
+    }
+
+    #[test]
+    fn lock_file_of_a_dead_process_is_not_a_lock() {
+        let (_directory, target) = target();
+        fs::write(hidden_names::lock(&target), "99999999999999999999999").expect("a file");
+        let held = LockFile::acquire(&target).expect("it is free");
+        let error = LockFile::acquire(&target).err().expect("it is held").to_string();
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        drop(held);
+    }
+
+    #[test]
+    fn deleted_lock_file_is_noticed_and_the_next_lock_is_kept() {
+        let (_directory, target) = target();
+        let first = LockFile::acquire(&target).expect("a lock");
+        fs::remove_file(hidden_names::lock(&target)).expect("it exists");
+        let second = LockFile::acquire(&target).expect("it looks free");
+        assert_eq!(first.check(&target).expect_err("it is gone").kind(), ErrorKind::Locked);
+        drop(first);
+        second.check(&target).expect("the second is as it was");
+    }
+
+    #[test]
+    fn link_or_pipe_in_the_place_of_the_lock_file_is_refused() {
+        let (directory, target) = target();
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "text").expect("a file");
+        std::os::unix::fs::symlink(&precious, hidden_names::lock(&target)).expect("a link");
+        let error = LockFile::acquire(&target).err().expect("it is refused");
+        assert_eq!(error.kind(), ErrorKind::Target);
+        assert_eq!(fs::read(&precious).expect("a file"), b"text");
+        fs::remove_file(hidden_names::lock(&target)).expect("a link");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, hidden_names::lock(&target), kind, mode, 0)
+            .expect("a pipe");
+        assert_eq!(LockFile::acquire(&target).err().expect("refused").kind(), ErrorKind::Target);
+    }
+
+    #[test]
+    fn no_two_threads_hold_the_lock_at_once() {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        let (_directory, target) = target();
+        let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..300 {
+                        let Ok(lock) = LockFile::acquire(&target) else { continue };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two holders");
+                        taken.fetch_add(1, Ordering::SeqCst);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+        assert!(taken.into_inner() > 0);
+    }
+}

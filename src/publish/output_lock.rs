@@ -1,0 +1,143 @@
+//! The lock of an output, with every check that a run makes before it writes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+
+use super::cache_path::check_cache_path;
+use super::existing::ExistingTarget;
+use super::lock_file::LockFile;
+use super::output_path::{check_path, create_directory, path_error};
+use super::sweep::delete_temporaries;
+use crate::config::Config;
+use crate::file_id::FileId;
+use crate::hidden_names::directory_of;
+use crate::reader::Reader;
+
+/// The process that holds the lock of the output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LockHolder {
+    /// This process takes the lock.
+    #[default]
+    ThisProcess,
+    /// The parent process holds it with a [`SupervisorLock`].
+    Parent,
+}
+
+/// A locked output path. Dropping it releases the lock.
+pub struct OutputLock {
+    path: PathBuf,
+    lock: LockFile,
+    existing: ExistingTarget,
+}
+
+impl OutputLock {
+    /// Locks the configured output for a run over `input`.
+    ///
+    /// # Errors
+    /// `Locked` when another run holds the lock; `Target` when the path cannot be used or the
+    /// existing file may not be replaced.
+    pub fn acquire(config: &Config, holder: LockHolder, input: &Reader) -> Result<OutputLock> {
+        let path = config.output.path.clone();
+        create_directory(&path)?;
+        let lock = match holder {
+            LockHolder::ThisProcess => LockFile::acquire(&path)?,
+            LockHolder::Parent => LockFile::held_by_parent(&path)?,
+        };
+        delete_temporaries(&path)?;
+        let existing = check_output(config, input)?;
+        Ok(OutputLock { path, lock, existing })
+    }
+
+    /// The output path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file that was at the path when it was locked.
+    pub fn existing(&self) -> &ExistingTarget {
+        &self.existing
+    }
+
+    /// Checks that the lock is still held and the existing file is unchanged. Call it before the
+    /// file is replaced.
+    ///
+    /// # Errors
+    /// `Locked` when the lock file is gone; `Output` when the existing file changed.
+    pub fn check(&self) -> Result<()> {
+        self.lock.check(&self.path)?;
+        let now = match fs::symlink_metadata(&self.path) {
+            Ok(metadata) => Some(FileId::from(&metadata)),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
+            Err(cause) => {
+                let error = path_error(&self.path, "the metadata of the output cannot be read");
+                return Err(error.caused_by(cause));
+            }
+        };
+        if now == self.existing.id() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Output, "another process changed this file during the run")
+            .in_file(&self.path)
+            .advice("find the process that writes this file; reembed did not replace it"))
+    }
+}
+
+/// The lock of an output that the supervisor holds for its worker processes.
+///
+/// A worker takes its [`OutputLock`] under [`LockHolder::Parent`]. Dropping the supervisor's lock
+/// deletes the temporary files of killed workers, releases the lock, and removes the directory if
+/// it was created for this run and is empty.
+pub struct SupervisorLock {
+    path: PathBuf,
+    lock: Option<LockFile>,
+    created: Option<PathBuf>,
+}
+
+impl SupervisorLock {
+    /// Locks the configured output and checks its path, but not the existing file.
+    ///
+    /// # Errors
+    /// `Locked` when another run holds the lock; `Target` when the path cannot be used; `Config`
+    /// when `cache.path` is another file of the run.
+    pub fn acquire(config: &Config) -> Result<SupervisorLock> {
+        let path = &config.output.path;
+        check_path(path, &config.input.path)?;
+        check_cache_path(config)?;
+        let directory = directory_of(path);
+        let created = (!directory.exists()).then(|| directory.to_owned());
+        create_directory(path)?;
+        Ok(SupervisorLock { path: path.clone(), lock: Some(LockFile::acquire(path)?), created })
+    }
+}
+
+impl Drop for SupervisorLock {
+    fn drop(&mut self) {
+        // If a temporary file cannot be deleted now, the next run deletes it.
+        let _ = delete_temporaries(&self.path);
+        // First, because the lock is a file in the directory.
+        drop(self.lock.take());
+        if let Some(created) = &self.created {
+            // This fails if the directory holds an output or a cache, which stay.
+            let _ = fs::remove_dir(created);
+        }
+    }
+}
+
+/// Checks the configured output before the model is loaded. It creates nothing.
+///
+/// # Errors
+/// `Target` when the path cannot be used, or the output of `input` may not replace the existing
+/// file; `Config` when `cache.path` is another file of the run.
+pub fn check_output(config: &Config, input: &Reader) -> Result<ExistingTarget> {
+    check_path(&config.output.path, &config.input.path)?;
+    check_cache_path(config)?;
+    let existing = ExistingTarget::read(&config.output.path)?;
+    existing
+        .file()
+        .check_replaceable(input.rows(), config.publish.max_shrink, config.run.replace)
+        .map_err(|error| error.in_file(&config.output.path))?;
+    Ok(existing)
+}

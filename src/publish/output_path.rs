@@ -1,0 +1,76 @@
+//! Checks of the output path itself, whatever the file there holds.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::files;
+use rustix::fs::Access;
+
+use crate::file_id::FileId;
+use crate::hidden_names::directory_of;
+
+/// Checks that the path is or can become a regular file in a writable directory, and is not the
+/// input. Only the last part of its directory may be missing.
+///
+/// # Errors
+/// `Target`, naming the path.
+pub fn check_path(target: &Path, input: &Path) -> Result<()> {
+    let refuse = |message: &str| path_error(target, message);
+    if target.file_name().is_none() {
+        return Err(refuse("the output path has no file name"));
+    }
+    let is_input = |output: &fs::Metadata| {
+        fs::metadata(input)
+            .is_ok_and(|input| FileId::from(&input).is_same_file(&FileId::from(output)))
+    };
+    match fs::symlink_metadata(target) {
+        Ok(output) if output.is_symlink() => {
+            return Err(refuse("the output is a symbolic link, which reembed does not replace"));
+        }
+        Ok(output) if output.is_dir() => return Err(refuse("the output is a directory")),
+        Ok(output) if !output.is_file() => {
+            return Err(refuse("the output is not a regular file"));
+        }
+        Ok(output) if is_input(&output) => {
+            return Err(refuse("the output and the input are the same file"));
+        }
+        Ok(_) => {}
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) => {
+            return Err(refuse("the metadata of the output cannot be read").caused_by(cause));
+        }
+    }
+    let directory = directory_of(target);
+    let writable = match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => directory,
+        Ok(_) => return Err(refuse("its parent is not a directory")),
+        Err(cause)
+            if cause.kind() == io::ErrorKind::NotFound && directory_of(directory).is_dir() =>
+        {
+            directory_of(directory)
+        }
+        Err(cause) => return Err(refuse(NO_DIRECTORY).caused_by(cause)),
+    };
+    rustix::fs::access(writable, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|cause| refuse("its directory is not writable").caused_by(cause))
+}
+
+/// Creates the directory of the output if it does not exist.
+///
+/// # Errors
+/// `Target`, naming the path.
+pub fn create_directory(target: &Path) -> Result<()> {
+    files::create_directory(directory_of(target))
+        .map_err(|cause| path_error(target, NO_DIRECTORY).caused_by(cause))
+}
+
+/// The error of an output path that cannot be used.
+pub fn path_error(target: &Path, message: &str) -> Error {
+    Error::new(ErrorKind::Target, message)
+        .in_file(target)
+        .advice("name another file with --output or `output.path`")
+}
+
+const NO_DIRECTORY: &str = "its directory does not exist and cannot be created";
