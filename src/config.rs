@@ -217,3 +217,15 @@ impl Config {
         raw.check(environment)
     }
 }
+
+/// Compares a generated file of the repository with `expected`, or writes it if `UPDATE_SNAPSHOTS` is set.
+#[cfg(test)]
+fn assert_generated(file: &str, expected: &str) {
+    let path = reembed_testing::repository().join(file);
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&path, expected).expect("a writable repository");
+    }
+    let found = std::fs::read_to_string(&path).expect("a generated file");
+    let command = "UPDATE_SNAPSHOTS=1 cargo test -p reembed --lib config";
+    assert!(found == expected, "{file} is out of date; `{command}` writes it");
+}

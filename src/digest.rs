@@ -36,7 +36,8 @@ use sha2::{Digest, Sha256};
 
 use crate::footer::ColumnDigest;
 
-/// Bytes of the longest value that is hashed as it is. A dictionary may repeat a longer one in every row.
+/// Bytes of the longest value that is hashed as it is. A dictionary may repeat a longer one in every
+/// row.
 const LONGEST_INLINE: usize = 1024;
 
 /// Bytes that are buffered before they are hashed, because hashing small pieces is slow.

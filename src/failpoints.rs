@@ -1,7 +1,7 @@
 //! Deliberate faults, which prove that the checks against them work.
 //!
 //! They exist only in a build with the feature `failpoints`, which the tests turn on. In any other
-//! build [`is_on`] is a constant `false`, and the compiler removes the fault.
+//! build `is_on` is a constant `false`, and the compiler removes the fault.
 
 /// A deliberate fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

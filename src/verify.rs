@@ -234,16 +234,17 @@ impl<'a> State<'a> {
 
     /// Compares rows of the output with the same number of rows of the input.
     fn compare(&mut self, output: &RowChunk, original: &RowChunk) {
-        let (ids, wanted) = (&output.rows.ids, &original.rows.ids);
-        if let Some(row) = ids.iter().zip(wanted.iter()).position(|(id, wanted)| id != wanted) {
-            let (found, wanted) = (output.rows.name(row), original.rows.name(row));
-            self.ids.get_or_insert_with(|| format!("{found}, the input has {wanted}"));
+        let (ids, expected) = (&output.rows.ids, &original.rows.ids);
+        if let Some(row) = ids.iter().zip(expected.iter()).position(|(id, expected)| id != expected)
+        {
+            let (found, expected) = (output.rows.name(row), original.rows.name(row));
+            self.ids.get_or_insert_with(|| format!("{found}, the input has {expected}"));
         }
         for (position, field) in original.columns.schema_ref().fields().iter().enumerate() {
             if *field.name() == self.footer.column {
                 continue;
             }
-            let wanted = original.columns.column(position);
+            let expected = original.columns.column(position);
             // Two columns may have the same name; they keep their order.
             let fields = original.columns.schema_ref().fields();
             let nth = fields[..position].iter().filter(|f| f.name() == field.name()).count();
@@ -255,14 +256,14 @@ impl<'a> State<'a> {
                         .get_or_insert_with(|| format!("column `{}` is missing", field.name()));
                     continue;
                 }
-                Some(column) if column.data_type() != wanted.data_type() => {
+                Some(column) if column.data_type() != expected.data_type() => {
                     self.carried.get_or_insert_with(|| {
-                        let (found, wanted) = (column.data_type(), wanted.data_type());
-                        format!("column `{}` is {found}, was {wanted}", field.name())
+                        let (found, expected) = (column.data_type(), expected.data_type());
+                        format!("column `{}` is {found}, was {expected}", field.name())
                     });
                     continue;
                 }
-                Some(column) => column.as_ref() == wanted.as_ref(),
+                Some(column) => column.as_ref() == expected.as_ref(),
             };
             if !same {
                 let name = output.rows.name(0);

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The checksum (XXH64) covers everything before it. It includes the key, so that an entry under
-//! the wrong key does not match. docs/decisions/0019-trust-in-the-cache.md says why 64 bits suffice.
+//! the wrong key does not match. docs/decisions/0019-trust-in-the-cache.md has the
+//! reasons.
 
 use std::ops::Range;
 

@@ -1,4 +1,5 @@
-//! Turns a [`RawConfig`] into a [`Config`]: fills in defaults and checks that settings fit together.
+//! Turns a [`RawConfig`] into a [`Config`]: fills in defaults and checks that settings fit
+//! together.
 //!
 //! It reads no file and queries no hardware.
 

@@ -181,7 +181,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Bytes(1),
         default: DefaultValue::Value("\"32 MiB\""),
         flag: None,
-        help: "Size at which a chunk ends before it has input.chunk_rows rows.",
+        help: "Size at which a chunk ends although it has fewer than input.chunk_rows rows.",
     },
     Setting {
         key: "input.decode_limit",
@@ -260,14 +260,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Word(EngineChoice::WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "packed: reembed's own CPU kernels, batch-invariant; candle: the reference implementation, and the GPU; auto: packed on a CPU, candle on a GPU.",
+        help: "packed: reembed's own CPU kernels, whose vectors do not depend on the batch; candle: the reference implementation, and the GPU; auto: packed on a CPU, candle on a GPU.",
     },
     Setting {
         key: "compute.isa",
         kind: Kind::WordOrAuto(&ISA_WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "Highest instruction set that the packed engine may use. A precision gives the same bits on each of them.",
+        help: "Highest instruction set that the packed engine may use. Each precision gives the same bits with every instruction set.",
     },
     Setting {
         key: "compute.precision",
@@ -419,7 +419,7 @@ pub const SETTINGS: &[Setting] = &[
             value_name: "",
             help: Some("Accept an output with any number of rows fewer than the existing one"),
         }),
-        help: "Largest percentage of rows that the new output may lack compared with the existing one.",
+        help: "Largest percentage by which the new output may have fewer rows than the existing one.",
     },
     Setting {
         key: "publish.check_space",

@@ -242,7 +242,7 @@ fn a_file_of_another_kind_is_left_alone() {
         let error = run_and_hear(&job.config(&settings), &Counted::new().model)
             .expect_err("it is no cache");
         assert_eq!(error.kind(), ErrorKind::Cache);
-        assert!(error.to_string().ends_with("this is no vector cache"), "{error}");
+        assert!(error.to_string().ends_with("this file is not a vector cache"), "{error}");
     }
     assert_eq!(fs::read_to_string(&notes).expect("the file"), "what was done");
 }
@@ -261,10 +261,7 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
 
     let error = run_and_hear(&sampled, &Counted::new().model).expect_err("they differ");
     assert_eq!(error.kind(), ErrorKind::Cache);
-    assert!(
-        error.to_string().contains("row 0 (id T-0): its vector in the cache differs by"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("row 0 (id T-0): its cached vector differs by"), "{error}");
     assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
     assert!(fs::read(job.output()).expect("an output") == before);
 
@@ -477,7 +474,10 @@ fn a_cache_of_another_version_is_moved_aside_and_a_new_one_begun() {
     set_fact(&job.cache(), "format", cache::FORMAT + 1);
     let read_only = job.config(&["cache.mode = \"read-only\""]);
     let error = run_and_hear(&read_only, &Counted::new().model).expect_err("another version");
-    assert!(error.to_string().contains("its format is version 2, this program's is 1"), "{error}");
+    assert!(
+        error.to_string().contains("its format version is 2; this program uses version 1"),
+        "{error}"
+    );
 
     let (report, warnings) =
         run_and_hear(&job.config(&[]), &Counted::new().model).expect("a report");
@@ -486,7 +486,7 @@ fn a_cache_of_another_version_is_moved_aside_and_a_new_one_begun() {
         panic!("{warnings:?}")
     };
     assert_eq!(*path, job.cache());
-    assert!(moved_to.exists() && reason.contains("version 2"), "{reason}");
+    assert!(moved_to.exists() && reason.contains("version is 2"), "{reason}");
 }
 
 #[test]

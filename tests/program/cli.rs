@@ -566,7 +566,7 @@ fn verify_finds_what_was_changed_with_neither_input_nor_model() {
     ] {
         write(&job.path("result.parquet"), &changed, &footer);
         let found = verify();
-        let end = format!("column `{column}` was changed since");
+        let end = format!("column `{column}` was changed");
         let is_told = |line: &str| line.starts_with("WRONG  digests") && line.ends_with(&end);
         assert!(out(&found).lines().any(is_told), "{end}\n{}", shown(&found));
     }

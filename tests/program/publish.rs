@@ -206,7 +206,11 @@ fn a_write_that_is_lost_is_found_by_reading_back_and_by_nothing_else() {
         night.put(&old);
         let run = strace.run(&night, &lost, &[]);
         assert_eq!(run.status.code(), Some(1), "{lost}: {}", run.told);
-        assert!(run.told.contains("read back, "), "{lost}: {}", run.told);
+        assert!(
+            run.told.contains("read-back of the finished file failed: "),
+            "{lost}: {}",
+            run.told
+        );
         assert!(night.output() == old, "{lost}");
         // Without the read-back the run is content, and what it leaves is not.
         let run = strace.run(&night, &lost, &["skip-read-back"]);
@@ -327,7 +331,7 @@ fn a_chunk_that_falls_out_between_two_stages_is_missed() {
     command.env("REEMBED_INPUT_CHUNK_ROWS", "10").env("REEMBED_FAILPOINTS", "drop-one-batch");
     let run = command.output().expect("a child");
     assert_eq!(run.status.code(), Some(1), "{}", err(&run));
-    assert!(err(&run).contains("read back, column `id` does not hold what was"), "{}", err(&run));
+    assert!(err(&run).contains("the values of column `id` are not those written"), "{}", err(&run));
     assert!(night.output() == old);
     let unknown = night.command().env("REEMBED_FAILPOINTS", "drop-two").output().expect("a child");
     assert_eq!(unknown.status.code(), Some(2), "{}", err(&unknown));
@@ -400,13 +404,13 @@ fn a_run_whose_lock_was_deleted_or_whose_output_was_changed_does_not_publish() {
             "the lock is deleted",
             |output| fs::remove_file(output.with_file_name(".tasks.parquet.reembed-lock")),
             ErrorKind::Locked,
-            "its lock was deleted during the run",
+            "its lock file was deleted during the run",
         ),
         (
             "another file comes to the output",
             |output| fs::write(output, "somebody else's"),
             ErrorKind::Output,
-            "somebody else changed this file",
+            "another process changed this file",
         ),
         (
             "the input is written to",
@@ -416,7 +420,7 @@ fn a_run_whose_lock_was_deleted_or_whose_output_was_changed_does_not_publish() {
                 file.set_modified(std::time::SystemTime::now() + Duration::from_secs(1))
             },
             ErrorKind::Data,
-            "the file changed while it was read: it was written to",
+            "the file changed while it was read: its modification time changed",
         ),
     ];
     for (case, act, kind, message) in cases {
@@ -447,7 +451,7 @@ fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
     let refused = night.command_with(other.path()).output().expect("a child");
     assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
     for word in [
-        "the file there is of another model: ",
+        "the existing file has vectors of another model: ",
         "model.safetensors \"",
         "prompt \"\" there, \"query: \" here",
         "--rebuild",
@@ -476,7 +480,7 @@ fn a_file_that_is_not_ours_is_refused_before_there_is_a_model_and_replaced_on_de
         let refused = night.command_with(no_model).output().expect("a child");
         assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
         assert!(
-            err(&refused).contains("reembed did not write the file there"),
+            err(&refused).contains("reembed did not write the existing file"),
             "{}",
             err(&refused)
         );
@@ -499,8 +503,18 @@ fn an_input_that_lost_most_of_its_rows_does_not_replace_the_good_output() {
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
     for (rows, refused_with) in [
-        (4, Some("it has 10 rows and would have 4, 60 % fewer; at most 50 % are allowed")),
-        (0, Some("it has 10 rows and would have 0, 100 % fewer; at most 50 % are allowed")),
+        (
+            4,
+            Some(
+                "the existing file has 10 rows and the new one would have 4, 60 % fewer; at most 50 % fewer are allowed",
+            ),
+        ),
+        (
+            0,
+            Some(
+                "the existing file has 10 rows and the new one would have 0, 100 % fewer; at most 50 % fewer are allowed",
+            ),
+        ),
         (5, None),
     ] {
         night.put(&old);
@@ -579,7 +593,7 @@ fn a_directory_that_cannot_be_written_to_is_refused_before_there_is_a_model() {
         let mut command = night.command_with(Path::new("no/such/model"));
         let run = command.arg("--output").arg(disk.path().join(name)).output().expect("a child");
         assert_eq!(run.status.code(), Some(2), "{name}: {}", err(&run));
-        assert!(err(&run).contains("its directory cannot be written to"), "{name}: {}", err(&run));
+        assert!(err(&run).contains("its directory is not writable"), "{name}: {}", err(&run));
     }
 }
 

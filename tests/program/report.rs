@@ -105,7 +105,7 @@ fn a_refused_output_has_no_directory_made_for_its_report_so_that_it_stays_refuse
             let output = ["--output", "no/such/dir/tasks.parquet"];
             let refused = job.run(&[&output, arguments].concat());
             assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
-            assert!(err(&refused).contains("its directory is not there"), "{}", err(&refused));
+            assert!(err(&refused).contains("its directory does not exist"), "{}", err(&refused));
             assert!(err(&refused).contains("the report cannot be written"), "{}", err(&refused));
             assert!(!job.path("no").exists());
         }

@@ -26,14 +26,14 @@ fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
     std::os::unix::fs::symlink(at("nothing"), at("dangling.parquet")).expect("a link");
     fs::create_dir(at("directory.parquet")).expect("a directory");
     for (output, expected) in [
-        ("in.parquet", "the output is the input"),
-        ("directory.parquet/../in.parquet", "the output is the input"),
-        ("hard.parquet", "the output is the input"),
+        ("in.parquet", "the output and the input are the same file"),
+        ("directory.parquet/../in.parquet", "the output and the input are the same file"),
+        ("hard.parquet", "the output and the input are the same file"),
         ("soft.parquet", "the output is a symbolic link"),
         ("dangling.parquet", "the output is a symbolic link"),
         ("directory.parquet", "the output is a directory"),
-        ("far/away/out.parquet", "its directory is not there"),
-        ("in.parquet/out.parquet", "the output cannot be looked at"),
+        ("far/away/out.parquet", "its directory does not exist"),
+        ("in.parquet/out.parquet", "the metadata of the output cannot be read"),
     ] {
         let mut config = job.config(&[]);
         config.output.path = at(output);

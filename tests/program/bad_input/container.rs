@@ -51,7 +51,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "head cut off",
             "the last half",
-            refused(&["row group 0", "not inside the file"]),
+            refused(&["row group 0", "outside of the file"]),
             || {
                 let file = good();
                 file[file.len() / 2..].to_vec()
@@ -107,7 +107,7 @@ pub fn cases() -> Vec<Case> {
         site(
             "sparse",
             "a hole of 1 GB and a footer length",
-            refused(&["footer of 524288000 bytes"]),
+            refused(&["footer has 524288000 bytes"]),
             |site| {
                 let job = site.job();
                 let mut file = std::fs::File::create(&job.input).expect("the input");

@@ -28,20 +28,20 @@ pub fn cases() -> Vec<Case> {
         input(
             "footer counts too many rows",
             "4 rows in the footer, 3 in the row group",
-            refused(&["promises 4 rows", "3"]),
+            refused(&["declares 4 rows", "3"]),
             rows(4, 3),
         ),
         input("negative rows", "-3 rows everywhere", refused(&[GROUP, "-3 rows"]), rows(-3, -3)),
         input(
             "too many rows everywhere",
             "5 rows by footer and row group, 3 in the pages",
-            fails(&[GROUP, "promises 5 rows", "hold 3"]),
+            fails(&[GROUP, "declares 5 rows", "have 3"]),
             rows(5, 5),
         ),
         input(
             "too few rows everywhere",
             "2 rows by footer and row group, 3 in the pages",
-            fails(&[GROUP, "promises 2 rows", "hold 3"]),
+            fails(&[GROUP, "declares 2 rows", "have 3"]),
             rows(2, 2),
         ),
         input(
@@ -190,7 +190,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "rows without row groups",
             "3 rows in 0 row groups",
-            refused(&["promises 3 rows"]),
+            refused(&["declares 3 rows"]),
             file(|file| file.groups.clear()),
         ),
         input(

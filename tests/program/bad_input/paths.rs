@@ -155,7 +155,7 @@ pub fn cases() -> Vec<Case> {
         site(
             "output: root",
             "the output is `/`",
-            refused(&["not the name of a file"]),
+            refused(&["has no file name"]),
             output(|_| PathBuf::from("/")),
         )
         .names("/"),
@@ -202,13 +202,13 @@ pub fn cases() -> Vec<Case> {
         site(
             "output: input",
             "the output is the input",
-            refused(&["the output is the input"]),
+            refused(&["the output and the input are the same file"]),
             output(|site| site.root.join("tasks.parquet")),
         ),
         site(
             "output: hard link",
             "the output is another name of the input",
-            refused(&["the output is the input"]),
+            refused(&["the output and the input are the same file"]),
             output(|site| {
                 let other = site.root.join("other.parquet");
                 fs::hard_link(site.root.join("tasks.parquet"), &other).expect("a link");
@@ -219,7 +219,7 @@ pub fn cases() -> Vec<Case> {
         site(
             "output: no Parquet file",
             "the output is a file of text, without --replace",
-            refused(&["is no Parquet file", "--replace"]),
+            refused(&["is not a Parquet file", "--replace"]),
             output(|site| site.root.join("out/result.parquet")),
         )
         .names("result.parquet")
@@ -239,7 +239,7 @@ pub fn cases() -> Vec<Case> {
         site(
             "output: empty file",
             "the output is a file of 0 bytes, without --replace",
-            refused(&["is no Parquet file", "--replace"]),
+            refused(&["is not a Parquet file", "--replace"]),
             output(|site| {
                 let path = site.root.join("empty.parquet");
                 fs::write(&path, "").expect("a file");

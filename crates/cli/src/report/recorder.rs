@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use reembed::config::Config;
 use reembed::events::{Event, Loaded, Report, Stage, StageTimes};
 use reembed::footer::TOOL;
-use reembed_encoder::error::{Error, Result};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::BatchLimit;
 
 use super::bottleneck::bottleneck;
@@ -291,10 +291,17 @@ fn error_record(error: &Error) -> ErrorRecord {
         cause = inner.source();
     }
     ErrorRecord {
-        kind: format!("{:?}", error.kind()),
+        kind: kind_name(error.kind()),
         message: error.to_string(),
         causes,
         advice: error.advice_text().map(str::to_owned),
         output_in_place: error.is_after_publish(),
+    }
+}
+/// The name of an error's kind in reports, which keep those of version 0.1.
+fn kind_name(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::Cache => "Store".to_owned(),
+        kind => format!("{kind:?}"),
     }
 }

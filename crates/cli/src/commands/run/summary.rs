@@ -109,7 +109,7 @@ fn batch_sizes(report: &Report) -> String {
     format!("{} (rows × batches)", text.join(", "))
 }
 
-/// `.tasks.parquet.reembed-cache (1,200 vectors, 2.1 MB, 3 evicted)`.
+/// `.tasks.parquet.reembed-store (1,200 vectors, 2.1 MB, 3 evicted)`.
 fn cache_use(cache: &CacheUse) -> String {
     let mut text = format!("{} ({} vectors", printable_path(&cache.path), count(cache.entries));
     if let Some(size) = cache.file_bytes {
