@@ -12,7 +12,7 @@ use crate::night::{Dice, FORM, Night, PATIENCE, PHASES, Phase, figure, wait_for}
 const ROWS: u64 = 100;
 
 #[test]
-fn a_run_killed_at_any_moment_leaves_one_whole_file_and_the_next_run_completes() {
+fn kill_at_any_moment_leaves_a_whole_file_and_recovers() {
     kill(&Night::of(ROWS, 1), FORM.kills);
 }
 

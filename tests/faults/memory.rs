@@ -14,7 +14,7 @@ const ADDRESS_SPACES: [u64; 9] = [2048, 1024, 768, 512, 384, 256, 192, 144, 112]
 const ENOUGH: u64 = 512;
 
 #[test]
-fn under_any_limit_on_the_address_space_the_bytes_are_the_same_or_a_line_says_why_not() {
+fn address_space_limit_gives_same_bytes_or_a_clear_error() {
     let night = Night::of(96, 20);
     let (old, new) = night.with_old_output();
     let mut outcomes = Vec::new();
@@ -41,7 +41,7 @@ fn under_any_limit_on_the_address_space_the_bytes_are_the_same_or_a_line_says_wh
 }
 
 #[test]
-fn under_the_limit_of_a_control_group_the_bytes_are_the_same_or_a_line_says_why_not() {
+fn cgroup_limit_gives_same_bytes_or_a_clear_error() {
     let night = Night::of(96, 21);
     let (old, new) = night.with_old_output();
     let mut outcomes = Vec::new();

@@ -31,7 +31,7 @@ fn exit_0_outlasts_a_power_cut() {
 }
 
 #[test]
-fn the_power_cut_notices_a_directory_that_was_not_brought_to_the_disk() {
+fn power_cut_check_notices_a_missing_directory_fsync() {
     let night = Night::of(200, 31);
     let (old, new) = night.with_old_output();
     let Some(disk) = Disk::make() else { return };

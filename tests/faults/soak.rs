@@ -32,7 +32,7 @@ const MISHAPS: [Mishap; 6] = [
 const CALLS: [&str; 4] = ["write", "pwrite64", "fsync", "openat"];
 
 #[test]
-fn after_nights_of_mishaps_every_output_is_verified_and_is_that_of_a_clean_run() {
+fn soak_of_faults_ends_with_the_output_of_a_clean_run() {
     let mut dice = Dice::new(FORM.seed);
     let traces = can_trace();
     let night = Night::of(150, 0);

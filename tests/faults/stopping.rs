@@ -18,7 +18,7 @@ const MANY: u64 = 4_000;
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
-fn a_signal_in_any_phase_ends_the_run_cleanly_and_what_is_finished_is_kept() {
+fn signal_in_any_phase_stops_cleanly_and_keeps_finished_work() {
     let night = Night::of(400, 10);
     let (old, new) = night.with_old_output();
     let mut dice = Dice::new(FORM.seed);
@@ -85,7 +85,7 @@ fn ctrl_c_reaches_both_processes_and_counts_once() {
 }
 
 #[test]
-fn the_end_of_its_terminal_ends_it_cleanly_unless_it_was_told_to_outlive_it() {
+fn sighup_stops_cleanly_unless_nohup() {
     let night = Night::of(MANY, 12);
     let (old, new) = night.with_old_output();
     for (shell, code) in [("true", 143), ("trap '' HUP", 0)] {

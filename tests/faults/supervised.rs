@@ -91,7 +91,7 @@ fn while_a_worker_is_started_again_nobody_else_gets_the_output() {
 }
 
 #[test]
-fn without_progress_the_third_death_is_the_last_and_the_rows_on_their_way_are_named() {
+fn third_death_without_progress_fails_naming_rows_in_flight() {
     if !can_trace() {
         return;
     }

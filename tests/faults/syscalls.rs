@@ -23,7 +23,7 @@ const DEADLY: [(&str, u64); 5] =
     [("write", 8), ("pwrite64", 50), ("fsync", 3), ("fdatasync", 6), ("/^rename(at2?)?$", 1)];
 
 #[test]
-fn whichever_call_fails_no_run_lies_about_it_and_the_next_completes() {
+fn any_failing_call_is_reported_and_the_next_run_completes() {
     if !can_trace() {
         return;
     }

@@ -87,7 +87,7 @@ fn every_model_embeds_alike_alone_and_in_batches() {
 }
 
 #[test]
-fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
+fn encoder_agrees_with_naive_f64_forward_pass() {
     let tiny = ModelDirectory::tiny;
     for (name, directory, naive) in [
         ("gelu, mean", tiny(), Naive::default()),
@@ -131,7 +131,7 @@ fn the_encoder_agrees_with_a_naive_forward_pass_in_double_precision() {
 }
 
 #[test]
-fn a_prompt_changes_the_vectors_and_the_config_replaces_the_directory_s_own() {
+fn configured_prompt_replaces_the_model_s_own() {
     let e5 = ModelDirectory::like_e5().write();
     let plain = ModelDirectory::like_e5().prompt(None).write();
     let vector = |directory: &WrittenModel, settings: &[&str], text: &str| {
@@ -197,7 +197,7 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
 }
 
 #[test]
-fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_named() {
+fn tokenization_is_the_same_on_any_number_of_threads() {
     let written = ModelDirectory::tiny().max_seq_length(16).write();
     let config = model_config(written.path(), &[]);
     let files = source::resolve(&config.source, &|_| ()).expect("its files");
@@ -224,7 +224,7 @@ fn a_chunk_is_tokenized_alike_on_any_number_of_threads_and_its_first_bad_row_is_
 }
 
 #[test]
-fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zeros() {
+fn text_without_tokens_is_an_error_naming_the_row() {
     let written = ModelDirectory::tiny().normalize(false).write();
     written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
     let model = load(written.path());
@@ -252,7 +252,7 @@ fn a_text_without_a_token_is_an_error_that_names_its_row_and_not_a_vector_of_zer
 }
 
 #[test]
-fn a_long_text_that_is_lower_cased_first_is_not_cut_where_its_lower_case_would_change() {
+fn lower_cased_long_text_is_not_cut_inside_a_word() {
     // Sigma at the end of a word is ς, and elsewhere σ; a full stop may stand inside a word. So what follows the
     // stop decides how the letter before it is lower-cased, and with these tokens also which come before that.
     let written = ModelDirectory::tiny().max_seq_length(10).write();
@@ -661,7 +661,7 @@ fn a_pinned_hash_that_differs_is_refused_with_both_hashes() {
 
 #[cfg(not(feature = "cuda"))]
 #[test]
-fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
+fn gpu_without_cuda_build_is_refused_with_advice() {
     let written = ModelDirectory::tiny().write();
     let config = model_config(written.path(), &["compute.device = \"cuda:0\""]);
     let error = model::load(&config, &|_| ()).err().expect("refused");
@@ -671,7 +671,7 @@ fn a_gpu_that_is_not_compiled_in_is_refused_with_the_way_to_get_it() {
 }
 
 #[test]
-fn the_fingerprint_follows_files_and_prompt_and_not_the_directory() {
+fn fingerprint_depends_on_files_and_prompt_not_directory() {
     let fingerprint = |directory: &WrittenModel, settings: &[&str]| {
         let model =
             model::load(&model_config(directory.path(), settings), &|_| ()).expect("a model");

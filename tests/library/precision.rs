@@ -83,7 +83,7 @@ fn a_row_has_the_same_bits_in_any_company() {
 }
 
 #[test]
-fn a_batch_that_is_split_because_memory_ran_out_gives_the_same_bits() {
+fn batch_split_after_out_of_memory_gives_the_same_bits() {
     let directory = ModelDirectory::like_bge().write();
     let rows: Vec<TaskRow> =
         (0..40).map(|n| task(format!("T-{n}"), "word ".repeat(1 + n * 7 % 50))).collect();
@@ -193,7 +193,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
 }
 
 #[test]
-fn the_reference_engine_refuses_a_precision_that_it_does_not_have() {
+fn candle_refuses_a_precision_that_it_lacks() {
     let directory = ModelDirectory::tiny().write();
     for precision in ["bf16", "bf16x3", "bf16-avx512"] {
         let text = format!(
@@ -235,7 +235,7 @@ fn auto_is_f32_for_a_model_that_was_not_validated() {
 }
 
 #[test]
-fn auto_is_the_fastest_that_this_cpu_has_for_the_model_that_was_validated() {
+fn auto_is_the_fastest_precision_for_the_validated_model() {
     let auto = model::load(&ModelConfig { precision: None, ..real_model() }, &|_| ());
     let fast = [Precision::Bf16, Precision::Bf16Avx512].into_iter().find(|precision| {
         Bf16Unit::detect(Isa::detect(), *precision).is_some_and(|unit| unit.is_ok())

@@ -46,7 +46,7 @@ fn every_golden_row_has_its_text_its_tokens_and_its_vector() {
 }
 
 #[test]
-fn a_batch_gives_the_vectors_of_one_at_a_time_in_the_order_of_the_rows() {
+fn batches_give_the_vectors_of_single_texts_in_row_order() {
     // Odd ones, long ones and ordinary ones, without the longest: every size embeds all of them again.
     let picked: Vec<usize> =
         (0..GOLDEN.rows.len()).filter(|row| GOLDEN.rows[*row].tokens <= 100).take(40).collect();
@@ -87,7 +87,7 @@ fn vectors_convert_to_the_column_that_a_run_writes() {
 }
 
 #[test]
-fn a_run_over_the_golden_file_replaces_its_vectors_with_the_same_ones() {
+fn run_over_golden_file_gives_its_vectors_again() {
     let job = Job::new();
     std::fs::copy(golden_file(), job.input()).expect("a copy");
     let config = job.config(&["input.chunk_rows = 40", "batch.start = 16"]);
@@ -127,7 +127,7 @@ fn a_long_text_gives_the_ids_of_its_whole_on_every_golden_row() {
 }
 
 #[test]
-fn a_word_without_end_is_read_past_though_the_last_cut_lies_far_before_it() {
+fn endless_word_is_read_past_its_last_cut() {
     let word = "x".repeat(50_000);
     for text in [
         format!("hi {word}"),
@@ -157,7 +157,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
     #[test]
-    fn a_long_text_gives_the_ids_of_its_whole_at_the_model_s_own_length(
+    fn long_text_gives_the_ids_of_the_whole_text(
         pieces in prop::collection::vec(piece(), 500..3000),
     ) {
         prop_assert_eq!(same_ids(256, &pieces.concat()), Ok(()));
@@ -209,7 +209,7 @@ fn ten_megabytes_of_anything_take_milliseconds() {
 }
 
 #[test]
-fn a_text_of_ten_megabytes_takes_a_tenth_of_the_time_of_its_whole() {
+fn ten_megabytes_take_a_tenth_of_the_time_of_the_whole() {
     let text = "Investigate the slow nightly job; it re-embeds 1,000 tasks. ".repeat(170_000);
     assert!(text.len() > 10_000_000);
     let started = Instant::now();

@@ -57,7 +57,7 @@ fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
 }
 
 #[test]
-fn truncated_rows_are_counted_whether_they_are_embedded_reused_or_repeated() {
+fn truncated_rows_are_counted_for_every_origin() {
     let long = "word ".repeat(600);
     let rows = [task("a", &*long), task("b", "short"), task("c", &*long)];
     let job = Job::of(&rows);
@@ -70,7 +70,7 @@ fn truncated_rows_are_counted_whether_they_are_embedded_reused_or_repeated() {
 }
 
 #[test]
-fn rows_that_moved_to_another_place_name_or_file_cost_a_look_up_and_new_ones_the_model() {
+fn moved_rows_cost_a_lookup_and_new_rows_the_model() {
     let job = Job::of(&plain(0..200));
     let cache = format!("cache.path = {:?}", job.directory().join("vectors"));
     let settings = ["input.chunk_rows = 32", "cache.verify_sample = 0", &cache];
@@ -95,7 +95,7 @@ fn rows_that_moved_to_another_place_name_or_file_cost_a_look_up_and_new_ones_the
 }
 
 #[test]
-fn equal_texts_go_through_the_model_once_though_their_chunks_are_in_flight_together() {
+fn equal_texts_in_flight_go_through_the_model_once() {
     let rows: Vec<TaskRow> =
         (0..600).map(|n| task(format!("T-{n}"), format!("title {}", n % 7))).collect();
     for (settings, expected) in [
@@ -117,7 +117,7 @@ fn equal_texts_go_through_the_model_once_though_their_chunks_are_in_flight_toget
 }
 
 #[test]
-fn a_model_of_another_fingerprint_reuses_nothing_and_leaves_the_first_one_s_vectors() {
+fn other_fingerprint_reuses_nothing_and_keeps_both() {
     let job = Job::of(&plain(0..50));
     let config = job.config(&["cache.verify_sample = 0", "run.rebuild = false"]);
     run(&config, &Counted::new());
@@ -133,7 +133,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn whatever_is_cached_repeated_or_new_the_output_is_that_of_a_run_without_a_cache(
+    fn output_does_not_depend_on_what_is_cached(
         before in prop::collection::vec(0usize..40, 0..60),
         titles in prop::collection::vec(prop::option::weighted(0.9, 0usize..60), 0..120),
         chunk_rows in 1usize..40,
@@ -196,7 +196,7 @@ proptest! {
 // Modes.
 
 #[test]
-fn a_cache_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
+fn read_only_cache_is_not_written_and_missing_one_is_warned() {
     let job = Job::of(&plain(0..40));
     let read_only = job.config(&["cache.mode = \"read-only\"", "cache.verify_sample = 0"]);
     let (report, warnings) = run_and_hear(&read_only, &Counted::new().model).expect("a report");
@@ -213,7 +213,7 @@ fn a_cache_that_may_only_be_read_is_not_written_and_without_one_that_is_told() {
 }
 
 #[test]
-fn a_cache_that_another_process_has_is_refused_and_the_output_stays() {
+fn cache_of_another_process_is_refused_and_output_stays() {
     let job = Job::of(&plain(0..20));
     run(&job.config(&[]), &Counted::new());
     let before = fs::read(job.output()).expect("an output");
@@ -250,7 +250,7 @@ fn a_file_of_another_kind_is_left_alone() {
 // What is in the cache is checked.
 
 #[test]
-fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_rebuilt() {
+fn sample_finds_foreign_vectors_and_rebuild_replaces_them() {
     let job = Job::of(&plain(0..100));
     let sampled = job.config(&["cache.verify_sample = 1", "input.chunk_rows = 30"]);
     // The model's files are the same, so that the keys are; what it computes is not.
@@ -274,7 +274,7 @@ fn vectors_of_another_model_under_this_one_s_name_are_found_by_the_sample_and_re
 }
 
 #[test]
-fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at_the_first_row() {
+fn interrupted_rebuild_continues_and_finished_one_restarts() {
     let job = Job::of(&plain(0..200));
     let settings = [
         "input.chunk_rows = 20",
@@ -310,7 +310,7 @@ fn a_rebuild_that_was_interrupted_goes_on_and_one_after_a_finished_run_begins_at
 }
 
 #[test]
-fn a_rebuild_with_another_model_is_done_after_as_many_runs_as_it_takes() {
+fn rebuild_with_another_model_completes_over_several_runs() {
     let job = Job::of(&plain(0..200));
     let settings = ["input.chunk_rows = 20", "cache.verify_sample = 0", "run.rebuild = true"];
     let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
@@ -351,7 +351,7 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
 }
 
 #[test]
-fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_found_it_wrong() {
+fn wrong_vectors_of_a_rebuild_are_not_trusted_again() {
     for found_by_a_rebuild in [true, false] {
         let job = Job::of(&plain(0..200));
         let settings = ["input.chunk_rows = 20", "cache.verify_sample = 8", "run.rebuild = true"];
@@ -372,7 +372,7 @@ fn what_an_interrupted_rebuild_left_is_not_believed_again_once_the_sample_has_fo
 }
 
 #[test]
-fn a_rebuild_takes_the_place_of_what_was_there_where_there_is_room_for_one_of_them() {
+fn rebuild_evicts_old_vectors_if_the_cache_is_full() {
     let job = Job::of(&plain(0..300));
     let settings =
         ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 300"];
@@ -399,7 +399,7 @@ fn a_rebuild_still_embeds_equal_texts_once() {
 }
 
 #[test]
-fn wherever_a_cache_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refused() {
+fn damaged_cache_gives_a_right_output_or_a_refusal() {
     let rows = plain(0..120);
     let job = Job::of(&rows);
     let config =
@@ -468,7 +468,7 @@ fn wherever_a_cache_is_flipped_zeroed_or_cut_the_output_is_right_or_the_run_refu
 }
 
 #[test]
-fn a_cache_of_another_version_is_moved_aside_and_a_new_one_begun() {
+fn cache_of_another_version_is_moved_aside() {
     let job = Job::of(&plain(0..30));
     run(&job.config(&[]), &Counted::new());
     set_fact(&job.cache(), "format", cache::FORMAT + 1);
@@ -490,7 +490,7 @@ fn a_cache_of_another_version_is_moved_aside_and_a_new_one_begun() {
 }
 
 #[test]
-fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
+fn cache_commands_report_damage_contents_and_pruning() {
     let job = Job::of(&plain(0..60));
     let config = job.config(&[]);
     run(&config, &Counted::new());
@@ -505,7 +505,7 @@ fn verify_says_which_entries_are_damaged_and_stats_and_prune_what_is_there() {
 // Room.
 
 #[test]
-fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
+fn eviction_spares_what_the_last_run_used() {
     let job = Job::new();
     let night = |rows: std::ops::Range<usize>| {
         sample::write_tasks(&job.input(), plain(rows)).expect("an input");
@@ -536,7 +536,7 @@ fn what_no_recent_run_used_makes_place_and_what_the_last_one_used_stays() {
 }
 
 #[test]
-fn runs_that_did_not_finish_do_not_count_among_those_whose_vectors_are_kept() {
+fn prune_counts_finished_runs_only() {
     let job = Job::new();
     let config = job.config(&["input.chunk_rows = 20", "cache.verify_sample = 0"]);
     let rows = |rows| sample::write_tasks(&job.input(), plain(rows)).expect("an input");
@@ -582,7 +582,7 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
 }
 
 #[test]
-fn a_run_that_is_larger_than_its_cache_keeps_what_fits_and_says_so_once() {
+fn run_larger_than_its_cache_warns_once() {
     let job = Job::of(&plain(0..200));
     let config =
         job.config(&["cache.max_size = 6000", "cache.commit_rows = 20", "cache.verify_sample = 0"]);
@@ -613,7 +613,7 @@ fn a_run_that_fails_keeps_what_it_has_made() {
 }
 
 #[test]
-fn a_run_that_was_killed_goes_on_from_its_last_commit_and_ends_with_the_same_bytes() {
+fn killed_run_resumes_and_ends_with_the_same_bytes() {
     const ROWS: usize = 2000;
     const COMMIT: usize = 20;
     let undisturbed = Program::new(ROWS, COMMIT);
@@ -652,7 +652,7 @@ fn a_rebuild_that_was_killed_goes_on_from_its_last_commit() {
 }
 
 #[test]
-fn a_disk_that_is_full_for_the_cache_fails_the_run_which_can_then_be_resumed() {
+fn full_disk_under_the_cache_fails_and_is_resumable() {
     let program = Program::new(1500, 50);
     // 512-byte blocks: the cache is the first file to grow that far. The signal that would end the process is
     // ignored, so that the write fails as on a full disk.

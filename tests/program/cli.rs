@@ -245,7 +245,7 @@ fn quiet_is_silent_and_the_summary_goes_to_standard_output() {
 }
 
 #[test]
-fn a_pinned_precision_is_in_the_summary_and_a_file_is_verified_in_its_own() {
+fn pinned_precision_is_shown_and_verify_uses_the_file_s() {
     let job = Job::small();
     let run = job.run(&["--precision", "bf16"]);
     assert_eq!(run.status.code(), Some(0), "{}", err(&run));
@@ -480,7 +480,7 @@ fn logs_hold_no_text_of_a_row_and_no_control_characters() {
 }
 
 #[test]
-fn the_cache_of_an_output_is_found_by_either_name_and_says_what_it_holds() {
+fn cache_stats_finds_the_cache_by_output_or_path() {
     let job = Job::done();
     let by_output = job.reembed(&["cache", "stats"]);
     job.filtered(|| {
@@ -635,7 +635,7 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
 
 #[test]
 #[cfg(unix)]
-fn other_tools_get_the_rows_the_model_and_the_threads_of_the_engine_beside_them() {
+fn peers_get_the_rows_model_and_threads_of_the_bench() {
     use std::os::unix::fs::PermissionsExt;
 
     // As wide as what the scripts of other tools are for.

@@ -34,7 +34,7 @@ const ROWS: usize = 40;
 // The order of things.
 
 #[test]
-fn a_file_is_on_the_disk_and_read_back_before_it_is_renamed_and_its_directory_after() {
+fn fsync_and_read_back_precede_rename_and_directory_fsync() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::large();
     let run = strace.run(&night, "", &[]);
@@ -84,7 +84,7 @@ fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
 // Faults of the disk.
 
 #[test]
-fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_completes() {
+fn failing_write_fsync_or_rename_keeps_the_old_file() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::large();
     let [old, new] = night.two_outputs();
@@ -128,7 +128,7 @@ fn whichever_write_fsync_or_rename_fails_the_old_file_stays_and_the_next_run_com
 }
 
 #[test]
-fn a_report_says_that_the_output_is_in_place_where_only_its_directory_is_not_on_the_disk() {
+fn report_says_output_is_in_place_after_directory_fsync_error() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::of(&plain(3));
     for number in 1.. {
@@ -161,7 +161,7 @@ fn a_report_says_that_the_output_is_in_place_where_only_its_directory_is_not_on_
 }
 
 #[test]
-fn a_run_that_is_killed_at_any_write_fsync_or_rename_leaves_one_whole_file_and_no_lock() {
+fn kill_at_any_write_leaves_a_whole_file_and_no_lock() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::large();
     let [old, new] = night.two_outputs();
@@ -187,7 +187,7 @@ fn a_run_that_is_killed_at_any_write_fsync_or_rename_leaves_one_whole_file_and_n
 }
 
 #[test]
-fn a_write_that_is_lost_is_found_by_reading_back_and_by_nothing_else() {
+fn lost_write_is_found_by_the_read_back_alone() {
     let Some(strace) = Strace::find() else { return };
     let night = Night::large();
     let [old, new] = night.two_outputs();
@@ -241,9 +241,12 @@ fn a_disk_that_is_full_leaves_the_old_file() {
         assert_eq!(dry.status.code() == Some(2), kilobytes < 4000, "{kilobytes}: {}", err(&dry));
         if kilobytes < 4000 {
             assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
-            assert_eq!(err(&dry), err(&checked));
+            // The lock of a run takes a page of the small disk.
+            let without_figure =
+                |text: String| text.split_once("its disk has ").map(|(head, _)| head.to_owned());
+            assert_eq!(without_figure(err(&dry)), without_figure(err(&checked)));
             assert!(
-                err(&checked).contains("it may take 4.1 MB, and its disk has "),
+                err(&checked).contains("the output may take 4.1 MB, but its disk has "),
                 "{}",
                 err(&checked)
             );
@@ -275,7 +278,7 @@ fn a_disk_without_room_for_the_cache_is_refused_before_any_work() {
             200,
             true,
             true,
-            Some("tasks.parquet: it may take 0.1 MB and its vector cache 1.2 MB more"),
+            Some("tasks.parquet: the output may take 54.2 KB and its vector cache 1.2 MB more"),
         ),
         (200, true, false, None),
         (200, false, true, Some("vectors: the vector cache may take 1.2 MB more")),
@@ -340,7 +343,7 @@ fn a_chunk_that_falls_out_between_two_stages_is_missed() {
 // One run at a time.
 
 #[test]
-fn a_second_run_fails_at_once_with_the_process_that_holds_the_output() {
+fn second_run_fails_at_once_naming_the_lock_holder() {
     let night = Night::of(&plain(3));
     let config = night.job.config(&[]);
     let (_reader, lock) = prepare(&config).expect("a lock");
@@ -379,7 +382,7 @@ fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
 }
 
 #[test]
-fn of_runs_that_start_together_one_at_least_is_done_and_the_others_are_told_to_wait() {
+fn of_concurrent_runs_one_completes_and_others_are_locked_out() {
     let night = Night::of(&plain(20));
     let start = |_| {
         let quiet = |command: &mut Command| {
@@ -397,7 +400,7 @@ fn of_runs_that_start_together_one_at_least_is_done_and_the_others_are_told_to_w
 }
 
 #[test]
-fn a_run_whose_lock_was_deleted_or_whose_output_was_changed_does_not_publish() {
+fn deleted_lock_or_changed_output_prevents_publishing() {
     type Act = fn(&Path) -> std::io::Result<()>;
     let cases: [(&str, Act, ErrorKind, &str); 3] = [
         (
@@ -443,7 +446,7 @@ fn a_run_whose_lock_was_deleted_or_whose_output_was_changed_does_not_publish() {
 // What is there.
 
 #[test]
-fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
+fn output_of_another_model_is_replaced_by_rebuild_only() {
     let night = Night::of(&plain(3));
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
@@ -471,7 +474,7 @@ fn a_file_of_another_model_is_replaced_only_when_everything_is_rebuilt() {
 }
 
 #[test]
-fn a_file_that_is_not_ours_is_refused_before_there_is_a_model_and_replaced_on_demand() {
+fn foreign_file_is_refused_early_and_replaced_on_demand() {
     let night = Night::of(&plain(3));
     let files: [&[u8]; 3] = [b"", b"text", &fs::read(night.job.input()).expect("an input")];
     for bytes in files {
@@ -498,7 +501,7 @@ fn a_file_that_is_not_ours_is_refused_before_there_is_a_model_and_replaced_on_de
 }
 
 #[test]
-fn an_input_that_lost_most_of_its_rows_does_not_replace_the_good_output() {
+fn shrunken_input_does_not_replace_the_good_output() {
     let night = Night::of(&plain(10));
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
@@ -565,7 +568,7 @@ fn the_output_keeps_mode_and_owner_of_the_file_it_replaces() {
 }
 
 #[test]
-fn a_second_run_that_makes_the_same_bytes_leaves_the_file_untouched() {
+fn second_run_with_the_same_bytes_leaves_the_file_alone() {
     let night = Night::large();
     assert_eq!(night.run().status.code(), Some(0));
     let (before, bytes) = (fs::metadata(night.path()).expect("a file"), night.output());
@@ -586,7 +589,7 @@ fn a_second_run_that_makes_the_same_bytes_leaves_the_file_untouched() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_written_to_is_refused_before_there_is_a_model() {
+fn unwritable_directory_is_refused_before_the_model() {
     let night = Night::of(&plain(3));
     let Some(disk) = SmallDisk::mount(1000, "ro") else { return };
     for name in ["tasks.parquet", "new/tasks.parquet"] {

@@ -98,7 +98,7 @@ fn a_run_that_fails_leaves_a_report_that_says_why() {
 }
 
 #[test]
-fn a_refused_output_has_no_directory_made_for_its_report_so_that_it_stays_refused() {
+fn refused_output_gets_no_directory_for_its_report() {
     let job = Job::new("5");
     for arguments in [&[][..], &["--no-supervise"]] {
         for _ in 0..2 {
@@ -113,7 +113,7 @@ fn a_refused_output_has_no_directory_made_for_its_report_so_that_it_stays_refuse
 }
 
 #[test]
-fn a_small_memory_limit_is_kept_by_smaller_batches_and_not_found_out_again_and_again() {
+fn small_memory_limit_plans_small_batches_from_the_start() {
     let job = Job::new("1000");
     // Titles alone are short texts, of which many have as many tokens as one that is cut at the model's length. One of
     // those fits: it takes 67,840 bytes.
@@ -129,7 +129,7 @@ fn a_small_memory_limit_is_kept_by_smaller_batches_and_not_found_out_again_and_a
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_wanted() {
+fn unwritable_report_is_a_warning() {
     let job = Job::new("20");
     fs::create_dir(job.path("out")).expect("a directory");
     fs::write(job.path("out/report"), "in the way").expect("a file");
@@ -146,7 +146,7 @@ fn a_report_that_cannot_be_written_is_a_warning_and_none_is_written_if_none_is_w
 }
 
 #[test]
-fn the_documented_alerts_speak_of_a_failed_night_and_of_one_that_did_not_come() {
+fn documented_alerts_fire_for_failed_and_missing_runs() {
     let documented = include_str!("../../docs/operations.md");
     let mut blocks =
         documented.split("```yaml\n").skip(1).filter_map(|text| text.split("```").next());

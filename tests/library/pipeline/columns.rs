@@ -71,7 +71,7 @@ fn columns_of_every_type_are_carried_with_all_metadata() {
 }
 
 #[test]
-fn a_column_of_vectors_that_is_there_makes_place_for_the_new_one() {
+fn existing_vector_column_is_replaced() {
     for old in [
         Arc::new(Int32Array::from(vec![7; 5])) as ArrayRef,
         Arc::new(StringArray::from(vec!["x"; 5])),

@@ -50,7 +50,7 @@ fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
 }
 
 #[test]
-fn a_cache_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
+fn cache_path_of_another_file_is_refused_with_both_keys() {
     let job = Job::of(&plain(3));
     let before = fs::read(job.input()).expect("an input");
     fs::hard_link(job.input(), job.directory().join("hard.parquet")).expect("a link");
@@ -80,7 +80,7 @@ fn a_cache_at_the_place_of_another_file_of_the_run_is_refused_with_both_keys() {
 }
 
 #[test]
-fn a_stage_that_dies_ends_the_run_with_its_own_error_and_leaves_the_old_output() {
+fn dying_stage_reports_its_error_and_keeps_the_old_output() {
     type Make = fn(&Job) -> Model;
     let healthy: Make = |_| fake(Failure::Never);
     type Case = (&'static str, &'static [&'static str], Make, ErrorKind, &'static [&'static str]);
@@ -223,7 +223,7 @@ fn a_panic_in_the_callback_is_an_error_of_its_stage() {
 }
 
 #[test]
-fn a_request_to_stop_ends_the_run_after_the_batch_in_flight_and_keeps_what_is_finished() {
+fn stop_request_ends_after_the_batch_and_keeps_finished_work() {
     let job = Job::of(&plain(100));
     let config = job.config(&["input.chunk_rows = 20", "batch.start = 5"]);
     let stop = Stop::new();
@@ -275,7 +275,7 @@ fn a_run_whose_time_is_over_stops_before_its_first_batch() {
 }
 
 #[test]
-fn a_directory_that_goes_away_during_the_run_is_an_error_of_the_output() {
+fn output_directory_removed_during_run_is_an_output_error() {
     let job = Job::of(&plain(20));
     // The cache would be missed first.
     let config = job.config(&["cache.mode = \"off\""]);
@@ -319,7 +319,7 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     fs::write(job.input(), "").expect("a file");
     refused("is empty (0 bytes)");
     fs::write(job.input(), "id,title\n1,one\n").expect("a file");
-    refused("is not a Parquet file");
+    refused("is not a readable Parquet file");
     fs::remove_file(job.input()).expect("a file");
     fs::create_dir(job.input()).expect("a directory");
     refused("is a directory");

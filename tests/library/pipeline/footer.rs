@@ -6,7 +6,7 @@ use super::setup::run;
 use crate::common::{Job, load, read_parquet, task};
 
 #[test]
-fn the_footer_says_everything_that_the_vectors_depend_on_and_no_time() {
+fn footer_has_all_that_vectors_depend_on_and_no_time() {
     let e5 = ModelDirectory::like_e5().write();
     let job = Job::of(&[task("a", "words"), task("b", "")]);
     let settings = ["text.files_prefix = \"Paths: \"", "output.column = \"vector\""];

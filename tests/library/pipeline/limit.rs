@@ -67,7 +67,7 @@ fn the_memory_limit_prices_every_batch_before_it_runs() {
 }
 
 #[test]
-fn a_row_that_costs_more_than_may_be_used_is_named_with_both_figures() {
+fn row_over_the_memory_limit_is_named_with_both_figures() {
     let job = Job::of(&[task("small", "a"), task("large", "many words make a long row")]);
     let model = fake(Failure::Never);
     let large = model.tokenizer.tokenize("many words make a long row").expect("ids").ids.len();
@@ -86,7 +86,7 @@ fn a_row_that_costs_more_than_may_be_used_is_named_with_both_figures() {
 }
 
 #[test]
-fn while_the_encoder_is_stuck_only_the_chunks_that_stages_and_channels_hold_are_read() {
+fn stuck_encoder_bounds_the_chunks_that_are_read() {
     // How far the reader came is seen from which damage it met: one chunk is one row group, and whoever fails
     // first along the stream is heard.
     let in_flight = 3 + 2 * pipeline::CHANNEL_CHUNKS;

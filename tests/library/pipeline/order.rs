@@ -57,7 +57,7 @@ proptest! {
     }
 
     #[test]
-    fn when_nothing_fits_the_error_names_the_first_row_that_was_tried_alone(
+    fn out_of_memory_for_one_text_names_the_row(
         rows in corpus(1..30),
         sizes in sizes(),
     ) {
@@ -93,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_real_encoder_gives_its_one_at_a_time_vectors_though_batches_fail(
+    fn failing_batches_give_the_vectors_of_single_texts(
         rows in corpus(1..40),
         sizes in sizes(),
         every in 1u64..4,
@@ -122,7 +122,7 @@ proptest! {
 }
 
 #[test]
-fn row_groups_chunks_and_batches_of_any_size_leave_the_same_bytes() {
+fn row_group_chunk_and_batch_sizes_do_not_change_bytes() {
     let rows = plain(120);
     let bytes = |settings: &[&str], failure: Failure| {
         let job = Job::of(&rows);

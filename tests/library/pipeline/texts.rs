@@ -145,7 +145,7 @@ fn null_file_names_are_skipped_also_in_lists_of_fixed_size() {
 }
 
 #[test]
-fn columns_that_are_not_there_are_missed_only_where_they_were_asked_for() {
+fn missing_column_is_an_error_only_if_it_was_named() {
     let text = Arc::new(StringArray::from(vec!["one", "two"])) as ArrayRef;
     let columns = [("id", text.clone()), ("title", text.clone()), ("description", text)];
     let batch = RecordBatch::try_from_iter(columns).expect("a batch");
