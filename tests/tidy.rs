@@ -425,12 +425,6 @@ struct CodePath {
     imported: bool,
 }
 
-impl CodePath {
-    fn segments(&self) -> Vec<&str> {
-        self.text.split("::").collect()
-    }
-}
-
 fn paths(code: &str) -> Vec<CodePath> {
     let words = words(code);
     let mut paths = Vec::new();

@@ -2,7 +2,6 @@
 //! what goes in comes out, whatever the sizes and whatever runs out of memory; what fails leaves no trace; no
 //! stage's death hangs the others.
 
-#[path = "../common/mod.rs"]
 mod columns;
 mod failures;
 mod footer;

@@ -52,6 +52,7 @@ impl Bf16Unit {
     /// AMX with and without lanes that round by an instruction. If this machine has no AMX or does not permit
     /// it, this installs the emulator of its instructions for the process.
     #[cfg(all(any(test, feature = "testing"), target_arch = "x86_64", target_os = "linux"))]
+    #[expect(clippy::expect_used, reason = "for tests: a unit that fails its self-test ends them")]
     pub(crate) fn amx_for_tests() -> [Self; 2] {
         if !matches!(Amx::request(), Some(Ok(_))) {
             crate::arch::amx::emulator::install();

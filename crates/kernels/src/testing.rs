@@ -11,6 +11,7 @@ use crate::precision::Precision;
 ///
 /// # Panics
 /// If a unit of this CPU fails its self-test.
+#[expect(clippy::expect_used, reason = "for tests: a unit that fails its self-test ends them")]
 pub fn all_arithmetics(precision: Precision) -> Vec<Arithmetic> {
     let emulated = Isa::available().map(|isa| (isa, Bf16Unit::EMULATED));
     let mut units: Vec<(Isa, Bf16Unit)> = emulated.collect();

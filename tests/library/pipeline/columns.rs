@@ -12,12 +12,12 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use parquet::basic::{Compression, Encoding};
-use reembed_encoder::model::fake::Failure;
 use reembed::verify::{self, Verdict};
 use reembed::{ErrorKind, TaskRow};
+use reembed_encoder::model::fake::Failure;
 
-use crate::common::{Job, read_parquet, task};
 use super::setup::{DIM, fake, plain, run};
+use crate::common::{Job, read_parquet, task};
 
 #[test]
 fn what_the_input_may_decode_to_does_not_bound_the_output() {
@@ -33,9 +33,10 @@ fn what_the_input_may_decode_to_does_not_bound_the_output() {
     assert_eq!(error.kind(), ErrorKind::Input);
     let config = config(40_000);
     run(&config, &fake(Failure::Never)).expect("a report");
-    let (output, footer) = verify::open(&config, &job.output()).expect("an output");
+    let (output, footer) = verify::open(&config.input, &job.output()).expect("an output");
     let input = job.input();
-    let checks = verify::verify(&config, &output, &footer, Some(&input), None).expect("checks");
+    let checks =
+        verify::verify(&config.input, &output, &footer, Some(&input), None).expect("checks");
     assert!(checks.iter().all(|check| check.verdict != Verdict::Failed), "{checks:#?}");
 }
 
