@@ -185,7 +185,7 @@ impl RawConfig {
     fn report(&self, output: Option<&Path>) -> Result<ReportConfig> {
         let beside = || Some(output?.parent()?.join("report"));
         Ok(ReportConfig {
-            dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "report".into()),
+            dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "out/report".into()),
             keep: self
                 .number("report.keep")
                 .and_then(|keep| usize::try_from(keep).ok())
