@@ -228,22 +228,26 @@ mod tests {
 
     #[test]
     fn no_two_threads_hold_the_lock_at_once() {
+        use std::sync::Barrier;
         use std::sync::atomic::{AtomicU32, Ordering};
+        const THREADS: usize = 4;
+        const ROUNDS: u32 = 50;
         let (_directory, target) = target();
-        let (inside, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (barrier, acquired) = (Barrier::new(THREADS), AtomicU32::new(0));
         std::thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..THREADS {
                 scope.spawn(|| {
-                    for _ in 0..300 {
-                        let Ok(lock) = LockFile::acquire(&target) else { continue };
-                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two holders");
-                        taken.fetch_add(1, Ordering::SeqCst);
-                        inside.fetch_sub(1, Ordering::SeqCst);
+                    for _ in 0..ROUNDS {
+                        barrier.wait();
+                        let lock = LockFile::acquire(&target);
+                        acquired.fetch_add(u32::from(lock.is_ok()), Ordering::SeqCst);
+                        // The holder keeps it until every other thread has tried.
+                        barrier.wait();
                         drop(lock);
                     }
                 });
             }
         });
-        assert!(taken.into_inner() > 0);
+        assert_eq!(acquired.into_inner(), ROUNDS, "one holder in each round");
     }
 }
