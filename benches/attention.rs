@@ -1,5 +1,5 @@
-//! Attention of one text over its length, softmax included, on one core: in f32, its products against the machine's peak
-//! of fused multiply-adds; and in the precision of bf16 that this CPU multiplies. `cargo bench --bench attention`
+//! Attention over one text on one core, softmax included. In f32 the throughput is compared with the peak FMA
+//! rate of the machine; in bf16 it uses the instructions of this CPU. `cargo bench --bench attention`
 
 #![allow(
     clippy::expect_used,
@@ -23,10 +23,10 @@ use reembed_kernels::{
 
 use common::{Peak, against_peak, timed_isas, values};
 
-/// Those of all-MiniLM-L6-v2.
+/// Attention heads and head width of all-MiniLM-L6-v2.
 const HEADS: Heads = Heads { count: 12, size: 32 };
 
-/// Tokens of a text; 41 is the median of the sample.
+/// Tokens of a text; the median of the sample is 41.
 const LENGTHS: [usize; 10] = [8, 16, 24, 32, 41, 64, 100, 128, 256, 512];
 
 fn attentions(criterion: &mut Criterion) {
@@ -36,7 +36,7 @@ fn attentions(criterion: &mut Criterion) {
         let (qkv, mut context) = (values(length * 3 * width), values(length * width));
         let mut scratch =
             AlignedBuffer::zeroed(attend_f32_scratch_len(length, HEADS)).expect("there is memory");
-        // Scores, and the sum of the values: the exponentials are not counted.
+        // The scores and the weighted sum of the values; the exponentials are not counted.
         let operations = (4 * length * length * width) as f64;
         for isa in timed_isas() {
             let id = BenchmarkId::new(isa.as_str(), length);
@@ -53,7 +53,7 @@ fn attentions(criterion: &mut Criterion) {
     }
 }
 
-/// The same over tiles. What attention reads is what a projection wrote.
+/// The same over bf16 tiles. Attention reads the output of a projection.
 fn tiles(
     group: &mut BenchmarkGroup<'_, WallTime>,
     with: Arithmetic,

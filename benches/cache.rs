@@ -1,9 +1,9 @@
-//! What the vector cache costs and saves, over the whole program: 100,000 rows, vectors of 384 components, a seeded
-//! model of one layer. `cargo bench --bench cache`
+//! What the vector cache costs and saves over the whole program: 100,000 rows, vectors of 384 components, a
+//! seeded model of one layer. `cargo bench --bench cache`
 //!
-//! It runs for a few minutes and prints, for each way, the seconds of the program's own summary: without a cache,
-//! with a fresh one, again over the same file, and again with 1 % of the rows changed. It fails where the second run
-//! is slower than promised.
+//! It runs for a few minutes and prints the seconds from the program's summary for each mode: without a
+//! cache, with an empty cache, again over the same file, and again with 1 % of the rows changed. It fails if
+//! the second run misses its throughput target.
 
 #![allow(
     clippy::expect_used,
@@ -20,10 +20,10 @@ use reembed::TaskRow;
 use reembed_testing::model_directory::ModelDirectory;
 
 const ROWS: u64 = 100_000;
-/// One row in so many is changed.
+/// One row in `CHANGED` is changed.
 const CHANGED: usize = 100;
 const REPEATS: usize = 3;
-/// Rows per second of a run that finds every vector.
+/// Minimum rows per second of a run that finds every vector in the cache.
 const PROMISED: f64 = 50_000.0;
 
 fn main() {
@@ -53,7 +53,7 @@ fn main() {
     for _ in 0..REPEATS {
         again.push(bench.run(&same, "read-write"));
         with_changes.push(bench.run(&changed, "read-write"));
-        // The changed rows are new each time.
+        // Each run changes the rows to new texts.
         std::fs::copy(&copy, &kept).expect("the cache as it was");
     }
     let (again, with_changes) = (median(again), median(with_changes));
@@ -90,7 +90,7 @@ impl Bench {
         self.directory.join(".out.parquet.reembed-store")
     }
 
-    /// The seconds of one run, without the model's loading.
+    /// The seconds of one run, model load excluded.
     fn run(&self, input: &Path, mode: &str) -> f64 {
         let config = self.directory.join("pipeline.toml");
         let output = self.directory.join("out.parquet");

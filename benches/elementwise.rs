@@ -1,4 +1,5 @@
-//! What lies between the products: activation, layer norm with and without the residual, pooling, length. Values a second on one core.
+//! Element-wise steps between the matrix products: activation, layer norm with and without the residual,
+//! pooling, normalisation. Values per second on one core.
 //! `cargo bench --bench elementwise`
 
 #![allow(
@@ -18,7 +19,7 @@ use reembed_kernels::{Activation, LayerNorm, l2_normalize, mean_of_rows};
 
 use common::{timed_isas, values};
 
-/// Rows that are worked on together; of 1,536 values they stay in the second-level cache.
+/// Rows processed together; rows of 1,536 values stay in the L2 cache.
 const ROWS: usize = 48;
 const HIDDEN: usize = 384;
 const INTERMEDIATE: usize = 1536;
@@ -32,7 +33,7 @@ fn activations(criterion: &mut Criterion) {
         for isa in timed_isas() {
             group.bench_function(BenchmarkId::new(name, isa.as_str()), |bench| {
                 bench.iter(|| {
-                    // Applied again and again, the values would shrink to denormals.
+                    // Repeated application would shrink the values to denormals.
                     rows.copy_from_slice(&input);
                     activation.apply(isa, black_box(&mut rows));
                 });

@@ -1,7 +1,7 @@
-//! 1,000 sample rows in memory against the same rows from Parquet to Parquet, without the loading of the model.
+//! 1,000 sample rows in memory against the same rows from Parquet to Parquet, model load excluded.
 //! `cargo bench --bench end_to_end`
 //!
-//! What `REEMBED_…` variables say counts.
+//! `REEMBED_…` variables apply.
 
 #![allow(
     clippy::expect_used,
@@ -42,7 +42,7 @@ fn end_to_end(criterion: &mut Criterion) {
         (directory.path().join("in.parquet"), directory.path().join("out.parquet"));
     sample::write_tasks(&input, rows).expect("an input");
     let file = directory.path().join("pipeline.toml");
-    // Every pass embeds every row, and makes a new file.
+    // Every pass embeds every row and writes a new file.
     let text = format!("input.path = {input:?}\noutput.path = {output:?}\ncache.mode = \"off\"\n");
     std::fs::write(&file, text).expect("a configuration");
     let config = Config::load(&file, &[], &environment()).expect("a configuration");

@@ -1,8 +1,8 @@
-//! all-MiniLM-L6-v2 from token ids to vectors, for texts of 32, 128 and 256 tokens: one text alone, and a batch that
-//! keeps every core busy. In f32, each against the peak of fused multiply-adds of the cores at work.
+//! all-MiniLM-L6-v2 from token IDs to vectors, for texts of 32, 128 and 256 tokens: a single text, and a
+//! batch that keeps every core busy. In f32, each is compared with the peak FMA rate of the cores in use.
 //! `cargo bench --bench forward`
 //!
-//! What `REEMBED_…` variables say counts: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
+//! `REEMBED_…` variables apply: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
 
 #![allow(
     clippy::expect_used,
@@ -33,7 +33,7 @@ const LAYERS: usize = 6;
 const HIDDEN: usize = 384;
 const INTERMEDIATE: usize = 1536;
 
-/// Floating-point operations of a text's products: the linear layers, and attention's two.
+/// Floating-point operations of a text's matrix products: the linear layers and the two of attention.
 fn operations(length: usize) -> f64 {
     let linear = 2 * length * (4 * HIDDEN * HIDDEN + 2 * HIDDEN * INTERMEDIATE);
     let attention = 4 * length * length * HIDDEN;
@@ -49,7 +49,7 @@ fn forward(criterion: &mut Criterion) {
     };
     let cores = |texts: usize| match config.threads().get() {
         all if shares_a_text => all,
-        // A text stays on one core.
+        // A single text runs on one core.
         all => all.min(texts),
     };
     println!("{}, {}", encoder.numerics(), encoder.runs_on());
@@ -73,7 +73,7 @@ fn forward(criterion: &mut Criterion) {
     }
 }
 
-/// Token ids between the special tokens: `[CLS] … [SEP]`.
+/// Token IDs between the special tokens: `[CLS] … [SEP]`.
 fn text(row: usize, length: usize) -> Vec<u32> {
     let word = |at: usize| 2000 + ((row * 7919 + at * 104_729) % 20_000) as u32;
     let mut ids: Vec<u32> = (0..length).map(word).collect();

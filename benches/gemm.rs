@@ -1,4 +1,4 @@
-//! The linear layers of all-MiniLM-L6-v2 on one core, each against the machine's peak of fused multiply-adds.
+//! The linear layers of all-MiniLM-L6-v2 on one core, each against the machine's peak FMA rate.
 //! `cargo bench --bench gemm`
 
 #![allow(
@@ -18,7 +18,7 @@ use reembed_kernels::F32Linear;
 
 use common::{LAYERS, Peak, against_peak, timed_isas, values};
 
-/// Rows that go through a layer together: a block of the forward pass.
+/// Rows that pass through a layer together: one block of the forward pass.
 const ROWS: usize = 48;
 
 fn gemm(criterion: &mut Criterion) {

@@ -1,9 +1,9 @@
-//! Peak memory does not grow with the number of rows: 50,000 against 1,000,000 rows through the whole program,
+//! Peak memory does not grow with the number of rows: 50,000 and 1,000,000 rows through the whole program
 //! with a tiny seeded model. `cargo bench --bench memory`, or `cargo test --bench memory`, which builds less.
 //!
-//! It runs for some minutes, prints the peaks of three rounds and fails when their medians differ by more than 10 %. A
-//! single peak says little: it is the moment at which most stages happened to have most at hand, and where the disk has
-//! the writer wait, chunks wait too.
+//! It runs for some minutes, prints the peaks of three rounds and fails if their medians differ by more than
+//! 10 %. A single peak is noisy: it depends on how many chunks are in flight at once, for example while the
+//! writer waits for the disk.
 
 #![allow(
     clippy::expect_used,
@@ -50,9 +50,9 @@ fn median(mut peaks: Vec<u64>) -> u64 {
     peaks[peaks.len() / 2]
 }
 
-/// The program's own account: peak resident bytes and seconds, out of its summary.
+/// Peak resident bytes and seconds, from the program's summary.
 fn run(input: &Path, model: &Path) -> (u64, String) {
-    // A directory of its own, and with it a cache that is empty.
+    // A directory per run, so that each run starts with an empty cache.
     let directory = tempfile::tempdir().expect("a temporary directory");
     let config = directory.path().join("pipeline.toml");
     let output = directory.path().join("out.parquet");

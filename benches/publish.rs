@@ -1,7 +1,8 @@
-//! What it costs to write, digest, read back and publish 100,000 vectors of 384 components, without any model.
+//! The cost of writing, digesting, reading back and publishing 100,000 vectors of 384 components, without a
+//! model.
 //! `cargo bench --bench publish`
 //!
-//! Three nights in a temporary directory: a new file, the same file again, and another file in its place.
+//! Three runs in a temporary directory: a new file, the same file again, and a changed file that replaces it.
 
 #![allow(
     clippy::expect_used,
@@ -117,7 +118,7 @@ fn main() {
     }
 }
 
-/// The median of five.
+/// The median of five runs.
 fn timed<T>(mut work: impl FnMut() -> T) -> f64 {
     let mut seconds: Vec<f64> = (0..5)
         .map(|_| {
@@ -137,7 +138,7 @@ fn carried(reader: &Reader, chunks: &[RowChunk]) -> Digests {
     Digests { ids: carried[0].sha256.clone(), carried, vectors: String::new() }
 }
 
-/// Unit vectors as random as a model's.
+/// Pseudo-random unit vectors, as incompressible as a model's.
 fn vectors(seed: u64) -> Vec<f32> {
     let mut state = seed;
     let mut next = || {

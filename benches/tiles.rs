@@ -1,5 +1,5 @@
-//! The linear layers of all-MiniLM-L6-v2 in every precision of bf16 on one core: on its unit where that is there, else emulated. The
-//! three products of bf16x3 count as one. `cargo bench --bench tiles`
+//! The linear layers of all-MiniLM-L6-v2 in every bf16 precision on one core: with AMX if the CPU has it,
+//! otherwise emulated. The three products of bf16x3 count as one. `cargo bench --bench tiles`
 
 #![allow(
     clippy::expect_used,
@@ -21,7 +21,7 @@ use reembed_kernels::{
 
 use common::{LAYERS, values};
 
-/// Tokens that go through one layer before the next.
+/// Tokens that pass through one layer before the next.
 const TOKENS: usize = 1024;
 
 fn tiles(criterion: &mut Criterion) {
@@ -36,7 +36,7 @@ fn tiles(criterion: &mut Criterion) {
             let parts: [(&[f32], &[f32]); 1] = [(&weight, &values(outputs))];
             let divided = [inputs, outputs].map(Heads::single);
             let layer = Dense::pack(with, divided[0], divided[1], &parts).expect("memory");
-            // What a layer reads is the residual stream, which rounds what it is filled with.
+            // A layer reads the residual stream, which rounds its input.
             let to = BufferLayout::for_linear(precision, TOKENS, divided[1]);
             let room = Residual::size(precision, TOKENS, inputs).saturating_add(to.size());
             let mut floats = AlignedBuffer::zeroed(room.floats).expect("memory");

@@ -1,4 +1,4 @@
-//! Texts to token ids, on one thread: 1,000 sample rows, and a text that is far too long.
+//! Texts to token IDs on one thread: 1,000 sample rows, and a text far above the maximum length.
 //! `cargo bench --bench tokenize`
 
 #![allow(

@@ -1,5 +1,5 @@
-//! What a precision does to a search: for each row of the sample corpus its ten nearest neighbours among the others,
-//! in every precision of bf16 against f32, and how well the ranks of all others agree (Spearman's correlation).
+//! How a precision changes search results: the ten nearest neighbours of each sample row, in every bf16
+//! precision compared with f32, and the rank correlation (Spearman) of all other rows.
 //! `cargo run --release --example precisions -- 1000`
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
@@ -9,7 +9,7 @@ use reembed::{BatchOptions, Embedder, Embeddings, Environment, ModelConfig, Task
 use reembed_cli::sample;
 use reembed_kernels::Precision;
 
-/// Neighbours that a search shows.
+/// Neighbours per search.
 const NEAREST: usize = 10;
 
 fn main() -> Result<()> {
@@ -58,7 +58,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The cosines of a row with every row; vectors have length 1.
+/// The cosine similarity of a row to every row; vectors have length 1.
 fn similarities(vectors: &Embeddings, row: usize) -> Vec<f64> {
     vectors.rows().map(|other| dot(vectors.row(row), other)).collect()
 }
@@ -67,7 +67,7 @@ fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// The others from the most similar down; of equal ones the first.
+/// The other rows by descending similarity; ties keep their order.
 fn order(similarities: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..similarities.len()).collect();
     order.sort_by(|a, b| similarities[*b].total_cmp(&similarities[*a]));
@@ -75,7 +75,7 @@ fn order(similarities: &[f64]) -> Vec<usize> {
     order.split_off(1)
 }
 
-/// 1 − 6 Σ d² / (n (n² − 1)), d being how far apart the two ranks of an element are.
+/// 1 − 6 Σ d² / (n (n² − 1)), where d is the difference between the two ranks of an element.
 fn rank_correlation(one: &[usize], other: &[usize]) -> f64 {
     let mut ranks = vec![0f64; one.len() + 1];
     one.iter().enumerate().for_each(|(rank, at)| ranks[*at] = rank as f64);

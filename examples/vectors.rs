@@ -1,5 +1,5 @@
-//! Writes the vectors of an output as raw little-endian f32, `rows × dim` without a header; the components of a
-//! null are NaN. `cargo run --example vectors -- out/tasks.parquet vectors.f32`
+//! Writes the vectors of an output as raw little-endian f32, `rows × dim`, without a header; a null vector
+//! becomes NaN components. `cargo run --example vectors -- out/tasks.parquet vectors.f32`
 
 #![allow(clippy::print_stdout, reason = "an example prints")]
 

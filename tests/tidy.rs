@@ -1,9 +1,9 @@
-//! The house law that crates and lints cannot keep: modules import in one direction, a library crate is used where it
-//! belongs, and the library reads no environment.
+//! Architecture rules that neither Cargo nor lints can enforce: modules import in one direction, a library
+//! crate is used only by its owner, and the library reads no environment variables.
 //!
-//! The rules look at code alone: comments, the contents of literals and test modules are blanked first, and imports are
-//! taken apart, so that `use std::{fs, thread}` counts as `std::thread`. Each rule is itself tested on a snippet that
-//! breaks it. `cargo test --test tidy -- --nocapture` prints the module graph.
+//! The rules see code only: comments, literals and test modules are blanked, and imports are expanded, so
+//! that `use std::{fs, thread}` counts as `std::thread`. Each rule is tested on a snippet that breaks it.
+//! `cargo test --test tidy -- --nocapture` prints the module graph.
 
 #![allow(
     clippy::expect_used,
@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-/// The crates of the house, from the ground up, and where their sources are. Cargo keeps the order between them.
+/// The crates, bottom up, and their source directories. Cargo enforces the order between them.
 const CRATES: [(&str, &str); 4] = [
     ("reembed-kernels", "crates/kernels/src"),
     ("reembed-encoder", "crates/encoder/src"),
@@ -24,7 +24,7 @@ const CRATES: [(&str, &str); 4] = [
     ("reembed-cli", "crates/cli/src"),
 ];
 
-/// What only some files may name, those files, and why. A file is named by its crate and its path there.
+/// The restricted paths, the files that may use them as `crate/path.rs`, and the reason.
 type Rule = (&'static [&'static str], fn(&str) -> bool, &'static str);
 
 const RULES: &[Rule] = &[
@@ -72,7 +72,7 @@ const RULES: &[Rule] = &[
             is_part(file, "reembed/pipeline")
                 || file == "reembed-cli/signals.rs"
                 || is_part(file, "reembed-cli/supervisor")
-                // They count processors and start nothing.
+                // These only count processors.
                 || ["reembed-encoder/model/config.rs", "reembed-cli/machine.rs"].contains(&file)
         },
         "threads are the pipeline's and the program's",
@@ -95,7 +95,7 @@ const RULES: &[Rule] = &[
     ),
 ];
 
-/// Policies: pure functions of what they are told, which name nothing but std and each other.
+/// Policies: pure functions that import only std and each other.
 const POLICIES: [&str; 6] = [
     "reembed-encoder/plan.rs",
     "reembed-encoder/limit.rs",
@@ -138,7 +138,7 @@ fn policies_are_pure() {
     }
 }
 
-/// Whether a policy may import it: std without clocks, files, sockets and threads, and what other policies define.
+/// Whether a policy may import this path: std without clocks, files, sockets and threads, or another policy.
 fn is_pure(import: &str) -> bool {
     let segments: Vec<&str> = import.split("::").collect();
     match segments[..] {
@@ -146,7 +146,7 @@ fn is_pure(import: &str) -> bool {
         ["std", "time", "Instant" | "SystemTime", ..] => false,
         ["std", ..] => true,
         ["crate", "limit" | "plan" | "budget", ..] => true,
-        // A percentage is a number with a range.
+        // A percentage is a range-checked number.
         ["crate", "config", "Percent"] => true,
         _ => false,
     }
@@ -243,7 +243,7 @@ fn faults_on_purpose_stay_out_of_builds_for_use() {
     assert!(tests.contains(FAULTS), "the tests ask for the faults");
 }
 
-/// What is wrong with a file, a line for each finding.
+/// The violations in a file, one line each.
 fn complaints(file: &str, text: &str) -> Vec<String> {
     let code = code(text);
     let mut found = Vec::new();
@@ -263,12 +263,12 @@ fn complaints(file: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// Whether a file is the module `part` or lies below it.
+/// Whether a file is the module `part` or a descendant of it.
 fn is_part(file: &str, part: &str) -> bool {
     file.strip_prefix(part).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
-/// The modules that each module imports, by their paths without the ending. The root is left out: it re-exports.
+/// The imports of each module, by path without extension. The root is excluded: it re-exports.
 fn graph(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     let module = |file: &str| file.trim_end_matches(".rs").to_owned();
     let modules: BTreeSet<String> = files
@@ -292,7 +292,7 @@ fn graph(files: &[(String, String)]) -> BTreeMap<String, BTreeSet<String>> {
     graph
 }
 
-/// The module that a path in `from` leads to: the longest part of it that is one.
+/// The module of a path used in `from`: the longest prefix that is a module.
 fn resolve(from: &str, path: &str, modules: &BTreeSet<String>) -> Option<String> {
     let mut segments = path.split("::").filter(|segment| !segment.is_empty()).peekable();
     let mut at: Vec<&str> = from.split('/').collect();
@@ -309,7 +309,7 @@ fn resolve(from: &str, path: &str, modules: &BTreeSet<String>) -> Option<String>
                 at.pop();
             }
         }
-        // A child by its name; anything else is another crate or in scope already.
+        // A child module by its name; any other name is another crate or already in scope.
         child if modules.contains(&format!("{from}/{child}")) => {}
         _ => return None,
     }
@@ -324,7 +324,7 @@ fn resolve(from: &str, path: &str, modules: &BTreeSet<String>) -> Option<String>
     modules.contains(&found).then_some(found)
 }
 
-/// The groups of modules that reach each other, each sorted.
+/// The import cycles, each a sorted group of modules.
 fn cycles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<&str>> {
     let reach = |start: &str| {
         let mut seen = BTreeSet::new();
@@ -365,7 +365,7 @@ fn sources() -> Vec<(String, String)> {
         .collect()
 }
 
-/// The source files below a directory, by their paths there, without those that are test modules.
+/// The source files below a directory with their relative paths, without test modules.
 fn files_of(root: &str) -> Vec<(String, String)> {
     let root = reembed_testing::repository().join(root);
     let mut files = Vec::new();
@@ -378,7 +378,7 @@ fn files_of(root: &str) -> Vec<(String, String)> {
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.strip_prefix(&root).expect("below the root").to_string_lossy();
                 let text = fs::read_to_string(&path).expect("a file");
-                // What is compiled for tests of other crates is test code too.
+                // Code compiled for the tests of other crates is test code too.
                 let text = text.replace("#[cfg(any(test, feature = \"testing\"))]", "#[cfg(test)]");
                 files.push((name.into_owned(), text));
             }
@@ -390,7 +390,7 @@ fn files_of(root: &str) -> Vec<(String, String)> {
     files
 }
 
-/// Whether a file is declared under `#[cfg(test)]` by the module above it, or lies below such a file.
+/// Whether a file, or a parent module of it, is declared under `#[cfg(test)]`.
 fn is_test_module(name: &str, files: &[(String, String)]) -> bool {
     let parts: Vec<&str> = name.trim_end_matches(".rs").split('/').collect();
     (1..=parts.len()).any(|length| {
@@ -407,7 +407,7 @@ fn is_test_module(name: &str, files: &[(String, String)]) -> bool {
     })
 }
 
-/// The modules that a file declares as files of their own.
+/// The modules that a file declares with `mod name;`.
 fn modules(text: &str) -> BTreeSet<String> {
     let code = code(text);
     let words = words(&code);
@@ -418,7 +418,7 @@ fn modules(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// A path in the code: one of an import, its groups taken apart, or one that is used where it stands.
+/// A path in the code: a single path of an import, or a path used inline.
 struct CodePath {
     at: usize,
     text: String,
@@ -430,7 +430,7 @@ fn paths(code: &str) -> Vec<CodePath> {
     let mut paths = Vec::new();
     let mut at = 0;
     while at < words.len() {
-        // `use<…>` says what a type captures and imports nothing.
+        // `use<…>` lists the captures of a type and imports nothing.
         if words[at].1 == "use" && words.get(at + 1).is_some_and(|(_, word)| *word != "<") {
             at = import(&words, at + 1, "", &mut paths);
         } else if is_name(words[at].1) && (at == 0 || words[at - 1].1 != ".") {
@@ -451,7 +451,7 @@ fn paths(code: &str) -> Vec<CodePath> {
     paths
 }
 
-/// Reads one branch of an import, from the word at `at`; gives the word after it.
+/// Parses one branch of an import from the word at `at`; returns the index after it.
 fn import(
     words: &[(usize, &str)],
     mut at: usize,
@@ -490,7 +490,7 @@ fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_alphabetic() || c == '_')
 }
 
-/// The code as words with their places: names, numbers, `::`, and any other character by itself.
+/// The tokens of the code with their offsets: names, numbers, `::`, and single characters.
 fn words(code: &str) -> Vec<(usize, &str)> {
     let mut words = Vec::new();
     let mut rest = code.char_indices().peekable();
@@ -513,7 +513,7 @@ fn words(code: &str) -> Vec<(usize, &str)> {
     words
 }
 
-/// The text with comments, the contents of literals and `#[cfg(test)]` items blanked; lines stay where they are.
+/// The text with comments, literals and `#[cfg(test)]` items blanked; line numbers are kept.
 fn code(text: &str) -> String {
     without_tests(&without_comments(text))
 }
@@ -538,7 +538,7 @@ fn without_comments(text: &str) -> String {
         if keep {
             code.push_str(piece);
         } else {
-            // One space for a character, so that places in the code stay on their lines.
+            // One space per character keeps line numbers and columns.
             code.extend(piece.chars().map(|c| if c == '\n' { c } else { ' ' }));
         }
         rest = behind;
@@ -574,7 +574,7 @@ fn string(text: &str) -> usize {
     text.len()
 }
 
-/// The length of `r"…"`, `r#"…"#` or `br#"…"#`, if one begins here.
+/// The length of a raw string (`r"…"`, `r#"…"#` or `br#"…"#`) at the start of the text.
 fn raw_string(text: &str) -> Option<usize> {
     let open = text.strip_prefix("br").or_else(|| text.strip_prefix('r'))?;
     let body = open.trim_start_matches('#');
@@ -585,7 +585,7 @@ fn raw_string(text: &str) -> Option<usize> {
     Some(text.len() - inside.len() + end)
 }
 
-/// The length of a character literal, if it is none of a lifetime.
+/// The length of a character literal; `None` for a lifetime.
 fn character(text: &str) -> Option<usize> {
     let mut chars = text.char_indices().skip(1);
     let (_, first) = chars.next()?;

@@ -1,6 +1,6 @@
-//! What the benches share: input values, the machine's own peak, and rates as parts of it.
+//! Helpers shared by the benches: input values, the machine's peak, and rates relative to it.
 
-#![allow(dead_code)] // Each bench takes what it needs.
+#![allow(dead_code)] // Each bench uses a part of it.
 
 use std::cell::Cell;
 use std::num::NonZeroUsize;
@@ -22,12 +22,12 @@ pub const LAYERS: [(&str, usize, usize); 4] = [
     ("feed-forward out", 1536, 384),
 ];
 
-/// The environment of whoever runs the bench.
+/// The environment of this process.
 pub fn environment() -> Environment {
     Environment::new(std::env::vars())
 }
 
-/// all-MiniLM-L6-v2, fetched if it is not there, on what the environment says; in f32 unless it says otherwise.
+/// all-MiniLM-L6-v2, downloaded if missing, as the environment configures it; f32 by default.
 pub fn model() -> (ModelConfig, Model) {
     let mut config = ModelConfig::from_environment(&environment()).expect("a configuration");
     config.precision = config.precision.or(Some(Precision::F32));
@@ -35,19 +35,19 @@ pub fn model() -> (ModelConfig, Model) {
     (config, model)
 }
 
-/// The first `count` rows of the sample that have a text, as `reembed bench` takes them.
+/// The first `count` rows of the sample that have a text, the same rows as `reembed bench` uses.
 pub fn sample_rows(count: usize) -> Vec<TaskRow> {
     let rows = sample::task_rows(u64::MAX, sample::DEFAULT_SEED);
     rows.filter(|row| !build_input_text(row).is_empty()).take(count).collect()
 }
 
-/// Values between −1 and 1 that are the same on every machine.
+/// Deterministic values between −1 and 1, the same on every machine.
 pub fn values(count: usize) -> Vec<f32> {
     (0..count).map(|at| ((at * 7919 + 13) % 2003) as f32 / 1001.5 - 1.0).collect()
 }
 
-/// The instruction sets of this CPU, without the portable one where there is another: on x86-64 it computes fused
-/// multiply-adds by software, hundreds of times as slowly.
+/// The instruction sets of this CPU. The portable one is left out if there is another: on x86-64 it emulates
+/// fused multiply-adds in software, hundreds of times slower.
 pub fn timed_isas() -> Vec<Isa> {
     let mut isas: Vec<Isa> = Isa::available().collect();
     if isas.len() > 1 {
@@ -56,7 +56,7 @@ pub fn timed_isas() -> Vec<Isa> {
     isas
 }
 
-/// What a rate is compared with: the peak of f32 fused multiply-adds of the cores that are at work.
+/// The reference rate: the peak of f32 fused multiply-adds on the cores in use.
 #[derive(Clone, Copy)]
 pub struct Peak {
     pub isa: Isa,
@@ -69,10 +69,11 @@ impl Peak {
     }
 }
 
-/// Measures `work`, which takes `operations` floating-point operations, and says how many a second its fastest sample
-/// made, and what part of the peak that is; products of another precision than f32 have another peak, and no part of
-/// this one is said of them. The peak is measured right before, on as many cores at once: a shared machine is not always
-/// the same, and cores that all work are often slower than one alone.
+/// Measures `work`, which does `operations` floating-point operations, and prints the rate of the fastest
+/// sample, for f32 also as a part of the peak.
+///
+/// The peak is measured just before, on as many cores: a shared machine varies, and all-core clocks are often
+/// lower.
 pub fn against_peak(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
@@ -95,7 +96,7 @@ pub fn against_peak(
             elapsed
         });
     });
-    // A filter on the command line may have left it out.
+    // A filter on the command line may exclude this bench.
     if !fastest.get().is_finite() {
         return;
     }

@@ -1,5 +1,5 @@
-"""What may be typed after run.py. Nothing but Python's own library is needed to read it, so that help and a mistyped
-flag cost nothing."""
+"""The arguments of run.py. This module needs only the standard library, so that help and argument errors are
+immediate."""
 
 import argparse
 import os

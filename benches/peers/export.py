@@ -1,4 +1,4 @@
-"""Exports the model to ONNX from the very files that reembed runs, with mean pooling and normalisation inside.
+"""Exports the model to ONNX from the same files that reembed uses, with mean pooling and normalisation inside.
 
     python export.py MODEL_DIR OUT_DIR
 
@@ -21,7 +21,7 @@ OPSET = 17
 
 
 class SentenceModel(torch.nn.Module):
-    """Token ids and their mask to one vector of length 1 per text."""
+    """Maps token IDs and their attention mask to one vector of length 1 per text."""
 
     def __init__(self, bert):
         super().__init__()
@@ -35,7 +35,7 @@ class SentenceModel(torch.nn.Module):
 
 
 def export(model_directory, out):
-    # Attention spelled out: that is the form that the fusions below know.
+    # Eager attention: the fusions below match only this form.
     bert = AutoModel.from_pretrained(
         model_directory, dtype=torch.float32, attn_implementation="eager", add_pooling_layer=False
     )

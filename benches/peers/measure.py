@@ -1,8 +1,8 @@
 """Measures the contenders in rounds and prints the table; started by run.py in its virtual environment.
 
-Each contender embeds the same texts once per round, in a process of its own, one after the other: so a drift of the
-machine hits all alike, and each has its own peak of memory. Figures are medians over the rounds; a ratio is taken within
-each round first.
+Each contender embeds the same texts once per round in its own process, one after the other: machine drift affects all
+equally, and each has its own peak memory. Figures are medians over the rounds; a ratio is computed within each round
+first.
 """
 
 import json
@@ -27,7 +27,7 @@ from arguments import ROOT, parser
 HERE = Path(__file__).resolve().parent
 SCHEMA = "reembed-peers/1"
 
-# What the others are compared with.
+# The baselines of the ratios.
 BASELINES = {
     "st-f32-alone": "× ST alone",
     "candle-alone": "× candle alone",
@@ -63,7 +63,7 @@ def main():
             took = time.monotonic() - started
             said = contender.refused or f"{contender.runs[-1]['seconds']:8.3f} s"
             print(f"round {number + 1}  {contender.name:26} {said}  (process {took:.0f} s)", file=sys.stderr)
-            # Each time, so that a run which is cut off keeps what it has.
+            # Written after each round, so that an interrupted run keeps its results.
             write(bench.report(contenders), work)
     text = write(bench.report(contenders), work)
     print(text)
@@ -80,7 +80,7 @@ def write(report, work):
 
 @dataclass
 class Contender:
-    """One mode of embedding the texts."""
+    """A library or engine, with its mode of embedding the texts."""
 
     name: str
     label: str
@@ -145,11 +145,11 @@ class Bench:
         yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "auto", flags, avx2)
 
     def streams(self):
-        """As peers.py has them."""
+        """The number of OpenVINO streams, as peers.py sets it."""
         return "1 stream" if self.threads == 1 else "2 streams"
 
     def prepare(self):
-        """What is made once: texts, the exported model, and the reference in double precision."""
+        """Creates the texts, the exported model, and the reference vectors in double precision."""
         check_text_building()
         self.machine = self.bench_report("auto", ["--tasks", "1"])["machine"]
         source = self.rows
@@ -163,7 +163,7 @@ class Bench:
         kept = kept if self.rows else kept[: self.tasks]
         pq.write_table(table.take(pa.array(kept)), self.work / "tasks.parquet")
         texts = [texts[at] for at in kept]
-        # The exported model and the reference are good for as long as what they are made of is the same.
+        # The exported model and the reference are reused while their inputs are unchanged.
         made_of = json.dumps([texts, str(self.model), [version(p) for p in ("torch", "onnxruntime", "transformers")]])
         self.texts, self.tasks = texts, len(texts)
         if not (self.work / "made_of.json").exists() or (self.work / "made_of.json").read_text() != made_of:
@@ -188,7 +188,7 @@ class Bench:
         return lambda: np.load(self.work / "vectors" / f"{name}.npy")
 
     def bench(self, name, label, mode, flags, variables=None):
-        """reembed in memory, by its own bench."""
+        """reembed in memory, measured by `reembed bench`."""
 
         def once():
             corpus = ["--input", self.work / "tasks.parquet"] if self.rows else []
@@ -211,11 +211,11 @@ class Bench:
         return report
 
     def run(self, name, label, flags, variables=None):
-        """A whole `reembed run` without the loading of the model, which gives the vectors too."""
+        """A whole `reembed run`, model load excluded, which also returns the vectors."""
         out = self.work / "runs" / name
 
         def once():
-            # Nothing of an earlier run may be there to be used again.
+            # No file of an earlier run may be reused.
             shutil.rmtree(out, ignore_errors=True)
             summary = self.output("run", *self.common(name), *flags, env=variables)
             seconds = re.search(r"^seconds +([\d.]+)", summary, re.M)[1]
@@ -245,14 +245,14 @@ class Bench:
         return file
 
     def output(self, *arguments, env=None):
-        # What a run leaves in the directory where it was started is none of the caller's.
+        # Runs in the work directory, so that no file lands in the caller's.
         return self.call([self.reembed, *arguments], env, self.work)
 
     def python(self, script, *arguments):
         return self.call([sys.executable, HERE / script, *arguments])
 
     def call(self, command, variables=None, directory=None):
-        # Threads as told, no network for the models, and no settings of the caller's.
+        # Fixed threads, no network for the models, and no settings from the caller.
         threads = {"OMP_NUM_THREADS": str(self.threads), "RAYON_NUM_THREADS": str(self.threads)}
         kept = {k: v for k, v in os.environ.items() if not k.startswith("REEMBED_COMPUTE_")}
         return call(command, kept | threads | {"HF_HUB_OFFLINE": "1"} | (variables or {}), directory)
@@ -288,7 +288,7 @@ class Bench:
 
 
 def ratio(baseline, contender):
-    """How many times as fast as the baseline, within each round; the median."""
+    """The median speed-up over the baseline, computed within each round."""
     pairs = zip(baseline.runs, contender.runs)
     return statistics.median(base["seconds"] / run["seconds"] for base, run in pairs)
 
@@ -337,7 +337,7 @@ def put_between_marks(file, text):
 
 
 def check_text_building():
-    """The golden rows say what text each has; a rule that drifted from reembed's would measure other texts."""
+    """Checks the text rule against the golden rows: with another rule the texts would differ from reembed's."""
     for row in pq.read_table(ROOT / "tests/golden/golden.parquet").to_pylist():
         assert text_of(row) == row["text"], row["id"]
 
@@ -350,7 +350,7 @@ def text_of(row):
 
 
 def call(command, env=None, directory=None):
-    """Standard output of a command that has to succeed."""
+    """The standard output of a command that must succeed."""
     done = subprocess.run([str(part) for part in command], env=env, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)

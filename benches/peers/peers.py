@@ -1,10 +1,10 @@
-"""The peers: each embeds the texts once, in a process of its own, with the settings that suit it best.
+"""The peers: each embeds the texts once, in its own process, with its best settings.
 
     python peers.py NAME WORK_DIR MODEL_DIR THREADS
 
-reads `texts.json` of the work directory, loads the model, warms up, and measures one pass from texts in memory to vectors
-in memory, tokenization and pooling included. The vectors go to `vectors/NAME.npy`; the last line on standard output is
-one JSON object: `seconds`, `peak_bytes` and `ran`, which says what really ran.
+This command reads `texts.json` in the work directory, loads the model, warms up, and measures one pass from texts to
+vectors in memory, tokenization and pooling included. It writes the vectors to `vectors/NAME.npy`. The last line on
+standard output is a JSON object: `seconds`, `peak_bytes`, and `ran`, the engine that ran.
 """
 
 import json
@@ -24,7 +24,7 @@ WARM_UP_TEXTS = 64
 def main(name, work, model_directory):
     texts = json.loads((work / "texts.json").read_text())
     embed, ran = PEERS[name](model_directory, work)
-    # The first calls map memory, wake threads and choose kernels.
+    # The first calls map memory, start threads and choose kernels.
     embed(texts[:WARM_UP_TEXTS])
     started = time.perf_counter()
     vectors = embed(texts)
@@ -38,13 +38,13 @@ def main(name, work, model_directory):
 
 
 def peak_resident():
-    # Not getrusage: its figure begins with the parent's.
+    # Not getrusage: its peak includes the parent's.
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) * 1024
 
 
 def sentence_transformers(dtype, batch_size):
-    """`batch_size` None: one call per text."""
+    """With `batch_size` None, one call per text."""
 
     def load(model_directory, _):
         import sentence_transformers as st
@@ -149,14 +149,14 @@ def tfidf(_, __):
     def embed(texts):
         matrix = TfidfVectorizer().fit_transform(texts)
         sizes.append(matrix.shape[1])
-        # Sparse rows over the corpus' own words: vectors of another space, of which only the number is kept.
+        # Sparse rows over the words of the corpus, in another vector space; only their number is kept.
         return np.zeros((matrix.shape[0], 1), np.float32)
 
     return embed, lambda: f"scikit-learn {sklearn.__version__}, {sizes[-1]} words"
 
 
 def reference(model_directory, _):
-    """The model in double precision: what every other vector is compared with."""
+    """The model in double precision, the reference for all vectors."""
     import sentence_transformers as st
     import torch
 
@@ -184,7 +184,7 @@ def tokenize(tokenizer, texts):
 
 
 def sorted_batches(ids, tokens_per_batch):
-    """Rows of like length together, longest first, as many as the padded rectangle has tokens for."""
+    """Batches of rows of similar length, longest first, within a budget of padded tokens."""
     order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
     at = 0
     while at < len(order):

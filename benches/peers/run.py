@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""reembed beside its peers: the same texts, the same model files, the same machine, in turns.
+"""Compares reembed with its peers on the same texts, model files and machine.
 
     python3 benches/peers/run.py
 
-needs Rust, Python 3.11 or later with venv, and a package index; about 6 GB for the virtual environment, since torch
-comes with CUDA's libraries on Linux. It makes the environment with pinned versions, builds the release binary, exports
-the model, measures in interleaved rounds, prints the table, and writes target/peers/report.json and report.md.
+This script needs Rust, Python 3.11 or later with venv, and a package index. The virtual environment takes about 6 GB,
+since torch includes the CUDA libraries on Linux. The script creates the environment with pinned versions, builds the
+release binary, exports the model, measures in interleaved rounds, prints the table, and writes
+target/peers/report.json and report.md.
 
-`run.py --help` names its options.
+`run.py --help` lists the options.
 """
 
 import hashlib
@@ -24,24 +25,24 @@ REQUIREMENTS = HERE / "requirements.txt"
 
 
 def main():
-    # Before anything is made: who asks for help wants to read.
+    # Parsed first: `--help` must not create the environment.
     options = parser(__doc__).parse_args()
     python = environment(options.venv.absolute())
     reembed = options.reembed.absolute() if options.reembed else build()
-    # Of an option that is given twice, the last counts.
+    # argparse uses the last value of a repeated option.
     command = [python, HERE / "measure.py", *sys.argv[1:], "--reembed", reembed]
     os.execv(python, [str(part) for part in command])
 
 
 def environment(directory):
-    """The Python of a virtual environment that has what requirements.txt pins, no more and no less."""
+    """The Python of a virtual environment with exactly the packages of requirements.txt."""
     python = directory / "bin/python"
     stamp = directory / "requirements.sha256"
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"making {directory}: some minutes, once", file=sys.stderr)
         venv.create(directory, clear=True, with_pip=True)
-        # Every package is listed, so none is looked for that is not: torch would bring another gigabyte.
+        # Every package is listed, and --no-deps keeps torch from adding another gigabyte.
         install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "-r", REQUIREMENTS]
         subprocess.run([python, *install], check=True)
         stamp.write_text(wanted)

@@ -1,4 +1,4 @@
-//! Any text is a configuration or an error that is one line; it is never a panic.
+//! Any text parses as a configuration or gives a one-line error; it never panics.
 #![no_main]
 
 use std::path::Path;

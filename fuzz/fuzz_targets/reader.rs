@@ -1,4 +1,4 @@
-//! Any bytes are a Parquet file that is read to its end, or an error that names the file; never a panic.
+//! Any bytes are read to the end as a Parquet file or give an error that names the file; it never panics.
 #![no_main]
 
 use std::fs;
@@ -10,7 +10,7 @@ use reembed::config::{Config, RawConfig};
 use reembed::reader::Reader;
 
 fuzz_target!(|bytes: &[u8]| {
-    // In memory where there is such a file system: millions of small files wear a disk out.
+    // Uses a file system in memory if there is one: millions of small files wear out a disk.
     let directory = if fs::exists("/dev/shm").unwrap_or(false) { "/dev/shm" } else { "/tmp" };
     let input = PathBuf::from(format!("{directory}/reembed-fuzz-{}.parquet", std::process::id()));
     fs::write(&input, bytes).expect("a file");

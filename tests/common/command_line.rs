@@ -13,7 +13,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job over so many rows, whose configuration names `output`.
+    /// A job over `rows` rows, whose configuration names `output`.
     pub fn with(model: ModelDirectory, rows: &str, output: &str) -> Job {
         let job =
             Job { directory: tempfile::tempdir().expect("a directory"), model: model.write() };

@@ -1,5 +1,5 @@
-//! What the test binaries share: the environment and the real model as the binary finds them, a job in a
-//! temporary directory, and a way to read back what it wrote.
+//! Helpers shared by the test binaries: the environment, the real model, a job in a temporary directory, and
+//! a reader for its output.
 
 #![allow(dead_code, reason = "each test binary that takes this module in uses some of it")]
 
@@ -38,15 +38,15 @@ pub fn environment() -> Environment {
     )
 }
 
-/// all-MiniLM-L6-v2, found and kept as `reembed run` does it.
+/// all-MiniLM-L6-v2, found and cached as `reembed run` does it.
 pub fn real_model() -> ModelConfig {
-    // What `auto` is depends on the CPU.
+    // `auto` depends on the CPU.
     let standard =
         ModelConfig::from_environment(&environment()).expect("a configuration without a file");
     ModelConfig { precision: Some(Precision::F32), ..standard }
 }
 
-/// The configuration of a model in a directory; `settings` are lines such as `model.prompt = "q: "`.
+/// The configuration for a model in a directory; `settings` are lines such as `model.prompt = "q: "`.
 pub fn model_config(directory: &Path, settings: &[&str]) -> ModelConfig {
     let path = format!("model.path = {:?}", directory.to_str().expect("a path in UTF-8"));
     let text = [&[path.as_str()], settings].concat().join("\n");
@@ -54,17 +54,17 @@ pub fn model_config(directory: &Path, settings: &[&str]) -> ModelConfig {
     raw.check_model(&nobody()).expect("a configuration")
 }
 
-/// The model in a directory, loaded.
+/// Loads the model in a directory.
 pub fn load(directory: &Path) -> Model {
     model::load(&model_config(directory, &[]), &|_| ()).expect("a model")
 }
 
-/// An environment with a home and nothing else, for what must not depend on the developer's own.
+/// An environment with only a home, for tests that must not depend on the developer's settings.
 fn nobody() -> Environment {
     Environment::new([("HOME".to_owned(), "/nowhere".to_owned())])
 }
 
-/// A directory with room for an input and an output; gone when dropped.
+/// A directory for an input and an output, removed on drop.
 pub struct Job {
     directory: TempDir,
 }
@@ -74,7 +74,7 @@ impl Job {
         Job { directory: tempfile::tempdir().expect("a temporary directory") }
     }
 
-    /// A job whose input holds these rows.
+    /// A job whose input holds `rows`.
     pub fn of(rows: &[TaskRow]) -> Job {
         let job = Job::new();
         let written = sample::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
@@ -82,7 +82,7 @@ impl Job {
         job
     }
 
-    /// A job whose input is this batch, in row groups of `row_group_rows`.
+    /// A job whose input is `batch`, in row groups of `row_group_rows`.
     pub fn of_batch(batch: &RecordBatch, row_group_rows: usize) -> Job {
         let job = Job::new();
         write_parquet(&job.input(), batch, row_group_rows);
@@ -97,7 +97,7 @@ impl Job {
         self.directory().join("in.parquet")
     }
 
-    /// In a directory of its own, so that whatever a run leaves beside it is seen.
+    /// A separate directory, so that leftover files of a run are visible.
     pub fn output(&self) -> PathBuf {
         self.directory().join("out/tasks.parquet")
     }
@@ -111,12 +111,12 @@ impl Job {
             .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
-    /// The cache of the job's output.
+    /// The cache beside the job's output.
     pub fn cache(&self) -> PathBuf {
         self.directory().join("out/.tasks.parquet.reembed-store")
     }
 
-    /// The names of what lies beside the output, the output included, but for its cache, which stays.
+    /// The names of the files in the output directory, output included, cache excluded.
     pub fn beside_output(&self) -> Vec<String> {
         let directory = self.output().parent().expect("a directory").to_owned();
         let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
@@ -129,14 +129,14 @@ impl Job {
     }
 }
 
-/// What `pipeline::run` does before it loads the model.
+/// Runs the steps of `pipeline::run` that precede the load of the model.
 pub fn prepare(config: &Config) -> Result<(Reader, OutputLock)> {
     let (reader, _) = pipeline::prepare(config)?;
     let lock = OutputLock::acquire(config, LockHolder::ThisProcess, &reader)?;
     Ok((reader, lock))
 }
 
-/// [`pipeline::run_with`] over what is opened already.
+/// [`pipeline::run_with`] with inputs that are already open.
 pub fn run_opened(
     config: &Config,
     (reader, lock): (&Reader, &OutputLock),
@@ -148,7 +148,7 @@ pub fn run_opened(
     pipeline::run_with(config, None, &opened, stop, on_event)
 }
 
-/// Writes a batch, uncompressed, so that a damaged byte is a damaged value or header.
+/// Writes a batch uncompressed, so that a damaged byte damages a value or a header.
 pub fn write_parquet(path: &Path, batch: &RecordBatch, row_group_rows: usize) {
     let properties =
         WriterProperties::builder().set_max_row_group_row_count(Some(row_group_rows)).build();
@@ -159,14 +159,14 @@ pub fn write_parquet(path: &Path, batch: &RecordBatch, row_group_rows: usize) {
     writer.close().expect("a footer");
 }
 
-/// A Parquet file as it was read back.
+/// A Parquet file read back.
 pub struct Table {
     pub schema: SchemaRef,
     pub rows: RecordBatch,
     pub metadata: ParquetMetaData,
 }
 
-/// Reads a file whole, with nothing but the Parquet library.
+/// Reads a whole file with the Parquet library alone.
 pub fn read_parquet(path: &Path) -> Table {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
@@ -179,13 +179,13 @@ pub fn read_parquet(path: &Path) -> Table {
 }
 
 impl Table {
-    /// A footer entry.
+    /// The footer entry with a key.
     pub fn entry(&self, key: &str) -> Option<String> {
         let entries = self.metadata.file_metadata().key_value_metadata()?;
         entries.iter().find(|entry| entry.key == key)?.value.clone()
     }
 
-    /// The vectors of a column, `None` for a null.
+    /// The vectors of a column; a null is `None`.
     pub fn vectors(&self, column: &str) -> Vec<Option<Vec<f32>>> {
         let column = self.rows.column_by_name(column).expect("the column of vectors");
         let of_row = |row: usize| match column.data_type() {
@@ -198,7 +198,7 @@ impl Table {
             .collect()
     }
 
-    /// The strings of a `Utf8` column, `None` for a null.
+    /// The strings of a `Utf8` column; a null is `None`.
     pub fn strings(&self, column: &str) -> Vec<Option<String>> {
         let column = self.rows.column_by_name(column).expect("a column of strings");
         column.as_string::<i32>().iter().map(|value| value.map(str::to_owned)).collect()
@@ -229,8 +229,8 @@ impl Table {
     }
 }
 
-/// An encoder with something that happens before each of its batches. `act` gets the number of the call, from 0,
-/// and may fail in the encoder's place.
+/// An encoder that calls `act` before each batch. `act` gets the number of the call, from 0, and may fail in
+/// place of the encoder.
 pub struct Before<E, F> {
     inner: E,
     act: F,
@@ -272,22 +272,22 @@ where
     }
 }
 
-/// A row with a title alone.
+/// A row with only a title.
 pub fn task(id: impl Into<String>, title: impl Into<String>) -> TaskRow {
     TaskRow { id: id.into(), title: Some(title.into()), description: None, files: None }
 }
 
-/// The largest difference of a component.
+/// The largest absolute difference between components.
 pub fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len(), "vectors of different width");
-    // A NaN must not get lost in `max`.
+    // `f32::max` would ignore a NaN.
     a.iter()
         .zip(b)
         .map(|(a, b)| (a - b).abs())
         .fold(0.0, |most, next| if next <= most { most } else { next })
 }
 
-/// The bits of each component: 0 and −0 are equal, and these are not.
+/// The bits of each component: 0 == −0, but their bits differ.
 pub fn bits(vector: &[f32]) -> Vec<u32> {
     vector.iter().map(|x| x.to_bits()).collect()
 }
@@ -297,7 +297,7 @@ pub fn length(vector: &[f32]) -> f64 {
     vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt()
 }
 
-/// Batches that ran, whatever their size.
+/// Number of batches that ran, of any size.
 pub fn batches(work: &Work) -> u64 {
     work.batch_sizes.values().sum()
 }

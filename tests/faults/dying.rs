@@ -1,4 +1,4 @@
-//! SIGKILL at any moment.
+//! SIGKILL at random moments.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::night::{Dice, FORM, Night, PATIENCE, PHASES, Phase, figure, wait_for};
 
-/// Rows of the job: enough to be killed in the middle of.
+/// Rows of the job: enough for a kill to land in the middle of a run.
 const ROWS: u64 = 100;
 
 #[test]
@@ -19,7 +19,7 @@ fn kill_at_any_moment_leaves_a_whole_file_and_recovers() {
 #[test]
 fn so_does_a_run_of_the_real_model() {
     let kills = FORM.kills / 50;
-    // Fewer do not get to each phase.
+    // A smaller number does not reach each phase.
     if kills < 12 {
         return figure("kills of the real model are for the full form");
     }
@@ -36,18 +36,18 @@ fn kill(night: &Night, kills: u64) {
     };
     let mut hits: BTreeMap<Phase, u64> = BTreeMap::new();
     for number in 0.. {
-        // A busy machine may pass through a short phase unseen: what was missed is aimed at once more.
+        // On a busy machine a run may pass a short phase between two polls: such a phase is tried again.
         let missed = PHASES.into_iter().find(|phase| !hits.contains_key(phase));
         if number >= kills && (missed.is_none() || number >= 2 * kills) {
             break;
         }
         night.put(&old);
-        // Every second time with the cache of the runs before, as far as they came.
+        // Every second run keeps the partial cache of the runs before.
         if dice.below(2) == 0 {
             night.forget_cache();
         }
         let mut running = night.start(&["--no-supervise", "--quiet"]);
-        // A phase that is short is aimed at, in turn; the other kills come at random.
+        // Short phases are targeted in turn; the other kills are random.
         let aimed = match number < kills {
             true => (number % 3 == 0).then(|| PHASES[(number / 3) as usize % PHASES.len()]),
             false => missed,

@@ -1,17 +1,16 @@
-//! What a nightly job may rely on when things die: the program is killed, asked to end, denied memory and disk, over
-//! and over, and each time the output path must hold the old complete file or the new complete one, the next run must
-//! complete, and its bytes must be those of an undisturbed run. `docs/reliability.md` is the list of promises and where
-//! each is tested.
+//! Fault tests: the program is killed, stopped, and denied memory and disk. After each fault the output path
+//! holds the old complete file or the new complete one, the next run completes, and its bytes equal those of
+//! an undisturbed run. `docs/reliability.md` maps each promise to its tests.
 //!
-//! `cargo test` runs the short form, in half a minute. The full form, half an hour, is
+//! `cargo test` runs the short form in half a minute. The full form takes half an hour:
 //!
 //! ```console
 //! $ REEMBED_FAULTS=full cargo test --test faults -- --nocapture --test-threads 1
 //! ```
 //!
-//! Numbers instead of `full` say how many kills and how many faults: `REEMBED_FAULTS=1000,2000`. What is random follows
-//! from one number, which is printed; `REEMBED_FAULTS_SEED` sets it. What cannot be tested on a machine is said past the
-//! capture of the output, with the reason; `REEMBED_NO_SKIPS` makes a missing strace a failure.
+//! Numbers instead of `full` set the kills and the faults: `REEMBED_FAULTS=1000,2000`. `REEMBED_FAULTS_SEED`
+//! sets the random seed, which each run prints. Skipped tests print their reason past the output capture;
+//! `REEMBED_NO_SKIPS` makes a missing strace a failure.
 
 #![allow(
     clippy::expect_used,

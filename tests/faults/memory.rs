@@ -1,4 +1,4 @@
-//! Less and less memory: the same bytes down to a floor, and one clear line below it.
+//! Decreasing memory limits: the same bytes down to a floor, and a one-line error below it.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,10 +7,10 @@ use reembed_testing::model_directory::ModelDirectory;
 
 use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure, skipped};
 
-/// Limits on the address space, in MB, downwards. Under the last, the dynamic loader itself gives up.
+/// Limits on the address space in MB, descending. Below the last, the dynamic loader itself fails.
 const ADDRESS_SPACES: [u64; 9] = [2048, 1024, 768, 512, 384, 256, 192, 144, 112];
 
-/// With this much address space the tiny model's job has to be done, in MB.
+/// The tiny model's job must succeed with this much address space, in MB.
 const ENOUGH: u64 = 512;
 
 #[test]
@@ -55,8 +55,8 @@ fn cgroup_limit_gives_same_bytes_or_a_clear_error() {
             Some(0) => assert!(night.bytes().as_deref() == Some(&new), "{case}"),
             other => {
                 assert!(megabytes < 128, "{case}: {other:?}: {}", run.err);
-                // A group that is too small even for the supervising parent: the kernel may take that one, and nobody
-                // is left to say so. The output and the next run are as safe.
+                // A cgroup too small for the supervisor: the kernel may kill it, so that no error is printed.
+                // The output stays intact and the next run succeeds.
                 if megabytes >= 16 || other.is_some() {
                     assert_eq!(other, Some(1), "{case}: {}", run.err);
                     assert!(!run.error().is_empty(), "{case}: {}", run.err);
@@ -94,7 +94,7 @@ fn auto_keeps_to_control_group_and_address_space() {
     assert!(limited < 410.0 && limited > 50.0, "{limited} MB of 819");
     assert!(free > limited || free < 410.0, "{free} MB without a limit");
     let Some(group) = Group::make(300 << 20) else { return };
-    // The pages of a file that was read count against the group, and go when memory is needed.
+    // Page cache of the input counts against the cgroup and is reclaimed under pressure.
     let large = night.directory().join("large");
     fs::write(&large, vec![7; 280 << 20]).expect("a file");
     let read = format!("{} && cat large > /dev/null", group.enter());
@@ -119,19 +119,19 @@ fn peak_memory_does_not_grow_with_the_number_of_rows() {
         let peak = line.and_then(|line| line.trim().strip_suffix(" MB"));
         peak.and_then(|number| number.parse().ok()).expect("megabytes")
     };
-    // Both have filled a row group, which waits in memory.
+    // Both runs have filled a row group, which is buffered in memory.
     let (few, many) = (peak(50_000), peak(150_000));
     assert!(many < few * 1.1, "{few} MB for 50,000 rows, {many} MB for 150,000");
     figure(&format!("peak memory {few} MB for 50,000 rows, {many} MB for 150,000"));
 }
 
-/// A memory control group of version 1 or 2, gone when dropped.
+/// A memory cgroup, version 1 or 2, removed on drop.
 struct Group {
     directory: PathBuf,
 }
 
 impl Group {
-    /// A new group with this limit in bytes; said aloud where there can be none.
+    /// A new cgroup with this limit in bytes; prints a skip if none can be created.
     fn make(limit: u64) -> Option<Group> {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -145,7 +145,8 @@ impl Group {
             }
             let group = Group { directory };
             if fs::write(group.directory.join(file), limit.to_string()).is_ok() {
-                // Without this, version 1 swaps instead of refusing; where there is no swap, there is no such file.
+                // Without this, version 1 swaps instead of failing; the file is absent on a system without
+                // swap.
                 let _ = fs::write(
                     group.directory.join("memory.memsw.limit_in_bytes"),
                     limit.to_string(),
@@ -157,7 +158,7 @@ impl Group {
         None
     }
 
-    /// What a shell does to be in it.
+    /// The shell command that moves a process into the cgroup.
     fn enter(&self) -> String {
         format!("echo $$ > '{}'", self.directory.join("cgroup.procs").display())
     }

@@ -1,4 +1,4 @@
-//! A job for the real program, its undisturbed result, and what must hold after whatever was done to it.
+//! A job for the real program, its undisturbed result, and the checks after a fault.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,26 +18,26 @@ use crate::common::{Job, real_model};
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
-/// What the hidden files of one output begin with that may outlast a run: the cache, and, moved aside under a longer
-/// name, one whose making was cut off.
+/// Prefixes of the hidden files that may outlast a run: the cache and, under a longer name, an incomplete
+/// cache that was moved aside.
 const MAY_STAY: &str = ".tasks.parquet.reembed-store";
 
-/// How long anything may take here before it counts as hanging.
+/// Timeout after which a process counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A job in a directory of its own.
+/// A job in its own directory.
 pub struct Night {
     job: Job,
     model: PathBuf,
     settings: BTreeMap<&'static str, String>,
 }
 
-/// A program under way, ended when dropped.
+/// A running program, killed on drop.
 pub struct Running {
     pub child: Child,
 }
 
-/// How a program ended, and what it said.
+/// The exit status and the output of a program.
 pub struct Ended {
     pub status: ExitStatus,
     pub out: String,
@@ -45,7 +45,7 @@ pub struct Ended {
 }
 
 impl Night {
-    /// A job over the first `rows` rows of the sample corpus of `seed`.
+    /// A job over the first `rows` rows of the sample corpus with `seed`.
     pub fn of(rows: u64, seed: u64) -> Night {
         let model = TINY.path().to_owned();
         let night = Night { job: Job::new(), model, settings: BTreeMap::new() };
@@ -59,18 +59,18 @@ impl Night {
             .with("REEMBED_CACHE_COMMIT_ROWS", "32")
     }
 
-    /// The same with all-MiniLM-L6-v2, found as `reembed run` finds it.
+    /// The same job with all-MiniLM-L6-v2, found as `reembed run` finds it.
     pub fn with_real_model(self) -> Night {
         let files = source::resolve(&real_model().source, &|_| ()).expect("the model");
         self.with_model(&files.directory)
     }
 
-    /// The same with the model in that directory.
+    /// The same job with the model in `directory`.
     pub fn with_model(self, directory: &Path) -> Night {
         Night { model: directory.to_owned(), ..self }
     }
 
-    /// The same with a variable set.
+    /// The same job with an environment variable set.
     pub fn with(mut self, variable: &'static str, value: &str) -> Night {
         self.set(variable, value);
         self
@@ -80,13 +80,13 @@ impl Night {
         self.settings.insert(variable, value.to_owned());
     }
 
-    /// Writes the input anew.
+    /// Writes a new input.
     pub fn set_rows(&self, rows: u64, seed: u64) {
         let rows = sample::task_rows(rows, seed);
         sample::write_tasks(&self.job.input(), rows).expect("an input");
     }
 
-    /// The job with this input, and with the output of another input in place: old bytes, new bytes.
+    /// Writes this input, with the output of another input in place; returns the old and the new bytes.
     pub fn with_old_output(&self) -> (Vec<u8>, Vec<u8>) {
         let input = fs::read(self.job.input()).expect("an input");
         let new = self.undisturbed();
@@ -98,7 +98,7 @@ impl Night {
         (old, new)
     }
 
-    /// What a run leaves that nothing happens to, elsewhere and without a cache.
+    /// The output of an undisturbed run, made in another directory without a cache.
     pub fn undisturbed(&self) -> Vec<u8> {
         let elsewhere = tempfile::tempdir().expect("a directory");
         let output = elsewhere.path().join("tasks.parquet");
@@ -123,11 +123,11 @@ impl Night {
         command
     }
 
-    /// The environment and the directory of the job.
+    /// Sets the environment and the directory of the job.
     pub fn surround(&self, command: &mut Command) {
         command
             .env_clear()
-            // A report is for people: faults are counted in what the output needs.
+            // Reports are off: the faults target the output only.
             .env("REEMBED_REPORT_KEEP", "0")
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", "/nowhere")
@@ -136,7 +136,7 @@ impl Night {
             .stdin(Stdio::null());
     }
 
-    /// The job, after a shell has done this.
+    /// The job, started by a shell after `set_up`.
     pub fn after(&self, set_up: &str) -> Command {
         let inner = self.command(&[]);
         let mut command = Command::new("sh");
@@ -175,14 +175,14 @@ impl Night {
         let _ = fs::remove_file(self.output().with_file_name(MAY_STAY));
     }
 
-    /// What lies beside the output and should not, after a run that was over.
+    /// Unexpected files beside the output after a run has ended.
     pub fn left_over(&self) -> Vec<String> {
         let mut names = self.job.beside_output();
         names.retain(|name| name != "tasks.parquet" && !name.starts_with(MAY_STAY));
         names
     }
 
-    /// Where a run is, by what lies beside the output.
+    /// The phase of a run, derived from the files beside the output.
     pub fn phase(&self, old: &[u8]) -> Phase {
         let names = self.job.beside_output();
         let has = |suffix: &str| names.iter().any(|name| name.ends_with(suffix));
@@ -197,8 +197,8 @@ impl Night {
         }
     }
 
-    /// The output is the one file or the other, whole; then the next run completes, leaves nothing behind, and its
-    /// bytes are those of an undisturbed run.
+    /// Checks that the output is one of the two files, complete; that the next run completes with the bytes
+    /// of an undisturbed run; and that no file is left over.
     pub fn recovers(&self, old: &[u8], new: &[u8], case: &str) {
         let left = self.bytes();
         let is_whole = left.as_deref() == Some(old) || left.as_deref() == Some(new);
@@ -210,14 +210,14 @@ impl Night {
     }
 }
 
-/// The phases of a run, as far as they can be seen from outside.
+/// The phases of a run that are visible from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Arguments, configuration, the input's footer.
     Start,
-    /// The output is locked; the model is loaded.
+    /// The output is locked; the model loads.
     Claimed,
-    /// Rows flow, or the finished file is read back.
+    /// Rows are processed, or the finished file is read back.
     Writing,
     /// The new file is in place.
     Published,
@@ -243,7 +243,7 @@ impl Running {
         self.child.try_wait().expect("a child").is_some()
     }
 
-    /// The worker of a supervising parent, once it has one.
+    /// The worker process, once the supervisor has started it.
     pub fn worker(&mut self) -> Option<Pid> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE && !self.is_over() {
@@ -255,18 +255,18 @@ impl Running {
         None
     }
 
-    /// Waits for its end.
+    /// Waits for the process to exit.
     pub fn end(mut self, within: Duration, case: &str) -> Ended {
         let (mut out, mut err) = (String::new(), String::new());
         let (from_out, from_err) = (self.child.stdout.take(), self.child.stderr.take());
         let mut in_time = true;
-        // What it says must be taken from it, or it waits for that.
+        // Drains the pipes: a full pipe would block the process.
         thread::scope(|scope| {
             let reader = scope.spawn(|| from_err.map(|mut pipe| pipe.read_to_string(&mut err)));
             let started = Instant::now();
             while !self.is_over() {
                 if in_time && started.elapsed() > within {
-                    // Its pipes have to close before this can go on.
+                    // The process may exit before its pipes close.
                     let _ = self.child.kill();
                     in_time = false;
                 }
@@ -293,7 +293,7 @@ impl Ended {
         Ended { status: output.status, out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// The one line that says why.
+    /// The line of the error.
     pub fn error(&self) -> &str {
         self.err.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or_default()
     }
@@ -306,7 +306,7 @@ pub fn worker_of(parent: Pid) -> Option<Pid> {
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
-/// Whether a process is there and is no zombie.
+/// Whether a process exists and is not a zombie.
 pub fn is_alive(pid: Pid) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     stat.is_ok_and(|stat| !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")))
@@ -316,7 +316,7 @@ pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until something is so; false if the time runs out.
+/// Polls until the condition holds; false on a timeout.
 pub fn wait_for(mut ready: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     while !ready() {
@@ -328,7 +328,7 @@ pub fn wait_for(mut ready: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Numbers that look random and follow from a seed: splitmix64.
+/// Deterministic pseudo-random numbers: splitmix64.
 #[derive(Debug, Clone)]
 pub struct Dice(u64);
 
@@ -344,7 +344,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Less than `bound`.
+    /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -354,7 +354,7 @@ impl Dice {
     }
 }
 
-/// How much is done.
+/// The size of a fault test.
 pub struct Form {
     pub kills: u64,
     pub faults: u64,
@@ -377,12 +377,12 @@ pub static FORM: LazyLock<Form> = LazyLock::new(|| {
     Form { kills, faults, nights, seed: seed.unwrap_or(20_261_124) }
 });
 
-/// Says a figure past the capture of the test's own output.
+/// Prints a figure past the test's output capture.
 pub fn figure(text: &str) {
     let _ = writeln!(std::io::stderr(), "\n=== {text} (seed {})", FORM.seed);
 }
 
-/// Says what is not tested here, past the capture of the test's own output.
+/// Prints why a test is skipped, past the test's output capture.
 pub fn skipped(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let _ = writeln!(std::io::stderr(), "\n=== SKIPPED: {name}: {why}");

@@ -1,7 +1,7 @@
-//! The power goes at the moment of exit: what a file system's own disk holds then, and nothing that was only in memory.
+//! A power cut at exit: the output must survive on the disk itself, without the data in memory.
 //!
-//! A file system lies in a file, through a loop device. What it has not written there when the program exits would be
-//! lost; a copy of the file is what a power cut leaves. The copy is mounted, which replays its journal.
+//! The file system is on a loop device. A copy of its backing file holds what a power cut would leave;
+//! mounting the copy replays the journal.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::night::{Ended, Night, skipped};
 
-/// Room for the outputs of the small jobs here, and for a journal.
+/// Size of the disk: the outputs of the small jobs here and a journal.
 const MEGABYTES: u64 = 64;
 
 #[test]
@@ -46,7 +46,7 @@ fn power_cut_check_notices_a_missing_directory_fsync() {
 
 fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
     let mut command = night.command(&["--output"]);
-    // The cache brings its own commits to the same disk; here the output has to do without.
+    // An fsync of the cache could flush the output too; here only the fsyncs of the output count.
     command
         .arg(disk.output())
         .env("REEMBED_CACHE_MODE", "off")
@@ -60,14 +60,14 @@ struct Disk {
 }
 
 impl Disk {
-    /// Said aloud where none can be mounted.
+    /// `None`, with a printed reason, if no file system can be mounted.
     fn make() -> Option<Disk> {
         let disk = Disk { directory: tempfile::tempdir().expect("a directory") };
         let image = fs::File::create(disk.image()).expect("an image");
         image.set_len(MEGABYTES << 20).expect("room");
         fs::create_dir(disk.mount()).expect("a directory");
         let made = done(Command::new("mkfs.ext4").arg("-q").arg(disk.image()));
-        // Nothing goes to the disk by itself while the job runs.
+        // Disables periodic writeback while the job runs.
         if made && mount(&disk.image(), &disk.mount()) {
             return Some(disk);
         }

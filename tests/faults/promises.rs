@@ -1,4 +1,4 @@
-//! The list of promises and the tests that it names.
+//! The list of promises and the tests it names.
 
 use std::collections::BTreeSet;
 use std::fs;

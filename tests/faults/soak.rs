@@ -1,4 +1,4 @@
-//! Many nights over a changing file, with whatever can go wrong in each.
+//! Repeated runs over a changing file, with a random fault in each.
 
 use std::process::Command;
 use std::thread;
@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure};
 use crate::syscalls::{can_trace, traced};
 
-/// What may happen in a night.
+/// The faults of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mishap {
     Nothing,
@@ -37,7 +37,7 @@ fn soak_of_faults_ends_with_the_output_of_a_clean_run() {
     let traces = can_trace();
     let night = Night::of(150, 0);
     for number in 0..FORM.nights {
-        // The file grows, loses rows, and now and then holds other ones: the sample's rows follow from both.
+        // The file grows, loses rows, and sometimes gets other rows: rows and seed select the sample.
         night.set_rows(120 + dice.below(80), number / 5);
         let clean = night.undisturbed();
         let mut mishap = MISHAPS[number as usize % MISHAPS.len()];
@@ -106,7 +106,7 @@ fn suffer(night: &Night, mishap: Mishap, dice: &mut Dice, case: &str) {
     }
 }
 
-/// `reembed verify`, with the input, and with rows that are embedded again.
+/// `reembed verify` with the input and with re-embedded rows.
 fn verify(night: &Night) -> Ended {
     let run = night.command(&[]);
     let model = run.get_args().nth(4).expect("the model's directory").to_owned();

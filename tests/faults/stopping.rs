@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM, SIGHUP and the deadline: the run ends within ten seconds, in every phase, and keeps what is finished.
+//! SIGINT, SIGTERM, SIGHUP and the deadline: a run ends within ten seconds in every phase and keeps finished
+//! work.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,10 +12,10 @@ use rustix::process::{Signal, kill_process, kill_process_group};
 
 use crate::night::{Dice, FORM, Night, PATIENCE, Phase, Running, is_alive, wait_for};
 
-/// Rows of a run that is still at work when it has been seen to write, on a machine that does something else as well.
+/// Rows of a run that is still active after its first write, even on a busy machine.
 const MANY: u64 = 4_000;
 
-/// What is promised.
+/// The promised maximum time to stop.
 const SOON: Duration = Duration::from_secs(10);
 
 #[test]
@@ -57,7 +58,7 @@ fn signal_in_any_phase_stops_cleanly_and_keeps_finished_work() {
     assert!(kept > 0, "no run was stopped after rows were finished");
 }
 
-/// Rows whose vectors an earlier run had made, by the summary.
+/// Rows whose vectors came from the cache of an earlier run, from the summary.
 fn reused(summary: &str) -> u64 {
     let line = summary.lines().find(|line| line.contains("reused")).unwrap_or_default();
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -69,7 +70,7 @@ fn reused(summary: &str) -> u64 {
 fn ctrl_c_reaches_both_processes_and_counts_once() {
     let night = Night::of(MANY, 11);
     let (old, new) = night.with_old_output();
-    // A group of its own, as a shell gives to what it runs.
+    // A process group of its own, as a shell creates for a job.
     let mut command = night.command(&["--quiet"]);
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let mut running = Running::start(command);
@@ -77,7 +78,7 @@ fn ctrl_c_reaches_both_processes_and_counts_once() {
     wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
     kill_process_group(running.pid(), Signal::INT).expect("a group");
     let ended = running.end(SOON, "Ctrl-C");
-    // A second signal would have ended the worker without a word, and left its temporary.
+    // A second signal would have killed the worker without a message and left its temporary file.
     assert_eq!(ended.status.code(), Some(130), "{}", ended.err);
     assert!(ended.error().starts_with("the run was interrupted"), "{}", ended.err);
     assert_eq!(night.left_over(), Vec::<String>::new());
@@ -96,7 +97,7 @@ fn sighup_stops_cleanly_unless_nohup() {
         let mut running = Running::start(command);
         assert!(running.worker().is_some());
         wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
-        // The system sends it to the group, and then the shell does.
+        // The kernel signals the group, then the shell signals it too.
         for _ in 0..2 {
             let _ = kill_process_group(running.pid(), Signal::HUP);
             thread::sleep(Duration::from_millis(30));
@@ -125,7 +126,7 @@ fn a_second_signal_ends_it_at_once() {
         running.signal(Signal::TERM);
         thread::sleep(Duration::from_millis(300));
         assert!(!running.is_over(), "the hub says nothing, so the first signal has to wait");
-        // The end of a terminal may be told twice, and is no second request.
+        // A terminal hangup may deliver SIGHUP twice; the second is not a second request.
         running.signal(Signal::HUP);
         thread::sleep(Duration::from_millis(300));
         assert!(!running.is_over(), "it ended for a SIGHUP");
@@ -135,7 +136,7 @@ fn a_second_signal_ends_it_at_once() {
         assert!(ended.error().contains("asked to end, and it was ended by force"), "{}", ended.err);
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
         assert!(worker.is_none_or(|worker| wait_for(|| !is_alive(worker))));
-        // Without a parent there is nobody left to write it.
+        // Without a supervisor no process is left to print the error.
         assert_eq!(
             night.output().with_file_name("report").join("report.json").exists(),
             supervised
@@ -195,7 +196,7 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
     let mut night = Night::of(400, 13);
     let (old, new) = night.with_old_output();
     let hub = SilentHub::open();
-    // In the middle of rows: with batches that take their time.
+    // While rows are processed: batches are slowed down.
     night.set("REEMBED_RUN_DEADLINE", "1s");
     night.set_rows(20_000, 13);
     let ended = night.start(&["--quiet"]).end(SOON, "a deadline");
@@ -203,7 +204,7 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
     assert!(ended.error().starts_with("deadline exceeded (`run.deadline`)"), "{}", ended.err);
     assert!(night.bytes().as_deref() == Some(&old));
     assert_eq!(night.left_over(), Vec::<String>::new());
-    // In the middle of a download.
+    // During a download.
     let other = hub.night();
     let mut command = hub.command(&other, &["--quiet"]);
     command.env("REEMBED_RUN_DEADLINE", "1");
@@ -221,7 +222,7 @@ fn a_worker_that_does_not_react_is_killed() {
     let (old, new) = night.with_old_output();
     let mut running = night.start(&["--quiet"]);
     let worker = running.worker().expect("a worker");
-    // Before it has begun, a process that stands still holds up the one that starts it.
+    // A stopped child blocks its parent until exec.
     wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
     kill_process(worker, Signal::STOP).expect("it runs");
     running.signal(Signal::TERM);
@@ -232,7 +233,7 @@ fn a_worker_that_does_not_react_is_killed() {
     assert!(PATIENCE > SOON);
 }
 
-/// A hub that takes connections and never says a word.
+/// A hub that accepts connections and never answers.
 struct SilentHub {
     listener: TcpListener,
 }
@@ -246,7 +247,7 @@ impl SilentHub {
         Night::of(10, 15)
     }
 
-    /// A run whose model is on this hub.
+    /// A command whose model is on this hub.
     fn command(&self, night: &Night, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
         command.arg("run").args(arguments);
@@ -259,7 +260,7 @@ impl SilentHub {
         command
     }
 
-    /// Takes the first connection and holds it open.
+    /// Accepts the first connection and holds it open.
     fn wait_until_asked(&self) {
         let (stream, _) = self.listener.accept().expect("a connection");
         let started = Instant::now();

@@ -1,4 +1,4 @@
-//! The worker dies, and its parent goes on; the parent dies, and the worker with it.
+//! The worker dies and its supervisor restarts it; the supervisor dies and the worker ends.
 
 use std::fs;
 use std::process::Command;
@@ -78,7 +78,7 @@ fn while_a_worker_is_started_again_nobody_else_gets_the_output() {
     let mut running = night.start(&["--quiet"]);
     let first = running.worker().expect("a worker");
     assert!(wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over()));
-    // A worker that stands still cannot end before the second run has looked.
+    // A stopped worker cannot end before the second run has checked the lock.
     kill_process(first, Signal::STOP).expect("it runs");
     let second = night.run();
     assert_eq!(second.status.code(), Some(75), "{}", second.err);
@@ -97,7 +97,7 @@ fn third_death_without_progress_fails_naming_rows_in_flight() {
     }
     let night = Night::of(96, 7);
     let (old, new) = night.with_old_output();
-    // Each worker dies at its first word to the cache, or, without one, when the finished file goes to the disk.
+    // Each worker dies at its first cache write or, without a cache, at the fsync of the finished file.
     for (mode, call, place) in
         [("read-write", "pwrite64", "before"), ("off", "fsync", "rows from row ")]
     {

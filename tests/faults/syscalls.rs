@@ -1,4 +1,4 @@
-//! System calls that fail, lie or kill, by strace: with the cache, so that its calls are among them.
+//! System calls that fail, lie or kill, injected by strace, with the cache enabled.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure, skipped};
 
-/// Calls that are made to fail, as strace names them on all machines; about how many of each a thread makes; and the
-/// errors that they give.
+/// Calls to fail, by their strace name on all machines; the approximate number of each per thread; and the
+/// injected errors.
 const FAULTS: [(&str, u64, &[&str]); 7] = [
     ("write", 8, &["EIO", "ENOSPC", "EDQUOT"]),
     ("pwrite64", 60, &["EIO", "ENOSPC"]),
@@ -18,7 +18,7 @@ const FAULTS: [(&str, u64, &[&str]); 7] = [
     ("mmap", 100, &["ENOMEM"]),
 ];
 
-/// Calls at which the process is killed, and about how many of each a thread makes.
+/// Calls at which the process is killed, and the approximate number of each per thread.
 const DEADLY: [(&str, u64); 5] =
     [("write", 8), ("pwrite64", 50), ("fsync", 3), ("fdatasync", 6), ("/^rename(at2?)?$", 1)];
 
@@ -39,7 +39,7 @@ fn any_failing_call_is_reported_and_the_next_run_completes() {
         let (call, most, errors) = FAULTS[number as usize % FAULTS.len()];
         let error = dice.pick(errors);
         let (first, step) = (1 + dice.below(most), 1 + dice.below(most));
-        // One call, or it and every so many after it.
+        // A single call, or every n-th call from it on.
         let when = if dice.below(3) == 0 { format!("{first}+{step}") } else { format!("{first}") };
         let inject = format!("{call}:error={error}:when={when}");
         let supervised = dice.below(2) == 0;
@@ -54,11 +54,11 @@ fn any_failing_call_is_reported_and_the_next_run_completes() {
                 );
                 "done all the same"
             }
-            // A failed allocation inside a library, or in the dynamic loader, which calls that 127.
+            // A failed allocation in a library, or in the dynamic loader, which exits with 127.
             None if call == "mmap" => "killed",
             Some(127) if call == "mmap" || call == "openat" => "not loaded",
             Some(1..=3) => {
-                // A write that fails may be the one that says why.
+                // The failed write may be the one that prints the error.
                 let said = !run.err.trim().is_empty() || call == "write";
                 assert!(said, "{case}: it does not say why");
                 "failed"
@@ -97,7 +97,7 @@ fn a_run_killed_at_any_call_recovers() {
     figure(&format!("{killed} kills at a write, fsync or rename, rows lost: 0"));
 }
 
-/// Whether there is an strace that may trace; an error in CI.
+/// Whether strace exists and may trace; a missing strace is an error in CI.
 pub fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let can = traced.is_ok_and(|traced| traced.status.success());
@@ -118,7 +118,7 @@ pub fn traced(night: &Night, inject: &str, supervised: bool, case: &str) -> Ende
         .arg(Path::new("/dev/null"))
         .args(["-e", &format!("inject={inject}")])
         .arg("-e")
-        // Without the call among the traced ones nothing is injected.
+        // strace injects only into calls that it traces.
         .arg(format!("trace={}", inject.split(':').next().unwrap_or_default()))
         .arg(inner.get_program())
         .args(inner.get_args());

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Reads an output of reembed with pyarrow, Polars and DuckDB and compares what they see.
+"""Reads an output of reembed with pyarrow, Polars and DuckDB and compares the results.
 
     check.py INPUT.parquet OUTPUT.parquet [VECTORS.f32]
 
-VECTORS.f32 is what the Rust side holds in memory: for each row of OUTPUT, in order, `dim` little-endian
-f32; a row without a vector is `dim` quiet NaNs (0x7fc00000). No header.
+VECTORS.f32 is written by `examples/vectors.rs`: for each row of OUTPUT, in order, `dim` little-endian f32; a row
+without a vector is `dim` quiet NaNs (0x7fc00000). No header.
 
-Checked are: the type, name and nullability of the embedding column; the schema and its metadata; the
-footer's JSON, its counts and its digests, computed again here; the carried columns against INPUT; nulls exactly where the text of a
-row is empty; finite vectors of length 1; and the same bits from all readers and VECTORS.f32.
-Exits with 0 when all of it holds, else with 1 and one line that says what does not.
+The script checks the type, name and nullability of the embedding column; the schema and its metadata; the JSON, counts
+and recomputed digests of the footer; the carried columns against INPUT; that exactly the rows without a text are null;
+that vectors are finite and have length 1; and that all readers and VECTORS.f32 have the same bits.
+It exits with 0 on success, otherwise with 1 and a one-line error.
 """
 
 import argparse
@@ -28,17 +28,17 @@ import pyarrow.parquet as pq
 FOOTER_KEY = b"reembed"
 FOOTER_ROWS = "rows"
 FOOTER_NULLS = "null_rows"
-# A normalised vector in f32 is off by a few roundings.
+# An f32 vector of length 1 has a few rounding errors.
 NORM_TOLERANCE = 1e-5
 QUIET_NAN = 0x7FC00000
 
 
 class Mismatch(Exception):
-    """What was found is not what was promised."""
+    """The output differs from its specification."""
 
 
 class Vectors(NamedTuple):
-    """What a reader saw: which rows have a vector, and the bits of those vectors, one row each."""
+    """The vectors as one reader returns them: a validity mask of the rows, and the bits of each valid vector."""
 
     valid: np.ndarray
     bits: np.ndarray
@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def check(options):
-    """Yields a line for each thing that was found to be as it should."""
+    """Yields a line for each check that passes."""
     given = pq.read_table(options.input)
     written = pq.read_table(options.output)
 
@@ -148,11 +148,11 @@ def check_carried(given: pa.Table, written: pa.Table, options) -> None:
             f"field `{after}` {after.metadata}, in the input `{before}` {before.metadata}",
         )
         if not given.column(name).equals(written.column(name)):
-            # Arrow's equality takes NaN for unequal to itself; and the message wants a row.
+            # Arrow's equality treats NaN as unequal to itself, and the message needs a row.
             pairs = zip(given.column(name).to_pylist(), written.column(name).to_pylist())
             for row, (old, new) in enumerate(pairs):
                 expect(repr(old) == repr(new), f"column `{name}`, row {row}: {new!r}, in the input {old!r}")
-    # pyarrow shows the pairs of the footer here only where `ARROW:schema` has no metadata of its own.
+    # pyarrow shows these footer entries only if `ARROW:schema` has no metadata of its own.
     before, after = given.schema.metadata or {}, dict(written.schema.metadata or {})
     after.pop(FOOTER_KEY, None)
     before = {key: value for key, value in before.items() if key != FOOTER_KEY}
@@ -173,7 +173,7 @@ def check_footer(written: pa.Table, options) -> None:
 
 
 def check_digests(written: pa.Table, options) -> int:
-    """Computes each column's digest as src/digest.rs says, for the types that a task has; gives their number."""
+    """Computes each column's digest as src/digest.rs does, for the column types of a task; returns their number."""
     footer = json.loads(pq.read_metadata(options.output).metadata[FOOTER_KEY])
     digests = footer.get("digests") or {}
     expected = {entry["column"]: entry["sha256"] for entry in digests.get("carried", [])}

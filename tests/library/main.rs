@@ -1,5 +1,5 @@
-//! The library over models and tables: what models compute, what a run makes of its rows, whatever the sizes and
-//! whatever runs out of memory.
+//! Library tests over models and tables: the vectors of each model, and the output of a run for any batch
+//! size and after out-of-memory errors.
 
 #![allow(
     clippy::expect_used,

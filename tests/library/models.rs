@@ -1,5 +1,4 @@
-//! Models of every shape that is run, small and seeded: what they compute, and every refusal of a model that is
-//! not what it should be.
+//! Small seeded models of every supported architecture: their vectors, and the error for every invalid model.
 
 use std::error::Error as _;
 use std::num::NonZeroUsize;
@@ -26,7 +25,7 @@ const TEXTS: [&str; 9] = [
     "unknown: ☃ ☄",
 ];
 
-/// Every kind of model that has to run, with the width of its vectors.
+/// Every kind of supported model, with the width of its vectors.
 fn zoo() -> Vec<(&'static str, ModelDirectory, usize)> {
     vec![
         ("MiniLM-L12", ModelDirectory::like_minilm_l12(), 96),
@@ -165,7 +164,7 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
         (ModelDirectory::like_minilm_l12(), 198, 128, true),
         (ModelDirectory::like_bge(), 198, 200, false),
         (ModelDirectory::like_bge(), 600, 512, true),
-        // Where the directory says no length, its tokenizer's counts, as far as there are positions.
+        // Without a length in the directory, the tokenizer's applies, capped by the position embeddings.
         (ModelDirectory::tiny().without_max_seq_length(), 600, 512, true),
         (
             ModelDirectory::tiny().without_max_seq_length().tokenizer_config(up_to(200)),
@@ -246,15 +245,15 @@ fn text_without_tokens_is_an_error_naming_the_row() {
         assert!(error.advice_text().is_some_and(|advice| advice.contains("`output.on_empty`")));
     }
     assert_eq!(on("word").expect("a batch").batches[0].len(), 2);
-    // A row that needs no vector is not given.
+    // A row that needs no vector is not passed on.
     let first = tokenize_texts(&model.tokenizer, &names, 2, [(0, "word")], limit);
     assert_eq!(first.expect("a batch").batches[0].len(), 1);
 }
 
 #[test]
 fn lower_cased_long_text_is_not_cut_inside_a_word() {
-    // Sigma at the end of a word is ς, and elsewhere σ; a full stop may stand inside a word. So what follows the
-    // stop decides how the letter before it is lower-cased, and with these tokens also which come before that.
+    // A final sigma lower-cases to ς, any other to σ, and a full stop may be inside a word. So the letter
+    // after the stop decides how the one before it is lower-cased, and with this vocabulary also its token.
     let written = ModelDirectory::tiny().max_seq_length(10).write();
     written.edit_json("tokenizer.json", |tokenizer| {
         let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
@@ -266,7 +265,7 @@ fn lower_cased_long_text_is_not_cut_inside_a_word() {
     });
     written.edit_json("sentence_bert_config.json", |config| config["do_lower_case"] = json!(true));
     let tokenizer = load(written.path()).tokenizer;
-    // Few tokens, and bytes enough that the stop is the last place to cut at: 16 bytes for each token.
+    // Few tokens but many bytes (16 per token), so that the stop is the last possible place to cut.
     let start = "word word word word word word";
     let text = format!("{start}{}ΒΑΣ.Β{}", " ".repeat(150 - start.len()), "α".repeat(80));
     let mut direct = tokenizers::Tokenizer::from_file(written.file("tokenizer.json")).expect("one");
@@ -602,7 +601,7 @@ fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
         written.remove_file(file);
     }
     written.remove_file("config_sentence_transformers.json");
-    // What transformers leaves in every directory, and says nothing else than the other files.
+    // transformers writes this file to every directory; here it repeats the other settings.
     let config = json!({
         "tokenizer_class": "BertTokenizer",
         "model_max_length": 100,
@@ -624,7 +623,7 @@ fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
     let minilm = json!({ "model_max_length": 512, "do_lower_case": true, "strip_accents": null });
     let plain = fingerprint(ModelDirectory::tiny());
     assert_eq!(fingerprint(ModelDirectory::tiny().tokenizer_config(minilm)), plain);
-    // Without a length of the directory's own it decides one.
+    // Without another maximum length in the directory, this one applies.
     let shorter = json!({ "model_max_length": 200 });
     let free = ModelDirectory::tiny().without_max_seq_length();
     assert_ne!(fingerprint(free.clone().tokenizer_config(shorter)), fingerprint(free));
@@ -684,7 +683,7 @@ fn fingerprint_depends_on_files_and_prompt_not_directory() {
     assert_ne!(own, fingerprint(&one, &["model.prompt = \"query: \""]));
 }
 
-/// The vector of one text straight from the encoder.
+/// The vector of one text directly from the encoder.
 fn encode(model: &Model, ids: &[u32]) -> Vec<f32> {
     let mut batch = TokenBatch::default();
     batch.push(0, ids);
@@ -693,7 +692,7 @@ fn encode(model: &Model, ids: &[u32]) -> Vec<f32> {
     vector
 }
 
-/// BERT as in the paper (Devlin et al., 2018), token by token in double precision, for one text.
+/// Reference BERT (Devlin et al., 2018) for one text, token by token in double precision.
 struct Naive {
     layers: usize,
     heads: usize,
@@ -704,13 +703,13 @@ struct Naive {
 }
 
 impl Default for Naive {
-    /// What [`ModelDirectory::tiny`] is.
+    /// The parameters of [`ModelDirectory::tiny`].
     fn default() -> Self {
         Naive { layers: 2, heads: 4, eps: 1e-12, activation: gelu, cls: false, normalize: true }
     }
 }
 
-/// One vector for each token.
+/// One vector per token.
 type Hidden = Vec<Vec<f64>>;
 
 impl Naive {
@@ -784,7 +783,7 @@ impl Naive {
     }
 }
 
-/// A tensor of any shape as one row.
+/// A tensor of any shape as a flat row.
 fn row(model: &WrittenModel, name: &str) -> Vec<f64> {
     model.tensor(name).1.into_iter().map(f64::from).collect()
 }
@@ -829,7 +828,7 @@ fn gelu_tanh(x: f64) -> f64 {
     0.5 * x * (1.0 + inner.tanh())
 }
 
-/// erf(x) = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)‼, whose terms all have one sign (Abramowitz and Stegun, 7.1.6).
+/// erf(x) = 2/√π · e^(−x²) · Σ 2ⁿ x^(2n+1) / (2n+1)‼; all terms have one sign (Abramowitz and Stegun, 7.1.6).
 fn erf(x: f64) -> f64 {
     if x.abs() > 6.0 {
         return x.signum();

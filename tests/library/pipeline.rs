@@ -1,6 +1,6 @@
-//! The main job over files, with a fake encoder where arithmetic does not matter and a tiny model where it does:
-//! what goes in comes out, whatever the sizes and whatever runs out of memory; what fails leaves no trace; no
-//! stage's death hangs the others.
+//! The pipeline over files, with a fake encoder or, where arithmetic matters, a tiny model: rows keep their
+//! values and order for any batch size and after out-of-memory errors, a failure leaves no files, and a
+//! failed stage does not hang the others.
 
 mod columns;
 mod failures;

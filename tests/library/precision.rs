@@ -1,6 +1,5 @@
-//! The precisions of bf16: how near they are to f32 and to sentence-transformers, that company changes no bit, and
-//! that whoever reads a file is told which one made it. Where the CPU lacks their instructions they are emulated, with
-//! the same bits.
+//! The bf16 precisions: their distance from f32 and from sentence-transformers, independence of the batch,
+//! and the precision recorded in the output. A CPU without the instructions emulates them with the same bits.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
@@ -175,7 +174,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let emulated = report.warnings.iter().any(|warning| {
             matches!(warning, Warning::Precision(PrecisionWarning::Emulated { precision: p, .. }) if *p == precision)
         });
-        // A CPU may have tiles that its kernel does not permit.
+        // A CPU may have AMX that its kernel does not enable.
         let native = Bf16Unit::detect(Isa::detect(), precision).is_some_and(|unit| unit.is_ok());
         assert_eq!(emulated, precision != Precision::F32 && !native, "{:?}", report.warnings);
         assert_eq!(report.runs_on.contains("emulated"), emulated, "{}", report.runs_on);
@@ -245,7 +244,7 @@ fn auto_is_the_fastest_precision_for_the_validated_model() {
     assert!(!encoder.runs_on().contains("emulated"), "{}", encoder.runs_on());
 }
 
-/// What the golden file says of a row.
+/// A row of the golden file.
 struct GoldenRow {
     task: TaskRow,
     tokens: usize,
@@ -264,7 +263,7 @@ static GOLDEN: LazyLock<Vec<GoldenRow>> = LazyLock::new(|| {
     .collect()
 });
 
-/// The real model in each of them.
+/// The real model in each precision.
 struct Real([LazyLock<Embedder>; TILES.len()]);
 
 static REAL: Real = Real([

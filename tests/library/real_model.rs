@@ -1,6 +1,6 @@
-//! all-MiniLM-L6-v2 itself: the golden rows, batches against one at a time, and texts of any length.
+//! all-MiniLM-L6-v2 itself: the golden rows, batches against single rows, and texts of any length.
 //!
-//! The weights are loaded once for the whole file.
+//! The weights are loaded once for all tests here.
 
 use std::num::NonZeroUsize;
 use std::sync::{LazyLock, Mutex};
@@ -22,7 +22,7 @@ use crate::common::{
     Before, Job, Table, bits, distance, length, prepare, read_parquet, real_model, run_opened, task,
 };
 
-/// How far a component may be from sentence-transformers in double precision.
+/// Maximum deviation of a component from sentence-transformers in double precision.
 const GOLDEN_TOLERANCE: f32 = 1e-6;
 
 #[test]
@@ -47,7 +47,7 @@ fn every_golden_row_has_its_text_its_tokens_and_its_vector() {
 
 #[test]
 fn batches_give_the_vectors_of_single_texts_in_row_order() {
-    // Odd ones, long ones and ordinary ones, without the longest: every size embeds all of them again.
+    // Unusual, long and ordinary rows, without the longest: every batch size embeds all of them again.
     let picked: Vec<usize> =
         (0..GOLDEN.rows.len()).filter(|row| GOLDEN.rows[*row].tokens <= 100).take(40).collect();
     let rows: Vec<TaskRow> = picked.iter().map(|row| GOLDEN.rows[*row].task.clone()).collect();
@@ -98,7 +98,7 @@ fn run_over_golden_file_gives_its_vectors_again() {
     let golden = &GOLDEN.rows;
     assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
     let tokens = golden.iter().map(|row| row.tokens as u64).sum::<u64>();
-    // Some rows have the text of another, which goes through the model once.
+    // Duplicate texts, each embedded once.
     assert_eq!(report.work.tokens + report.origins.tokens_saved, tokens);
     let cut = golden.iter().filter(|row| row.is_cut).count() as u64;
     assert!(cut > 5);
@@ -116,7 +116,7 @@ fn run_over_golden_file_gives_its_vectors_again() {
 
 #[test]
 fn a_long_text_gives_the_ids_of_its_whole_on_every_golden_row() {
-    // A short maximum makes almost every row a long text.
+    // With a short maximum almost every row is a long text.
     for max_length in LENGTHS {
         for row in &GOLDEN.rows {
             same_ids(max_length, &row.text).unwrap_or_else(|why| panic!("{}: {why}", row.task.id));
@@ -167,7 +167,7 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
 
-    /// Greek's final sigma makes the lower case of a letter depend on what follows it.
+    /// The final-sigma rule makes the lower case of a letter depend on the following text.
     #[test]
     fn a_text_that_is_lower_cased_first_gives_the_ids_of_its_whole(
         pieces in prop::collection::vec(prop_oneof![4 => piece(), 1 => greek()], 1..120),
@@ -194,7 +194,7 @@ fn a_run_of_one_thing_gives_the_ids_of_its_whole() {
     }
 }
 
-/// Tokenized whole, 2 MB of blanks or a word of 2 MB take 4 to 7 seconds.
+/// A full tokenization of 2 MB of blanks, or of a word of 2 MB, takes 4 to 7 seconds.
 #[test]
 fn ten_megabytes_of_anything_take_milliseconds() {
     let tokenizer = REAL.tokenizer(256);
@@ -241,7 +241,7 @@ fn many_equal_rows_in_many_sizes_of_batch_have_one_vector() {
     }
 }
 
-/// What the golden file says of a row.
+/// A row of the golden file.
 struct GoldenRow {
     task: TaskRow,
     text: String,
@@ -278,28 +278,28 @@ fn golden_file() -> std::path::PathBuf {
     reembed_testing::repository().join("tests/golden/golden.parquet")
 }
 
-/// The vector of every golden row, made alone.
+/// The vector of every golden row, embedded alone.
 static ALONE: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| {
     let embedder = Embedder::new(REAL.model());
     let embed = |row: &GoldenRow| embedder.compute_embedding(&row.task).expect("a vector");
     GOLDEN.rows.iter().map(embed).collect()
 });
 
-/// Maximum lengths that long texts are cut at; the shorter, the more cuts a test sees.
+/// Maximum lengths at which long texts are cut; a shorter one gives more cuts per test.
 const LENGTHS: [usize; 5] = [3, 5, 16, 64, 256];
 
 const LOWER_CASED_LENGTH: usize = 5;
 
 /// The real model, loaded once.
 struct Real {
-    /// Its files but the weights.
+    /// The model files except the weights.
     files: ModelFiles,
     description: ModelDescription,
     encoder: Box<dyn Encoder>,
     identity: ModelIdentity,
     tokenizers: Vec<(usize, TextTokenizer)>,
     lower_cased: TextTokenizer,
-    /// The tokenizers crate's own, one for each length.
+    /// The reference tokenizer of the tokenizers crate, one per length.
     direct: Vec<(usize, Tokenizer)>,
 }
 
@@ -328,7 +328,7 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
 });
 
 impl Real {
-    /// A model around the one encoder.
+    /// A model that uses the one shared encoder.
     fn model(&'static self) -> Model {
         Model {
             tokenizer: TextTokenizer::new(&self.files, &self.description).expect("a tokenizer"),
@@ -343,7 +343,7 @@ impl Real {
     }
 }
 
-/// The ids of a text that is given to the tokenizers crate as a whole, and whether it has more.
+/// The IDs of a text from the reference tokenizer, and whether the text is truncated.
 fn whole_ids(max_length: usize, text: &str) -> (Vec<u32>, bool) {
     let direct = REAL.direct.iter().find(|(length, _)| *length == max_length);
     let (_, direct) = direct.expect("one of LENGTHS");
@@ -360,7 +360,7 @@ fn same_ids(max_length: usize, text: &str) -> Result<(), String> {
     Err(format!("{:?} of the prefix, {whole:?} of the whole, at {max_length}", cut.ids))
 }
 
-/// What texts of megabytes may be made of: nothing that is a token, one token, and one token each.
+/// Units of texts of megabytes: each gives no token, one token in total, or one token per repeat.
 const RUNS: [&str; 24] = [
     " ",
     "\u{a0}",
@@ -388,7 +388,7 @@ const RUNS: [&str; 24] = [
     "\u{20000}",
 ];
 
-/// What texts are made of, chosen for where BERT's tokenizer may or may not be cut.
+/// Units of texts, chosen for places where BERT's tokenizer may or may not be cut.
 fn piece() -> impl Strategy<Value = String> {
     const SPACES: [&str; 12] = [
         " ", "  ", "\t", "\n", "\r\n", "\u{a0}", "\u{3000}", "\u{2028}", "\u{2003}", "\u{85}",
@@ -454,7 +454,7 @@ fn piece() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Capitals that lower-case by what stands around them.
+/// Capital letters whose lower case depends on their neighbours.
 fn greek() -> impl Strategy<Value = String> {
     prop::sample::select(&["Σ", "ΑΣ", "ΣΑ", "ΑΣ.Β", "Σ'Σ", "ΟΔΥΣΣΕΥΣ", "Σ:", "^Σ"][..])
         .prop_map(str::to_owned)

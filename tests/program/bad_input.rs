@@ -1,8 +1,8 @@
-//! Bad and odd input in front of the real program: `reembed run` either does its work or says in one line what is
-//! wrong and where. It never panics, never hangs, never dies, never takes more memory than is stated here, and
-//! never leaves anything at the target but the old file or the right one.
+//! Bad and unusual input for the real program: `reembed run` either succeeds or prints a one-line error with
+//! the cause and the place. It never panics, hangs, crashes or exceeds the memory bound here, and the target
+//! only ever holds the old file or the correct new one.
 //!
-//! The outcomes stand as a table in `tests/program/bad-input.md`, which a test keeps equal to what was seen. After a change:
+//! A test compares the outcomes with the table in `tests/program/bad-input.md`. To update it:
 //! `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`.
 
 mod case;
@@ -26,7 +26,7 @@ use std::sync::OnceLock;
 
 use case::{Case, Observed};
 
-/// A group of cases; observed once, by whichever test comes first.
+/// A group of cases; the first test that needs it runs it.
 struct Topic {
     title: &'static str,
     cases: fn() -> Vec<Case>,
@@ -130,7 +130,7 @@ fn a_broken_configuration_is_refused_with_its_key() {
     CONFIGS.assert();
 }
 
-/// The good file with one bit turned over, here and there from its first byte to its last.
+/// The good file with a single bit flipped, at places from its first byte to its last.
 #[test]
 fn a_flipped_bit_anywhere_does_no_harm() {
     const FLIPS: usize = 150;
@@ -210,7 +210,7 @@ fn rendered() -> String {
     text
 }
 
-/// Text that stands in a table's cell as it is, cut where it is endless.
+/// Text escaped for a table cell, shortened if it is very long.
 fn cell(text: &str) -> String {
     const LONGEST: usize = 400;
     let mut cell = String::new();

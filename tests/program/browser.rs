@@ -1,8 +1,8 @@
-//! The pages in a real browser: headless Chromium opens them from the disk, with nothing but the file. No error on its
-//! console, no request to anywhere, every figure equal to the JSON beside it, text that can be read against what is
-//! behind it, nothing wider than the screen. Pictures for people are left in `target/pages/`.
+//! The HTML pages in headless Chromium, opened from disk without other files. Checks: no console errors, no
+//! network requests, every figure equal to the JSON report, sufficient contrast, and no horizontal overflow.
+//! Screenshots are stored in `target/pages/`.
 //!
-//! Where there is no Chromium the test says so and checks nothing; `.ci/run` installs one.
+//! Without Chromium the test prints a skip; `.ci/run` installs it.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use reembed_testing::model_directory::ModelDirectory;
 use serde_json::{Value, json};
 
-/// A browser that takes longer than this for an answer is stuck.
+/// Timeout for an answer of the browser.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -34,7 +34,7 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
         .expect("a configuration");
         reembed(directory.path(), &[&["run", "--quiet", "--model-path", model], more].concat())
     };
-    // A run before it, one that fails, and the one that is looked at.
+    // An earlier run, a failing run, and the run under test.
     assert!(run("300", &[]).0);
     let (done, said) = run("400", &["--memory-limit", "1"]);
     assert!(!done, "one byte is too little: {said}");
@@ -49,7 +49,7 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
     look(&mut browser, &report.join("report.html"), &report.join("report.json"), "report");
     let done = read(&report.join("report.json"));
     assert_eq!(done["earlier"].as_array().map(Vec::len), Some(2));
-    // A page of an earlier run is there under the link that leads to it.
+    // The page of an earlier run exists at its link.
     let links =
         browser.evaluate("[...document.querySelectorAll('a')].map(a => a.getAttribute('href'))");
     for link in links.as_array().expect("links") {
@@ -93,7 +93,8 @@ fn the_bench_reads_well_in_a_browser() {
     }
 }
 
-/// Opens a page on a wide screen and on a phone, light, dark and on paper, checks it, and leaves a picture of each.
+/// Opens a page on wide and phone screens, light, dark and in print, checks it, and stores a screenshot of
+/// each.
 fn look(browser: &mut Browser, page: &Path, document: &Path, name: &str) {
     let document = read(document);
     let pictures = reembed_testing::repository().join("target/pages");
@@ -118,7 +119,7 @@ fn look(browser: &mut Browser, page: &Path, document: &Path, name: &str) {
     assert!(foreign.is_empty(), "{name} asks for {foreign:?}");
 }
 
-/// Each figure on the page says where in the document it stands: there it is, and what is shown is that number.
+/// Each figure on the page names its JSON pointer: the value there must equal the displayed number.
 fn check_figures(browser: &mut Browser, document: &Value, place: &str) {
     let figures = browser.evaluate(
         "[...document.querySelectorAll('data')].map(d => [d.dataset.json, d.value, d.textContent])",
@@ -131,7 +132,7 @@ fn check_figures(browser: &mut Browser, document: &Value, place: &str) {
         assert_eq!(value, number.to_string(), "{place}: {pointer}");
         let number = number.as_f64().expect("a number");
         let read = number_of(shown);
-        // Shown with two digits or more, or rounded to the third place behind the point.
+        // Displayed with at least two digits, or rounded to three decimals.
         let allowed = (0.051 * number.abs()).max(0.0051);
         assert!(
             (read - number).abs() <= allowed,
@@ -140,7 +141,7 @@ fn check_figures(browser: &mut Browser, document: &Value, place: &str) {
     }
 }
 
-/// The number that a text such as `1,234`, `90.9 MB`, `97 %`, `12 min 5 s` or `2.6e-7` stands for.
+/// Parses a displayed number such as `1,234`, `90.9 MB`, `97 %`, `12 min 5 s` or `2.6e-7`.
 fn number_of(shown: &str) -> f64 {
     let mut sum = 0.0;
     let mut words = shown.split_whitespace().peekable();
@@ -161,8 +162,8 @@ fn number_of(shown: &str) -> f64 {
     sum
 }
 
-/// Text that is seen has a contrast of 4.5 with what is behind it, the page is no wider than the screen, and a picture
-/// has words for those who do not see it.
+/// Visible text has a contrast of at least 4.5, the page fits the width of the screen, and every image has a
+/// text alternative.
 fn check_reading(browser: &mut Browser, width: u32, place: &str) {
     let faint = browser.evaluate(
         r#"(() => {
@@ -210,7 +211,7 @@ fn check_reading(browser: &mut Browser, width: u32, place: &str) {
     assert_eq!(structure, json!([1, "en", true, true]), "{place}");
 }
 
-/// No word of a title of eight letters or more stands in what is kept of a run.
+/// No word of eight letters or more from a title appears in the stored reports.
 fn assert_no_text_of_a_row(report: &Path, directory: &Path) {
     let input = fs::File::open(directory.join("tasks.parquet")).expect("an input");
     let rows = parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(input)
@@ -252,15 +253,15 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Chromium without a window, spoken to by its DevTools protocol over a pipe.
+/// Headless Chromium, controlled through the DevTools protocol over a pipe.
 struct Browser {
     child: Child,
     answers: Receiver<Value>,
     next: u64,
     session: Option<String>,
-    /// Errors and warnings on the console, exceptions, and what the page's own policy forbade.
+    /// Console errors and warnings, exceptions, and violations of the page's content security policy.
     complaints: Vec<String>,
-    /// Whatever the page asked for.
+    /// Every request of the page.
     requests: Vec<String>,
     _profile: tempfile::TempDir,
 }
@@ -275,7 +276,7 @@ impl Browser {
             return None;
         };
         let profile = tempfile::tempdir().expect("a directory");
-        // The protocol is on descriptors 3 and 4.
+        // The protocol uses file descriptors 3 and 4.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$0\" \"$@\" 3<&0 4>&1 </dev/null >/dev/null"])
             .arg(program)
@@ -375,7 +376,7 @@ impl Browser {
         fs::write(path, page).expect("a file");
     }
 
-    /// Asks, and waits for the answer; what else the browser says meanwhile is noted.
+    /// Sends a request and waits for the answer; records the events that arrive meanwhile.
     fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.next += 1;
         let mut message = json!({"id": self.next, "method": method, "params": parameters});
@@ -411,7 +412,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // It is this test's own child.
+        // The child process of this test.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -425,7 +426,7 @@ fn program() -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Base64.
+/// Decodes Base64.
 fn decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut held) = (0u32, 0);

@@ -1,5 +1,5 @@
-//! The vector cache over whole runs: what was embedded once is not embedded again, whatever happened in between, and
-//! nothing that is damaged, stale or foreign finds its way into an output.
+//! The vector cache over whole runs: no text is embedded twice, after any kind of failure, and no damaged,
+//! stale or foreign vector reaches an output.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -98,7 +98,7 @@ fn equal_texts_in_flight_go_through_the_model_once() {
     let rows: Vec<TaskRow> =
         (0..600).map(|n| task(format!("T-{n}"), format!("title {}", n % 7))).collect();
     for (settings, expected) in [
-        // One commit at the end: what a chunk ahead made is found among what waits.
+        // A single commit at the end: the next chunks find the vectors in the pending batch.
         (&["input.chunk_rows = 10", "cache.commit_rows = 100000"][..], 7),
         (&["input.chunk_rows = 10", "cache.commit_rows = 1"], 7),
         (&["input.chunk_rows = 1", "cache.commit_rows = 3"], 7),
@@ -246,13 +246,13 @@ fn a_file_of_another_kind_is_left_alone() {
     assert_eq!(fs::read_to_string(&notes).expect("the file"), "what was done");
 }
 
-// What is in the cache is checked.
+// Verification of cached vectors.
 
 #[test]
 fn sample_finds_foreign_vectors_and_rebuild_replaces_them() {
     let job = Job::of(&plain(0..100));
     let sampled = job.config(&["cache.verify_sample = 1", "input.chunk_rows = 30"]);
-    // The model's files are the same, so that the keys are; what it computes is not.
+    // The model files are the same, and so are the keys; the computed vectors differ.
     let wrong =
         Model { encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
     run_and_hear(&sampled, &wrong).expect("a report");
@@ -298,7 +298,7 @@ fn interrupted_rebuild_continues_and_finished_one_restarts() {
     assert_eq!(origins(&rebuild), (0, 200), "that one was finished");
 
     fails(&rebuild, 4);
-    // What an ordinary run makes in the meantime is as new as what the rebuild has made.
+    // The vectors of an ordinary run in between count as new for the rebuild.
     sample::write_tasks(&job.input(), plain(0..240)).expect("an input");
     fails(&ordinary, 1);
     assert_eq!(origins(&rebuild), (100, 140));
@@ -333,7 +333,7 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     fs::remove_file(job.output()).expect("it was there");
     let (reader, lock) = prepare(&rebuild).expect("a lock");
     let (counted, never) = (Counted::new(), Stop::new());
-    // Somebody else writes there while the file is read back, and is left alone.
+    // Another process writes the output during the read-back; its file is kept.
     let write_theirs = |event| {
         if matches!(event, Event::ReadBack { .. }) {
             fs::write(job.output(), "theirs").expect("written");
@@ -421,7 +421,7 @@ fn damaged_cache_gives_a_right_output_or_a_refusal() {
                 counted += has(|warning| matches!(warning, Warning::DamagedEntries { .. }));
                 set_aside += has(|warning| matches!(warning, Warning::CacheSetAside { .. }));
                 unharmed += usize::from(warnings.is_empty());
-                // And it is whole again, at once or when the next run has seen what is wrong with it.
+                // The cache is intact again, at once or after the next run has detected the damage.
                 let (report, more) =
                     run_and_hear(&config, &Counted::new().model).expect("a report");
                 let warnings = [warnings, more].concat();
@@ -501,20 +501,21 @@ fn cache_commands_report_damage_contents_and_pruning() {
     assert_eq!((check.entries, check.damaged, check.is_ok()), (60, 1, false));
 }
 
-// Room.
+// Quota and eviction.
 
 #[test]
 fn eviction_spares_what_the_last_run_used() {
     let job = Job::new();
     let night = |rows: std::ops::Range<usize>| {
         sample::write_tasks(&job.input(), plain(rows)).expect("an input");
-        // An entry of 8 components takes 169 bytes by the cache's account: room for 307.
+        // An entry of 8 components counts as 169 bytes: the quota holds 307.
         let settings =
             ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 0"];
         run(&job.config(&settings), &Counted::new())
     };
     assert_eq!(night(0..200).origins.encoded, 200);
-    // 100 stay in use, 200 are new: the 100 that are not used may not go before another run has finished.
+    // 100 stay in use and 200 are new: the 100 unused entries are not evicted before another run has
+    // finished.
     let second = night(100..300);
     assert_eq!((second.origins.reused, second.origins.encoded), (100, 100));
     let third = night(200..400);
@@ -567,7 +568,7 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
         let used = run(&config, &Counted::new()).cache.and_then(|cache| cache.file_bytes);
         let used = used.expect("a size");
         assert!(used <= asked, "{rows} rows: {used} bytes, and {asked} were asked for");
-        // The next night it is there.
+        // The next run estimates only the remaining growth.
         assert!(growth(rows) <= asked - used && growth(3 * rows) >= growth(rows));
     }
     let job = Job::of(&plain(0..1));
@@ -626,7 +627,7 @@ fn killed_run_resumes_and_ends_with_the_same_bytes() {
         let (encoded, reused) = program.encoded_and_reused();
         assert_eq!(encoded + reused, ROWS);
         assert!(reused >= commits * COMMIT, "killed at {percent} %: only {reused} were reused");
-        // What was in flight: a commit that had not been told of, and chunks that were not committed.
+        // The margin covers in-flight work: one unreported commit, and uncommitted chunks.
         assert!(reused <= (commits + 40) * COMMIT, "killed at {percent} %: {reused} were reused");
         assert!(
             fs::read(program.job.output()).expect("an output") == expected,
@@ -653,7 +654,7 @@ fn a_rebuild_that_was_killed_goes_on_from_its_last_commit() {
 #[test]
 fn full_disk_under_the_cache_fails_and_is_resumable() {
     let program = Program::new(1500, 50);
-    // 512-byte blocks: the cache is the first file to grow that far. The signal that would end the process is
+    // `ulimit -f` counts 512-byte blocks, and the cache is the first file to reach the limit. SIGXFSZ is
     // ignored, so that the write fails as on a full disk.
     let limited = Command::new("sh")
         .args([
@@ -675,7 +676,7 @@ fn full_disk_under_the_cache_fails_and_is_resumable() {
 
 // Helpers.
 
-/// Runs the job; nothing may be warned of.
+/// Runs the job and expects no warnings.
 fn run(config: &Config, model: &Counted) -> Report {
     let (report, warnings) = run_and_hear(config, &model.model).expect("a report");
     let unexpected: Vec<&Warning> =
@@ -684,7 +685,7 @@ fn run(config: &Config, model: &Counted) -> Report {
     report
 }
 
-/// Runs the job; what it warned of.
+/// Runs the job and returns its warnings.
 fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)> {
     let told = Mutex::new(0);
     let (reader, lock) = prepare(config)?;
@@ -705,14 +706,14 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
     Ok((report, warnings))
 }
 
-/// The tiny model with the width of the fake encoder.
+/// The tiny model with the vector width of the fake encoder.
 fn named(model: &WrittenModel) -> Model {
     let model = load(model.path());
     let identity = ModelIdentity { dimension: DIM, ..model.identity };
     Model { identity, ..model }
 }
 
-/// The fake encoder under the tiny model's name, with a count of the texts that went through it.
+/// The fake encoder under the tiny model's name; counts the texts that it embeds.
 struct Counted {
     model: Model,
     texts: Arc<AtomicU64>,
@@ -754,7 +755,7 @@ impl Counted {
     }
 }
 
-/// The fake encoder under a model's name, which fails after so many batches.
+/// The fake encoder under a model's name; fails at the given call.
 fn fails_at(model: &WrittenModel, call: u64) -> Model {
     let fake = Box::new(FakeEncoder::new(DIM, Failure::Never));
     Model { encoder: failing(fake, call), ..named(model) }
@@ -768,7 +769,7 @@ fn failing(encoder: Box<dyn Encoder>, call: u64) -> Box<dyn Encoder> {
     Box::new(Before::new(encoder, fail))
 }
 
-/// Gives the opposite of what it should.
+/// Negates every vector.
 struct Negated(FakeEncoder);
 
 impl Encoder for Negated {
@@ -797,13 +798,13 @@ impl Encoder for Negated {
     }
 }
 
-/// Rows whose texts differ.
+/// Rows with distinct texts.
 fn plain(rows: std::ops::Range<usize>) -> Vec<TaskRow> {
     rows.map(|n| task(format!("T-{n}"), format!("fix number {n} {}", "again ".repeat(n % 9))))
         .collect()
 }
 
-/// The vector of each row, embedded by itself.
+/// The vector of each row, embedded alone.
 fn alone(rows: &[TaskRow]) -> Vec<Option<Vec<f32>>> {
     let model = load(TINY.path());
     let encoder = FakeEncoder::new(DIM, Failure::Never);
@@ -825,7 +826,7 @@ fn set_fact(cache: &Path, name: &str, number: u64) {
     transaction.commit().expect("committed");
 }
 
-/// Flips a bit of a vector, as a disk would.
+/// Flips a bit of a vector, as a disk error would.
 fn flip_inside_an_entry(cache: &Path) {
     const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
     let entry = {
@@ -837,14 +838,14 @@ fn flip_inside_an_entry(cache: &Path) {
     let mut file = OpenOptions::new().read(true).write(true).open(cache).expect("a cache");
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).expect("bytes");
-    // Copies of a page that were written over again stay in the file, where nobody reads them.
+    // Old copies of a rewritten page stay in the file unused, so every copy is changed.
     for at in (0..bytes.len() - entry.len()).filter(|at| bytes[*at..].starts_with(&entry)) {
         file.seek(SeekFrom::Start((at + entry.len() / 2) as u64)).expect("a place");
         file.write_all(&[bytes[at + entry.len() / 2] ^ 4]).expect("written");
     }
 }
 
-/// The program itself with a tiny model, over a sample file.
+/// The real program with a tiny model, over a sample file.
 struct Program {
     job: Job,
     commit_rows: usize,
@@ -854,7 +855,7 @@ struct Program {
 impl Program {
     fn new(rows: usize, commit_rows: usize) -> Self {
         let job = Job::new();
-        // No two texts are the same.
+        // All texts are distinct.
         let rows =
             reembed_cli::sample::task_rows(rows as u64, 3).enumerate().map(|(n, mut row)| {
                 row.title = Some(format!("{n} {}", row.title.unwrap_or_default()));
@@ -887,7 +888,7 @@ impl Program {
         self.command().output().expect("a child")
     }
 
-    /// Kills the program by its pid when it has told of so many commits.
+    /// Kills the program by its PID after it has logged `commits` commits.
     fn kill_after(&self, commits: usize) {
         let mut child =
             self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a child");
@@ -906,7 +907,7 @@ impl Program {
         assert!(self.commit_rows > 0);
     }
 
-    /// Runs to the end; how many rows the summary says were embedded and reused.
+    /// Runs to completion; returns the embedded and reused rows from the summary.
     fn encoded_and_reused(&self) -> (usize, usize) {
         let output = self.run();
         let summary = String::from_utf8_lossy(&output.stdout).into_owned();

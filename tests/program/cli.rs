@@ -1,5 +1,5 @@
-//! The command line as its users meet it: help, exit codes, sources of settings, streams that are full or closed,
-//! logs that give nothing away, and what `verify` finds. Texts are snapshots below `tests/snapshots`.
+//! The command line as a user sees it: help, exit codes, sources of settings, full or closed streams, logs
+//! without row content, and the findings of `verify`. Expected texts are in `tests/snapshots`.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -27,7 +27,7 @@ impl Job {
         Job::with(ModelDirectory::tiny(), "40", "result.parquet")
     }
 
-    /// The same, with its output made.
+    /// The same job after a run.
     fn done() -> Self {
         let job = Job::small();
         job.run(&["--quiet"]).assert().success();
@@ -38,7 +38,8 @@ impl Job {
         self.reembed(&self.with_model(&[&["verify", "result.parquet"], arguments].concat()))
     }
 
-    /// Runs with standard error on a pseudo-terminal of 160 columns; the exit code, and all that was drawn there.
+    /// Runs with standard error on a pseudo-terminal of 160 columns; returns the exit code and the terminal
+    /// output.
     fn on_a_terminal(&self, arguments: &[&str]) -> (Option<i32>, String) {
         const SCRIPT: &str = r#"
 import fcntl, os, pty, struct, sys, termios
@@ -83,7 +84,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         files
     }
 
-    /// Snapshots without directories, sizes, speeds and hashes.
+    /// Removes directories, sizes, speeds and hashes from snapshots.
     fn filtered(&self, check: impl FnOnce()) {
         let mut settings = insta::Settings::clone_current();
         settings.set_prepend_module_to_snapshot(false);
@@ -211,7 +212,7 @@ fn settings_come_from_flag_then_variable_then_file_then_default() {
     has("description = \"description\"  # default");
     has("start = 7  # --batch-size");
     job.filtered(|| insta::assert_snapshot!("print-config", text));
-    // What is printed is a configuration of the same meaning.
+    // The printed text is a configuration with the same values.
     fs::write(job.path("printed.toml"), &text).expect("a file");
     let values = |text: &str| -> Vec<String> {
         text.lines().map(|line| line.split("  # ").next().unwrap_or("").to_owned()).collect()
@@ -250,7 +251,7 @@ fn pinned_precision_is_shown_and_verify_uses_the_file_s() {
     let run = job.run(&["--precision", "bf16"]);
     assert_eq!(run.status.code(), Some(0), "{}", err(&run));
     assert!(out(&run).contains("packed-1-bf16, fingerprint"), "{}", out(&run));
-    // Without AMX, or with it refused, it is emulated: then both commands say so.
+    // Without AMX, or with AMX disabled, bf16 is emulated: both commands then warn.
     let emulated = out(&run).contains("bf16 emulated");
     let warning = "bf16 is emulated, with the bits of AMX and no faster than f32";
     assert_eq!(err(&run).contains(warning), emulated, "{}", err(&run));
@@ -279,7 +280,7 @@ fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
     job.reembed(&["sample", "tasks.parquet", "--rows", "3000"]).assert().success();
     let (exit, screen) = job.on_a_terminal(&job.with_model(&["run"]));
     assert_eq!(exit, Some(0), "{screen}");
-    // Each drawing of the bar is a line that begins at a carriage return.
+    // Each frame of the progress bar starts at a carriage return.
     let drawn: Vec<&str> =
         screen.split(['\r', '\n']).filter(|line| line.contains("/3,000 rows")).collect();
     assert!(drawn.len() > 1, "{screen:?}");
@@ -336,19 +337,19 @@ fn json_lines(log: &str) -> Vec<serde_json::Value> {
         .collect()
 }
 
-/// A stream that takes nothing: full, or closed.
+/// An output stream that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Deaf {
     Full,
     Closed,
-    /// A pipe whose reader is gone.
+    /// A pipe whose read end is closed.
     Broken,
 }
 
 const DEAF: [Deaf; 3] = [Deaf::Full, Deaf::Closed, Deaf::Broken];
 
 impl Deaf {
-    /// Runs `arguments` with the stream of that number (1 or 2) deaf.
+    /// Runs `arguments` with stream `number` (1 or 2) unwritable.
     fn stream(self, number: u8, job: &Job, arguments: &[&str]) -> Output {
         let redirect = match self {
             Deaf::Full => format!("{number}>/dev/full"),
@@ -410,7 +411,7 @@ fn a_command_whose_result_is_its_output_fails_when_that_is_lost() {
         ] {
             let output = deaf.stream(1, &job, &job.with_model(arguments));
             let told = err(&output);
-            // A closed descriptor is opened on /dev/null by the standard library before `main`.
+            // The standard library opens /dev/null for a closed descriptor before `main`.
             if deaf == Deaf::Closed {
                 assert_eq!(output.status.code(), Some(0), "{deaf:?} {arguments:?}: {told}");
                 continue;
@@ -472,7 +473,7 @@ fn logs_hold_no_text_of_a_row_and_no_control_characters() {
             );
         }
     }
-    // The same for the log of a failure.
+    // The same holds for the log of a failed run.
     let failed = job.command(&job.with_model(&["run", "-vv"]));
     let failed = { failed }.env("REEMBED_INPUT_FILES", "extra\u{1b}[2J").output().expect("a child");
     assert_eq!(failed.status.code(), Some(2));
@@ -556,7 +557,7 @@ fn verify_finds_what_was_changed_with_neither_input_nor_model() {
     let job = Job::done();
     let (batch, footer) = read(&job.path("result.parquet"));
     let verify = || job.reembed(&["verify", "result.parquet", "--quiet", "--sample", "0"]);
-    // Written anew by another writer, in other row groups and pages: the rows are what they were.
+    // Rewritten by another writer with other row groups and pages: the rows are unchanged.
     write(&job.path("result.parquet"), &batch, &footer);
     assert_eq!(verify().status.code(), Some(0), "{}", shown(&verify()));
     for (changed, column) in [
@@ -600,7 +601,7 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
     assert!(report["corpus"]["tokens"].as_u64() > Some(6));
     assert!(report["machine"]["cores"].as_u64() >= Some(1));
     assert!(report["load_peak_resident"].as_u64() > Some(1 << 20));
-    // The packed engine comes first.
+    // The packed engine is listed first.
     let subject = &report["subjects"][0];
     assert!(subject["fingerprint"].as_str().is_some_and(|digits| digits.len() == 64));
     let ways = subject["ways"].as_array().expect("ways");
@@ -618,7 +619,7 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
     for way in ways {
         let seconds = way["seconds"].as_array().expect("seconds");
         assert!(seconds.len() == 2 && seconds.iter().all(|s| s.as_f64() > Some(0.0)), "{way}");
-        // The model of the tests runs on the packed engine, which promises equality.
+        // The test model runs on the packed engine, which guarantees equal vectors.
         assert_eq!(way["largest_difference"], 0.0, "{way}");
     }
     let unwritable = job.reembed(&job.with_model(&[
@@ -638,7 +639,7 @@ fn a_bench_for_programs_says_what_was_measured_and_on_what() {
 fn peers_get_the_rows_model_and_threads_of_the_bench() {
     use std::os::unix::fs::PermissionsExt;
 
-    // As wide as what the scripts of other tools are for.
+    // The model shape that the peer scripts support.
     let mut job = Job::small();
     job.model = ModelDirectory::tiny().hidden(384).heads(12).layers(4).write();
     let python = job.path("bin/python3");
@@ -648,13 +649,13 @@ fn peers_get_the_rows_model_and_threads_of_the_bench() {
         { "name": "refused", "label": "a third", "tasks_per_second": null },
     ]});
     fs::write(job.path("report.json"), report.to_string()).expect("a report");
-    // Keeps what it was told and given, and answers as the scripts do.
+    // Records its arguments and input, and writes a report as the scripts do.
     let script = "#!/bin/sh\nprintf '%s\\n' \"$@\" > told\nwhile [ $# -gt 0 ]; do\ncase $1 in\n--rows) \
                   cat \"$2\" > given.parquet;;\n--work) cat report.json > \"$2/report.json\";;\nesac\n\
                   shift\ndone\n";
     fs::write(&python, script).expect("a script");
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a program");
-    // In the time that it is given, the engine embeds a part of the rows of the first corpus.
+    // With a time limit, the engine embeds only some rows of the first corpus.
     for (corpus, tasks, fewest) in
         [(&["--time", "1"][..], "1500", 32), (&["--input", "tasks.parquet"], "9", 9)]
     {
@@ -730,7 +731,7 @@ fn write(path: &Path, batch: &RecordBatch, footer: &[KeyValue]) {
     writer.close().expect("a footer");
 }
 
-/// The batch with the vector of the eighth row changed.
+/// The batch with a changed vector in the eighth row.
 fn with_vector(batch: &RecordBatch, change: impl FnOnce(&mut [f32])) -> RecordBatch {
     let position = batch.schema().index_of("embedding").expect("vectors");
     let vectors = batch.column(position).as_fixed_size_list();
@@ -745,7 +746,7 @@ fn with_vector(batch: &RecordBatch, change: impl FnOnce(&mut [f32])) -> RecordBa
     replaced(batch, position, Arc::new(vectors))
 }
 
-/// The batch with one letter of one title changed.
+/// The batch with a changed letter in one title.
 fn with_title(batch: &RecordBatch) -> RecordBatch {
     let position = batch.schema().index_of("title").expect("titles");
     let titles = batch.column(position).as_string::<i32>();

@@ -1,5 +1,5 @@
-//! The program as its users and their nights meet it: the command line, its reports, bad input, the vector cache,
-//! and publishing under faults.
+//! Tests of the program as users and scheduled jobs run it: the command line, its reports, bad input, the
+//! vector cache, and publishing under faults.
 
 #![allow(
     clippy::expect_used,

@@ -1,8 +1,8 @@
-//! What a nightly job may rely on when a file is published: the output path holds the old complete file or the new
-//! complete one, whatever fails; only what was read back gets there; one run at a time; what is not ours stays.
+//! The guarantees of publishing: the output path holds the old complete file or the new complete one after
+//! any failure; only a verified file is published; one run at a time; files of other programs are kept.
 //!
-//! Faults come from outside, by `strace -e inject`, small disks and limits, and, as negative controls, from inside by
-//! the failpoints of `src/failpoints.rs`: they show that a check can fail.
+//! Faults are external: `strace -e inject`, small disks and limits. The failpoints of `src/failpoints.rs` are
+//! negative controls, which show that a check can fail.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,16 +31,16 @@ static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().wr
 /// Rows of the large input.
 const ROWS: usize = 40;
 
-// The order of things.
+// Order of the system calls.
 
 #[test]
 fn fsync_and_read_back_precede_rename_and_directory_fsync() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::large();
+    let night = PublishJob::large();
     let run = strace.run(&night, "", &[]);
     assert_eq!(run.status.code(), Some(0), "{}", run.told);
     order(&run.calls).unwrap_or_else(|broken| panic!("{broken}: {:#?}", run.calls));
-    // The same with an old file in the place.
+    // The same with an old file at the output path.
     night.set_rows(1);
     let run = strace.run(&night, "", &[]);
     assert_eq!(run.status.code(), Some(0), "{}", run.told);
@@ -54,7 +54,7 @@ fn the_check_of_the_order_notices_a_step_that_is_left_out() {
         ("skip-directory-fsync", "the directory is not brought to the disk"),
         ("skip-read-back", "the file is not read back"),
     ] {
-        let night = Night::large();
+        let night = PublishJob::large();
         let run = strace.run(&night, "", &[failpoint]);
         assert_eq!(run.status.code(), Some(0), "{}", run.told);
         let broken = order(&run.calls).expect_err(failpoint);
@@ -62,7 +62,7 @@ fn the_check_of_the_order_notices_a_step_that_is_left_out() {
     }
 }
 
-/// Whether a run's calls are those of a file that lasts: write, fsync, open again, rename, fsync of the directory.
+/// Checks the order of a durable write: write, fsync, reopen, rename, fsync of the directory.
 fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     let last = |what: &str, on: On| calls.iter().rposition(|call| call.is(what, on));
     let written = last("write", On::Temporary).ok_or("nothing is written")?;
@@ -81,12 +81,12 @@ fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     }
 }
 
-// Faults of the disk.
+// Disk faults.
 
 #[test]
 fn failing_write_fsync_or_rename_keeps_the_old_file() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::large();
+    let night = PublishJob::large();
     let [old, new] = night.two_outputs();
     for (call, names) in FAULTY_CALLS {
         let mut hit = 0;
@@ -102,14 +102,14 @@ fn failing_write_fsync_or_rename_keeps_the_old_file() {
                     assert!(night.output() == old, "{case}: the old file is not as it was");
                     hit += 1;
                 }
-                // It is in place, but nobody may rely on it: that is no success either.
+                // The new file is in place but not durable, so that the run fails.
                 On::Directory => {
                     assert_eq!(run.status.code(), Some(1), "{case}: {}", run.told);
                     assert!(run.told.contains("fsync of its directory failed"), "{case}");
                     assert!(night.output() == new, "{case}");
                     hit += 1;
                 }
-                // Standard output and error: the result is in place.
+                // Standard output and standard error: the result is published.
                 On::Other => assert!(night.output() == new || night.output() == old, "{case}"),
             }
             let syncs = run.calls.iter().filter(|call| call.is("fsync", On::Temporary)).count();
@@ -118,7 +118,7 @@ fn failing_write_fsync_or_rename_keeps_the_old_file() {
             night.completes_with(&new, &case);
         }
         let phases = match call {
-            // The lock, several blocks of the file, its end.
+            // The lock, several blocks of the file, and its last write.
             "write" => 4,
             "fsync" => 2,
             _ => 1,
@@ -130,7 +130,7 @@ fn failing_write_fsync_or_rename_keeps_the_old_file() {
 #[test]
 fn report_says_output_is_in_place_after_directory_fsync_error() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     for number in 1.. {
         let _ = fs::remove_dir_all(night.directory());
         fs::create_dir(night.directory()).expect("a directory");
@@ -163,7 +163,7 @@ fn report_says_output_is_in_place_after_directory_fsync_error() {
 #[test]
 fn kill_at_any_write_leaves_a_whole_file_and_no_lock() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::large();
+    let night = PublishJob::large();
     let [old, new] = night.two_outputs();
     let mut outcomes = BTreeSet::new();
     for (call, names) in FAULTY_CALLS {
@@ -182,18 +182,18 @@ fn kill_at_any_write_leaves_a_whole_file_and_no_lock() {
             night.completes_with(&new, &case);
         }
     }
-    // Before there is a temporary, with one, and after the rename.
+    // Killed without a temporary file, with one, and after the rename.
     assert_eq!(outcomes, BTreeSet::from([(false, false), (false, true), (true, false)]));
 }
 
 #[test]
 fn lost_write_is_found_by_the_read_back_alone() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::large();
+    let night = PublishJob::large();
     let [old, new] = night.two_outputs();
     night.put(&old);
     let calm = strace.run(&night, "", &[]);
-    // Every write of the process, in order, with its place among them.
+    // Every write of the process in order, with its index.
     let writes = calm.calls.iter().filter(|call| call.name == "write").enumerate();
     let ours: Vec<(usize, u64)> = writes
         .filter(|(_, call)| call.on == On::Temporary)
@@ -201,7 +201,7 @@ fn lost_write_is_found_by_the_read_back_alone() {
         .collect();
     assert!(ours.len() >= 3, "{:?}", calm.calls);
     for (number, length) in ours {
-        // The system says that all was written, and nothing was.
+        // The system call reports success without writing.
         let lost = format!("write:retval={length}:when={number}");
         night.put(&old);
         let run = strace.run(&night, &lost, &[]);
@@ -212,7 +212,7 @@ fn lost_write_is_found_by_the_read_back_alone() {
             run.told
         );
         assert!(night.output() == old, "{lost}");
-        // Without the read-back the run is content, and what it leaves is not.
+        // Without the read-back the run succeeds and publishes a damaged file.
         let run = strace.run(&night, &lost, &["skip-read-back"]);
         assert_eq!(run.status.code(), Some(0), "{lost}: {}", run.told);
         assert!(night.output() != old && night.output() != new, "{lost}");
@@ -221,13 +221,13 @@ fn lost_write_is_found_by_the_read_back_alone() {
 
 #[test]
 fn a_disk_that_is_full_leaves_the_old_file() {
-    let night = Night::large();
+    let night = PublishJob::large();
     let [_, new] = night.two_outputs();
     let mut failed = 0;
     for kilobytes in [200, 1100, 2200, 3300, 4200, 12_000] {
         let Some(disk) = SmallDisk::mount(kilobytes, "rw") else { return };
         let output = disk.path().join("tasks.parquet");
-        // Of the old file, so much as there is room for: any old output will do.
+        // Any old output serves here, so the small disk gets a small one.
         let small = small_output();
         fs::write(&output, &small).expect("room for a small file");
         let run = |check: &str| {
@@ -241,7 +241,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
         assert_eq!(dry.status.code() == Some(2), kilobytes < 4000, "{kilobytes}: {}", err(&dry));
         if kilobytes < 4000 {
             assert_eq!(checked.status.code(), Some(2), "{kilobytes} KB: {}", err(&checked));
-            // The lock of a run takes a page of the small disk.
+            // The lock file takes a page of the small disk.
             let without_figure =
                 |text: String| text.split_once("its disk has ").map(|(head, _)| head.to_owned());
             assert_eq!(without_figure(err(&dry)), without_figure(err(&checked)));
@@ -272,7 +272,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
 
 #[test]
 fn a_disk_without_room_for_the_cache_is_refused_before_any_work() {
-    let night = Night::of(&plain(400));
+    let night = PublishJob::of(&plain(400));
     for (kilobytes, output_there, cache_there, refused) in [
         (
             200,
@@ -307,9 +307,9 @@ fn a_disk_without_room_for_the_cache_is_refused_before_any_work() {
 
 #[test]
 fn a_limit_on_the_size_of_files_leaves_the_old_file() {
-    let night = Night::large();
+    let night = PublishJob::large();
     let [old, new] = night.two_outputs();
-    // The signal that the system sends is for nobody: the error is seen, whether it was ignored before or not.
+    // SIGXFSZ is harmless, ignored by the parent or not: the run sees the write error.
     for signal in ["trap '' XFSZ", ":"] {
         night.put(&old);
         let script = format!("{signal}; ulimit -c 0; ulimit -f 2048; exec \"$0\" \"$@\"");
@@ -327,7 +327,7 @@ fn a_limit_on_the_size_of_files_leaves_the_old_file() {
 
 #[test]
 fn a_chunk_that_falls_out_between_two_stages_is_missed() {
-    let night = Night::large();
+    let night = PublishJob::large();
     let [old, _] = night.two_outputs();
     night.put(&old);
     let mut command = night.command();
@@ -344,10 +344,10 @@ fn a_chunk_that_falls_out_between_two_stages_is_missed() {
 
 #[test]
 fn second_run_fails_at_once_naming_the_lock_holder() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     let config = night.job.config(&[]);
     let (_reader, lock) = prepare(&config).expect("a lock");
-    // There is no model, and nobody looks for one.
+    // The model does not exist; the lock is checked before it is loaded.
     let mut second = night.command_with(Path::new("no/such/model"));
     let second = second.output().expect("a child");
     assert_eq!(second.status.code(), Some(75), "{}", err(&second));
@@ -361,7 +361,7 @@ fn second_run_fails_at_once_naming_the_lock_holder() {
 #[test]
 fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     let Some(strace) = Strace::find() else { return };
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     fs::create_dir(night.directory()).expect("a directory");
     let child = strace.start(&night, "fsync:delay_enter=60s:when=1");
     let strace = Reaped(child);
@@ -375,7 +375,7 @@ fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     assert!(err(&second).contains(&format!("process {holder} ")), "{}", err(&second));
     assert_eq!(night.beside().len(), 2, "the living run's temporary is not swept");
     kill_process(Pid::from_raw(holder).expect("a process"), Signal::KILL).expect("it runs");
-    // It holds on to whom it delays, even dead.
+    // strace holds a process that it delays, even after its death.
     drop(strace);
     wait_for(|| (night.run().status.code() == Some(0)).then_some(()));
     assert_eq!(night.beside(), ["tasks.parquet"]);
@@ -383,7 +383,7 @@ fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
 
 #[test]
 fn of_concurrent_runs_one_completes_and_others_are_locked_out() {
-    let night = Night::of(&plain(20));
+    let night = PublishJob::of(&plain(20));
     let start = |_| {
         let quiet = |command: &mut Command| {
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a child")
@@ -443,11 +443,11 @@ fn deleted_lock_or_changed_output_prevents_publishing() {
     }
 }
 
-// What is there.
+// Existing files at the output path.
 
 #[test]
 fn output_of_another_model_is_replaced_by_rebuild_only() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
     let other = ModelDirectory::tiny().seed(1).prompt(Some("query: ")).write();
@@ -475,7 +475,7 @@ fn output_of_another_model_is_replaced_by_rebuild_only() {
 
 #[test]
 fn foreign_file_is_refused_early_and_replaced_on_demand() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     let files: [&[u8]; 3] = [b"", b"text", &fs::read(night.job.input()).expect("an input")];
     for bytes in files {
         night.put(bytes);
@@ -490,7 +490,7 @@ fn foreign_file_is_refused_early_and_replaced_on_demand() {
         assert!(err(&refused).contains("--replace"), "{}", err(&refused));
         let looked = night.command_with(no_model).arg("--dry-run").output().expect("a child");
         assert_eq!(err(&looked), err(&refused));
-        // A rebuild is about models, not about other people's files.
+        // `--rebuild` replaces outputs of other models, but no foreign files.
         let rebuild = night.command().arg("--rebuild").output().expect("a child");
         assert_eq!(rebuild.status.code(), Some(2), "{}", err(&rebuild));
         assert!(night.output() == bytes && night.beside() == ["tasks.parquet"]);
@@ -502,7 +502,7 @@ fn foreign_file_is_refused_early_and_replaced_on_demand() {
 
 #[test]
 fn shrunken_input_does_not_replace_the_good_output() {
-    let night = Night::of(&plain(10));
+    let night = PublishJob::of(&plain(10));
     assert_eq!(night.run().status.code(), Some(0));
     let old = night.output();
     for (rows, refused_with) in [
@@ -546,7 +546,7 @@ fn shrunken_input_does_not_replace_the_good_output() {
 
 #[test]
 fn the_output_keeps_mode_and_owner_of_the_file_it_replaces() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     assert_eq!(night.run().status.code(), Some(0));
     let umask_decides = fs::metadata(night.path()).expect("a file").mode() & 0o7777;
     assert_eq!(umask_decides & 0o600, 0o600, "{umask_decides:o}");
@@ -569,7 +569,7 @@ fn the_output_keeps_mode_and_owner_of_the_file_it_replaces() {
 
 #[test]
 fn second_run_with_the_same_bytes_leaves_the_file_alone() {
-    let night = Night::large();
+    let night = PublishJob::large();
     assert_eq!(night.run().status.code(), Some(0));
     let (before, bytes) = (fs::metadata(night.path()).expect("a file"), night.output());
     thread::sleep(Duration::from_millis(20));
@@ -580,7 +580,7 @@ fn second_run_with_the_same_bytes_leaves_the_file_alone() {
     let seen = |found: &fs::Metadata| (found.ino(), found.mtime(), found.mtime_nsec());
     assert_eq!(seen(&after), seen(&before));
     assert!(night.output() == bytes && night.beside() == ["tasks.parquet"]);
-    // A bit that turned over in the meantime: the file is made anew.
+    // A bit flip in the old file: it is replaced.
     let mut damaged = bytes.clone();
     damaged[bytes.len() / 2] ^= 4;
     night.put(&damaged);
@@ -590,7 +590,7 @@ fn second_run_with_the_same_bytes_leaves_the_file_alone() {
 
 #[test]
 fn unwritable_directory_is_refused_before_the_model() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     let Some(disk) = SmallDisk::mount(1000, "ro") else { return };
     for name in ["tasks.parquet", "new/tasks.parquet"] {
         let mut command = night.command_with(Path::new("no/such/model"));
@@ -602,7 +602,7 @@ fn unwritable_directory_is_refused_before_the_model() {
 
 #[test]
 fn only_what_dead_runs_of_this_output_left_is_swept() {
-    let night = Night::of(&plain(3));
+    let night = PublishJob::of(&plain(3));
     fs::create_dir(night.directory()).expect("a directory");
     let others =
         [".other.parquet.abcdef.reembed-tmp", ".tasks.parquet.abcdef.tmp", ".tasks.parquet.old"];
@@ -622,26 +622,26 @@ fn only_what_dead_runs_of_this_output_left_is_swept() {
 // Helpers.
 
 /// A job for the real program.
-struct Night {
+struct PublishJob {
     job: Job,
 }
 
-impl Night {
-    fn of(rows: &[TaskRow]) -> Night {
-        let night = Night { job: Job::of(rows) };
+impl PublishJob {
+    fn of(rows: &[TaskRow]) -> PublishJob {
+        let night = PublishJob { job: Job::of(rows) };
         let config = "[input]\npath = \"in.parquet\"\n\n[output]\npath = \"out/tasks.parquet\"\n";
         fs::write(night.job.directory().join("pipeline.toml"), config).expect("a configuration");
         night
     }
 
-    /// With a column that makes the output some megabytes, so that it takes several writes.
-    fn large() -> Night {
-        let night = Night::of(&[]);
+    /// A job with a column that makes the output several megabytes, for several writes.
+    fn large() -> PublishJob {
+        let night = PublishJob::of(&[]);
         night.set_rows(0);
         night
     }
 
-    /// Changes the input: the `seed` is in every row.
+    /// Changes the input: `seed` is in every row.
     fn set_rows(&self, seed: u64) {
         let texts = |text: &str| {
             let text = |row| format!("{text} {row} of night {seed}");
@@ -679,14 +679,14 @@ impl Night {
     fn command_with(&self, model: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
         command
-            // Faults meet the process that works; what its parent makes of its death is for tests/faults.
+            // Faults hit the worker itself; tests/faults covers the supervisor.
             .args(["run", "--no-supervise", "--quiet", "--config", "pipeline.toml", "--model-path"])
             .arg(model)
             .env_clear()
             .env("HOME", "/nowhere")
             .env("REEMBED_COMPUTE_THREADS", "1")
             .env("REEMBED_CACHE_MODE", "off")
-            // A report is for people: faults are counted in what the output needs.
+            // Reports are off: only the calls for the output are counted.
             .env("REEMBED_REPORT_KEEP", "0")
             .current_dir(self.job.directory());
         command
@@ -708,7 +708,7 @@ impl Night {
         fs::read(self.path()).expect("an output")
     }
 
-    /// Puts these bytes at the output path.
+    /// Writes these bytes to the output path.
     fn put(&self, bytes: &[u8]) {
         fs::create_dir_all(self.directory()).expect("a directory");
         fs::write(self.path(), bytes).expect("an output");
@@ -718,7 +718,7 @@ impl Night {
         self.job.beside_output()
     }
 
-    /// The outputs of two nights; the input is left as it was in the second.
+    /// The outputs of two runs; the input remains that of the second.
     fn two_outputs(&self) -> [Vec<u8>; 2] {
         [1, 2].map(|seed| {
             self.set_rows(seed);
@@ -728,7 +728,7 @@ impl Night {
         })
     }
 
-    /// The next night is undisturbed.
+    /// Checks that the next run completes undisturbed.
     fn completes_with(&self, new: &[u8], case: &str) {
         let run = self.run();
         assert_eq!(run.status.code(), Some(0), "{case}, the next run: {}", err(&run));
@@ -737,9 +737,9 @@ impl Night {
     }
 }
 
-/// An output of a few rows.
+/// An output with a few rows.
 fn small_output() -> Vec<u8> {
-    let night = Night::of(&plain(2));
+    let night = PublishJob::of(&plain(2));
     assert_eq!(night.run().status.code(), Some(0));
     night.output()
 }
@@ -752,7 +752,7 @@ fn plain(count: usize) -> Vec<TaskRow> {
     (0..count).map(|row| task(format!("T-{row}"), format!("Fix the thing number {row}"))).collect()
 }
 
-/// The fake encoder after `act`, which gets the number of the call.
+/// The fake encoder, which calls `act` with the number of the call before each batch.
 fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
     let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(8, Failure::Never));
     let encoder = Before::new(fake, move |call, _: &TokenBatch| {
@@ -780,22 +780,22 @@ fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Says what is not tested here, past the capture of the test's own output.
+/// Prints why a test is skipped, past the test's output capture.
 fn skipped(why: &str) {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let mut terminal = std::io::stderr();
     let _ = writeln!(terminal, "\n=== SKIPPED: {name}: {why} ===");
 }
 
-/// System calls that are made to fail, and how strace names them on all machines.
+/// System calls to fail, and their strace names on all machines.
 const FAULTY_CALLS: [(&str, &str); 3] =
     [("write", "write"), ("fsync", "fsync"), ("rename", "/^rename(at2?)?$")];
 
-/// `strace`, which sees the system calls of a run and can make them fail.
+/// `strace`, which traces the system calls of a run and injects faults.
 struct Strace;
 
 impl Strace {
-    /// `None` where there is none, or where it may not trace: that is said aloud, and is an error in CI.
+    /// `None`, with a printed reason, if strace is missing or may not trace; an error in CI.
     fn find() -> Option<Strace> {
         let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
         if traced.is_ok_and(|traced| traced.status.success()) {
@@ -806,13 +806,13 @@ impl Strace {
         None
     }
 
-    fn command(&self, night: &Night, inject: &str, failpoints: &[&str], trace: &Path) -> Command {
+    fn command(&self, night: &PublishJob, inject: &str, failpoints: &[&str], trace: &Path) -> Command {
         let inner = night.command();
         let mut command = Command::new("strace");
         command.args(["-f", "-y", "-s", "0", "-e", "signal=none", "-e"]);
         command.arg("trace=write,fsync,openat,/^rename(at2?)?$");
         if !inject.contains("signal") {
-            // Stops at the calls in question only. strace 6.1 then sends no signals.
+            // Stops only at the traced calls. With it strace 6.1 sends no signals.
             command.arg("--seccomp-bpf");
         }
         if !inject.is_empty() {
@@ -828,7 +828,7 @@ impl Strace {
         command
     }
 
-    fn run(&self, night: &Night, inject: &str, failpoints: &[&str]) -> Traced {
+    fn run(&self, night: &PublishJob, inject: &str, failpoints: &[&str]) -> Traced {
         let trace = night.job.directory().join("trace");
         let output = self.command(night, inject, failpoints, &trace).output().expect("a child");
         let text = fs::read_to_string(&trace).expect("a trace");
@@ -836,7 +836,7 @@ impl Strace {
         Traced { status: output.status, told: err(&output), calls }
     }
 
-    fn start(&self, night: &Night, inject: &str) -> Child {
+    fn start(&self, night: &PublishJob, inject: &str) -> Child {
         let mut command = self.command(night, inject, &[], Path::new("/dev/null"));
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a child")
     }
@@ -863,7 +863,7 @@ struct Call {
     injected: bool,
 }
 
-/// What a call works on.
+/// The file that a call operates on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum On {
     Temporary,
@@ -886,7 +886,7 @@ impl Call {
         };
         let result = rest.rsplit_once(" = ").map_or("", |(_, result)| result);
         let result = result.split([' ', '<']).next().unwrap_or("").to_owned();
-        // Made anew is not opened again.
+        // A file that this call creates is not reopened.
         let made = name == "open" && rest.contains("O_CREAT");
         let on = match rest {
             _ if made => On::Other,
@@ -903,7 +903,7 @@ impl Call {
     }
 }
 
-/// A child that is stopped at the end of the test, however that comes.
+/// A child process that is killed on drop.
 struct Reaped(Child);
 
 impl Drop for Reaped {
@@ -913,13 +913,13 @@ impl Drop for Reaped {
     }
 }
 
-/// A file system in memory, of so many kilobytes.
+/// A tmpfs of the given size in kilobytes.
 struct SmallDisk {
     directory: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// `None` where this process may not mount: that is said aloud.
+    /// `None`, with a printed reason, if this process may not mount.
     fn mount(kilobytes: u32, mode: &str) -> Option<SmallDisk> {
         let directory = tempfile::tempdir().expect("a directory");
         let options = format!("size={kilobytes}k,{mode}");

@@ -1,5 +1,4 @@
-//! What a run leaves for those who were not there: its report in three forms, log lines for programs, completions and a
-//! manual page.
+//! The records of a run: its report in three formats, JSON log lines, shell completions and a manual page.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +41,7 @@ fn a_run_leaves_its_report_beside_the_output() {
         .map(|kind| rows[kind].as_u64().expect("a count"))
         .sum();
     assert_eq!((&report["outcome"], &rows["input"], sum), (&json!("done"), &json!(500), 500));
-    // Every text that went through the model is in the histogram, and in the intervals.
+    // Every embedded text is in the histogram and in the intervals.
     let texts: u64 = report["tokens"]["lengths"]
         .as_array()
         .expect("a histogram")
@@ -115,8 +114,8 @@ fn refused_output_gets_no_directory_for_its_report() {
 #[test]
 fn small_memory_limit_plans_small_batches_from_the_start() {
     let job = Job::new("1000");
-    // Titles alone are short texts, of which many have as many tokens as one that is cut at the model's length. One of
-    // those fits: it takes 67,840 bytes.
+    // Titles are short texts, and many have as many tokens as one truncated at the maximum length. One of
+    // those fits in the limit: it takes 67,840 bytes.
     let config = "[input]\npath = \"tasks.parquet\"\ndescription = \"\"\nfiles = \"\"\n\n\
                   [output]\npath = \"out/tasks.parquet\"\n";
     fs::write(job.path("pipeline.toml"), config).expect("a configuration");
@@ -157,7 +156,7 @@ fn documented_alerts_fire_for_failed_and_missing_runs() {
     promtool(
         Command::new("promtool").args(["test", "rules", "alerts.yml"]).current_dir(&directory),
     );
-    // Their metrics are those that a run writes.
+    // The alert rules use metrics that a run writes.
     let job = Job::new("20");
     assert!(job.run(&[]).status.success());
     let metrics = fs::read_to_string(job.path("out/report/report.prom")).expect("metrics");
@@ -174,7 +173,7 @@ fn check_metrics(path: &Path) {
     promtool(Command::new("promtool").args(["check", "metrics"]).stdin(metrics));
 }
 
-/// Prometheus's own tool. `.ci/run` installs it; without it the test says that it checked nothing.
+/// Runs promtool (Prometheus). `.ci/run` installs it; without it the test prints a skip.
 fn promtool(command: &mut Command) {
     match command.output() {
         Ok(checked) => {

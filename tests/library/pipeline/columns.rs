@@ -1,4 +1,4 @@
-//! Carried columns, and how the output is laid out.
+//! Carried columns and the layout of the output.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,7 +28,7 @@ fn what_the_input_may_decode_to_does_not_bound_the_output() {
     let config = |limit: u64| {
         job.config(&["input.description = \"\"", &format!("input.decode_limit = {limit}")])
     };
-    // A row takes 16 bytes for each column at the least: 32,000 are enough for two columns, and not for three.
+    // A row takes at least 16 bytes per column: 32,000 bytes suffice for two columns but not for three.
     let error = run(&config(31_999), &fake(Failure::Never)).expect_err("the input is bounded");
     assert_eq!(error.kind(), ErrorKind::Input);
     let config = config(40_000);
@@ -66,7 +66,7 @@ fn columns_of_every_type_are_carried_with_all_metadata() {
         );
         let same = written.rows.column(number) == original.rows.column(number);
         assert!(same, "column `{}` of type {} changed", field.name(), field.data_type());
-        // What the Parquet library itself changes is seen here.
+        // A difference here is a change by the Parquet library itself.
         assert!(original.rows.column(number) == batch.column(number), "`{}`", field.name());
     }
 }
@@ -103,7 +103,7 @@ fn existing_vector_column_is_replaced() {
                 .all(|vector| vector.as_ref().map(Vec::len) == Some(DIM))
         );
 
-        // Once more over what was written: the same vectors, and one footer entry.
+        // A second run over its own output: the same vectors and a single footer entry.
         fs::copy(job.output(), job.input()).expect("a copy");
         run(&job.config(&[]), &model).expect("a report");
         let again = read_parquet(&job.output());
@@ -156,7 +156,7 @@ fn the_row_groups_are_as_large_as_configured() {
     assert_eq!(rows, [10, 10, 5]);
 }
 
-/// A column of every type that the Parquet library writes, every one with nulls and with metadata.
+/// A column of every type that the Parquet library writes, each with nulls and metadata.
 fn every_type(rows: usize) -> RecordBatch {
     let is_there = |row: usize| row % 5 != 3;
     let numbers: Int64Array = (0..rows).map(|row| is_there(row).then_some(row as i64)).collect();
@@ -168,7 +168,7 @@ fn every_type(rows: usize) -> RecordBatch {
     let words = to(&numbers, DataType::Utf8);
     let nulls = || Some(NullBuffer::from((0..rows).map(is_there).collect::<Vec<_>>()));
     let lengths = || OffsetBuffer::from_lengths((0..rows).map(|row| usize::from(is_there(row))));
-    // As many elements as rows that are there.
+    // One element per row that is not null.
     let elements = || {
         let some: StringArray =
             (0..rows).filter(|row| is_there(*row)).map(|row| Some(row.to_string())).collect();

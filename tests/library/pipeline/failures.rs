@@ -1,4 +1,4 @@
-//! Targets that are refused, stages that die, requests to stop; each leaves the old output.
+//! Invalid targets, failing stages and stop requests; each keeps the old output.
 
 use std::fs;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
             &[],
             |_| {
                 broken_tokenizer(|tokenizer| {
-                    // A second sequence where there is one.
+                    // A second sequence in a template for a single one.
                     let second = serde_json::json!({ "Sequence": { "id": "B", "type_id": 0 } });
                     tokenizer["post_processor"]["single"][1] = second;
                 })
@@ -144,7 +144,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
             &[],
             |_| {
                 before(|call, _| match call {
-                    // Three batches for each chunk of ten rows.
+                    // Three batches per chunk of ten rows.
                     30 => Err(EncodeError::Failed("no such kernel".into())),
                     _ => Ok(()),
                 })
@@ -254,7 +254,7 @@ fn our_own_encoder_gives_up_in_the_middle_of_a_batch() {
     (0..4000).for_each(|row| batch.push(row, &[7; 60]));
     let mut vectors = vec![0.0; batch.len() * encoder.dim()];
     let stop = Stop::new();
-    // The batch takes hundreds of milliseconds; the request comes as soon as it has begun.
+    // The batch takes hundreds of milliseconds; the stop request arrives just after it starts.
     let error = std::thread::scope(|scope| {
         let encoding = scope.spawn(|| encoder.encode_until(&batch, &stop, &mut vectors));
         stop.request(StopReason::Terminated);
@@ -279,7 +279,7 @@ fn a_run_whose_time_is_over_stops_before_its_first_batch() {
 #[test]
 fn output_directory_removed_during_run_is_an_output_error() {
     let job = Job::of(&plain(20));
-    // The cache would be missed first.
+    // With a cache, its missing directory would be reported first.
     let config = job.config(&["cache.mode = \"off\""]);
     let directory = job.output().parent().expect("a directory").to_owned();
     let model = before(move |_, _| {

@@ -1,4 +1,4 @@
-//! What the footer says.
+//! The content of the footer.
 
 use reembed_testing::model_directory::ModelDirectory;
 

@@ -1,4 +1,4 @@
-//! Memory and the limit of a batch.
+//! Memory and the batch limit.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex};
@@ -50,7 +50,7 @@ fn the_memory_limit_prices_every_batch_before_it_runs() {
     let price = |shape: &BatchShape| shape.padded_tokens() as u64 * DIM as u64 * 4;
     for (settings, moves) in [
         (&["batch.start = 64"][..], false),
-        // The user's own figure is too large: it shows when a batch is priced.
+        // The configured start is too large: the first cost estimate reduces it.
         (&["batch.start = 64", "batch.tokens = 1000000"], true),
     ] {
         let job = Job::of(&rows);
@@ -87,8 +87,8 @@ fn row_over_the_memory_limit_is_named_with_both_figures() {
 
 #[test]
 fn stuck_encoder_bounds_the_chunks_that_are_read() {
-    // How far the reader came is seen from which damage it met: one chunk is one row group, and whoever fails
-    // first along the stream is heard.
+    // The error shows how far the reader got: one chunk is one row group, and the first failing stage is
+    // reported.
     let in_flight = 3 + 2 * pipeline::CHANNEL_CHUNKS;
     let stuck = |damaged: usize| {
         let job = Job::of(&plain(200));

@@ -1,4 +1,4 @@
-//! Order, count and content: whatever the sizes, whatever fails, each row has its own vector.
+//! Order, count and content: each row has its own vector for any batch size and after any failure.
 
 use std::fs;
 
@@ -74,7 +74,7 @@ proptest! {
             prop_assert!(result.is_ok(), "there is nothing to embed");
             return Ok(());
         };
-        // Within a chunk the longest text goes first.
+        // Within a chunk the longest text is processed first.
         let start = chunk * sizes.chunk_rows;
         let chunk = &lengths[start..(start + sizes.chunk_rows).min(lengths.len())];
         let longest = *chunk.iter().max().expect("a row");
@@ -142,7 +142,7 @@ fn row_group_chunk_and_batch_sizes_do_not_change_bytes() {
     assert!(renamed != first, "the comparison sees a difference");
 }
 
-/// Each change starts where the one before ended, and the report tells the same story.
+/// Each change starts at the previous limit, and the report lists the same changes.
 fn check_limits(events: &[Event], report: &Report, start: usize) -> Result<(), TestCaseError> {
     let changes = limits(events);
     prop_assert_eq!(report.limit_changes, changes.len() as u64);
@@ -163,7 +163,7 @@ fn out_of_memory(batch: &TokenBatch) -> EncodeError {
     EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() }
 }
 
-/// The sizes that must not show in the result.
+/// The settings that must not change the result.
 #[derive(Debug, Clone)]
 struct Sizes {
     input_group: usize,

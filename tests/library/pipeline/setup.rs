@@ -1,4 +1,4 @@
-//! Models and runs that the tests share.
+//! Models and runs shared by the tests.
 
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, mpsc};
@@ -30,7 +30,7 @@ pub fn fake(failure: Failure) -> Model {
     with_encoder(FakeEncoder::new(DIM, failure))
 }
 
-/// The fake encoder after `act`.
+/// The fake encoder, which calls `act` before each batch.
 pub fn before<F>(act: F) -> Model
 where
     F: Fn(u64, &TokenBatch) -> Result<(), EncodeError> + Send + Sync + 'static,
@@ -39,7 +39,7 @@ where
     with_encoder(Before::new(fake, act))
 }
 
-/// Runs the job and keeps what it told.
+/// Runs the job and returns its events.
 pub fn run(config: &Config, model: &Model) -> Result<(Report, Vec<Event>)> {
     let events = Mutex::new(Vec::new());
     let (reader, lock) = prepare(config)?;
@@ -57,7 +57,7 @@ pub fn within_ten_seconds<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         .expect("the run ends within 10 s, without a panic")
 }
 
-/// The vector of each row, embedded by itself.
+/// The vector of each row, embedded alone.
 pub fn alone(
     model: &Model,
     encoder: &dyn Encoder,
@@ -86,7 +86,7 @@ pub fn limits(events: &[Event]) -> Vec<LimitChange> {
     events.iter().filter_map(change).collect()
 }
 
-/// Rows with words, of different lengths.
+/// Rows of different lengths.
 pub fn plain(count: usize) -> Vec<TaskRow> {
     let words = ["fix", "the", "login", "page", "after", "an", "upgrade", "of", "its", "cache"];
     let title = |n: usize| {

@@ -1,4 +1,4 @@
-//! Rows without text, texts of every type, and ids.
+//! Rows without text, texts of every type, and IDs.
 
 use std::sync::Arc;
 

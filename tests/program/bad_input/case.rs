@@ -1,4 +1,4 @@
-//! A case, how it is run under bounds, and what has to hold afterwards.
+//! A case, its resource limits, and the checks after its run.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -12,24 +12,24 @@ use std::time::{Duration, Instant};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use reembed_testing::model_directory::ModelDirectory;
 
-/// No run of a case may take longer; the slowest takes a tenth of it.
+/// Maximum time of a case; the slowest takes a tenth of it.
 pub const MOST_SECONDS: u64 = 60;
-/// No run of a case may hold more.
+/// Maximum resident memory of a case.
 pub const MOST_RESIDENT: u64 = 768 << 20;
-/// No run of a case may ask for more; an allocation beyond it ends the process with a signal.
+/// Maximum address space of a case; an allocation beyond it aborts the process.
 pub const MOST_ADDRESSES: u64 = 4 << 30;
 
 const OLD_OUTPUT: &[u8] = b"the file of the night before";
 
-/// Something odd in front of `reembed run`.
+/// A bad or unusual input for `reembed run`.
 pub struct Case {
     pub name: &'static str,
-    /// How it is made.
+    /// How the input is made, for the table.
     pub made: &'static str,
     pub expect: Expect,
-    /// What a refusal names as the file.
+    /// The file that the error must name.
     file: &'static str,
-    /// Settings, as variables of the environment.
+    /// Settings as environment variables.
     settings: Vec<(&'static str, &'static str)>,
     setup: Box<dyn Fn(&Site) -> Job + Send + Sync>,
 }
@@ -39,48 +39,48 @@ pub enum Expect {
     Succeeds {
         rows: i64,
     },
-    /// With this exit code, and an error that says all of this.
+    /// The exit code, and the substrings of the error.
     Fails {
         exit: i32,
         says: &'static [&'static str],
     },
-    /// One or the other, but decently.
+    /// Either result, with no panic, crash or hang.
     Either,
 }
 
-/// Where a case happens: a directory of its own, and a good model.
+/// The directory of a case, and a good model.
 pub struct Site {
     pub root: PathBuf,
     pub model: PathBuf,
 }
 
-/// What `reembed run` is given.
+/// The arguments of `reembed run`.
 pub struct Job {
     pub config: PathBuf,
     pub input: PathBuf,
     pub output: PathBuf,
     pub model: PathBuf,
-    /// Further arguments.
+    /// Additional arguments.
     pub arguments: Vec<OsString>,
-    /// A directory that the program is started in.
+    /// The working directory of the program.
     pub start: PathBuf,
 }
 
-/// What was seen.
+/// The observed result.
 pub struct Observed {
     pub name: &'static str,
     pub made: &'static str,
     /// `succeeds, 3 rows` or `exit 2`.
     pub outcome: String,
-    /// The error, without directories.
+    /// The error with directories removed.
     pub message: String,
-    /// What should not be so.
+    /// Violations of the requirements.
     pub problems: Vec<String>,
     pub peak: u64,
     pub elapsed: Duration,
 }
 
-/// A good input in a case that is odd elsewhere, or a bad input: the bytes of `tasks.parquet`.
+/// A case with these bytes as `tasks.parquet`.
 pub fn input(
     name: &'static str,
     made: &'static str,
@@ -94,7 +94,7 @@ pub fn input(
     })
 }
 
-/// A case that needs more than an input.
+/// A case that sets up more than an input.
 pub fn site(
     name: &'static str,
     made: &'static str,
@@ -105,35 +105,35 @@ pub fn site(
     Case { name, made, expect, file: "tasks.parquet", settings: Vec::new(), setup }
 }
 
-/// All rows get through.
+/// All rows are processed.
 pub fn succeeds(rows: i64) -> Expect {
     Expect::Succeeds { rows }
 }
 
-/// Refused before any work.
+/// Fails before any work starts.
 pub fn refused(says: &'static [&'static str]) -> Expect {
     Expect::Fails { exit: 2, says }
 }
 
-/// Failed while it was read.
+/// Fails while the input is read.
 pub fn fails(says: &'static [&'static str]) -> Expect {
     Expect::Fails { exit: 1, says }
 }
 
 impl Case {
-    /// The file that the refusal names, where it is not the input.
+    /// Sets the file that the error must name, if it is not the input.
     pub fn names(mut self, file: &'static str) -> Self {
         self.file = file;
         self
     }
 
-    /// Sets `REEMBED_…` for the run and its verification.
+    /// Sets a `REEMBED_…` variable for the run and its verification.
     pub fn set(mut self, variable: &'static str, value: &'static str) -> Self {
         self.settings.push((variable, value));
         self
     }
 
-    /// Runs the case and looks at what it left.
+    /// Runs the case and checks the files that it leaves.
     pub fn observe(&self, model: &Path) -> Observed {
         let directory = tempfile::tempdir().expect("a directory");
         let root = directory.path().canonicalize().expect("a directory");
@@ -148,7 +148,7 @@ impl Case {
         let mut problems = run.problems("run");
         let message = run.stderr.clone();
         let expect = match (self.expect, run.code()) {
-            // How many rows are left is not for the case to say.
+            // `Either` accepts any number of rows.
             (Expect::Either, Some(0)) => Expect::Either,
             (Expect::Either, code) => Expect::Fails { exit: code.unwrap_or(1), says: &[] },
             (expect, _) => expect,
@@ -193,25 +193,25 @@ impl Case {
     }
 
     fn command(&self, job: &Job) -> Command {
-        // The limit turns a mistake into a failed test instead of a machine without memory.
+        // The limit turns a bug into a failed test instead of an exhausted machine.
         let mut command = Command::new("sh");
         command
             .args(["-c", &format!("ulimit -v {}; exec \"$0\" \"$@\"", MOST_ADDRESSES >> 10)])
             .arg(env!("CARGO_BIN_EXE_reembed"))
             .env_clear()
             .env("HOME", &job.start)
-            // The model is tiny: threads would only wait for one another.
+            // The model is tiny: more threads would only wait for each other.
             .env("REEMBED_COMPUTE_THREADS", "1")
-            // What is at the target is no output, and may go.
+            // The old file at the target is not an output of reembed, and may be replaced.
             .env("REEMBED_RUN_REPLACE", "true")
-            // The reports are files of their own, with tests of their own.
+            // Reports have their own tests.
             .env("REEMBED_REPORT_KEEP", "0")
             .envs(self.settings.iter().copied())
             .current_dir(&job.start);
         command
     }
 
-    /// What a refusal should not be.
+    /// Violations in an error.
     fn faults_of(&self, message: &str, says: &[&str]) -> Vec<String> {
         let mut faults = Vec::new();
         let line = message.strip_suffix('\n').unwrap_or(message);
@@ -271,7 +271,7 @@ impl Case {
 }
 
 impl Site {
-    /// An ordinary job: everything in the case's own directory, an input that is not there yet.
+    /// An ordinary job in the case's directory, whose input does not exist yet.
     pub fn job(&self) -> Job {
         let job = Job {
             config: self.root.join("pipeline.toml"),
@@ -295,7 +295,7 @@ impl Job {
             ("--output", &self.output),
             ("--model-path", &self.model),
         ] {
-            // Written as one argument, so that a path may begin with a dash.
+            // A single argument, so that a path may begin with a dash.
             let mut argument = OsString::from(format!("{flag}="));
             argument.push(path);
             arguments.push(argument);
@@ -323,13 +323,13 @@ impl Job {
     }
 }
 
-/// The bytes of a regular file; anything else (a FIFO would have us wait) has none.
+/// The bytes of a regular file; anything else has none, since reading a FIFO would block.
 fn content(path: &Path) -> Option<Vec<u8>> {
     fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
     fs::read(path).ok()
 }
 
-/// Every file below a directory; not the directories, and not the vector cache, which also a run that fails keeps.
+/// Every file below a directory, except the vector cache, which a failed run keeps too.
 fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(directory).expect("a directory") {
@@ -343,12 +343,12 @@ fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
     found
 }
 
-/// How a child ended.
+/// How a child process ended.
 pub struct Ended {
     status: Option<ExitStatus>,
     pub stdout: String,
     pub stderr: String,
-    /// The most memory that it was seen to hold.
+    /// The highest memory seen.
     peak: u64,
     elapsed: Duration,
 }
@@ -381,7 +381,7 @@ impl Ended {
     }
 }
 
-/// Runs a child to its end, or to the end of its time.
+/// Runs a child process until it exits or the time limit expires.
 pub fn bounded(command: &mut Command) -> Ended {
     let directory = tempfile::tempdir().expect("a directory");
     let (out, err) = (directory.path().join("out"), directory.path().join("err"));
@@ -410,7 +410,7 @@ pub fn bounded(command: &mut Command) -> Ended {
     Ended { status, stdout: text(&out), stderr: text(&err), peak, elapsed }
 }
 
-/// `VmHWM` of a process, in bytes: the kernel keeps the maximum, so that a few looks are enough.
+/// `VmHWM` of a process in bytes: the kernel keeps the maximum, so that rare polling is enough.
 fn high_water(status: &str) -> Option<u64> {
     let text = fs::read_to_string(status).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,11 +1,11 @@
-//! Broken configurations.
+//! Invalid configurations.
 
 use std::fs;
 
 use super::case::{Case, Job, Site, refused, site, succeeds};
 use super::table::Table;
 
-/// A good input under the configuration `text`.
+/// A good input with `text` as the configuration.
 fn under(
     text: impl Fn() -> Vec<u8> + Send + Sync + 'static,
 ) -> impl Fn(&Site) -> Job + Send + Sync {

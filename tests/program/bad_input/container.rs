@@ -1,4 +1,4 @@
-//! What is not a Parquet file as a whole, or no longer.
+//! Files that are not Parquet, or are damaged as a whole.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ fn good() -> Vec<u8> {
     Table::tasks(20).bytes()
 }
 
-/// The length of the footer, as the file's end tells it.
+/// The length of the footer, as stored at the end of the file.
 fn tail(file: &[u8]) -> usize {
     file.len() - 8
 }
@@ -172,7 +172,7 @@ fn footer_length(length: u32) -> Vec<u8> {
     file
 }
 
-/// Bytes without a pattern, the same each time (xorshift).
+/// Random bytes, the same in every run (xorshift).
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let byte = |_| {

@@ -1,7 +1,7 @@
-//! Parquet files put together by hand, so that any part of them may lie.
+//! Hand-made Parquet files, so that any part of them may be wrong.
 //!
-//! The footer and the page headers are Thrift structs in the compact protocol; the numbers of fields and enums
-//! are those of <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>.
+//! The footer and the page headers are Thrift structs in the compact protocol. Field and enum numbers are
+//! from <https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift>.
 
 /// A Thrift value.
 #[derive(Clone)]
@@ -10,18 +10,18 @@ pub enum Thrift {
     I64(i64),
     Binary(Vec<u8>),
     Structs(Vec<Fields>),
-    /// What should be a list, as a set.
+    /// A set in place of a list.
     Set(Vec<Fields>),
     I32s(Vec<i64>),
     Strings(Vec<String>),
     Struct(Fields),
-    /// A list of structs that says it has so many, and has none.
+    /// A list of structs that declares this length and has no elements.
     EndlessList(u64),
-    /// A string that says it has so many bytes, and has none.
+    /// A string that declares this length and has no bytes.
     EndlessBinary(u64),
 }
 
-/// The fields of a struct, in ascending order of their numbers.
+/// The fields of a struct in ascending order of field ID.
 pub type Fields = Vec<(i16, Thrift)>;
 
 impl Thrift {
@@ -96,20 +96,20 @@ fn list_header(out: &mut Vec<u8>, length: u64, kind: u8) {
     }
 }
 
-/// A file in the making.
+/// A Parquet file under construction.
 #[derive(Clone)]
 pub struct Forged {
     /// The schema as the footer lists it: the root first, then depth first.
     pub schema: Vec<Element>,
-    /// Rows by the footer's word.
+    /// Rows as declared in the footer.
     pub rows: i64,
     pub groups: Vec<Group>,
     pub entries: Vec<(String, String)>,
-    /// The last word on the footer's fields.
+    /// The final change to the fields of the footer.
     pub twist: fn(&mut Fields),
 }
 
-/// A node of the schema.
+/// A node of the schema tree.
 #[derive(Clone)]
 pub struct Element {
     pub name: String,
@@ -126,16 +126,16 @@ pub struct Group {
     pub chunks: Vec<Chunk>,
 }
 
-/// The part of a row group that belongs to one column.
+/// A column chunk: the data of one column in a row group.
 #[derive(Clone)]
 pub struct Chunk {
     pub path: Vec<String>,
     pub physical: i64,
     pub codec: i64,
-    /// Values by the footer's word.
+    /// Values as declared in the footer.
     pub values: i64,
     pub pages: Vec<Page>,
-    /// What the footer says instead of the truth.
+    /// False values for the footer, in place of the true ones.
     pub offset: Option<i64>,
     pub compressed: Option<i64>,
     pub uncompressed: Option<i64>,
@@ -148,15 +148,15 @@ pub struct Page {
     pub kind: i64,
     pub values: i64,
     pub encoding: i64,
-    /// The bytes as they stand in the file, compressed if the chunk has a codec.
+    /// The bytes as stored in the file, compressed if the chunk has a codec.
     pub body: Vec<u8>,
-    /// What the header says instead of the truth.
+    /// False values for the header, in place of the true ones.
     pub uncompressed: Option<i64>,
     pub compressed: Option<i64>,
     pub crc: Option<i64>,
-    /// Stands in the place of the header.
+    /// Replaces the header.
     pub header: Option<Vec<u8>>,
-    /// Of a page of version 2: rows, and bytes of the levels.
+    /// Page version 2: rows, and bytes of the repetition and definition levels.
     pub levels: (i64, i64, i64),
 }
 
@@ -198,7 +198,7 @@ impl Element {
         }
     }
 
-    /// The three nodes of a list of strings.
+    /// The three schema nodes of a list of strings.
     pub fn list(name: &str) -> [Element; 3] {
         let outer = Element { converted: Some(LIST), ..Element::group(name, 1) };
         let middle = Element { repetition: Some(REPEATED), ..Element::group("list", 1) };
@@ -221,14 +221,14 @@ impl Page {
         }
     }
 
-    /// A dictionary of these strings.
+    /// A dictionary page of these strings.
     pub fn dictionary(texts: &[&str]) -> Self {
         let texts: Vec<Option<&str>> = texts.iter().copied().map(Some).collect();
         let body = plain(&texts);
         Page { kind: DICTIONARY_PAGE, ..Page::data(texts.len(), PLAIN, body) }
     }
 
-    /// A page of version 2, whose levels take `repetition` and `definition` bytes at the start of `body`.
+    /// A version 2 page, whose levels take `repetition` and `definition` bytes at the start of `body`.
     pub fn version_2(values: usize, body: Vec<u8>, repetition: i64, definition: i64) -> Self {
         Page {
             kind: DATA_PAGE_V2,
@@ -237,7 +237,7 @@ impl Page {
         }
     }
 
-    /// Says what the body's CRC is.
+    /// Stores the body's CRC in the header.
     pub fn with_crc(mut self) -> Self {
         self.crc = Some(i64::from(crc32(&self.body) as i32));
         self
@@ -301,7 +301,7 @@ impl Chunk {
         }
     }
 
-    /// A column of optional strings in one plain page.
+    /// A column of optional strings in one PLAIN page.
     pub fn strings(name: &str, texts: &[Option<&str>]) -> Self {
         let present: Vec<bool> = texts.iter().map(Option::is_some).collect();
         let mut body = levels(&present);
@@ -309,22 +309,23 @@ impl Chunk {
         Chunk::new(name, texts.len(), vec![Page::data(texts.len(), PLAIN, body)])
     }
 
-    /// A column of optional strings that holds `text` in every one of its rows, in a few bytes.
+    /// A column of optional strings with `text` in every row, in a few bytes.
     pub fn repeated(name: &str, text: &str, rows: usize) -> Self {
         let mut body = prefixed(&run(rows as u64, 1));
-        // Indexes of one bit each, all of them zero.
+        // Dictionary indexes of one bit each, all zero.
         body.push(1);
         body.extend(run(rows as u64, 0));
         let pages = vec![Page::dictionary(&[text]), Page::data(rows, RLE_DICTIONARY, body)];
         Chunk::new(name, rows, pages)
     }
 
-    /// A column of optional strings that are all null, in a few bytes.
+    /// A column of optional strings, all null, in a few bytes.
     pub fn nulls(name: &str, rows: usize) -> Self {
         Chunk::new(name, rows, vec![Page::data(rows, PLAIN, prefixed(&run(rows as u64, 0)))])
     }
 
-    /// [`Chunk::repeated`] with a text of `size` dashes, which take no room in the file. To be sealed.
+    /// [`Chunk::repeated`] with a text of `size` dashes, compressed to a few bytes. Call [`Chunk::sealed`] at
+    /// the end.
     pub fn swollen(name: &str, size: usize, rows: usize) -> Self {
         let mut chunk = Chunk::repeated(name, "", rows);
         chunk.codec = ZSTD;
@@ -334,7 +335,7 @@ impl Chunk {
         chunk
     }
 
-    /// Compresses the last page, which has been changed by hand, by as much as nothing.
+    /// Wraps the last page, after manual changes, in a zstd frame without compression.
     pub fn sealed(mut self) -> Self {
         let page = self.pages.last_mut().expect("a page");
         page.uncompressed = Some(page.body.len() as i64);
@@ -342,7 +343,7 @@ impl Chunk {
         self
     }
 
-    /// Compresses every page with zstd's run-length blocks: each page becomes `size` bytes of `byte`.
+    /// Compresses every page with zstd run-length blocks: each page decodes to `size` bytes of `byte`.
     pub fn zstd_run(mut self, byte: u8, size: usize) -> Self {
         self.codec = ZSTD;
         for page in &mut self.pages {
@@ -354,7 +355,7 @@ impl Chunk {
 }
 
 impl Forged {
-    /// Three good tasks; `id`, `title` and `description` are optional strings.
+    /// Three valid tasks; `id`, `title` and `description` are optional strings.
     pub fn tasks() -> Self {
         let columns = [
             Chunk::strings("id", &[Some("T-1"), Some("T-2"), Some("T-3")]),
@@ -364,7 +365,7 @@ impl Forged {
         Forged::of(3, columns.to_vec())
     }
 
-    /// One row group of these flat columns.
+    /// A file with one row group of these flat columns.
     pub fn of(rows: usize, chunks: Vec<Chunk>) -> Self {
         let mut schema = vec![Element::group("schema", chunks.len())];
         schema.extend(chunks.iter().map(|chunk| Element::string(&chunk.path[0], OPTIONAL)));
@@ -392,12 +393,12 @@ impl Forged {
         self
     }
 
-    /// Changes the one page of the second column.
+    /// Changes the only page of the second column.
     pub fn page(self, change: impl FnOnce(&mut Page)) -> Self {
         self.title(|title| change(&mut title.pages[0]))
     }
 
-    /// Changes anything.
+    /// Applies any change.
     pub fn with(mut self, change: impl FnOnce(&mut Forged)) -> Self {
         change(&mut self);
         self
@@ -486,7 +487,7 @@ fn write_chunk(out: &mut Vec<u8>, chunk: &Chunk) -> Fields {
     fields
 }
 
-/// Strings one after the other, each behind its length; nulls take no room.
+/// PLAIN-encoded strings, each after its length; nulls take no bytes.
 pub fn plain(texts: &[Option<&str>]) -> Vec<u8> {
     let mut out = Vec::new();
     for text in texts.iter().flatten() {
@@ -501,14 +502,14 @@ pub fn levels(present: &[bool]) -> Vec<u8> {
     prefixed(&present.iter().flat_map(|present| run(1, u8::from(*present))).collect::<Vec<u8>>())
 }
 
-/// Bytes behind their number.
+/// Bytes prefixed with their length.
 pub fn prefixed(bytes: &[u8]) -> Vec<u8> {
     let mut out = (bytes.len() as u32).to_le_bytes().to_vec();
     out.extend(bytes);
     out
 }
 
-/// A run of equal values of at most eight bits each.
+/// An RLE run of equal values of at most eight bits.
 pub fn run(length: u64, value: u8) -> Vec<u8> {
     let mut out = Vec::new();
     varint(&mut out, length << 1);
@@ -516,7 +517,7 @@ pub fn run(length: u64, value: u8) -> Vec<u8> {
     out
 }
 
-/// DELTA_BINARY_PACKED numbers of which the first is `first` and each next one larger by `step`.
+/// DELTA_BINARY_PACKED integers from `first`, each larger by `step` than the one before.
 pub fn delta(count: u64, first: i64, step: i64) -> Vec<u8> {
     const BLOCK: u64 = 1 << 16;
     let mut out = Vec::new();
@@ -527,20 +528,20 @@ pub fn delta(count: u64, first: i64, step: i64) -> Vec<u8> {
     let mut left = count.saturating_sub(1);
     while left > 0 {
         zigzag(&mut out, step);
-        // Width of the packed remainders, which are all zero.
+        // Bit width of the deltas above the minimum, which are all zero.
         out.push(0);
         left = left.saturating_sub(BLOCK);
     }
     out
 }
 
-/// A zstd frame (RFC 8878) of `start` as it is, then a run of `size` times `byte`.
+/// A zstd frame (RFC 8878): `start` uncompressed, then `byte` repeated `size` times.
 pub fn zstd(start: &[u8], byte: u8, size: usize) -> Vec<u8> {
     const BLOCK: usize = 128 << 10;
     const RAW: u32 = 0;
     const RUN: u32 = 1;
     let mut out = vec![0x28, 0xb5, 0x2f, 0xfd];
-    // A single segment whose size stands in four bytes.
+    // A single segment with a content size of four bytes.
     out.push(0xa0);
     out.extend(((start.len() + size) as u32).to_le_bytes());
     let mut block = |kind: u32, length: usize, content: &[u8]| {
@@ -560,7 +561,7 @@ pub fn zstd(start: &[u8], byte: u8, size: usize) -> Vec<u8> {
     out
 }
 
-/// The CRC of gzip and PNG.
+/// CRC-32 as in gzip and PNG.
 pub fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
@@ -569,7 +570,7 @@ pub fn crc32(bytes: &[u8]) -> u32 {
     })
 }
 
-/// DELTA_BINARY_PACKED: `first`, then one step, then no more.
+/// DELTA_BINARY_PACKED: `first`, then one step, then equal values.
 pub fn step_once(count: u64, first: i64, step: i64) -> Vec<u8> {
     const BLOCK: u64 = 128;
     let mut out = Vec::new();
@@ -577,7 +578,7 @@ pub fn step_once(count: u64, first: i64, step: i64) -> Vec<u8> {
     varint(&mut out, 1);
     varint(&mut out, count);
     zigzag(&mut out, first);
-    // The first block: its least delta, and what is added to that, in 32 bits each.
+    // The first block: its minimum delta, and the offsets from it in 32 bits each.
     let least = step.min(0);
     zigzag(&mut out, least);
     out.push(32);
@@ -585,7 +586,7 @@ pub fn step_once(count: u64, first: i64, step: i64) -> Vec<u8> {
         let step = if delta == 0 { step } else { 0 };
         out.extend(((step - least) as u32).to_le_bytes());
     }
-    // The other blocks: deltas of zero, in no bits.
+    // The other blocks: zero deltas with a bit width of zero.
     let others = (count - 1).div_ceil(BLOCK) - 1;
     out.extend(vec![0; 2 * others as usize]);
     out

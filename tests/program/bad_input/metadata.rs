@@ -1,4 +1,4 @@
-//! Footers that are well formed and say what is not so.
+//! Well-formed footers with false content.
 
 use std::sync::Arc;
 
@@ -378,7 +378,7 @@ fn arrow_schema(columns: &[(&str, DataType)]) -> Vec<u8> {
     entry(encode_arrow_schema(&Schema::new(columns.iter().map(field).collect::<Vec<_>>())))
 }
 
-/// Three null lists that are said to be of this fixed size.
+/// Three null lists declared with this fixed size.
 fn wide_lists(size: i32) -> Vec<u8> {
     let item = Arc::new(Field::new("element", DataType::Utf8, true));
     let mut fields: Vec<Field> =
@@ -396,13 +396,13 @@ fn entry(schema: String) -> Vec<u8> {
     Forged::tasks().with(change).bytes()
 }
 
-/// Adds a column of three nulls inside that many groups.
+/// Adds a column of three nulls nested in `depth` groups.
 fn deep(file: &mut Forged, depth: usize) {
     file.schema[0].children = Some(4);
     file.schema.extend((0..depth).map(|_| Element::group("g", 1)));
     file.schema.push(Element::string("leaf", 1));
     let mut chunk = Chunk::nulls("leaf", 3);
-    // The levels are all zero: the outermost group is null.
+    // All levels are zero: the outermost group is null.
     chunk.path = (0..depth).map(|_| "g".to_owned()).chain(["leaf".to_owned()]).collect();
     file.groups[0].chunks.push(chunk);
 }

@@ -1,4 +1,4 @@
-//! Broken model directories.
+//! Invalid model directories.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use super::table::Table;
 const WORDS: &str = "embeddings.word_embeddings.weight";
 const QUERY: &str = "encoder.layer.1.attention.self.query.weight";
 
-/// A model that is good until `damage`.
+/// A good model after `damage`.
 fn broken(
     name: &'static str,
     made: &'static str,
@@ -33,7 +33,7 @@ fn directory(
         fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
         let written = model().write();
         damage(&written);
-        // The temporary directory goes at the end of this function; the case has a directory of its own.
+        // The temporary directory is removed when this function returns; the case has its own.
         let path = site.root.join("model");
         copy(written.path(), &path);
         Job { model: path, ..job }

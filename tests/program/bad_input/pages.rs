@@ -1,4 +1,4 @@
-//! Pages that are damaged, or whose headers lie.
+//! Damaged pages and false page headers.
 
 use super::case::{Case, fails, input, succeeds};
 use super::forge::{
@@ -9,12 +9,12 @@ use super::table::Table;
 
 const PLACE: &[&str] = &["row group 0", "column `title`"];
 
-/// The pages are read row group by row group: what is wrong in the second is found there.
+/// Row groups are read one at a time: damage in the second one is found there.
 const SECOND: &[&str] = &["row group 1", "column `title`"];
 
 const DICTIONARY: i64 = 2;
 
-/// The first three fields of a page's header: its kind and its two sizes.
+/// The first three fields of a page header: the page type and the two sizes.
 fn header_of(kind: i64, size: i64) -> Vec<u8> {
     let mut header = Vec::new();
     for number in [kind, size, size] {
@@ -24,7 +24,7 @@ fn header_of(kind: i64, size: i64) -> Vec<u8> {
     header
 }
 
-/// A dictionary page of 4 bytes, whose number of values `count` writes as it likes.
+/// A dictionary page of 4 bytes; `count` writes its number of values.
 fn dictionary_of(count: fn(&mut Vec<u8>)) -> impl Fn() -> Vec<u8> {
     move || {
         let mut header = header_of(DICTIONARY, 4);
@@ -189,7 +189,7 @@ pub fn cases() -> Vec<Case> {
                 header.extend([0x4c, 0x15]);
                 zigzag(&mut header, 1 << 30);
                 header.extend([0x15, 0, 0]);
-                // Field 5, after field 7.
+                // Field ID 5 after field ID 7.
                 header.extend([0x0c, 10, 0x15, 2, 0x15, 0, 0x15, 6, 0x15, 6, 0, 0]);
                 (page.header, page.body) = (Some(header), vec![0; 4]);
             }),

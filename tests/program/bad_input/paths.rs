@@ -1,4 +1,4 @@
-//! Good rows in odd places.
+//! Good rows at unusual paths.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,7 +15,7 @@ fn good() -> Vec<u8> {
     Table::tasks(3).bytes()
 }
 
-/// A good input under this name.
+/// A good input with this file name.
 fn named(name: &'static [u8]) -> impl Fn(&Site) -> Job + Send + Sync {
     move |site| {
         let input = site.root.join(OsStr::from_bytes(name));
@@ -24,7 +24,7 @@ fn named(name: &'static [u8]) -> impl Fn(&Site) -> Job + Send + Sync {
     }
 }
 
-/// A good input, and this output.
+/// A good input with this output path.
 fn output(make: fn(&Site) -> PathBuf) -> impl Fn(&Site) -> Job + Send + Sync {
     move |site| {
         let job = site.job();

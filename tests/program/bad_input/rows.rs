@@ -1,4 +1,4 @@
-//! Well-formed files with odd rows.
+//! Well-formed files with unusual rows.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, ListBuilder, StringBuilder};
 use super::case::{Case, fails, input, succeeds};
 use super::table::{Table, lists, strings};
 
-/// One row with this title.
+/// A single row with this title.
 fn title(text: impl Fn() -> String + Send + Sync + 'static) -> impl Fn() -> Vec<u8> + Send + Sync {
     move || Table::tasks(1).set("title", strings(&[Some(&text())])).bytes()
 }

@@ -1,4 +1,4 @@
-//! Columns that are missing, doubled, or of another type than text.
+//! Columns that are missing, duplicated, or not text.
 
 use std::fs;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A few KB that decode to gigabytes.
+//! Decompression bombs: a few KB that decode to gigabytes.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ const MILLION: usize = 1_000_000;
 /// Bytes of a large text.
 const LARGE: usize = 10 << 20;
 
-/// Ids, titles and descriptions; the ids are one id in a few bytes.
+/// IDs, titles and descriptions; one ID repeated in a few bytes.
 fn columns(rows: usize, title: Chunk) -> Vec<Chunk> {
     vec![Chunk::repeated("id", "T-1", rows), title, Chunk::nulls("description", rows)]
 }
 
-/// The same without texts, and with one more column, which is carried.
+/// The same without texts, with an additional carried column.
 fn carried(rows: usize, chunk: Chunk) -> Forged {
     let mut all = columns(rows, Chunk::nulls("title", rows));
     all.push(chunk);
@@ -154,7 +154,7 @@ pub fn cases() -> Vec<Case> {
             bomb,
             || {
                 let mut chunk = Chunk::swollen("blob", LARGE, MILLION).sealed();
-                // Values of fixed length stand without their lengths.
+                // Fixed-length values have no length prefix.
                 chunk.pages[0].body = zstd(&[], b'-', LARGE);
                 chunk.pages[0].uncompressed = Some(LARGE as i64);
                 fixed(carried(MILLION, chunk), LARGE as i64).bytes()
@@ -172,7 +172,7 @@ pub fn cases() -> Vec<Case> {
             bomb,
             || {
                 let mut chunk = Chunk::swollen("text", LARGE, MILLION);
-                // A group around it; both are there in every row.
+                // The column inside a group; both are present in every row.
                 let old = prefixed(&run(MILLION as u64, 1)).len();
                 chunk.pages[1].body.splice(..old, prefixed(&run(MILLION as u64, 2)));
                 chunk.path = vec!["note".to_owned(), "text".to_owned()];
@@ -222,7 +222,7 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// Gives the last column a fixed width.
+/// Sets a fixed width for the last column.
 fn fixed(mut file: Forged, width: i64) -> Forged {
     let blob = file.schema.last_mut().expect("a column");
     (blob.physical, blob.length, blob.converted) = (Some(FIXED_LEN_BYTE_ARRAY), Some(width), None);
@@ -230,7 +230,7 @@ fn fixed(mut file: Forged, width: i64) -> Forged {
     file
 }
 
-/// One row whose list of files holds one name `count` times; the footer says that there are `said` values.
+/// One row whose list of files repeats a name `count` times; the footer declares `said` values.
 fn files(count: usize, said: i64) -> Vec<u8> {
     let mut chunk = Chunk::repeated("files", "a.rs", count);
     let old = prefixed(&run(count as u64, 1)).len();
@@ -242,7 +242,7 @@ fn files(count: usize, said: i64) -> Vec<u8> {
     Forged::of(1, columns(1, title)).with_list("files", chunk).bytes()
 }
 
-/// Row groups of one row, each with a dictionary of so many empty strings: each takes four zero bytes.
+/// Row groups of one row, each with a dictionary of `values` empty strings of four zero bytes each.
 fn dictionaries(groups: usize, values: usize) -> Vec<u8> {
     let mut title = Chunk::swollen("title", 0, 1).sealed();
     let dictionary = &mut title.pages[0];

@@ -1,4 +1,4 @@
-//! The many ways in which writers dress good rows.
+//! Good rows in the encodings and types that other writers use.
 
 use std::sync::Arc;
 
@@ -465,7 +465,7 @@ fn half(bits: u16) -> <arrow::datatypes::Float16Type as arrow::array::ArrowPrimi
     <arrow::datatypes::Float16Type as arrow::array::ArrowPrimitiveType>::Native::from_bits(bits)
 }
 
-/// Lists that are empty in turn with null.
+/// Lists that alternate between empty and null.
 fn list_of_empty() -> ArrayRef {
     let item = Arc::new(Field::new("item", DataType::Utf8, true));
     let nulls = (0..ROWS).map(|row| row % 2 == 0).collect();

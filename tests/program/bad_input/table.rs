@@ -1,4 +1,4 @@
-//! Ordinary Parquet files, written by the library that writes everybody's.
+//! Ordinary Parquet files, written by the standard Parquet library.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// `rows` good tasks, with the columns id, title, description and files.
+    /// `rows` valid tasks with the columns id, title, description and files.
     pub fn tasks(rows: usize) -> Self {
         let texts = |text: fn(usize) -> String| {
             Arc::new(StringArray::from_iter_values((0..rows).map(text))) as ArrayRef
@@ -29,7 +29,7 @@ impl Table {
             .set("files", lists(&files))
     }
 
-    /// Puts a column in the place of the one of that name, or at the end.
+    /// Replaces the column of that name, or appends it.
     pub fn set(mut self, name: &str, column: ArrayRef) -> Self {
         match self.columns.iter_mut().find(|(known, _)| known == name) {
             Some((_, old)) => *old = column,
@@ -38,7 +38,7 @@ impl Table {
         self
     }
 
-    /// Adds a column, even under a name that is there.
+    /// Appends a column, even if its name exists.
     pub fn add(mut self, name: &str, column: ArrayRef) -> Self {
         self.columns.push((name.to_owned(), column));
         self
@@ -71,7 +71,7 @@ impl Table {
         self.bytes_with(|properties| properties)
     }
 
-    /// The file under other properties than the default ones.
+    /// The file with other writer properties than the default.
     pub fn bytes_with(
         &self,
         properties: impl FnOnce(WriterPropertiesBuilder) -> WriterPropertiesBuilder,
