@@ -35,7 +35,7 @@ fn attentions(criterion: &mut Criterion) {
     for length in LENGTHS {
         let (qkv, mut context) = (values(length * 3 * width), values(length * width));
         let mut scratch =
-            AlignedBuffer::zeroed(attend_f32_scratch_len(length, HEADS)).expect("there is memory");
+            AlignedBuffer::zeroed(attend_f32_scratch_len(length, HEADS)).expect("memory");
         // The scores and the weighted sum of the values; the exponentials are not counted.
         let operations = (4 * length * length * width) as f64;
         for isa in timed_isas() {
@@ -62,7 +62,7 @@ fn tiles(
 ) {
     let (precision, width) = (with.precision(), Heads::single(HEADS.width()));
     let (weight, bias) = (values(3 * width.size * width.size), values(3 * width.size));
-    let layer = Dense::pack(with, width, HEADS, &[(&weight, &bias)]).expect("there is memory");
+    let layer = Dense::pack(with, width, HEADS, &[(&weight, &bias)]).expect("memory");
     let three = Heads { count: 3 * HEADS.count, size: HEADS.size };
     let qkv = BufferLayout::for_attention(precision, length, three);
     let context = BufferLayout::for_linear(precision, length, HEADS);
@@ -70,14 +70,14 @@ fn tiles(
     let hidden = Residual::size(precision, length, width.size);
     let room =
         [context.size(), scratch, hidden].into_iter().fold(qkv.size(), BufferSize::saturating_add);
-    let mut floats = AlignedBuffer::zeroed(room.floats).expect("there is memory");
-    let mut halves = AlignedBuffer::zeroed(room.halves).expect("there is memory");
+    let mut floats = AlignedBuffer::zeroed(room.floats).expect("memory");
+    let mut halves = AlignedBuffer::zeroed(room.halves).expect("memory");
     let mut arena = Arena { floats: &mut floats, halves: &mut halves };
     let mut hidden = Residual::take(precision, length, width.size, &mut arena);
     let (mut qkv, mut context) = (qkv.take(&mut arena), context.take(&mut arena));
     let mut scratch = arena.take(scratch);
     let norm = LayerNorm::new(&vec![0.05; width.size], &vec![0.0; width.size], 1e-12);
-    hidden.fill_and_normalize(with, &norm.expect("there is memory"), |rows| {
+    hidden.fill_and_normalize(with, &norm.expect("memory"), |rows| {
         rows.copy_from_slice(&values(length * width.size));
     });
     layer.project(with, hidden.as_input(), &mut qkv);

@@ -1,9 +1,8 @@
 //! What the vector cache costs and saves over the whole program: 100,000 rows, vectors of 384 components, a
 //! seeded model of one layer. `cargo bench --bench cache`
 //!
-//! It runs for a few minutes and prints the seconds from the program's summary for each mode: without a
-//! cache, with an empty cache, again over the same file, and again with 1 % of the rows changed. It fails if
-//! the second run misses its throughput target.
+//! Runs for a few minutes and prints the seconds per mode: no cache, an empty cache, the same file again, and
+//! 1 % of the rows changed. Fails if the second run misses its throughput target.
 
 #![allow(
     clippy::expect_used,

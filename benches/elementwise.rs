@@ -1,5 +1,6 @@
 //! Element-wise steps between the matrix products: activation, layer norm with and without the residual,
 //! pooling, normalisation. Values per second on one core.
+//!
 //! `cargo bench --bench elementwise`
 
 #![allow(
@@ -44,7 +45,7 @@ fn activations(criterion: &mut Criterion) {
 
 fn norms(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("norm");
-    let norm = LayerNorm::new(&values(HIDDEN), &values(HIDDEN), 1e-12).expect("there is memory");
+    let norm = LayerNorm::new(&values(HIDDEN), &values(HIDDEN), 1e-12).expect("memory");
     let mut rows = values(ROWS * HIDDEN);
     group.throughput(Throughput::Elements(rows.len() as u64));
     for isa in timed_isas() {

@@ -1,5 +1,6 @@
 //! all-MiniLM-L6-v2 from token IDs to vectors, for texts of 32, 128 and 256 tokens: a single text, and a
 //! batch that keeps every core busy. In f32, each is compared with the peak FMA rate of the cores in use.
+//!
 //! `cargo bench --bench forward`
 //!
 //! `REEMBED_…` variables apply: `REEMBED_COMPUTE_ISA=avx2 cargo bench --bench forward`.
@@ -44,7 +45,7 @@ fn forward(criterion: &mut Criterion) {
     let (config, model) = model();
     let encoder = model.encoder.as_ref();
     let (isa, shares_a_text) = match config.engine {
-        Engine::Packed => (config.isa().expect("it is loaded"), false),
+        Engine::Packed => (config.isa().expect("a loaded model"), false),
         Engine::Candle(_) => (Isa::detect(), true),
     };
     let cores = |texts: usize| match config.threads().get() {

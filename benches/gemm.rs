@@ -25,7 +25,7 @@ fn gemm(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");
     for (name, inputs, outputs) in LAYERS {
         let linear = F32Linear::pack(inputs, &[(&values(inputs * outputs), &values(outputs))])
-            .expect("there is memory");
+            .expect("memory");
         let (input, mut output) = (values(ROWS * inputs), values(ROWS * outputs));
         let operations = (2 * ROWS * inputs * outputs) as f64;
         for isa in timed_isas() {

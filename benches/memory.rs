@@ -1,9 +1,8 @@
 //! Peak memory does not grow with the number of rows: 50,000 and 1,000,000 rows through the whole program
 //! with a tiny seeded model. `cargo bench --bench memory`, or `cargo test --bench memory`, which builds less.
 //!
-//! It runs for some minutes, prints the peaks of three rounds and fails if their medians differ by more than
-//! 10 %. A single peak is noisy: it depends on how many chunks are in flight at once, for example while the
-//! writer waits for the disk.
+//! Runs for some minutes and prints the peaks of three rounds; fails if their medians differ by more than 10
+//! %. A single peak is noisy: it depends on the number of chunks in flight.
 
 #![allow(
     clippy::expect_used,
@@ -76,7 +75,7 @@ fn run(input: &Path, model: &Path) -> (u64, String) {
     let scale = match unit {
         "MB" => 1e6,
         "GB" => 1e9,
-        other => panic!("a peak in {other}"),
+        other => panic!("unknown unit of the peak: {other}"),
     };
     let seconds = field("seconds");
     let bytes = number.parse::<f64>().expect("a number") * scale;

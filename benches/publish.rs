@@ -1,5 +1,6 @@
 //! The cost of writing, digesting, reading back and publishing 100,000 vectors of 384 components, without a
 //! model.
+//!
 //! `cargo bench --bench publish`
 //!
 //! Three runs in a temporary directory: a new file, the same file again, and a changed file that replaces it.
@@ -82,14 +83,14 @@ fn main() {
                 present: vec![true; rows],
                 work: Work::default(),
             };
-            writer.write(&chunk.columns, vectors).expect("it is written");
+            writer.write(&chunk.columns, vectors).expect("written");
         }
         let (finished, footer) = writer
             .finish(|contents| Footer {
                 digests: Some(Digests { vectors: contents.vectors, ..digests }),
                 ..footer(&config, contents.rows)
             })
-            .expect("it is written");
+            .expect("written");
         let written = started.elapsed().as_secs_f64();
         let (mut read_back, publishing) = (0.0, Instant::now());
         let published = finished.publish(&lock, |path| {
@@ -107,7 +108,7 @@ fn main() {
             read_back = started.elapsed().as_secs_f64();
             Ok(())
         });
-        let published = published.expect("it is published");
+        let published = published.expect("published");
         let publishing = publishing.elapsed().as_secs_f64();
         println!(
             "{night:<15} written in {written:.3} s, published in {publishing:.3} s, of it read back \

@@ -1,5 +1,6 @@
 //! How a precision changes search results: the ten nearest neighbours of each sample row, in every bf16
 //! precision compared with f32, and the rank correlation (Spearman) of all other rows.
+//!
 //! `cargo run --release --example precisions -- 1000`
 
 #![allow(clippy::print_stdout, reason = "an example prints")]

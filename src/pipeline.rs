@@ -33,7 +33,7 @@ use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{self, CacheReadyToPublish, VectorCache};
 use crate::chunk::{KeyedChunk, TokenChunk};
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
@@ -102,6 +102,9 @@ pub fn run(
 /// # Errors
 /// `Input`, `Target` or `Config`.
 pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
+    if config.model.engine == Engine::Packed {
+        config.model.isa()?;
+    }
     let reader = Reader::open(&config.input)?;
     check_vector_column(config, &reader)?;
     carried_hasher(config, &reader)?;

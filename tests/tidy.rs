@@ -1,8 +1,9 @@
 //! Architecture rules that neither Cargo nor lints can enforce: modules import in one direction, a library
 //! crate is used only by its owner, and the library reads no environment variables.
 //!
-//! The rules see code only: comments, literals and test modules are blanked, and imports are expanded, so
-//! that `use std::{fs, thread}` counts as `std::thread`. Each rule is tested on a snippet that breaks it.
+//! The rules see code only: comments, literals and test modules are blanked and imports expanded
+//! (`use std::{fs, thread}` gives `std::thread`). Each rule is tested on a snippet that breaks it.
+//!
 //! `cargo test --test tidy -- --nocapture` prints the module graph.
 
 #![allow(
@@ -10,7 +11,7 @@
     clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
-    reason = "a test says what it expects"
+    reason = "a test may panic and print"
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +32,7 @@ const RULES: &[Rule] = &[
     (
         &["crossbeam_channel"],
         |file| is_part(file, "reembed/pipeline"),
-        "channels are the pipeline's",
+        "only the pipeline uses channels",
     ),
     (
         &["parquet"],
@@ -39,19 +40,23 @@ const RULES: &[Rule] = &[
             let parts = ["reembed/reader", "reembed/writer", "reembed-cli/sample"];
             parts.iter().any(|part| is_part(file, part))
         },
-        "Parquet is read by the reader and written by the writer",
+        "only the reader and the writer use Parquet",
     ),
-    (&["redb", "twox_hash"], |file| is_part(file, "reembed/cache"), "the database is the cache's"),
+    (
+        &["redb", "twox_hash"],
+        |file| is_part(file, "reembed/cache"),
+        "only the cache uses the database",
+    ),
     (
         &["tokenizers"],
         |file| is_part(file, "reembed-encoder/model/tokenizer"),
-        "the tokenizer owns its library",
+        "only the tokenizer uses its library",
     ),
-    (&["toml"], |file| is_part(file, "reembed/config"), "TOML is the configuration's"),
+    (&["toml"], |file| is_part(file, "reembed/config"), "only the configuration uses TOML"),
     (
         &["candle_core", "candle_nn", "candle_transformers"],
         |file| file == "reembed-encoder/model/candle.rs",
-        "candle is one encoder of two",
+        "only its encoder uses candle",
     ),
     (
         &["askama"],
@@ -59,12 +64,12 @@ const RULES: &[Rule] = &[
             let pages = ["page", "report/html", "bench/html"];
             pages.iter().any(|page| is_part(file, &format!("reembed-cli/{page}")))
         },
-        "templates are for pages",
+        "only HTML pages use templates",
     ),
     (
         &["signal_hook"],
         |file| file == "reembed-cli/signals.rs" || is_part(file, "reembed-cli/supervisor"),
-        "the program alone listens to signals",
+        "only the program handles signals",
     ),
     (
         &["std::thread"],
@@ -75,23 +80,27 @@ const RULES: &[Rule] = &[
                 // These only count processors.
                 || ["reembed-encoder/model/config.rs", "reembed-cli/machine.rs"].contains(&file)
         },
-        "threads are the pipeline's and the program's",
+        "only the pipeline and the program start threads",
     ),
-    (&["std::env"], |file| file.starts_with("reembed-cli/"), "the library reads no environment"),
+    (
+        &["std::env"],
+        |file| file.starts_with("reembed-cli/"),
+        "the library reads no environment variables",
+    ),
     (
         &["std::process::exit", "std::process::abort", "std::process::Command"],
         |file| file.starts_with("reembed-cli/") || file == "reembed-encoder/model/source/pypi.rs",
-        "the library ends no process; pip alone is started by it",
+        "the library never exits and starts only pip",
     ),
     (
         &["std::time::Instant"],
         |file| !is_part(file, "reembed-cli/report"),
-        "a record is told when things happened",
+        "a report gets its times from the caller",
     ),
     (
         &["std::arch", "core::arch"],
         |file| is_part(file, "reembed-kernels/arch"),
-        "instructions have names in arch/ alone",
+        "only arch/ uses intrinsics",
     ),
 ];
 

@@ -83,7 +83,7 @@ impl RawConfig {
     }
 
     /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
-    /// `report`.
+    /// `out/report`.
     ///
     /// # Errors
     /// As [`RawConfig::check`].

@@ -70,6 +70,6 @@ fn kill(night: &Night, kills: u64) {
         night.recovers(&old, &new, &case);
     }
     let missed: Vec<_> = PHASES.iter().filter(|phase| !hits.contains_key(phase)).collect();
-    assert!(missed.is_empty(), "no kill hit {missed:?}: {hits:?}");
+    assert!(missed.is_empty(), "no kill in the phases {missed:?}: {hits:?}");
     figure(&format!("{kills} kills, rows lost: 0; by phase {hits:?}"));
 }

@@ -1,6 +1,5 @@
-//! Fault tests: the program is killed, stopped, and denied memory and disk. After each fault the output path
-//! holds the old complete file or the new complete one, the next run completes, and its bytes equal those of
-//! an undisturbed run. `docs/reliability.md` maps each promise to its tests.
+//! Fault tests: after a kill, a stop, or a lack of memory or disk, the output is the old or the new complete
+//! file, and the next run completes with the same bytes. `docs/reliability.md` lists the promises.
 //!
 //! `cargo test` runs the short form in half a minute. The full form takes half an hour:
 //!
@@ -8,8 +7,7 @@
 //! $ REEMBED_FAULTS=full cargo test --test faults -- --nocapture --test-threads 1
 //! ```
 //!
-//! Numbers instead of `full` set the kills and the faults: `REEMBED_FAULTS=1000,2000`. `REEMBED_FAULTS_SEED`
-//! sets the random seed, which each run prints. Skipped tests print their reason past the output capture;
+//! `REEMBED_FAULTS=1000,2000` sets the kills and the faults, `REEMBED_FAULTS_SEED` the printed random seed.
 //! `REEMBED_NO_SKIPS` makes a missing strace a failure.
 
 #![allow(

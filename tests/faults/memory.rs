@@ -68,7 +68,7 @@ fn cgroup_limit_gives_same_bytes_or_a_clear_error() {
         }
         outcomes.push((megabytes, run.status.code() == Some(0)));
     }
-    assert!(outcomes.iter().any(|(_, done)| !done), "no group was too small: {outcomes:?}");
+    assert!(outcomes.iter().any(|(_, done)| !done), "no cgroup was too small: {outcomes:?}");
     figure(&format!("control group in MB, done: {outcomes:?}"));
 }
 
@@ -100,7 +100,7 @@ fn auto_keeps_to_control_group_and_address_space() {
     let read = format!("{} && cat large > /dev/null", group.enter());
     let grouped = budget(&read);
     assert!(grouped < 160.0, "{grouped} MB of 315");
-    assert!(grouped > 60.0, "{grouped} MB: pages that can go count as used");
+    assert!(grouped > 60.0, "{grouped} MB: reclaimable pages count as used");
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Night {
         let new = self.undisturbed();
         self.set_rows(20, 99);
         let old = self.undisturbed();
-        assert!(old != new, "the two nights are alike");
+        assert!(old != new, "the two outputs are equal");
         fs::write(self.job.input(), input).expect("an input");
         self.put(&old);
         (old, new)
@@ -205,7 +205,7 @@ impl Night {
         assert!(is_whole, "{case}: the output is neither the old file nor the new one");
         let next = self.run();
         assert_eq!(next.status.code(), Some(0), "{case}: the next run: {}", next.err);
-        assert!(self.bytes().as_deref() == Some(new), "{case}: the next run made other bytes");
+        assert!(self.bytes().as_deref() == Some(new), "{case}: the next run wrote other bytes");
         assert_eq!(self.left_over(), Vec::<String>::new(), "{case}");
     }
 }
@@ -236,7 +236,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).expect("it has not been waited for");
+        kill_process(self.pid(), signal).expect("a running process");
     }
 
     pub fn is_over(&mut self) -> bool {
@@ -275,7 +275,7 @@ impl Running {
             from_out.map(|mut pipe| pipe.read_to_string(&mut out));
             reader.join().expect("no panic")
         });
-        assert!(in_time, "{case}: it does not end within {within:?}: {err}");
+        assert!(in_time, "{case}: no exit within {within:?}: {err}");
         Ended { status: self.child.wait().expect("a child"), out, err }
     }
 }

@@ -23,10 +23,7 @@ fn exit_0_outlasts_a_power_cut() {
         let run = run(&night, &disk, "");
         assert_eq!(run.status.code(), Some(0), "{}", run.err);
         let Some(after) = disk.power_cut() else { return };
-        assert!(
-            after.as_ref() == Some(&new),
-            "{number}: the new file did not outlast the power cut"
-        );
+        assert!(after.as_ref() == Some(&new), "{number}: the power cut lost the new file");
     }
 }
 
@@ -39,9 +36,9 @@ fn power_cut_check_notices_a_missing_directory_fsync() {
     disk.sync();
     let run = run(&night, &disk, "skip-directory-fsync");
     assert_eq!(run.status.code(), Some(0), "{}", run.err);
-    assert!(fs::read(disk.output()).expect("an output") == new, "with power it is there");
+    assert!(fs::read(disk.output()).expect("an output") == new, "the new file is missing");
     let Some(after) = disk.power_cut() else { return };
-    assert!(after.as_ref() == Some(&old), "the power cut takes nothing away");
+    assert!(after.as_ref() == Some(&old), "the power cut lost nothing");
 }
 
 fn run(night: &Night, disk: &Disk, failpoints: &str) -> Ended {
@@ -64,7 +61,7 @@ impl Disk {
     fn make() -> Option<Disk> {
         let disk = Disk { directory: tempfile::tempdir().expect("a directory") };
         let image = fs::File::create(disk.image()).expect("an image");
-        image.set_len(MEGABYTES << 20).expect("room");
+        image.set_len(MEGABYTES << 20).expect("space");
         fs::create_dir(disk.mount()).expect("a directory");
         let made = done(Command::new("mkfs.ext4").arg("-q").arg(disk.image()));
         // Disables periodic writeback while the job runs.

@@ -27,6 +27,6 @@ fn every_promise_names_tests_that_exist() {
         }
         assert!(tested > 0, "promise {number} names no test");
     }
-    assert_eq!(promises, (1..=19).collect(), "the page does not have every promise");
+    assert_eq!(promises, (1..=19).collect(), "a promise is missing in the list");
     assert!(missing.is_empty(), "{missing:#?}");
 }

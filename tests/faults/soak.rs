@@ -49,11 +49,11 @@ fn soak_of_faults_ends_with_the_output_of_a_clean_run() {
             let before = night.bytes();
             suffer(&night, mishap, &mut dice, &case);
             let left = night.bytes();
-            assert!(left == before || left.as_ref() == Some(&clean), "{case}: half a file");
+            assert!(left == before || left.as_ref() == Some(&clean), "{case}: an incomplete file");
         }
         let last = night.run();
         assert_eq!(last.status.code(), Some(0), "{case}: {}", last.err);
-        assert!(night.bytes().as_ref() == Some(&clean), "{case}: other bytes than a clean run");
+        assert!(night.bytes().as_ref() == Some(&clean), "{case}: differs from a clean run");
         assert_eq!(night.left_over(), Vec::<String>::new(), "{case}");
         let checked = verify(&night);
         assert_eq!(checked.status.code(), Some(0), "{case}: {}{}", checked.out, checked.err);

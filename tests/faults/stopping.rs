@@ -55,7 +55,7 @@ fn signal_in_any_phase_stops_cleanly_and_keeps_finished_work() {
         }
         night.recovers(&old, &new, &case);
     }
-    assert!(kept > 0, "no run was stopped after rows were finished");
+    assert!(kept > 0, "no run was stopped after finishing rows");
 }
 
 /// Rows whose vectors came from the cache of an earlier run, from the summary.
@@ -125,11 +125,11 @@ fn a_second_signal_ends_it_at_once() {
         hub.wait_until_asked();
         running.signal(Signal::TERM);
         thread::sleep(Duration::from_millis(300));
-        assert!(!running.is_over(), "the hub says nothing, so the first signal has to wait");
+        assert!(!running.is_over(), "the first signal must not end a run that waits for the hub");
         // A terminal hangup may deliver SIGHUP twice; the second is not a second request.
         running.signal(Signal::HUP);
         thread::sleep(Duration::from_millis(300));
-        assert!(!running.is_over(), "it ended for a SIGHUP");
+        assert!(!running.is_over(), "the second SIGHUP ended the run");
         running.signal(Signal::TERM);
         let ended = running.end(Duration::from_secs(2), "a second signal");
         assert_eq!(ended.status.code(), Some(143), "{}", ended.err);
@@ -188,7 +188,7 @@ fn a_signal_ends_pip_too() {
     assert_eq!(ended.status.code(), Some(143), "{}", ended.err);
     assert!(ended.error().starts_with("the run was asked to end"), "{}", ended.err);
     let pip = pip().and_then(rustix::process::Pid::from_raw).expect("a number");
-    assert!(wait_for(|| !is_alive(pip)), "pip outlives the run");
+    assert!(wait_for(|| !is_alive(pip)), "pip still runs after the run");
 }
 
 #[test]
@@ -224,11 +224,11 @@ fn a_worker_that_does_not_react_is_killed() {
     let worker = running.worker().expect("a worker");
     // A stopped child blocks its parent until exec.
     wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over());
-    kill_process(worker, Signal::STOP).expect("it runs");
+    kill_process(worker, Signal::STOP).expect("running");
     running.signal(Signal::TERM);
     let ended = running.end(SOON, "a worker that stands still");
     assert_eq!(ended.status.code(), Some(143), "{}", ended.err);
-    assert!(wait_for(|| !is_alive(worker)), "the worker is left");
+    assert!(wait_for(|| !is_alive(worker)), "the worker still runs");
     night.recovers(&old, &new, "a worker that stood still");
     assert!(PATIENCE > SOON);
 }

@@ -34,7 +34,7 @@ fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {
         assert!(night.bytes().as_deref() == Some(&new), "{case}");
         assert_eq!(night.left_over(), Vec::<String>::new(), "{case}");
     }
-    assert!(again > 0, "no kill was in time");
+    assert!(again > 0, "no kill hit a running worker");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_worker_dies_with_its_parent_and_the_next_run_completes() {
         let worker = running.worker().expect("a worker");
         wait_for(|| night.phase(&old) >= phase || running.is_over());
         running.signal(Signal::KILL);
-        assert!(wait_for(|| !is_alive(worker)), "{phase:?}: the worker outlives its parent");
+        assert!(wait_for(|| !is_alive(worker)), "{phase:?}: the worker runs without its parent");
         drop(running);
         night.recovers(&old, &new, &format!("the parent is killed at {phase:?}"));
     }
@@ -79,12 +79,12 @@ fn while_a_worker_is_started_again_nobody_else_gets_the_output() {
     let first = running.worker().expect("a worker");
     assert!(wait_for(|| night.phase(&old) >= Phase::Writing || running.is_over()));
     // A stopped worker cannot end before the second run has checked the lock.
-    kill_process(first, Signal::STOP).expect("it runs");
+    kill_process(first, Signal::STOP).expect("running");
     let second = night.run();
     assert_eq!(second.status.code(), Some(75), "{}", second.err);
     let parent = running.child.id();
     assert!(second.err.contains(&format!("process {parent} is writing")), "{}", second.err);
-    kill_process(first, Signal::KILL).expect("it stands");
+    kill_process(first, Signal::KILL).expect("stopped");
     let ended = running.end(PATIENCE, "a worker that stood still");
     assert_eq!(ended.status.code(), Some(0), "{}", ended.err);
     assert!(night.bytes().as_deref() == Some(&new));

@@ -60,10 +60,10 @@ fn any_failing_call_is_reported_and_the_next_run_completes() {
             Some(1..=3) => {
                 // The failed write may be the one that prints the error.
                 let said = !run.err.trim().is_empty() || call == "write";
-                assert!(said, "{case}: it does not say why");
+                assert!(said, "{case}: no error message");
                 "failed"
             }
-            other => panic!("{case}: it ended with {other:?}: {}", run.err),
+            other => panic!("{case}: exit {other:?}: {}", run.err),
         };
         *outcomes.entry((call, outcome)).or_default() += 1;
         night.recovers(&old, &new, &case);
@@ -102,7 +102,7 @@ pub fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let can = traced.is_ok_and(|traced| traced.status.success());
     if !can {
-        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace cannot be run");
+        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace is required");
         skipped("strace is not there, or may not trace");
     }
     can

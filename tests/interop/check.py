@@ -6,9 +6,11 @@
 VECTORS.f32 is written by `examples/vectors.rs`: for each row of OUTPUT, in order, `dim` little-endian f32; a row
 without a vector is `dim` quiet NaNs (0x7fc00000). No header.
 
-The script checks the type, name and nullability of the embedding column; the schema and its metadata; the JSON, counts
-and recomputed digests of the footer; the carried columns against INPUT; that exactly the rows without a text are null;
-that vectors are finite and have length 1; and that all readers and VECTORS.f32 have the same bits.
+The script checks the type, name and nullability of the embedding column; the schema and its metadata; the
+JSON, counts and recomputed digests of the footer; the carried columns against INPUT; that exactly the rows
+without a text are null; that vectors are finite and have length 1; and that all readers and VECTORS.f32 have
+the same bits.
+
 It exits with 0 on success, otherwise with 1 and a one-line error.
 """
 

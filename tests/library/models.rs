@@ -81,7 +81,7 @@ fn every_model_embeds_alike_alone_and_in_batches() {
             let is_unit = (length(vector) - 1.0).abs() < 1e-5;
             assert_eq!(is_unit, name != "not normalised", "{name}: length {}", length(vector));
         }
-        assert!(distance(&alone[0], &alone[1]) > 1e-3, "{name}: all texts have one vector");
+        assert!(distance(&alone[0], &alone[1]) > 1e-3, "{name}: all texts have the same vector");
     }
 }
 
@@ -191,7 +191,7 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
         );
         let last = text.ids[text.ids.len() - 1];
         let separator = model.tokenizer.tokenize("").expect("ids").ids[1];
-        assert_eq!(last, separator, "a text that is cut still ends in [SEP]");
+        assert_eq!(last, separator, "a truncated text must end in [SEP]");
     }
 }
 
@@ -268,13 +268,14 @@ fn lower_cased_long_text_is_not_cut_inside_a_word() {
     // Few tokens but many bytes (16 per token), so that the stop is the last possible place to cut.
     let start = "word word word word word word";
     let text = format!("{start}{}ΒΑΣ.Β{}", " ".repeat(150 - start.len()), "α".repeat(80));
-    let mut direct = tokenizers::Tokenizer::from_file(written.file("tokenizer.json")).expect("one");
+    let mut direct =
+        tokenizers::Tokenizer::from_file(written.file("tokenizer.json")).expect("a tokenizer");
     direct.with_padding(None).with_truncation(None).expect("no truncation");
     let whole = direct.encode(text.to_lowercase(), true).expect("ids");
     let cut = tokenizer.tokenize(&text).expect("ids");
     assert!(cut.truncated);
     assert_eq!(cut.ids[..9], whole.get_ids()[..9]);
-    assert_eq!(whole.get_tokens()[8], "##ασ", "the text is what this test needs");
+    assert_eq!(whole.get_tokens()[8], "##ασ", "an unexpected tokenization");
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! The pipeline over files, with a fake encoder or, where arithmetic matters, a tiny model: rows keep their
-//! values and order for any batch size and after out-of-memory errors, a failure leaves no files, and a
-//! failed stage does not hang the others.
+//! The pipeline over files, with a fake encoder or a tiny model: rows keep their values and order for any
+//! batch size, a failure leaves no files, and a failed stage does not hang the others.
 
 mod columns;
 mod failures;

@@ -89,7 +89,7 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
     for precision in Precision::ALL {
         let setting = format!("compute.precision = \"{precision}\"");
         let load =
-            || model::load(&model_config(directory.path(), &[&setting]), &|_| ()).expect("one");
+            || model::load(&model_config(directory.path(), &[&setting]), &|_| ()).expect("a model");
         let options = BatchOptions::default();
         let whole = Embedder::new(load()).compute_embeddings_batch(&rows, &options);
         let Model { tokenizer, encoder, identity } = load();
@@ -188,7 +188,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");
     }
-    assert_eq!(fingerprints.len(), Precision::ALL.len(), "each has its own");
+    assert_eq!(fingerprints.len(), Precision::ALL.len(), "fingerprints must differ");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn what_overflows_is_an_error_that_names_the_row() {
         directory.poke("encoder.layer.0.output.dense.weight", 3, 3e38);
         directory.poke("encoder.layer.0.output.dense.bias", 0, 3e38);
         let embedder =
-            Embedder::open(&model_config(directory.path(), &[&setting])).expect("it is finite");
+            Embedder::open(&model_config(directory.path(), &[&setting])).expect("a finite model");
         let error = embedder.compute_embedding(&task("T-9", "fix it")).expect_err("an overflow");
         assert_eq!(error.kind(), ErrorKind::Encode);
         let said = error.to_string();
@@ -275,7 +275,7 @@ static REAL: Real = Real([
 impl Real {
     fn of(&self, precision: Precision) -> &Embedder {
         let at = TILES.iter().position(|tiles| *tiles == precision);
-        self.0[at.expect("one of them")].deref()
+        self.0[at.expect("a precision")].deref()
     }
 }
 

@@ -123,7 +123,7 @@ fn a_long_text_gives_the_ids_of_its_whole_on_every_golden_row() {
         }
     }
     let all: String = GOLDEN.rows.iter().map(|row| row.text.as_str()).collect();
-    same_ids(256, &all).expect("the golden texts in a row");
+    same_ids(256, &all).expect("the golden texts");
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! Bad and unusual input for the real program: `reembed run` either succeeds or prints a one-line error with
-//! the cause and the place. It never panics, hangs, crashes or exceeds the memory bound here, and the target
-//! only ever holds the old file or the correct new one.
+//! Bad and unusual input: `reembed run` succeeds or prints a one-line error with the cause and the place. It
+//! never panics, hangs or exceeds the memory bound, and never publishes a wrong file.
 //!
 //! A test compares the outcomes with the table in `tests/program/bad-input.md`. To update it:
 //! `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`.

@@ -1,6 +1,5 @@
-//! The HTML pages in headless Chromium, opened from disk without other files. Checks: no console errors, no
-//! network requests, every figure equal to the JSON report, sufficient contrast, and no horizontal overflow.
-//! Screenshots are stored in `target/pages/`.
+//! The HTML pages in headless Chromium, opened from disk: no console errors or network requests, figures
+//! equal to the JSON report, sufficient contrast, no overflow. Screenshots: `target/pages/`.
 //!
 //! Without Chromium the test prints a skip; `.ci/run` installs it.
 
@@ -37,7 +36,7 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
     // An earlier run, a failing run, and the run under test.
     assert!(run("300", &[]).0);
     let (done, said) = run("400", &["--memory-limit", "1"]);
-    assert!(!done, "one byte is too little: {said}");
+    assert!(!done, "succeeded within one byte: {said}");
     let report = directory.path().join("out/report");
     look(&mut browser, &report.join("report.html"), &report.join("report.json"), "report-failed");
     let failed = read(&report.join("report.json"));
@@ -110,13 +109,13 @@ fn look(browser: &mut Browser, page: &Path, document: &Path, name: &str) {
         }
     }
     browser.print(&pictures.join(format!("{name}.pdf")));
-    assert_eq!(browser.complaints, Vec::<String>::new(), "{name}: on the console");
+    assert_eq!(browser.complaints, Vec::<String>::new(), "{name}: console messages");
     let foreign: Vec<&String> = browser
         .requests
         .iter()
         .filter(|url| !url.starts_with("file:") && !url.starts_with("data:"))
         .collect();
-    assert!(foreign.is_empty(), "{name} asks for {foreign:?}");
+    assert!(foreign.is_empty(), "{name} requests {foreign:?}");
 }
 
 /// Each figure on the page names its JSON pointer: the value there must equal the displayed number.
@@ -193,7 +192,7 @@ fn check_reading(browser: &mut Browser, width: u32, place: &str) {
 })()"#,
     );
     assert!(faint["seen"].as_u64().is_some_and(|seen| seen > 50), "{place}: {faint}");
-    assert_eq!(faint["faint"], json!([]), "{place}: text that is hard to read");
+    assert_eq!(faint["faint"], json!([]), "{place}: low contrast");
     let wide = browser.evaluate("document.documentElement.scrollWidth");
     assert!(wide.as_u64().is_some_and(|wide| wide <= u64::from(width)), "{place}: {wide} wide");
     let pictures = browser.evaluate(
@@ -269,10 +268,8 @@ struct Browser {
 impl Browser {
     fn start() -> Option<Browser> {
         let Some(program) = program() else {
-            eprintln!(
-                "NOT CHECKED: there is no Chromium here, so no page was looked at (apt-get install chromium)"
-            );
-            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "nothing may be skipped");
+            eprintln!("SKIPPED: Chromium is not installed (apt-get install chromium)");
+            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "skips are disabled");
             return None;
         };
         let profile = tempfile::tempdir().expect("a directory");
@@ -344,7 +341,7 @@ impl Browser {
         assert!(opened["errorText"].is_null(), "{opened}");
         let started = Instant::now();
         while self.evaluate("document.readyState") != json!("complete") {
-            assert!(started.elapsed() < PATIENCE, "the page does not get ready");
+            assert!(started.elapsed() < PATIENCE, "timeout while the page loads");
         }
         assert_eq!(self.evaluate("location.href"), json!(url));
     }
@@ -372,7 +369,7 @@ impl Browser {
             json!({"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": false}),
         );
         let page = decoded(page["data"].as_str().expect("a document"));
-        assert!(page.starts_with(b"%PDF-"), "not a document");
+        assert!(page.starts_with(b"%PDF-"), "not a PDF");
         fs::write(path, page).expect("a file");
     }
 

@@ -42,12 +42,12 @@ fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
     let first = run(&config, &Counted::new());
     assert_eq!(first.origins, RowsByOrigin { encoded: 300, ..RowsByOrigin::default() });
     let bytes = fs::read(job.output()).expect("an output");
-    fs::remove_file(job.output()).expect("it was there");
+    fs::remove_file(job.output()).expect("a removed output");
 
     let counted = Counted::new();
     let second = run(&config, &counted);
     assert_eq!(second.origins, RowsByOrigin { reused: 300, sampled: 10, ..second.origins });
-    assert_eq!(counted.texts(), 10, "the sample alone");
+    assert_eq!(counted.texts(), 10, "only the sample");
     assert_eq!(second.work.rows, 10);
     assert_eq!(first.work.tokens, second.work.tokens + second.origins.tokens_saved);
     assert!(fs::read(job.output()).expect("an output") == bytes, "the bytes differ");
@@ -120,11 +120,11 @@ fn other_fingerprint_reuses_nothing_and_keeps_both() {
     let job = Job::of(&plain(0..50));
     let config = job.config(&["cache.verify_sample = 0", "run.rebuild = false"]);
     run(&config, &Counted::new());
-    fs::remove_file(job.output()).expect("it was there");
+    fs::remove_file(job.output()).expect("a removed output");
     let other = ModelDirectory::tiny().prompt(Some("query: ")).write();
     let counted = Counted::of(&other);
     assert_eq!(run(&config, &counted).origins.encoded, 50);
-    fs::remove_file(job.output()).expect("it was there");
+    fs::remove_file(job.output()).expect("a removed output");
     assert_eq!(run(&config, &Counted::new()).origins.reused, 50);
 }
 
@@ -169,7 +169,7 @@ proptest! {
 
         let job = Job::of(&earlier);
         run(&config(&job, "read-write"), &Counted::new());
-        fs::remove_file(job.output()).expect("it was there");
+        fs::remove_file(job.output()).expect("a removed output");
         sample::write_tasks(&job.input(), rows.iter().cloned()).expect("an input");
         let counted = Counted::failing(failure);
         let report = run(&config(&job, mode), &counted);
@@ -295,7 +295,7 @@ fn interrupted_rebuild_continues_and_finished_one_restarts() {
     fails(&rebuild, 2);
     assert_eq!(origins(&rebuild), (120, 80));
     assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
-    assert_eq!(origins(&rebuild), (0, 200), "that one was finished");
+    assert_eq!(origins(&rebuild), (0, 200), "the rebuild was finished");
 
     fails(&rebuild, 4);
     // The vectors of an ordinary run in between count as new for the rebuild.
@@ -305,7 +305,7 @@ fn interrupted_rebuild_continues_and_finished_one_restarts() {
 
     fails(&rebuild, 4);
     assert_eq!(origins(&ordinary), (240, 0));
-    assert_eq!(origins(&rebuild), (0, 240), "an ordinary run that is done ends the rebuild");
+    assert_eq!(origins(&rebuild), (0, 240), "a finished ordinary run ends the rebuild");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     let job = Job::of(&plain(0..60));
     let rebuild = job.config(&["run.rebuild = true", "cache.verify_sample = 0"]);
     run(&rebuild, &Counted::new());
-    fs::remove_file(job.output()).expect("it was there");
+    fs::remove_file(job.output()).expect("a removed output");
     let (reader, lock) = prepare(&rebuild).expect("a lock");
     let (counted, never) = (Counted::new(), Stop::new());
     // Another process writes the output during the read-back; its file is kept.
@@ -341,9 +341,9 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     };
     let model = &counted.model;
     let ended = run_opened(&rebuild, (&reader, &lock), model, &never, &write_theirs);
-    assert_eq!(ended.expect_err("it is theirs").kind(), ErrorKind::Output);
+    assert_eq!(ended.expect_err("a foreign output").kind(), ErrorKind::Output);
     drop(lock);
-    fs::remove_file(job.output()).expect("it was there");
+    fs::remove_file(job.output()).expect("a removed output");
     assert_eq!(counted.texts(), 60);
     assert_eq!(run(&rebuild, &Counted::new()).origins.reused, 60);
     assert_eq!(run(&rebuild, &Counted::new()).origins.encoded, 60);
@@ -461,7 +461,7 @@ fn damaged_cache_gives_a_right_output_or_a_refusal() {
     }
     check("all zeros".to_owned(), &vec![0; whole.len()]);
     println!(
-        "{counted} counted, {set_aside} set aside, {unharmed} unharmed, {late} whole a run later"
+        "{counted} counted, {set_aside} moved aside, {unharmed} intact, {late} repaired a run later"
     );
     assert!(counted > 0 && set_aside > 0 && unharmed > 0);
 }
@@ -493,11 +493,11 @@ fn cache_commands_report_damage_contents_and_pruning() {
     let job = Job::of(&plain(0..60));
     let config = job.config(&[]);
     run(&config, &Counted::new());
-    let check = cache::verify(&job.cache()).expect("it can be read");
+    let check = cache::verify(&job.cache()).expect("a readable cache");
     assert!(check.is_ok() && check.entries == 60, "{check:?}");
 
     flip_inside_an_entry(&job.cache());
-    let check = cache::verify(&job.cache()).expect("it can be read");
+    let check = cache::verify(&job.cache()).expect("a readable cache");
     assert_eq!((check.entries, check.damaged, check.is_ok()), (60, 1, false));
 }
 
@@ -524,14 +524,14 @@ fn eviction_spares_what_the_last_run_used() {
     assert!(cache.evicted >= 90 && cache.not_stored == 0, "{cache:?}");
     assert!(cache.entries <= 307, "{cache:?}");
     let fourth = night(200..400);
-    assert_eq!(fourth.origins.reused, 200, "what the last run used is there");
+    assert_eq!(fourth.origins.reused, 200, "entries of the last run");
     let stats = cache::stats(&job.cache()).expect("stats");
     assert_eq!(stats.runs, 4);
     assert_eq!(stats.last_used.get(&0), Some(&200));
     let pruned = cache::prune(&job.cache(), 1).expect("pruned");
     assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
     assert!(pruned.bytes_after <= pruned.bytes_before);
-    assert!(cache::verify(&job.cache()).expect("it can be read").is_ok());
+    assert!(cache::verify(&job.cache()).expect("a readable cache").is_ok());
     assert_eq!(night(200..400).origins.reused, 200);
 }
 
@@ -567,7 +567,7 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
         let asked = growth(rows);
         let used = run(&config, &Counted::new()).cache.and_then(|cache| cache.file_bytes);
         let used = used.expect("a size");
-        assert!(used <= asked, "{rows} rows: {used} bytes, and {asked} were asked for");
+        assert!(used <= asked, "{rows} rows: {used} bytes used, {asked} estimated");
         // The next run estimates only the remaining growth.
         assert!(growth(rows) <= asked - used && growth(3 * rows) >= growth(rows));
     }
@@ -591,7 +591,7 @@ fn run_larger_than_its_cache_warns_once() {
     assert!(used.entries > 20 && used.entries + used.not_stored == 200, "{used:?}");
     assert_eq!(warnings, [Warning::CacheFull { path: job.cache(), max_size: 6000 }]);
     let second = run(&config, &Counted::new());
-    assert_eq!(second.origins.reused, used.entries, "what was kept is not thrown out for the rest");
+    assert_eq!(second.origins.reused, used.entries, "stored entries were evicted");
 }
 
 // Crashes.
@@ -623,7 +623,7 @@ fn killed_run_resumes_and_ends_with_the_same_bytes() {
         let program = Program::new(ROWS, COMMIT);
         let commits = ROWS / COMMIT * percent / 100;
         program.kill_after(commits);
-        assert!(!program.job.output().exists(), "killed at {percent} %, it had published");
+        assert!(!program.job.output().exists(), "published when killed at {percent} %");
         let (encoded, reused) = program.encoded_and_reused();
         assert_eq!(encoded + reused, ROWS);
         assert!(reused >= commits * COMMIT, "killed at {percent} %: only {reused} were reused");
@@ -822,7 +822,7 @@ fn set_fact(cache: &Path, name: &str, number: u64) {
     const FACTS: TableDefinition<&str, u64> = TableDefinition::new("facts");
     let database = Database::open(cache).expect("a database");
     let transaction = database.begin_write().expect("a transaction");
-    transaction.open_table(FACTS).expect("facts").insert(name, number).expect("set");
+    transaction.open_table(FACTS).expect("a table").insert(name, number).expect("inserted");
     transaction.commit().expect("committed");
 }
 
@@ -831,7 +831,7 @@ fn flip_inside_an_entry(cache: &Path) {
     const PLACES: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
     let entry = {
         let database = Database::open(cache).expect("a database");
-        let places = database.begin_read().expect("read").open_table(PLACES).expect("places");
+        let places = database.begin_read().expect("read").open_table(PLACES).expect("a table");
         let entry = places.iter().expect("entries").nth(20).expect("21 entries").expect("an entry");
         entry.1.value().to_vec()
     };
@@ -840,7 +840,7 @@ fn flip_inside_an_entry(cache: &Path) {
     file.read_to_end(&mut bytes).expect("bytes");
     // Old copies of a rewritten page stay in the file unused, so every copy is changed.
     for at in (0..bytes.len() - entry.len()).filter(|at| bytes[*at..].starts_with(&entry)) {
-        file.seek(SeekFrom::Start((at + entry.len() / 2) as u64)).expect("a place");
+        file.seek(SeekFrom::Start((at + entry.len() / 2) as u64)).expect("an offset");
         file.write_all(&[bytes[at + entry.len() / 2] ^ 4]).expect("written");
     }
 }
@@ -897,13 +897,9 @@ impl Program {
             .lines()
             .map(|line| line.expect("text"))
             .filter(|line| line.contains("kept in the cache"));
-        assert_eq!(told.take(commits).count(), commits, "it ended before {commits} commits");
-        child.kill().expect("it runs");
-        assert_eq!(
-            child.wait().expect("its end").signal(),
-            Some(9),
-            "it was done before it was killed"
-        );
+        assert_eq!(told.take(commits).count(), commits, "exited before {commits} commits");
+        child.kill().expect("running");
+        assert_eq!(child.wait().expect("exited").signal(), Some(9), "exited before it was killed");
         assert!(self.commit_rows > 0);
     }
 

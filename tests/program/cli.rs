@@ -65,7 +65,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
             .env("TERM", "xterm")
             .env("HOME", "/nowhere")
             .output()
-            .expect("Python 3, which the model may be fetched with too");
+            .expect("Python 3");
         assert_eq!(err(&run), "", "of Python");
         (run.status.code(), out(&run))
     }
@@ -287,13 +287,13 @@ fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
     for part in [" tasks/s", " tokens/s", "batch limit 32", " left"] {
         assert!(drawn.iter().any(|line| line.contains(part)), "{part}: {drawn:?}");
     }
-    assert!(!screen.contains(" INFO "), "a bar needs no lines of progress: {screen:?}");
+    assert!(!screen.contains(" INFO "), "log lines beside the bar: {screen:?}");
     let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen);
-    assert!(rest.trim().is_empty(), "the bar is taken away: {rest:?}");
+    assert!(rest.trim().is_empty(), "the bar is not cleared: {rest:?}");
     assert!(job.has_output());
 
     let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--quiet"]));
-    assert_eq!((exit, screen.as_str()), (Some(0), ""), "nothing when quiet");
+    assert_eq!((exit, screen.as_str()), (Some(0), ""), "output with --quiet");
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn fsync_and_read_back_precede_rename_and_directory_fsync() {
 fn the_check_of_the_order_notices_a_step_that_is_left_out() {
     let Some(strace) = Strace::find() else { return };
     for (failpoint, expected) in [
-        ("skip-directory-fsync", "the directory is not brought to the disk"),
+        ("skip-directory-fsync", "no fsync of the directory"),
         ("skip-read-back", "the file is not read back"),
     ] {
         let night = PublishJob::large();
@@ -65,11 +65,11 @@ fn the_check_of_the_order_notices_a_step_that_is_left_out() {
 /// Checks the order of a durable write: write, fsync, reopen, rename, fsync of the directory.
 fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     let last = |what: &str, on: On| calls.iter().rposition(|call| call.is(what, on));
-    let written = last("write", On::Temporary).ok_or("nothing is written")?;
-    let synced = last("fsync", On::Temporary).ok_or("the file is not brought to the disk")?;
+    let written = last("write", On::Temporary).ok_or("no write to the temporary file")?;
+    let synced = last("fsync", On::Temporary).ok_or("no fsync of the file")?;
     let renamed = last("rename", On::Temporary).ok_or("the file is not renamed")?;
     if !(written < synced && synced < renamed) {
-        return Err("the file is not brought to the disk when it is renamed");
+        return Err("no fsync of the file before its rename");
     }
     let opened = calls[synced..renamed].iter().any(|call| call.is("open", On::Temporary));
     if !opened {
@@ -77,7 +77,7 @@ fn order(calls: &[Call]) -> std::result::Result<(), &'static str> {
     }
     match last("fsync", On::Directory) {
         Some(directory) if directory > renamed => Ok(()),
-        _ => Err("the directory is not brought to the disk"),
+        _ => Err("no fsync of the directory"),
     }
 }
 
@@ -99,7 +99,7 @@ fn failing_write_fsync_or_rename_keeps_the_old_file() {
                 On::Temporary | On::Lock => {
                     assert!(matches!(run.status.code(), Some(1 | 2)), "{case}: {}", run.told);
                     assert!(run.told.contains("tasks.parquet: "), "{case}: {}", run.told);
-                    assert!(night.output() == old, "{case}: the old file is not as it was");
+                    assert!(night.output() == old, "{case}: the old file has changed");
                     hit += 1;
                 }
                 // The new file is in place but not durable, so that the run fails.
@@ -113,7 +113,7 @@ fn failing_write_fsync_or_rename_keeps_the_old_file() {
                 On::Other => assert!(night.output() == new || night.output() == old, "{case}"),
             }
             let syncs = run.calls.iter().filter(|call| call.is("fsync", On::Temporary)).count();
-            assert!(syncs <= 1, "{case}: a failed fsync is tried again");
+            assert!(syncs <= 1, "{case}: a failed fsync was retried");
             assert_eq!(night.beside(), ["tasks.parquet"], "{case}");
             night.completes_with(&new, &case);
         }
@@ -154,7 +154,7 @@ fn report_says_output_is_in_place_after_directory_fsync_error() {
         };
         assert_eq!(says, expected, "fsync {number}: {verdict}");
         if night.path().exists() {
-            assert!(number > 1, "the file itself is brought to the disk first");
+            assert!(number > 1, "the first fsync is that of the file");
             break;
         }
     }
@@ -229,7 +229,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
         let output = disk.path().join("tasks.parquet");
         // Any old output serves here, so the small disk gets a small one.
         let small = small_output();
-        fs::write(&output, &small).expect("room for a small file");
+        fs::write(&output, &small).expect("space for a small file");
         let run = |check: &str| {
             let mut command = night.command();
             command.arg("--output").arg(&output).env("REEMBED_PUBLISH_CHECK_SPACE", check);
@@ -252,7 +252,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
             );
             assert!(fs::read(&output).expect("the old file") == small);
         }
-        fs::write(&output, &small).expect("room for a small file");
+        fs::write(&output, &small).expect("space for a small file");
         let unchecked = run("false");
         let left = fs::read(&output).expect("a file");
         match unchecked.status.code() {
@@ -263,7 +263,7 @@ fn a_disk_that_is_full_leaves_the_old_file() {
                 assert!(err(&unchecked).contains("No space left"), "{}", err(&unchecked));
                 assert!(left == small, "{kilobytes} KB");
                 let names = fs::read_dir(disk.path()).expect("a directory").count();
-                assert_eq!(names, 1, "{kilobytes} KB: something was left");
+                assert_eq!(names, 1, "{kilobytes} KB: files were left over");
             }
         }
     }
@@ -373,8 +373,8 @@ fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     let second = night.run();
     assert_eq!(second.status.code(), Some(75), "{}", err(&second));
     assert!(err(&second).contains(&format!("process {holder} ")), "{}", err(&second));
-    assert_eq!(night.beside().len(), 2, "the living run's temporary is not swept");
-    kill_process(Pid::from_raw(holder).expect("a process"), Signal::KILL).expect("it runs");
+    assert_eq!(night.beside().len(), 2, "the active run's temporary file was removed");
+    kill_process(Pid::from_raw(holder).expect("a process"), Signal::KILL).expect("running");
     // strace holds a process that it delays, even after its death.
     drop(strace);
     wait_for(|| (night.run().status.code() == Some(0)).then_some(()));
@@ -431,7 +431,7 @@ fn deleted_lock_or_changed_output_prevents_publishing() {
         let output = job.output();
         let model = before(move |call| {
             if call == 0 {
-                act(&output).expect("it can be done");
+                act(&output).expect("a changed file");
             }
         });
         let error = run(&job.config(&["batch.start = 4"]), &model).expect_err(case);
@@ -732,8 +732,8 @@ impl PublishJob {
     fn completes_with(&self, new: &[u8], case: &str) {
         let run = self.run();
         assert_eq!(run.status.code(), Some(0), "{case}, the next run: {}", err(&run));
-        assert!(self.output() == new, "{case}: the next run made other bytes");
-        assert_eq!(self.beside(), ["tasks.parquet"], "{case}: the next run left something");
+        assert!(self.output() == new, "{case}: the next run wrote other bytes");
+        assert_eq!(self.beside(), ["tasks.parquet"], "{case}: the next run left files over");
     }
 }
 
@@ -775,7 +775,7 @@ fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = ready() {
             return found;
         }
-        assert!(started.elapsed() < Duration::from_secs(30), "it does not come");
+        assert!(started.elapsed() < Duration::from_secs(30), "timeout");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -801,12 +801,18 @@ impl Strace {
         if traced.is_ok_and(|traced| traced.status.success()) {
             return Some(Strace);
         }
-        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace cannot be run");
+        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace is required");
         skipped("strace is not there, or may not trace");
         None
     }
 
-    fn command(&self, night: &PublishJob, inject: &str, failpoints: &[&str], trace: &Path) -> Command {
+    fn command(
+        &self,
+        night: &PublishJob,
+        inject: &str,
+        failpoints: &[&str],
+        trace: &Path,
+    ) -> Command {
         let inner = night.command();
         let mut command = Command::new("strace");
         command.args(["-f", "-y", "-s", "0", "-e", "signal=none", "-e"]);

@@ -122,7 +122,7 @@ fn small_memory_limit_plans_small_batches_from_the_start() {
     let done = job.run(&["--memory-limit", "68000", "--threads", "2"]);
     assert!(done.status.success(), "{}", err(&done));
     let batches = &job.report()["batches"];
-    assert!(batches["count"].as_u64() > Some(100), "the limit is felt: {batches}");
+    assert!(batches["count"].as_u64() > Some(100), "too few batches: {batches}");
     assert_eq!(batches["limit_moves"], json!(0), "{}", err(&done));
     assert!(!err(&done).contains("batch limit"), "{}", err(&done));
 }
@@ -181,8 +181,8 @@ fn promtool(command: &mut Command) {
             assert!(checked.status.success() && said.is_empty(), "{said}");
         }
         Err(_) => {
-            eprintln!("NOT CHECKED: there is no promtool here (apt-get install prometheus)");
-            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "nothing may be skipped");
+            eprintln!("SKIPPED: promtool is not installed (apt-get install prometheus)");
+            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "skips are disabled");
         }
     }
 }

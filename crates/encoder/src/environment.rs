@@ -32,13 +32,16 @@ impl Environment {
         })
     }
 
-    /// The directory of the model cache: `REEMBED_CACHE`, else `$XDG_CACHE_HOME/reembed`, else
+    /// The directory of the model cache: `REEMBED_MODEL_CACHE` or `REEMBED_CACHE`, else `$XDG_CACHE_HOME/reembed`, else
     /// `~/.cache/reembed`.
     ///
     /// # Errors
     /// `Config` if none of these variables is set.
     pub fn model_cache(&self) -> Result<PathBuf> {
-        let own = self.get("REEMBED_CACHE").map(PathBuf::from);
+        let own = self
+            .get("REEMBED_MODEL_CACHE")
+            .or_else(|| self.get("REEMBED_CACHE"))
+            .map(PathBuf::from);
         let user = || {
             let xdg = self.get("XDG_CACHE_HOME").map(PathBuf::from);
             let home = || Some(Path::new(self.home()?).join(".cache"));
@@ -46,7 +49,7 @@ impl Environment {
         };
         own.or_else(user).ok_or_else(|| {
             Error::new(ErrorKind::Config, "no directory for the model cache: HOME is not set")
-                .advice("set `model.cache`, REEMBED_CACHE or HOME")
+                .advice("set `model.cache`, REEMBED_MODEL_CACHE or HOME")
         })
     }
 

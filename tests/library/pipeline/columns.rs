@@ -50,7 +50,7 @@ fn columns_of_every_type_are_carried_with_all_metadata() {
     let written = read_parquet(&job.output());
 
     let mut metadata = written.schema.metadata().clone();
-    assert!(metadata.remove("reembed").is_some(), "the footer entry shows in the schema");
+    assert!(metadata.remove("reembed").is_some(), "the schema lacks the footer entry");
     assert_eq!(&metadata, original.schema.metadata());
     assert_eq!(metadata.get("owner").map(String::as_str), Some("tracker"));
     assert!(written.entry("ARROW:schema").is_some());
@@ -62,7 +62,7 @@ fn columns_of_every_type_are_carried_with_all_metadata() {
         assert_eq!(
             field.metadata().get("note"),
             Some(field.name()),
-            "the input has what is compared"
+            "the input metadata is missing"
         );
         let same = written.rows.column(number) == original.rows.column(number);
         assert!(same, "column `{}` of type {} changed", field.name(), field.data_type());

@@ -72,7 +72,7 @@ fn cache_path_of_another_file_is_refused_with_both_keys() {
         assert_eq!(held.to_string(), told);
         assert!(!job.directory().join("out").exists(), "{cache}");
         let off = job.config(&[&format!("cache.path = {cache:?}"), "cache.mode = \"off\""]);
-        pipeline::prepare(&off).expect("no cache is no file");
+        pipeline::prepare(&off).expect("a run without a cache");
     }
     assert!(fs::read(job.input()).expect("an input") == before);
     let apart = job.config(&["cache.path = \"out/cache\""]);
@@ -105,7 +105,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                         .write(true)
                         .open(&input)
                         .and_then(|f| f.set_len(50))
-                        .expect("cut");
+                        .expect("truncated");
                     Ok(())
                 })
             },

@@ -60,7 +60,7 @@ fn the_memory_limit_prices_every_batch_before_it_runs() {
         let ran = std::mem::take(&mut *shapes.lock().expect("no panic"));
         assert_eq!(ran.iter().map(|shape| shape.rows).sum::<usize>(), rows.len());
         assert!(ran.iter().all(|shape| price(shape) <= budget), "{ran:?}");
-        assert!(ran.iter().any(|shape| price(shape) > budget / 2), "the budget is used: {ran:?}");
+        assert!(ran.iter().any(|shape| price(shape) > budget / 2), "the budget is unused: {ran:?}");
         assert_eq!(report.limit_changes > 0, moves);
         assert_eq!(limits(&events).len() as u64, report.limit_changes);
     }
@@ -101,6 +101,6 @@ fn stuck_encoder_bounds_the_chunks_that_are_read() {
         });
         within_ten_seconds(move || run(&config, &model)).expect_err("it fails").kind()
     };
-    assert_eq!(stuck(in_flight - 1), ErrorKind::Data, "the last chunk in flight is read");
-    assert_eq!(stuck(in_flight), ErrorKind::Encode, "the chunk after it is not");
+    assert_eq!(stuck(in_flight - 1), ErrorKind::Data, "the last chunk in flight");
+    assert_eq!(stuck(in_flight), ErrorKind::Encode, "the chunk after it");
 }

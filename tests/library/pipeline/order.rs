@@ -71,14 +71,14 @@ proptest! {
         let lengths: Vec<usize> = rows.iter().map(tokens).collect();
         let first = lengths.chunks(sizes.chunk_rows).position(|chunk| chunk.iter().any(|l| *l > 0));
         let Some(chunk) = first else {
-            prop_assert!(result.is_ok(), "there is nothing to embed");
+            prop_assert!(result.is_ok(), "failed without any text");
             return Ok(());
         };
         // Within a chunk the longest text is processed first.
         let start = chunk * sizes.chunk_rows;
         let chunk = &lengths[start..(start + sizes.chunk_rows).min(lengths.len())];
         let longest = *chunk.iter().max().expect("a row");
-        let row = start + chunk.iter().position(|length| *length == longest).expect("it is there");
+        let row = start + chunk.iter().position(|length| *length == longest).expect("a longest row");
 
         let error = result.expect_err("nothing fits");
         prop_assert_eq!(error.kind(), ErrorKind::OutOfMemory);
@@ -112,7 +112,7 @@ proptest! {
         let expected = alone(&real, real.encoder.as_ref(), &rows, false);
         for (row, (found, expected)) in written.vectors("embedding").iter().zip(&expected).enumerate() {
             let (found, expected) = (found.as_ref().expect("one"), expected.as_ref().expect("one"));
-            prop_assert_eq!(found.len(), 32, "the width follows the model");
+            prop_assert_eq!(found.len(), 32, "not the width of the model");
             let allowed = if real.encoder.is_batch_invariant() { 0.0 } else { 1e-6 };
             let difference = distance(found, expected);
             prop_assert!(difference <= allowed, "row {}: {:e}", row, difference);
@@ -139,7 +139,7 @@ fn row_group_chunk_and_batch_sizes_do_not_change_bytes() {
         assert!(bytes(settings, failure) == first, "{settings:?} under {failure:?} differs");
     }
     let renamed = bytes(&["input.chunk_rows = 50", "output.column = \"vector\""], Failure::Never);
-    assert!(renamed != first, "the comparison sees a difference");
+    assert!(renamed != first, "the comparison missed a difference");
 }
 
 /// Each change starts at the previous limit, and the report lists the same changes.

@@ -36,12 +36,12 @@ fn a_row_without_text_follows_the_policy() {
         let present: Vec<bool> =
             with_nulls.vectors("embedding").iter().map(Option::is_some).collect();
         assert_eq!(present, [true, false, true, false]);
-        assert!(with_nulls.schema.field_with_name("embedding").expect("it").is_nullable());
+        assert!(with_nulls.schema.field_with_name("embedding").expect("a field").is_nullable());
 
         let (job, result) = run_under("embed");
         assert_eq!(result.expect("a report").0.null_rows, 0);
         let without = read_parquet(&job.output());
-        assert!(!without.schema.field_with_name("embedding").expect("it").is_nullable());
+        assert!(!without.schema.field_with_name("embedding").expect("a field").is_nullable());
         let vectors = without.vectors("embedding");
         assert_eq!(vectors[0], with_nulls.vectors("embedding")[0]);
         assert_eq!(vectors[1], vectors[3]);
@@ -61,7 +61,7 @@ fn a_list_has_its_own_type_and_no_elements_in_null_rows() {
     let job = Job::of(&rows);
     run(&job.config(&["output.vector_type = \"list\""]), &fake(Failure::Never)).expect("a report");
     let written = read_parquet(&job.output());
-    let column = written.rows.column_by_name("embedding").expect("it").as_list::<i32>();
+    let column = written.rows.column_by_name("embedding").expect("a field").as_list::<i32>();
     let child = Arc::new(Field::new("element", DataType::Float32, false));
     assert_eq!(column.data_type(), &DataType::List(child));
     assert_eq!(column.value_offsets(), [0, DIM as i32, DIM as i32, 2 * DIM as i32]);
@@ -155,11 +155,11 @@ fn missing_column_is_an_error_only_if_it_was_named() {
     };
     let report = attempt(&[], &batch).expect("files may be absent");
     assert_eq!(report.warnings, [Warning::NoFilesColumn]);
-    let report = attempt(&["input.files = \"\""], &batch).expect("they are not wanted");
+    let report = attempt(&["input.files = \"\""], &batch).expect("files are optional");
     assert_eq!(report.warnings, []);
 
     let bare = batch.project(&[0, 1]).expect("two columns");
-    attempt(&["input.description = \"\""], &bare).expect("it is not wanted");
+    attempt(&["input.description = \"\""], &bare).expect("no description");
     let nested = RecordBatch::try_from_iter([
         ("id", batch.column(0).clone()),
         ("title", Arc::new(Int32Array::from(vec![1, 2])) as ArrayRef),

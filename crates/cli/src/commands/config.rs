@@ -28,7 +28,8 @@ pub fn load_file(file: &ConfigFile) -> Result<FileAndEnvironment> {
     let default = Path::new(DEFAULT_CONFIG);
     let path = match &file.config {
         Some(path) => Some(path.as_path()),
-        None => default.exists().then_some(default),
+        // One that cannot be read is an error, not a missing file.
+        None => default.symlink_metadata().is_ok().then_some(default),
     };
     let mut raw = match path {
         Some(path) => RawConfig::read(path)?,

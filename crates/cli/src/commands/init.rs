@@ -76,7 +76,10 @@ fn template_for(input: &Path, config: &Path) -> Result<String> {
         ("input.description", guess.description.as_deref().unwrap_or("")),
         ("output.path", &output),
     ];
-    set.extend(guess.files.as_deref().map(|files| ("input.files", files)));
+    let files = guess.files.as_deref();
+    // A column of the default name that holds no lists of strings would be refused.
+    let other = schema.column_with_name("files").map(|_| "");
+    set.extend(files.or(other).map(|files| ("input.files", files)));
     let columns = format!("Columns of {}: {}.", printable_path(input), column_list(&schema));
     Ok(template(&set, &[&columns]))
 }
