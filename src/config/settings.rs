@@ -223,7 +223,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"/var/cache/reembed\"" },
         flag: None,
-        help: "Directory for downloaded models; default: REEMBED_CACHE, else ~/.cache/reembed. Write the path in full: ~ is not expanded.",
+        help: "Directory for downloaded models; default: REEMBED_MODEL_CACHE, else ~/.cache/reembed. Write the path in full: ~ is not expanded.",
     },
     Setting {
         key: "model.offline",

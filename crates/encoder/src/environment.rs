@@ -80,3 +80,24 @@ impl Environment {
         self.get("HOME").or_else(|| self.get("USERPROFILE"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn model_cache_follows_its_own_names_then_the_user_s_directories() {
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (&[("REEMBED_MODEL_CACHE", "/a"), ("REEMBED_CACHE", "/b"), ("HOME", "/c")], "/a"),
+            (&[("REEMBED_MODEL_CACHE", ""), ("REEMBED_CACHE", "/b"), ("HOME", "/c")], "/b"),
+            (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/c")], "/x/reembed"),
+            (&[("HOME", "/c")], "/c/.cache/reembed"),
+            (&[("USERPROFILE", "/u")], "/u/.cache/reembed"),
+        ];
+        for (variables, expected) in cases {
+            let owned = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+            let found = Environment::new(owned).model_cache().expect("a directory");
+            assert_eq!(found, Path::new(expected), "{variables:?}");
+        }
+    }
+}

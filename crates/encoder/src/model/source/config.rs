@@ -70,7 +70,7 @@ pub struct SourceConfig {
 impl SourceConfig {
     /// The default model with its hashes pinned.
     ///
-    /// Caches and network follow the environment: `REEMBED_CACHE`, `XDG_CACHE_HOME`, `HOME`,
+    /// Caches and network follow the environment: `REEMBED_MODEL_CACHE`, `REEMBED_CACHE`, `XDG_CACHE_HOME`, `HOME`,
     /// `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, the proxy variables
     /// of curl, and `REEMBED_PYTHON` (the Python interpreter that has pip).
     ///
@@ -167,6 +167,6 @@ mod tests {
         assert_eq!(config.no_proxy, ["localhost", ".example.com"]);
         assert!(config.offline && config.pins == default_pins());
         let error = SourceConfig::from_environment(&Environment::default()).expect_err("no home");
-        assert!(error.advice_text().is_some_and(|advice| advice.contains("REEMBED_CACHE")));
+        assert!(error.advice_text().is_some_and(|advice| advice.contains("REEMBED_MODEL_CACHE")));
     }
 }
