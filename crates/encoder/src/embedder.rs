@@ -1,5 +1,6 @@
 //! Embeds texts in memory: strings, Arrow arrays or task rows in, vectors out.
 
+use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,7 +71,7 @@ pub struct BatchOptions<'a> {
 pub struct Progress {
     /// Texts embedded so far.
     pub done: usize,
-    /// Texts of the call.
+    /// Texts of the call; nulls are none.
     pub total: usize,
 }
 
@@ -196,8 +197,8 @@ impl Embedder {
         texts: &[S],
         options: &BatchOptions<'_>,
     ) -> Result<Embeddings> {
-        let text = |row: usize| Some(texts[row].as_ref());
-        self.embed_rows(texts.len(), text, |first, _| RowNames::unnamed(first as u64), options)
+        let text = |row: usize| Some(Cow::Borrowed(texts[row].as_ref()));
+        self.embed_rows(texts.len(), 0, text, |first, _| RowNames::unnamed(first as u64), options)
     }
 
     /// Embeds an Arrow array of type `Utf8`, `LargeUtf8` or `Utf8View`, without copying its
@@ -214,10 +215,10 @@ impl Embedder {
         options: &BatchOptions<'_>,
     ) -> Result<FixedSizeListArray> {
         let strings = StringArrayRef::new(texts)?;
-        let text = |row: usize| texts.is_valid(row).then(|| strings.value(row));
+        let text = |row: usize| texts.is_valid(row).then(|| Cow::Borrowed(strings.value(row)));
         let unnamed = |first, _| RowNames::unnamed(first as u64);
         let Embeddings { values, dim, .. } =
-            self.embed_rows(texts.len(), text, unnamed, options)?;
+            self.embed_rows(texts.len(), texts.null_count(), text, unnamed, options)?;
         fixed_size_list(values, dim, texts.nulls().cloned())
     }
 
@@ -243,19 +244,21 @@ impl Embedder {
         rows: &[TaskRow],
         options: &BatchOptions<'_>,
     ) -> Result<Embeddings> {
-        let texts: Vec<String> = rows.iter().map(build_input_text).collect();
         let names = |first: usize, count: usize| {
             RowNames::new(first as u64, rows[first..][..count].iter().map(|row| &row.id))
         };
-        self.embed_rows(rows.len(), |row| Some(texts[row].as_str()), names, options)
+        let text = |row: usize| Some(Cow::Owned(build_input_text(&rows[row])));
+        self.embed_rows(rows.len(), 0, text, names, options)
     }
 
-    /// Embeds `count` rows, chunk by chunk. `text` returns the text of a row, or `None` for a row
-    /// of zeros; `names` returns the names of the rows of a chunk by its first row and its length.
+    /// Embeds `count` rows, chunk by chunk. `text` returns the text of a row, or `None` for one of
+    /// the `nulls` rows of zeros; `names` returns the names of the rows of a chunk by its first row
+    /// and its length.
     fn embed_rows<'t>(
         &self,
         count: usize,
-        text: impl Fn(usize) -> Option<&'t str>,
+        nulls: usize,
+        text: impl Fn(usize) -> Option<Cow<'t, str>>,
         names: impl Fn(usize, usize) -> RowNames,
         options: &BatchOptions<'_>,
     ) -> Result<Embeddings> {
@@ -265,7 +268,7 @@ impl Embedder {
             if let (EncodeEvent::BatchDone { rows, .. }, Some(progress)) = (event, options.progress)
             {
                 let done = done.fetch_add(rows, Ordering::Relaxed) + rows;
-                progress(Progress { done, total: count });
+                progress(Progress { done, total: count - nulls });
             }
         };
         let requested = RequestedLimits { start: options.batch_size, ..RequestedLimits::default() };
@@ -277,7 +280,9 @@ impl Embedder {
         for first in (0..count).step_by(CHUNK_ROWS) {
             let rows = CHUNK_ROWS.min(count - first);
             let names = names(first, rows);
-            let texts = (0..rows).filter_map(|row| Some((row, text(first + row)?)));
+            let texts: Vec<(usize, Cow<'t, str>)> =
+                (0..rows).filter_map(|row| Some((row, text(first + row)?))).collect();
+            let texts = texts.iter().map(|(row, text)| (*row, text.as_ref()));
             let limit = inference.limit();
             let texts = tokenize_texts(&self.model.tokenizer, &names, rows, texts, limit)?;
             let vectors = inference.embed(&names, rows, texts.batches)?;
@@ -412,7 +417,11 @@ mod tests {
             }
         }
         let sliced = StringArray::from_iter(rows).slice(3, 2);
-        let vectors = embedder.embed_array(&sliced, &BatchOptions::default()).expect("vectors");
+        let progress = Mutex::new(Vec::new());
+        let record = |step: Progress| progress.lock().expect("no panic").push(step);
+        let options = BatchOptions { progress: Some(&record), ..BatchOptions::default() };
+        let vectors = embedder.embed_array(&sliced, &options).expect("vectors");
+        assert_eq!(*progress.lock().expect("no panic"), [Progress { done: 1, total: 1 }]);
         assert_eq!((vectors.is_valid(0), vectors.is_valid(1)), (true, false));
     }
 
