@@ -223,6 +223,30 @@ fn settings_come_from_flag_then_variable_then_file_then_default() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_is_no_missing_one() {
+    let job = Job::small();
+    fs::remove_file(job.path("pipeline.toml")).expect("a configuration");
+    std::os::unix::fs::symlink("gone.toml", job.path("pipeline.toml")).expect("a link");
+    let run = job.run(&["tasks.parquet", "result.parquet"]);
+    assert_eq!(run.status.code(), Some(2), "{}", err(&run));
+    assert!(err(&run).starts_with("error: pipeline.toml: "), "{}", err(&run));
+    assert!(!job.has_output());
+}
+
+#[test]
+fn init_turns_off_a_files_column_that_holds_no_lists() {
+    let job = Job::small();
+    let words = || Arc::new(StringArray::from(vec!["a", "b"])) as ArrayRef;
+    let tasks = [("id", words()), ("title", words()), ("files", words())];
+    let tasks = RecordBatch::try_from_iter(tasks).expect("columns of equal length");
+    write(&job.path("names.parquet"), &tasks, &[]);
+    job.reembed(&["init", "names.parquet", "--force"]).assert().success();
+    let config = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    assert!(config.lines().any(|line| line.starts_with("files = \"\"")), "{config}");
+    job.run(&["--quiet"]).assert().success();
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do_and_writes_nothing() {
     let job = Job::small();
     let before = job.files();
