@@ -65,7 +65,7 @@ fn main() {
     );
     println!("nothing changed        {again:7.2} s, {:.0} rows/s", rows / again);
     println!(
-        "1 % of the rows changed {with_changes:6.2} s, {:.2} of look-ups and 1 % of the encoding",
+        "1 % of the rows changed {with_changes:6.2} s, {:.2} of lookups and 1 % of the encoding",
         with_changes / (again + encoding / CHANGED as f64)
     );
     assert!(rows / again >= PROMISED, "fewer than {PROMISED} rows/s");

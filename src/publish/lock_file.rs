@@ -2,7 +2,7 @@
 //!
 //! The kernel releases the lock when its process exits, so a lock is never stale. The PID in the
 //! file is for messages only. The holder deletes the file before it releases the lock; a process
-//! that opened the file earlier may then lock a deleted file. Whoever takes the lock therefore
+//! that opened the file earlier may then lock a deleted file. After taking the lock, a process therefore
 //! checks that the path still leads to the locked file, and otherwise starts over.
 
 use std::fs::{self, File};

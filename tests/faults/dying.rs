@@ -53,7 +53,7 @@ fn kill(night: &Night, kills: u64) {
             false => missed,
         };
         match aimed {
-            Some(phase @ (Phase::Start | Phase::Claimed | Phase::Published)) => {
+            Some(phase @ (Phase::Start | Phase::Locked | Phase::Published)) => {
                 wait_for(|| night.phase(&old) >= phase || running.is_over());
             }
             Some(phase) => {

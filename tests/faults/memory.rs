@@ -49,7 +49,7 @@ fn cgroup_limit_gives_same_bytes_or_a_clear_error() {
         let Some(group) = Group::make(megabytes << 20) else { return };
         night.put(&old);
         night.forget_cache();
-        let case = format!("{megabytes} MB in a control group");
+        let case = format!("{megabytes} MB in a cgroup");
         let run = Running::start(night.after(&group.enter())).end(PATIENCE, &case);
         match run.status.code() {
             Some(0) => assert!(night.bytes().as_deref() == Some(&new), "{case}"),
@@ -69,7 +69,7 @@ fn cgroup_limit_gives_same_bytes_or_a_clear_error() {
         outcomes.push((megabytes, run.status.code() == Some(0)));
     }
     assert!(outcomes.iter().any(|(_, done)| !done), "no cgroup was too small: {outcomes:?}");
-    figure(&format!("control group in MB, done: {outcomes:?}"));
+    figure(&format!("cgroup in MB, done: {outcomes:?}"));
 }
 
 #[test]
@@ -154,7 +154,7 @@ impl Group {
                 return Some(group);
             }
         }
-        skipped("no memory control group can be made");
+        skipped("no memory cgroup can be made");
         None
     }
 

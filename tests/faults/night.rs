@@ -191,7 +191,7 @@ impl Night {
         } else if has(".reembed-tmp") {
             Phase::Writing
         } else if has(".reembed-lock") {
-            Phase::Claimed
+            Phase::Locked
         } else {
             Phase::Start
         }
@@ -216,14 +216,14 @@ pub enum Phase {
     /// Arguments, configuration, the input's footer.
     Start,
     /// The output is locked; the model loads.
-    Claimed,
+    Locked,
     /// Rows are processed, or the finished file is read back.
     Writing,
     /// The new file is in place.
     Published,
 }
 
-pub const PHASES: [Phase; 4] = [Phase::Start, Phase::Claimed, Phase::Writing, Phase::Published];
+pub const PHASES: [Phase; 4] = [Phase::Start, Phase::Locked, Phase::Writing, Phase::Published];
 
 impl Running {
     pub fn start(mut command: Command) -> Running {

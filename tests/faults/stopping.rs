@@ -30,7 +30,7 @@ fn signal_in_any_phase_stops_cleanly_and_keeps_finished_work() {
             _ => (Signal::INT, 130, "the run was interrupted"),
         };
         let supervised = number % 4 < 2;
-        let aim = [Phase::Claimed, Phase::Writing][(number / 4) as usize % 2];
+        let aim = [Phase::Locked, Phase::Writing][(number / 4) as usize % 2];
         night.put(&old);
         night.forget_cache();
         let mut running =

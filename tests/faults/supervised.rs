@@ -21,7 +21,7 @@ fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {
         night.forget_cache();
         let mut running = night.start(&[]);
         let worker = running.worker().expect("a worker");
-        wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over());
+        wait_for(|| night.phase(&old) >= Phase::Locked || running.is_over());
         thread::sleep(Duration::from_millis(dice.below(60)));
         let hit = is_alive(worker) && kill_process(worker, Signal::KILL).is_ok();
         let case = format!("seed {}, worker {number}", FORM.seed);
@@ -46,7 +46,7 @@ fn whoever_starts_a_run_may_ignore_the_deaths_of_children() {
     let case = "children's deaths are ignored";
     let mut running = Running::start(night.after("trap '' CHLD"));
     let worker = running.worker().expect("a worker");
-    wait_for(|| night.phase(&old) >= Phase::Claimed || running.is_over());
+    wait_for(|| night.phase(&old) >= Phase::Locked || running.is_over());
     kill_process(worker, Signal::KILL).expect("a worker that is there");
     let ended = running.end(PATIENCE, case);
     assert_eq!(ended.status.code(), Some(0), "{case}: {}", ended.err);
@@ -58,7 +58,7 @@ fn whoever_starts_a_run_may_ignore_the_deaths_of_children() {
 fn a_worker_dies_with_its_parent_and_the_next_run_completes() {
     let night = Night::of(300, 5);
     let (old, new) = night.with_old_output();
-    for phase in [Phase::Claimed, Phase::Writing] {
+    for phase in [Phase::Locked, Phase::Writing] {
         night.put(&old);
         night.forget_cache();
         let mut running = night.start(&["--quiet"]);

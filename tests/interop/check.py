@@ -64,16 +64,26 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("input")
-    parser.add_argument("output")
-    parser.add_argument("vectors", nargs="?")
-    parser.add_argument("--column", default="embedding")
-    parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--vector-type", choices=["fixed_size_list", "list"], default="fixed_size_list")
-    parser.add_argument("--on-empty", choices=["null", "embed"], default="null")
-    parser.add_argument("--title", default="title", help="name of the column")
-    parser.add_argument("--description", default="description", help="name of the column")
-    parser.add_argument("--files", default="files", help="name of the column")
+    parser.add_argument("input", help="the Parquet file that reembed read")
+    parser.add_argument("output", help="the Parquet file that reembed wrote")
+    parser.add_argument("vectors", nargs="?", help="the vectors of OUTPUT as raw f32, from examples/vectors.rs")
+    parser.add_argument("--column", default="embedding", help="name of the embedding column (%(default)s)")
+    parser.add_argument("--dim", type=int, default=384, help="components of a vector (%(default)s)")
+    parser.add_argument(
+        "--vector-type",
+        choices=["fixed_size_list", "list"],
+        default="fixed_size_list",
+        help="Arrow type of the embedding column (%(default)s)",
+    )
+    parser.add_argument(
+        "--on-empty",
+        choices=["null", "embed"],
+        default="null",
+        help="the run's output.on_empty: what a row without a text gets (%(default)s)",
+    )
+    parser.add_argument("--title", default="title", help="name of the title column (%(default)s)")
+    parser.add_argument("--description", default="description", help="name of the description column (%(default)s)")
+    parser.add_argument("--files", default="files", help="name of the column of file lists (%(default)s)")
     parser.add_argument("--not-normalized", action="store_true", help="the model leaves lengths as they are")
     return parser.parse_args()
 

@@ -69,7 +69,7 @@ static CONTAINER: Topic = Topic::new("Container", container::cases);
 static METADATA: Topic = Topic::new("Metadata", metadata::cases);
 static PAGES: Topic = Topic::new("Pages", pages::cases);
 static SCHEMA: Topic = Topic::new("Schema", schema::cases);
-static DRESS: Topic = Topic::new("Encodings", string_views::cases);
+static ENCODINGS: Topic = Topic::new("Encodings", string_views::cases);
 static ROWS: Topic = Topic::new("Rows", rows::cases);
 static SIZES: Topic = Topic::new("Sizes", sizes::cases);
 static PATHS: Topic = Topic::new("Paths", paths::cases);
@@ -77,7 +77,7 @@ static MODELS: Topic = Topic::new("Model directories", models::cases);
 static CONFIGS: Topic = Topic::new("Configurations", configs::cases);
 
 static TOPICS: [&Topic; 10] =
-    [&CONTAINER, &METADATA, &PAGES, &SCHEMA, &DRESS, &ROWS, &SIZES, &PATHS, &MODELS, &CONFIGS];
+    [&CONTAINER, &METADATA, &PAGES, &SCHEMA, &ENCODINGS, &ROWS, &SIZES, &PATHS, &MODELS, &CONFIGS];
 
 #[test]
 fn a_file_that_is_no_parquet_file_is_refused() {
@@ -100,8 +100,8 @@ fn a_schema_that_cannot_do_is_refused_with_its_column() {
 }
 
 #[test]
-fn good_rows_get_through_in_any_dress() {
-    DRESS.assert();
+fn good_rows_get_through_in_any_encoding() {
+    ENCODINGS.assert();
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn rendered() -> String {
     let mut text = format!(
         "# What bad input gets\n\n\
          {count} bad and odd inputs and what `reembed run` makes of them. The table is written by \
-         `tests/bad_input.rs`, which runs every case against the real program: after a change, \
+         `tests/program/bad_input.rs`, which runs every case against the real program: after a change, \
          `UPDATE_SNAPSHOTS=1 cargo test --test program bad_input`.\n\n\
          No case panics, hangs, dies by a signal, takes longer than {} s or holds more than {} MiB \
          (in the development profile). After a failure the target is as it was and no other file is left; after a \

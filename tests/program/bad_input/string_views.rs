@@ -41,7 +41,7 @@ fn list_of(items: ArrayRef) -> ArrayRef {
     Arc::new(arrow::array::ListArray::new(item, ends, items, None))
 }
 
-fn dressed(name: &'static str, column: fn() -> ArrayRef) -> impl Fn() -> Vec<u8> + Send + Sync {
+fn with_column(name: &'static str, column: fn() -> ArrayRef) -> impl Fn() -> Vec<u8> + Send + Sync {
     move || Table::tasks(ROWS).set(name, column()).bytes()
 }
 
@@ -79,25 +79,25 @@ fn nested() -> ArrayRef {
 }
 
 pub fn cases() -> Vec<Case> {
-    let carried = |column: fn() -> ArrayRef| dressed("carried", column);
+    let carried = |column: fn() -> ArrayRef| with_column("carried", column);
     let mut cases = vec![
         input(
             "large strings",
             "LargeUtf8",
             succeeds(ALL),
-            dressed("title", || Arc::new(LargeStringArray::from(texts()))),
+            with_column("title", || Arc::new(LargeStringArray::from(texts()))),
         ),
         input(
             "string views",
             "Utf8View",
             succeeds(ALL),
-            dressed("title", || Arc::new(StringViewArray::from_iter_values(texts()))),
+            with_column("title", || Arc::new(StringViewArray::from_iter_values(texts()))),
         ),
         input(
             "dictionary",
             "Dictionary(Int8, Utf8)",
             succeeds(ALL),
-            dressed("title", || {
+            with_column("title", || {
                 let column: DictionaryArray<Int8Type> =
                     texts().iter().map(|t| Some(t.as_str())).collect();
                 Arc::new(column)
@@ -107,7 +107,7 @@ pub fn cases() -> Vec<Case> {
             "dictionary of large strings",
             "Dictionary(Int32, LargeUtf8)",
             succeeds(ALL),
-            dressed("title", || {
+            with_column("title", || {
                 let keys = Int32Array::from_iter_values((0..ROWS as i32).map(|row| row % 3));
                 let values = LargeStringArray::from(vec!["one", "two", "three"]);
                 Arc::new(DictionaryArray::new(keys, Arc::new(values)))
@@ -117,7 +117,7 @@ pub fn cases() -> Vec<Case> {
             "dictionary with a null",
             "a dictionary that holds a null",
             succeeds(ALL),
-            dressed("title", || {
+            with_column("title", || {
                 let keys = Int8Array::from_iter_values((0..ROWS as i8).map(|row| row % 2));
                 Arc::new(DictionaryArray::new(keys, strings(&[Some("one"), None])))
             }),
@@ -148,7 +148,7 @@ pub fn cases() -> Vec<Case> {
             "large lists",
             "LargeList of Utf8",
             succeeds(ALL),
-            dressed("files", || {
+            with_column("files", || {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));
                 let ends = OffsetBuffer::from_lengths(std::iter::repeat_n(1, ROWS));
                 Arc::new(LargeListArray::new(item, ends, text(), None))
@@ -158,7 +158,7 @@ pub fn cases() -> Vec<Case> {
             "lists of fixed size",
             "FixedSizeList of one Utf8",
             succeeds(ALL),
-            dressed("files", || {
+            with_column("files", || {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));
                 Arc::new(FixedSizeListArray::new(item, 1, text(), None))
             }),
@@ -167,7 +167,7 @@ pub fn cases() -> Vec<Case> {
             "lists of fixed size with nulls",
             "FixedSizeList of two LargeUtf8, every other row null",
             succeeds(ALL),
-            dressed("files", || {
+            with_column("files", || {
                 let item = Arc::new(Field::new("item", DataType::LargeUtf8, true));
                 let twice = [texts(), texts()].concat();
                 let nulls = (0..ROWS).map(|row| row % 2 == 0).collect();
@@ -183,7 +183,7 @@ pub fn cases() -> Vec<Case> {
             "lists of dictionaries",
             "List of Dictionary(Int8, Utf8)",
             succeeds(ALL),
-            dressed("files", || {
+            with_column("files", || {
                 let column: DictionaryArray<Int8Type> =
                     texts().iter().map(|t| Some(t.as_str())).collect();
                 list_of(Arc::new(column))
@@ -193,7 +193,7 @@ pub fn cases() -> Vec<Case> {
             "lists of views",
             "List of Utf8View",
             succeeds(ALL),
-            dressed("files", || list_of(Arc::new(StringViewArray::from_iter_values(texts())))),
+            with_column("files", || list_of(Arc::new(StringViewArray::from_iter_values(texts())))),
         ),
         input(
             "two-level lists",
