@@ -136,13 +136,15 @@ fn write(path: &Path, text: &str, force: bool) -> Result<(), Error> {
         false => write_new(path, text),
     };
     written.map_err(|cause| {
-        let (message, advice) = match cause.kind() {
-            io::ErrorKind::AlreadyExists => {
-                ("the file exists", "replace it with --force, or name another file with --config")
-            }
-            _ => ("the file cannot be written", "name another file with --config"),
-        };
-        Error::new(ErrorKind::Target, message).in_file(path).advice(advice).caused_by(cause)
+        let error = |message: &str| Error::new(ErrorKind::Target, message).in_file(path);
+        match cause.kind() {
+            // The message says all that the cause does.
+            io::ErrorKind::AlreadyExists => error("the file exists already")
+                .advice("replace it with --force, or name another file with --config"),
+            _ => error("the file cannot be written")
+                .advice("name another file with --config")
+                .caused_by(cause),
+        }
     })
 }
 
