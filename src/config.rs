@@ -33,7 +33,7 @@ pub use layers::{Origin, RawConfig};
 pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
 pub use template::template;
-pub use words::{CacheMode, EngineChoice, OnEmpty, TextUse, VectorType};
+pub use words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, VectorType};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -84,13 +84,27 @@ pub struct InputConfig {
     pub chunk_bytes: NonZeroUsize,
     /// Largest decoded size of the file in bytes; `None`: a limit by the file's size.
     pub decode_limit: Option<u64>,
+    /// Largest size of a decompressed page in bytes; at most [`InputConfig::MAX_PAGE_LIMIT`].
+    pub page_limit: u64,
+    /// How a text that is not UTF-8 is treated.
+    pub on_invalid_utf8: InvalidUtf8,
+    /// Whether carried columns are decoded as well, to find damaged values.
+    pub check_carried: bool,
 }
 
 impl InputConfig {
-    /// How the output at `path` is read: without a decode limit, because it also holds vectors.
+    /// The largest page that Parquet can describe: its size is a signed number of 32 bits.
+    pub const MAX_PAGE_LIMIT: u64 = i32::MAX as u64;
+
+    /// How the output at `path` is read: without limits on sizes, because it also holds vectors.
     #[must_use]
     pub fn for_output(&self, path: &Path) -> InputConfig {
-        InputConfig { path: path.to_owned(), decode_limit: Some(u64::MAX), ..self.clone() }
+        InputConfig {
+            path: path.to_owned(),
+            decode_limit: Some(u64::MAX),
+            page_limit: InputConfig::MAX_PAGE_LIMIT,
+            ..self.clone()
+        }
     }
 }
 
@@ -129,8 +143,23 @@ pub struct OutputConfig {
     pub vector_type: VectorType,
     /// How a row without text is treated.
     pub on_empty: OnEmpty,
-    /// Most rows of a row group.
+    /// The columns of the input that get into it.
+    pub columns: ColumnChoice,
+    /// How they get into it.
+    pub carry: Carry,
+    /// Most rows of a row group. Used with [`Carry::Reencode`] only.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// A choice among the root columns of the input. A list has one or more different names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnChoice {
+    /// All columns.
+    All,
+    /// These columns only.
+    Keep(Vec<String>),
+    /// All columns but these.
+    Drop(Vec<String>),
 }
 
 /// Where reports of runs are written.

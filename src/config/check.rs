@@ -19,10 +19,10 @@ use reembed_kernels::{IsaName, Precision};
 use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
 use super::values::Value;
-use super::words::{CacheMode, EngineChoice, OnEmpty, VectorType};
+use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, VectorType};
 use super::{
-    BatchConfig, CacheConfig, ColumnNames, Config, Effective, InputConfig, OutputConfig, Percent,
-    PublishConfig, ReportConfig, RunConfig,
+    BatchConfig, CacheConfig, ColumnChoice, ColumnNames, Config, Effective, InputConfig,
+    OutputConfig, Percent, PublishConfig, ReportConfig, RunConfig,
 };
 
 impl RawConfig {
@@ -136,7 +136,22 @@ impl RawConfig {
             chunk_rows: self.size("input.chunk_rows")?,
             chunk_bytes: self.size("input.chunk_bytes")?,
             decode_limit: self.number("input.decode_limit"),
+            page_limit: self.page_limit()?,
+            on_invalid_utf8: self.word("input.on_invalid_utf8", InvalidUtf8::parse)?,
+            check_carried: self.is_on("input.check_carried"),
         })
+    }
+
+    fn page_limit(&self) -> Result<u64> {
+        let key = "input.page_limit";
+        let limit = self.number(key).ok_or_else(|| self.missing(key))?;
+        match limit > InputConfig::MAX_PAGE_LIMIT {
+            true => Err(self.value_error(
+                key,
+                &format!("is {limit}, more than the largest page, 2147483647 bytes (2 GiB - 1)"),
+            )),
+            false => Ok(limit),
+        }
     }
 
     fn columns(&self) -> Result<ColumnNames> {
@@ -177,8 +192,45 @@ impl RawConfig {
             column,
             vector_type: self.word("output.vector_type", VectorType::parse)?,
             on_empty: self.word("output.on_empty", OnEmpty::parse)?,
+            columns: self.column_choice()?,
+            carry: self.carry()?,
             row_group_rows: self.size("output.row_group_rows")?,
         })
+    }
+
+    fn column_choice(&self) -> Result<ColumnChoice> {
+        match (self.names("output.keep"), self.names("output.drop")) {
+            (None, None) => Ok(ColumnChoice::All),
+            (Some(keep), None) => Ok(ColumnChoice::Keep(keep)),
+            (None, Some(drop)) => Ok(ColumnChoice::Drop(drop)),
+            (Some(_), Some(_)) => {
+                let keep = self.origin("output.keep").map_or(String::new(), Origin::to_string);
+                let message = format!("is set, and so is `output.keep` ({keep})");
+                Err(self.value_error("output.drop", &message).advice("remove one of the two"))
+            }
+        }
+    }
+
+    /// The value of `output.carry`. Refuses the settings that do not fit it.
+    fn carry(&self) -> Result<Carry> {
+        let carry = self.word("output.carry", Carry::parse)?;
+        let invalid = self.word("input.on_invalid_utf8", InvalidUtf8::parse)?;
+        match (carry, invalid) {
+            (Carry::Copy, _) if self.is_set("output.row_group_rows") => Err(self
+                .value_error(
+                    "output.row_group_rows",
+                    "is set, but row groups are those of the input with output.carry = \"copy\"",
+                )
+                .advice("remove it, or set output.carry to \"reencode\"")),
+            // Re-encoding would write the replacement in the place of the text.
+            (Carry::Reencode, InvalidUtf8::Replace) => Err(self
+                .value_error(
+                    "input.on_invalid_utf8",
+                    "is \"replace\", which would change the carried texts with output.carry = \"reencode\"",
+                )
+                .advice("set it to \"error\", or output.carry to \"copy\"")),
+            _ => Ok(carry),
+        }
     }
 
     /// Reports are written beside the output unless `report.dir` is set.
@@ -264,7 +316,14 @@ impl RawConfig {
             let (value, origin) = self.values.get(setting.key)?;
             Some(Effective { key: setting.key, value: value.to_string(), origin: origin.clone() })
         };
-        SETTINGS.iter().filter_map(line).collect()
+        SETTINGS.iter().filter(|setting| self.is_in_force(setting.key)).filter_map(line).collect()
+    }
+
+    /// Whether the other settings let the setting have an effect. `run --print-config` prints no
+    /// other, so that its output is a valid configuration.
+    fn is_in_force(&self, key: &str) -> bool {
+        let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
+        key != "output.row_group_rows" || !copies()
     }
 
     fn origin(&self, key: &str) -> Option<&Origin> {
@@ -291,6 +350,13 @@ impl RawConfig {
         match self.values.get(key) {
             Some((Value::Text(text), _)) => Ok(text.clone()),
             _ => Err(self.missing(key)),
+        }
+    }
+
+    fn names(&self, key: &str) -> Option<Vec<String>> {
+        match self.values.get(key) {
+            Some((Value::Names(names), _)) => Some(names.clone()),
+            _ => None,
         }
     }
 

@@ -228,6 +228,11 @@ fn written(value: &DeValue<'_>) -> Written {
         }
         DeValue::Float(_) => Written::Other("a number with a fraction"),
         DeValue::Datetime(_) => Written::Other("a date"),
-        DeValue::Array(_) => Written::Other("a list"),
+        DeValue::Array(array) => {
+            let text =
+                |value: &toml::Spanned<DeValue<'_>>| Some(value.get_ref().as_str()?.to_owned());
+            let texts: Option<Vec<String>> = array.iter().map(text).collect();
+            Written::List(texts)
+        }
     }
 }

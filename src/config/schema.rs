@@ -48,6 +48,12 @@ fn key_schema(setting: &Setting) -> Value {
         Kind::Word(words) => json!({ "enum": words }),
         Kind::WordOrAuto(words) => json!({ "enum": ([&["auto"], words].concat()) }),
         Kind::Device => json!({ "type": "string", "pattern": "^(cpu|cuda:[0-9]+)$" }),
+        Kind::Names => json!({
+            "type": "array",
+            "items": { "type": "string", "minLength": 1 },
+            "minItems": 1,
+            "uniqueItems": true,
+        }),
         Kind::Hashes => json!({
             "type": "object",
             "additionalProperties": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" },
@@ -82,6 +88,7 @@ mod tests {
             schema["properties"]["output"]["properties"]["on_empty"]["enum"],
             json!(["null", "embed", "error"])
         );
+        assert_eq!(schema["properties"]["output"]["properties"]["keep"]["type"], "array");
         assert_eq!(schema["properties"]["batch"]["properties"]["start"]["default"], "auto");
         assert_eq!(schema["properties"]["publish"]["properties"]["check_space"]["default"], true);
     }

@@ -5,7 +5,7 @@
 
 use reembed_kernels::{IsaName, Precision};
 
-use super::words::{CacheMode, EngineChoice, OnEmpty, VectorType};
+use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, VectorType};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,9 @@ pub enum Kind {
     Device,
     /// A table of file names and SHA-256 in hexadecimal.
     Hashes,
+    /// One or more different names: an array of strings. In a variable or a flag, names are separated
+    /// by commas. A flag may be given several times.
+    Names,
 }
 
 static ISA_WORDS: [&str; IsaName::ALL.len()] = {
@@ -189,6 +192,27 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("\"auto\""),
         flag: None,
         help: "Largest size that the file may decode to, a protection against decompression bombs; auto: 1 GiB plus 1000 times the file's size. Raise it for a valid file that is refused; memory stays bounded.",
+    },
+    Setting {
+        key: "input.page_limit",
+        kind: Kind::Bytes(1),
+        default: DefaultValue::Value("\"1 GiB\""),
+        flag: None,
+        help: "Largest size of a page after decompression, at most 2 GiB - 1; a page is decoded as a whole, so memory depends on it.",
+    },
+    Setting {
+        key: "input.on_invalid_utf8",
+        kind: Kind::Word(InvalidUtf8::WORDS),
+        default: DefaultValue::Value("\"error\""),
+        flag: None,
+        help: "What to do with a text that is not UTF-8. error: fail the run and name the row; replace: embed it with U+FFFD for each invalid sequence.",
+    },
+    Setting {
+        key: "input.check_carried",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: None,
+        help: "Decode the carried columns as well, and fail on damaged values.",
     },
     Setting {
         key: "text.files_prefix",
@@ -354,11 +378,46 @@ pub const SETTINGS: &[Setting] = &[
         help: "What to do with a row without text. null: its vector is null; embed: embed the empty text; error: fail the run.",
     },
     Setting {
+        key: "output.keep",
+        kind: Kind::Names,
+        default: DefaultValue::None { example: "[\"id\", \"title\"]" },
+        flag: Some(Flag {
+            name: "--keep",
+            value: None,
+            value_name: "NAMES",
+            help: Some(
+                "Only these columns of the input get into the output; names are separated by commas; default: all columns",
+            ),
+        }),
+        help: "Only these columns of the input get into the output; default: all columns.",
+    },
+    Setting {
+        key: "output.drop",
+        kind: Kind::Names,
+        default: DefaultValue::None { example: "[\"description\"]" },
+        flag: Some(Flag {
+            name: "--drop",
+            value: None,
+            value_name: "NAMES",
+            help: Some(
+                "These columns of the input do not get into the output; names are separated by commas; default: none",
+            ),
+        }),
+        help: "These columns of the input do not get into the output; default: none. Set output.keep or output.drop, not both.",
+    },
+    Setting {
+        key: "output.carry",
+        kind: Kind::Word(Carry::WORDS),
+        default: DefaultValue::Value("\"copy\""),
+        flag: None,
+        help: "How the columns of the input get into the output. copy: their encoded bytes are copied, so every reader sees them as before; reencode: they are decoded and encoded again and their values compared, for other row groups or codecs.",
+    },
+    Setting {
         key: "output.row_group_rows",
         kind: Kind::Count(1, 10_000_000),
         default: DefaultValue::Value("25000"),
         flag: None,
-        help: "Rows of a row group in the output. Smaller row groups suit readers that fetch single rows.",
+        help: "Rows of a row group in the output, only with output.carry = \"reencode\"; copied columns keep the row groups of the input. Smaller row groups suit readers that fetch single rows.",
     },
     Setting {
         key: "report.dir",

@@ -50,6 +50,7 @@ fn describe(setting: &Setting) -> String {
         Kind::Bytes(_) | Kind::BytesOrAuto(_) => {
             " A number of bytes or a size such as \"2 GiB\".".to_owned()
         }
+        Kind::Names => " A list of names.".to_owned(),
         Kind::Seconds => " A number of seconds or a time such as \"90m\".".to_owned(),
         _ => String::new(),
     };

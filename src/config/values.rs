@@ -1,6 +1,6 @@
 //! Parses one value, from TOML or from a string, as its [`Kind`] requires.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -23,6 +23,8 @@ pub enum Value {
     Auto,
     /// `Hashes`.
     Hashes(BTreeMap<String, String>),
+    /// `Names`.
+    Names(Vec<String>),
 }
 
 /// A value as the user wrote it, before it is checked against its kind.
@@ -36,6 +38,8 @@ pub enum Written {
     Switch(bool),
     /// A table of strings.
     Table(BTreeMap<String, String>),
+    /// An array of strings; `None`: it holds another value.
+    List(Option<Vec<String>>),
     /// Any other TOML value; holds its description.
     Other(&'static str),
 }
@@ -121,6 +125,14 @@ impl Written {
                 Ok(Value::Hashes(table.iter().map(lower).collect()))
             }
             (Kind::Hashes, _) => wrong("a table of file names and SHA-256"),
+            (Kind::Names, Written::List(Some(names))) => {
+                parse_names(names.iter().map(String::as_str))
+            }
+            (Kind::Names, Written::List(None)) => Err("must hold strings only".to_owned()),
+            (Kind::Names, Written::Text(text)) if !typed => {
+                parse_names(text.split(',').map(str::trim))
+            }
+            (Kind::Names, _) => wrong("a list of names such as [\"id\", \"title\"]"),
             (Kind::Text, _) => wrong("a string"),
             (Kind::Path, _) => wrong("a path"),
         }
@@ -138,6 +150,7 @@ impl fmt::Display for Written {
             Written::Integer(number) => write!(f, "{number}"),
             Written::Switch(on) => write!(f, "{on}"),
             Written::Table(_) => f.write_str("a table"),
+            Written::List(_) => f.write_str("a list"),
             Written::Other(name) => f.write_str(name),
         }
     }
@@ -158,6 +171,9 @@ impl fmt::Display for Value {
                 };
                 toml::Value::Table(hashes.iter().map(entry).collect())
             }
+            Value::Names(names) => {
+                toml::Value::Array(names.iter().cloned().map(toml::Value::String).collect())
+            }
         };
         write!(f, "{toml}")
     }
@@ -166,6 +182,24 @@ impl fmt::Display for Value {
 /// Words as a message lists them: quoted, separated by commas.
 pub(super) fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// One or more different names, none of them empty.
+fn parse_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<Value, ValueError> {
+    let names: Vec<&str> = names.collect();
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        if name.is_empty() {
+            return Err("has an empty name".to_owned());
+        }
+        if !seen.insert(name) {
+            return Err(format!("has the name {name:?} twice"));
+        }
+    }
+    match names.is_empty() {
+        true => Err("must have at least one name, is an empty list".to_owned()),
+        false => Ok(Value::Names(names.into_iter().map(str::to_owned).collect())),
+    }
 }
 
 /// Bytes of a number with an optional unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB
@@ -243,6 +277,44 @@ mod tests {
         ] {
             assert_eq!(parse_bytes(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn names_are_a_list_or_separated_by_commas() {
+        let text = |text: &str| Written::Text(text.to_owned());
+        let list = |names: &[&str]| {
+            Written::List(Some(names.iter().map(|name| (*name).to_owned()).collect()))
+        };
+        for (written, typed, expected) in [
+            (list(&["id", "a, b"]), true, Ok(vec!["id", "a, b"])),
+            (text("id"), false, Ok(vec!["id"])),
+            (text("id, title"), false, Ok(vec!["id", "title"])),
+            (list(&[]), true, Err("must have at least one name, is an empty list")),
+            (list(&["id", ""]), true, Err("has an empty name")),
+            (text(""), false, Err("has an empty name")),
+            (text("id,,title"), false, Err("has an empty name")),
+            (list(&["id", "b", "id"]), true, Err("has the name \"id\" twice")),
+            (Written::List(None), true, Err("must hold strings only")),
+            (text("id, id"), false, Err("has the name \"id\" twice")),
+            (
+                text("id"),
+                true,
+                Err("must be a list of names such as [\"id\", \"title\"], is \"id\""),
+            ),
+        ] {
+            let expected = expected
+                .map(|names| Value::Names(names.into_iter().map(str::to_owned).collect()))
+                .map_err(str::to_owned);
+            assert_eq!(written.parse_as(Kind::Names, typed), expected, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_shown_as_toml() {
+        let names = Value::Names(vec!["id".to_owned(), "a \"b\"".to_owned()]);
+        let shown: toml::Table = format!("keep = {names}").parse().expect("TOML");
+        let expected: toml::Table = "keep = [\"id\", 'a \"b\"']".parse().expect("TOML");
+        assert_eq!(shown, expected);
     }
 
     #[test]

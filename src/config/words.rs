@@ -51,6 +51,26 @@ words! {
 }
 
 words! {
+    /// How the columns of the input get into the output.
+    pub enum Carry {
+        /// Their encoded bytes are copied.
+        Copy = "copy",
+        /// They are decoded and encoded again, and their values compared.
+        Reencode = "reencode",
+    }
+}
+
+words! {
+    /// How a text that is not UTF-8 is treated.
+    pub enum InvalidUtf8 {
+        /// The run fails and names the row.
+        Error = "error",
+        /// Invalid bytes are replaced by U+FFFD in the text that is embedded.
+        Replace = "replace",
+    }
+}
+
+words! {
     /// How a run uses the vector cache.
     pub enum CacheMode {
         /// Reuse cached vectors and store new ones.

@@ -1,6 +1,6 @@
 //! Flags that set a key of the configuration, generated from the table of settings (docs/decisions/0007).
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -115,8 +115,20 @@ fn arg(flag: Flag, settings: &[&Setting]) -> Arg {
     let arg = Arg::new(id(flag)).long(id(flag)).help(help);
     match flag.value {
         Some(_) => arg.action(ArgAction::SetTrue),
-        None => arg.value_name(flag.value_name).value_parser(value_parser!(OsString)),
+        None => {
+            let arg = arg.value_name(flag.value_name).value_parser(value_parser!(OsString));
+            match settings.iter().any(|setting| setting.kind == Kind::Names) {
+                true => arg.action(ArgAction::Append),
+                false => arg,
+            }
+        }
     }
+}
+
+/// The value of a flag. A flag for names may be given several times; its values become one list.
+fn value_of(matches: &ArgMatches, flag: Flag) -> Option<OsString> {
+    let values: Vec<OsString> = matches.get_many(id(flag))?.cloned().collect();
+    Some(values.join(OsStr::new(",")))
 }
 
 /// ` [possible values: …]` for a word, in the format of clap.
@@ -146,7 +158,7 @@ impl<S: Scope> FromArgMatches for SettingFlags<S> {
         let given = |(flag, _): (Flag, Vec<&Setting>)| {
             let value = match flag.value {
                 Some(_) => matches.get_flag(id(flag)).then_some(None),
-                None => matches.get_one::<OsString>(id(flag)).cloned().map(Some),
+                None => value_of(matches, flag).map(Some),
             };
             Some(GivenFlag { name: flag.name, value: value? })
         };

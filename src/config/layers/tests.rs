@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use reembed_encoder::limit::RequestedLimits;
 
-use super::super::Config;
+use super::super::{Carry, ColumnChoice, Config, InvalidUtf8};
 use super::*;
 
 fn environment() -> Environment {
@@ -29,6 +29,12 @@ fn two_paths_are_a_complete_configuration() {
     assert_eq!(config.batch.requested, RequestedLimits::default());
     assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
     assert_eq!(config.model.prompt, None);
+    assert_eq!(config.input.page_limit, 1 << 30);
+    assert_eq!(config.input.on_invalid_utf8, InvalidUtf8::Error);
+    assert!(!config.input.check_carried);
+    assert_eq!(config.output.carry, Carry::Copy);
+    assert_eq!(config.output.columns, ColumnChoice::All);
+    assert_eq!(config.output.row_group_rows.get(), 25_000);
 }
 
 #[test]
@@ -73,6 +79,22 @@ fn error_in_the_file_names_its_line() {
             "[model]\nsha256 = { \"config.json\" = \"12\" }\n",
             "conf/pipeline.toml: line 2: `model.sha256` must give 64 hexadecimal digits for \"config.json\", gives \"12\"",
         ),
+        (
+            "[output]\nkeep = [\"id\", 3]\n",
+            "conf/pipeline.toml: line 2: `output.keep` must hold strings only",
+        ),
+        (
+            "[output]\nkeep = [\"id\", \"\"]\n",
+            "conf/pipeline.toml: line 2: `output.keep` has an empty name",
+        ),
+        (
+            "[output]\ndrop = [\"a\", \"a\"]\n",
+            "conf/pipeline.toml: line 2: `output.drop` has the name \"a\" twice",
+        ),
+        (
+            "[input]\npath = [\"a\"]\n",
+            "conf/pipeline.toml: line 2: `input.path` must be a path, is a list",
+        ),
     ] {
         let error = parse(text).expect_err(text).to_string();
         assert!(error.starts_with(expected), "{text:?} gave {error:?}");
@@ -92,16 +114,68 @@ fn contradicting_settings_are_refused() {
             "`output.column` is \"title\", a column that the text is built from",
         ),
         ("[input]\ntitle = \"\"\n", "`input.title` is empty; this column is required"),
+        (
+            "[input]\npage_limit = \"2 GiB\"\n",
+            "`input.page_limit` is 2147483648, more than the largest page, 2147483647 bytes",
+        ),
+        (
+            "[output]\nkeep = [\"id\"]\ndrop = [\"files\"]\n",
+            "`output.drop` is set, and so is `output.keep` (conf/pipeline.toml:5)",
+        ),
+        (
+            "[output]\nrow_group_rows = 25000\n",
+            "conf/pipeline.toml:5: `output.row_group_rows` is set, but row groups are those of the input with output.carry = \"copy\"",
+        ),
+        (
+            "[input]\non_invalid_utf8 = \"replace\"\n[output]\ncarry = \"reencode\"\n",
+            "`input.on_invalid_utf8` is \"replace\", which would change the carried texts with output.carry = \"reencode\"",
+        ),
     ] {
         let text = match text {
             "" => String::new(),
             // TOML allows a table only once.
+            _ if text.contains("\n[output]\n") => {
+                let (input, output) = text.split_once("[output]\n").expect("two tables");
+                PATHS.replace("[input]\n", input) + output
+            }
             _ if text.starts_with("[output]") => PATHS.to_owned() + &text["[output]\n".len()..],
             _ if text.starts_with("[input]") => PATHS.replace("[input]\n", text),
             _ => PATHS.to_owned() + "\n" + text,
         };
         let error = check(&text).expect_err(&text).to_string();
         assert!(error.contains(expected), "{text:?} gave {error:?}");
+    }
+}
+
+#[test]
+fn column_choice_comes_from_keep_or_drop() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    for (text, expected) in [
+        ("", ColumnChoice::All),
+        ("keep = [\"id\", \"a,b\"]", ColumnChoice::Keep(names(&["id", "a,b"]))),
+        ("drop = [\"files\"]", ColumnChoice::Drop(names(&["files"]))),
+    ] {
+        let config = check(&format!("{PATHS}{text}\n")).expect(text);
+        assert_eq!(config.output.columns, expected, "{text}");
+    }
+    let mut raw = parse(PATHS).expect("valid");
+    raw.set("output.keep", "id, title", Origin::Flag("--keep")).expect("valid");
+    let config = raw.check(&environment()).expect("valid");
+    assert_eq!(config.output.columns, ColumnChoice::Keep(names(&["id", "title"])));
+    let repeated = raw.set("output.keep", "id,id", Origin::Flag("--keep")).expect_err("refused");
+    assert_eq!(repeated.to_string(), "--keep has the name \"id\" twice");
+}
+
+#[test]
+fn row_group_rows_are_in_force_with_reencode_only() {
+    for (text, expected) in [
+        ("", None),
+        ("carry = \"reencode\"", Some("25000")),
+        ("carry = \"reencode\"\nrow_group_rows = 7", Some("7")),
+    ] {
+        let config = check(&format!("{PATHS}{text}\n")).expect(text);
+        let line = config.effective.iter().find(|line| line.key == "output.row_group_rows");
+        assert_eq!(line.map(|line| line.value.as_str()), expected, "{text}");
     }
 }
 
