@@ -19,13 +19,13 @@ use std::time::Instant;
 
 use arrow::array::{Array, FixedSizeListArray, Float32Array};
 use arrow::datatypes::{DataType, Field};
-use reembed::chunk::RowChunk;
+use reembed::chunk::{RowChunk, RowFacts};
 use reembed::config::RawConfig;
 use reembed::digest::{ColumnHasher, TableHasher};
-use reembed::footer::{Digests, Footer, FooterText, Lineage};
+use reembed::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
 use reembed::publish::readback;
 use reembed::publish::{LockHolder, OutputLock};
-use reembed::reader::Reader;
+use reembed::reader::{Decoded, Reader};
 use reembed::writer::Writer;
 use reembed::{Config, Environment};
 use reembed_cli::sample;
@@ -46,7 +46,7 @@ fn main() {
     let config = RawConfig::parse(&text, &directory.path().join("pipeline.toml"))
         .and_then(|raw| raw.check(&environment))
         .expect("a configuration");
-    let reader = Reader::open(&config.input).expect("the sample");
+    let reader = Reader::open(&config.input, Decoded::All).expect("the sample");
     let chunks: Vec<RowChunk> =
         reader.chunks(&config.text).collect::<Result<_, _>>().expect("every chunk");
 
@@ -62,17 +62,23 @@ fn main() {
         hasher.finish()
     });
     println!("digest of {ROWS} vectors      {seconds:.3} s");
-    let seconds = timed(|| carried(&reader, &chunks));
-    println!("digest of the carried columns  {seconds:.3} s");
+    let seconds = timed(|| carried_by_value(&reader, &chunks));
+    println!("digest of the carried columns by value  {seconds:.3} s");
+    let metadata = reader.table().metadata().expect("a footer");
+    let all = vec![true; metadata.schema.roots.len()];
+    let digests = || reembed::carried::digests(reader.table(), &metadata, &all, || Ok(()));
+    let seconds = timed(|| digests().expect("digests"));
+    println!("digest of the carried columns as bytes  {seconds:.3} s");
     for (night, values) in
         [("new file", &values), ("the same bytes", &values), ("another file", &vectors(2))]
     {
         let started = Instant::now();
-        let digests = carried(&reader, &chunks);
         let lock = OutputLock::acquire(&config, LockHolder::ThisProcess, &reader).expect("a lock");
-        let mut writer =
-            Writer::create(&config.output, &lock, reader.schema(), reader.key_values(), DIM)
-                .expect("a writer");
+        let stop = Stop::new();
+        let metadata = reader.table().metadata().expect("a footer");
+        let columns = reembed::carried::select(&metadata, &config.output).expect("columns");
+        let mut writer = Writer::create(&config.output, &lock, &reader, columns, DIM, None, &stop)
+            .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
             let rows = chunk.texts.len();
@@ -83,11 +89,15 @@ fn main() {
                 present: vec![true; rows],
                 work: Work::default(),
             };
-            writer.write(&chunk.columns, vectors).expect("written");
+            writer.write(&chunk.columns, vectors, &RowFacts::default()).expect("written");
         }
         let (finished, footer) = writer
             .finish(|contents| Footer {
-                digests: Some(Digests { vectors: contents.vectors, ..digests }),
+                digests: Some(Digests {
+                    carried: contents.copied.expect("copied columns"),
+                    vectors: contents.vectors,
+                }),
+                groups: contents.groups,
                 ..footer(&config, contents.rows)
             })
             .expect("written");
@@ -95,16 +105,7 @@ fn main() {
         let (mut read_back, publishing) = (0.0, Instant::now());
         let published = finished.publish(&lock, |path| {
             let started = Instant::now();
-            let schema = reader.schema();
-            readback::check(
-                path,
-                lock.path(),
-                &config.input,
-                schema,
-                &footer,
-                &Stop::new(),
-                &|_| (),
-            )?;
+            readback::check(path, lock.path(), reader.table(), &footer, &Stop::new(), &|_| ())?;
             read_back = started.elapsed().as_secs_f64();
             Ok(())
         });
@@ -132,11 +133,10 @@ fn timed<T>(mut work: impl FnMut() -> T) -> f64 {
     seconds[2]
 }
 
-fn carried(reader: &Reader, chunks: &[RowChunk]) -> Digests {
-    let mut hasher = TableHasher::new(reader.schema(), None).expect("columns");
+fn carried_by_value(reader: &Reader, chunks: &[RowChunk]) -> Vec<ColumnDigest> {
+    let mut hasher = TableHasher::new(reader.schema(), |_| true).expect("columns");
     chunks.iter().for_each(|chunk| hasher.update(&chunk.columns).expect("columns"));
-    let carried = hasher.finish();
-    Digests { ids: carried[0].sha256.clone(), carried, vectors: String::new() }
+    hasher.finish()
 }
 
 /// Pseudo-random unit vectors, as incompressible as a model's.
@@ -169,8 +169,12 @@ fn footer(config: &Config, rows: u64) -> Footer {
         }),
         text: FooterText::new(&config.text, Vec::new()),
         column: config.output.column.clone(),
+        vector_type: Some(config.output.vector_type),
+        carry: config.output.carry,
         rows,
         null_rows: 0,
         digests: None,
+        on_empty: Some(config.output.on_empty),
+        groups: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::ContentKey;
 
 use crate::config::{OnEmpty, TextUse};
+use crate::group_digest::GroupDigest;
 
 /// A fixed range of input rows: the unit of order and of memory. The reader makes it.
 #[derive(Debug)]
@@ -40,6 +41,33 @@ pub struct TokenChunk {
     pub known: KnownVectors,
     /// The texts that go through the model.
     pub texts: PlannedTexts,
+}
+
+/// What is known of the rows of a chunk beside their vectors, by row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowFacts {
+    /// The content key of each text.
+    pub keys: Vec<ContentKey>,
+    /// The tokens of each text, and whether it was cut at the model's maximum length.
+    pub measures: Vec<(u64, bool)>,
+}
+
+/// A row group whose texts are those of a row group of the existing output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnchangedGroup {
+    /// The number of the row group in the existing output.
+    pub existing: usize,
+    /// What the existing output says about it.
+    pub digest: GroupDigest,
+}
+
+/// What the stages exchange: chunks, and row groups that need none.
+#[derive(Debug)]
+pub enum Rows<T> {
+    /// Rows that need vectors.
+    Chunk(T),
+    /// Rows whose vectors the existing output has.
+    Unchanged(Box<UnchangedGroup>),
 }
 
 /// What a chunk's vectors are known to be before the model runs.

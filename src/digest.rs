@@ -34,7 +34,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::hash::hex;
 use sha2::{Digest, Sha256};
 
-use crate::footer::ColumnDigest;
+use crate::footer::{ColumnDigest, ColumnHash};
 
 /// Bytes of the longest value that is hashed as it is. A dictionary may repeat a longer one in every
 /// row.
@@ -50,13 +50,13 @@ pub struct TableHasher {
 }
 
 impl TableHasher {
-    /// A hasher for tables with `schema`, without the column at position `without`.
+    /// A hasher for tables with `schema`, of the columns at the positions that `hashes` names.
     ///
     /// # Errors
     /// `Input`, naming the column, when its type is not one that Parquet has.
-    pub fn new(schema: &Schema, without: Option<usize>) -> Result<TableHasher> {
+    pub fn new(schema: &Schema, hashes: impl Fn(usize) -> bool) -> Result<TableHasher> {
         let hasher = |(position, field): (usize, &arrow::datatypes::FieldRef)| {
-            if Some(position) == without {
+            if !hashes(position) {
                 return Ok(None);
             }
             let node = Node::new(field.data_type()).ok_or_else(|| {
@@ -86,9 +86,9 @@ impl TableHasher {
 
     /// The digests of the columns in the order of the schema.
     pub fn finish(self) -> Vec<ColumnDigest> {
-        let digest = |(column, node): (String, Node)| {
-            let sha256 = hex(&node.finish());
-            ColumnDigest { column, sha256 }
+        let digest = |(column, node): (String, Node)| ColumnDigest {
+            column,
+            digest: ColumnHash::Sha256(hex(&node.finish())),
         };
         self.columns.into_iter().flatten().map(digest).collect()
     }

@@ -4,11 +4,15 @@ use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Carry, OnEmpty, VectorType};
+use crate::group_digest::GroupDigest;
+
 /// The key of the metadata entry in the Parquet footer.
 pub const FOOTER_KEY: &str = "reembed";
 
-/// The version of the JSON form of a [`Footer`]. Version 1 has no digests; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+/// The version of the JSON form of a [`Footer`]; a newer one is refused. Version 1 has no digests;
+/// up to version 2 carried columns were always encoded anew, and `carry` is absent.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The program and its version, as written to every file that it makes.
 pub const TOOL: &str = concat!("reembed ", env!("CARGO_PKG_VERSION"));
@@ -35,6 +39,13 @@ pub struct Footer {
     pub text: FooterText,
     /// The name of the vector column.
     pub column: String,
+    /// The Arrow type of the vector column; absent up to version 2, where the file's Arrow schema
+    /// has it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "vector_word")]
+    pub vector_type: Option<VectorType>,
+    /// How the other columns came from the input.
+    #[serde(default = "reencoded", with = "carry_word")]
+    pub carry: Carry,
     /// Number of rows.
     pub rows: u64,
     /// Number of rows without a vector.
@@ -42,16 +53,22 @@ pub struct Footer {
     /// Digests of the columns; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,
+    /// Whether a row without text has a vector, is refused, or has none; absent up to version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "on_empty_word")]
+    pub on_empty: Option<OnEmpty>,
+    /// The row groups, if columns were copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupDigest>,
 }
 
-/// Digests of the columns of an output: SHA-256 in hexadecimal, as [`crate::digest`] defines it.
+/// Digests of the columns of an output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
-    /// The id column. Two files with equal digests hold the same rows in the same order.
-    pub ids: String,
-    /// Every carried column in the order of the schema, the id column included.
+    /// Every carried column in the order of the schema.
     pub carried: Vec<ColumnDigest>,
-    /// The vector column.
+    /// The values of the vector column, SHA-256 in hexadecimal: that of
+    /// [`vectors_digest`](crate::group_digest::vectors_digest) if columns were copied, else as
+    /// [`crate::digest`] defines it.
     pub vectors: String,
 }
 
@@ -60,8 +77,70 @@ pub struct Digests {
 pub struct ColumnDigest {
     /// The column's name.
     pub column: String,
-    /// SHA-256 in hexadecimal.
-    pub sha256: String,
+    /// Its digest.
+    #[serde(flatten)]
+    pub digest: ColumnHash,
+}
+
+/// A digest in hexadecimal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ColumnHash {
+    /// Of its values, as [`crate::digest`] defines it: a column that was encoded anew.
+    Sha256(String),
+    /// Of its bytes, as [`crate::carried`] defines it: a column that was copied.
+    Xxh3(String),
+}
+
+/// A module that writes an optional setting as its word.
+macro_rules! optional_word {
+    ($module:ident, $setting:ty) => {
+        mod $module {
+            use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+            pub fn serialize<S: Serializer>(
+                setting: &Option<$setting>,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                match setting {
+                    Some(setting) => serializer.serialize_some(setting.as_str()),
+                    None => serializer.serialize_none(),
+                }
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<Option<$setting>, D::Error> {
+                let word = Option::<String>::deserialize(from)?;
+                let unknown = |word: &str| D::Error::custom(format!("unknown word {word:?}"));
+                let parse = |word: String| <$setting>::parse(&word).ok_or_else(|| unknown(&word));
+                word.map(parse).transpose()
+            }
+        }
+    };
+}
+
+optional_word!(vector_word, crate::config::VectorType);
+optional_word!(on_empty_word, crate::config::OnEmpty);
+
+fn reencoded() -> Carry {
+    Carry::Reencode
+}
+
+/// [`Carry`] as its word.
+mod carry_word {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::config::Carry;
+
+    pub fn serialize<S: Serializer>(carry: &Carry, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(carry.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Carry, D::Error> {
+        let word = String::deserialize(from)?;
+        Carry::parse(&word).ok_or_else(|| D::Error::custom(format!("unknown carry {word:?}")))
+    }
 }
 
 /// Why an entry under [`FOOTER_KEY`] cannot be used.
@@ -150,18 +229,32 @@ pub(crate) mod tests {
 
     /// A footer that describes no real file.
     pub(crate) fn footer() -> Footer {
-        let digest = |column: &str| ColumnDigest { column: column.to_owned(), sha256: "00".into() };
+        let digest = |column: &str| ColumnDigest {
+            column: column.to_owned(),
+            digest: ColumnHash::Xxh3("00".to_owned()),
+        };
         Footer {
             lineage: Lineage::new(&model()),
             text: FooterText { columns: vec!["title".to_owned()], files_prefix: String::new() },
             column: "embedding".to_owned(),
+            vector_type: Some(VectorType::FixedSizeList),
+            carry: Carry::Copy,
             rows: 7,
             null_rows: 1,
             digests: Some(Digests {
-                ids: "00".to_owned(),
                 carried: vec![digest("id"), digest("title")],
                 vectors: "01".to_owned(),
             }),
+            on_empty: Some(OnEmpty::Null),
+            groups: vec![GroupDigest {
+                rows: 7,
+                null_rows: 1,
+                tokens: 70,
+                truncated: 0,
+                texts: vec!["02".to_owned()],
+                pages: "03".to_owned(),
+                values: "04".to_owned(),
+            }],
         }
     }
 
@@ -175,9 +268,19 @@ pub(crate) mod tests {
         assert_eq!(entry(|_| ()).expect("a footer"), footer());
         let first = entry(|json| {
             json["lineage"]["version"] = 1.into();
-            json.as_object_mut().expect("an object").remove("digests");
+            let fields = json.as_object_mut().expect("an object");
+            fields.retain(|field, _| {
+                !["digests", "carry", "vector_type", "on_empty", "groups"].contains(&field.as_str())
+            });
         });
-        assert_eq!(first.expect("a footer").digests, None);
+        let first = first.expect("a footer");
+        assert_eq!((first.digests, first.carry, first.vector_type), (None, Carry::Reencode, None));
+        let second = entry(|json| {
+            let old = serde_json::json!({ "column": "id", "sha256": "00" });
+            json["digests"] = serde_json::json!({ "ids": "00", "carried": [old], "vectors": "01" });
+        });
+        let digests = second.expect("a footer").digests.expect("digests");
+        assert_eq!(digests.carried[0].digest, ColumnHash::Sha256("00".to_owned()));
         let newer = entry(|json| {
             json["lineage"]["version"] = (FORMAT_VERSION + 1).into();
             json["rows"] = "of another form".into();

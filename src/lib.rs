@@ -28,6 +28,7 @@
 //! ```
 
 pub mod cache;
+pub mod carried;
 pub mod chunk;
 pub mod config;
 pub mod digest;
@@ -37,6 +38,8 @@ pub mod failpoints;
 pub mod figures;
 pub mod file_id;
 pub mod footer;
+pub mod format;
+pub mod group_digest;
 mod hidden_names;
 pub mod pipeline;
 pub mod publish;

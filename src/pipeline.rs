@@ -15,6 +15,7 @@
 
 mod clock;
 mod reuse;
+mod unchanged;
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::events::EncodeEvent;
@@ -32,18 +34,21 @@ use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{self, CacheReadyToPublish, VectorCache};
-use crate::chunk::{KeyedChunk, TokenChunk};
-use crate::config::{Config, Engine};
+use crate::carried;
+use crate::chunk::{KeyedChunk, Rows, TokenChunk, UnchangedGroup};
+use crate::config::{Carry, Config, Engine};
 use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
 use crate::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
+use crate::format::output::Columns;
+use crate::format::projection::Types;
 use crate::publish::{self, ExistingTarget, LockHolder, OutputLock, readback};
-use crate::reader::{Reader, RepeatedIds};
-use crate::vectors::find_column;
-use crate::writer::{Published, Writer};
+use crate::reader::{self, Decoder, GroupFilter, Reader, RepeatedIds, TableFile};
+use crate::writer::{self, Published, Writer};
 use clock::StageClocks;
 use reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_chunk};
+use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
 pub const CHANNEL_CHUNKS: usize = 1;
@@ -105,14 +110,40 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     if config.model.engine == Engine::Packed {
         config.model.isa()?;
     }
-    let reader = Reader::open(&config.input)?;
+    let table = TableFile::open(&config.input.path)?;
+    let columns = check_columns(config, &table)?;
+    let reader = Reader::with_table(table, &config.input, config.output.carry.into())?;
     check_vector_column(config, &reader)?;
+    if config.output.carry == Carry::Reencode {
+        let metadata = reader.table().metadata()?;
+        writer::check_types(&metadata, reader.schema().fields(), &columns)
+            .map_err(|error| error.in_file(&config.input.path))?;
+    }
     carried_hasher(config, &reader)?;
     let existing = publish::check_output(config, &reader)?;
     Ok((reader, existing))
 }
 
-/// Checks that the vector column replaces at most one column of the input, and none of the text.
+/// Checks all columns that the configuration names, and tells everything that is wrong at once.
+fn check_columns(config: &Config, table: &TableFile) -> Result<Columns> {
+    let metadata = table.metadata()?;
+    let text = reader::check_text_columns(&metadata, &config.input.columns);
+    let columns = carried::select(&metadata, &config.output);
+    let columns = match (text, columns) {
+        (Ok(()), columns) => columns,
+        (Err(one), Ok(_)) => Err(one),
+        (Err(one), Err(other)) => Err(reader::all_of(vec![one, other])),
+    };
+    columns.map_err(|error| error.in_file(&config.input.path))
+}
+
+/// The columns of the input that the output carries.
+fn carried_columns(config: &Config, reader: &Reader) -> Result<Columns> {
+    carried::select(&reader.table().metadata()?, &config.output)
+        .map_err(|error| error.in_file(&config.input.path))
+}
+
+/// Checks that the vector column replaces no column of the text.
 fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
     let (column, input) = (&config.output.column, &config.input.path);
     if reader.columns().names().contains(column) {
@@ -122,7 +153,7 @@ fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
             .in_file(input)
             .advice("set `output.column` to another name"));
     }
-    find_column(reader.schema(), column).map(drop).map_err(|error| error.in_file(input))
+    Ok(())
 }
 
 /// As [`run`], with the open input, the locked output and the loaded model. `memory_limit` overrides
@@ -174,18 +205,34 @@ pub fn run_with(
     let on_encode = |event: EncodeEvent| on_event(event.into());
     let inference =
         Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop);
+    if config.input.check_carried {
+        check_carried(config, reader, stop)?;
+    }
+    let columns = carried_columns(config, reader)?;
+    let existing = ExistingVectors::open(config, lock.existing().file(), &lineage);
+    let existing = existing.as_ref();
+    let copied = existing.map(|existing| (existing.table(), existing.leaf()));
     let mut writer =
-        Writer::create(&config.output, lock, reader.schema(), reader.key_values(), encoder.dim())?;
+        Writer::create(&config.output, lock, reader, columns, encoder.dim(), copied, stop)?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
-    let (row_sender, row_receiver) = bounded::<KeyedChunk>(CHANNEL_CHUNKS);
-    let (token_sender, token_receiver) = bounded::<TokenChunk>(CHANNEL_CHUNKS);
+    let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
+    let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
     let commit_rows = config.cache.commit_rows.get();
     let clocks = StageClocks::default();
     let outcome = thread::scope(|scope| {
-        let reading =
-            spawn(scope, "reader", || read(config, reader, &keys, stop, &clocks, row_sender));
+        let reading = spawn(scope, "reader", || {
+            let mut texts = existing
+                .map(|existing| UnchangedTexts::new(existing, &keys, config, cache.as_ref()));
+            let mut none = NoFilter;
+            let filter: &mut dyn GroupFilter = match &mut texts {
+                Some(texts) => texts,
+                None => &mut none,
+            };
+            let found = |number| existing.map(|existing| existing.group(number));
+            read(config, reader, &keys, (filter, &found), stop, &clocks, row_sender)
+        });
         let tokenizing = spawn(scope, "tokenizer", || {
             let sample = Sample::new(reader.rows(), config.cache.verify_sample);
             let cache = cache.as_ref();
@@ -278,28 +325,30 @@ fn publish(
     config: &Config,
     reader: &Reader,
     lock: &OutputLock,
-    writer: Writer,
-    (carried, lineage): (Vec<ColumnDigest>, &Lineage),
+    writer: Writer<'_>,
+    (reencoded, lineage): (Vec<ColumnDigest>, &Lineage),
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published> {
     reader.check_unchanged()?;
-    let columns = reader.columns();
-    let id = reader.schema().field(columns.id()).name();
-    let ids = carried.iter().find(|digest| digest.column == *id);
-    let ids = ids.map(|digest| digest.sha256.clone()).unwrap_or_default();
     let (staged, footer) = writer.finish(|contents| Footer {
         lineage: lineage.clone(),
-        text: FooterText::new(&config.text, columns.names().to_vec()),
+        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
         column: config.output.column.clone(),
+        vector_type: Some(config.output.vector_type),
+        carry: config.output.carry,
         rows: contents.rows,
         null_rows: contents.null_rows,
-        digests: Some(Digests { ids, carried, vectors: contents.vectors }),
+        digests: Some(Digests {
+            carried: contents.copied.unwrap_or(reencoded),
+            vectors: contents.vectors,
+        }),
+        on_empty: Some(config.output.on_empty),
+        groups: contents.groups,
     })?;
     let on_rows = |rows| on_event(Event::ReadBack { rows });
     staged.publish(lock, |path| {
-        let (target, schema) = (lock.path(), reader.schema());
-        readback::check(path, target, &config.input, schema, &footer, stop, &on_rows)
+        readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
     })
 }
 
@@ -310,41 +359,81 @@ fn add_input_file(error: Error, input: &Path) -> Error {
     if names_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }
 
-/// A hasher of the carried columns.
-fn carried_hasher(config: &Config, reader: &Reader) -> Result<TableHasher> {
-    let replaced = reader.schema().index_of(&config.output.column).ok();
-    TableHasher::new(reader.schema(), replaced).map_err(|error| error.in_file(&config.input.path))
+/// A hasher of the carried columns if they are encoded anew; `None` if they are copied.
+fn carried_hasher(config: &Config, reader: &Reader) -> Result<Option<TableHasher>> {
+    match config.output.carry {
+        Carry::Copy => Ok(None),
+        Carry::Reencode => {
+            let columns = carried_columns(config, reader)?;
+            TableHasher::new(reader.schema(), |position| columns.carried[position])
+                .map(Some)
+                .map_err(|error| error.in_file(&config.input.path))
+        }
+    }
 }
 
-/// The reader stage. Returns the repeated ids and the digests of the carried columns.
+/// Decodes every carried column and drops its values.
+fn check_carried(config: &Config, reader: &Reader, stop: &Stop) -> Result<()> {
+    let columns = carried_columns(config, reader)?;
+    let limits = reader.decoder().limits();
+    for (root, _) in columns.carried.iter().enumerate().filter(|(_, carried)| **carried) {
+        let decoder = Decoder::new(reader.table(), &[root], Types::Annotated, limits)?;
+        decoder.scan(|_| stop.check())?;
+    }
+    Ok(())
+}
+
+/// The reader stage. Returns the repeated ids, and the digests of the carried columns if they are
+/// encoded anew.
 fn read(
     config: &Config,
     reader: &Reader,
     keys: &ContentKeys,
+    (filter, found): (&mut dyn GroupFilter, &dyn Fn(usize) -> Option<UnchangedGroup>),
     stop: &Stop,
     clocks: &StageClocks,
-    out: Sender<KeyedChunk>,
+    out: Sender<Rows<KeyedChunk>>,
 ) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
     let mut hasher = carried_hasher(config, reader)?;
     let mut chunks = reader.chunks(&config.text);
     let mut next = || {
-        let chunk = chunks.next()?.and_then(|chunk| {
-            hasher.update(&chunk.columns)?;
-            Ok(add_keys(chunk, keys))
+        let rows = chunks.next_rows(filter)?.and_then(|rows| {
+            let mut chunk = match rows {
+                Ok(chunk) => chunk,
+                Err(number) => {
+                    let group = found(number).ok_or_else(|| {
+                        Error::new(ErrorKind::Internal, "an unchanged row group is lost (bug)")
+                    })?;
+                    return Ok(Rows::Unchanged(Box::new(group)));
+                }
+            };
+            match &mut hasher {
+                Some(hasher) => hasher.update(&chunk.columns)?,
+                // Only the texts go on: the writer copies the columns.
+                None => chunk.columns = without_columns(&chunk.columns),
+            }
+            Ok(Rows::Chunk(add_keys(chunk, keys)))
         });
-        Some(chunk)
+        Some(rows)
     };
-    while let Some(chunk) = clocks.busy(Stage::Reader, &mut next) {
+    while let Some(rows) = clocks.busy(Stage::Reader, &mut next) {
         stop.check()?;
-        let chunk = chunk?;
-        if failpoints::is_on(Failpoint::DropOneBatch) && chunk.chunk.rows.first_row == 0 {
+        let rows = rows?;
+        let is_first = matches!(&rows, Rows::Chunk(chunk) if chunk.chunk.rows.first_row == 0);
+        if failpoints::is_on(Failpoint::DropOneBatch) && is_first {
             continue;
         }
-        if !clocks.waiting_for_output(Stage::Reader, || out.send(chunk).is_ok()) {
+        if !clocks.waiting_for_output(Stage::Reader, || out.send(rows).is_ok()) {
             break;
         }
     }
-    Ok((chunks.repeated_ids().clone(), hasher.finish()))
+    let carried = hasher.map(TableHasher::finish).unwrap_or_default();
+    Ok((chunks.repeated_ids().clone(), carried))
+}
+
+/// The rows of a batch without its columns.
+fn without_columns(batch: &RecordBatch) -> RecordBatch {
+    batch.project(&[]).unwrap_or_else(|_| batch.slice(0, 0))
 }
 
 /// The tokenizer stage.
@@ -355,18 +444,21 @@ fn tokenize(
     cache: Option<&VectorCache<'_>>,
     mut sample: Sample,
     clocks: &StageClocks,
-    (rows, out): (Receiver<KeyedChunk>, Sender<TokenChunk>),
+    (rows, out): (Receiver<Rows<KeyedChunk>>, Sender<Rows<TokenChunk>>),
 ) -> Result<()> {
     let on_empty = config.output.on_empty;
     let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
-    while let Ok(chunk) = receive() {
+    while let Ok(rows) = receive() {
         inference.stop().check()?;
-        let chunk = clocks.busy(Stage::Tokenizer, || {
-            let view = cache.map(VectorCache::view).transpose()?;
-            let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
-            tokenize_chunk(&model.tokenizer, chunk, known, inference.limit())
-        })?;
-        if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(chunk).is_ok()) {
+        let rows = match rows {
+            Rows::Unchanged(group) => Rows::Unchanged(group),
+            Rows::Chunk(chunk) => Rows::Chunk(clocks.busy(Stage::Tokenizer, || {
+                let view = cache.map(VectorCache::view).transpose()?;
+                let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+                tokenize_chunk(&model.tokenizer, chunk, known, inference.limit())
+            })?),
+        };
+        if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(rows).is_ok()) {
             break;
         }
     }
@@ -377,13 +469,20 @@ fn tokenize(
 fn infer(
     mut resolver: ChunkResolver<'_>,
     clocks: &StageClocks,
-    chunks: Receiver<TokenChunk>,
-    writer: &mut Writer,
+    rows: Receiver<Rows<TokenChunk>>,
+    writer: &mut Writer<'_>,
 ) -> Result<Totals> {
-    let receive = || clocks.waiting_for_input(Stage::Inference, || chunks.recv()).ok();
-    let resolved = std::iter::from_fn(receive).try_for_each(|chunk| {
-        let (columns, vectors) = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
-        clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
+    let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
+    let resolved = std::iter::from_fn(receive).try_for_each(|rows| match rows {
+        Rows::Chunk(chunk) => {
+            let (columns, vectors, facts) =
+                clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
+            clocks.busy(Stage::Writer, || writer.write(&columns, vectors, &facts))
+        }
+        Rows::Unchanged(group) => {
+            resolver.skip(&group.digest);
+            clocks.busy(Stage::Writer, || writer.copy_group(&group))
+        }
     });
     // Also after an error, so that the next run reuses the vectors.
     let committed = clocks.busy(Stage::Inference, || resolver.commit());

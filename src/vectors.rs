@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, ListArray};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use arrow::datatypes::{DataType, Field, Float32Type};
 use arrow::error::ArrowError;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::ChunkVectors;
@@ -16,22 +16,6 @@ pub const CHILD: &str = "element";
 
 /// Largest deviation from length 1 of a normalised vector. Rounding in f32 stays far below it.
 pub const LENGTH_TOLERANCE: f64 = 1e-4;
-
-/// The position of the column `name`; `None` if there is none.
-///
-/// # Errors
-/// `Input` when two columns have the name.
-pub fn find_column(schema: &Schema, name: &str) -> Result<Option<usize>> {
-    let fields = schema.fields().iter().enumerate();
-    let mut positions = fields.filter(|(_, field)| field.name() == name).map(|(at, _)| at);
-    match (positions.next(), positions.next()) {
-        (position, None) => Ok(position),
-        (_, Some(_)) => {
-            Err(Error::new(ErrorKind::Input, format!("there are two columns `{name}`"))
-                .advice("set `output.column` to another name"))
-        }
-    }
-}
 
 /// The Arrow type of a column of vectors with `dim` components.
 ///
@@ -200,16 +184,6 @@ mod tests {
             }
         }
         assert!(VectorRows::new(&Float32Array::from(vec![1.0])).is_none());
-    }
-
-    #[test]
-    fn two_columns_of_one_name_are_refused() {
-        let field = |name: &str| Field::new(name, DataType::Float32, true);
-        let schema = Schema::new(vec![field("a"), field("b"), field("b")]);
-        assert_eq!(find_column(&schema, "a").expect("one"), Some(0));
-        assert_eq!(find_column(&schema, "c").expect("none"), None);
-        let error = find_column(&schema, "b").expect_err("two");
-        assert_eq!(error.kind(), ErrorKind::Input);
     }
 
     #[test]

@@ -74,6 +74,28 @@ impl CacheView<'_> {
     }
 }
 
+impl CacheView<'_> {
+    /// Marks the entry of a text as used, without reading its vector. Returns whether there is one.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be read.
+    pub fn mark_used(&mut self, key: &ContentKey) -> Result<bool> {
+        let Some(snapshot) = &self.snapshot else { return Ok(false) };
+        let found = catch_damage(&self.cache.path, || {
+            Ok(snapshot.index.get(key.as_bytes())?.map(|slot| slot.value()))
+        });
+        match found {
+            Ok(slot) => {
+                self.used.extend(slot);
+                Ok(slot.is_some())
+            }
+            // A lookup will find the damage and mend it.
+            Err(DbError::Damaged(_)) => Ok(false),
+            Err(DbError::Failed(error)) => Err(error),
+        }
+    }
+}
+
 /// Reports the slots that were found as used.
 impl Drop for CacheView<'_> {
     fn drop(&mut self) {

@@ -17,10 +17,11 @@ use reembed_encoder::task::{ContentKey, ContentKeys};
 
 use crate::cache::{CacheView, CacheWriter, Lookup, VectorCache};
 use crate::chunk::{
-    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, TokenChunk, needs_vector,
+    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, RowFacts, TokenChunk, needs_vector,
 };
 use crate::config::OnEmpty;
 use crate::events::{Event, RowsByOrigin};
+use crate::group_digest::GroupDigest;
 use crate::vectors::largest_difference;
 
 /// Adds the content keys of the texts to a chunk.
@@ -169,7 +170,7 @@ impl<'a> ChunkResolver<'a> {
     /// # Errors
     /// Those of the model; `Cache` when the cache cannot be read or written, or a cached vector differs
     /// from the model's.
-    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors)> {
+    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors, RowFacts)> {
         let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
         let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
         let dim = self.inference.dim();
@@ -211,7 +212,22 @@ impl<'a> ChunkResolver<'a> {
         self.totals.origins.add(&origins_of_chunk);
         self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
         self.totals.damaged += damaged;
-        Ok((columns, ChunkVectors { values, present, work }))
+        Ok((columns, ChunkVectors { values, present, work }, RowFacts { keys, measures }))
+    }
+
+    /// Counts a row group whose vectors are copied from the existing output.
+    pub fn skip(&mut self, group: &GroupDigest) {
+        let reused = group.rows - group.null_rows.min(group.rows);
+        self.totals.origins.reused += reused;
+        self.totals.origins.tokens_saved += group.tokens;
+        self.totals.truncated += group.truncated;
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        if group.null_rows > 0 {
+            (self.on_event)(Event::Empty { rows: count(group.null_rows) });
+        }
+        if reused > 0 {
+            (self.on_event)(Event::Known { reused: count(reused), duplicate: 0 });
+        }
     }
 
     /// Commits the pending vectors to the cache.

@@ -1,25 +1,29 @@
 //! Reads the finished file back before it is published, and compares it with what was written.
 //!
-//! The digests to compare with were computed on the way: those of the carried columns by the
-//! reader, that of the vectors by the writer. The comparison finds lost writes, rows lost between
-//! two stages, encoder bugs and bit flips in memory or on the disk.
+//! The digests to compare with were computed on the way: those of the carried columns while they
+//! were copied or read, that of the vectors by the writer. The comparison finds lost writes, rows
+//! lost between two stages, encoder bugs and bit flips in memory or on the disk.
 
 use std::path::Path;
 
-use arrow::array::Array;
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::stop::Stop;
 
-use crate::config::InputConfig;
+use crate::carried;
+use crate::config::Carry;
 use crate::digest::TableHasher;
 use crate::failpoints::{self, Failpoint};
-use crate::footer::{Digests, Footer};
-use crate::reader::Reader;
-use crate::vectors::{VectorRows, euclidean_length, is_unit_length};
+use crate::footer::{ColumnDigest, ColumnHash, Digests, Footer};
+use crate::format::projection::Types;
+use crate::format::schema::{element, repetition};
+use crate::group_digest::vectors_digest;
+use crate::reader::{Decoder, Limits, TableFile};
+use crate::vectors::{VectorRows, data_type, euclidean_length, is_unit_length};
 
-/// Reads the whole file at `path` and compares it with `written` and with the carried columns of
-/// `schema`. The file will be published as `target`.
+/// Reads the whole file at `path` and compares it with `written`. It was made from `input` and will
+/// be published as `target`.
 ///
 /// `on_rows` gets the number of rows checked so far.
 ///
@@ -28,8 +32,7 @@ use crate::vectors::{VectorRows, euclidean_length, is_unit_length};
 pub fn check(
     path: &Path,
     target: &Path,
-    input: &InputConfig,
-    schema: &Schema,
+    input: &TableFile,
     written: &Footer,
     stop: &Stop,
     on_rows: &dyn Fn(u64),
@@ -45,46 +48,82 @@ pub fn check(
         .in_file(target)
         .advice(
             "the output was not replaced; check the disk and the memory of the machine, then \
-                 run again",
+             run again",
         )
     };
-    let reader = Reader::open(&input.for_output(path))
-        .map_err(|cause| differs("it is not a complete file".to_owned()).caused_by(cause))?;
-    let footer = reader.footer_entry().map(|entry| Footer::parse(&entry));
+    let unreadable = |error: Error| match error.place().file() {
+        _ if matches!(error.kind(), ErrorKind::Stopped(_)) => error,
+        Some(place) if place == target => error,
+        _ => differs("it cannot be decoded".to_owned()).caused_by(error),
+    };
+    let incomplete =
+        |cause: Error| differs("it is not a complete file".to_owned()).caused_by(cause);
+    let table = TableFile::open(path).map_err(incomplete)?;
+    let metadata = table.metadata().map_err(incomplete)?;
+    let footer = table.footer_entry().map_err(incomplete)?.map(|entry| Footer::parse(&entry));
     if !matches!(footer, Some(Ok(footer)) if footer == *written) {
         return Err(differs("its footer differs from the one that was written".to_owned()));
     }
-    let position = reader.schema().index_of(&written.column).ok();
-    let carried = |schema: &Schema| -> Vec<(String, DataType)> {
-        let fields = schema.fields().iter();
-        fields
-            .filter(|field| *field.name() != written.column)
-            .map(|field| (field.name().clone(), field.data_type().clone()))
-            .collect()
-    };
+    let roots = &metadata.schema.roots;
+    let position = roots.iter().position(|root| root.name == written.column);
     let (Some(position), Some(digests)) = (position, &written.digests) else {
         return Err(differs("it has no vector column".to_owned()));
     };
-    if carried(reader.schema()) != carried(schema) {
-        return Err(differs("its columns differ from those of the input".to_owned()));
-    }
-
-    let mut hasher = TableHasher::new(reader.schema(), None)?;
     let mut vectors = VectorCheck::new(written);
-    reader
-        .scan(|batch| {
-            stop.check()?;
-            hasher.update(batch)?;
-            vectors.check(batch.column(position).as_ref()).map_err(differs)?;
-            on_rows(vectors.rows);
-            Ok(())
-        })
-        .map_err(|error| match error.place().file() {
-            _ if matches!(error.kind(), ErrorKind::Stopped(_)) => error,
-            Some(place) if place == target => error,
-            _ => differs("it cannot be decoded".to_owned()).caused_by(error),
-        })?;
-    if let Some(column) = first_difference(hasher, position, digests) {
+    let found = match written.carry {
+        Carry::Copy => {
+            let groups = |metadata: &crate::format::metadata::Metadata<'_>| -> Result<Vec<i64>> {
+                let rows = |group: usize| metadata.group(group).map(|group| group.rows());
+                (0..metadata.group_count()).map(rows).collect()
+            };
+            if groups(&metadata)? != groups(&input.metadata()?)? {
+                return Err(differs("its row groups are not those of the input".to_owned()));
+            }
+            let is_carried: Vec<bool> = (0..roots.len()).map(|root| root != position).collect();
+            let mut found = carried::digests(&table, &metadata, &is_carried, || stop.check())
+                .map_err(unreadable)?;
+            let decoder = vector_decoder(&table, position, written).map_err(incomplete)?;
+            let mut hasher = GroupHasher::new(&decoder);
+            let scanned = decoder.scan_groups(|group, batch| {
+                stop.check()?;
+                hasher.update(group, batch)?;
+                vectors.check(batch.column(0).as_ref()).map_err(differs)?;
+                on_rows(vectors.rows);
+                Ok(())
+            });
+            scanned.map_err(unreadable)?;
+            let values = hasher.finish(decoder.group_count())?;
+            let written_values = written.groups.iter().map(|group| &group.values);
+            if let Some(group) = first_unequal(values.iter(), written_values) {
+                return Err(differs(format!(
+                    "the vectors of row group {group} are not those written"
+                )));
+            }
+            let vectors = ColumnDigest {
+                column: written.column.clone(),
+                digest: ColumnHash::Sha256(vectors_digest(&written.groups)),
+            };
+            found.insert(position.min(found.len()), vectors);
+            found
+        }
+        Carry::Reencode => {
+            let all: Vec<usize> = (0..roots.len()).collect();
+            let decoder =
+                Decoder::new(&table, &all, Types::AsWritten, Limits::NONE).map_err(incomplete)?;
+            check_types(decoder.schema(), input, position).map_err(differs)?;
+            let mut hasher = TableHasher::new(decoder.schema(), |_| true)?;
+            let scanned = decoder.scan(|batch| {
+                stop.check()?;
+                hasher.update(batch)?;
+                vectors.check(batch.column(position).as_ref()).map_err(differs)?;
+                on_rows(vectors.rows);
+                Ok(())
+            });
+            scanned.map_err(unreadable)?;
+            hasher.finish()
+        }
+    };
+    if let Some(column) = first_difference(found, position, digests) {
         return Err(differs(format!("the values of column `{column}` are not those written")));
     }
     let counts = (vectors.rows, vectors.null_rows);
@@ -98,10 +137,135 @@ pub fn check(
     Ok(())
 }
 
+/// A decoder of the vector column of an output, which is its root column `root`.
+///
+/// # Errors
+/// `Input`, naming the file, when it cannot be decoded as the footer says.
+pub fn vector_decoder(table: &TableFile, root: usize, footer: &Footer) -> Result<Decoder> {
+    let data_type = match footer.vector_type {
+        Some(vector_type) => data_type(vector_type, footer.lineage.model.dimension)?,
+        // Up to version 2 every output has an Arrow schema.
+        None => {
+            let all: Vec<usize> = (0..table.metadata()?.schema.roots.len()).collect();
+            let decoder = Decoder::new(table, &all, Types::AsWritten, Limits::NONE)?;
+            decoder.schema().field(root).data_type().clone()
+        }
+    };
+    let metadata = table.metadata()?;
+    let position = metadata.schema.roots[root].elements.start;
+    let is_required =
+        metadata.schema.element(position).int(element::REPETITION) == Some(repetition::REQUIRED);
+    let name = &metadata.schema.roots[root].name;
+    Decoder::of_vectors(table, root, Field::new(name, data_type, !is_required))
+}
+
+/// The number of the first item in which two sequences differ, their ends included.
+pub fn first_unequal<T: PartialEq>(
+    mut one: impl Iterator<Item = T>,
+    mut other: impl Iterator<Item = T>,
+) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return None,
+            (one, other) if one != other => return Some(at),
+            _ => at += 1,
+        }
+    }
+}
+
+/// Hashes the values of the vectors of each row group.
+pub struct GroupHasher {
+    schema: SchemaRef,
+    group: usize,
+    hasher: Option<TableHasher>,
+    values: Vec<String>,
+}
+
+impl GroupHasher {
+    /// A hasher of the only column of a decoder.
+    pub fn new(decoder: &Decoder) -> GroupHasher {
+        let schema = decoder.schema().clone();
+        GroupHasher { schema, group: 0, hasher: None, values: Vec::new() }
+    }
+
+    /// Adds the next rows, which are in a row group. Row groups come in order.
+    ///
+    /// # Errors
+    /// Those of [`TableHasher`].
+    pub fn update(&mut self, group: usize, batch: &RecordBatch) -> Result<()> {
+        self.close_until(group)?;
+        let hasher = match &mut self.hasher {
+            Some(hasher) => hasher,
+            None => self.hasher.insert(TableHasher::new(&self.schema, |_| true)?),
+        };
+        hasher.update(batch)
+    }
+
+    /// The digests of all row groups, of which there are `groups`.
+    ///
+    /// # Errors
+    /// Those of [`TableHasher`].
+    pub fn finish(mut self, groups: usize) -> Result<Vec<String>> {
+        self.close_until(groups)?;
+        Ok(self.values)
+    }
+
+    fn close_until(&mut self, group: usize) -> Result<()> {
+        while self.group < group {
+            let hasher = match self.hasher.take() {
+                Some(hasher) => hasher,
+                None => TableHasher::new(&self.schema, |_| true)?,
+            };
+            let digest = hasher.finish().pop().map(|digest| digest.digest);
+            if let Some(ColumnHash::Sha256(values)) = digest {
+                self.values.push(values);
+            }
+            self.group += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that the types of the carried columns of an output that was encoded anew are those of the
+/// input.
+fn check_types(
+    found: &Schema,
+    input: &TableFile,
+    position: usize,
+) -> std::result::Result<(), String> {
+    let types = |schema: &Schema, skip: &dyn Fn(usize, &str) -> bool| {
+        let fields = schema.fields().iter().enumerate();
+        fields
+            .filter(|(at, field)| !skip(*at, field.name()))
+            .map(|(_, field)| (field.name().clone(), field.data_type().clone()))
+            .collect::<Vec<_>>()
+    };
+    let carried = types(found, &|at, _| at == position);
+    let expected = input
+        .metadata()
+        .and_then(|metadata| {
+            let all: Vec<usize> = (0..metadata.schema.roots.len()).collect();
+            Decoder::new(input, &all, Types::AsWritten, Limits::NONE)
+        })
+        .map(|decoder| {
+            let names: Vec<&String> = carried.iter().map(|(name, _)| name).collect();
+            let is_left_out = |_: usize, name: &str| !names.iter().any(|found| *found == name);
+            types(decoder.schema(), &is_left_out)
+        });
+    match expected {
+        Ok(expected) if expected == carried => Ok(()),
+        _ => Err("its columns differ from those of the input".to_owned()),
+    }
+}
+
 /// The first column whose digest differs from the one that was written. The vector column is at
 /// `position`.
-pub fn first_difference(hasher: TableHasher, position: usize, written: &Digests) -> Option<String> {
-    let mut found = hasher.finish();
+pub fn first_difference(
+    mut found: Vec<ColumnDigest>,
+    position: usize,
+    written: &Digests,
+) -> Option<String> {
     if position >= found.len() {
         return Some("vectors".to_owned());
     }
@@ -114,7 +278,7 @@ pub fn first_difference(hasher: TableHasher, position: usize, written: &Digests)
     if let Some(more) = longer.get(found.len().min(written.carried.len())) {
         return Some(more.column.clone());
     }
-    (vectors.sha256 != written.vectors).then_some(vectors.column)
+    (vectors.digest != ColumnHash::Sha256(written.vectors.clone())).then_some(vectors.column)
 }
 
 /// Checks that vectors are what the model makes, and counts them.

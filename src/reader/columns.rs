@@ -1,22 +1,20 @@
-//! Finds the id and text columns of the input, and builds the texts of a chunk from them.
-
-use std::path::Path;
+//! Builds the texts and ids of a chunk from its decoded columns.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, LargeStringArray, LargeStringBuilder, RecordBatch, StringViewArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use reembed_encoder::batch::{RowNames, escape_id};
+use reembed_encoder::batch::RowNames;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::TextTemplate;
 
-use super::column_guess::{is_list_of_text, is_text};
+use super::text_roots::TextRoots;
 use crate::chunk::RowChunk;
-use crate::config::ColumnNames;
+use crate::config::InvalidUtf8;
 
-/// The positions of the id and text columns in the schema of the input.
+/// The positions of the id and text columns among the decoded columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextColumns {
     id: usize,
@@ -24,36 +22,34 @@ pub struct TextColumns {
     description: Option<usize>,
     files: Option<usize>,
     names: Vec<String>,
+    /// Whether the ids are text; bytes without an annotation are shown in hexadecimal.
+    ids_are_text: bool,
+    on_invalid_utf8: InvalidUtf8,
 }
 
 impl TextColumns {
-    /// Finds the columns by name and checks their types.
-    ///
-    /// # Errors
-    /// `Input`, naming the file and the column, when it is missing, there twice, or of another type.
-    pub fn find(schema: &Schema, names: &ColumnNames, file: &Path) -> Result<Self> {
-        let find = |key: &str, name: &str| find(schema, key, name, file);
-        let text = |key: &str, name: &str| {
-            let position = find(key, name)?;
-            check_text(schema, position, file)?;
-            Ok(position)
+    /// The columns `roots` of a file of which `decoded` are decoded, in this order. `names` are
+    /// those of the text columns.
+    pub fn new(
+        roots: &TextRoots,
+        decoded: &[usize],
+        names: Vec<String>,
+        on_invalid_utf8: InvalidUtf8,
+    ) -> Option<Self> {
+        let position = |root: usize| decoded.iter().position(|decoded| *decoded == root);
+        let optional = |root: Option<usize>| match root {
+            Some(root) => position(root).map(Some),
+            None => Some(None),
         };
-        let id = find("input.id", &names.id)?;
-        check_id(schema, id, file)?;
-        let title = text("input.title", &names.title)?;
-        let description =
-            names.description.as_deref().map(|name| text("input.description", name)).transpose()?;
-        let files = match names.files.as_deref() {
-            Some(name) if names.files_required || schema.index_of(name).is_ok() => {
-                let position = find("input.files", name)?;
-                check_files(schema, position, file)?;
-                Some(position)
-            }
-            _ => None,
-        };
-        let text_names = [Some(title), description, files].into_iter().flatten();
-        let names = text_names.map(|position| schema.field(position).name().clone()).collect();
-        Ok(TextColumns { id, title, description, files, names })
+        Some(TextColumns {
+            id: position(roots.id)?,
+            title: position(roots.title)?,
+            description: optional(roots.description)?,
+            files: optional(roots.files)?,
+            names,
+            ids_are_text: roots.id_is_text,
+            on_invalid_utf8,
+        })
     }
 
     /// The names of the text columns, in the order of the text.
@@ -61,7 +57,7 @@ impl TextColumns {
         &self.names
     }
 
-    /// The position of the id column in the schema.
+    /// The position of the id column among the decoded columns.
     pub fn id(&self) -> usize {
         self.id
     }
@@ -74,7 +70,7 @@ impl TextColumns {
     /// Builds the texts of a chunk whose first row is `first_row` of the input.
     ///
     /// # Errors
-    /// `Data`, naming the row and the column, when an id is null or a value cannot be converted.
+    /// `Data`, naming the row and the column, when an id is null or a text is not UTF-8.
     pub fn build_chunk(
         &self,
         first_row: u64,
@@ -82,11 +78,16 @@ impl TextColumns {
         template: &TextTemplate,
     ) -> Result<RowChunk> {
         let ids = self.ids(first_row, &columns)?;
-        let strings =
-            |position: usize| strings(columns.column(position), self.name(&columns, position));
+        let strings = |position: usize| {
+            let text = self.text_of(&columns, position, first_row);
+            text.strings(columns.column(position), &|row| row)
+        };
         let title = strings(self.title)?;
         let description = self.description.map(strings).transpose()?;
-        let files = self.files.map(|position| Files::new(&columns, position)).transpose()?;
+        let files = self
+            .files
+            .map(|at| Files::new(columns.column(at), &self.text_of(&columns, at, first_row)))
+            .transpose()?;
         let mut texts = LargeStringBuilder::with_capacity(columns.num_rows(), 0);
         for row in 0..columns.num_rows() {
             let files = files.iter().flat_map(|files| files.of_row(row));
@@ -112,6 +113,10 @@ impl TextColumns {
                 .at(place())
                 .advice("give every row an id, or name another column in `input.id`"));
         }
+        if self.ids_are_text {
+            let text = self.text_of(columns, self.id, first_row);
+            return Ok(LargeStringArray::from_iter(text.strings(column, &|row| row)?.iter()));
+        }
         let options = FormatOptions::default();
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options).map_err(|cause| {
             Error::new(ErrorKind::Data, "the ids cannot be converted to text")
@@ -133,8 +138,65 @@ impl TextColumns {
         Ok(ids.finish())
     }
 
+    fn text_of<'a>(&self, columns: &'a RecordBatch, position: usize, first_row: u64) -> Text<'a> {
+        let name = columns.schema_ref().field(position).name();
+        Text { name, first_row, on_invalid_utf8: self.on_invalid_utf8 }
+    }
+
     fn name<'a>(&self, columns: &'a RecordBatch, position: usize) -> &'a str {
         columns.schema_ref().field(position).name()
+    }
+}
+
+/// A column of text, for messages, and what becomes of bytes that are not UTF-8.
+struct Text<'a> {
+    name: &'a str,
+    first_row: u64,
+    on_invalid_utf8: InvalidUtf8,
+}
+
+impl Text<'_> {
+    /// The values as strings. `row_of` returns the row of the chunk that has a value.
+    fn strings(
+        &self,
+        column: &ArrayRef,
+        row_of: &dyn Fn(usize) -> usize,
+    ) -> Result<StringViewArray> {
+        match column.data_type() {
+            // A column without a single value.
+            DataType::Null => Ok(StringViewArray::new_null(column.len())),
+            DataType::BinaryView => {
+                let bytes = column.as_binary_view();
+                match (bytes.clone().to_string_view(), self.on_invalid_utf8) {
+                    (Ok(strings), _) => Ok(strings),
+                    (Err(_), InvalidUtf8::Replace) => {
+                        Ok(bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect())
+                    }
+                    (Err(_), InvalidUtf8::Error) => {
+                        let is_text = |value: &[u8]| std::str::from_utf8(value).is_ok();
+                        let bad = bytes.iter().position(|value| !value.is_none_or(is_text));
+                        let error = Error::new(ErrorKind::Data, "its text is not UTF-8");
+                        let row = self.first_row + row_of(bad.unwrap_or(0)) as u64;
+                        Err(error
+                            .at(format!("row {row}"))
+                            .at(format!("column `{}`", self.name))
+                            .advice(
+                                "mend the text, or set `input.on_invalid_utf8 = \"replace\"` to \
+                                 read U+FFFD in the place of its bad bytes",
+                            ))
+                    }
+                }
+            }
+            _ => {
+                let cast = cast(column, &DataType::Utf8View).map_err(|cause| {
+                    Error::new(ErrorKind::Data, "its values are not text")
+                        .at(format!("column `{}`", self.name))
+                        .advice("write the column as UTF-8 strings")
+                        .caused_by(cause)
+                })?;
+                Ok(cast.as_string_view().clone())
+            }
+        }
     }
 }
 
@@ -145,20 +207,34 @@ struct Files {
 }
 
 impl Files {
-    fn new(columns: &RecordBatch, position: usize) -> Result<Self> {
-        let name = columns.schema_ref().field(position).name();
-        let list = columns.column(position).clone();
-        let elements = match list.data_type() {
-            DataType::LargeList(_) => strings(list.as_list::<i64>().values(), name)?,
-            DataType::FixedSizeList(..) => strings(list.as_fixed_size_list().values(), name)?,
-            _ => strings(list.as_list::<i32>().values(), name)?,
+    fn new(list: &ArrayRef, text: &Text<'_>) -> Result<Self> {
+        let row_of = |element: usize| -> usize {
+            let starts_after = |row: &usize| match list.data_type() {
+                DataType::LargeList(_) => {
+                    list.as_list::<i64>().value_offsets()[row + 1] as usize > element
+                }
+                DataType::FixedSizeList(..) => {
+                    list.as_fixed_size_list().value_offset_at(row + 1) > element
+                }
+                _ => list.as_list::<i32>().value_offsets()[row + 1] as usize > element,
+            };
+            (0..list.len().saturating_sub(1)).find(starts_after).unwrap_or(list.len().max(1) - 1)
         };
-        Ok(Files { list, elements })
+        let elements = match list.data_type() {
+            // A column without a single list.
+            DataType::Null => StringViewArray::new_null(0),
+            DataType::LargeList(_) => text.strings(list.as_list::<i64>().values(), &row_of)?,
+            DataType::FixedSizeList(..) => {
+                text.strings(list.as_fixed_size_list().values(), &row_of)?
+            }
+            _ => text.strings(list.as_list::<i32>().values(), &row_of)?,
+        };
+        Ok(Files { list: list.clone(), elements })
     }
 
     /// The files of a row, without nulls.
     fn of_row(&self, row: usize) -> impl Iterator<Item = &str> {
-        let range = if self.list.is_null(row) {
+        let range = if self.list.is_null(row) || *self.list.data_type() == DataType::Null {
             0..0
         } else {
             match self.list.data_type() {
@@ -189,87 +265,4 @@ fn text_error(row: u64, cause: std::fmt::Error) -> Error {
 
 fn get(texts: &StringViewArray, row: usize) -> Option<&str> {
     texts.is_valid(row).then(|| texts.value(row))
-}
-
-fn strings(column: &ArrayRef, name: &str) -> Result<StringViewArray> {
-    let cast = cast(column, &DataType::Utf8View).map_err(|cause| {
-        Error::new(ErrorKind::Data, "its values are not text")
-            .at(format!("column `{name}`"))
-            .advice("write the column as UTF-8 strings")
-            .caused_by(cause)
-    })?;
-    Ok(cast.as_string_view().clone())
-}
-
-fn find(schema: &Schema, key: &str, name: &str, file: &Path) -> Result<usize> {
-    let mut named = schema.fields().iter().enumerate().filter(|(_, field)| field.name() == name);
-    let refuse = |message: String| Error::new(ErrorKind::Input, message).in_file(file);
-    match (named.next(), named.next()) {
-        (Some((position, _)), None) => Ok(position),
-        (Some(_), Some(_)) => Err(refuse(format!("there are two columns `{name}`"))
-            .advice("rename one of them, so that reembed can tell which one to read")),
-        (None, _) => {
-            const MAX_NAMES: usize = 20;
-            if schema.fields().is_empty() {
-                return Err(refuse("the file has no columns".to_owned())
-                    .advice("name another file with --input or `input.path`"));
-            }
-            let mut names: Vec<String> = schema
-                .fields()
-                .iter()
-                .take(MAX_NAMES)
-                .map(|field| format!("`{}`", escape_id(field.name())))
-                .collect();
-            if schema.fields().len() > MAX_NAMES {
-                names.push("…".to_owned());
-            }
-            let optional = if key == "input.description" { " or to \"\"" } else { "" };
-            Err(refuse(format!(
-                "there is no column `{name}`; the columns are {}",
-                names.join(", ")
-            ))
-            .advice(format!("set `{key}` to one of them{optional}")))
-        }
-    }
-}
-
-fn check_id(schema: &Schema, position: usize, file: &Path) -> Result<()> {
-    let field = schema.field(position);
-    let data_type = match field.data_type() {
-        DataType::Dictionary(_, values) => values,
-        other => other,
-    };
-    if data_type.is_nested() || matches!(data_type, DataType::Null) {
-        return Err(wrong_type(schema, position, file, "a flat type such as strings or integers"));
-    }
-    Ok(())
-}
-
-fn check_text(schema: &Schema, position: usize, file: &Path) -> Result<()> {
-    if is_text(schema.field(position).data_type()) {
-        return Ok(());
-    }
-    Err(wrong_type(schema, position, file, "strings"))
-}
-
-fn check_files(schema: &Schema, position: usize, file: &Path) -> Result<()> {
-    match schema.field(position).data_type() {
-        found if is_list_of_text(found) => Ok(()),
-        _ => Err(wrong_type(schema, position, file, "lists of strings")),
-    }
-}
-
-fn wrong_type(schema: &Schema, position: usize, file: &Path, wanted: &str) -> Error {
-    let field = schema.field(position);
-    let found = field.data_type();
-    let advice = match found {
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            "write the column as UTF-8 strings; its bytes are not annotated as strings"
-        }
-        _ => "name another column in the configuration, or convert this column",
-    };
-    Error::new(ErrorKind::Input, format!("its type is {found}; the column must hold {wanted}"))
-        .in_file(file)
-        .at(format!("column `{}`", field.name()))
-        .advice(advice)
 }

@@ -25,18 +25,33 @@ impl Default for DuplicateIds {
 impl DuplicateIds {
     /// Adds `id`; returns whether it was there.
     pub fn insert(&mut self, id: &str) -> bool {
+        self.insert_hash(id).is_none()
+    }
+
+    /// As [`DuplicateIds::insert`]; returns the hash of a new id, by which it can be taken back.
+    pub fn insert_hash(&mut self, id: &str) -> Option<u64> {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
         // Zero marks an empty slot.
         let hash = hasher.finish().max(1);
         let bucket = (hash % BUCKETS as u64) as usize;
         if self.hashes[bucket].contains(&hash) {
-            return true;
+            return None;
         }
         let slot = usize::from(self.next[bucket]) % SLOTS;
         self.hashes[bucket][slot] = hash;
         self.next[bucket] = ((slot + 1) % SLOTS) as u8;
-        false
+        Some(hash)
+    }
+
+    /// Forgets an id by its hash.
+    pub fn remove_hash(&mut self, hash: u64) {
+        let bucket = (hash % BUCKETS as u64) as usize;
+        for slot in &mut self.hashes[bucket] {
+            if *slot == hash {
+                *slot = 0;
+            }
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub fn from_views(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch
         .zip(schema.fields())
         .map(|(column, field)| {
             let wanted = field.data_type();
+            if column.data_type() == wanted {
+                return Ok(column.clone());
+            }
             cast(column, &without_views(wanted)).and_then(|column| cast(&column, wanted)).map_err(
                 |cause| {
                     Error::new(ErrorKind::Data, "its values do not fit the column's type")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reembed::config::{Device, Engine, RawConfig, ReportConfig};
-use reembed::reader::Reader;
+use reembed::reader::{Decoded, Reader};
 use reembed::{Embedder, Event, ModelConfig, TaskRow};
 use reembed_encoder::batch::strings;
 use reembed_encoder::limit::BatchShape;
@@ -93,7 +93,7 @@ fn bench_rows(args: &BenchArgs, raw: &RawConfig) -> Result<Vec<TaskRow>> {
             .take(max)
             .collect());
     };
-    let reader = Reader::open(&raw.check_input(input)?)?;
+    let reader = Reader::open(&raw.check_input(input)?, Decoded::Text)?;
     let text = raw.check_text()?;
     let mut rows = Vec::new();
     for chunk in reader.chunks(&text) {

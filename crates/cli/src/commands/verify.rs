@@ -21,7 +21,7 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     let raw = load(&args.config)?;
     let mut model_config = raw.check_model(&environment())?;
     let reading = raw.check_input(&args.output)?;
-    let (output, footer) = checking::open(&reading, &args.output)?;
+    let (output, footer) = checking::open(&args.output)?;
     // The file's own precision runs on any machine.
     let precision = Precision::parse(&footer.lineage.model.precision);
     model_config.precision = model_config.precision.or(precision);

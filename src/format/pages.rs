@@ -1,0 +1,338 @@
+//! Page headers, and a walk over the pages of a column chunk.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use super::thrift::{Thrift, kind};
+
+/// Most headers fit; statistics can make them longer.
+const USUAL_HEADER: usize = 512;
+
+/// Maximum size of a page header.
+const LONGEST_HEADER: usize = 64 << 20;
+
+/// Bytes that are read at once.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes that the system is asked to read ahead in a large chunk.
+#[cfg(target_os = "linux")]
+const AHEAD_BYTES: u64 = 8 << 20;
+
+/// A page header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// What the page holds.
+    pub part: Part,
+    /// Bytes of the page after decompression.
+    pub uncompressed: i64,
+    /// Bytes of the page in the file.
+    pub compressed: i64,
+    /// Number of values.
+    pub values: i64,
+    /// How they are encoded.
+    pub encoding: i64,
+    /// Bytes of repetition and definition levels; 0 in version 1.
+    pub levels: (i64, i64),
+    /// The checksum of the bytes in the file.
+    pub crc: Option<u32>,
+}
+
+/// The part of a page header that belongs to a kind of page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Values, version 1.
+    Data,
+    /// An index; no writer makes them.
+    Index,
+    /// The values of a dictionary.
+    Dictionary,
+    /// Values, version 2.
+    Data2,
+}
+
+impl Header {
+    /// A value reuses a prefix of the value before it.
+    pub const DELTA_BYTE_ARRAY: i64 = 7;
+    /// The string encodings with separate lengths.
+    pub const DELTA_STRINGS: [i64; 2] = [6, Self::DELTA_BYTE_ARRAY];
+
+    /// Whether the page is a dictionary.
+    pub fn is_dictionary(&self) -> bool {
+        self.part == Part::Dictionary
+    }
+
+    /// Parses a header; returns it with its length. `None` if readers could disagree about it: a
+    /// field has another kind than specified, or a number has too many bits.
+    pub fn read(bytes: &[u8]) -> Option<(Header, usize)> {
+        let (mut page, mut uncompressed, mut compressed, mut crc) = (None, None, None, None);
+        let mut parts = [None; 4];
+        let mut thrift = Thrift::new(bytes);
+        thrift.fields(|thrift, field, kind| match (field, kind) {
+            (1, kind::I32) => thrift.int().map(|number| page = Some(number)),
+            (2, kind::I32) => thrift.int().map(|number| uncompressed = Some(number)),
+            (3, kind::I32) => thrift.int().map(|number| compressed = Some(number)),
+            (4, kind::I32) => thrift.int().map(|number| crc = Some(number as u32)),
+            (5..=8, kind::STRUCT) => {
+                let part = Part::ALL[field as usize - 5];
+                part.read(thrift).map(|numbers| parts[part as usize] = Some(numbers))
+            }
+            (1..=8, _) => None,
+            _ => thrift.skip(kind),
+        })?;
+        let part = *Part::ALL.get(usize::try_from(page?).ok()?)?;
+        let numbers: Numbers = parts[part as usize]?;
+        let header = Header {
+            part,
+            uncompressed: uncompressed?,
+            compressed: compressed?,
+            values: numbers[0],
+            encoding: if part == Part::Data2 { numbers[3] } else { numbers[1] },
+            levels: if part == Part::Data2 { (numbers[5], numbers[4]) } else { (0, 0) },
+            crc,
+        };
+        Some((header, thrift.position()))
+    }
+}
+
+/// The numbers of a part of a page header, in field order.
+type Numbers = [i64; 6];
+
+impl Part {
+    /// In the order of the page types, which is also the order of the header fields from 5 on.
+    const ALL: [Part; 4] = [Part::Data, Part::Index, Part::Dictionary, Part::Data2];
+
+    fn read(self, thrift: &mut Thrift<'_>) -> Option<Numbers> {
+        // The number of numeric fields from 1 on, the boolean field, the statistics field.
+        let (count, boolean, statistics) = match self {
+            Part::Data => (4, None, Some(5)),
+            Part::Index => (0, None, None),
+            Part::Dictionary => (2, Some(3), None),
+            Part::Data2 => (6, Some(7), Some(8)),
+        };
+        let mut numbers = Numbers::default();
+        thrift.fields(|thrift, field, kind| {
+            if (1..=count).contains(&field) {
+                let number = (kind == kind::I32).then(|| thrift.int())??;
+                numbers[field as usize - 1] = number;
+                return Some(());
+            }
+            let is_as_specified = if Some(field) == boolean {
+                [kind::TRUE, kind::FALSE].contains(&kind)
+            } else {
+                Some(field) != statistics || kind == kind::STRUCT
+            };
+            is_as_specified.then(|| thrift.skip(kind))?
+        })?;
+        Some(numbers)
+    }
+}
+
+/// Why a chunk does not fit its footer.
+#[derive(Debug)]
+pub enum Fault {
+    /// The system could not read the file.
+    Io(io::Error),
+    /// What is wrong, as a sentence without its subject's place.
+    Malformed(String),
+}
+
+/// What a footer declares about a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// Its bytes.
+    pub range: Range<u64>,
+    /// Bytes that may follow although they are not declared.
+    pub slack: u64,
+    /// Number of values.
+    pub values: i64,
+}
+
+/// Reads chunks page by page. It keeps its buffer from one to the next.
+#[derive(Debug, Default)]
+pub struct PageWalk {
+    buffer: Vec<u8>,
+    /// The bytes of the buffer that are read and not passed on.
+    ready: Range<usize>,
+    /// The offset in the file of the next byte to read.
+    at: u64,
+    end: u64,
+}
+
+impl PageWalk {
+    /// Passes every byte of a chunk to `each`, and checks page headers, sizes, checksums and the
+    /// number of values against what is declared. Returns the number of bytes.
+    ///
+    /// # Errors
+    /// [`Fault`] by `From`, and the errors of `each`.
+    pub fn walk<E: From<Fault>>(
+        &mut self,
+        file: &File,
+        declared: &Declared,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let malformed = |what: &str| Fault::Malformed(what.to_owned());
+        let Declared { range, slack, values: declared_values } = declared;
+        (self.at, self.ready) = (range.start, 0..0);
+        self.end = range.end.saturating_add(*slack);
+        let (mut values, mut pages) = (0i64, 0u64);
+        let mut passed = 0u64;
+        let size = range.end - range.start;
+        while passed < size {
+            let (header, length) = self.header(file)?;
+            let (Ok(bytes), true) = (u64::try_from(header.compressed), header.values >= 0) else {
+                return Err(malformed("a page declares a negative number").into());
+            };
+            if header.part == Part::Dictionary && pages > 0 {
+                return Err(malformed("a dictionary page follows a data page").into());
+            }
+            if matches!(header.part, Part::Data | Part::Data2) {
+                values = values.saturating_add(header.values);
+            }
+            let end = passed + length as u64 + bytes;
+            if end > size + slack {
+                return Err(malformed("a page is longer than the rest of its column chunk").into());
+            }
+            self.pass(file, length as u64, &mut each)?;
+            let mut checksum = header.crc.map(|expected| (expected, crc32fast::Hasher::new()));
+            self.pass(file, bytes, &mut |bytes: &[u8]| {
+                if let Some((_, hasher)) = &mut checksum {
+                    hasher.update(bytes);
+                }
+                each(bytes)
+            })?;
+            if let Some((expected, hasher)) = checksum
+                && hasher.finalize() != expected
+            {
+                return Err(malformed("a page does not have its checksum").into());
+            }
+            passed = end;
+            pages += 1;
+        }
+        if values != *declared_values {
+            let message =
+                format!("its pages have {values} values, the footer declares {declared_values}");
+            return Err(Fault::Malformed(message).into());
+        }
+        Ok(passed)
+    }
+
+    /// The next page header and its length. Its bytes stay ready.
+    fn header(&mut self, file: &File) -> Result<(Header, usize), Fault> {
+        let mut wanted = USUAL_HEADER;
+        loop {
+            self.fill(file, wanted)?;
+            let ready = &self.buffer[self.ready.clone()];
+            if let Some(header) = Header::read(ready) {
+                return Ok(header);
+            }
+            let is_whole = self.at == self.end;
+            if is_whole || ready.len() >= LONGEST_HEADER {
+                return Err(Fault::Malformed("a page header is malformed".to_owned()));
+            }
+            wanted = ready.len().max(wanted) * 16;
+        }
+    }
+
+    /// Passes the next `count` bytes to `each`.
+    fn pass<E: From<Fault>>(
+        &mut self,
+        file: &File,
+        mut count: u64,
+        each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while count > 0 {
+            if self.ready.is_empty() {
+                self.fill(file, 1)?;
+            }
+            let now = self.ready.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            if now == 0 {
+                return Err(Fault::Malformed("its pages end early".to_owned()).into());
+            }
+            each(&self.buffer[self.ready.start..][..now])?;
+            self.ready.start += now;
+            count -= now as u64;
+        }
+        Ok(())
+    }
+
+    /// Reads until `wanted` bytes are ready or the chunk ends.
+    fn fill(&mut self, file: &File, wanted: usize) -> Result<(), Fault> {
+        if self.ready.len() >= wanted || self.at == self.end {
+            return Ok(());
+        }
+        self.buffer.copy_within(self.ready.clone(), 0);
+        self.ready = 0..self.ready.len();
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let space = wanted.max(BUFFER_BYTES).saturating_sub(self.ready.len()).min(left);
+        if self.buffer.len() < self.ready.len() + space {
+            self.buffer.resize(self.ready.len() + space, 0);
+        }
+        let target = &mut self.buffer[self.ready.end..][..space];
+        file.read_exact_at(target, self.at).map_err(Fault::Io)?;
+        self.ready.end += space;
+        self.at += space as u64;
+        if space == BUFFER_BYTES {
+            read_ahead(file, self.at, self.end);
+        }
+        Ok(())
+    }
+}
+
+/// Asks the system to read the next bytes while these are worked on: its own guess is far smaller, and
+/// a large chunk would be read at a third of the disk's speed.
+fn read_ahead(file: &File, at: u64, end: u64) {
+    #[cfg(target_os = "linux")]
+    if let Some(length) = std::num::NonZeroU64::new(end.saturating_sub(at).min(AHEAD_BYTES)) {
+        let _ = rustix::fs::fadvise(file, at, Some(length), rustix::fs::Advice::WillNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, at, end);
+}
+
+/// Iterates over the page headers of a column chunk, without its pages. A malformed header is `None`
+/// and the last item.
+pub struct Headers<'a> {
+    file: &'a File,
+    range: Range<u64>,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Headers<'a> {
+    /// The headers of the pages in a range of the file.
+    pub fn new(file: &'a File, range: Range<u64>) -> Self {
+        Headers { file, range, buffer: Vec::new() }
+    }
+
+    /// The header at the start of the range, and the offset of the next one.
+    fn read(&mut self) -> Option<(Header, u64)> {
+        let left = usize::try_from(self.range.end - self.range.start).ok()?;
+        let mut size = USUAL_HEADER;
+        loop {
+            self.buffer.resize(size.min(left), 0);
+            self.file.read_exact_at(&mut self.buffer, self.range.start).ok()?;
+            if let Some((header, length)) = Header::read(&self.buffer) {
+                let page = u64::try_from(header.compressed).ok()?;
+                return Some((header, self.range.start + length as u64 + page));
+            }
+            if size >= left || size >= LONGEST_HEADER {
+                return None;
+            }
+            size *= 16;
+        }
+    }
+}
+
+impl Iterator for Headers<'_> {
+    type Item = Option<Header>;
+
+    fn next(&mut self) -> Option<Option<Header>> {
+        if self.range.is_empty() {
+            return None;
+        }
+        let header = self.read();
+        self.range.start = header.as_ref().map_or(self.range.end, |(_, next)| *next);
+        Some(header.map(|(header, _)| header))
+    }
+}

@@ -1,0 +1,489 @@
+//! An output whose carried columns are copied from the input as the bytes that they are.
+//!
+//! The pages of a row group lie in the order of its columns: carried ones before the vectors, the
+//! vectors as they come from the model, carried ones after them. Bloom filters, column indexes and
+//! offset indexes follow behind the last row group, then the footer. Memory does not grow with the
+//! row group: chunks are copied piece by piece, vectors are written page by page.
+
+use std::path::{Path, PathBuf};
+
+use arrow::array::Array;
+use arrow::datatypes::Field;
+use parquet::errors::ParquetError;
+use parquet::file::page_index::offset_index::PageLocation;
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::stop::Stop;
+use reembed_encoder::task::ContentKey;
+use tempfile::NamedTempFile;
+
+use super::arrow_schema::arrow_schema;
+use super::sink::Sink;
+use super::vector_chunk::{VectorChunkWriter, VectorForm};
+use crate::carried::{CarriedHasher, ChunkBytes};
+use crate::chunk::{RowFacts, UnchangedGroup};
+use crate::digest::ColumnHasher;
+use crate::footer::{ColumnDigest, FOOTER_KEY};
+use crate::format::chunk::Placed;
+use crate::format::metadata::{MAGIC, Metadata, RowGroup};
+use crate::format::output::{self, Columns, VectorChunk, WrittenGroup};
+use crate::format::thrift::{Fields, List};
+use crate::group_digest::{GroupDigest, TextHasher};
+use crate::publish::write_error;
+use crate::reader::TableFile;
+use crate::vectors::VectorRows;
+
+/// The key of the footer entry with the Arrow schema.
+const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
+
+/// An output that is being written.
+pub struct CopiedTable<'a> {
+    target: PathBuf,
+    table: &'a TableFile,
+    metadata: Metadata<'a>,
+    columns: Columns,
+    /// The leaves that are carried before the vectors and after them.
+    leaves: (Vec<usize>, Vec<usize>),
+    /// The root column of each leaf.
+    roots: Vec<usize>,
+    vectors: Field,
+    form: VectorForm,
+    stop: &'a Stop,
+    sink: Sink,
+    chunks: ChunkBytes<'a>,
+    hasher: CarriedHasher,
+    groups: Vec<WrittenGroup>,
+    digests: Vec<GroupDigest>,
+    /// The existing output, whose vector chunks may be copied.
+    existing: Option<Existing<'a>>,
+    /// The offset index of the vector chunk of each row group, if one is wanted.
+    vector_indexes: Vec<Option<Vec<u8>>>,
+    open: Option<Box<OpenGroup>>,
+}
+
+/// The existing output.
+struct Existing<'a> {
+    metadata: Metadata<'a>,
+    chunks: ChunkBytes<'a>,
+    leaf: usize,
+}
+
+/// The row group whose vectors are being written.
+struct OpenGroup {
+    rows_left: u64,
+    rows: GroupRows,
+    carried: Vec<Placed>,
+    start: u64,
+    vectors: VectorChunkWriter,
+}
+
+impl<'a> CopiedTable<'a> {
+    /// Starts an output in an empty temporary file.
+    ///
+    /// # Errors
+    /// `Output` when it cannot be written.
+    pub fn new(
+        file: NamedTempFile,
+        target: &Path,
+        table: &'a TableFile,
+        columns: Columns,
+        (vectors, dim): (&Field, usize),
+        existing: Option<(&'a TableFile, usize)>,
+        stop: &'a Stop,
+    ) -> Result<Self> {
+        let existing = existing
+            .map(|(table, leaf)| {
+                let metadata = table.metadata()?;
+                Ok::<_, Error>(Existing { metadata, chunks: ChunkBytes::new(table), leaf })
+            })
+            .transpose()?;
+        let metadata = table.metadata()?;
+        let form = VectorForm::new(vectors, dim).map_err(|cause| parquet_error(target, cause))?;
+        let leaves = columns.carried_leaves(&metadata.schema);
+        let mut roots = vec![0; metadata.schema.leaves.len()];
+        for (number, root) in metadata.schema.roots.iter().enumerate() {
+            roots[root.leaves.clone()].fill(number);
+        }
+        let hasher = CarriedHasher::new(&metadata.schema, &columns.carried);
+        let sink = Sink::new(file);
+        sink.write_all(MAGIC).map_err(|cause| io_error(target, cause))?;
+        Ok(CopiedTable {
+            target: target.to_owned(),
+            table,
+            metadata,
+            columns,
+            leaves,
+            roots,
+            vectors: vectors.clone(),
+            form,
+            stop,
+            sink,
+            chunks: ChunkBytes::new(table),
+            hasher,
+            groups: Vec::new(),
+            digests: Vec::new(),
+            existing,
+            vector_indexes: Vec::new(),
+            open: None,
+        })
+    }
+
+    /// Writes the vectors of the next rows, and the carried columns of row groups that begin or end.
+    ///
+    /// # Errors
+    /// `Output`, naming the target; `Data` when a chunk does not fit its footer.
+    pub fn write(&mut self, vectors: &dyn Array, facts: &RowFacts) -> Result<()> {
+        let rows = VectorRows::new(vectors).ok_or_else(|| {
+            let message = format!("vectors of type {}", vectors.data_type());
+            Error::new(ErrorKind::Internal, message)
+        })?;
+        let mut start = 0;
+        while start < vectors.len() {
+            let mut open = self.take_open()?;
+            let left = usize::try_from(open.rows_left).unwrap_or(usize::MAX);
+            let end = vectors.len().min(start.saturating_add(left));
+            open.rows.add_values(vectors.slice(start, end - start).as_ref())?;
+            for row in start..end {
+                let vector = rows.get(row);
+                let pushed = open.vectors.push(vector);
+                pushed.map_err(|cause| parquet_error(&self.target, cause))?;
+                open.rows.add(facts.keys.get(row), facts.measures.get(row), vector.is_none());
+            }
+            open.rows_left -= (end - start) as u64;
+            if open.rows_left == 0 {
+                self.close(open)?
+            } else {
+                self.open = Some(open)
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Writes the next row group with the vectors of a row group of the existing output.
+    ///
+    /// # Errors
+    /// As [`CopiedTable::write`]; `Internal` when rows of another row group are missing.
+    pub fn copy_group(&mut self, unchanged: &UnchangedGroup) -> Result<()> {
+        let misplaced = |message: &str| Error::new(ErrorKind::Internal, message);
+        let UnchangedGroup { existing: number, digest } = unchanged;
+        self.write_empty_groups()?;
+        let rows = self.group(self.groups.len())?.rows().unsigned_abs();
+        if self.open.is_some() || rows != digest.rows {
+            return Err(misplaced("a row group is copied between rows (bug)"));
+        }
+        let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
+        let own = self.groups.len();
+        self.copy_chunks(own, false, &mut carried)?;
+        let start = self.sink.position();
+        let (sink, target, stop) = (&self.sink, &self.target, self.stop);
+        let existing =
+            self.existing.as_mut().ok_or_else(|| misplaced("there is no existing output (bug)"))?;
+        let group = existing.metadata.group(*number)?;
+        let leaf = existing.leaf;
+        let (pages, _) = existing.chunks.pages(&existing.metadata, (&group, leaf), |bytes| {
+            stop.check()?;
+            sink.write_all(bytes).map_err(|cause| io_error(target, cause))
+        })?;
+        if format!("{pages:032x}") != digest.pages {
+            return Err(write_error(
+                target,
+                "the existing file changed while it was read",
+                "its bytes",
+            ));
+        }
+        let chunk = group.chunk(leaf).and_then(|chunk| VectorChunk::of(chunk.metadata()));
+        let chunk =
+            chunk.ok_or_else(|| misplaced("the existing vectors have no metadata (bug)"))?;
+        let old_start = group.chunk(leaf).map_or(0, |chunk| chunk.declared_range().0);
+        let end = existing.metadata.pages_end();
+        let index = group.chunk(leaf).and_then(|chunk| chunk.offset_index(end));
+        let mut bytes = Vec::new();
+        existing.chunks.range(index.unwrap_or(0..0), |more| {
+            bytes.extend_from_slice(more);
+            Ok(())
+        })?;
+        let moved = output::shift_offset_index(&bytes, old_start.unsigned_abs(), start);
+        let digest = digest.clone();
+        self.end_group(carried, start, chunk, moved, digest)
+    }
+
+    /// The digests of the carried columns and of the row groups, once every row is written.
+    ///
+    /// # Errors
+    /// `Internal` when rows are missing; as [`CopiedTable::write`] for row groups without rows.
+    pub fn digests(&mut self) -> Result<(Vec<ColumnDigest>, Vec<GroupDigest>)> {
+        self.write_empty_groups()?;
+        if self.open.is_some() || self.groups.len() < self.metadata.group_count() {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "rows of the input were not written (bug)",
+            )
+            .in_file(&self.target));
+        }
+        let empty = CarriedHasher::new(&self.metadata.schema, &[]);
+        let carried = std::mem::replace(&mut self.hasher, empty).finish();
+        Ok((carried, std::mem::take(&mut self.digests)))
+    }
+
+    /// Writes the next row groups that have no rows.
+    fn write_empty_groups(&mut self) -> Result<()> {
+        while self.open.is_none() && self.groups.len() < self.metadata.group_count() {
+            if self.group(self.groups.len())?.rows() != 0 {
+                break;
+            }
+            let open = self.begin()?;
+            self.close(open)?;
+        }
+        Ok(())
+    }
+
+    /// Writes indexes and footer. `entry` is the value of our own footer entry.
+    ///
+    /// # Errors
+    /// As [`CopiedTable::write`].
+    pub fn finish(mut self, entry: &str) -> Result<NamedTempFile> {
+        self.copy_indexes()?;
+        let mut entries = Vec::new();
+        if self.metadata.key_value(ARROW_SCHEMA_KEY).is_none()
+            && let Some(schema) = arrow_schema(&self.metadata, &self.columns, &self.vectors)
+        {
+            entries.push((ARROW_SCHEMA_KEY, schema));
+        }
+        entries.push((FOOTER_KEY, entry.to_owned()));
+        let footer =
+            output::encode(&self.metadata, &self.columns, &self.groups, &self.vectors, &entries);
+        let footer = footer.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the footer of the input cannot be edited")
+                .in_file(self.table.path())
+        })?;
+        let length = u32::try_from(footer.len())
+            .map_err(|cause| write_error(&self.target, "its footer is larger than 4 GB", cause))?;
+        for bytes in [&footer[..], &length.to_le_bytes(), MAGIC] {
+            self.sink.write_all(bytes).map_err(|cause| io_error(&self.target, cause))?;
+        }
+        let CopiedTable { sink, target, .. } = self;
+        match sink.into_file() {
+            Some(file) => file.map_err(|cause| io_error(&target, cause)),
+            None => {
+                Err(Error::new(ErrorKind::Internal, "a column is still written (bug)")
+                    .in_file(&target))
+            }
+        }
+    }
+
+    /// The open row group, or the next one with rows.
+    fn take_open(&mut self) -> Result<Box<OpenGroup>> {
+        loop {
+            if let Some(open) = self.open.take() {
+                return Ok(open);
+            }
+            let open = self.begin()?;
+            if open.rows_left > 0 {
+                return Ok(open);
+            }
+            self.close(open)?;
+        }
+    }
+
+    /// Begins the next row group: copies the columns before the vectors.
+    fn begin(&mut self) -> Result<Box<OpenGroup>> {
+        let number = self.groups.len();
+        let rows_left = self.group(number)?.rows().unsigned_abs();
+        let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
+        self.copy_chunks(number, false, &mut carried)?;
+        let start = self.sink.position();
+        let vectors = VectorChunkWriter::new(&self.form, self.sink.clone());
+        let rows = GroupRows::new(rows_left, &self.vectors)?;
+        Ok(Box::new(OpenGroup { rows_left, rows, carried, start, vectors }))
+    }
+
+    /// Ends a row group: completes the vectors and copies the columns after them.
+    fn close(&mut self, open: Box<OpenGroup>) -> Result<()> {
+        let OpenGroup { rows, carried, start, vectors, .. } = *open;
+        let (chunk, pages, digest) =
+            vectors.finish().map_err(|cause| parquet_error(&self.target, cause))?;
+        let digest = rows.finish(digest);
+        self.end_group(carried, start, chunk, Some(encode_offset_index(&pages)), digest)
+    }
+
+    /// Ends a row group whose vectors are written: copies the columns after them.
+    fn end_group(
+        &mut self,
+        mut carried: Vec<Placed>,
+        start: u64,
+        chunk: VectorChunk,
+        index: Option<Vec<u8>>,
+        digest: GroupDigest,
+    ) -> Result<()> {
+        let number = self.groups.len();
+        self.copy_chunks(number, true, &mut carried)?;
+        let wanted = self.has_offset_indexes(number)?;
+        self.vector_indexes.push(index.filter(|_| wanted));
+        self.digests.push(digest);
+        let vectors_at = Placed { start, ..Placed::default() };
+        self.groups.push(WrittenGroup { carried, vectors: chunk, vectors_at });
+        Ok(())
+    }
+
+    fn copy_chunks(&mut self, number: usize, after: bool, placed: &mut Vec<Placed>) -> Result<()> {
+        let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
+        let (sink, target, stop) = (&self.sink, &self.target, self.stop);
+        for leaf in if after { &self.leaves.1 } else { &self.leaves.0 } {
+            let start = sink.position();
+            let (pages, _) = self.chunks.pages(&self.metadata, (&group, *leaf), |bytes| {
+                stop.check()?;
+                sink.write_all(bytes).map_err(|cause| io_error(target, cause))
+            })?;
+            let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
+            let digests = self.chunks.index_digests(&indexes)?;
+            self.hasher.add(self.roots[*leaf], pages, digests);
+            placed.push(Placed { start, ..Placed::default() });
+        }
+        Ok(())
+    }
+
+    /// Whether every carried chunk of a row group has an offset index. Some readers want all of them
+    /// or none.
+    fn has_offset_indexes(&self, number: usize) -> Result<bool> {
+        let group = self.group(number)?;
+        let end = self.metadata.pages_end();
+        let mut leaves = self.leaves.0.iter().chain(&self.leaves.1);
+        Ok(leaves.all(|leaf| group.chunk(*leaf).is_some_and(|c| c.offset_index(end).is_some())))
+    }
+
+    /// Copies what stands beside the pages: all bloom filters, then all column indexes, then all
+    /// offset indexes, since readers fetch each kind at once.
+    fn copy_indexes(&mut self) -> Result<()> {
+        for part in [Part::BloomFilter, Part::ColumnIndex, Part::OffsetIndex] {
+            for number in 0..self.groups.len() {
+                let group =
+                    self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
+                let written = &mut self.groups[number];
+                let leaves = self.leaves.0.iter().chain(&self.leaves.1);
+                for (leaf, placed) in leaves.zip(&mut written.carried) {
+                    self.stop.check()?;
+                    let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
+                    let range = match part {
+                        Part::BloomFilter => indexes.bloom_filter,
+                        Part::ColumnIndex => indexes.column_index,
+                        Part::OffsetIndex => indexes.offset_index,
+                    };
+                    let Some(range) = range else { continue };
+                    let start = self.sink.position();
+                    let (sink, target) = (&self.sink, &self.target);
+                    let write =
+                        |bytes: &[u8]| sink.write_all(bytes).map_err(|c| io_error(target, c));
+                    if part == Part::OffsetIndex {
+                        let mut bytes = Vec::new();
+                        self.chunks.range(range, |more| {
+                            bytes.extend_from_slice(more);
+                            Ok(())
+                        })?;
+                        let old = group.chunk(*leaf).map_or(-1, |chunk| chunk.declared_range().0);
+                        let old = old.unsigned_abs();
+                        // One that is malformed stays out: no reader could have used it.
+                        let Some(moved) = output::shift_offset_index(&bytes, old, placed.start)
+                        else {
+                            continue;
+                        };
+                        write(&moved)?;
+                    } else {
+                        self.chunks.range(range, write)?;
+                    }
+                    let place = Some((start, self.sink.position() - start));
+                    match part {
+                        Part::BloomFilter => placed.bloom_filter = place,
+                        Part::ColumnIndex => placed.column_index = place,
+                        Part::OffsetIndex => placed.offset_index = place,
+                    }
+                }
+                if let (Part::OffsetIndex, Some(bytes)) = (part, &self.vector_indexes[number]) {
+                    let start = self.sink.position();
+                    self.sink.write_all(bytes).map_err(|c| io_error(&self.target, c))?;
+                    written.vectors_at.offset_index = Some((start, bytes.len() as u64));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn group(&self, number: usize) -> Result<RowGroup<'_>> {
+        self.metadata.group(number).map_err(|error| error.in_file(self.table.path()))
+    }
+}
+
+/// What is told of the rows of a row group in the footer.
+struct GroupRows {
+    rows: u64,
+    null_rows: u64,
+    tokens: u64,
+    truncated: u64,
+    texts: TextHasher,
+    values: ColumnHasher,
+}
+
+impl GroupRows {
+    fn new(rows: u64, vectors: &Field) -> Result<GroupRows> {
+        let values = ColumnHasher::new(vectors.name(), vectors.data_type()).ok_or_else(|| {
+            let message = "no digest is defined for the type of the vector column";
+            Error::new(ErrorKind::Internal, message)
+        })?;
+        let (null_rows, tokens, truncated) = (0, 0, 0);
+        Ok(GroupRows { rows, null_rows, tokens, truncated, texts: TextHasher::default(), values })
+    }
+
+    fn add_values(&mut self, vectors: &dyn Array) -> Result<()> {
+        self.values.update(vectors)
+    }
+
+    fn add(&mut self, key: Option<&ContentKey>, measure: Option<&(u64, bool)>, is_null: bool) {
+        if let Some(key) = key {
+            self.texts.push(key);
+        }
+        let (tokens, is_cut) = measure.copied().unwrap_or_default();
+        self.tokens += tokens;
+        self.truncated += u64::from(is_cut);
+        self.null_rows += u64::from(is_null);
+    }
+
+    fn finish(self, pages: u128) -> GroupDigest {
+        GroupDigest {
+            rows: self.rows,
+            null_rows: self.null_rows,
+            tokens: self.tokens,
+            truncated: self.truncated,
+            texts: self.texts.finish(),
+            pages: format!("{pages:032x}"),
+            values: self.values.finish(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    BloomFilter,
+    ColumnIndex,
+    OffsetIndex,
+}
+
+fn encode_offset_index(pages: &[PageLocation]) -> Vec<u8> {
+    let mut locations = List::of_structs();
+    for page in pages {
+        let mut location = Fields::default();
+        location.set_i64(1, page.offset);
+        location.set_i32(2, page.compressed_page_size);
+        location.set_i64(3, page.first_row_index);
+        locations.push(location.encode());
+    }
+    let mut index = Fields::default();
+    index.set_list(1, &locations);
+    index.encode()
+}
+
+fn io_error(target: &Path, cause: std::io::Error) -> Error {
+    write_error(target, "it cannot be written", cause)
+}
+
+fn parquet_error(target: &Path, cause: ParquetError) -> Error {
+    write_error(target, "it cannot be written", cause)
+}

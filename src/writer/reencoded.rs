@@ -1,0 +1,222 @@
+//! An output whose carried columns are decoded and encoded again, for those who want other row groups
+//! or codecs than the input has. What Arrow cannot keep is refused by name.
+
+use std::io::BufWriter;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::WriterProperties;
+use parquet::schema::types::ColumnPath;
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+
+use crate::footer::FOOTER_KEY;
+use crate::format::metadata::Metadata;
+use crate::format::output::Columns;
+use crate::format::schema::{Annotation, element, physical};
+use crate::publish::write_error;
+use crate::reader::{Reader, all_of};
+use crate::vectors::CHILD;
+
+/// Bytes at which a row group ends before it has its rows, because carried columns can be large.
+const MAX_ROW_GROUP_BYTES: usize = 128 << 20;
+
+/// Bytes of a page and of a dictionary before compression. The usual 1 MiB compresses text a few
+/// percent better but makes memory grow with the rows: `cargo bench --bench memory`.
+const PAGE_BYTES: usize = 256 << 10;
+
+/// Bytes of a vector page before compression.
+const VECTOR_PAGE_BYTES: usize = 64 << 10;
+
+/// Components per call of the Parquet writer, which needs 12 bytes for each.
+const COMPONENTS_PER_WRITE: usize = 8 << 10;
+
+/// Bytes of the longest minimum and maximum in the statistics. Longer ones break other readers.
+const MAX_STATISTIC_BYTES: usize = 64;
+
+/// The key of the footer entry with the Arrow schema, which the library writes itself.
+const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
+
+/// An output that is being written.
+pub struct ReencodedTable {
+    target: PathBuf,
+    arrow: ArrowWriter<BufWriter<NamedTempFile>>,
+    schema: SchemaRef,
+    /// For each column of the input, whether it is carried.
+    carried: Vec<bool>,
+    /// The position of the vectors in the output.
+    position: usize,
+    rows_per_write: usize,
+}
+
+impl ReencodedTable {
+    /// Starts an output in an empty temporary file. The reader decodes all columns.
+    ///
+    /// # Errors
+    /// `Output` when it cannot be written.
+    pub fn new(
+        file: NamedTempFile,
+        target: &Path,
+        reader: &Reader,
+        columns: &Columns,
+        (vectors, dim): (&FieldRef, usize),
+        row_group_rows: NonZeroUsize,
+    ) -> Result<Self> {
+        let schema = reader.schema();
+        let (carried, position) = (columns.carried.clone(), columns.position());
+        let mut fields: Vec<FieldRef> = kept(schema.fields(), &carried).cloned().collect();
+        fields.insert(position, vectors.clone());
+        // The entry of an earlier run must not stand beside the new one.
+        let mut metadata = schema.metadata().clone();
+        metadata.remove(FOOTER_KEY);
+        let schema = Arc::new(Schema::new_with_metadata(Fields::from(fields), metadata));
+
+        let leaf = [columns.name.as_str(), "list", CHILD];
+        let column = ColumnPath::new(leaf.map(str::to_owned).to_vec());
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("reembed version ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(row_group_rows.get()))
+            .set_max_row_group_bytes(Some(MAX_ROW_GROUP_BYTES))
+            .set_statistics_truncate_length(Some(MAX_STATISTIC_BYTES))
+            .set_column_index_truncate_length(Some(MAX_STATISTIC_BYTES))
+            .set_data_page_size_limit(PAGE_BYTES)
+            .set_dictionary_page_size_limit(PAGE_BYTES)
+            .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
+            // Components hardly repeat, so a dictionary costs time and space.
+            .set_column_dictionary_enabled(column, false)
+            .set_key_value_metadata(Some(key_values(reader)?))
+            .build();
+        let buffered = BufWriter::with_capacity(1 << 20, file);
+        let arrow = ArrowWriter::try_new(buffered, schema.clone(), Some(properties))
+            .map_err(|cause| parquet_error(target, cause))?;
+        let rows_per_write = (COMPONENTS_PER_WRITE / dim.max(1)).max(1);
+        let target = target.to_owned();
+        Ok(ReencodedTable { target, arrow, schema, carried, position, rows_per_write })
+    }
+
+    /// Writes rows.
+    ///
+    /// # Errors
+    /// `Output`, naming the file.
+    pub fn write(&mut self, columns: &RecordBatch, vectors: ArrayRef) -> Result<()> {
+        let parquet_error = |cause| parquet_error(&self.target, cause);
+        let mut arrays: Vec<ArrayRef> = kept(columns.columns(), &self.carried).cloned().collect();
+        arrays.insert(self.position, vectors);
+        let options = RecordBatchOptions::new().with_row_count(Some(columns.num_rows()));
+        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .map_err(|cause| parquet_error(cause.into()))?;
+        for start in (0..batch.num_rows()).step_by(self.rows_per_write) {
+            let rows = self.rows_per_write.min(batch.num_rows() - start);
+            self.arrow.write(&batch.slice(start, rows)).map_err(parquet_error)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the footer. `entry` is the value of our own footer entry.
+    ///
+    /// # Errors
+    /// `Output`, naming the file.
+    pub fn finish(mut self, entry: String) -> Result<NamedTempFile> {
+        self.arrow.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), entry));
+        let target = self.target;
+        let buffered = self.arrow.into_inner().map_err(|cause| parquet_error(&target, cause))?;
+        buffered
+            .into_inner()
+            .map_err(|cause| write_error(&target, "it cannot be written", cause.into_error()))
+    }
+}
+
+/// Checks that Arrow can keep the type of every carried column. `fields` are the Arrow types of all
+/// columns of the input.
+///
+/// # Errors
+/// `Input`, without the file, naming every column that it cannot keep and its type.
+pub fn check_types(metadata: &Metadata<'_>, fields: &Fields, columns: &Columns) -> Result<()> {
+    let schema = &metadata.schema;
+    let mut faults = Vec::new();
+    for (number, root) in schema.roots.iter().enumerate().filter(|(n, _)| columns.carried[*n]) {
+        let lost = root.elements.clone().find_map(|at| lost_type(metadata, at));
+        let lost = lost.or_else(|| fields.get(number).and_then(|field| lost_in_arrow(field)));
+        if let Some(lost) = lost {
+            let message = format!("its type is {lost}, which is lost when it is encoded again");
+            faults
+                .push(Error::new(ErrorKind::Input, message).at(format!("column `{}`", root.name)));
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(all_of(faults).advice(
+            "set `output.carry` to \"copy\", which keeps every type, or leave the columns out with \
+             `output.drop`",
+        )),
+    }
+}
+
+/// The type of a schema element that Arrow has no equal of.
+fn lost_type(metadata: &Metadata<'_>, position: usize) -> Option<&'static str> {
+    const LOST: [&str; 6] = ["INTERVAL", "UUID", "BSON", "VARIANT", "GEOMETRY", "GEOGRAPHY"];
+    const TIME: i16 = 7;
+    const IS_ADJUSTED_TO_UTC: i16 = 1;
+    let fields = metadata.schema.element(position);
+    if fields.int(element::TYPE) == Some(physical::INT96) {
+        return Some("INT96");
+    }
+    match Annotation::read(&fields) {
+        Annotation::Text(crate::format::schema::Text::Enum) => Some("ENUM"),
+        Annotation::Text(crate::format::schema::Text::Json) => Some("JSON"),
+        Annotation::Other("TIME") => {
+            let logical = fields.structure(element::LOGICAL_TYPE)?;
+            let is_utc = logical.structure(TIME)?.is_true(IS_ADJUSTED_TO_UTC);
+            is_utc.then_some("TIME in UTC")
+        }
+        Annotation::Other(name) => {
+            let is_unknown = name.contains(' ');
+            LOST.iter().find(|lost| **lost == name).copied().or(is_unknown.then_some(name))
+        }
+        Annotation::Text(_) | Annotation::Null | Annotation::None => None,
+    }
+}
+
+/// The Arrow type of a column that the Parquet library writes as another one.
+fn lost_in_arrow(field: &Field) -> Option<&'static str> {
+    match field.data_type() {
+        DataType::Date64 => Some("DATE in milliseconds"),
+        DataType::Dictionary(..) if field.dict_is_ordered() == Some(true) => {
+            Some("ordered categories")
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::Map(item, _) => {
+            lost_in_arrow(item)
+        }
+        DataType::FixedSizeList(_, 0) => Some("a list of width 0"),
+        DataType::FixedSizeList(item, _) => lost_in_arrow(item),
+        DataType::Struct(fields) => fields.iter().find_map(|field| lost_in_arrow(field)),
+        _ => None,
+    }
+}
+
+/// The footer entries of the input that are carried.
+fn key_values(reader: &Reader) -> Result<Vec<KeyValue>> {
+    let metadata = reader.table().metadata()?;
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let entries = metadata
+        .key_values()
+        .into_iter()
+        .filter_map(|(key, value)| Some(KeyValue { key: text(key)?, value: value.and_then(text) }));
+    Ok(entries.filter(|entry| ![FOOTER_KEY, ARROW_SCHEMA_KEY].contains(&&*entry.key)).collect())
+}
+
+fn kept<'a, T>(items: &'a [T], carried: &'a [bool]) -> impl Iterator<Item = &'a T> {
+    items.iter().zip(carried).filter(|(_, carried)| **carried).map(|(item, _)| item)
+}
+
+fn parquet_error(target: &Path, cause: ParquetError) -> Error {
+    write_error(target, "it cannot be written", cause)
+}

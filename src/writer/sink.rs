@@ -1,0 +1,42 @@
+//! The temporary file that an output is written to, shared by the copied columns and the Parquet
+//! library's page writer.
+
+use std::io::{self, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::file::writer::TrackedWrite;
+use tempfile::NamedTempFile;
+
+/// A file that grows at its end. Clones write to the same file.
+#[derive(Clone)]
+pub struct Sink {
+    out: Arc<Mutex<TrackedWrite<NamedTempFile>>>,
+}
+
+impl Sink {
+    /// A sink to an empty file.
+    pub fn new(file: NamedTempFile) -> Sink {
+        Sink { out: Arc::new(Mutex::new(TrackedWrite::new(file))) }
+    }
+
+    /// Calls `write` with the file. The lock is never contended: one thread writes an output.
+    pub fn with<T>(&self, write: impl FnOnce(&mut TrackedWrite<NamedTempFile>) -> T) -> T {
+        write(&mut self.out.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Appends bytes.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.with(|out| out.write_all(bytes))
+    }
+
+    /// The number of bytes written so far: the offset of the next one.
+    pub fn position(&self) -> u64 {
+        self.with(|out| out.bytes_written() as u64)
+    }
+
+    /// Ends the writing; `None` if a clone is still there.
+    pub fn into_file(self) -> Option<io::Result<NamedTempFile>> {
+        let out = Arc::into_inner(self.out)?.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Some(out.into_inner().map_err(io::Error::other))
+    }
+}
