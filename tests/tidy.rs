@@ -42,10 +42,25 @@ const RULES: &[Rule] = &[
         },
         "only the reader and the writer use Parquet",
     ),
+    (&["redb"], |file| is_part(file, "reembed/cache"), "only the cache uses the database"),
     (
-        &["redb", "twox_hash"],
-        |file| is_part(file, "reembed/cache"),
-        "only the cache uses the database",
+        &["twox_hash"],
+        |file| {
+            [
+                "reembed/cache",
+                "reembed/carried",
+                "reembed/group_digest",
+                "reembed/writer/vector_chunk",
+            ]
+            .iter()
+            .any(|part| is_part(file, part))
+        },
+        "only the cache and the digests of columns as bytes use XXH3",
+    ),
+    (
+        &["base64"],
+        |file| is_part(file, "reembed/format/entries"),
+        "only footer entries are written in base64",
     ),
     (
         &["tokenizers"],

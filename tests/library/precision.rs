@@ -181,7 +181,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         assert_eq!(warned.into_inner().expect("no panic"), report.warnings);
         fingerprints.insert(report.lineage.fingerprint.clone());
 
-        let (output, footer) = verify::open(&config.input, &job.output()).expect("an output");
+        let (output, footer) = verify::open(&job.output()).expect("an output");
         assert_eq!(footer.lineage, Lineage::new(&model.identity));
         let checks = verify::verify(&config.input, &output, &footer, None, Some((&model, 20)));
         let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;

@@ -34,6 +34,14 @@ impl Job {
         job
     }
 
+    /// The same job after a run that encoded the carried columns anew.
+    fn done_anew() -> Self {
+        let job = Job::small();
+        let mut command = job.command(&job.with_model(&["run", "--quiet"]));
+        command.env("REEMBED_OUTPUT_CARRY", "reencode").assert().success();
+        job
+    }
+
     fn verify(&self, arguments: &[&str]) -> Output {
         self.reembed(&self.with_model(&[&["verify", "result.parquet"], arguments].concat()))
     }
@@ -220,6 +228,30 @@ fn settings_come_from_flag_then_variable_then_file_then_default() {
     let again = job.reembed(&["run", "--print-config", "--config", "printed.toml"]);
     assert_eq!(values(&out(&again)), values(&text));
     assert!(!job.has_output());
+}
+
+#[test]
+fn flags_for_names_may_be_given_several_times() {
+    let job = Job::small();
+    for (flags, expected) in [
+        (&["--keep", "id, title"][..], "keep = [\"id\", \"title\"]  # --keep"),
+        (&["--keep", "id", "--keep", "title,key"], "keep = [\"id\", \"title\", \"key\"]  # --keep"),
+        (&["--drop", "files"], "drop = [\"files\"]  # --drop"),
+    ] {
+        let text = out(&job.reembed(&[&["run", "--print-config"], flags].concat()));
+        assert!(text.lines().any(|line| line == expected), "{flags:?} gave {text}");
+    }
+    for (flags, expected) in [
+        (&["--keep", "id", "--keep", "id"], "error: --keep has the name \"id\" twice"),
+        (
+            &["--keep", "id", "--drop", "files"],
+            "error: --drop: `output.drop` is set, and so is `output.keep` (--keep)",
+        ),
+    ] {
+        let run = job.reembed(&[&["run", "--print-config"], &flags[..]].concat());
+        assert_eq!(run.status.code(), Some(2), "{flags:?}");
+        assert!(err(&run).starts_with(expected), "{flags:?} gave {}", err(&run));
+    }
 }
 
 #[test]
@@ -525,7 +557,7 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
     let again = job.run(&["--quiet"]);
     let vectors = out(&again).lines().find(|line| line.starts_with("vectors")).map(str::to_owned);
     assert!(
-        vectors.is_some_and(|line| line.contains("  0 embedded, 39 reused (")),
+        vectors.is_some_and(|line| line.contains("  0 embedded, 39 reused,")),
         "{}",
         out(&again)
     );
@@ -539,8 +571,40 @@ fn verify_agrees_with_what_run_wrote() {
 }
 
 #[test]
-fn verify_finds_what_was_changed() {
+fn verify_finds_a_changed_byte_of_a_copied_column() {
     let job = Job::done();
+    let file = fs::read(job.path("result.parquet")).expect("an output");
+    let open = File::open(job.path("result.parquet")).expect("an output");
+    let metadata = ParquetRecordBatchReaderBuilder::try_new(open).expect("a footer");
+    for column in metadata.metadata().row_group(0).columns() {
+        let path = column.column_path().string();
+        let root = path.split('.').next().expect("a name");
+        let (start, length) = column.byte_range();
+        let mut changed = file.clone();
+        // The last byte of a page, so that every header stays as it was.
+        changed[(start + length - 1) as usize] ^= 1;
+        fs::write(job.path("result.parquet"), &changed).expect("an output");
+        for arguments in [&["--sample", "0"][..], &["--sample", "0", "--input", "tasks.parquet"]] {
+            let verify = job.verify(&[&["--quiet"], arguments].concat());
+            assert_eq!(verify.status.code(), Some(1), "{path}: {}", shown(&verify));
+            let told = [out(&verify), err(&verify)].concat();
+            assert!(told.contains(&format!("column `{root}")), "{path}: {told}");
+        }
+    }
+    // The same values in other bytes are another file.
+    let (batch, footer) = {
+        fs::write(job.path("result.parquet"), &file).expect("an output");
+        read(&job.path("result.parquet"))
+    };
+    write(&job.path("result.parquet"), &batch, &footer);
+    let verify = job.verify(&["--quiet", "--sample", "0", "--input", "tasks.parquet"]);
+    assert_eq!(verify.status.code(), Some(1), "{}", shown(&verify));
+    assert!(out(&verify).contains("WRONG  carried columns"), "{}", shown(&verify));
+}
+
+#[test]
+fn verify_finds_what_was_changed() {
+    let job = Job::done_anew();
     let (batch, footer) = read(&job.path("result.parquet"));
     let rows = batch.num_rows() as u32;
     let picked =
@@ -560,10 +624,10 @@ fn verify_finds_what_was_changed() {
             "length",
         ),
         ("carried text", with_title(&batch), "carried columns"),
-        ("missing column", batch.project(&[0, 1, 2, 4]).expect("columns"), "carried columns"),
+        ("missing column", batch.project(&[0, 1, 2, 4]).expect("columns"), "digests"),
         ("missing row", picked(&all[..all.len() - 1]), "rows"),
-        ("two rows swapped", picked(&swapped), "ids"),
-        ("one row twice, one not", picked(&doubled), "ids"),
+        ("two rows swapped", picked(&swapped), "carried columns"),
+        ("one row twice, one not", picked(&doubled), "carried columns"),
     ];
     for (name, changed, check) in cases {
         write(&job.path("result.parquet"), &changed, &footer);
@@ -578,7 +642,7 @@ fn verify_finds_what_was_changed() {
 
 #[test]
 fn verify_finds_what_was_changed_with_neither_input_nor_model() {
-    let job = Job::done();
+    let job = Job::done_anew();
     let (batch, footer) = read(&job.path("result.parquet"));
     let verify = || job.reembed(&["verify", "result.parquet", "--quiet", "--sample", "0"]);
     // Rewritten by another writer with other row groups and pages: the rows are unchanged.

@@ -33,7 +33,7 @@ fn what_the_input_may_decode_to_does_not_bound_the_output() {
     assert_eq!(error.kind(), ErrorKind::Input);
     let config = config(40_000);
     run(&config, &fake(Failure::Never)).expect("a report");
-    let (output, footer) = verify::open(&config.input, &job.output()).expect("an output");
+    let (output, footer) = verify::open(&job.output()).expect("an output");
     let input = job.input();
     let checks =
         verify::verify(&config.input, &output, &footer, Some(&input), None).expect("checks");
@@ -119,7 +119,8 @@ fn the_output_is_laid_out_as_promised() {
         .map(|n| task(format!("T-{n}"), if n == 0 { "x".repeat(5000) } else { format!("row {n}") }))
         .collect();
     let job = Job::of(&rows);
-    run(&job.config(&["batch.start = 1024"]), &fake(Failure::Never)).expect("a report");
+    let settings = ["batch.start = 1024", "output.carry = \"reencode\""];
+    run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
     let written = read_parquet(&job.output());
     let child = Arc::new(Field::new("element", DataType::Float32, false));
     let vectors = written.schema.field_with_name("embedding").expect("the column");
@@ -147,7 +148,11 @@ fn the_output_is_laid_out_as_promised() {
 fn the_row_groups_are_as_large_as_configured() {
     let job = Job::of(&plain(25));
     run(
-        &job.config(&["output.row_group_rows = 10", "input.chunk_rows = 7"]),
+        &job.config(&[
+            "output.carry = \"reencode\"",
+            "output.row_group_rows = 10",
+            "input.chunk_rows = 7",
+        ]),
         &fake(Failure::Never),
     )
     .expect("a report");

@@ -321,7 +321,7 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
     fs::write(job.input(), "").expect("a file");
     refused("is empty (0 bytes)");
     fs::write(job.input(), "id,title\n1,one\n").expect("a file");
-    refused("is not a readable Parquet file");
+    refused("this is a CSV file, not a Parquet file");
     fs::remove_file(job.input()).expect("a file");
     fs::create_dir(job.input()).expect("a directory");
     refused("is a directory");

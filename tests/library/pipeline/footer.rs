@@ -18,7 +18,7 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
     let at =
         |path: &str| footer.pointer(path).unwrap_or_else(|| panic!("{path} in {entry}")).clone();
     for (path, expected) in [
-        ("/lineage/version", serde_json::json!(2)),
+        ("/lineage/version", serde_json::json!(3)),
         ("/lineage/tool", format!("reembed {}", env!("CARGO_PKG_VERSION")).into()),
         ("/lineage/model/pooling", "mean".into()),
         ("/lineage/model/normalized", true.into()),
@@ -34,14 +34,15 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
         ("/rows", 2.into()),
         ("/null_rows", 1.into()),
         ("/digests/carried/0/column", "id".into()),
-        ("/digests/carried/0/sha256", footer["digests"]["ids"].clone()),
+        ("/carry", "copy".into()),
+        ("/vector_type", "fixed_size_list".into()),
         ("/digests/carried/3/column", "files".into()),
     ] {
         assert_eq!(at(path), expected, "{path}");
     }
     assert_eq!(at("/lineage/fingerprint").as_str().map(str::len), Some(64));
     assert_eq!(at("/digests/carried").as_array().map(Vec::len), Some(4));
-    assert_eq!(at("/digests/ids").as_str().map(str::len), Some(64));
+    assert_eq!(at("/digests/carried/0/xxh3").as_str().map(str::len), Some(32));
     assert_eq!(at("/digests/vectors").as_str().map(str::len), Some(64));
     let files = at("/lineage/model/files");
     let mut names: Vec<&str> =

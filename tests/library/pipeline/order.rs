@@ -197,6 +197,7 @@ impl Sizes {
             format!("input.chunk_rows = {}", self.chunk_rows),
             format!("batch.start = {}", self.start),
             format!("batch.max = {}", self.start + self.more),
+            "output.carry = \"reencode\"".to_owned(),
             format!("output.row_group_rows = {}", self.output_group),
         ];
         let own: Vec<&str> = own.iter().map(String::as_str).collect();

@@ -194,8 +194,8 @@ fn ids_of_any_flat_type_name_their_row() {
         (cast(&numbers, &DataType::Utf8View).expect("strings"), "7"),
         (cast(&numbers, &DataType::Decimal128(9, 2)).expect("decimals"), "7.00"),
         (
-            cast(&numbers, &DataType::Timestamp(TimeUnit::Second, None)).expect("times"),
-            "1970-01-01T00:00:07",
+            cast(&numbers, &DataType::Timestamp(TimeUnit::Microsecond, None)).expect("times"),
+            "1970-01-01T00:00:00.000007",
         ),
         (Arc::new(BooleanArray::from(vec![true, false])), "true"),
         (Arc::new(dictionary), "a"),
@@ -208,7 +208,8 @@ fn ids_of_any_flat_type_name_their_row() {
         let columns = [("id", ids), ("title", title.clone()), ("description", title)];
         let job = Job::of_batch(&RecordBatch::try_from_iter(columns).expect("a batch"), 10);
         run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
-        let error = run(&job.config(&[]), &fake(Failure::Always)).expect_err("nothing fits");
+        let rebuild = job.config(&["run.rebuild = true"]);
+        let error = run(&rebuild, &fake(Failure::Always)).expect_err("nothing fits");
         assert!(error.to_string().contains(&format!(": row 0 (id {shown}): ")), "{error}");
     }
 }

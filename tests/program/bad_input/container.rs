@@ -21,45 +21,44 @@ pub fn cases() -> Vec<Case> {
         input("good by hand", "3 tasks, forged", succeeds(3), || Forged::tasks().bytes()),
         site("missing", "no file of that name", refused(&["cannot be opened"]), |site| site.job()),
         input("empty", "0 bytes", refused(&["0 bytes"]), Vec::new),
-        input("one byte", "1 byte", refused(&["not a readable Parquet file"]), || b"P".to_vec()),
-        input(
-            "magic alone",
-            "the 4 bytes `PAR1`",
-            refused(&["not a readable Parquet file"]),
-            || b"PAR1".to_vec(),
-        ),
-        input("magic twice", "`PAR1PAR1`", refused(&["not a readable Parquet file"]), || {
-            b"PAR1PAR1".to_vec()
+        input("one byte", "1 byte", refused(&["not a Parquet file"]), || b"P".to_vec()),
+        input("magic alone", "the 4 bytes `PAR1`", refused(&["not a Parquet file"]), || {
+            b"PAR1".to_vec()
         }),
-        input("text", "a CSV file", refused(&["not a readable Parquet file"]), || {
+        input(
+            "magic twice",
+            "`PAR1PAR1`",
+            refused(&["check that it was written and copied completely"]),
+            || b"PAR1PAR1".to_vec(),
+        ),
+        input("text", "a CSV file", refused(&["this is a CSV file, not a Parquet file"]), || {
             b"id,title\nT-1,Fix login\nT-2,Add export\n".to_vec()
         }),
-        input(
-            "JSON lines",
-            "newline-delimited JSON",
-            refused(&["not a readable Parquet file"]),
-            || b"{\"id\":\"T-1\",\"title\":\"Fix login\"}\n".repeat(10),
-        ),
+        input("JSON lines", "newline-delimited JSON", refused(&["JSON lines"]), || {
+            b"{\"id\":\"T-1\",\"title\":\"Fix login\"}\n".repeat(10)
+        }),
         input(
             "Arrow IPC",
             "an Arrow file's magic",
-            refused(&["not a readable Parquet file"]),
+            refused(&["this is an Arrow IPC file"]),
             || [b"ARROW1\0\0".as_slice(), &[0; 200], b"ARROW1"].concat(),
         ),
-        input(
-            "compressed whole",
-            "a gzip header",
-            refused(&["not a readable Parquet file"]),
-            || [&[0x1f, 0x8b, 8, 0][..], &good()[..300]].concat(),
-        ),
-        input("cut in half", "the first half", refused(&["not a readable Parquet file"]), || {
-            let file = good();
-            file[..file.len() / 2].to_vec()
+        input("compressed whole", "a gzip header", refused(&["gzip"]), || {
+            [&[0x1f, 0x8b, 8, 0][..], &good()[..300]].concat()
         }),
+        input(
+            "cut in half",
+            "the first half",
+            refused(&["the beginning of a Parquet file"]),
+            || {
+                let file = good();
+                file[..file.len() / 2].to_vec()
+            },
+        ),
         input(
             "cut by one byte",
             "without the last byte",
-            refused(&["not a readable Parquet file"]),
+            refused(&["the beginning of a Parquet file"]),
             || {
                 let file = good();
                 file[..file.len() - 1].to_vec()
@@ -68,7 +67,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "head cut off",
             "the last half",
-            refused(&["row group 0", "outside of the file"]),
+            refused(&["row group 0", "not inside of the"]),
             || {
                 let file = good();
                 file[file.len() / 2..].to_vec()
@@ -77,19 +76,19 @@ pub fn cases() -> Vec<Case> {
         input(
             "line end added",
             "a newline after the end",
-            refused(&["not a readable Parquet file"]),
+            refused(&["the beginning of a Parquet file"]),
             || [good(), b"\n".to_vec()].concat(),
         ),
-        input("zeros", "1 MB of zeros", refused(&["not a readable Parquet file"]), || {
+        input("zeros", "1 MB of zeros", refused(&["this is not a Parquet file"]), || {
             vec![0; 1_000_000]
         }),
-        input("noise", "64 KB of noise", refused(&["not a readable Parquet file"]), || {
+        input("noise", "64 KB of noise", refused(&["this is not a Parquet file"]), || {
             noise(65_536)
         }),
         input(
             "noise in a frame",
             "`PAR1`, noise, a footer length that fits, `PAR1`",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer is malformed"]),
             || {
                 let mut file = [b"PAR1".to_vec(), noise(5_000)].concat();
                 file.extend(4_000u32.to_le_bytes());
@@ -100,47 +99,42 @@ pub fn cases() -> Vec<Case> {
         input(
             "footer of 0 bytes",
             "footer length 0",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer is malformed"]),
             || footer_length(0),
         ),
         input(
             "footer of 4 GB",
             "footer length 2³²-1",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer should have 4294967295 bytes"]),
             || footer_length(u32::MAX),
         ),
         input(
             "footer of 2 GB",
             "footer length 2³¹-1",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer should have 2147483647 bytes"]),
             || footer_length(i32::MAX as u32),
         ),
         input(
             "footer too short",
             "footer length 10",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer has no schema"]),
             || footer_length(10),
         ),
         input(
             "footer is the file",
             "footer from byte 0",
-            refused(&["not a readable Parquet file"]),
+            refused(&["its footer should have"]),
             || {
                 let length = tail(&good()) as u32;
                 footer_length(length)
             },
         ),
-        input(
-            "encrypted footer",
-            "ends in `PARE`",
-            refused(&["not a readable Parquet file"]),
-            || {
-                let mut file = good();
-                let at = file.len() - 4;
-                file[at..].copy_from_slice(b"PARE");
-                file
-            },
-        ),
+        input("encrypted footer", "ends in `PARE`", refused(&["its footer is encrypted"]), || {
+            let mut file = good();
+            let at = file.len() - 4;
+            file[at..].copy_from_slice(b"PARE");
+            file
+        }),
         input(
             "two in a row",
             "zeros, then a file whose footer counts from its own start",

@@ -1,6 +1,6 @@
 //! Damaged pages and false page headers.
 
-use super::case::{Case, fails, input, succeeds};
+use super::case::{Case, fails, input, refused, succeeds};
 use super::forge::{
     Chunk, DELTA_BYTE_ARRAY, DELTA_LENGTH_BYTE_ARRAY, Forged, Page, RLE_DICTIONARY, delta, levels,
     plain, prefixed, run, step_once, zigzag,
@@ -8,6 +8,8 @@ use super::forge::{
 use super::table::Table;
 
 const PLACE: &[&str] = &["row group 0", "column `title`"];
+
+const NOT_UTF8: &[&str] = &["row 1", "column `title`", "not UTF-8", "input.on_invalid_utf8"];
 
 /// Row groups are read one at a time: damage in the second one is found there.
 const SECOND: &[&str] = &["row group 1", "column `title`"];
@@ -326,7 +328,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "two dictionaries",
             "two dictionary pages in one chunk",
-            fails(PLACE),
+            refused(&["row group 0", "column `"]),
             title(|| {
                 let body = [levels(&[true; 3]), vec![1], run(3, 0)].concat();
                 let dictionary = Page::dictionary(&["one"]);
@@ -402,20 +404,25 @@ pub fn cases() -> Vec<Case> {
             succeeds(3),
             title(|| vec![Page::version_2(3, [run(3, 1), plain(&[Some("a"); 3])].concat(), 0, 2)]),
         ),
-        input("invalid UTF-8", "a title of the bytes ff fe", fails(PLACE), text(b"\xff\xfe")),
+        input("invalid UTF-8", "a title of the bytes ff fe", fails(NOT_UTF8), text(b"\xff\xfe")),
         input(
             "surrogate",
             "a title with a lone surrogate, ed a0 80",
-            fails(PLACE),
+            fails(NOT_UTF8),
             text(b"a\xed\xa0\x80b"),
         ),
         input(
             "overlong UTF-8",
             "a title with an overlong slash, c0 af",
-            fails(PLACE),
+            fails(NOT_UTF8),
             text(b"\xc0\xaf"),
         ),
-        input("cut UTF-8", "a title that ends within a character", fails(PLACE), text(b"caf\xc3")),
+        input(
+            "cut UTF-8",
+            "a title that ends within a character",
+            fails(NOT_UTF8),
+            text(b"caf\xc3"),
+        ),
         input(
             "data zeroed",
             "Arrow's file with zeros between head and footer",
