@@ -294,4 +294,28 @@ mod tests {
         assert_eq!(moved.offset_index(10_000), Some(5000..5020));
         assert_eq!((moved.column_index(10_000), moved.values()), (None, 3));
     }
+
+    #[test]
+    fn bloom_filter_without_a_length_has_that_of_its_header() {
+        use std::io::Write as _;
+
+        let mut header = Fields::default();
+        header.set_i32(1, 32);
+        header.set_structure(2, &Fields::default());
+        let header = header.encode();
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&[&[0; 10][..], &header, &[7; 200]].concat()).expect("written");
+        let range = |length: Option<i64>| {
+            let mut metadata = Fields::default();
+            metadata.set_i64(column_metadata::BLOOM_FILTER_OFFSET, 10);
+            if let Some(length) = length {
+                metadata.set_i64(column_metadata::BLOOM_FILTER_LENGTH, length);
+            }
+            Chunk::new(metadata).bloom_filter(&file, 200).expect("it is read")
+        };
+        assert_eq!(range(None), Some(10..10 + header.len() as u64 + 32));
+        assert_eq!(range(Some(40)), Some(10..50));
+        // Outside of the file, no reader could use it.
+        assert_eq!(range(Some(400)), None);
+    }
 }

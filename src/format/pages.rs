@@ -336,3 +336,90 @@ impl Iterator for Headers<'_> {
         Some(header.map(|(header, _)| header))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    use super::super::metadata::FooterBytes;
+    use super::*;
+
+    /// A file with one column of 500 numbers in pages of 50, and where its chunk is.
+    fn file() -> (Vec<u8>, Range<u64>) {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..500));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).expect("a batch");
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(50)
+            .set_write_batch_size(50)
+            .build();
+        let mut writer =
+            ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).expect("a writer");
+        writer.write(&batch).expect("a batch");
+        let bytes = writer.into_inner().expect("a file");
+        let opened = on_disk(&bytes);
+        let footer = FooterBytes::read(&opened, bytes.len() as u64).expect("a footer");
+        let metadata = footer.parse().expect("a footer");
+        let group = metadata.group(0).expect("a row group");
+        let range = group.chunk(0).expect("a chunk").range(metadata.pages_end());
+        (bytes, range.expect("a range"))
+    }
+
+    fn on_disk(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(bytes).expect("written");
+        file
+    }
+
+    /// The bytes that a walk passes on, or what it finds.
+    fn walk(bytes: &[u8], range: Range<u64>, slack: u64, values: i64) -> Result<Vec<u8>, String> {
+        let mut passed = Vec::new();
+        let declared = Declared { range, slack, values };
+        let walked = PageWalk::default().walk(&on_disk(bytes), &declared, |more| {
+            passed.extend_from_slice(more);
+            Ok::<_, Fault>(())
+        });
+        match walked {
+            Ok(bytes) => {
+                assert_eq!(bytes, passed.len() as u64);
+                Ok(passed)
+            }
+            Err(Fault::Malformed(message)) => Err(message),
+            Err(Fault::Io(cause)) => Err(cause.to_string()),
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_chunk_is_passed_on() {
+        let (bytes, range) = file();
+        let expected = &bytes[range.start as usize..range.end as usize];
+        assert_eq!(walk(&bytes, range, 0, 500).as_deref(), Ok(expected));
+        assert_eq!(walk(&bytes, 4..4, 0, 0).as_deref(), Ok(&[][..]));
+    }
+
+    #[test]
+    fn chunk_that_declares_too_little_is_whole_with_slack_alone() {
+        // PARQUET-816: the header of the dictionary page is not counted.
+        let (bytes, range) = file();
+        let expected = &bytes[range.start as usize..range.end as usize];
+        let short = range.start..range.end - 17;
+        assert_eq!(walk(&bytes, short.clone(), 100, 500).as_deref(), Ok(expected));
+        let fault = walk(&bytes, short, 0, 500).expect_err("it is short");
+        assert!(fault.contains("longer than the rest"), "{fault}");
+    }
+
+    #[test]
+    fn chunk_that_does_not_fit_its_footer_is_refused() {
+        let (bytes, range) = file();
+        let fault = walk(&bytes, range.clone(), 0, 499).expect_err("another number");
+        assert_eq!(fault, "its pages have 500 values, the footer declares 499");
+        let fault = walk(&bytes, range.start + 1..range.end, 0, 500).expect_err("a wrong start");
+        assert!(fault.contains("page"), "{fault}");
+        let fault = walk(&bytes, range.start..range.end + 8, 0, 500).expect_err("a wrong end");
+        assert!(fault.contains("page"), "{fault}");
+    }
+}

@@ -254,7 +254,8 @@ fn describe(schema: &Schema<'_>, leaves: &[Leaf]) -> String {
 /// Checks the columns that make ids and texts.
 ///
 /// # Errors
-/// As [`TextRoots::find`].
+/// `Input`, without the file, naming every column that is missing, there twice, encrypted or of
+/// another type.
 pub fn check_text_columns(metadata: &Metadata<'_>, names: &ColumnNames) -> Result<()> {
     TextRoots::find(metadata, names).map(drop)
 }
