@@ -21,6 +21,9 @@ use crate::format::pages::PageWalk;
 use crate::format::schema::Schema;
 use crate::reader::{TableFile, all_of, check_not_encrypted, find_root};
 
+/// Bytes of the longest offset index, which is edited in memory: those of some 600,000 pages.
+const MAX_OFFSET_INDEX_BYTES: u64 = 16 << 20;
+
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -147,12 +150,14 @@ pub struct ChunkBytes<'a> {
     table: &'a TableFile,
     walk: PageWalk,
     buffer: Vec<u8>,
+    /// Bytes of column indexes and bloom filters so far.
+    index_bytes: u64,
 }
 
 impl<'a> ChunkBytes<'a> {
     /// A reader of the chunks of a file.
     pub fn new(table: &'a TableFile) -> Self {
-        ChunkBytes { table, walk: PageWalk::default(), buffer: Vec::new() }
+        ChunkBytes { table, walk: PageWalk::default(), buffer: Vec::new(), index_bytes: 0 }
     }
 
     /// Passes the bytes of the pages of a leaf in a row group to `each` and checks them against the
@@ -188,18 +193,33 @@ impl<'a> ChunkBytes<'a> {
         let Some(chunk) = group.chunk(leaf) else { return Ok(Indexes::default()) };
         let bloom_filter =
             chunk.bloom_filter(self.table.file(), end).map_err(|cause| self.unreadable(cause))?;
+        let (_, size) = chunk.declared_range();
+        // A page takes more bytes than its place in the index.
+        let longest = size.unsigned_abs().saturating_mul(4).saturating_add(1024);
+        let is_possible =
+            |index: &Range<u64>| index.end - index.start <= longest.min(MAX_OFFSET_INDEX_BYTES);
         Ok(Indexes {
-            offset_index: chunk.offset_index(end),
+            offset_index: chunk.offset_index(end).filter(is_possible),
             column_index: chunk.column_index(end),
             bloom_filter,
         })
     }
 
-    /// The digests of the other parts of a chunk.
+    /// The digests of the other parts of a chunk. They are asked for once for each chunk.
     ///
     /// # Errors
-    /// As [`ChunkBytes::indexes`].
+    /// As [`ChunkBytes::indexes`], and when they are longer than the file together: several chunks
+    /// then claim the same bytes.
     pub fn index_digests(&mut self, indexes: &Indexes) -> Result<IndexDigests> {
+        for range in [&indexes.column_index, &indexes.bloom_filter].into_iter().flatten() {
+            self.index_bytes = self.index_bytes.saturating_add(range.end - range.start);
+        }
+        if self.index_bytes > self.table.bytes() {
+            let message = "its column indexes and bloom filters are longer than the file";
+            return Err(Error::new(ErrorKind::Data, message)
+                .in_file(self.table.path())
+                .advice("its footer is inconsistent; write the file again from its source"));
+        }
         let mut digest = |range: &Option<Range<u64>>| {
             let mut hasher = XxHash3_128Hasher::new();
             self.range(range.clone().unwrap_or(0..0), |bytes| {

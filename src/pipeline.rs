@@ -50,6 +50,9 @@ use clock::StageClocks;
 use reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_chunk};
 use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
+/// Carried columns that are decoded together to check them: each scan parses the footer again.
+const COLUMNS_PER_SCAN: usize = 64;
+
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
 pub const CHANNEL_CHUNKS: usize = 1;
 
@@ -223,8 +226,10 @@ pub fn run_with(
     let clocks = StageClocks::default();
     let outcome = thread::scope(|scope| {
         let reading = spawn(scope, "reader", || {
+            let cache = cache.as_ref();
             let mut texts = existing
-                .map(|existing| UnchangedTexts::new(existing, &keys, config, cache.as_ref()));
+                .map(|existing| UnchangedTexts::new(existing, &keys, config, cache, stop))
+                .transpose()?;
             let mut none = NoFilter;
             let filter: &mut dyn GroupFilter = match &mut texts {
                 Some(texts) => texts,
@@ -376,9 +381,23 @@ fn carried_hasher(config: &Config, reader: &Reader) -> Result<Option<TableHasher
 fn check_carried(config: &Config, reader: &Reader, stop: &Stop) -> Result<()> {
     let columns = carried_columns(config, reader)?;
     let limits = reader.decoder().limits();
-    for (root, _) in columns.carried.iter().enumerate().filter(|(_, carried)| **carried) {
-        let decoder = Decoder::new(reader.table(), &[root], Types::Annotated, limits)?;
-        decoder.scan(|_| stop.check())?;
+    let carried: Vec<usize> =
+        (0..columns.carried.len()).filter(|root| columns.carried[*root]).collect();
+    let scan = |roots: &[usize]| {
+        Decoder::new(reader.table(), roots, Types::Annotated, limits)?.scan(|_| stop.check())
+    };
+    for roots in carried.chunks(COLUMNS_PER_SCAN) {
+        match scan(roots) {
+            Err(error) if roots.len() > 1 && error.kind() == ErrorKind::Input => {
+                // One has a type that cannot be decoded: each alone tells which.
+                let names = &reader.table().metadata()?.schema.roots;
+                for root in roots {
+                    scan(&[*root])
+                        .map_err(|error| error.at(format!("column `{}`", names[*root].name)))?;
+                }
+            }
+            scanned => scanned?,
+        }
     }
     Ok(())
 }

@@ -194,6 +194,8 @@ impl Reader {
             repeated: RepeatedIds::default(),
             found: None,
             is_filtered: false,
+            rows_read: 0,
+            filtered_bytes: 0,
         }
     }
 
@@ -246,6 +248,10 @@ pub struct Chunks<'a> {
     found: Option<usize>,
     /// Whether the filter has seen the next row group.
     is_filtered: bool,
+    /// Rows before the next row group or record batch, those in the chunker included.
+    rows_read: u64,
+    /// Bytes of the texts that the filter has seen.
+    filtered_bytes: u64,
 }
 
 /// Finds row groups whose rows need not be read. It sees the texts of a whole row group, which is
@@ -280,27 +286,27 @@ impl Chunks<'_> {
         filter: &mut dyn GroupFilter,
     ) -> Option<Result<std::result::Result<RowChunk, usize>>> {
         let next = match self.found.take() {
-            Some(found) => {
-                self.first_row += self.reader.decoder.declared_rows(self.group);
-                self.group += 1;
-                self.is_filtered = false;
-                Ok(Some(Err(found)))
-            }
+            Some(found) => Ok(Some(self.skip_group(found))),
             None => self.advance(Some(filter)).map(|chunk| match chunk {
                 Some(chunk) => Some(Ok(chunk)),
-                // The rows before the found row group were none.
-                None => self.found.take().map(|found| {
-                    self.first_row += self.reader.decoder.declared_rows(self.group);
-                    self.group += 1;
-                    self.is_filtered = false;
-                    Err(found)
-                }),
+                // No rows stand before the row group that was found.
+                None => self.found.take().map(|found| self.skip_group(found)),
             }),
         };
         if next.is_err() {
             self.end();
         }
         next.transpose()
+    }
+
+    /// Passes over a row group that the filter has found.
+    fn skip_group(&mut self, found: usize) -> std::result::Result<RowChunk, usize> {
+        let rows = self.reader.decoder.declared_rows(self.group);
+        self.first_row += rows;
+        self.rows_read += rows;
+        self.group += 1;
+        self.is_filtered = false;
+        Err(found)
     }
 
     /// Lets the filter see the next row group.
@@ -314,8 +320,11 @@ impl Chunks<'_> {
         let mut goes_on = true;
         for batch in decoder.batches(self.group, BATCH_VALUES)? {
             let batch = batch.map_err(|error| decoder.locate(self.group, error))?;
-            let chunk = self.build(self.first_row + rows, batch)?;
+            let chunk = self.build(self.rows_read + rows, batch)?;
             rows += chunk.texts.len() as u64;
+            self.filtered_bytes += (chunk.texts.value_data().len() + 16 * chunk.texts.len()) as u64;
+            let bytes = self.chunker.total_bytes().saturating_add(self.filtered_bytes);
+            decoder.check_decoded(self.group, bytes)?;
             for id in strings(&chunk.rows.ids) {
                 match self.ids.insert_hash(id) {
                     Some(hash) => new_ids.push(hash),
@@ -373,6 +382,7 @@ impl Chunks<'_> {
                     Some(batch) => {
                         let batch = batch.map_err(|error| decoder.locate(self.group, error))?;
                         *rows += batch.num_rows() as u64;
+                        self.rows_read += batch.num_rows() as u64;
                         self.chunker.push(batch);
                         decoder.check_decoded(self.group, self.chunker.total_bytes())?;
                     }
@@ -412,6 +422,7 @@ impl Chunks<'_> {
     /// The iterator stays at its end, also after an error.
     fn end(&mut self) {
         self.group = self.reader.decoder.group_count();
+        self.found = None;
         self.current = None;
         self.chunker = Chunker::new(self.reader.chunk_schema().clone(), 1, 1);
     }

@@ -12,7 +12,7 @@ use super::schema::Schema;
 use super::thrift::{Fields, List};
 
 /// Maximum size of a footer. Files with thousands of columns and row groups have about 100 MB.
-const MAX_FOOTER_BYTES: u64 = 256 << 20;
+pub const MAX_FOOTER_BYTES: u64 = 256 << 20;
 
 /// The magic number at both ends of a file.
 pub const MAGIC: &[u8; 4] = b"PAR1";
@@ -285,7 +285,7 @@ impl<'a> Metadata<'a> {
             let message = format!("the footer declares {declared} rows, its row groups {sum}");
             return Err(malformed(message));
         }
-        ranges.sort_by_key(|(range, ..)| range.start);
+        ranges.sort_unstable_by_key(|(range, ..)| range.start);
         for pair in ranges.windows(2) {
             let ((one, ..), (other, group, leaf)) = (&pair[0], &pair[1]);
             if other.start < one.end {

@@ -7,6 +7,9 @@ use super::thrift::{Fields, List};
 /// Maximum nesting of groups. Real-world schemas have about five levels; decoders recurse.
 pub const MAX_DEPTH: usize = 100;
 
+/// Maximum bytes of the names of all elements, each with those of the groups around it.
+const MAX_PATH_BYTES: usize = 64 << 20;
+
 /// Field numbers of `SchemaElement`.
 pub mod element {
     /// Physical type; absent for a group.
@@ -122,6 +125,7 @@ impl<'a> Schema<'a> {
         // For each group that is open: children left, and the bytes of the path before its children.
         let mut open: Vec<OpenGroup> = Vec::new();
         let mut path = String::new();
+        let mut path_bytes = 0;
         let count = elements.items.len();
         for (position, item) in elements.items.iter().enumerate() {
             let fields = Fields::parse(item).ok_or_else(malformed)?;
@@ -149,6 +153,10 @@ impl<'a> Schema<'a> {
                     path.push('.');
                 }
                 path.push_str(name);
+                path_bytes += path.len();
+                if path_bytes > MAX_PATH_BYTES {
+                    return Err(format!("has names of more than {MAX_PATH_BYTES} bytes in all"));
+                }
                 let is_repeated = parent.is_repeated
                     || fields.int(element::REPETITION) == Some(repetition::REPEATED);
                 // A group without children is read as a leaf if it has a type.
@@ -332,5 +340,15 @@ mod tests {
         ] {
             assert_eq!(Schema::read(list(&elements)).expect_err("no schema"), message);
         }
+    }
+
+    #[test]
+    fn schema_whose_names_take_too_much_memory_is_refused() {
+        let long = "n".repeat(1 << 20);
+        let leaves = 80;
+        let mut elements = vec![("s", 1, false), (long.as_str(), leaves, false)];
+        elements.extend((0..leaves).map(|_| ("leaf", 0, false)));
+        let fault = Schema::read(list(&elements)).expect_err("too many bytes");
+        assert_eq!(fault, "has names of more than 67108864 bytes in all");
     }
 }

@@ -3,11 +3,12 @@
 //! Nothing but a copy may differ: the vectors must come from the same model in the same form, written
 //! by the same version of this program. Then a run from scratch would give the same bytes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array, LargeStringArray};
 use reembed_encoder::batch::strings;
-use reembed_encoder::error::Result;
+use reembed_encoder::error::{ErrorKind, Result};
+use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{CacheView, VectorCache};
@@ -15,6 +16,7 @@ use crate::carried::ChunkBytes;
 use crate::chunk::UnchangedGroup;
 use crate::config::{CacheMode, Carry, Config, OnEmpty, TextUse};
 use crate::footer::{Footer, Lineage};
+use crate::format::metadata::Metadata;
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::publish::ExistingFile;
 use crate::reader::{GroupFilter, TableFile};
@@ -65,15 +67,17 @@ impl ExistingVectors {
     }
 
     /// Whether the vectors of a row group are as they were written.
-    fn is_intact(&self, group: usize) -> bool {
-        let pages = || {
-            let metadata = self.table.metadata()?;
-            let parsed = metadata.group(group)?;
-            let mut chunks = ChunkBytes::new(&self.table);
-            let (digest, _) = chunks.pages(&metadata, (&parsed, self.leaf), |_| Ok(()))?;
-            Ok::<_, reembed_encoder::error::Error>(format!("{digest:032x}"))
-        };
-        pages().is_ok_and(|found| found == self.groups[group].pages)
+    fn is_intact(&self, metadata: &Metadata<'_>, group: usize, stop: &Stop) -> Result<bool> {
+        let mut chunks = ChunkBytes::new(&self.table);
+        let pages = metadata
+            .group(group)
+            .and_then(|parsed| chunks.pages(metadata, (&parsed, self.leaf), |_| stop.check()));
+        match pages {
+            Ok((digest, _)) => Ok(format!("{digest:032x}") == self.groups[group].pages),
+            Err(error) if matches!(error.kind(), ErrorKind::Stopped(_)) => Err(error),
+            // Damaged vectors are made again.
+            Err(_) => Ok(false),
+        }
     }
 }
 
@@ -92,7 +96,13 @@ fn is_same_form(config: &Config, footer: &Footer, lineage: &Lineage) -> bool {
 /// Compares the texts of the input's row groups with those of the existing output.
 pub struct UnchangedTexts<'a> {
     existing: &'a ExistingVectors,
-    by_rows: HashMap<u64, Vec<usize>>,
+    metadata: Metadata<'a>,
+    /// Numbers of rows of the existing row groups.
+    row_counts: HashSet<u64>,
+    /// The existing row groups by their rows and the digest of their first block.
+    by_block: HashMap<(u64, &'a str), Vec<usize>>,
+    stop: &'a Stop,
+    rows: u64,
     keys: &'a ContentKeys,
     on_empty: OnEmpty,
     cache: Option<&'a VectorCache<'a>>,
@@ -100,44 +110,71 @@ pub struct UnchangedTexts<'a> {
     fills_cache: bool,
     /// Entries of unchanged texts count as used, so that they outlive a row group that changes.
     view: Option<CacheView<'a>>,
-    candidates: Vec<usize>,
+    /// The row groups that have the blocks so far; `None` before the first block.
+    candidates: Option<Vec<usize>>,
     hasher: TextHasher,
 }
 
 impl<'a> UnchangedTexts<'a> {
     /// A filter of the row groups of an input.
+    ///
+    /// # Errors
+    /// Those of [`TableFile::metadata`], which has been parsed before.
     pub fn new(
         existing: &'a ExistingVectors,
         keys: &'a ContentKeys,
         config: &Config,
         cache: Option<&'a VectorCache<'a>>,
-    ) -> Self {
-        let mut by_rows: HashMap<u64, Vec<usize>> = HashMap::new();
-        for (number, group) in existing.groups.iter().enumerate().filter(|(_, g)| g.rows > 0) {
-            by_rows.entry(group.rows).or_default().push(number);
+        stop: &'a Stop,
+    ) -> Result<Self> {
+        let mut by_block: HashMap<(u64, &str), Vec<usize>> = HashMap::new();
+        for (number, group) in existing.groups.iter().enumerate() {
+            if let Some(block) = group.texts.first() {
+                by_block.entry((group.rows, block)).or_default().push(number);
+            }
         }
-        UnchangedTexts {
+        let row_counts = by_block.keys().map(|(rows, _)| *rows).collect();
+        Ok(UnchangedTexts {
             existing,
-            by_rows,
+            metadata: existing.table.metadata()?,
+            row_counts,
+            by_block,
+            stop,
+            rows: 0,
             keys,
             on_empty: config.output.on_empty,
             cache,
             fills_cache: config.cache.mode == CacheMode::ReadWrite,
             view: None,
-            candidates: Vec::new(),
+            candidates: None,
             hasher: TextHasher::default(),
-        }
+        })
+    }
+
+    /// Compares a block of texts; returns whether a row group is left that has it.
+    fn compare(&mut self, block: usize, found: &str) -> bool {
+        let groups = &self.existing.groups;
+        let candidates = match self.candidates.take() {
+            None => self.by_block.get(&(self.rows, found)).cloned().unwrap_or_default(),
+            Some(mut left) => {
+                left.retain(|number| groups[*number].texts.get(block).is_some_and(|t| t == found));
+                left
+            }
+        };
+        let is_left = !candidates.is_empty();
+        self.candidates = Some(candidates);
+        is_left
     }
 }
 
 impl GroupFilter for UnchangedTexts<'_> {
     fn begin(&mut self, rows: u64) -> bool {
-        self.candidates = self.by_rows.get(&rows).cloned().unwrap_or_default();
-        self.hasher = TextHasher::default();
-        !self.candidates.is_empty()
+        (self.rows, self.candidates, self.hasher) = (rows, None, TextHasher::default());
+        self.row_counts.contains(&rows)
     }
 
     fn add(&mut self, texts: &LargeStringArray) -> Result<bool> {
+        self.stop.check()?;
         if self.view.is_none() {
             self.view = self.cache.map(VectorCache::view).transpose()?;
         }
@@ -157,22 +194,30 @@ impl GroupFilter for UnchangedTexts<'_> {
             }
             let known = self.hasher.blocks().len();
             if self.hasher.push(&key) > known {
-                let found = &self.hasher.blocks()[known];
-                let groups = &self.existing.groups;
-                self.candidates.retain(|number| groups[*number].texts.get(known) == Some(found));
+                let found = self.hasher.blocks()[known].clone();
+                if !self.compare(known, &found) {
+                    return Ok(false);
+                }
             }
         }
-        Ok(!self.candidates.is_empty())
+        Ok(true)
     }
 
     fn end(&mut self) -> Result<Option<usize>> {
         let texts = std::mem::take(&mut self.hasher).finish();
         self.view = None;
+        if let (None, Some(only)) = (&self.candidates, texts.first()) {
+            self.compare(0, only);
+        }
         let existing = self.existing;
-        let is_same = |number: &&usize| {
-            existing.groups[**number].texts == texts && existing.is_intact(**number)
-        };
-        Ok(self.candidates.iter().find(is_same).copied())
+        for number in self.candidates.take().unwrap_or_default() {
+            if existing.groups[number].texts == texts
+                && existing.is_intact(&self.metadata, number, self.stop)?
+            {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -5,6 +5,8 @@
 //! offset indexes follow behind the last row group, then the footer. Memory does not grow with the
 //! row group: chunks are copied piece by piece, vectors are written page by page.
 
+use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use arrow::array::Array;
@@ -24,8 +26,9 @@ use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::digest::ColumnHasher;
 use crate::footer::{ColumnDigest, FOOTER_KEY};
 use crate::format::chunk::Placed;
-use crate::format::metadata::{MAGIC, Metadata, RowGroup};
+use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata, RowGroup};
 use crate::format::output::{self, Columns, VectorChunk, WrittenGroup};
+use crate::format::pages::Headers;
 use crate::format::thrift::{Fields, List};
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::publish::write_error;
@@ -64,6 +67,7 @@ pub struct CopiedTable<'a> {
 struct Existing<'a> {
     metadata: Metadata<'a>,
     chunks: ChunkBytes<'a>,
+    file: &'a File,
     leaf: usize,
 }
 
@@ -93,7 +97,8 @@ impl<'a> CopiedTable<'a> {
         let existing = existing
             .map(|(table, leaf)| {
                 let metadata = table.metadata()?;
-                Ok::<_, Error>(Existing { metadata, chunks: ChunkBytes::new(table), leaf })
+                let (chunks, file) = (ChunkBytes::new(table), table.file());
+                Ok::<_, Error>(Existing { metadata, chunks, file, leaf })
             })
             .transpose()?;
         let metadata = table.metadata()?;
@@ -194,17 +199,12 @@ impl<'a> CopiedTable<'a> {
         let chunk = group.chunk(leaf).and_then(|chunk| VectorChunk::of(chunk.metadata()));
         let chunk =
             chunk.ok_or_else(|| misplaced("the existing vectors have no metadata (bug)"))?;
-        let old_start = group.chunk(leaf).map_or(0, |chunk| chunk.declared_range().0);
         let end = existing.metadata.pages_end();
-        let index = group.chunk(leaf).and_then(|chunk| chunk.offset_index(end));
-        let mut bytes = Vec::new();
-        existing.chunks.range(index.unwrap_or(0..0), |more| {
-            bytes.extend_from_slice(more);
-            Ok(())
-        })?;
-        let moved = output::shift_offset_index(&bytes, old_start.unsigned_abs(), start);
-        let digest = digest.clone();
-        self.end_group(carried, start, chunk, moved, digest)
+        let range = group.chunk(leaf).and_then(|chunk| chunk.range(end)).unwrap_or(4..4);
+        let rows_per_page = self.form.rows_per_page();
+        let pages = locate_pages(existing.file, range, start, rows_per_page);
+        let index = encode_offset_index(&pages);
+        self.end_group(carried, start, chunk, Some(index), digest.clone())
     }
 
     /// The digests of the carried columns and of the row groups, once every row is written.
@@ -257,7 +257,17 @@ impl<'a> CopiedTable<'a> {
                 .in_file(self.table.path())
         })?;
         let length = u32::try_from(footer.len())
-            .map_err(|cause| write_error(&self.target, "its footer is larger than 4 GB", cause))?;
+            .ok()
+            .filter(|length| u64::from(*length) <= MAX_FOOTER_BYTES);
+        let length = length.ok_or_else(|| {
+            let message = format!(
+                "its footer would have {} bytes; the limit is {MAX_FOOTER_BYTES}",
+                footer.len()
+            );
+            Error::new(ErrorKind::Output, message).in_file(&self.target).advice(
+                "leave columns out with `output.drop`, or write the input with fewer row groups",
+            )
+        })?;
         for bytes in [&footer[..], &length.to_le_bytes(), MAGIC] {
             self.sink.write_all(bytes).map_err(|cause| io_error(&self.target, cause))?;
         }
@@ -464,6 +474,27 @@ enum Part {
     BloomFilter,
     ColumnIndex,
     OffsetIndex,
+}
+
+/// Where the pages of a vector chunk lie after it was copied to `start`. All but the last have the same
+/// number of rows.
+fn locate_pages(
+    file: &File,
+    range: Range<u64>,
+    start: u64,
+    rows_per_page: usize,
+) -> Vec<PageLocation> {
+    let mut headers = Headers::new(file, range.clone());
+    let mut pages = Vec::new();
+    loop {
+        let at = headers.offset();
+        let Some(Some(_)) = headers.next() else { break pages };
+        pages.push(PageLocation {
+            offset: (start + at - range.start) as i64,
+            compressed_page_size: i32::try_from(headers.offset() - at).unwrap_or(i32::MAX),
+            first_row_index: (pages.len() * rows_per_page) as i64,
+        });
+    }
 }
 
 fn encode_offset_index(pages: &[PageLocation]) -> Vec<u8> {

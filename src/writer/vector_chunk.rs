@@ -65,6 +65,11 @@ impl VectorForm {
         let present_level = column.max_def_level();
         Ok(VectorForm { column, properties: Arc::new(properties), rows_per_page, present_level })
     }
+
+    /// Rows of a page; the last page of a row group may have fewer.
+    pub fn rows_per_page(&self) -> usize {
+        self.rows_per_page
+    }
 }
 
 /// Writes the vectors of a row group.

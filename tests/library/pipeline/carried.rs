@@ -17,6 +17,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use reembed::ErrorKind;
+use reembed::events::Warning;
 use reembed::format::metadata::FooterBytes;
 use reembed::format::output::{self, Columns};
 use reembed::format::projection::{self, Types};
@@ -273,6 +274,66 @@ fn unchanged_row_groups_are_copied_and_a_rerun_from_scratch_gives_the_same_bytes
     let (third, _) = run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
     assert_eq!(third.origins.reused, 70, "all but the damaged row group");
     assert!(fs::read(job.output()).expect("an output") == copied, "mended");
+}
+
+/// 40 rows in row groups of 10: id, title and description.
+fn forty(titles: impl Fn(usize) -> String, null_id: Option<usize>) -> RecordBatch {
+    let id = |row: usize| (Some(row) != null_id).then_some(row as i64);
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter((0..40).map(id)));
+    let titles: ArrayRef = Arc::new(StringArray::from_iter_values((0..40).map(titles)));
+    let columns =
+        [("id", ids, true), ("title", titles.clone(), true), ("description", titles, true)];
+    RecordBatch::try_from_iter_with_nullable(columns).expect("a batch")
+}
+
+#[test]
+fn a_run_over_an_existing_output_names_the_same_row_as_a_first_run() {
+    let title = |row: usize| format!("title {row}");
+    let job = Job::of_batch(&forty(title, None), 10);
+    run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
+    // Rows of changed row groups wait to become a chunk while the last one is compared.
+    let other = |row: usize| if row < 30 { format!("other {row}") } else { title(row) };
+    crate::common::write_parquet(&job.input(), &forty(other, Some(35)), 10);
+    let error = run(&job.config(&[]), &fake(Failure::Never)).expect_err("a null id");
+    assert!(error.to_string().contains("row 35: column `id`: the id is null"), "{error}");
+    // Repeated ids are counted once, whether their row group is compared or read.
+    crate::common::write_parquet(&job.input(), &forty(other, None), 10);
+    let (report, _) = run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
+    assert_eq!((report.origins.reused, report.origins.encoded), (10, 30));
+    assert!(report.warnings.iter().all(|w| !matches!(w, Warning::DuplicateIds { .. })));
+}
+
+#[test]
+fn copied_vectors_have_an_offset_index_where_their_neighbours_have_one() {
+    let title = |row: usize| format!("title {row}");
+    let put = |path: &Path, indexed: bool| {
+        let properties = WriterProperties::builder()
+            .set_max_row_group_row_count(Some(10))
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(!indexed)
+            .build();
+        let file = fs::File::create(path).expect("a file");
+        let batch = forty(title, None);
+        let mut writer =
+            ArrowWriter::try_new(file, batch.schema(), Some(properties)).expect("a writer");
+        writer.write(&batch).expect("a batch");
+        writer.close().expect("a footer");
+    };
+    let job = Job::new();
+    let settings = ["cache.mode = \"off\""];
+    for indexed in [false, true, false] {
+        put(&job.input(), indexed);
+        let (report, _) = run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
+        let over_existing = fs::read(job.output()).expect("an output");
+        if indexed {
+            assert_eq!(report.origins.reused, 40, "copied");
+        }
+        let scratch = Job::new();
+        put(&scratch.input(), indexed);
+        run(&scratch.config(&settings), &fake(Failure::Never)).expect("a report");
+        let from_scratch = fs::read(scratch.output()).expect("an output");
+        assert!(over_existing == from_scratch, "indexed: {indexed}");
+    }
 }
 
 #[test]
