@@ -32,6 +32,7 @@ impl RawConfig {
     /// `Config`, naming the key and where it was set.
     pub fn check(&self, environment: &Environment) -> Result<Config> {
         let merged = self.with_defaults()?;
+        merged.check_paths()?;
         let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
         let output = merged.path("output.path").ok_or_else(|| merged.missing("output.path"))?;
         Ok(Config {
@@ -380,6 +381,24 @@ impl RawConfig {
             Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
             Some((Value::Path(path), _)) => Some(path.clone()),
             _ => None,
+        }
+    }
+
+    /// Checks what a path looks like, before anything is made at it.
+    fn check_paths(&self) -> Result<()> {
+        for setting in SETTINGS {
+            let Some((Value::Path(path), _)) = self.values.get(setting.key) else { continue };
+            if path.starts_with("~") {
+                let message = format!("is {path:?}; `~` is not expanded, write the path in full");
+                return Err(self.value_error(setting.key, &message));
+            }
+        }
+        match self.values.get("output.path") {
+            Some((Value::Path(path), _)) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                let message = format!("is {path:?}, which names a directory; name a file");
+                Err(self.value_error("output.path", &message))
+            }
+            _ => Ok(()),
         }
     }
 

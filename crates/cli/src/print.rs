@@ -8,15 +8,17 @@ use crate::cli::{LogFormat, Logging};
 use crate::exit::Exit;
 use crate::text::error_line;
 
-/// Writes the result of a command to standard output.
+/// Writes the result of a command to standard output. A reader that has closed its pipe, like `head`, has
+/// seen what it wanted.
 ///
 /// # Errors
-/// When standard output is closed or full.
+/// When standard output is full.
 pub fn result(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("the result cannot be printed")
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("the result cannot be printed"),
+    }
 }
 
 /// The same after the work was published: a closed standard output is a warning, not a failure.
