@@ -9,6 +9,9 @@ use crate::config::ColumnNames;
 use crate::format::metadata::Metadata;
 use crate::format::schema::{Annotation, Leaf, Root, Schema, element, physical};
 
+/// What stands before the list of columns in the message of a missing one.
+const COLUMN_LIST: &str = "; the columns are ";
+
 /// The positions of the id and text columns among the root columns of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextRoots {
@@ -81,6 +84,17 @@ pub fn all_of(mut errors: Vec<Error>) -> Error {
     if told.len() == 1 {
         return errors.remove(0);
     }
+    // The columns of the file are listed once, after the last one that is missing.
+    let mut listed = None;
+    for told in told.iter_mut().rev() {
+        if let Some(at) = told.find(COLUMN_LIST) {
+            let list = told[at..].to_owned();
+            if listed.as_ref() == Some(&list) {
+                told.truncate(at);
+            }
+            listed = Some(list);
+        }
+    }
     let mut advice: Vec<&str> = errors.iter().filter_map(Error::advice_text).collect();
     advice.dedup();
     Error::new(ErrorKind::Input, told.join("; ")).advice(advice.join("; "))
@@ -108,7 +122,7 @@ pub fn find_root(schema: &Schema<'_>, key: &str, name: &str) -> Result<usize> {
             }
             let optional = if key == "input.description" { " or to \"\"" } else { "" };
             let (name, names) = (escape_id(name), names.join(", "));
-            Err(refuse(format!("there is no column `{name}`; the columns are {names}"))
+            Err(refuse(format!("there is no column `{name}`{COLUMN_LIST}{names}"))
                 .advice(format!("set `{key}` to one of them{optional}")))
         }
     }
