@@ -426,13 +426,23 @@ mod tests {
     }
 
     #[test]
+    fn bytes_after_the_last_page_are_passed_on_too() {
+        let (mut bytes, range) = file();
+        let end = range.end as usize;
+        bytes.splice(end..end, [0; 16]);
+        let expected = &bytes[range.start as usize..end + 16];
+        assert_eq!(walk(&bytes, range.start..range.end + 16, 0, 500).as_deref(), Ok(expected));
+    }
+
+    #[test]
     fn chunk_that_does_not_fit_its_footer_is_refused() {
         let (bytes, range) = file();
         let fault = walk(&bytes, range.clone(), 0, 499).expect_err("another number");
         assert_eq!(fault, "its pages have 500 values, the footer declares 499");
         let fault = walk(&bytes, range.start + 1..range.end, 0, 500).expect_err("a wrong start");
         assert!(fault.contains("page"), "{fault}");
-        let fault = walk(&bytes, range.start..range.end + 8, 0, 500).expect_err("a wrong end");
+        // Of the last page's own bytes none may be missing.
+        let fault = walk(&bytes, range.start..range.end - 1, 0, 500).expect_err("a wrong end");
         assert!(fault.contains("page"), "{fault}");
     }
 }

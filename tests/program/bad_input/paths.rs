@@ -155,7 +155,7 @@ pub fn cases() -> Vec<Case> {
         site(
             "output: root",
             "the output is `/`",
-            refused(&["has no file name"]),
+            refused(&["names a directory"]),
             output(|_| PathBuf::from("/")),
         )
         .names("/"),
