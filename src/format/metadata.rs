@@ -172,9 +172,16 @@ impl<'a> Metadata<'a> {
         self.groups.items.len()
     }
 
-    /// Number of rows that the footer declares for the whole file.
+    /// Number of rows that the footer declares for the whole file; the sum of its row groups if it
+    /// declares 0, as one old writer did for every file.
     pub fn rows(&self) -> i64 {
-        self.fields.int(file_metadata::NUM_ROWS).unwrap_or(-1)
+        match self.fields.int(file_metadata::NUM_ROWS) {
+            Some(0) => {
+                let rows = |number: usize| self.group(number).map_or(0, |group| group.rows());
+                (0..self.group_count()).map(rows).fold(0, i64::saturating_add)
+            }
+            rows => rows.unwrap_or(-1),
+        }
     }
 
     /// Pages lie before this offset.
@@ -338,6 +345,32 @@ fn malformed(message: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn footer_that_declares_no_rows_has_those_of_its_row_groups() {
+        let footer = |declared: i64| {
+            let mut root = Fields::default();
+            root.set_bytes(4, b"schema");
+            root.set_i32(5, 0);
+            let mut elements = List::of_structs();
+            elements.push(root.encode());
+            let mut groups = List::of_structs();
+            for rows in [4, 2] {
+                let mut group = Fields::default();
+                group.set_list(row_group::COLUMNS, &List::of_structs());
+                group.set_i64(row_group::NUM_ROWS, rows);
+                groups.push(group.encode());
+            }
+            let mut fields = Fields::default();
+            fields.set_list(file_metadata::SCHEMA, &elements);
+            fields.set_i64(file_metadata::NUM_ROWS, declared);
+            fields.set_list(file_metadata::ROW_GROUPS, &groups);
+            let footer = FooterBytes::new(fields.encode(), 100);
+            let metadata = footer.parse().expect("a footer");
+            metadata.check().map(|()| metadata.rows()).ok()
+        };
+        assert_eq!((footer(6), footer(0), footer(5)), (Some(6), Some(6), None));
+    }
 
     #[test]
     fn old_versions_of_parquet_mr_forget_dictionary_headers() {
