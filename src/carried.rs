@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
+use twox_hash::XxHash3_128;
 
 use crate::config::{ColumnChoice, OnEmpty, OutputConfig};
 use crate::footer::{ColumnDigest, ColumnHash};
@@ -221,8 +222,10 @@ impl<'a> ChunkBytes<'a> {
                 .advice("its footer is inconsistent; write the file again from its source"));
         }
         let mut digest = |range: &Option<Range<u64>>| {
+            // Most chunks have neither, and a hasher costs more than they do.
+            let Some(range) = range else { return Ok(XxHash3_128::oneshot(&[])) };
             let mut hasher = XxHash3_128Hasher::new();
-            self.range(range.clone().unwrap_or(0..0), |bytes| {
+            self.range(range.clone(), |bytes| {
                 hasher.write(bytes);
                 Ok(())
             })?;

@@ -70,9 +70,8 @@ impl<'a> Chunk<'a> {
     /// Reads a `ColumnChunk`; `None` if it is malformed.
     pub fn parse(bytes: &'a [u8]) -> Option<Chunk<'a>> {
         let fields = Fields::parse(bytes)?;
-        // Its bytes are parsed a second time, because a field cannot be borrowed from a moved struct.
-        let metadata = match fields.structure(column_chunk::META_DATA) {
-            Some(metadata) => metadata.into_owned(),
+        let metadata = match fields.structure_as_read(column_chunk::META_DATA) {
+            Some(metadata) => metadata,
             None if fields.has(column_chunk::META_DATA) => return None,
             None => Fields::default(),
         };

@@ -222,6 +222,15 @@ impl<'a> Fields<'a> {
         Fields::parse(&field.value)
     }
 
+    /// As [`Fields::structure`], of a field that was read and not set: nothing is copied.
+    pub fn structure_as_read(&self, id: i16) -> Option<Fields<'a>> {
+        let field = self.get(id).filter(|field| field.kind == kind::STRUCT)?;
+        match &field.value {
+            Cow::Borrowed(bytes) => Fields::parse(bytes),
+            Cow::Owned(_) => None,
+        }
+    }
+
     /// The items of a list field.
     pub fn list(&self, id: i16) -> Option<List<'_>> {
         let field = self.get(id).filter(|field| field.kind == kind::LIST)?;
