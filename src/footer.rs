@@ -123,6 +123,17 @@ macro_rules! optional_word {
 optional_word!(vector_word, crate::config::VectorType);
 optional_word!(on_empty_word, crate::config::OnEmpty);
 
+/// The first column whose digest differs from the one that was written, or that only one side has.
+pub fn first_changed<'a>(
+    found: &'a [ColumnDigest],
+    written: &'a [ColumnDigest],
+) -> Option<&'a str> {
+    let differs = found.iter().zip(written).find(|(found, written)| found != written);
+    let longer = if found.len() > written.len() { found } else { written };
+    let extra = longer.get(found.len().min(written.len()));
+    differs.map(|(found, _)| found).or(extra).map(|digest| digest.column.as_str())
+}
+
 fn reencoded() -> Carry {
     Carry::Reencode
 }

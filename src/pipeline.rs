@@ -429,7 +429,7 @@ fn read(
             match &mut hasher {
                 Some(hasher) => hasher.update(&chunk.columns)?,
                 // Only the texts go on: the writer copies the columns.
-                None => chunk.columns = without_columns(&chunk.columns),
+                None => chunk.columns = without_columns(&chunk.columns)?,
             }
             Ok(Rows::Chunk(add_keys(chunk, keys)))
         });
@@ -451,8 +451,10 @@ fn read(
 }
 
 /// The rows of a batch without its columns.
-fn without_columns(batch: &RecordBatch) -> RecordBatch {
-    batch.project(&[]).unwrap_or_else(|_| batch.slice(0, 0))
+fn without_columns(batch: &RecordBatch) -> Result<RecordBatch> {
+    batch.project(&[]).map_err(|cause| {
+        Error::new(ErrorKind::Internal, "the columns of a chunk cannot be dropped").caused_by(cause)
+    })
 }
 
 /// The tokenizer stage.

@@ -21,7 +21,8 @@ pub use change::{ColumnChange, Followed};
 use crate::footer::FOOTER_KEY;
 
 /// The key of the Arrow schema.
-const ARROW_SCHEMA: &str = "ARROW:schema";
+/// The key of the entry with the Arrow schema.
+pub const ARROW_SCHEMA: &str = "ARROW:schema";
 
 /// What becomes of the entry `key` of a footer whose columns change.
 ///

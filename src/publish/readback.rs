@@ -15,7 +15,7 @@ use crate::carried;
 use crate::config::Carry;
 use crate::digest::TableHasher;
 use crate::failpoints::{self, Failpoint};
-use crate::footer::{ColumnDigest, ColumnHash, Digests, Footer};
+use crate::footer::{ColumnDigest, ColumnHash, Digests, Footer, first_changed};
 use crate::format::projection::Types;
 use crate::format::schema::{element, repetition};
 use crate::group_digest::vectors_digest;
@@ -270,13 +270,8 @@ pub fn first_difference(
         return Some("vectors".to_owned());
     }
     let vectors = found.remove(position);
-    let mut pairs = found.iter().zip(&written.carried);
-    if let Some((found, _)) = pairs.find(|(found, written)| found != written) {
-        return Some(found.column.clone());
-    }
-    let longer = if found.len() > written.carried.len() { &found } else { &written.carried };
-    if let Some(more) = longer.get(found.len().min(written.carried.len())) {
-        return Some(more.column.clone());
+    if let Some(column) = first_changed(&found, &written.carried) {
+        return Some(column.to_owned());
     }
     (vectors.digest != ColumnHash::Sha256(written.vectors.clone())).then_some(vectors.column)
 }

@@ -57,11 +57,6 @@ impl TextColumns {
         &self.names
     }
 
-    /// The position of the id column among the decoded columns.
-    pub fn id(&self) -> usize {
-        self.id
-    }
-
     /// Whether the input has a files column.
     pub fn has_files(&self) -> bool {
         self.files.is_some()

@@ -6,6 +6,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::decoder::types_of;
 use crate::config::ColumnNames;
+use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::Metadata;
 use crate::format::schema::{Annotation, Leaf, Root, Schema, element, physical};
 
@@ -219,7 +220,7 @@ fn is_id(data_type: &DataType, metadata: &Metadata<'_>, leaves: &[Leaf]) -> bool
 /// integers of 128 bits so, and its Arrow schema alone says it.
 fn is_undescribed_number(metadata: &Metadata<'_>, leaves: &[Leaf]) -> bool {
     const BYTES: i64 = 16;
-    let has_arrow_schema = metadata.key_value("ARROW:schema").is_some();
+    let has_arrow_schema = metadata.key_value(ARROW_SCHEMA).is_some();
     has_arrow_schema
         && leaves.iter().any(|leaf| {
             let fields = metadata.schema.element(leaf.element);

@@ -4,7 +4,7 @@ use reembed_encoder::error::Result;
 
 use super::carried_state::CarriedState;
 use crate::carried::{CarriedHasher, ChunkBytes};
-use crate::footer::Footer;
+use crate::footer::{Footer, first_changed};
 use crate::format::schema::Schema;
 use crate::reader::TableFile;
 
@@ -78,11 +78,8 @@ pub fn check(
     }
     if let Some(digests) = &footer.digests {
         let found = hasher.finish();
-        let differs = found.iter().zip(&digests.carried).find(|(found, written)| found != written);
-        let longer = if found.len() > digests.carried.len() { &found } else { &digests.carried };
-        let extra = longer.get(found.len().min(digests.carried.len()));
-        let column = differs.map(|(found, _)| found).or(extra).map(|digest| &digest.column);
-        state.wrong_digest = column.map(|column| format!("column `{column}` was changed"));
+        state.wrong_digest = first_changed(&found, &digests.carried)
+            .map(|column| format!("column `{column}` was changed"));
     }
     Ok(state)
 }

@@ -9,7 +9,7 @@ use super::carried_state::CarriedState;
 use crate::chunk::RowChunk;
 use crate::config::InputConfig;
 use crate::digest::TableHasher;
-use crate::footer::{ColumnDigest, Footer};
+use crate::footer::{Footer, first_changed};
 use crate::reader::{Chunks, Decoded, Reader, TableFile};
 
 /// Compares the carried columns of an output with its footer, and with the input if it is given.
@@ -57,13 +57,6 @@ pub fn check(
             .map(|column| format!("column `{column}` was changed"));
     }
     Ok(state)
-}
-
-fn first_changed<'a>(found: &'a [ColumnDigest], written: &'a [ColumnDigest]) -> Option<&'a str> {
-    let differs = found.iter().zip(written).find(|(found, written)| found != written);
-    let longer = if found.len() > written.len() { found } else { written };
-    let extra = longer.get(found.len().min(written.len()));
-    differs.map(|(found, _)| found).or(extra).map(|digest| digest.column.as_str())
 }
 
 /// The rows of the input, in parts that match the chunks of the output.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::Array;
 use arrow::datatypes::Field;
-use parquet::errors::ParquetError;
 use parquet::file::page_index::offset_index::PageLocation;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::stop::Stop;
@@ -19,13 +18,14 @@ use reembed_encoder::task::ContentKey;
 use tempfile::NamedTempFile;
 
 use super::arrow_schema::arrow_schema;
-use super::sink::Sink;
+use super::sink::{Sink, unwritable};
 use super::vector_chunk::{VectorChunkWriter, VectorForm};
 use crate::carried::{CarriedHasher, ChunkBytes};
 use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::digest::ColumnHasher;
 use crate::footer::{ColumnDigest, FOOTER_KEY};
 use crate::format::chunk::Placed;
+use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata, RowGroup};
 use crate::format::output::{self, Columns, VectorChunk, WrittenGroup};
 use crate::format::pages::Headers;
@@ -34,9 +34,6 @@ use crate::group_digest::{GroupDigest, TextHasher};
 use crate::publish::write_error;
 use crate::reader::TableFile;
 use crate::vectors::VectorRows;
-
-/// The key of the footer entry with the Arrow schema.
-const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
 /// An output that is being written.
 pub struct CopiedTable<'a> {
@@ -102,7 +99,7 @@ impl<'a> CopiedTable<'a> {
             })
             .transpose()?;
         let metadata = table.metadata()?;
-        let form = VectorForm::new(vectors, dim).map_err(|cause| parquet_error(target, cause))?;
+        let form = VectorForm::new(vectors, dim).map_err(|cause| unwritable(target, cause))?;
         let leaves = columns.carried_leaves(&metadata.schema);
         let mut roots = vec![0; metadata.schema.leaves.len()];
         for (number, root) in metadata.schema.roots.iter().enumerate() {
@@ -110,7 +107,7 @@ impl<'a> CopiedTable<'a> {
         }
         let hasher = CarriedHasher::new(&metadata.schema, &columns.carried);
         let sink = Sink::new(file);
-        sink.write_all(MAGIC).map_err(|cause| io_error(target, cause))?;
+        sink.write_all(MAGIC).map_err(|cause| unwritable(target, cause))?;
         Ok(CopiedTable {
             target: target.to_owned(),
             table,
@@ -150,7 +147,7 @@ impl<'a> CopiedTable<'a> {
             for row in start..end {
                 let vector = rows.get(row);
                 let pushed = open.vectors.push(vector);
-                pushed.map_err(|cause| parquet_error(&self.target, cause))?;
+                pushed.map_err(|cause| unwritable(&self.target, cause))?;
                 open.rows.add(facts.keys.get(row), facts.measures.get(row), vector.is_none());
             }
             open.rows_left -= (end - start) as u64;
@@ -187,7 +184,7 @@ impl<'a> CopiedTable<'a> {
         let leaf = existing.leaf;
         let (pages, _) = existing.chunks.pages(&existing.metadata, (&group, leaf), |bytes| {
             stop.check()?;
-            sink.write_all(bytes).map_err(|cause| io_error(target, cause))
+            sink.write_all(bytes).map_err(|cause| unwritable(target, cause))
         })?;
         if format!("{pages:032x}") != digest.pages {
             return Err(write_error(
@@ -244,10 +241,10 @@ impl<'a> CopiedTable<'a> {
     pub fn finish(mut self, entry: &str) -> Result<NamedTempFile> {
         self.copy_indexes()?;
         let mut entries = Vec::new();
-        if self.metadata.key_value(ARROW_SCHEMA_KEY).is_none()
+        if self.metadata.key_value(ARROW_SCHEMA).is_none()
             && let Some(schema) = arrow_schema(&self.metadata, &self.columns, &self.vectors)
         {
-            entries.push((ARROW_SCHEMA_KEY, schema));
+            entries.push((ARROW_SCHEMA, schema));
         }
         entries.push((FOOTER_KEY, entry.to_owned()));
         let footer =
@@ -269,11 +266,11 @@ impl<'a> CopiedTable<'a> {
             )
         })?;
         for bytes in [&footer[..], &length.to_le_bytes(), MAGIC] {
-            self.sink.write_all(bytes).map_err(|cause| io_error(&self.target, cause))?;
+            self.sink.write_all(bytes).map_err(|cause| unwritable(&self.target, cause))?;
         }
         let CopiedTable { sink, target, .. } = self;
         match sink.into_file() {
-            Some(file) => file.map_err(|cause| io_error(&target, cause)),
+            Some(file) => file.map_err(|cause| unwritable(&target, cause)),
             None => {
                 Err(Error::new(ErrorKind::Internal, "a column is still written (bug)")
                     .in_file(&target))
@@ -311,7 +308,7 @@ impl<'a> CopiedTable<'a> {
     fn close(&mut self, open: Box<OpenGroup>) -> Result<()> {
         let OpenGroup { rows, carried, start, vectors, .. } = *open;
         let (chunk, pages, digest) =
-            vectors.finish().map_err(|cause| parquet_error(&self.target, cause))?;
+            vectors.finish().map_err(|cause| unwritable(&self.target, cause))?;
         let digest = rows.finish(digest);
         self.end_group(carried, start, chunk, Some(encode_offset_index(&pages)), digest)
     }
@@ -342,7 +339,7 @@ impl<'a> CopiedTable<'a> {
             let start = sink.position();
             let (pages, _) = self.chunks.pages(&self.metadata, (&group, *leaf), |bytes| {
                 stop.check()?;
-                sink.write_all(bytes).map_err(|cause| io_error(target, cause))
+                sink.write_all(bytes).map_err(|cause| unwritable(target, cause))
             })?;
             let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
             let digests = self.chunks.index_digests(&indexes)?;
@@ -382,7 +379,7 @@ impl<'a> CopiedTable<'a> {
                     let start = self.sink.position();
                     let (sink, target) = (&self.sink, &self.target);
                     let write =
-                        |bytes: &[u8]| sink.write_all(bytes).map_err(|c| io_error(target, c));
+                        |bytes: &[u8]| sink.write_all(bytes).map_err(|c| unwritable(target, c));
                     if part == Part::OffsetIndex {
                         let mut bytes = Vec::new();
                         self.chunks.range(range, |more| {
@@ -409,7 +406,7 @@ impl<'a> CopiedTable<'a> {
                 }
                 if let (Part::OffsetIndex, Some(bytes)) = (part, &self.vector_indexes[number]) {
                     let start = self.sink.position();
-                    self.sink.write_all(bytes).map_err(|c| io_error(&self.target, c))?;
+                    self.sink.write_all(bytes).map_err(|c| unwritable(&self.target, c))?;
                     written.vectors_at.offset_index = Some((start, bytes.len() as u64));
                 }
             }
@@ -509,12 +506,4 @@ fn encode_offset_index(pages: &[PageLocation]) -> Vec<u8> {
     let mut index = Fields::default();
     index.set_list(1, &locations);
     index.encode()
-}
-
-fn io_error(target: &Path, cause: std::io::Error) -> Error {
-    write_error(target, "it cannot be written", cause)
-}
-
-fn parquet_error(target: &Path, cause: ParquetError) -> Error {
-    write_error(target, "it cannot be written", cause)
 }

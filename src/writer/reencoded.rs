@@ -17,7 +17,9 @@ use parquet::schema::types::ColumnPath;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
+use super::sink::unwritable;
 use crate::footer::FOOTER_KEY;
+use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::Metadata;
 use crate::format::output::Columns;
 use crate::format::schema::{Annotation, element, physical};
@@ -40,9 +42,6 @@ const COMPONENTS_PER_WRITE: usize = 8 << 10;
 
 /// Bytes of the longest minimum and maximum in the statistics. Longer ones break other readers.
 const MAX_STATISTIC_BYTES: usize = 64;
-
-/// The key of the footer entry with the Arrow schema, which the library writes itself.
-const ARROW_SCHEMA_KEY: &str = "ARROW:schema";
 
 /// An output that is being written.
 pub struct ReencodedTable {
@@ -96,7 +95,7 @@ impl ReencodedTable {
             .build();
         let buffered = BufWriter::with_capacity(1 << 20, file);
         let arrow = ArrowWriter::try_new(buffered, schema.clone(), Some(properties))
-            .map_err(|cause| parquet_error(target, cause))?;
+            .map_err(|cause| unwritable(target, cause))?;
         let rows_per_write = (COMPONENTS_PER_WRITE / dim.max(1)).max(1);
         let target = target.to_owned();
         Ok(ReencodedTable { target, arrow, schema, carried, position, rows_per_write })
@@ -107,7 +106,7 @@ impl ReencodedTable {
     /// # Errors
     /// `Output`, naming the file.
     pub fn write(&mut self, columns: &RecordBatch, vectors: ArrayRef) -> Result<()> {
-        let parquet_error = |cause| parquet_error(&self.target, cause);
+        let parquet_error = |cause: ParquetError| unwritable(&self.target, cause);
         let mut arrays: Vec<ArrayRef> = kept(columns.columns(), &self.carried).cloned().collect();
         arrays.insert(self.position, vectors);
         let options = RecordBatchOptions::new().with_row_count(Some(columns.num_rows()));
@@ -127,7 +126,7 @@ impl ReencodedTable {
     pub fn finish(mut self, entry: String) -> Result<NamedTempFile> {
         self.arrow.append_key_value_metadata(KeyValue::new(FOOTER_KEY.to_owned(), entry));
         let target = self.target;
-        let buffered = self.arrow.into_inner().map_err(|cause| parquet_error(&target, cause))?;
+        let buffered = self.arrow.into_inner().map_err(|cause| unwritable(&target, cause))?;
         buffered
             .into_inner()
             .map_err(|cause| write_error(&target, "it cannot be written", cause.into_error()))
@@ -210,13 +209,9 @@ fn key_values(reader: &Reader) -> Result<Vec<KeyValue>> {
         .key_values()
         .into_iter()
         .filter_map(|(key, value)| Some(KeyValue { key: text(key)?, value: value.and_then(text) }));
-    Ok(entries.filter(|entry| ![FOOTER_KEY, ARROW_SCHEMA_KEY].contains(&&*entry.key)).collect())
+    Ok(entries.filter(|entry| ![FOOTER_KEY, ARROW_SCHEMA].contains(&&*entry.key)).collect())
 }
 
 fn kept<'a, T>(items: &'a [T], carried: &'a [bool]) -> impl Iterator<Item = &'a T> {
     items.iter().zip(carried).filter(|(_, carried)| **carried).map(|(item, _)| item)
-}
-
-fn parquet_error(target: &Path, cause: ParquetError) -> Error {
-    write_error(target, "it cannot be written", cause)
 }

@@ -2,10 +2,14 @@
 //! library's page writer.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use parquet::file::writer::TrackedWrite;
+use reembed_encoder::error::Error;
 use tempfile::NamedTempFile;
+
+use crate::publish::write_error;
 
 /// A file that grows at its end. Clones write to the same file.
 #[derive(Clone)]
@@ -39,4 +43,12 @@ impl Sink {
         let out = Arc::into_inner(self.out)?.into_inner().unwrap_or_else(PoisonError::into_inner);
         Some(out.into_inner().map_err(io::Error::other))
     }
+}
+
+/// The error of an output that cannot be written.
+pub fn unwritable(
+    target: &Path,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    write_error(target, "it cannot be written", cause)
 }
