@@ -34,6 +34,18 @@ pub enum Origin {
     Flag(&'static str),
 }
 
+impl Origin {
+    /// The number of the layer; a higher one overrides a lower one.
+    pub(super) fn layer(&self) -> u8 {
+        match self {
+            Origin::Default => 0,
+            Origin::File(..) => 1,
+            Origin::Variable(_) => 2,
+            Origin::Flag(_) => 3,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,8 +71,8 @@ impl RawConfig {
     /// Reads a configuration file.
     ///
     /// # Errors
-    /// `Config`, naming file, line and key, when the file cannot be read or is not TOML, a key is
-    /// unknown, or a value has the wrong kind or is out of range.
+    /// `Config`, when the file cannot be read or is not TOML; or naming file, line and key of all that
+    /// are unknown or have a value of the wrong kind or out of range.
     pub fn read(path: &Path) -> Result<RawConfig> {
         let cannot = |cause: std::io::Error| {
             Error::new(ErrorKind::Config, "the configuration cannot be read")
@@ -104,57 +116,72 @@ impl RawConfig {
                 "fix this line; settings are written as `key = value` below their `[table]`",
             )
         })?;
+        let mut faults = Vec::new();
         for (table, content) in document.get_ref() {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                return Err(line_error(at, not_a_table(name))
-                    .advice("settings are written as `key = value` below their `[table]`"));
+                faults.push(
+                    line_error(at, not_a_table(name))
+                        .advice("settings are written as `key = value` below their `[table]`"),
+                );
+                continue;
             };
             if let Some(now) = renamed_table(name) {
-                return Err(line_error(at, format!("the table [{name}] is now called [{now}]"))
-                    .advice(format!("rename it to [{now}]; its keys keep their names")));
+                faults.push(
+                    line_error(at, format!("the table [{name}] is now called [{now}]"))
+                        .advice(format!("rename it to [{now}]; its keys keep their names")),
+                );
+                continue;
             }
             if !SETTINGS.iter().any(|setting| setting.table() == *name) {
                 let message = format!("unknown table [{}]{}", shown(name), suggest_table(name));
-                return Err(line_error(at, message));
+                faults.push(line_error(at, message));
+                continue;
             }
             for (key, value) in keys {
                 let full = format!("{name}.{}", key.get_ref());
                 let at = key.span().start;
-                let setting = Setting::find(&full).ok_or_else(|| {
-                    line_error(at, format!("unknown key `{}`{}", shown(&full), suggest_key(&full)))
-                })?;
-                let value = written(value.get_ref())
-                    .parse_as(setting.kind, true)
-                    .map_err(|wrong| line_error(at, format!("`{full}` {wrong}")))?;
-                let origin = Origin::File(path.to_owned(), line_of(at));
-                raw.values.insert(setting.key, (value, origin));
+                let Some(setting) = Setting::find(&full) else {
+                    let message = format!("unknown key `{}`{}", shown(&full), suggest_key(&full));
+                    faults.push(line_error(at, message));
+                    continue;
+                };
+                match written(value.get_ref()).parse_as(setting.kind, true) {
+                    Ok(value) => {
+                        let origin = Origin::File(path.to_owned(), line_of(at));
+                        raw.values.insert(setting.key, (value, origin));
+                    }
+                    Err(wrong) => faults.push(line_error(at, format!("`{full}` {wrong}"))),
+                }
             }
         }
-        Ok(raw)
+        Error::all(faults).map_or(Ok(raw), Err)
     }
 
     /// Applies the environment variables `REEMBED_…`.
     ///
     /// # Errors
-    /// `Config`, naming the variable, when its name is of an earlier version or its value is wrong.
+    /// `Config`, naming every variable whose name is of an earlier version or whose value is wrong.
     pub fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
+        let mut faults = Vec::new();
         for (old, now) in RENAMED {
             let variable = variable_of(old);
             if environment.get(&variable).is_some() {
                 let message = format!("the variable {variable} is now called {}", variable_of(now));
-                return Err(Error::new(ErrorKind::Config, message)
-                    .advice(format!("rename it; it sets `{now}`")));
+                faults.push(
+                    Error::new(ErrorKind::Config, message)
+                        .advice(format!("rename it; it sets `{now}`")),
+                );
             }
         }
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some(text) = environment.get(&variable) {
-                self.set(setting.key, text, Origin::Variable(variable.clone()))?;
+                faults.extend(self.set(setting.key, text, Origin::Variable(variable)).err());
             }
         }
-        Ok(())
+        Error::all(faults).map_or(Ok(()), Err)
     }
 
     /// Sets a key to a value in text form, from a variable or a flag.
@@ -188,6 +215,11 @@ impl RawConfig {
             }
             _ => self.set(key, &path.to_string_lossy(), origin),
         }
+    }
+
+    /// Forgets the value of a key, which another key of a higher layer replaces.
+    pub fn unset(&mut self, key: &str) {
+        self.values.remove(key);
     }
 
     /// A copy in which every unset key has its default, if it has one.

@@ -85,6 +85,32 @@ impl Error {
         }))
     }
 
+    /// One error that tells all of several, in order; `None` without any. It has the kind of the
+    /// first one, and names a file that all of them name once.
+    pub fn all(mut errors: Vec<Error>) -> Option<Error> {
+        if errors.len() <= 1 {
+            return errors.pop();
+        }
+        let first = errors.first()?;
+        let (kind, file) = (first.kind(), first.0.place.file.clone());
+        let file = file.filter(|file| errors.iter().all(|e| e.0.place.file.as_ref() == Some(file)));
+        let mut advice: Vec<String> = Vec::new();
+        let mut told: Vec<String> = Vec::new();
+        for mut error in errors {
+            if file.is_some() {
+                error.0.place.file = None;
+            }
+            let text = error.to_string();
+            if !told.contains(&text) {
+                told.push(text);
+            }
+            advice.extend(error.0.advice.filter(|more| !advice.contains(more)));
+        }
+        let mut all = Error::new(kind, told.join("; ")).advice(advice.join("; "));
+        all.0.place.file = file;
+        Some(all)
+    }
+
     /// Sets the file.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
