@@ -13,36 +13,58 @@ pub struct PlannedTexts {
     pub truncated: Vec<usize>,
 }
 
-/// The names of the rows of a chunk, for messages.
+/// The names of the rows of a chunk, for messages. People count rows from 1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowNames {
-    /// Position of the first row in the input.
+    /// Position of the first row in the input, counted from 0.
     pub first_row: u64,
-    /// The id of each row; empty if rows have no ids.
-    pub ids: LargeStringArray,
+    /// The id of each row; `None` if rows have no ids.
+    pub ids: Option<LargeStringArray>,
 }
 
 impl RowNames {
-    /// Rows without ids, named by their position.
+    /// Rows without ids, named by their numbers.
     pub fn unnamed(first_row: u64) -> Self {
-        RowNames { first_row, ids: LargeStringArray::from_iter_values(std::iter::empty::<&str>()) }
+        RowNames { first_row, ids: None }
     }
 
     /// Rows with these ids, in order.
     pub fn new<S: AsRef<str>>(first_row: u64, ids: impl IntoIterator<Item = S>) -> Self {
-        RowNames { first_row, ids: LargeStringArray::from_iter_values(ids) }
+        RowNames { first_row, ids: Some(LargeStringArray::from_iter_values(ids)) }
     }
 
-    /// The name of a row, given its position in the chunk: `row 10 (id T-10)` with its position in
-    /// the input.
+    /// The name of a row, given its position in the chunk: its number in the input and its id, as in
+    /// `row 10 (id T-10)`.
     pub fn name(&self, row: usize) -> String {
-        let position = self.first_row + row as u64;
-        if row < self.ids.len() {
-            format!("row {position} (id {})", escape_id(self.ids.value(row)))
-        } else {
-            format!("row {position}")
+        let number = row_number(self.first_row + row as u64);
+        match self.id(row) {
+            Some(id) => format!("{number} (id {})", escape_id(id)),
+            None => number,
         }
     }
+
+    /// The id of a row, or its number if rows have no ids: safe to print.
+    pub fn label(&self, row: usize) -> String {
+        self.id(row).map_or_else(|| row_number(self.first_row + row as u64), escape_id)
+    }
+
+    /// The names of `length` rows from the row at `start` on.
+    #[must_use]
+    pub fn slice(&self, start: usize, length: usize) -> RowNames {
+        RowNames {
+            first_row: self.first_row + start as u64,
+            ids: self.ids.as_ref().map(|ids| ids.slice(start, length)),
+        }
+    }
+
+    fn id(&self, row: usize) -> Option<&str> {
+        self.ids.as_ref().filter(|ids| row < ids.len()).map(|ids| ids.value(row))
+    }
+}
+
+/// The name of the row at a position in the input: `row 1` for position 0.
+pub fn row_number(position: u64) -> String {
+    format!("row {}", position.saturating_add(1))
 }
 
 /// The strings of an array without nulls, in order.
@@ -143,9 +165,9 @@ mod tests {
     #[test]
     fn row_name_escapes_and_truncates_the_id() {
         let rows = RowNames::new(10, ["a\u{1b}[2J", &"x".repeat(500)]);
-        assert_eq!(rows.name(0), "row 10 (id a\\u{1b}[2J)");
-        assert_eq!(rows.name(1).chars().count(), "row 11 (id )".len() + 81);
-        assert_eq!(rows.name(2), "row 12");
+        assert_eq!(rows.name(0), "row 11 (id a\\u{1b}[2J)");
+        assert_eq!(rows.name(1).chars().count(), "row 12 (id )".len() + 81);
+        assert_eq!(rows.name(2), "row 13");
     }
 
     #[test]
