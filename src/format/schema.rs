@@ -190,6 +190,44 @@ impl<'a> Schema<'a> {
         self.elements.items.get(position).and_then(|item| Fields::parse(item)).unwrap_or_default()
     }
 
+    /// The positions of the children of an element.
+    pub fn children(&self, position: usize) -> Vec<usize> {
+        let count = self.element(position).int(element::NUM_CHILDREN).unwrap_or(0);
+        let mut children = Vec::new();
+        let mut next = position + 1;
+        while (children.len() as i64) < count && next < self.elements.items.len() {
+            children.push(next);
+            next = self.end_of(next);
+        }
+        children
+    }
+
+    /// The name of an element; empty if there is no such element.
+    pub fn name(&self, position: usize) -> String {
+        let fields = self.element(position);
+        fields.bytes(element::NAME).map_or(String::new(), |n| String::from_utf8_lossy(n).into())
+    }
+
+    /// The leaves at and below an element of a root column.
+    pub fn leaves_below(&self, root: &Root, position: usize) -> Range<usize> {
+        let elements = position..self.end_of(position);
+        let leaves = &self.leaves[root.leaves.clone()];
+        let start = leaves.iter().take_while(|leaf| leaf.element < elements.start).count();
+        let end = leaves.iter().take_while(|leaf| leaf.element < elements.end).count();
+        root.leaves.start + start..root.leaves.start + end
+    }
+
+    /// The position behind an element and all that it contains.
+    fn end_of(&self, position: usize) -> usize {
+        let mut open = 1i64;
+        let mut next = position;
+        while open > 0 && next < self.elements.items.len() {
+            open += self.element(next).int(element::NUM_CHILDREN).unwrap_or(0).max(0) - 1;
+            next += 1;
+        }
+        next
+    }
+
     /// The root column that a leaf belongs to.
     pub fn root_of(&self, leaf: usize) -> Option<usize> {
         self.roots.iter().position(|root| root.leaves.contains(&leaf))

@@ -24,7 +24,7 @@ use super::string_views;
 use super::table_file::{TableFile, read_error};
 use crate::format::metadata::Metadata;
 use crate::format::pages::PageWalk;
-use crate::format::projection::{self, Types};
+use crate::format::projection::{self, Selection, Types};
 
 /// Most rows of a record batch.
 const BATCH_ROWS: u64 = 1024;
@@ -75,7 +75,21 @@ impl Decoder {
     /// # Errors
     /// `Input`, naming the file and, where it is known, the column.
     pub fn new(table: &TableFile, roots: &[usize], types: Types, limits: Limits) -> Result<Self> {
-        Decoder::with_schema(table, roots, types, limits, None)
+        let selection = Selection::of_roots(&table.metadata()?.schema, roots);
+        Decoder::with_schema(table, &selection, types, limits, None)
+    }
+
+    /// A decoder of some leaves, with the groups around them.
+    ///
+    /// # Errors
+    /// As [`Decoder::new`].
+    pub fn of_selection(
+        table: &TableFile,
+        selection: &Selection,
+        types: Types,
+        limits: Limits,
+    ) -> Result<Self> {
+        Decoder::with_schema(table, selection, types, limits, None)
     }
 
     /// A decoder of the root column `root` as a column of vectors, without limits. A footer alone
@@ -85,20 +99,21 @@ impl Decoder {
     /// `Input`, naming the file, also when the column has another type.
     pub fn of_vectors(table: &TableFile, root: usize, field: Field) -> Result<Self> {
         let schema = Arc::new(Schema::new(vec![field]));
-        Decoder::with_schema(table, &[root], Types::Annotated, Limits::NONE, Some(schema))
+        let selection = Selection::of_roots(&table.metadata()?.schema, &[root]);
+        Decoder::with_schema(table, &selection, Types::Annotated, Limits::NONE, Some(schema))
     }
 
     fn with_schema(
         table: &TableFile,
-        roots: &[usize],
+        selection: &Selection,
         types: Types,
         limits: Limits,
         schema: Option<SchemaRef>,
     ) -> Result<Self> {
         let parsed = table.metadata()?;
-        let sizes = real_sizes(table, &parsed, roots)?;
+        let sizes = real_sizes(table, &parsed, selection)?;
         let size = |group: usize, leaf: usize| sizes.get(&(group, leaf)).copied();
-        let footer = projection::project(&parsed, roots, types, &size)
+        let footer = projection::project(&parsed, selection, types, &size)
             .ok_or_else(|| unreadable("its footer is malformed").in_file(table.path()))?;
         let named = |error: Error| error.in_file(table.path());
         let decoded = decode_footer(&footer).map_err(named)?;
@@ -305,7 +320,15 @@ impl Decoder {
 /// # Errors
 /// `Input`, without the file, when the library knows no type for one of them.
 pub fn types_of(metadata: &Metadata<'_>, roots: &[usize]) -> Result<Schema> {
-    let footer = projection::project_schema(metadata, roots, Types::Annotated)
+    types_of_selection(metadata, &Selection::of_roots(&metadata.schema, roots))
+}
+
+/// As [`types_of`], for some leaves of root columns.
+///
+/// # Errors
+/// As [`types_of`].
+pub fn types_of_selection(metadata: &Metadata<'_>, selection: &Selection) -> Result<Schema> {
+    let footer = projection::project_schema(metadata, selection, Types::Annotated)
         .ok_or_else(|| unreadable("its footer is malformed"))?;
     let decoded = decode_footer(&footer)?;
     load(&decoded, ArrowReaderOptions::new()).map(|loaded| loaded.schema().as_ref().clone())
@@ -340,7 +363,7 @@ impl Iterator for Batches {
 fn real_sizes(
     table: &TableFile,
     metadata: &Metadata<'_>,
-    roots: &[usize],
+    selection: &Selection,
 ) -> Result<std::collections::HashMap<(usize, usize), u64>> {
     let mut sizes = std::collections::HashMap::new();
     if metadata.slack() == 0 {
@@ -349,7 +372,7 @@ fn real_sizes(
     let mut walk = PageWalk::default();
     for number in 0..metadata.group_count() {
         let group = metadata.group(number)?;
-        for leaf in roots.iter().flat_map(|root| metadata.schema.roots[*root].leaves.clone()) {
+        for &leaf in selection.leaves() {
             let size = table.walk(metadata, &mut walk, (&group, leaf), |_| Ok(()))?;
             sizes.insert((number, leaf), size);
         }
