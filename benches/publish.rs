@@ -46,9 +46,8 @@ fn main() {
     let config = RawConfig::parse(&text, &directory.path().join("pipeline.toml"))
         .and_then(|raw| raw.check(&environment))
         .expect("a configuration");
-    let reader = Reader::open(&config.input, Decoded::All).expect("the sample");
-    let chunks: Vec<RowChunk> =
-        reader.chunks(&config.text).collect::<Result<_, _>>().expect("every chunk");
+    let reader = Reader::open(&config.input, &config.text, Decoded::All).expect("the sample");
+    let chunks: Vec<RowChunk> = reader.chunks().collect::<Result<_, _>>().expect("every chunk");
 
     let values = vectors(1);
     let array = {
@@ -167,7 +166,7 @@ fn footer(config: &Config, rows: u64) -> Footer {
             precision: "f32".to_owned(),
             numerics: "none".to_owned(),
         }),
-        text: FooterText::new(&config.text, Vec::new()),
+        text: FooterText::new(&config.text, Vec::new(), None),
         column: config.output.column.clone(),
         vector_type: Some(config.output.vector_type),
         carry: config.output.carry,

@@ -24,15 +24,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use reembed_encoder::environment::Environment;
-use reembed_encoder::error::Result;
+use reembed_encoder::error::{Error, Result};
 use reembed_encoder::limit::RequestedLimits;
 pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
-use reembed_encoder::task::TextTemplate;
 
+use crate::text::TextRecipe;
 pub use layers::{Origin, RawConfig};
 pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
 pub use template::template;
+pub use toml::Value as TomlValue;
 pub use words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, VectorType};
 
 /// A checked configuration.
@@ -41,7 +42,7 @@ pub struct Config {
     /// The table `[input]`.
     pub input: InputConfig,
     /// The table `[text]`: how a row becomes text.
-    pub text: TextTemplate,
+    pub text: TextRecipe,
     /// The tables `[model]` and `[compute]`.
     pub model: ModelConfig,
     /// The table `[batch]`.
@@ -76,8 +77,8 @@ pub struct Effective {
 pub struct InputConfig {
     /// The Parquet file.
     pub path: PathBuf,
-    /// The names of the columns.
-    pub columns: ColumnNames,
+    /// The column of the row ids.
+    pub id: IdColumn,
     /// Most rows of a chunk.
     pub chunk_rows: NonZeroUsize,
     /// Size in bytes at which a chunk ends before it has `chunk_rows` rows.
@@ -108,19 +109,25 @@ impl InputConfig {
     }
 }
 
-/// The names of the input columns.
+/// The column of the row ids, by which messages name a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnNames {
-    /// The row ids; any flat type.
-    pub id: String,
-    /// Strings.
-    pub title: String,
-    /// Strings; `None` if the table has no such column.
-    pub description: Option<String>,
-    /// Lists of strings; `None` if the table has no such column.
-    pub files: Option<String>,
-    /// Whether the user set `files`, so that the column must exist.
-    pub files_required: bool,
+pub enum IdColumn {
+    /// Rows have no ids.
+    None,
+    /// This column if the table has it.
+    IfPresent(String),
+    /// This column.
+    Required(String),
+}
+
+impl IdColumn {
+    /// Its name.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            IdColumn::None => None,
+            IdColumn::IfPresent(name) | IdColumn::Required(name) => Some(name),
+        }
+    }
 }
 
 /// Limits on the size of a batch.
@@ -232,16 +239,23 @@ impl Config {
     /// `REEMBED_BATCH_START` sets the key `batch.start`.
     ///
     /// # Errors
-    /// `Config`, naming the file and line, the variable or the flag, and the key.
+    /// `Config`, naming the file and line, the variable or the flag, and the key, of all that is wrong.
     pub fn load(
         path: &Path,
         flags: &[(&'static str, String, &'static str)],
         environment: &Environment,
     ) -> Result<Config> {
-        let mut raw = RawConfig::read(path)?;
-        raw.apply_environment(environment)?;
+        let mut faults = Vec::new();
+        let mut raw = RawConfig::read(path).unwrap_or_else(|error| {
+            faults.push(error);
+            RawConfig::default()
+        });
+        faults.extend(raw.apply_environment(environment).err());
         for (key, value, flag) in flags {
-            raw.set(key, value, Origin::Flag(flag))?;
+            faults.extend(raw.set(key, value, Origin::Flag(flag)).err());
+        }
+        if let Some(fault) = Error::all(faults) {
+            return Err(fault);
         }
         raw.check(environment)
     }

@@ -66,7 +66,7 @@ pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estim
     let mut work = Work::default();
     let mut largest = BatchShape::default();
     let (mut trial_tokens, mut trial) = (0, Duration::ZERO);
-    for chunk in reader.chunks(&config.text) {
+    for chunk in reader.chunks() {
         let chunk = chunk?;
         rows += chunk.texts.len() as u64;
         let mut texts = Vec::with_capacity(chunk.texts.len());

@@ -283,6 +283,8 @@ pub struct Report {
     pub null_rows: u64,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
+    /// Rows whose id an earlier row has; counted to hundreds of thousands of rows, a lower bound beyond.
+    pub repeated_ids: u64,
     /// The origins of the vectors.
     pub origins: RowsByOrigin,
     /// How the vector cache was used; `None` without a cache.

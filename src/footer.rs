@@ -1,18 +1,22 @@
 //! The footer metadata of an output: where its vectors come from, and what its columns hold.
 
+use std::collections::BTreeMap;
+
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Carry, OnEmpty, VectorType};
 use crate::group_digest::GroupDigest;
+use crate::text::{TaskColumns, TextRecipe, escape};
 
 /// The key of the metadata entry in the Parquet footer.
 pub const FOOTER_KEY: &str = "reembed";
 
 /// The version of the JSON form of a [`Footer`]; a newer one is refused. Version 1 has no digests;
-/// up to version 2 carried columns were always encoded anew, and `carry` is absent.
-pub const FORMAT_VERSION: u32 = 3;
+/// up to version 2 carried columns were always encoded anew, and `carry` is absent; up to version 3
+/// the text is that of a task row.
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The program and its version, as written to every file that it makes.
 pub const TOOL: &str = concat!("reembed ", env!("CARGO_PKG_VERSION"));
@@ -194,16 +198,80 @@ impl Footer {
 /// How a row became text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FooterText {
-    /// The input columns of the text, in order; without `files` if the input has no such column.
+    /// The recipe as [`TextRecipe`] shows it; absent up to version 3, where it is that of a task row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// What separates the items of strings that hold lists, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub split: BTreeMap<String, String>,
+    /// The input columns of the text, in order; without optional ones that the input does not have.
     pub columns: Vec<String>,
-    /// The text before the list of files.
-    pub files_prefix: String,
+    /// Up to version 3, the text before the list of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_prefix: Option<String>,
+    /// The column of the row ids; absent if rows have none, and up to version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 impl FooterText {
-    /// The footer's form of a template over named columns.
-    pub fn new(template: &TextTemplate, columns: Vec<String>) -> Self {
-        FooterText { columns, files_prefix: template.files_prefix.clone() }
+    /// What the footer says of a recipe over an input that has `columns`, and the column `id`.
+    pub fn new(recipe: &TextRecipe, columns: Vec<String>, id: Option<String>) -> Self {
+        let (template, split) = (Some(recipe.to_string()), recipe.split());
+        FooterText { template, split, columns, files_prefix: None, id }
+    }
+
+    /// The recipe. `is_list` says whether a column holds lists: up to version 3 the footer does not
+    /// say whether the second of two columns was the description or the files.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a clause about the entry.
+    pub fn recipe(&self, is_list: &dyn Fn(&str) -> bool) -> Result<TextRecipe, String> {
+        if let Some(template) = &self.template {
+            let recipe = TextRecipe::template(template).map_err(|wrong| wrong.to_string())?;
+            let has = |name: &str| self.columns.iter().any(|column| column == name);
+            return recipe.with_present(has).with_split(&self.split);
+        }
+        let mut columns = self.columns.clone();
+        let files = match columns.len() {
+            3 => columns.pop(),
+            2 if is_list(&columns[1]) => columns.pop(),
+            _ => None,
+        };
+        let description = (columns.len() == 2).then(|| columns.pop()).flatten();
+        let title = columns.pop().ok_or("names no column of the text")?;
+        let files_prefix = self.files_prefix.clone().unwrap_or_default();
+        let files_required = files.is_some();
+        let columns = TaskColumns { title, description, files, files_required };
+        Ok(TextRecipe::task(columns, &TextTemplate { files_prefix }))
+    }
+
+    /// How the texts of `recipe` differ from these, as a clause; `None` if they do not.
+    pub fn difference(&self, recipe: &TextRecipe) -> Option<String> {
+        let here = recipe.to_string();
+        match &self.template {
+            Some(there) if *there != here => {
+                Some(format!("the text was made by {there:?} there, it is {here:?} here"))
+            }
+            Some(_) if self.split != recipe.split() => {
+                Some(format!("text.split is {:?} there, {:?} here", self.split, recipe.split()))
+            }
+            Some(_) => None,
+            // Optional columns may be named here that the earlier input did not have.
+            None => {
+                let names: Vec<&str> =
+                    recipe.fields().iter().map(|field| field.name.as_str()).collect();
+                let is_known = self.columns.iter().all(|name| names.contains(&name.as_str()));
+                let prefix = self.files_prefix.as_deref().unwrap_or_default();
+                let is_task = recipe.fields().iter().all(|field| field.key.starts_with("input."));
+                let has_prefix = self.columns.len() < 3 || here.contains(&escape(prefix));
+                let is_same = is_task && is_known && has_prefix;
+                (!is_same).then(|| {
+                    let there = self.columns.join(", ");
+                    format!("the text was made of the columns {there} there, it is {here:?} here")
+                })
+            }
+        }
     }
 }
 
@@ -246,7 +314,11 @@ pub(crate) mod tests {
         };
         Footer {
             lineage: Lineage::new(&model()),
-            text: FooterText { columns: vec!["title".to_owned()], files_prefix: String::new() },
+            text: FooterText::new(
+                &TextRecipe::columns(vec!["title".to_owned()]),
+                vec!["title".to_owned()],
+                Some("id".to_owned()),
+            ),
             column: "embedding".to_owned(),
             vector_type: Some(VectorType::FixedSizeList),
             carry: Carry::Copy,

@@ -44,6 +44,7 @@ mod hidden_names;
 pub mod pipeline;
 pub mod publish;
 pub mod reader;
+pub mod text;
 mod vectors;
 pub mod verify;
 pub mod writer;

@@ -115,7 +115,8 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     }
     let table = TableFile::open(&config.input.path)?;
     let columns = check_columns(config, &table)?;
-    let reader = Reader::with_table(table, &config.input, config.output.carry.into())?;
+    let reader =
+        Reader::with_table(table, &config.input, &config.text, config.output.carry.into())?;
     check_vector_column(config, &reader)?;
     if config.output.carry == Carry::Reencode {
         let metadata = reader.table().metadata()?;
@@ -130,7 +131,7 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
 /// Checks all columns that the configuration names, and tells everything that is wrong at once.
 fn check_columns(config: &Config, table: &TableFile) -> Result<Columns> {
     let metadata = table.metadata()?;
-    let text = reader::check_text_columns(&metadata, &config.input.columns);
+    let text = reader::check_text_columns(&metadata, &config.input.id, &[&config.text]);
     let columns = carried::select(&metadata, &config.output);
     let columns = match (text, columns) {
         (Ok(()), columns) => columns,
@@ -146,12 +147,16 @@ fn carried_columns(config: &Config, reader: &Reader) -> Result<Columns> {
         .map_err(|error| error.in_file(&config.input.path))
 }
 
-/// Checks that the vector column replaces no column of the text.
+/// Checks that the vector column replaces no column of the text or of the ids.
 fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
     let (column, input) = (&config.output.column, &config.input.path);
-    if reader.columns().names().contains(column) {
-        let message =
-            format!("the vectors would replace column `{column}`, which is part of the text");
+    let is_id = reader.columns().has_ids() && config.input.id.name() == Some(column);
+    let of_text = reader.columns().names();
+    // A name such as `payload.title` needs the whole column `payload`.
+    let is_text = |name: &String| name == column || name.starts_with(&format!("{column}."));
+    if is_id || of_text.iter().any(is_text) {
+        let part = if is_id { "has the ids" } else { "is part of the text" };
+        let message = format!("the vectors would replace column `{column}`, which {part}");
         return Err(Error::new(ErrorKind::Input, message)
             .in_file(input)
             .advice("set `output.column` to another name"));
@@ -189,7 +194,7 @@ pub fn run_with(
         }
         on_event(event);
     };
-    if config.input.columns.files.is_some() && !reader.columns().has_files() {
+    if !reader.columns().absent().is_empty() {
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
@@ -258,6 +263,7 @@ pub fn run_with(
     .map_err(|error| add_input_file(error, &config.input.path));
     let (totals, repeated, carried) =
         outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+    let repeated_ids = repeated.count;
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
@@ -280,6 +286,7 @@ pub fn run_with(
         rows: published.rows,
         null_rows: published.null_rows,
         truncated_rows: totals.truncated,
+        repeated_ids,
         origins: totals.origins,
         cache,
         work: totals.work,
@@ -311,9 +318,9 @@ pub fn check_model(
     lineage: &Lineage,
 ) -> Result<()> {
     let path = &config.output.path;
-    existing
-        .file()
-        .check_lineage(lineage, config.run.rebuild)
+    let file = existing.file();
+    file.check_lineage(lineage, config.run.rebuild)
+        .and_then(|()| file.check_text(&config.text, config.run.rebuild))
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;
@@ -338,7 +345,7 @@ fn publish(
     reader.check_unchanged()?;
     let (staged, footer) = writer.finish(|contents| Footer {
         lineage: lineage.clone(),
-        text: FooterText::new(&config.text, reader.columns().names().to_vec()),
+        text: footer_text(config, reader),
         column: config.output.column.clone(),
         vector_type: Some(config.output.vector_type),
         carry: config.output.carry,
@@ -355,6 +362,12 @@ fn publish(
     staged.publish(lock, |path| {
         readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
     })
+}
+
+/// What the footer says of the texts.
+fn footer_text(config: &Config, reader: &Reader) -> FooterText {
+    let id = config.input.id.name().filter(|_| reader.columns().has_ids()).map(str::to_owned);
+    FooterText::new(&config.text, reader.columns().names(), id)
 }
 
 /// Adds the input file to the error of a row, because the stages after the reader do not know it.
@@ -414,7 +427,7 @@ fn read(
     out: Sender<Rows<KeyedChunk>>,
 ) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
     let mut hasher = carried_hasher(config, reader)?;
-    let mut chunks = reader.chunks(&config.text);
+    let mut chunks = reader.chunks();
     let mut next = || {
         let rows = chunks.next_rows(filter)?.and_then(|rows| {
             let mut chunk = match rows {

@@ -8,8 +8,9 @@
 //!   table_file    an open file, its footer     guard         page headers before they are decoded
 //!   decoder       some columns of it           string_views  strings as views, and back
 //!   text_roots    which columns make texts     columns       ids and texts of a chunk
-//!   chunker       batches to chunks            duplicates    repeated ids
-//!   column_guess  columns of an unknown table
+//!   field_path    names of nested fields       field_values  their values, row by row
+//!   named_column  columns by name              duplicates    repeated ids
+//!   chunker       batches to chunks            column_guess  columns of an unknown table
 //! ```
 //!
 //! docs/decisions/0009-string-views-and-re-encoding.md and 0015-decode-limit.md have the reasons.
@@ -19,7 +20,10 @@ mod column_guess;
 mod columns;
 mod decoder;
 mod duplicates;
+mod field_path;
+mod field_values;
 mod guard;
+mod named_column;
 mod string_views;
 mod table_file;
 mod text_roots;
@@ -29,21 +33,23 @@ use std::path::Path;
 use arrow::array::{Array, LargeStringArray, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use reembed_encoder::batch::strings;
-use reembed_encoder::error::{ErrorKind, Result, catch_panic};
-use reembed_encoder::task::TextTemplate;
+use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
 use crate::chunk::RowChunk;
 use crate::config::{Carry, InputConfig, InvalidUtf8};
+use crate::format::projection::Selection;
 use crate::format::projection::Types;
+use crate::text::TextRecipe;
 use chunker::Chunker;
 pub use column_guess::ColumnGuess;
 pub use columns::TextColumns;
 use decoder::BATCH_VALUES;
 pub use decoder::{Batches, Decoder, Limits, types_of};
 use duplicates::DuplicateIds;
+pub use named_column::{all_of, find_root};
 pub use table_file::{TableFile, read_error};
 use text_roots::TextRoots;
-pub use text_roots::{all_of, check_not_encrypted, check_text_columns, find_root};
+pub use text_roots::{check_not_encrypted, check_text_columns};
 
 /// The ids that several rows have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,16 +62,14 @@ pub struct RepeatedIds {
 
 /// Which columns a reader decodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decoded<'a> {
+pub enum Decoded {
     /// Those that make ids and texts.
     Text,
-    /// The same and the column of this name.
-    TextAnd(&'a str),
     /// All of them, with the types that their writer gave them.
     All,
 }
 
-impl From<Carry> for Decoded<'_> {
+impl From<Carry> for Decoded {
     fn from(carry: Carry) -> Self {
         match carry {
             Carry::Copy => Decoded::Text,
@@ -86,12 +90,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file and finds its id and text columns.
+    /// Opens a file and finds the columns of its ids and of its texts.
     ///
     /// # Errors
     /// `Input`, naming the file and the column.
-    pub fn open(config: &InputConfig, decoded: Decoded<'_>) -> Result<Reader> {
-        Reader::with_table(TableFile::open(&config.path)?, config, decoded)
+    pub fn open(config: &InputConfig, recipe: &TextRecipe, decoded: Decoded) -> Result<Reader> {
+        Reader::with_table(TableFile::open(&config.path)?, config, recipe, decoded)
     }
 
     /// As [`Reader::open`], for an open file.
@@ -101,26 +105,21 @@ impl Reader {
     pub fn with_table(
         table: TableFile,
         config: &InputConfig,
-        decoded: Decoded<'_>,
+        recipe: &TextRecipe,
+        decoded: Decoded,
     ) -> Result<Reader> {
         let metadata = table.metadata()?;
-        let text = TextRoots::find(&metadata, &config.columns)
+        let text = TextRoots::find(&metadata, &config.id, &[recipe])
             .map_err(|error| error.in_file(table.path()))?;
-        let all = 0..metadata.schema.roots.len();
-        let mut roots = match decoded {
-            Decoded::All => all.collect(),
-            Decoded::Text | Decoded::TextAnd(_) => text.sorted(),
-        };
-        if let Decoded::TextAnd(name) = decoded {
-            let root = find_root(&metadata.schema, "output.column", name)
-                .map_err(|error| error.in_file(table.path()))?;
-            if let Err(at) = roots.binary_search(&root) {
-                roots.insert(at, root);
+        let (selection, types, on_invalid_utf8) = match decoded {
+            Decoded::All => {
+                let all: Vec<usize> = (0..metadata.schema.roots.len()).collect();
+                let all = Selection::of_roots(&metadata.schema, &all);
+                (all, Types::AsWritten, InvalidUtf8::Error)
             }
-        }
-        let (types, on_invalid_utf8) = match decoded {
-            Decoded::All => (Types::AsWritten, InvalidUtf8::Error),
-            _ => (Types::TextAsBytes, config.on_invalid_utf8),
+            Decoded::Text => {
+                (text.selection(&metadata.schema), Types::TextAsBytes, config.on_invalid_utf8)
+            }
         };
         let limits = Limits {
             decoded: config
@@ -128,12 +127,10 @@ impl Reader {
                 .unwrap_or_else(|| guard::default_decode_limit(table.bytes())),
             page: config.page_limit,
         };
-        let name = |root: usize| metadata.schema.roots[root].name.clone();
-        let names = text.of_text().map(name).collect();
-        let columns = TextColumns::new(&text, &roots, names, on_invalid_utf8);
-        let decoder = Decoder::new(&table, &roots, types, limits)?;
+        let columns = TextColumns::new(&text, (0, recipe), selection.roots(), on_invalid_utf8);
+        let decoder = Decoder::of_selection(&table, &selection, types, limits)?;
         let columns = columns.ok_or_else(|| {
-            reembed_encoder::error::Error::new(ErrorKind::Internal, "a text column is not decoded")
+            Error::new(ErrorKind::Internal, "a text column is not decoded (bug)")
                 .in_file(table.path())
         })?;
         let chunk_size = (config.chunk_rows.get(), config.chunk_bytes.get());
@@ -180,12 +177,11 @@ impl Reader {
         self.table.check_unchanged()
     }
 
-    /// The rows in order, chunk by chunk, with texts built by `template`.
-    pub fn chunks<'a>(&'a self, template: &'a TextTemplate) -> Chunks<'a> {
+    /// The rows in order, chunk by chunk, with their texts.
+    pub fn chunks(&self) -> Chunks<'_> {
         let (rows, bytes) = self.chunk_size;
         Chunks {
             reader: self,
-            template,
             chunker: Chunker::new(self.chunk_schema().clone(), rows, bytes),
             group: 0,
             current: None,
@@ -235,7 +231,6 @@ pub fn read_schema(path: &Path) -> Result<SchemaRef> {
 /// group, column or row.
 pub struct Chunks<'a> {
     reader: &'a Reader,
-    template: &'a TextTemplate,
     chunker: Chunker,
     /// The next row group.
     group: usize,
@@ -325,7 +320,7 @@ impl Chunks<'_> {
             self.filtered_bytes += (chunk.texts.value_data().len() + 16 * chunk.texts.len()) as u64;
             let bytes = self.chunker.total_bytes().saturating_add(self.filtered_bytes);
             decoder.check_decoded(self.group, bytes)?;
-            for id in strings(&chunk.rows.ids) {
+            for id in chunk.rows.ids.iter().flat_map(strings) {
                 match self.ids.insert_hash(id) {
                     Some(hash) => new_ids.push(hash),
                     None => {
@@ -400,7 +395,7 @@ impl Chunks<'_> {
     fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
         let chunk = self.build(self.first_row, batch)?;
         self.first_row += chunk.texts.len() as u64;
-        for id in strings(&chunk.rows.ids) {
+        for id in chunk.rows.ids.iter().flat_map(strings) {
             if self.ids.insert(id) {
                 self.repeated.count += 1;
                 self.repeated.first.get_or_insert_with(|| id.to_owned());
@@ -414,7 +409,7 @@ impl Chunks<'_> {
     fn build(&self, first_row: u64, batch: RecordBatch) -> Result<RowChunk> {
         let reader = self.reader;
         catch_panic(ErrorKind::Data, "the Arrow library", || {
-            reader.columns.build_chunk(first_row, batch, self.template)
+            reader.columns.build_chunk(first_row, batch)
         })
         .map_err(|error| error.in_file(reader.table.path()))
     }

@@ -16,11 +16,11 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::model::Model;
-use reembed_encoder::task::TextTemplate;
 
-use crate::config::{Carry, InputConfig};
+use crate::config::{Carry, IdColumn, InputConfig};
 use crate::footer::Footer;
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
+use crate::text::TextRecipe;
 use crate::vectors::LENGTH_TOLERANCE;
 use carried_state::CarriedState;
 use vectors::VectorState;
@@ -81,17 +81,48 @@ pub fn verify(
     original: Option<&Path>,
     model: Option<(&Model, u64)>,
 ) -> Result<Vec<Check>> {
-    let template = TextTemplate { files_prefix: footer.text.files_prefix.clone() };
     let original = original.map(TableFile::open).transpose()?;
-    let texts = text_source(reading, output, original.as_ref())?;
-    let state = vectors::check(output, footer, texts.as_ref(), &template, model)?;
+    let reading = &reading_of(reading, footer);
+    let texts = text_source(reading, output, footer, original.as_ref())?;
+    let state = vectors::check(output, footer, texts.as_ref(), model)?;
     let version = footer.lineage.version;
     let carried = match footer.carry {
         _ if version < FIRST_COMPARABLE => None,
         Carry::Copy => Some(bytes::check(output, footer, original.as_ref())?),
-        Carry::Reencode => Some(values::check(reading, output, footer, original.as_ref())?),
+        Carry::Reencode => {
+            let recipe = recipe_of(footer, output)?;
+            Some(values::check(reading, output, footer, &recipe, original.as_ref())?)
+        }
     };
     Ok(checks(footer, &state, carried, original.is_some(), model.is_some(), texts.is_some()))
+}
+
+/// How tables are read: with the column of ids that the footer names, if it names one.
+fn reading_of(reading: &InputConfig, footer: &Footer) -> InputConfig {
+    match &footer.text.id {
+        Some(id) => InputConfig { id: IdColumn::IfPresent(id.clone()), ..reading.clone() },
+        None => reading.clone(),
+    }
+}
+
+/// The recipe of an output's texts, read from a table that has their columns.
+///
+/// # Errors
+/// `Output` when the footer has none that can be read.
+fn recipe_of(footer: &Footer, table: &TableFile) -> Result<TextRecipe> {
+    let metadata = table.metadata()?;
+    let is_list = |name: &str| {
+        let root = metadata.schema.roots.iter().find(|root| root.name == name);
+        root.is_some_and(|root| {
+            metadata.schema.leaves[root.leaves.clone()].iter().any(|leaf| leaf.is_repeated)
+        })
+    };
+    footer.text.recipe(&is_list).map_err(|wrong| {
+        let message = format!("the text recipe in its `reembed` footer entry {wrong}");
+        Error::new(ErrorKind::Output, message)
+            .in_file(table.path())
+            .advice("write the file again with `reembed run`")
+    })
 }
 
 /// A reader of texts and ids: of the output, or of the input if the output does not carry the
@@ -99,11 +130,14 @@ pub fn verify(
 fn text_source(
     reading: &InputConfig,
     output: &TableFile,
+    footer: &Footer,
     original: Option<&TableFile>,
 ) -> Result<Option<Reader>> {
     for table in std::iter::once(output).chain(original) {
-        if check_text_columns(&table.metadata()?, &reading.columns).is_ok() {
-            return Reader::open(&reading.for_output(table.path()), Decoded::Text).map(Some);
+        let recipe = recipe_of(footer, table)?;
+        if check_text_columns(&table.metadata()?, &reading.id, &[&recipe]).is_ok() {
+            let config = reading.for_output(table.path());
+            return Reader::open(&config, &recipe, Decoded::Text).map(Some);
         }
     }
     Ok(None)

@@ -17,8 +17,8 @@ fuzz_target!(|bytes: &[u8]| {
     let input = PathBuf::from(format!("{directory}/reembed-fuzz-{}.parquet", std::process::id()));
     fs::write(&input, bytes).expect("a file");
     let config = config(&input);
-    let read = Reader::open(&config.input, Decoded::Text).and_then(|reader| {
-        reader.chunks(&config.text).try_for_each(|chunk| chunk.map(drop))?;
+    let read = Reader::open(&config.input, &config.text, Decoded::Text).and_then(|reader| {
+        reader.chunks().try_for_each(|chunk| chunk.map(drop))?;
         let metadata = reader.table().metadata()?;
         let columns = carried::select(&metadata, &config.output)
             .map_err(|error| error.in_file(reader.table().path()))?;

@@ -21,41 +21,94 @@ use super::settings::{SETTINGS, Setting};
 use super::values::Value;
 use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, VectorType};
 use super::{
-    BatchConfig, CacheConfig, ColumnChoice, ColumnNames, Config, Effective, InputConfig,
-    OutputConfig, Percent, PublishConfig, ReportConfig, RunConfig,
+    BatchConfig, CacheConfig, ColumnChoice, Config, Effective, IdColumn, InputConfig, OutputConfig,
+    Percent, PublishConfig, ReportConfig, RunConfig,
 };
+use crate::text::{TaskColumns, TextRecipe};
+
+/// Collects what is wrong, so that one refusal tells all of it.
+struct Checked {
+    faults: Vec<Error>,
+}
+
+impl Checked {
+    fn of<T>(&mut self, checked: Result<T>) -> Option<T> {
+        checked.map_err(|fault| self.faults.push(fault)).ok()
+    }
+}
+
+/// The ways to write the recipe of a text. One of them is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RecipeForm {
+    TaskRow,
+    Columns,
+    Template,
+}
+
+impl RecipeForm {
+    const ALL: [RecipeForm; 3] = [RecipeForm::TaskRow, RecipeForm::Columns, RecipeForm::Template];
+
+    fn keys(self) -> &'static [&'static str] {
+        match self {
+            RecipeForm::TaskRow => {
+                &["input.title", "input.description", "input.files", "text.files_prefix"]
+            }
+            RecipeForm::Columns => &["text.columns"],
+            RecipeForm::Template => &["text.template"],
+        }
+    }
+}
 
 impl RawConfig {
     /// Checks all settings.
     ///
     /// # Errors
-    /// `Config`, naming the key and where it was set.
+    /// `Config`, naming every key that is wrong and where it was set.
     pub fn check(&self, environment: &Environment) -> Result<Config> {
         let merged = self.with_defaults()?;
-        merged.check_paths()?;
-        let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
-        let output = merged.path("output.path").ok_or_else(|| merged.missing("output.path"))?;
-        Ok(Config {
-            batch: merged.batch()?,
-            input: merged.input(input)?,
-            text: merged.text_template()?,
-            model: merged.model(environment)?,
-            report: merged.report(Some(&output))?,
-            output: merged.output(output)?,
-            cache: merged.cache()?,
-            publish: PublishConfig {
-                max_shrink: merged
-                    .number("publish.max_shrink")
-                    .and_then(Percent::new)
-                    .ok_or_else(|| merged.missing("publish.max_shrink"))?,
-                check_space: merged.is_on("publish.check_space"),
-            },
-            run: RunConfig {
-                rebuild: merged.is_on("run.rebuild"),
-                replace: merged.is_on("run.replace"),
-                deadline: merged.number("run.deadline").map(Duration::from_secs),
-            },
-            effective: merged.effective(),
+        let mut faults = Vec::new();
+        faults.extend(merged.check_paths().err());
+        let mut checked = Checked { faults };
+        let path = |key| merged.path(key).ok_or_else(|| merged.missing(key));
+        let input = checked.of(path("input.path"));
+        let output = checked.of(path("output.path"));
+        let report = checked.of(merged.report(output.as_deref()));
+        let batch = checked.of(merged.batch());
+        let input = checked.of(merged.input(input.unwrap_or_default()));
+        let text = checked.of(merged.text_recipe());
+        let model = checked.of(merged.model(environment));
+        let output = checked.of(merged.output(output.unwrap_or_default()));
+        let cache = checked.of(merged.cache());
+        let max_shrink = checked.of(merged
+            .number("publish.max_shrink")
+            .and_then(Percent::new)
+            .ok_or_else(|| merged.missing("publish.max_shrink")));
+        if let Some(fault) = Error::all(checked.faults) {
+            return Err(fault);
+        }
+        let whole = || {
+            Some(Config {
+                batch: batch?,
+                input: input?,
+                text: text?,
+                model: model?,
+                report: report?,
+                output: output?,
+                cache: cache?,
+                publish: PublishConfig {
+                    max_shrink: max_shrink?,
+                    check_space: merged.is_on("publish.check_space"),
+                },
+                run: RunConfig {
+                    rebuild: merged.is_on("run.rebuild"),
+                    replace: merged.is_on("run.replace"),
+                    deadline: merged.number("run.deadline").map(Duration::from_secs),
+                },
+                effective: merged.effective(),
+            })
+        };
+        whole().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "a setting is wrong without an error (bug)")
         })
     }
 
@@ -75,12 +128,12 @@ impl RawConfig {
         self.with_defaults()?.input(path.to_owned())
     }
 
-    /// Checks the table `[text]` alone.
+    /// Checks the settings of the text alone.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
-    pub fn check_text(&self) -> Result<TextTemplate> {
-        self.with_defaults()?.text_template()
+    pub fn check_text(&self) -> Result<TextRecipe> {
+        self.with_defaults()?.text_recipe()
     }
 
     /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
@@ -133,7 +186,7 @@ impl RawConfig {
     fn input(&self, path: PathBuf) -> Result<InputConfig> {
         Ok(InputConfig {
             path,
-            columns: self.columns()?,
+            id: self.id_column()?,
             chunk_rows: self.size("input.chunk_rows")?,
             chunk_bytes: self.size("input.chunk_bytes")?,
             decode_limit: self.number("input.decode_limit"),
@@ -155,25 +208,84 @@ impl RawConfig {
         }
     }
 
-    fn columns(&self) -> Result<ColumnNames> {
+    fn id_column(&self) -> Result<IdColumn> {
+        let name = self.text("input.id")?;
+        Ok(match self.is_set("input.id") {
+            _ if name.is_empty() => IdColumn::None,
+            false => IdColumn::IfPresent(name),
+            true => IdColumn::Required(name),
+        })
+    }
+
+    /// The recipe of the highest layer that has one.
+    ///
+    /// # Errors
+    /// `Config` when a layer has two.
+    fn text_recipe(&self) -> Result<TextRecipe> {
+        let recipe = match self.recipe_form()? {
+            RecipeForm::Columns => {
+                TextRecipe::columns(self.names("text.columns").unwrap_or_default())
+            }
+            RecipeForm::Template => {
+                let template = self.text("text.template")?;
+                TextRecipe::template(&template)
+                    .map_err(|wrong| self.value_error("text.template", &wrong.to_string()))?
+            }
+            RecipeForm::TaskRow => {
+                let files_prefix = self.text("text.files_prefix")?;
+                TextRecipe::task(self.task_columns()?, &TextTemplate { files_prefix })
+            }
+        };
+        match self.values.get("text.split") {
+            Some((Value::Separators(split), _)) => {
+                recipe.with_split(split).map_err(|wrong| self.value_error("text.split", &wrong))
+            }
+            _ => Ok(recipe),
+        }
+    }
+
+    /// The form of the recipe in force: the one that the highest layer writes.
+    fn recipe_form(&self) -> Result<RecipeForm> {
+        let layer = |form: &RecipeForm| {
+            let layers = form.keys().iter().filter_map(|key| self.origin(key)).map(Origin::layer);
+            layers.max().unwrap_or(0)
+        };
+        let highest = RecipeForm::ALL.iter().map(layer).max().unwrap_or(0);
+        if highest == 0 {
+            return Ok(RecipeForm::TaskRow);
+        }
+        let set: Vec<(RecipeForm, &str)> = RecipeForm::ALL
+            .iter()
+            .filter_map(|form| {
+                let is_set = |key: &&&str| self.origin(key).is_some_and(|o| o.layer() == highest);
+                Some((*form, *form.keys().iter().find(is_set)?))
+            })
+            .collect();
+        match set[..] {
+            [(_, one), (_, other), ..] => {
+                let origin = self.origin(one).map_or(String::new(), Origin::to_string);
+                let message =
+                    format!("is set, and so is `{one}` ({origin}), which makes another text");
+                Err(self.value_error(other, &message).advice("remove one of the two"))
+            }
+            [(form, _)] => Ok(form),
+            [] => Ok(RecipeForm::TaskRow),
+        }
+    }
+
+    fn task_columns(&self) -> Result<TaskColumns> {
         let column = |key: &str| {
             let name = self.text(key)?;
             Ok(Some(name).filter(|name| !name.is_empty()))
         };
-        let required = |key: &str| {
-            column(key)?.ok_or_else(|| self.value_error(key, "is empty; this column is required"))
-        };
-        Ok(ColumnNames {
-            id: required("input.id")?,
-            title: required("input.title")?,
+        Ok(TaskColumns {
+            title: column("input.title")?.ok_or_else(|| {
+                self.value_error("input.title", "is empty; this column is required")
+            })?,
             description: column("input.description")?,
             files: column("input.files")?,
             files_required: self.is_set("input.files"),
         })
-    }
-
-    fn text_template(&self) -> Result<TextTemplate> {
-        Ok(TextTemplate { files_prefix: self.text("text.files_prefix")? })
     }
 
     fn output(&self, path: PathBuf) -> Result<OutputConfig> {
@@ -181,11 +293,13 @@ impl RawConfig {
         if column.is_empty() {
             return Err(self.value_error("output.column", "is empty"));
         }
-        let columns = self.columns()?;
-        let mapped = [Some(&columns.id), Some(&columns.title), columns.description.as_ref()];
-        let files = columns.files.as_ref().filter(|_| columns.files_required);
-        if mapped.into_iter().chain([files]).flatten().any(|mapped| *mapped == column) {
-            let message = format!("is {column:?}, a column that the text is built from");
+        let recipe = self.text_recipe()?;
+        let of_text = recipe.fields().iter().any(|field| field.required && field.name == column);
+        let of_ids = matches!(self.id_column()?, IdColumn::Required(name) if name == column);
+        if of_text || of_ids {
+            let use_of_it =
+                if of_text { "the text is built from" } else { "the ids are read from" };
+            let message = format!("is {column:?}, a column that {use_of_it}");
             return Err(self.value_error("output.column", &message));
         }
         Ok(OutputConfig {
@@ -324,7 +438,15 @@ impl RawConfig {
     /// other, so that its output is a valid configuration.
     fn is_in_force(&self, key: &str) -> bool {
         let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
-        key != "output.row_group_rows" || !copies()
+        let is_of_other_recipe = || {
+            let in_force = self.recipe_form().unwrap_or(RecipeForm::TaskRow);
+            let others = RecipeForm::ALL.into_iter().filter(|form| *form != in_force);
+            others.flat_map(RecipeForm::keys).any(|other| *other == key)
+        };
+        match key {
+            "output.row_group_rows" => !copies(),
+            _ => !is_of_other_recipe(),
+        }
     }
 
     fn origin(&self, key: &str) -> Option<&Origin> {

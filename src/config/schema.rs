@@ -54,6 +54,11 @@ fn key_schema(setting: &Setting) -> Value {
             "minItems": 1,
             "uniqueItems": true,
         }),
+        Kind::Separators => json!({
+            "type": "object",
+            "additionalProperties": { "type": "string", "minLength": 1 },
+            "minProperties": 1,
+        }),
         Kind::Hashes => json!({
             "type": "object",
             "additionalProperties": { "type": "string", "pattern": "^[0-9a-fA-F]{64}$" },

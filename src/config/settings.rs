@@ -77,6 +77,8 @@ pub enum Kind {
     /// One or more different names: an array of strings. In a variable or a flag, names are separated
     /// by commas. A flag may be given several times.
     Names,
+    /// A table of names and what separates the items of each, such as `{ files = ";" }`.
+    Separators,
 }
 
 static ISA_WORDS: [&str; IsaName::ALL.len()] = {
@@ -148,15 +150,15 @@ pub const SETTINGS: &[Setting] = &[
         key: "input.id",
         kind: Kind::Text,
         default: DefaultValue::Value("\"id\""),
-        flag: None,
-        help: "Column of row ids: any flat type, without nulls.",
+        flag: Some(Flag { name: "--id", value: None, value_name: "COLUMN", help: None }),
+        help: "Column of row ids, by which messages name a row: any flat type, without nulls. Without the default column, or with \"\", rows are named by their numbers, from 1; a column that is set here must exist.",
     },
     Setting {
         key: "input.title",
         kind: Kind::Text,
         default: DefaultValue::Value("\"title\""),
         flag: None,
-        help: "Column of titles: strings.",
+        help: "Column of titles of task rows: strings. Title, description and files make the text unless text.columns or text.template does.",
     },
     Setting {
         key: "input.description",
@@ -215,17 +217,50 @@ pub const SETTINGS: &[Setting] = &[
         help: "Decode the carried columns as well, and fail on damaged values.",
     },
     Setting {
+        key: "text.columns",
+        kind: Kind::Names,
+        default: DefaultValue::None { example: "[\"title\", \"body\"]" },
+        flag: Some(Flag { name: "--text", value: None, value_name: "COLUMNS", help: None }),
+        help: "Columns that make the text, a line each: strings, numbers, booleans, dates, lists of them, or fields of structs (payload.title). Empty ones are left out; one column is taken unchanged. Default: the columns of a task row.",
+    },
+    Setting {
+        key: "text.template",
+        kind: Kind::Text,
+        default: DefaultValue::None { example: "\"title: {title}\\nbody: {body}\"" },
+        flag: Some(Flag {
+            name: "--text-template",
+            value: None,
+            value_name: "TEMPLATE",
+            help: None,
+        }),
+        help: "The text, with columns in braces ({{ is a brace). A line whose columns are all empty is left out; a row whose columns are all empty has no text.",
+    },
+    Setting {
+        key: "text.split",
+        kind: Kind::Separators,
+        default: DefaultValue::None { example: "{ files = \";\" }" },
+        flag: None,
+        help: "Columns of strings that hold lists, with what separates the items. White space around items is removed.",
+    },
+    Setting {
         key: "text.files_prefix",
         kind: Kind::Text,
         default: DefaultValue::Value("\"Files: \""),
         flag: None,
-        help: "Text before the list of files in a row's input text.",
+        help: "Text before the list of files in the text of a task row.",
     },
     Setting {
         key: "model.id",
         kind: Kind::Text,
         default: DefaultValue::Value("\"sentence-transformers/all-MiniLM-L6-v2\""),
-        flag: None,
+        flag: Some(Flag {
+            name: "--model",
+            value: None,
+            value_name: "DIR|ID",
+            help: Some(
+                "The directory of a local model if there is one of that name, else the name of a model on the hub",
+            ),
+        }),
         help: "Name of the model on the Hugging Face hub.",
     },
     Setting {
@@ -360,7 +395,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "output.column",
         kind: Kind::Text,
         default: DefaultValue::Value("\"embedding\""),
-        flag: None,
+        flag: Some(Flag { name: "--column", value: None, value_name: "NAME", help: None }),
         help: "Name of the vector column. An input column of this name is replaced.",
     },
     Setting {
@@ -437,7 +472,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "cache.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"out/.tasks.parquet.reembed-store\"" },
-        flag: None,
+        flag: Some(Flag { name: "--cache", value: None, value_name: "FILE", help: None }),
         help: "File of the vector cache; default: a hidden file beside the output.",
     },
     Setting {

@@ -14,9 +14,9 @@ const HEAD: &str = "\
 
 /// A `pipeline.toml` with the help and default of every setting.
 ///
-/// `set` has full keys of strings and paths with their values; all other keys are commented out.
-/// `notes` are further comments at the head of the file.
-pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
+/// `set` has full keys with their values in TOML; all other keys are commented out. `notes` are further
+/// comments at the head of the file.
+pub fn template(set: &[(&str, toml::Value)], notes: &[&str]) -> String {
     let mut text = HEAD.to_owned();
     notes.iter().for_each(|note| push_comment(&mut text, note));
     let mut table = "";
@@ -31,7 +31,6 @@ pub fn template(set: &[(&str, &str)], notes: &[&str]) -> String {
         let set = set.iter().find(|(key, _)| *key == setting.key);
         let line = match (set, setting.default) {
             (Some((_, value)), _) => {
-                let value = toml::Value::String((*value).to_owned());
                 format!("{} = {value}\n", setting.name())
             }
             (None, DefaultValue::Value(value)) => format!("# {} = {value}\n", setting.name()),
@@ -114,7 +113,8 @@ mod tests {
 
     #[test]
     fn repository_file_equals_the_template() {
-        let set = [("input.path", "data/tasks.parquet"), ("output.path", "out/tasks.parquet")];
+        let set = [("input.path", "data/tasks.parquet"), ("output.path", "out/tasks.parquet")]
+            .map(|(key, path)| (key, toml::Value::from(path)));
         crate::config::assert_generated("pipeline.toml", &template(&set, &[]));
     }
 }

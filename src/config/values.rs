@@ -25,6 +25,8 @@ pub enum Value {
     Hashes(BTreeMap<String, String>),
     /// `Names`.
     Names(Vec<String>),
+    /// `Separators`.
+    Separators(BTreeMap<String, String>),
 }
 
 /// A value as the user wrote it, before it is checked against its kind.
@@ -133,6 +135,13 @@ impl Written {
                 parse_names(text.split(',').map(str::trim))
             }
             (Kind::Names, _) => wrong("a list of names such as [\"id\", \"title\"]"),
+            (Kind::Separators, Written::Table(table)) if !table.is_empty() => {
+                Ok(Value::Separators(table.clone()))
+            }
+            (Kind::Separators, Written::Text(text)) if !typed => parse_separators(text),
+            (Kind::Separators, _) => {
+                wrong("a table of names and separators such as { files = \";\" }")
+            }
             (Kind::Text, _) => wrong("a string"),
             (Kind::Path, _) => wrong("a path"),
         }
@@ -165,7 +174,7 @@ impl fmt::Display for Value {
             Value::Switch(on) => toml::Value::Boolean(*on),
             Value::Number(number) => return write!(f, "{number}"),
             Value::Auto => toml::Value::String("auto".to_owned()),
-            Value::Hashes(hashes) => {
+            Value::Hashes(hashes) | Value::Separators(hashes) => {
                 let entry = |(file, hash): (&String, &String)| {
                     (file.clone(), toml::Value::String(hash.clone()))
                 };
@@ -199,6 +208,20 @@ fn parse_names<'a>(names: impl Iterator<Item = &'a str>) -> Result<Value, ValueE
     match names.is_empty() {
         true => Err("must have at least one name, is an empty list".to_owned()),
         false => Ok(Value::Names(names.into_iter().map(str::to_owned).collect())),
+    }
+}
+
+/// The text of a variable: an inline table of TOML, `{ files = ";" }`.
+fn parse_separators(text: &str) -> Result<Value, ValueError> {
+    let table = format!("table = {text}").parse::<toml::Table>().ok();
+    let table = table.as_ref().and_then(|table| table.get("table")?.as_table());
+    let entry =
+        |(name, value): (&String, &toml::Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    let entries: Option<BTreeMap<String, String>> =
+        table.and_then(|table| table.iter().map(entry).collect());
+    match entries {
+        Some(entries) if !entries.is_empty() => Ok(Value::Separators(entries)),
+        _ => Err(format!("must be a table such as {{ files = \";\" }}, is {text:?}")),
     }
 }
 
@@ -306,6 +329,27 @@ mod tests {
                 .map(|names| Value::Names(names.into_iter().map(str::to_owned).collect()))
                 .map_err(str::to_owned);
             assert_eq!(written.parse_as(Kind::Names, typed), expected, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn separators_are_a_table_of_strings() {
+        let expected = BTreeMap::from([("files".to_owned(), ";".to_owned())]);
+        let variable = |text: &str| Written::Text(text.to_owned());
+        for (written, typed, fits) in [
+            (Written::Table(expected.clone()), true, true),
+            (variable("{ files = \";\" }"), false, true),
+            (variable("{ files = \";\" }"), true, false),
+            (Written::Table(BTreeMap::new()), true, false),
+            (variable("{}"), false, false),
+            (variable("{ files = 7 }"), false, false),
+            (variable("files=;"), false, false),
+        ] {
+            let parsed = written.parse_as(Kind::Separators, typed);
+            assert_eq!(parsed.is_ok(), fits, "{written:?}: {parsed:?}");
+            if let Ok(value) = parsed {
+                assert_eq!(value, Value::Separators(expected.clone()));
+            }
         }
     }
 

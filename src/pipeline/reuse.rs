@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, RecordBatch};
-use reembed_encoder::batch::{RowNames, TokenBatch, escape_id, strings};
+use reembed_encoder::batch::{RowNames, TokenBatch, strings};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, allocate_zeros};
 use reembed_encoder::limit::BatchLimit;
@@ -307,10 +307,10 @@ impl<'a> ChunkResolver<'a> {
 fn chunk_done(rows: &RowNames, measures: &[(u64, bool)]) -> Event {
     let length =
         |(tokens, _): &(u64, bool)| u32::try_from(*tokens).ok().filter(|tokens| *tokens > 0);
-    let cut = measures.iter().zip(strings(&rows.ids)).filter(|((_, cut), _)| *cut);
+    let cut = measures.iter().enumerate().filter(|(_, (_, cut))| *cut);
     Event::ChunkDone {
         lengths: measures.iter().filter_map(length).collect(),
-        truncated: cut.map(|(_, id)| escape_id(id)).collect(),
+        truncated: cut.map(|(row, _)| rows.label(row)).collect(),
     }
 }
 
@@ -429,7 +429,7 @@ mod tests {
         }
         let error = check(0.0, 1.0, 0.0).expect_err("they differ");
         assert_eq!(error.kind(), ErrorKind::Cache);
-        assert!(error.to_string().starts_with("row 41 (id b): "), "{error}");
+        assert!(error.to_string().starts_with("row 42 (id b): "), "{error}");
         assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
     }
 }

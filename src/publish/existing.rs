@@ -15,6 +15,7 @@ use crate::config::Percent;
 use crate::file_id::FileId;
 use crate::footer::{Footer, FooterError, Lineage};
 use crate::reader;
+use crate::text::TextRecipe;
 
 /// What the file at the output path holds.
 #[derive(Debug)]
@@ -170,6 +171,27 @@ impl ExistingFile {
         };
         Err(Error::new(ErrorKind::OtherModel, message)
             .advice(format!("{pin}name another output, or embed every row again with --rebuild")))
+    }
+}
+
+impl ExistingFile {
+    /// Checks that vectors of the texts of `recipe` may replace it: those of another recipe only with
+    /// `rebuild`.
+    ///
+    /// # Errors
+    /// `OtherModel`, naming the difference, without the path.
+    pub fn check_text(&self, recipe: &TextRecipe, rebuild: bool) -> Result<()> {
+        let ExistingFile::Output(footer) = self else { return Ok(()) };
+        match footer.text.difference(recipe) {
+            Some(difference) if !rebuild => {
+                let message = format!("the existing file has vectors of other texts: {difference}");
+                Err(Error::new(ErrorKind::OtherModel, message).advice(
+                    "write the text as it was, name another output, or embed every row again with \
+                     --rebuild",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

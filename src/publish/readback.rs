@@ -8,6 +8,7 @@ use std::path::Path;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use reembed_encoder::batch::row_number;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::stop::Stop;
 
@@ -299,7 +300,7 @@ impl VectorCheck {
                 None => self.null_rows += 1,
                 Some(vector) => {
                     if let Some(flaw) = find_flaw(vector, self.dim, self.normalized) {
-                        return Err(format!("the vector of row {} {flaw}", self.rows));
+                        return Err(format!("the vector of {} {flaw}", row_number(self.rows)));
                     }
                 }
             }

@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Schema};
 /// The columns that a new configuration names. A person should check them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnGuess {
-    /// A flat column with the name of an id, else the first flat column.
+    /// A flat column with the name of an id.
     pub id: Option<String>,
     /// A string column with the name of a title, else the first string column.
     pub title: Option<String>,
@@ -22,6 +22,14 @@ const DESCRIPTIONS: [&str; 8] =
 const FILES: [&str; 2] = ["files", "paths"];
 
 impl ColumnGuess {
+    /// Whether the columns are those of a task row by their very names.
+    pub fn is_task_row(&self) -> bool {
+        let is = |column: &Option<String>, name| column.as_deref().is_none_or(|c| c == name);
+        self.title.as_deref() == Some("title")
+            && is(&self.description, "description")
+            && is(&self.files, "files")
+    }
+
     /// Guesses by names and types.
     pub fn from_schema(schema: &Schema) -> ColumnGuess {
         let columns = |fits: fn(&DataType) -> bool| {
@@ -34,9 +42,7 @@ impl ColumnGuess {
             strings.iter().find(|name| Some(**name) != id).or(strings.first()).copied()
         });
         let taken: Vec<&str> = title.into_iter().collect();
-        let id = find_named(&flat, &IDS, &taken)
-            .or_else(|| flat.iter().find(|name| !taken.contains(name)).copied())
-            .or_else(|| flat.first().copied());
+        let id = find_named(&flat, &IDS, &taken);
         let taken: Vec<&str> = title.into_iter().chain(id).collect();
         let owned = |name: Option<&str>| name.map(str::to_owned);
         ColumnGuess {
@@ -114,9 +120,9 @@ mod tests {
                 &[("body", text()), ("Task_ID", DataType::Int64), ("Subject", text())],
                 ["Task_ID", "Subject", "body", ""],
             ),
-            (&[("stars", DataType::Int8), ("review", text())], ["stars", "review", "", ""]),
-            (&[("review", text())], ["review", "review", "", ""]),
-            (&[("n", DataType::Int64)], ["n", "", "", ""]),
+            (&[("stars", DataType::Int8), ("review", text())], ["", "review", "", ""]),
+            (&[("review", text())], ["", "review", "", ""]),
+            (&[("n", DataType::Int64)], ["", "", "", ""]),
             (&[("tags", list())], ["", "", "", ""]),
             (&[], ["", "", "", ""]),
         ] {

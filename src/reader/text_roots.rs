@@ -1,189 +1,241 @@
-//! Finds the root columns that make ids and texts, and checks their types.
+//! Finds the columns that make ids and texts, and checks their types.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 use reembed_encoder::batch::escape_id;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use super::decoder::types_of;
-use crate::config::ColumnNames;
+use super::decoder::types_of_selection;
+use super::field_path;
+use super::named_column::{all_of, find_root};
+use crate::config::IdColumn;
 use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::Metadata;
-use crate::format::schema::{Annotation, Leaf, Root, Schema, element, physical};
+use crate::format::projection::Selection;
+use crate::format::schema::{Annotation, Leaf, Schema, element, physical};
+use crate::text::{Holds, TextField, TextRecipe};
 
-/// What stands before the list of columns in the message of a missing one.
-const COLUMN_LIST: &str = "; the columns are ";
-
-/// The positions of the id and text columns among the root columns of a file.
+/// Where the ids and the fields of the texts lie in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextRoots {
-    /// Any flat column.
-    pub id: usize,
+    /// The column of the ids; `None` if rows have none.
+    pub id: Option<IdRoot>,
+    /// The field of each text, by recipe; `None` where an optional one is absent.
+    pub texts: Vec<Vec<Option<FieldRoot>>>,
+}
+
+/// The column of the ids: any flat column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRoot {
+    /// The root column.
+    pub root: usize,
     /// Whether the ids are text.
-    pub id_is_text: bool,
-    /// Strings.
-    pub title: usize,
-    /// Strings.
-    pub description: Option<usize>,
-    /// Lists of strings.
-    pub files: Option<usize>,
+    pub is_text: bool,
+}
+
+/// A field of a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldRoot {
+    /// The root column.
+    pub root: usize,
+    /// Its only leaf.
+    pub leaf: usize,
+    /// The fields of structs that lead to it from the root column.
+    pub names: Vec<String>,
 }
 
 impl TextRoots {
-    /// Finds the columns by name and checks their types.
+    /// Finds the columns of the ids and of the texts by name, and checks their types.
     ///
     /// # Errors
     /// `Input`, without the file, naming every column that is missing, there twice, encrypted or of
     /// another type.
-    pub fn find(metadata: &Metadata<'_>, names: &ColumnNames) -> Result<TextRoots> {
+    pub fn find(
+        metadata: &Metadata<'_>,
+        id: &IdColumn,
+        recipes: &[&TextRecipe],
+    ) -> Result<TextRoots> {
         let mut faults = Vec::new();
-        let mut find = |key: &str, name: &str, wanted: Wanted| {
-            let found = find_root(&metadata.schema, key, name)
-                .and_then(|root| check_type(metadata, root, wanted).map(|()| root));
-            found.map_err(|error| faults.push(error)).ok()
+        let id = find_id(metadata, id).unwrap_or_else(|error| {
+            faults.push(error);
+            None
+        });
+        let mut find = |field: &TextField| {
+            find_field(metadata, field).unwrap_or_else(|error| {
+                faults.push(error);
+                None
+            })
         };
-        let id = find("input.id", &names.id, Wanted::Id);
-        let title = find("input.title", &names.title, Wanted::Text);
-        let description =
-            names.description.as_deref().map(|name| find("input.description", name, Wanted::Text));
-        let is_there = |name: &str| metadata.schema.roots.iter().any(|root| root.name == name);
-        let files = names.files.as_deref().filter(|name| names.files_required || is_there(name));
-        let files = files.map(|name| find("input.files", name, Wanted::Lists));
-        match (id, title) {
-            (Some(id), Some(title)) if faults.is_empty() => {
-                let (description, files) = (description.flatten(), files.flatten());
-                let leaves = metadata.schema.roots[id].leaves.clone();
-                let is_text = |leaf: &Leaf| matches!(leaf.annotation, Annotation::Text(_));
-                let id_is_text = metadata.schema.leaves[leaves].iter().all(is_text);
-                Ok(TextRoots { id, id_is_text, title, description, files })
-            }
-            _ => Err(all_of(faults)),
+        let texts =
+            recipes.iter().map(|recipe| recipe.fields().iter().map(&mut find).collect()).collect();
+        match faults.is_empty() {
+            true => Ok(TextRoots { id, texts }),
+            false => Err(all_of(faults)),
         }
     }
 
-    /// All of them, in the order of the file, each once.
-    pub fn sorted(&self) -> Vec<usize> {
-        let mut roots: Vec<usize> = [Some(self.id), Some(self.title), self.description, self.files]
-            .into_iter()
-            .flatten()
-            .collect();
-        roots.sort_unstable();
-        roots.dedup();
-        roots
-    }
-
-    /// Those of the text, in the order of the text.
-    pub fn of_text(&self) -> impl Iterator<Item = usize> {
-        [Some(self.title), self.description, self.files].into_iter().flatten()
+    /// The columns to decode: the leaves of all fields.
+    pub fn selection(&self, schema: &Schema<'_>) -> Selection {
+        let id = self.id.iter().flat_map(|id| schema.roots[id.root].leaves.clone());
+        let fields = self.texts.iter().flatten().flatten().map(|field| field.leaf);
+        Selection::of_leaves(schema, id.chain(fields))
     }
 }
 
-/// One error that tells all of them, so that one look at the file mends them all.
-pub fn all_of(mut errors: Vec<Error>) -> Error {
-    let mut told: Vec<String> = errors.iter().map(Error::to_string).collect();
-    let mut seen = std::collections::HashSet::new();
-    told.retain(|told| seen.insert(told.clone()));
-    if told.len() == 1 {
-        return errors.remove(0);
-    }
-    // The columns of the file are listed once, after the last one that is missing.
-    let mut listed = None;
-    for told in told.iter_mut().rev() {
-        if let Some(at) = told.find(COLUMN_LIST) {
-            let list = told[at..].to_owned();
-            if listed.as_ref() == Some(&list) {
-                told.truncate(at);
-            }
-            listed = Some(list);
+/// The column of the ids; `None` if rows have none.
+fn find_id(metadata: &Metadata<'_>, id: &IdColumn) -> Result<Option<IdRoot>> {
+    let schema = &metadata.schema;
+    let name = match id {
+        IdColumn::None => return Ok(None),
+        IdColumn::IfPresent(name) if !schema.roots.iter().any(|root| root.name == *name) => {
+            return Ok(None);
         }
-    }
-    let mut advice: Vec<&str> = errors.iter().filter_map(Error::advice_text).collect();
-    advice.dedup();
-    Error::new(ErrorKind::Input, told.join("; ")).advice(advice.join("; "))
-}
-
-/// The root column with a name.
-///
-/// # Errors
-/// `Input`, without the file, when there is none or there are two.
-pub fn find_root(schema: &Schema<'_>, key: &str, name: &str) -> Result<usize> {
-    let mut named = schema.roots.iter().enumerate().filter(|(_, root)| root.name == name);
-    let refuse = |message: String| Error::new(ErrorKind::Input, message);
-    match (named.next(), named.next()) {
-        (Some((position, _)), None) => Ok(position),
-        (Some(_), Some(_)) => Err(refuse(format!("there are two columns `{}`", escape_id(name)))
-            .advice("rename one of them, so that reembed can tell which one to read")),
-        (None, _) if schema.roots.is_empty() => Err(refuse("the file has no columns".to_owned())
-            .advice("name another file with --input or `input.path`")),
-        (None, _) => {
-            const MAX_NAMES: usize = 20;
-            let named = |root: &Root| format!("`{}`", escape_id(&root.name));
-            let mut names: Vec<String> = schema.roots.iter().take(MAX_NAMES).map(named).collect();
-            if schema.roots.len() > MAX_NAMES {
-                names.push("…".to_owned());
-            }
-            let optional = if key == "input.description" { " or to \"\"" } else { "" };
-            let (name, names) = (escape_id(name), names.join(", "));
-            Err(refuse(format!("there is no column `{name}`{COLUMN_LIST}{names}"))
-                .advice(format!("set `{key}` to one of them{optional}")))
-        }
-    }
-}
-
-/// What a column must hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
-    Id,
-    Text,
-    Lists,
-}
-
-fn check_type(metadata: &Metadata<'_>, position: usize, wanted: Wanted) -> Result<()> {
-    let root = &metadata.schema.roots[position];
-    let leaves = &metadata.schema.leaves[root.leaves.clone()];
-    let at = |error: Error| error.at(format!("column `{}`", escape_id(&root.name)));
-    check_not_encrypted(metadata, root.leaves.clone()).map_err(at)?;
-    let found = types_of(metadata, &[position])
-        .map(|schema| schema.fields().first().map(|field| field.data_type().clone()));
-    let fits = match (&found, wanted) {
-        (Ok(Some(data_type)), Wanted::Id) => is_id(data_type, metadata, leaves),
-        (Ok(Some(data_type)), Wanted::Text) => {
-            let is_flat = !data_type.is_nested();
-            is_flat && leaves.iter().all(|leaf| is_text_or_null(leaf.annotation))
-        }
-        (Ok(Some(data_type)), Wanted::Lists) => match data_type {
-            DataType::Null => true,
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                let is_flat = !item.data_type().is_nested();
-                is_flat && leaves.iter().all(|leaf| is_text_or_null(leaf.annotation))
-            }
-            _ => false,
-        },
-        _ => false,
+        IdColumn::IfPresent(name) | IdColumn::Required(name) => name,
     };
+    let root = find_root(schema, "input.id", name)?;
+    let leaves = schema.roots[root].leaves.clone();
+    let at = |error: Error| error.at(format!("column `{}`", escape_id(name)));
+    check_not_encrypted(metadata, leaves.clone()).map_err(at)?;
+    let found = type_of(metadata, &Selection::of_roots(schema, &[root]));
+    let leaves = &schema.leaves[leaves];
+    if !found.as_ref().is_ok_and(|found| is_id(found, metadata, leaves)) {
+        let message = format!(
+            "its type is {}; the column must hold a flat type such as strings or integers",
+            shown_type(found, metadata, leaves)
+        );
+        return Err(at(Error::new(ErrorKind::Input, message).advice(
+            "name another column in `input.id`, or set it to \"\" to name rows by their numbers",
+        )));
+    }
+    let is_text = leaves.iter().all(|leaf| is_text_or_null(leaf.annotation));
+    Ok(Some(IdRoot { root, is_text }))
+}
+
+/// The field of a text; `None` if it is optional and absent.
+fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<FieldRoot>> {
+    let schema = &metadata.schema;
+    let is_there = || schema.roots.iter().any(|root| root.name == field.name);
+    if !field.required && !is_there() {
+        return Ok(None);
+    }
+    let path = field_path::find(schema, field.key, &field.name)?;
+    let at = |error: Error| error.at(format!("column `{}`", escape_id(&field.name)));
+    let root = &schema.roots[path.root];
+    let leaves = schema.leaves_below(root, path.element);
+    check_not_encrypted(metadata, leaves.clone()).map_err(at)?;
+    let selection = Selection::of_leaves(schema, leaves.clone());
+    let found = type_of(metadata, &selection).map(|root| inner_type(&root, &path.names));
+    let fits = leaves.len() == 1
+        && found.as_ref().is_ok_and(|found| {
+            is_field(found.as_ref(), schema.leaves[leaves.start].annotation, field)
+        });
     if fits {
-        return Ok(());
+        let (root, leaf) = (path.root, leaves.start);
+        return Ok(Some(FieldRoot { root, leaf, names: path.names }));
     }
-    let described = match found {
-        Ok(Some(data_type)) if !is_annotated_otherwise(leaves) => data_type.to_string(),
-        _ => describe(&metadata.schema, leaves),
+    let fields = field_path::fields_below(schema, path.element);
+    let described = match &found {
+        Ok(None) => "unknown".to_owned(),
+        Ok(Some(_)) if leaves.len() != 1 && !fields.is_empty() => {
+            format!("a struct with the fields {}", fields.join(", "))
+        }
+        _ => {
+            let found = found.map(|found| found.unwrap_or(DataType::Null));
+            shown_type(found, metadata, &schema.leaves[leaves])
+        }
     };
-    let (wanted, advice) = match wanted {
-        Wanted::Id => (
-            "a flat type such as strings or integers",
-            "name another column in the configuration, or convert this column",
+    let wanted = match (&field.separator, field.holds) {
+        (Some(_), _) | (None, Holds::Text) => "strings",
+        (None, Holds::Texts) => "lists of strings",
+        (None, Holds::Plain) => "strings, numbers, booleans, dates, times or lists of them",
+    };
+    let advice = match field.separator {
+        _ if described.starts_with("Binary") => {
+            "write the column as UTF-8 strings; its bytes are not annotated as strings".to_owned()
+        }
+        _ if described.starts_with("a struct") => {
+            format!("name one of its fields, such as `{}.NAME`", escape_id(&field.name))
+        }
+        None if field.holds == Holds::Texts && described == "Utf8" => format!(
+            "name another column, or split its strings: `text.split = {{ {} = \";\" }}`",
+            escape_id(&field.name)
         ),
-        Wanted::Text if described.starts_with("Binary") => {
-            ("strings", "write the column as UTF-8 strings; its bytes are not annotated as strings")
-        }
-        Wanted::Text => {
-            ("strings", "name another column in the configuration, or convert this column")
-        }
-        Wanted::Lists => {
-            ("lists of strings", "name another column in the configuration, or convert this column")
-        }
+        _ => "name another column in the configuration, or convert this column".to_owned(),
     };
     let message = format!("its type is {described}; the column must hold {wanted}");
     Err(at(Error::new(ErrorKind::Input, message).advice(advice)))
+}
+
+/// The Arrow type of the only root column of a selection.
+fn type_of(metadata: &Metadata<'_>, selection: &Selection) -> Result<DataType> {
+    let schema = types_of_selection(metadata, selection)?;
+    let field = schema.fields().first();
+    field.map(|field| field.data_type().clone()).ok_or_else(|| {
+        Error::new(ErrorKind::Input, "the column has no values")
+            .advice("name another column in the configuration")
+    })
+}
+
+/// The type of a field inside a type; lists on the way are kept around it.
+fn inner_type(data_type: &DataType, names: &[String]) -> Option<DataType> {
+    match (data_type, names) {
+        (data_type, []) => Some(data_type.clone()),
+        (DataType::Struct(fields), [name, names @ ..]) => {
+            let field = fields.iter().find(|field| field.name() == name)?;
+            inner_type(field.data_type(), names)
+        }
+        (
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _),
+            names,
+        ) => {
+            let inner = inner_type(item.data_type(), names)?;
+            Some(DataType::List(Arc::new(Field::new(item.name(), inner, true))))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a field can be part of a text. `annotation` is that of its only leaf.
+fn is_field(data_type: Option<&DataType>, annotation: Annotation, field: &TextField) -> bool {
+    let mut lists = 0;
+    let mut data_type = data_type;
+    while let Some(
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _),
+    ) = data_type
+    {
+        (data_type, lists) = (Some(item.data_type()), lists + 1);
+    }
+    let Some(value) = data_type.filter(|data_type| !data_type.is_nested()) else { return false };
+    let is_text = is_text_or_null(annotation);
+    // A column without a value fits every use.
+    let is_null = annotation == Annotation::Null || *value == DataType::Null;
+    match (&field.separator, field.holds) {
+        (Some(_), _) | (None, Holds::Text) => lists == 0 && is_text,
+        (None, Holds::Texts) => (lists == 1 || is_null) && is_text,
+        (None, Holds::Plain) => is_text || is_plain(value),
+    }
+}
+
+/// Numbers, booleans, dates and times, which have a plain form as text.
+fn is_plain(data_type: &DataType) -> bool {
+    let is_time = matches!(
+        data_type,
+        DataType::Date32
+            | DataType::Date64
+            | DataType::Time32(_)
+            | DataType::Time64(_)
+            | DataType::Timestamp(..)
+    );
+    data_type.is_numeric() || is_time || *data_type == DataType::Boolean
+}
+
+/// The type of a column for a message.
+fn shown_type(found: Result<DataType>, metadata: &Metadata<'_>, leaves: &[Leaf]) -> String {
+    match found {
+        Ok(data_type) if !is_annotated_otherwise(leaves) => data_type.to_string(),
+        _ => describe(&metadata.schema, leaves),
+    }
 }
 
 /// Checks that no chunk of these leaves is encrypted.
@@ -266,11 +318,14 @@ fn describe(schema: &Schema<'_>, leaves: &[Leaf]) -> String {
     }
 }
 
-/// Checks the columns that make ids and texts.
+/// Checks the columns of the ids and of the texts.
 ///
 /// # Errors
-/// `Input`, without the file, naming every column that is missing, there twice, encrypted or of
-/// another type.
-pub fn check_text_columns(metadata: &Metadata<'_>, names: &ColumnNames) -> Result<()> {
-    TextRoots::find(metadata, names).map(drop)
+/// As [`TextRoots::find`].
+pub fn check_text_columns(
+    metadata: &Metadata<'_>,
+    id: &IdColumn,
+    recipes: &[&TextRecipe],
+) -> Result<()> {
+    TextRoots::find(metadata, id, recipes).map(drop)
 }

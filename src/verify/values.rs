@@ -1,9 +1,8 @@
 //! Compares carried columns that were encoded anew: by value, as Arrow decodes both files.
 
 use arrow::array::LargeStringArray;
-use reembed_encoder::batch::RowNames;
+use reembed_encoder::batch::strings;
 use reembed_encoder::error::Result;
-use reembed_encoder::task::TextTemplate;
 
 use super::carried_state::CarriedState;
 use crate::chunk::RowChunk;
@@ -11,6 +10,7 @@ use crate::config::InputConfig;
 use crate::digest::TableHasher;
 use crate::footer::{Footer, first_changed};
 use crate::reader::{Chunks, Decoded, Reader, TableFile};
+use crate::text::TextRecipe;
 
 /// Compares the carried columns of an output with its footer, and with the input if it is given.
 ///
@@ -20,19 +20,20 @@ pub fn check(
     reading: &InputConfig,
     output: &TableFile,
     footer: &Footer,
+    recipe: &TextRecipe,
     original: Option<&TableFile>,
 ) -> Result<CarriedState> {
     let mut state =
         CarriedState { compared: "equal, value for value".into(), ..Default::default() };
-    let template = TextTemplate { files_prefix: footer.text.files_prefix.clone() };
-    let open = |table: &TableFile| Reader::open(&reading.for_output(table.path()), Decoded::All);
+    let open =
+        |table: &TableFile| Reader::open(&reading.for_output(table.path()), recipe, Decoded::All);
     let output = open(output)?;
     let original = original.map(open).transpose()?;
     let mut originals =
-        original.as_ref().map(|reader| Originals { chunks: reader.chunks(&template), rest: None });
+        original.as_ref().map(|reader| Originals { chunks: reader.chunks(), rest: None });
     let vectors = output.schema().index_of(&footer.column).ok();
     let mut hasher = TableHasher::new(output.schema(), |at| Some(at) != vectors)?;
-    for chunk in output.chunks(&template) {
+    for chunk in output.chunks() {
         let chunk = chunk?;
         hasher.update(&chunk.columns)?;
         let Some(originals) = &mut originals else { continue };
@@ -85,10 +86,7 @@ impl Originals<'_> {
 fn slice(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
-        rows: RowNames {
-            first_row: chunk.rows.first_row + start as u64,
-            ids: chunk.rows.ids.slice(start, length),
-        },
+        rows: chunk.rows.slice(start, length),
         texts: LargeStringArray::from_iter_values(std::iter::empty::<&str>()),
     }
 }
@@ -96,7 +94,8 @@ fn slice(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
 /// Compares rows of the output with the same number of rows of the input.
 fn compare(state: &mut CarriedState, footer: &Footer, output: &RowChunk, original: &RowChunk) {
     let (ids, expected) = (&output.rows.ids, &original.rows.ids);
-    if let Some(row) = ids.iter().zip(expected.iter()).position(|(id, expected)| id != expected) {
+    let (ids, expected) = (ids.iter().flat_map(strings), expected.iter().flat_map(strings));
+    if let Some(row) = ids.zip(expected).position(|(id, expected)| id != expected) {
         let (found, expected) = (output.rows.name(row), original.rows.name(row));
         state.wrong_carried.get_or_insert_with(|| format!("{found}, the input has {expected}"));
     }

@@ -9,7 +9,6 @@ use reembed_encoder::inference::Inference;
 use reembed_encoder::limit::AdaptiveLimit;
 use reembed_encoder::model::Model;
 use reembed_encoder::model::tokenizer::tokenize_texts;
-use reembed_encoder::task::TextTemplate;
 
 use crate::chunk::RowChunk;
 use crate::config::Carry;
@@ -46,7 +45,6 @@ pub fn check(
     output: &TableFile,
     footer: &Footer,
     texts: Option<&Reader>,
-    template: &TextTemplate,
     model: Option<(&Model, u64)>,
 ) -> Result<VectorState> {
     let refuse = |message: String| {
@@ -81,7 +79,7 @@ pub fn check(
             let stride =
                 model.map_or(u64::MAX, |(_, sample)| output.rows().div_ceil(sample.max(1)).max(1));
             let mut rest: VecDeque<RecordBatch> = VecDeque::new();
-            for chunk in reader.chunks(template) {
+            for chunk in reader.chunks() {
                 let chunk = chunk?;
                 let mut start = 0;
                 while start < chunk.texts.len() {
@@ -101,10 +99,7 @@ pub fn check(
                     }
                     let part = batch.slice(0, rows);
                     let vectors = vector_rows(&part, &refuse)?;
-                    let names = RowNames {
-                        first_row: chunk.rows.first_row + start as u64,
-                        ids: chunk.rows.ids.slice(start, rows),
-                    };
+                    let names = chunk.rows.slice(start, rows);
                     state.check_vectors(footer, &names, &vectors);
                     if let Some((model, _)) = model {
                         let first = names.first_row.next_multiple_of(stride) - names.first_row;
@@ -220,10 +215,7 @@ impl VectorState {
         found: Option<&[f32]>,
     ) -> Result<()> {
         let Some(found) = found else { return Ok(()) };
-        let names = RowNames {
-            first_row: chunk.rows.first_row + row as u64,
-            ids: chunk.rows.ids.slice(row, 1),
-        };
+        let names = chunk.rows.slice(row, 1);
         let limit = AdaptiveLimit::single();
         let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
         let text = [(0, chunk.texts.value(row))];

@@ -239,7 +239,7 @@ fn text_without_tokens_is_an_error_naming_the_row() {
         let error = on(text).expect_err("no token");
         assert_eq!(error.kind(), ErrorKind::Encode, "{text:?}");
         assert!(
-            error.to_string().starts_with("row 41 (id B): the tokenizer returns no token"),
+            error.to_string().starts_with("row 42 (id B): the tokenizer returns no token"),
             "{error}"
         );
         assert!(error.advice_text().is_some_and(|advice| advice.contains("`output.on_empty`")));

@@ -7,5 +7,6 @@ mod failures;
 mod footer;
 mod limit;
 mod order;
+mod recipes;
 mod setup;
 mod texts;

@@ -262,7 +262,7 @@ fn sample_finds_foreign_vectors_and_rebuild_replaces_them() {
     sample::write_tasks(&job.input(), plain(0..101)).expect("an input");
     let error = run_and_hear(&sampled, &Counted::new().model).expect_err("they differ");
     assert_eq!(error.kind(), ErrorKind::Cache);
-    assert!(error.to_string().contains("row 0 (id T-0): its cached vector differs by"), "{error}");
+    assert!(error.to_string().contains("row 1 (id T-0): its cached vector differs by"), "{error}");
     assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
     assert!(fs::read(job.output()).expect("an output") == before);
 

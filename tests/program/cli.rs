@@ -372,7 +372,7 @@ fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
     let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--config", "strict.toml"]));
     assert_eq!(exit, Some(1), "{screen:?}");
     let rest = screen.rsplit("\u{1b}[2K").next().unwrap_or(&screen).trim_start();
-    assert!(rest.starts_with("error: tasks.parquet: row 2999 (id T-2999): "), "{rest:?}");
+    assert!(rest.starts_with("error: tasks.parquet: row 3000 (id T-2999): "), "{rest:?}");
     assert_eq!(rest.trim_end().lines().count(), 1, "{rest:?}");
 }
 
@@ -571,6 +571,114 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
         "{}",
         out(&again)
     );
+}
+
+#[test]
+fn any_table_runs_with_the_names_of_its_columns() {
+    let job = Job::small();
+    let text = |values: &[&str]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+    let batch = RecordBatch::try_from_iter([
+        ("review", text(&["good", "bad", "", "good"])),
+        ("stars", Arc::new(UInt32Array::from(vec![5, 1, 3, 5])) as ArrayRef),
+        ("sku", text(&["a", "b", "c", "a"])),
+    ])
+    .expect("columns of one length");
+    write(&job.path("reviews.parquet"), &batch, &[]);
+    fs::remove_file(job.path("pipeline.toml")).expect("a configuration");
+    let model = job.model.path().to_str().expect("a path of text");
+    let run = |arguments: &[&str]| {
+        let paths = ["run", "reviews.parquet", "out.parquet", "--model", model, "--quiet"];
+        job.reembed(&[&paths, arguments].concat())
+    };
+
+    let first = run(&["--text", "review", "--cache", "vectors.cache"]);
+    assert_eq!(first.status.code(), Some(0), "{}", err(&first));
+    let summary = out(&first);
+    assert!(summary.contains("rows         4 (1 without text, null)"), "{summary}");
+    assert!(summary.contains("2 embedded, 0 reused, 1 duplicates"), "{summary}");
+    assert!(!summary.contains("repeated ids"), "{summary}");
+    assert!(job.path("vectors.cache").exists());
+    let verified = job.reembed(&["verify", "out.parquet", "--model", model]);
+    assert_eq!(verified.status.code(), Some(0), "{}", shown(&verified));
+    assert!(out(&verified).contains("ok     embedded again      3 rows"), "{}", out(&verified));
+
+    let other = run(&["--text-template", "{stars}: {review}"]);
+    assert_eq!(other.status.code(), Some(3));
+    let refusal = err(&other);
+    assert!(
+        refusal.contains(r#"made by "{review}" there, it is "{stars}: {review}" here"#),
+        "{refusal}"
+    );
+
+    let template = ["--text-template", "{stars}: {review}", "--rebuild", "--id", "sku"];
+    let named = run(&[&template[..], &["--column", "stars_vector"]].concat());
+    assert_eq!(named.status.code(), Some(0), "{}", err(&named));
+    assert!(
+        out(&named).contains("repeated ids  1 rows have the id of an earlier row"),
+        "{}",
+        out(&named)
+    );
+    let (rows, _) = read(&job.path("out.parquet"));
+    assert_eq!(rows.schema().field(3).name(), "stars_vector");
+}
+
+#[test]
+fn model_flag_takes_a_directory_or_an_id() {
+    let job = Job::small();
+    let directory = job.model.path().to_str().expect("a path of text");
+    let config = |model: &str| {
+        let file = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+        fs::write(job.path("other.toml"), file + "\n[model]\npath = \"elsewhere\"\nid = \"a/b\"\n")
+            .expect("a configuration");
+        let printed =
+            job.reembed(&["run", "--print-config", "--config", "other.toml", "--model", model]);
+        assert_eq!(printed.status.code(), Some(0), "{}", err(&printed));
+        out(&printed)
+    };
+    let (of_directory, of_id) = (config(directory), config("intfloat/e5-small-v2"));
+    assert!(of_directory.contains(directory) && !of_directory.contains("a/b"), "{of_directory}");
+    assert!(of_id.contains("intfloat/e5-small-v2") && !of_id.contains("elsewhere"), "{of_id}");
+}
+
+#[test]
+fn one_refusal_names_every_wrong_setting() {
+    let job = Job::small();
+    let file =
+        "[input]\npath = \"tasks.parquet\"\nidd = \"x\"\nchunk_rows = 0\n[outptu]\npath = \"x\"\n";
+    fs::write(job.path("wrong.toml"), file).expect("a configuration");
+    let mut command = job.command(&["run", "--config", "wrong.toml", "--threads", "many"]);
+    let refused = command.env("REEMBED_REPORT_KEEP", "all").output().expect("a child");
+    assert_eq!(refused.status.code(), Some(2));
+    let refusal = err(&refused);
+    for wrong in [
+        "line 3: unknown key `input.idd`; did you mean `input.id`?",
+        "line 4: `input.chunk_rows` must be a whole number from 1 to 1000000, is 0",
+        "unknown table [outptu]",
+        "REEMBED_REPORT_KEEP must be a whole number",
+        "--threads must be a whole number",
+    ] {
+        assert!(refusal.contains(wrong), "{wrong}: {refusal}");
+    }
+    let file = "[input]\npath = \"tasks.parquet\"\n[text]\ncolumns = [\"a\"]\ntemplate = \"{b}\"\n\
+                [output]\npath = \"x/\"\ncolumn = \"\"\n";
+    fs::write(job.path("wrong.toml"), file).expect("a configuration");
+    let refusal = err(&job.reembed(&["run", "--config", "wrong.toml"]));
+    for wrong in [
+        "which names a directory",
+        "`output.column` is empty",
+        "`text.template` is set, and so is `text.columns`",
+    ] {
+        assert!(refusal.contains(wrong), "{wrong}: {refusal}");
+    }
+}
+
+#[test]
+fn completions_offer_the_words_of_a_setting() {
+    let job = Job::small();
+    let script = out(&job.reembed(&["completions", "bash"]));
+    for words in ["read-write read-only off", "auto f32 bf16"] {
+        assert!(script.contains(words), "{words}");
+    }
 }
 
 #[test]

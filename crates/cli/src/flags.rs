@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::marker::PhantomData;
 use std::path::Path;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
 use reembed::config::{Flag, Kind, Origin, RawConfig, SETTINGS, Setting};
 use reembed::{Error, ErrorKind, Result};
 
@@ -52,18 +53,19 @@ impl<S: Scope> SettingFlags<S> {
     /// Sets the keys of the flags.
     ///
     /// # Errors
-    /// `Config`, naming the flag.
+    /// `Config`, naming every flag that is wrong.
     pub fn apply_to(&self, raw: &mut RawConfig) -> Result<()> {
+        let mut faults = Vec::new();
         for (flag, setting) in flags_of::<S>() {
             let Some(given) = self.given.iter().find(|given| given.name == flag.name) else {
                 continue;
             };
             let fixed = flag.value.map(OsString::from);
             if let Some(value) = given.value.as_ref().or(fixed.as_ref()) {
-                set(raw, setting, value, flag.name)?;
+                faults.extend(set(raw, setting, value, flag.name).err());
             }
         }
-        Ok(())
+        Error::all(faults).map_or(Ok(()), Err)
     }
 
     /// The flags as arguments for another process of this program.
@@ -75,6 +77,14 @@ impl<S: Scope> SettingFlags<S> {
 
 /// Sets a key from the value of a flag. Only a path may be anything but UTF-8.
 fn set(raw: &mut RawConfig, setting: &Setting, value: &OsString, flag: &'static str) -> Result<()> {
+    if setting.key == "model.id" {
+        // The flag names the model alone: what a lower layer says of it does not hold.
+        raw.unset("model.path");
+        if Path::new(value).is_dir() {
+            raw.unset("model.id");
+            return raw.set_path("model.path", Path::new(value), Origin::Flag(flag));
+        }
+    }
     if setting.kind == Kind::Path {
         return raw.set_path(setting.key, Path::new(value), Origin::Flag(flag));
     }
@@ -110,16 +120,22 @@ fn id(flag: Flag) -> &'static str {
 fn arg(flag: Flag, settings: &[&Setting]) -> Arg {
     let keys: Vec<&str> = settings.iter().map(|setting| setting.key).collect();
     let help = flag.help.or(settings.first().map(|setting| setting.help)).unwrap_or("");
-    let words = settings.first().map_or(String::new(), |setting| possible_values(setting.kind));
-    let help = format!("{}{words} [{}]", help.trim_end_matches('.'), keys.join(", "));
+    let help = format!("{} [{}]", help.trim_end_matches('.'), keys.join(", "));
     let arg = Arg::new(id(flag)).long(id(flag)).help(help);
     match flag.value {
         Some(_) => arg.action(ArgAction::SetTrue),
         None => {
-            let arg = arg.value_name(flag.value_name).value_parser(value_parser!(OsString));
-            match settings.iter().any(|setting| setting.kind == Kind::Names) {
-                true => arg.action(ArgAction::Append),
-                false => arg,
+            let arg = arg.value_name(flag.value_name);
+            match settings.first().map(|setting| setting.kind) {
+                Some(Kind::Word(words)) => arg.value_parser(Words { auto: false, words }),
+                Some(Kind::WordOrAuto(words)) => arg.value_parser(Words { auto: true, words }),
+                Some(Kind::Names) => {
+                    arg.value_parser(value_parser!(OsString)).action(ArgAction::Append)
+                }
+                Some(Kind::Path) => {
+                    arg.value_parser(value_parser!(OsString)).value_hint(ValueHint::AnyPath)
+                }
+                _ => arg.value_parser(value_parser!(OsString)),
             }
         }
     }
@@ -131,14 +147,31 @@ fn value_of(matches: &ArgMatches, flag: Flag) -> Option<OsString> {
     Some(values.join(OsStr::new(",")))
 }
 
-/// ` [possible values: …]` for a word, in the format of clap.
-fn possible_values(kind: Kind) -> String {
-    let words = match kind {
-        Kind::Word(words) => words.to_vec(),
-        Kind::WordOrAuto(words) => [&["auto"], words].concat(),
-        _ => return String::new(),
-    };
-    format!(" [possible values: {}]", words.join(", "))
+/// Takes any value and names the words that the setting has, for help and completions. A wrong word is
+/// refused with all other wrong settings.
+#[derive(Debug, Clone, Copy)]
+struct Words {
+    auto: bool,
+    words: &'static [&'static str],
+}
+
+impl TypedValueParser for Words {
+    type Value = OsString;
+
+    fn parse_ref(
+        &self,
+        _: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<OsString, clap::Error> {
+        Ok(value.to_owned())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let auto = self.auto.then_some("auto");
+        let words = auto.into_iter().chain(self.words.iter().copied());
+        Some(Box::new(words.map(PossibleValue::new)))
+    }
 }
 
 impl<S: Scope> Args for SettingFlags<S> {

@@ -20,7 +20,7 @@ use reembed::ErrorKind;
 use reembed::events::Warning;
 use reembed::format::metadata::FooterBytes;
 use reembed::format::output::{self, Columns};
-use reembed::format::projection::{self, Types};
+use reembed::format::projection::{self, Selection, Types};
 use reembed::reader::TableFile;
 use reembed::verify::{self, Verdict};
 
@@ -129,7 +129,7 @@ fn what_cannot_be_carried_or_read_is_told_by_its_cause() {
         (
             "g_not_utf8_title.parquet",
             ErrorKind::Data,
-            "row 1: column `title`: its text is not UTF-8",
+            "row 2: column `title`: its text is not UTF-8",
             "input.on_invalid_utf8",
         ),
         ("g_old_list_type.parquet", ErrorKind::Input, "there is no column `id`", "input.id"),
@@ -295,7 +295,7 @@ fn a_run_over_an_existing_output_names_the_same_row_as_a_first_run() {
     let other = |row: usize| if row < 30 { format!("other {row}") } else { title(row) };
     crate::common::write_parquet(&job.input(), &forty(other, Some(35)), 10);
     let error = run(&job.config(&[]), &fake(Failure::Never)).expect_err("a null id");
-    assert!(error.to_string().contains("row 35: column `id`: the id is null"), "{error}");
+    assert!(error.to_string().contains("row 36: column `id`: the id is null"), "{error}");
     // Repeated ids are counted once, whether their row group is compared or read.
     crate::common::write_parquet(&job.input(), &forty(other, None), 10);
     let (report, _) = run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
@@ -381,7 +381,12 @@ fn edited(bytes: Vec<u8>) -> bool {
     }
     let roots: Vec<usize> = (0..metadata.schema.roots.len()).collect();
     for types in [Types::TextAsBytes, Types::Annotated, Types::AsWritten] {
-        if let Some(cut) = projection::project(&metadata, &roots, types, &|_, _| None) {
+        if let Some(cut) = projection::project(
+            &metadata,
+            &Selection::of_roots(&metadata.schema, &roots),
+            types,
+            &|_, _| None,
+        ) {
             let cut = FooterBytes::new(cut, 1 << 20);
             assert_eq!(cut.parse().expect("a footer").schema.roots.len(), roots.len());
         }

@@ -117,14 +117,14 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
             &["output.on_empty = \"error\""],
             healthy,
             ErrorKind::Data,
-            &["row 150 (id T-150)", "has no text"],
+            &["row 151 (id T-150)", "has no text"],
         ),
         (
             "a tokenizer that fails",
             &[],
             |_| broken_tokenizer(|tokenizer| tokenizer["model"]["unk_token"] = "[NONE]".into()),
             ErrorKind::Encode,
-            &["row 151 (id T-151)", "the tokenizer failed"],
+            &["row 152 (id T-151)", "the tokenizer failed"],
         ),
         (
             "a tokenizer that panics",
@@ -137,7 +137,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 })
             },
             ErrorKind::Encode,
-            &["row 0 (id T-0)", "the tokenizer panicked"],
+            &["row 1 (id T-0)", "the tokenizer panicked"],
         ),
         (
             "an encoder that fails",
@@ -150,7 +150,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 })
             },
             ErrorKind::Encode,
-            &["row 10", "(id T-10", "and 3 others", "the model failed"],
+            &["row 11", "(id T-10", "and 3 others", "the model failed"],
         ),
         (
             "an encoder that panics",
@@ -162,7 +162,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 })
             },
             ErrorKind::Encode,
-            &["row 10", "(id T-10", "and 3 others", "the model failed"],
+            &["row 11", "(id T-10", "and 3 others", "the model failed"],
         ),
         (
             "a vector that is not finite",
@@ -173,7 +173,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 with_encoder(FakeEncoder::new(DIM, Failure::NotANumberFor(token)))
             },
             ErrorKind::Encode,
-            &["row 151 (id T-151)", "component 0 of its vector is NaN"],
+            &["row 152 (id T-151)", "component 0 of its vector is NaN"],
         ),
         (
             "nothing that fits",

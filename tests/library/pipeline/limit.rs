@@ -74,7 +74,7 @@ fn row_over_the_memory_limit_is_named_with_both_figures() {
     let config = job.config(&["batch.memory_limit = 150"]);
     let error = run(&config, &model).expect_err("it does not fit");
     assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-    let expected = format!("row 1 (id large): its {large} tokens do not fit");
+    let expected = format!("row 2 (id large): its {large} tokens do not fit");
     assert!(error.to_string().contains(&expected), "{error}");
     assert!(error.place().file().is_some(), "{error}");
     let cause = error.source().expect("a cause").to_string();

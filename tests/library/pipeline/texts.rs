@@ -50,7 +50,7 @@ fn a_row_without_text_follows_the_policy() {
         let (job, result) = run_under("error");
         let error = result.expect_err("an empty row");
         assert_eq!(error.kind(), ErrorKind::Data);
-        assert!(error.to_string().contains(": row 1 (id empty): the row has no text"), "{error}");
+        assert!(error.to_string().contains(": row 2 (id empty): the row has no text"), "{error}");
         assert_eq!(job.beside_output(), Vec::<String>::new());
     }
 }
@@ -210,7 +210,7 @@ fn ids_of_any_flat_type_name_their_row() {
         run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
         let rebuild = job.config(&["run.rebuild = true"]);
         let error = run(&rebuild, &fake(Failure::Always)).expect_err("nothing fits");
-        assert!(error.to_string().contains(&format!(": row 0 (id {shown}): ")), "{error}");
+        assert!(error.to_string().contains(&format!(": row 1 (id {shown}): ")), "{error}");
     }
 }
 
@@ -231,7 +231,7 @@ fn a_null_id_is_refused_and_a_repeated_one_told() {
         let error = run(&job.config(&["input.chunk_rows = 2"]), &fake(Failure::Never)).err();
         let error = error.expect("a null id");
         assert_eq!(error.kind(), ErrorKind::Data);
-        assert!(error.to_string().contains("row 2: column `id`: the id is null"), "{error}");
+        assert!(error.to_string().contains("row 3: column `id`: the id is null"), "{error}");
     }
 
     let ids = ["a", "b", "a", "c", "a", "b"];

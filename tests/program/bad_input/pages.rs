@@ -9,7 +9,7 @@ use super::table::Table;
 
 const PLACE: &[&str] = &["row group 0", "column `title`"];
 
-const NOT_UTF8: &[&str] = &["row 1", "column `title`", "not UTF-8", "input.on_invalid_utf8"];
+const NOT_UTF8: &[&str] = &["row 2", "column `title`", "not UTF-8", "input.on_invalid_utf8"];
 
 /// Row groups are read one at a time: damage in the second one is found there.
 const SECOND: &[&str] = &["row group 1", "column `title`"];

@@ -34,7 +34,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "null texts as errors",
             "the same under on_empty = \"error\"",
-            fails(&["row 0", "T-0"]),
+            fails(&["row 1", "T-0"]),
             || nothing(3).bytes(),
         )
         .set("REEMBED_OUTPUT_ON_EMPTY", "error"),
@@ -179,7 +179,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "odd id in an error",
             "a row without text whose id is escape, newline and 1 MB",
-            fails(&["row 0", "\\u{1b}", "…"]),
+            fails(&["row 1", "\\u{1b}", "…"]),
             || {
                 let long = format!("\u{1b}[2J\n{}", "i".repeat(1 << 20));
                 nothing(1).set("id", strings(&[Some(&long)])).bytes()

@@ -224,7 +224,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "ids of dates",
             "Date32, one beyond the calendar",
-            fails(&["row 1", "column `id`"]),
+            fails(&["row 2", "column `id`"]),
             id(|| Arc::new(Date32Array::from(vec![1, i32::MAX, 3]))),
         ),
         input(
@@ -257,13 +257,13 @@ pub fn cases() -> Vec<Case> {
         input(
             "null id",
             "the second id is null",
-            fails(&["row 1", "column `id`"]),
+            fails(&["row 2", "column `id`"]),
             id(|| strings(&[Some("a"), None, Some("c")])),
         ),
         input(
             "null in a dictionary of ids",
             "a dictionary that holds a null",
-            fails(&["row 1", "column `id`"]),
+            fails(&["row 2", "column `id`"]),
             id(|| {
                 let keys = Int32Array::from(vec![0, 1, 0]);
                 Arc::new(DictionaryArray::new(keys, strings(&[Some("a"), None])))

@@ -93,15 +93,13 @@ fn bench_rows(args: &BenchArgs, raw: &RawConfig) -> Result<Vec<TaskRow>> {
             .take(max)
             .collect());
     };
-    let reader = Reader::open(&raw.check_input(input)?, Decoded::Text)?;
-    let text = raw.check_text()?;
+    let reader = Reader::open(&raw.check_input(input)?, &raw.check_text()?, Decoded::Text)?;
     let mut rows = Vec::new();
-    for chunk in reader.chunks(&text) {
+    for chunk in reader.chunks() {
         let chunk = chunk?;
-        let rows_of_chunk = strings(&chunk.rows.ids).zip(strings(&chunk.texts));
-        let with_text = rows_of_chunk.filter(|(_, text)| !text.is_empty());
-        rows.extend(with_text.map(|(id, text)| TaskRow {
-            id: id.to_owned(),
+        let with_text = strings(&chunk.texts).enumerate().filter(|(_, text)| !text.is_empty());
+        rows.extend(with_text.map(|(row, text)| TaskRow {
+            id: chunk.rows.label(row),
             title: Some(text.to_owned()),
             ..TaskRow::default()
         }));

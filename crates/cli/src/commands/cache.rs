@@ -45,7 +45,7 @@ fn path(args: &CacheArgs) -> Result<PathBuf> {
     if let Some(path) = &args.cache {
         return Ok(path.clone());
     }
-    let raw = load_file(&args.file)?.raw;
+    let raw = load_file(&args.file, |_| Ok(()))?.raw;
     let output = match &args.output {
         Some(output) => output.clone(),
         None => raw.output_path()?,

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::Result;
-use reembed::Environment;
 use reembed::config::RawConfig;
+use reembed::{Environment, Error};
 
 use crate::cli::{ConfigArgs, ConfigFile};
 
@@ -20,33 +20,40 @@ pub struct FileAndEnvironment {
     pub has_file: bool,
 }
 
-/// Reads the configuration file and the environment.
+/// Reads the configuration file, the environment and what `flags` sets.
 ///
 /// # Errors
-/// `Config`, naming file and line, or the variable.
-pub fn load_file(file: &ConfigFile) -> Result<FileAndEnvironment> {
+/// `Config`, naming file and line, the variable or the flag of all that is wrong.
+pub fn load_file(
+    file: &ConfigFile,
+    flags: impl FnOnce(&mut RawConfig) -> reembed::Result<()>,
+) -> Result<FileAndEnvironment> {
     let default = Path::new(DEFAULT_CONFIG);
     let path = match &file.config {
         Some(path) => Some(path.as_path()),
         // One that cannot be read is an error, not a missing file.
         None => default.symlink_metadata().is_ok().then_some(default),
     };
-    let mut raw = match path {
-        Some(path) => RawConfig::read(path)?,
-        None => RawConfig::default(),
-    };
-    raw.apply_environment(&environment())?;
-    Ok(FileAndEnvironment { raw, has_file: path.is_some() })
+    let mut faults = Vec::new();
+    let mut raw =
+        path.map_or_else(|| Ok(RawConfig::default()), RawConfig::read).unwrap_or_else(|error| {
+            faults.push(error);
+            RawConfig::default()
+        });
+    faults.extend(raw.apply_environment(&environment()).err());
+    faults.extend(flags(&mut raw).err());
+    match Error::all(faults) {
+        Some(fault) => Err(fault.into()),
+        None => Ok(FileAndEnvironment { raw, has_file: path.is_some() }),
+    }
 }
 
 /// Reads file, environment and flags of a command that writes no output and thus needs no file.
 ///
 /// # Errors
-/// `Config`, naming file and line, the variable or the flag.
+/// As [`load_file`].
 pub fn load(args: &ConfigArgs) -> Result<RawConfig> {
-    let mut raw = load_file(&args.file)?.raw;
-    args.flags.apply_to(&mut raw)?;
-    Ok(raw)
+    Ok(load_file(&args.file, |raw| args.flags.apply_to(raw))?.raw)
 }
 
 /// The environment. Variables that are not UTF-8 cannot be settings.

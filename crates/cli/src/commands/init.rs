@@ -6,7 +6,7 @@ use std::path::{self, Path, PathBuf};
 
 use anyhow::Result;
 use arrow::datatypes::Schema;
-use reembed::config::{json_schema, template};
+use reembed::config::{TomlValue, json_schema, template};
 use reembed::reader::{self, ColumnGuess};
 use reembed::{Error, ErrorKind};
 
@@ -52,14 +52,12 @@ fn next_steps(args: &InitArgs) -> String {
 fn template_for(input: &Path, config: &Path) -> Result<String> {
     let schema = reader::read_schema(input)?;
     let guess = ColumnGuess::from_schema(&schema);
-    let (Some(id), Some(title)) = (&guess.id, &guess.title) else {
-        let message = format!(
-            "no column of strings, or no column that can name a row; the columns are {}",
-            column_list(&schema)
-        );
+    let Some(text) = &guess.title else {
+        let message =
+            format!("it has no column of strings; the columns are {}", column_list(&schema));
         return Err(Error::new(ErrorKind::Input, message)
             .in_file(input)
-            .advice("name a table with an id column and a column of strings")
+            .advice("name a table with a column of strings")
             .into());
     };
     let path = path_from(config, input)?;
@@ -69,17 +67,24 @@ fn template_for(input: &Path, config: &Path) -> Result<String> {
             .advice("rename the file, or leave INPUT out and run with --input")
     })?;
     let output = output_for(input, config);
-    let mut set = vec![
-        ("input.path", path),
-        ("input.id", id),
-        ("input.title", title),
-        ("input.description", guess.description.as_deref().unwrap_or("")),
-        ("output.path", &output),
-    ];
-    let files = guess.files.as_deref();
+    let mut set = vec![("input.path", TomlValue::from(path)), ("output.path", output.into())];
+    set.extend(guess.id.as_deref().map(|id| ("input.id", id.into())));
     // A column of the default name that holds no lists of strings would be refused.
-    let other = schema.column_with_name("files").map(|_| "");
-    set.extend(files.or(other).map(|files| ("input.files", files)));
+    let has_other_files = guess.files.is_none() && schema.column_with_name("files").is_some();
+    if guess.is_task_row() {
+        let description = guess.description.as_deref().unwrap_or("");
+        set.extend([
+            ("input.title", text.as_str().into()),
+            ("input.description", description.into()),
+        ]);
+        let files = guess.files.as_deref().or(has_other_files.then_some(""));
+        set.extend(files.map(|files| ("input.files", files.into())));
+    } else {
+        let texts = [Some(text), guess.description.as_ref(), guess.files.as_ref()];
+        let texts: Vec<TomlValue> =
+            texts.into_iter().flatten().map(|name| TomlValue::from(name.as_str())).collect();
+        set.push(("text.columns", TomlValue::Array(texts)));
+    }
     let columns = format!("Columns of {}: {}.", printable_path(input), column_list(&schema));
     Ok(template(&set, &[&columns]))
 }
@@ -181,7 +186,7 @@ mod tests {
         let checked = raw.check(&environment).expect("a configuration");
         assert_eq!(checked.input.path, input);
         assert_eq!(checked.output.path, directory.path().join("out/tasks.parquet"));
-        assert_eq!(checked.input.columns.title, "title");
+        assert_eq!(checked.text.to_string(), "{title}\n{description}\nFiles: {files}");
     }
 
     #[test]

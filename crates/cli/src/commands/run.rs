@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use reembed::config::Origin;
+use reembed::config::{Origin, RawConfig};
 use reembed::footer::Lineage;
 use reembed::pipeline::{self, RunOptions};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
@@ -44,14 +44,17 @@ pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
 
 /// The configuration: the file, then the environment, the flags, and IN and OUT.
 fn load(args: &RunArgs) -> Result<Config> {
-    let FileAndEnvironment { mut raw, has_file } = load_file(&args.file)?;
-    args.flags.apply_to(&mut raw)?;
     let paths = [("input.path", &args.input_path, "IN"), ("output.path", &args.output_path, "OUT")];
-    for (key, path, name) in paths {
-        if let Some(path) = path {
-            raw.set_path(key, path, Origin::Flag(name))?;
+    let flags = |raw: &mut RawConfig| {
+        let mut faults: Vec<Error> = args.flags.apply_to(raw).err().into_iter().collect();
+        for (key, path, name) in paths {
+            if let Some(path) = path {
+                faults.extend(raw.set_path(key, path, Origin::Flag(name)).err());
+            }
         }
-    }
+        Error::all(faults).map_or(Ok(()), Err)
+    };
+    let FileAndEnvironment { raw, has_file } = load_file(&args.file, flags)?;
     let missing: Vec<&str> =
         ["input.path", "output.path"].into_iter().filter(|key| !raw.is_set(key)).collect();
     if !has_file && !missing.is_empty() {

@@ -54,6 +54,7 @@ pub fn done() -> RunRecord {
             null: 1,
             truncated: 45,
             truncated_ids: (0..45).map(|row| format!("T-{row}")).collect(),
+            repeated_ids: 0,
         },
         tokens: TokenCounts {
             real: 76_439,

@@ -40,6 +40,7 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
         ("duplicate", rows.duplicate),
         ("null", rows.null),
         ("truncated", rows.truncated),
+        ("repeated_id", rows.repeated_ids),
     ];
     text.gauges(
         "reembed_rows",

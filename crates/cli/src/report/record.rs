@@ -117,6 +117,8 @@ pub struct RowCounts {
     pub truncated: u64,
     /// Ids of the first [`MAX_IDS`] of them.
     pub truncated_ids: Vec<String>,
+    /// Rows whose id an earlier row has.
+    pub repeated_ids: u64,
 }
 
 impl RowCounts {

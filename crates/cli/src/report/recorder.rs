@@ -230,6 +230,7 @@ fn apply_report(record: &mut RunRecord, report: &Report) {
     record.rows.duplicate = report.origins.duplicate;
     record.rows.null = report.null_rows;
     record.rows.truncated = report.truncated_rows;
+    record.rows.repeated_ids = report.repeated_ids;
     record.tokens.real = report.work.tokens;
     record.tokens.computed = report.work.padded_tokens;
     record.tokens.padding_efficiency = Some(report.work.padding_efficiency());

@@ -33,6 +33,10 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
         ("batch sizes", batch_sizes(report)),
         ("truncated", format!("{} rows", count(report.truncated_rows))),
     ];
+    if report.repeated_ids > 0 {
+        let what = "have the id of an earlier row";
+        lines.push(("repeated ids", format!("{} rows {what}", count(report.repeated_ids))));
+    }
     if report.limit_changes > 0 {
         let changes = report.limit_changes;
         lines

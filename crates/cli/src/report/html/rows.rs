@@ -93,5 +93,6 @@ fn table(json: &Document) -> Table {
     let mut rows = vec![row("input", "rows of the input")];
     rows.extend(GROUPS.iter().map(|group| row(group.name, group.meaning)));
     rows.push(row("truncated", "their text was truncated at the model's maximum length"));
+    rows.push(row("repeated_ids", "an earlier row has their id"));
     Table::new("Rows by where their vectors come from", &["", "rows", ""], rows)
 }
