@@ -311,7 +311,8 @@ impl Chunks<'_> {
             return Ok(None);
         }
         let before = self.repeated.clone();
-        let (mut rows, mut new_ids) = (0u64, Vec::new());
+        self.ids.begin();
+        let mut rows = 0u64;
         let mut goes_on = true;
         for batch in decoder.batches(self.group, BATCH_VALUES)? {
             let batch = batch.map_err(|error| decoder.locate(self.group, error))?;
@@ -320,15 +321,7 @@ impl Chunks<'_> {
             self.filtered_bytes += (chunk.texts.value_data().len() + 16 * chunk.texts.len()) as u64;
             let bytes = self.chunker.total_bytes().saturating_add(self.filtered_bytes);
             decoder.check_decoded(self.group, bytes)?;
-            for id in chunk.rows.ids.iter().flat_map(strings) {
-                match self.ids.insert_hash(id) {
-                    Some(hash) => new_ids.push(hash),
-                    None => {
-                        self.repeated.count += 1;
-                        self.repeated.first.get_or_insert_with(|| id.to_owned());
-                    }
-                }
-            }
+            self.add_ids(&chunk);
             goes_on = filter.add(&chunk.texts)?;
             if !goes_on {
                 break;
@@ -341,11 +334,24 @@ impl Chunks<'_> {
             }
             false => None,
         };
-        if found.is_none() {
-            self.repeated = before;
-            new_ids.into_iter().for_each(|hash| self.ids.remove_hash(hash));
+        match found {
+            Some(_) => self.ids.keep(),
+            None => {
+                // Its rows are read again.
+                self.repeated = before;
+                self.ids.roll_back();
+            }
         }
         Ok(found)
+    }
+
+    fn add_ids(&mut self, chunk: &RowChunk) {
+        for id in chunk.rows.ids.iter().flat_map(strings) {
+            if self.ids.insert(id) {
+                self.repeated.count += 1;
+                self.repeated.first.get_or_insert_with(|| id.to_owned());
+            }
+        }
     }
 
     fn advance(&mut self, mut filter: Option<&mut dyn GroupFilter>) -> Result<Option<RowChunk>> {
@@ -395,12 +401,7 @@ impl Chunks<'_> {
     fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
         let chunk = self.build(self.first_row, batch)?;
         self.first_row += chunk.texts.len() as u64;
-        for id in chunk.rows.ids.iter().flat_map(strings) {
-            if self.ids.insert(id) {
-                self.repeated.count += 1;
-                self.repeated.first.get_or_insert_with(|| id.to_owned());
-            }
-        }
+        self.add_ids(&chunk);
         Ok(chunk)
     }
 }
