@@ -134,6 +134,21 @@ impl<'a> Chunk<'a> {
         inside(start, size, end)
     }
 
+    /// The declared offset of its first data page if that is not inside of the chunk, which may be
+    /// `slack` bytes longer than it declares. Readers that look for the page there would fail.
+    pub fn misplaced_data_page(&self, slack: u64) -> Option<i64> {
+        let data = self.metadata.int(column_metadata::DATA_PAGE_OFFSET).unwrap_or(-1);
+        let (start, size) = self.declared_range();
+        // Without a dictionary the chunk begins with it; 0 stands for none.
+        if data == start || data == 0 {
+            return None;
+        }
+        let end = start.saturating_add(size).saturating_add_unsigned(slack);
+        // Where no data page follows the dictionary, the place for one is behind it.
+        let is_inside = data > start && (data < end || (data == end && self.values() == 0));
+        (!is_inside).then_some(data)
+    }
+
     /// The range of its offset index, if it has one that ends at or before `end`.
     pub fn offset_index(&self, end: u64) -> Option<Range<u64>> {
         self.index(column_chunk::OFFSET_INDEX, end)
@@ -278,6 +293,37 @@ mod tests {
         ] {
             assert_eq!(chunk(None, start, size).range(100), range, "{start}, {size}");
         }
+    }
+
+    #[test]
+    fn data_page_outside_of_its_chunk_is_misplaced() {
+        for (dictionary, data, slack, misplaced) in [
+            (None, 100, 0, false),
+            // Writers that have no dictionary, or none but a dictionary.
+            (Some(0), 100, 0, false),
+            (Some(40), 0, 0, false),
+            // As some writers order or count them by mistake.
+            (Some(200), 100, 0, false),
+            (Some(100), 100, 0, false),
+            (Some(40), 41, 0, false),
+            (Some(40), 89, 0, false),
+            (Some(40), 90, 0, true),
+            (Some(40), 90, 1, false),
+            (Some(40), i64::MAX, 100, true),
+            (Some(40), -1, 0, true),
+        ] {
+            let found = chunk(dictionary, data, 50).misplaced_data_page(slack);
+            assert_eq!(found, misplaced.then_some(data), "{dictionary:?}, {data}, {slack}");
+        }
+    }
+
+    #[test]
+    fn chunk_without_values_may_have_its_data_page_at_its_end() {
+        let mut empty = chunk(Some(40), 90, 50);
+        empty.metadata.set_i64(column_metadata::NUM_VALUES, 0);
+        assert_eq!(empty.misplaced_data_page(0), None);
+        empty.metadata.set_i64(column_metadata::DATA_PAGE_OFFSET, 91);
+        assert_eq!(empty.misplaced_data_page(0), Some(91));
     }
 
     #[test]

@@ -250,6 +250,7 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// `Input`, naming row group and column.
     pub fn check(&self) -> Result<()> {
+        let slack = self.slack();
         let mut sum: i64 = 0;
         let mut ranges: Vec<(Range<u64>, usize, usize)> = Vec::new();
         for number in 0..self.group_count() {
@@ -282,9 +283,18 @@ impl<'a> Metadata<'a> {
                         self.pages_end
                     ))
                 })?;
-                if !range.is_empty() {
-                    ranges.push((range, number, leaf));
+                if range.is_empty() {
+                    continue;
                 }
+                if let Some(data) = chunk.misplaced_data_page(slack) {
+                    return Err(refuse(format!(
+                        "its first data page at offset {data} is not inside of its {} bytes at \
+                         offset {}",
+                        range.end - range.start,
+                        range.start
+                    )));
+                }
+                ranges.push((range, number, leaf));
             }
         }
         let declared = self.rows();
