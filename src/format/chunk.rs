@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::thrift::{Fields, Thrift};
+use super::thrift::{Fields, Thrift, kind};
 
 /// Field numbers of `ColumnChunk`.
 mod column_chunk {
@@ -69,13 +69,16 @@ pub struct Placed {
 impl<'a> Chunk<'a> {
     /// Reads a `ColumnChunk`; `None` if it is malformed.
     pub fn parse(bytes: &'a [u8]) -> Option<Chunk<'a>> {
-        let fields = Fields::parse(bytes)?;
-        let metadata = match fields.structure_as_read(column_chunk::META_DATA) {
-            Some(metadata) => metadata,
-            None if fields.has(column_chunk::META_DATA) => return None,
-            None => Fields::default(),
-        };
-        Some(Chunk { fields, metadata })
+        let mut metadata = Fields::default();
+        let mut cursor = Thrift::new(bytes);
+        let fields = Fields::read_with(&mut cursor, |cursor, id, kind| match (id, kind) {
+            (column_chunk::META_DATA, kind::STRUCT) => {
+                Fields::read(cursor).map(|read| metadata = read)
+            }
+            (column_chunk::META_DATA, _) => None,
+            _ => cursor.skip(kind),
+        })?;
+        (cursor.position() == bytes.len()).then_some(Chunk { fields, metadata })
     }
 
     /// A chunk of this metadata.

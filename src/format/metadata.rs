@@ -1,15 +1,17 @@
 //! The footer of a Parquet file, read field by field.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::chunk::Chunk;
 use super::schema::Schema;
-use super::thrift::{Fields, List};
+use super::thrift::{Fields, List, Thrift, kind};
 
 /// Maximum size of a footer. Files with thousands of columns and row groups have about 100 MB.
 pub const MAX_FOOTER_BYTES: u64 = 256 << 20;
@@ -59,11 +61,23 @@ pub mod row_group {
 }
 
 /// The bytes of a footer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct FooterBytes {
     bytes: Vec<u8>,
     /// Its offset in the file: pages lie before it.
     start: u64,
+    /// Where its row groups are, which take nearly all of it; known after the first parse.
+    groups: OnceLock<GroupPlaces>,
+}
+
+/// The list of row groups in a footer.
+#[derive(Debug, Clone)]
+struct GroupPlaces {
+    kind: u8,
+    /// The first row group.
+    start: usize,
+    /// The bytes of each.
+    lengths: Vec<u32>,
 }
 
 /// Why a file has no footer that can be read.
@@ -103,12 +117,12 @@ impl FooterBytes {
         }
         let mut bytes = vec![0; size as usize];
         file.read_exact_at(&mut bytes, start).map_err(FooterFault::Io)?;
-        Ok(FooterBytes { bytes, start })
+        Ok(FooterBytes::new(bytes, start))
     }
 
     /// A footer of these bytes at `start`.
     pub fn new(bytes: Vec<u8>, start: u64) -> FooterBytes {
-        FooterBytes { bytes, start }
+        FooterBytes { bytes, start, groups: OnceLock::new() }
     }
 
     /// The encoded `FileMetaData`, and a signature after it if there is one.
@@ -121,7 +135,32 @@ impl FooterBytes {
     /// # Errors
     /// `Input`, without the file, when it is malformed.
     pub fn parse(&self) -> Result<Metadata<'_>> {
-        Metadata::parse(&self.bytes, self.start)
+        let (metadata, places) = Metadata::parse(&self.bytes, self.start, self.groups.get())?;
+        if let Some(places) = places {
+            self.groups.get_or_init(|| places);
+        }
+        Ok(metadata)
+    }
+}
+
+impl GroupPlaces {
+    /// Reads the list; the cursor is at its start.
+    fn read<'a>(cursor: &mut Thrift<'a>) -> Option<(List<'a>, GroupPlaces)> {
+        let list = List::read(cursor)?;
+        let lengths: Option<Vec<u32>> =
+            list.items.iter().map(|item| u32::try_from(item.len()).ok()).collect();
+        let bytes: usize = list.items.iter().map(|item| item.len()).sum();
+        let start = cursor.position().checked_sub(bytes)?;
+        let places = GroupPlaces { kind: list.kind, start, lengths: lengths? };
+        Some((list, places))
+    }
+
+    /// The list in the same footer, without a look at its row groups.
+    fn list<'a>(&self, cursor: &mut Thrift<'a>) -> Option<List<'a>> {
+        cursor.take(self.start.checked_sub(cursor.position())? as u64)?;
+        let items =
+            self.lengths.iter().map(|length| cursor.take((*length).into()).map(Cow::Borrowed));
+        Some(List { kind: self.kind, items: items.collect::<Option<_>>()? })
     }
 }
 
@@ -148,23 +187,40 @@ pub struct RowGroup<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    fn parse(bytes: &'a [u8], pages_end: u64) -> Result<Metadata<'a>> {
-        let mut cursor = super::thrift::Thrift::new(bytes);
+    /// Parses a footer in one pass. Returns the places of its row groups, unless they are `known`.
+    fn parse(
+        bytes: &'a [u8],
+        pages_end: u64,
+        known: Option<&GroupPlaces>,
+    ) -> Result<(Metadata<'a>, Option<GroupPlaces>)> {
+        let (mut elements, mut groups, mut places) = (None, None, None);
         // Bytes after the struct are the signature of a file with encrypted columns.
-        let mut fields = Fields::read(&mut cursor)
-            .ok_or_else(|| malformed("its footer is malformed".to_owned()))?;
-        let elements = fields
-            .take_list(file_metadata::SCHEMA)
-            .ok_or_else(|| malformed("its footer has no schema".to_owned()))?;
+        let mut cursor = Thrift::new(bytes);
+        let fields = Fields::read_with(&mut cursor, |cursor, id, kind| {
+            match (id, kind, known) {
+                (file_metadata::SCHEMA, kind::LIST, _) => elements = Some(List::read(cursor)?),
+                (file_metadata::ROW_GROUPS, kind::LIST, Some(known)) => {
+                    groups = Some(known.list(cursor)?);
+                }
+                (file_metadata::ROW_GROUPS, kind::LIST, None) => {
+                    let (list, found) = GroupPlaces::read(cursor)?;
+                    (groups, places) = (Some(list), Some(found));
+                }
+                _ => cursor.skip(kind)?,
+            }
+            Some(())
+        });
+        let mut fields = fields.ok_or_else(|| malformed("its footer is malformed".to_owned()))?;
+        let elements = elements.ok_or_else(|| malformed("its footer has no schema".to_owned()))?;
         let schema = Schema::read(elements)
             .map_err(|fault| malformed(format!("the schema in its footer {fault}")))?;
-        let groups = match fields.has(file_metadata::ROW_GROUPS) {
-            true => fields.take_list(file_metadata::ROW_GROUPS).ok_or_else(|| {
-                malformed("the row groups in its footer are malformed".to_owned())
-            })?,
-            false => List::of_structs(),
-        };
-        Ok(Metadata { fields, schema, groups, pages_end })
+        if groups.is_none() && fields.has(file_metadata::ROW_GROUPS) {
+            return Err(malformed("the row groups in its footer are malformed".to_owned()));
+        }
+        fields.remove(file_metadata::SCHEMA);
+        fields.remove(file_metadata::ROW_GROUPS);
+        let groups = groups.unwrap_or_else(List::of_structs);
+        Ok((Metadata { fields, schema, groups, pages_end }, places))
     }
 
     /// Number of row groups.
@@ -318,9 +374,14 @@ impl<'a> Metadata<'a> {
 
 impl<'a> RowGroup<'a> {
     fn parse(number: usize, bytes: &'a [u8]) -> Option<RowGroup<'a>> {
-        let mut fields = Fields::parse(bytes)?;
-        let chunks = fields.take_list(row_group::COLUMNS)?;
-        Some(RowGroup { number, fields, chunks })
+        let mut chunks = None;
+        let mut cursor = Thrift::new(bytes);
+        let mut fields = Fields::read_with(&mut cursor, |cursor, id, kind| match (id, kind) {
+            (row_group::COLUMNS, kind::LIST) => List::read(cursor).map(|read| chunks = Some(read)),
+            _ => cursor.skip(kind),
+        })?;
+        fields.remove(row_group::COLUMNS);
+        (cursor.position() == bytes.len()).then_some(RowGroup { number, fields, chunks: chunks? })
     }
 
     /// Number of rows that it declares.
@@ -380,6 +441,38 @@ mod tests {
             metadata.check().map(|()| metadata.rows()).ok()
         };
         assert_eq!((footer(6), footer(0), footer(5)), (Some(6), Some(6), None));
+    }
+
+    #[test]
+    fn footer_that_is_parsed_again_has_the_same_row_groups() {
+        let mut root = Fields::default();
+        root.set_bytes(4, b"schema");
+        root.set_i32(5, 0);
+        let mut elements = List::of_structs();
+        elements.push(root.encode());
+        for count in [0, 1, 20] {
+            let mut groups = List::of_structs();
+            for rows in 0..count {
+                let mut group = Fields::default();
+                group.set_list(row_group::COLUMNS, &List::of_structs());
+                group.set_i64(row_group::NUM_ROWS, 1 << rows);
+                groups.push(group.encode());
+            }
+            let mut fields = Fields::default();
+            fields.set_list(file_metadata::SCHEMA, &elements);
+            fields.set_list(file_metadata::ROW_GROUPS, &groups);
+            fields.set_bytes(file_metadata::CREATED_BY, b"a writer");
+            let footer = FooterBytes::new(fields.encode(), 100);
+            let parse = || {
+                let metadata = footer.parse().expect("a footer");
+                assert_eq!(metadata.created_by(), Some("a writer"), "{count}");
+                let rows = |group: usize| metadata.group(group).expect("a row group").rows();
+                (0..metadata.group_count()).map(rows).collect::<Vec<_>>()
+            };
+            let (first, second) = (parse(), parse());
+            assert_eq!(first, (0..count).map(|rows| 1 << rows).collect::<Vec<_>>());
+            assert_eq!(second, first);
+        }
     }
 
     #[test]

@@ -176,7 +176,17 @@ impl<'a> Fields<'a> {
 
     /// Reads a struct. A field that is there twice is malformed: readers disagree about which counts.
     pub fn read(cursor: &mut Thrift<'a>) -> Option<Self> {
-        let mut fields: Vec<Field<'a>> = Vec::new();
+        Fields::read_with(cursor, |cursor, _, kind| cursor.skip(kind))
+    }
+
+    /// As [`Fields::read`]. `value` gets the number and the kind of each field, and skips its value or
+    /// parses it in the same pass.
+    pub fn read_with(
+        cursor: &mut Thrift<'a>,
+        mut value: impl FnMut(&mut Thrift<'a>, i16, u8) -> Option<()>,
+    ) -> Option<Self> {
+        // The usual number in the metadata of a chunk.
+        let mut fields: Vec<Field<'a>> = Vec::with_capacity(12);
         cursor.fields(|cursor, id, kind| {
             let id = i16::try_from(id).ok()?;
             (fields.len() < MAX_FIELDS).then_some(())?;
@@ -186,7 +196,7 @@ impl<'a> Fields<'a> {
                 return None;
             }
             let start = cursor.at;
-            cursor.skip(kind)?;
+            value(cursor, id, kind)?;
             let value = Cow::Borrowed(&cursor.bytes[start..cursor.at]);
             fields.push(Field { id, kind, value });
             Some(())
@@ -222,29 +232,10 @@ impl<'a> Fields<'a> {
         Fields::parse(&field.value)
     }
 
-    /// As [`Fields::structure`], of a field that was read and not set: nothing is copied.
-    pub fn structure_as_read(&self, id: i16) -> Option<Fields<'a>> {
-        let field = self.get(id).filter(|field| field.kind == kind::STRUCT)?;
-        match &field.value {
-            Cow::Borrowed(bytes) => Fields::parse(bytes),
-            Cow::Owned(_) => None,
-        }
-    }
-
     /// The items of a list field.
     pub fn list(&self, id: i16) -> Option<List<'_>> {
         let field = self.get(id).filter(|field| field.kind == kind::LIST)?;
         List::parse(&field.value)
-    }
-
-    /// Removes a list field and returns its items; `None` if there is none or it is malformed.
-    pub fn take_list(&mut self, id: i16) -> Option<List<'a>> {
-        let at = self.fields.iter().position(|field| field.id == id)?;
-        let Field { kind, value, .. } = self.fields.remove(at);
-        match (kind, value) {
-            (kind::LIST, Cow::Borrowed(bytes)) => List::parse(bytes),
-            _ => None,
-        }
     }
 
     /// The same fields with bytes of their own.
@@ -370,18 +361,25 @@ impl<'a> List<'a> {
         self.items.iter().map(|item| read_bytes(item)).collect()
     }
 
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let mut cursor = Thrift::new(bytes);
+    /// Reads a list; `None` if it is malformed or has millions of items.
+    pub fn read(cursor: &mut Thrift<'a>) -> Option<Self> {
         let (length, kind) = cursor.list()?;
         (length <= MAX_ITEMS).then_some(())?;
         // An item takes at least a byte, so a length beyond the bytes is not reserved for.
-        let mut items = Vec::with_capacity(usize::try_from(length).ok()?.min(bytes.len()));
+        let left = cursor.bytes.len().saturating_sub(cursor.at);
+        let mut items = Vec::with_capacity(usize::try_from(length).ok()?.min(left));
         for _ in 0..length {
             let start = cursor.at;
             cursor.skip(if kind <= 2 { 3 } else { kind })?;
-            items.push(Cow::Borrowed(&bytes[start..cursor.at]));
+            items.push(Cow::Borrowed(&cursor.bytes[start..cursor.at]));
         }
-        (cursor.at == bytes.len()).then_some(List { kind, items })
+        Some(List { kind, items })
+    }
+
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut cursor = Thrift::new(bytes);
+        let list = List::read(&mut cursor)?;
+        (cursor.at == bytes.len()).then_some(list)
     }
 
     fn encode(&self) -> Vec<u8> {
