@@ -16,6 +16,7 @@ use twox_hash::XxHash3_128;
 
 use crate::config::{ColumnChoice, OnEmpty, OutputConfig};
 use crate::footer::{ColumnDigest, ColumnHash};
+use crate::format::chunk::Chunk;
 use crate::format::metadata::{Metadata, RowGroup};
 use crate::format::output::Columns;
 use crate::format::pages::PageWalk;
@@ -170,10 +171,36 @@ impl<'a> ChunkBytes<'a> {
         &mut self,
         metadata: &Metadata<'_>,
         (group, leaf): (&RowGroup<'_>, usize),
+        each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<(u128, u64)> {
+        let chunk = group.chunk(leaf);
+        self.pages_of(metadata, (group, leaf, chunk.as_ref()), each)
+    }
+
+    /// As [`ChunkBytes::pages`] and [`ChunkBytes::indexes`] together: the chunk's metadata is parsed
+    /// once.
+    ///
+    /// # Errors
+    /// Those of both.
+    pub fn pages_and_indexes(
+        &mut self,
+        metadata: &Metadata<'_>,
+        (group, leaf): (&RowGroup<'_>, usize),
+        each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<(u128, Indexes)> {
+        let chunk = group.chunk(leaf);
+        let (pages, _) = self.pages_of(metadata, (group, leaf, chunk.as_ref()), each)?;
+        Ok((pages, self.indexes_of(metadata, chunk.as_ref())?))
+    }
+
+    fn pages_of(
+        &mut self,
+        metadata: &Metadata<'_>,
+        chunk: (&RowGroup<'_>, usize, Option<&Chunk<'_>>),
         mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<(u128, u64)> {
         let mut hasher = XxHash3_128Hasher::new();
-        let bytes = self.table.walk(metadata, &mut self.walk, (group, leaf), |bytes| {
+        let bytes = self.table.walk_chunk(metadata, &mut self.walk, chunk, |bytes| {
             hasher.write(bytes);
             each(bytes)
         })?;
@@ -190,8 +217,12 @@ impl<'a> ChunkBytes<'a> {
         metadata: &Metadata<'_>,
         (group, leaf): (&RowGroup<'_>, usize),
     ) -> Result<Indexes> {
+        self.indexes_of(metadata, group.chunk(leaf).as_ref())
+    }
+
+    fn indexes_of(&self, metadata: &Metadata<'_>, chunk: Option<&Chunk<'_>>) -> Result<Indexes> {
         let end = metadata.pages_end();
-        let Some(chunk) = group.chunk(leaf) else { return Ok(Indexes::default()) };
+        let Some(chunk) = chunk else { return Ok(Indexes::default()) };
         let bloom_filter =
             chunk.bloom_filter(self.table.file(), end).map_err(|cause| self.unreadable(cause))?;
         let (_, size) = chunk.declared_range();
@@ -283,8 +314,8 @@ pub fn digests(
                 continue;
             }
             for leaf in root.leaves.clone() {
-                let (pages, _) = chunks.pages(metadata, (&group, leaf), |_| Ok(()))?;
-                let indexes = chunks.indexes(metadata, (&group, leaf))?;
+                let (pages, indexes) =
+                    chunks.pages_and_indexes(metadata, (&group, leaf), |_| Ok(()))?;
                 hasher.add(number, pages, chunks.index_digests(&indexes)?);
                 on_chunk()?;
             }

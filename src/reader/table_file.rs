@@ -9,6 +9,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use crate::file_id::FileId;
 use crate::footer::FOOTER_KEY;
+use crate::format::chunk::Chunk;
 use crate::format::foreign;
 use crate::format::metadata::{FooterBytes, FooterFault, Metadata, RowGroup};
 use crate::format::pages::{Declared, Fault, PageWalk};
@@ -91,6 +92,21 @@ impl TableFile {
         metadata: &Metadata<'_>,
         walk: &mut PageWalk,
         (group, leaf): (&RowGroup<'_>, usize),
+        each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        let chunk = group.chunk(leaf);
+        self.walk_chunk(metadata, walk, (group, leaf, chunk.as_ref()), each)
+    }
+
+    /// As [`TableFile::walk`], for a chunk that is parsed already; `None` if it is malformed.
+    ///
+    /// # Errors
+    /// As [`TableFile::walk`].
+    pub fn walk_chunk(
+        &self,
+        metadata: &Metadata<'_>,
+        walk: &mut PageWalk,
+        (group, leaf, chunk): (&RowGroup<'_>, usize, Option<&Chunk<'_>>),
         mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<u64> {
         let path = metadata.schema.leaves.get(leaf).map_or("", |leaf| leaf.path.as_str());
@@ -105,7 +121,7 @@ impl TableFile {
                 "write the file again from its source, or leave the column out with `output.drop`",
             )
         };
-        let chunk = group.chunk(leaf).ok_or_else(|| unfit("its entry is malformed".to_owned()))?;
+        let chunk = chunk.ok_or_else(|| unfit("its entry is malformed".to_owned()))?;
         if chunk.is_encrypted() {
             return Err(named(Error::new(ErrorKind::Input, "it is encrypted")));
         }

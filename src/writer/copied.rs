@@ -20,13 +20,13 @@ use tempfile::NamedTempFile;
 use super::arrow_schema::arrow_schema;
 use super::sink::{Sink, unwritable};
 use super::vector_chunk::{VectorChunkWriter, VectorForm};
-use crate::carried::{CarriedHasher, ChunkBytes};
+use crate::carried::{CarriedHasher, ChunkBytes, Indexes};
 use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::digest::ColumnHasher;
 use crate::footer::{ColumnDigest, FOOTER_KEY};
 use crate::format::chunk::Placed;
 use crate::format::entries::ARROW_SCHEMA;
-use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata, RowGroup};
+use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata};
 use crate::format::output::{self, Columns, VectorChunk, WrittenGroup};
 use crate::format::pages::Headers;
 use crate::format::thrift::{Fields, List};
@@ -51,7 +51,11 @@ pub struct CopiedTable<'a> {
     sink: Sink,
     chunks: ChunkBytes<'a>,
     hasher: CarriedHasher,
+    /// Number of rows of each row group of the input.
+    rows: Vec<u64>,
     groups: Vec<WrittenGroup>,
+    /// For each written row group, how many carried chunks have each [`Part`].
+    parts: Vec<[usize; Part::ALL.len()]>,
     digests: Vec<GroupDigest>,
     /// The existing output, whose vector chunks may be copied.
     existing: Option<Existing<'a>>,
@@ -106,6 +110,9 @@ impl<'a> CopiedTable<'a> {
             roots[root.leaves.clone()].fill(number);
         }
         let hasher = CarriedHasher::new(&metadata.schema, &columns.carried);
+        let rows = |number: usize| Ok(metadata.group(number)?.rows().unsigned_abs());
+        let rows: Result<Vec<u64>> = (0..metadata.group_count()).map(rows).collect();
+        let rows = rows.map_err(|error| error.in_file(table.path()))?;
         let sink = Sink::new(file);
         sink.write_all(MAGIC).map_err(|cause| unwritable(target, cause))?;
         Ok(CopiedTable {
@@ -121,7 +128,9 @@ impl<'a> CopiedTable<'a> {
             sink,
             chunks: ChunkBytes::new(table),
             hasher,
+            rows,
             groups: Vec::new(),
+            parts: Vec::new(),
             digests: Vec::new(),
             existing,
             vector_indexes: Vec::new(),
@@ -169,12 +178,11 @@ impl<'a> CopiedTable<'a> {
         let misplaced = |message: &str| Error::new(ErrorKind::Internal, message);
         let UnchangedGroup { existing: number, digest } = unchanged;
         self.write_empty_groups()?;
-        let rows = self.group(self.groups.len())?.rows().unsigned_abs();
-        if self.open.is_some() || rows != digest.rows {
+        let own = self.groups.len();
+        if self.open.is_some() || self.rows.get(own) != Some(&digest.rows) {
             return Err(misplaced("a row group is copied between rows (bug)"));
         }
         let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
-        let own = self.groups.len();
         self.copy_chunks(own, false, &mut carried)?;
         let start = self.sink.position();
         let (sink, target, stop) = (&self.sink, &self.target, self.stop);
@@ -224,10 +232,7 @@ impl<'a> CopiedTable<'a> {
 
     /// Writes the next row groups that have no rows.
     fn write_empty_groups(&mut self) -> Result<()> {
-        while self.open.is_none() && self.groups.len() < self.metadata.group_count() {
-            if self.group(self.groups.len())?.rows() != 0 {
-                break;
-            }
+        while self.open.is_none() && self.rows.get(self.groups.len()) == Some(&0) {
             let open = self.begin()?;
             self.close(open)?;
         }
@@ -295,7 +300,9 @@ impl<'a> CopiedTable<'a> {
     /// Begins the next row group: copies the columns before the vectors.
     fn begin(&mut self) -> Result<Box<OpenGroup>> {
         let number = self.groups.len();
-        let rows_left = self.group(number)?.rows().unsigned_abs();
+        let rows_left = self.rows.get(number).copied().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "more rows are written than the input has (bug)")
+        })?;
         let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
         self.copy_chunks(number, false, &mut carried)?;
         let start = self.sink.position();
@@ -324,7 +331,8 @@ impl<'a> CopiedTable<'a> {
     ) -> Result<()> {
         let number = self.groups.len();
         self.copy_chunks(number, true, &mut carried)?;
-        let wanted = self.has_offset_indexes(number)?;
+        // Some readers want an offset index of every chunk or of none.
+        let wanted = self.parts[number][Part::OffsetIndex as usize] == carried.len();
         self.vector_indexes.push(index.filter(|_| wanted));
         self.digests.push(digest);
         let vectors_at = Placed { start, ..Placed::default() };
@@ -333,89 +341,86 @@ impl<'a> CopiedTable<'a> {
     }
 
     fn copy_chunks(&mut self, number: usize, after: bool, placed: &mut Vec<Placed>) -> Result<()> {
+        self.parts.resize(number + 1, Default::default());
+        let leaves = if after { &self.leaves.1 } else { &self.leaves.0 };
+        if leaves.is_empty() {
+            return Ok(());
+        }
         let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
         let (sink, target, stop) = (&self.sink, &self.target, self.stop);
-        for leaf in if after { &self.leaves.1 } else { &self.leaves.0 } {
+        for leaf in leaves {
             let start = sink.position();
-            let (pages, _) = self.chunks.pages(&self.metadata, (&group, *leaf), |bytes| {
-                stop.check()?;
-                sink.write_all(bytes).map_err(|cause| unwritable(target, cause))
-            })?;
-            let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
+            let (pages, indexes) =
+                self.chunks.pages_and_indexes(&self.metadata, (&group, *leaf), |bytes| {
+                    stop.check()?;
+                    sink.write_all(bytes).map_err(|cause| unwritable(target, cause))
+                })?;
             let digests = self.chunks.index_digests(&indexes)?;
             self.hasher.add(self.roots[*leaf], pages, digests);
+            for part in Part::ALL {
+                let is_there = part.of(&indexes).is_some();
+                self.parts[number][part as usize] += usize::from(is_there);
+            }
             placed.push(Placed { start, ..Placed::default() });
         }
         Ok(())
     }
 
-    /// Whether every carried chunk of a row group has an offset index. Some readers want all of them
-    /// or none.
-    fn has_offset_indexes(&self, number: usize) -> Result<bool> {
-        let group = self.group(number)?;
-        let end = self.metadata.pages_end();
-        let mut leaves = self.leaves.0.iter().chain(&self.leaves.1);
-        Ok(leaves.all(|leaf| group.chunk(*leaf).is_some_and(|c| c.offset_index(end).is_some())))
-    }
-
     /// Copies what stands beside the pages: all bloom filters, then all column indexes, then all
     /// offset indexes, since readers fetch each kind at once.
     fn copy_indexes(&mut self) -> Result<()> {
-        for part in [Part::BloomFilter, Part::ColumnIndex, Part::OffsetIndex] {
+        for part in Part::ALL {
             for number in 0..self.groups.len() {
-                let group =
-                    self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
-                let written = &mut self.groups[number];
-                let leaves = self.leaves.0.iter().chain(&self.leaves.1);
-                for (leaf, placed) in leaves.zip(&mut written.carried) {
-                    self.stop.check()?;
-                    let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
-                    let range = match part {
-                        Part::BloomFilter => indexes.bloom_filter,
-                        Part::ColumnIndex => indexes.column_index,
-                        Part::OffsetIndex => indexes.offset_index,
-                    };
-                    let Some(range) = range else { continue };
-                    let start = self.sink.position();
-                    let (sink, target) = (&self.sink, &self.target);
-                    let write =
-                        |bytes: &[u8]| sink.write_all(bytes).map_err(|c| unwritable(target, c));
-                    if part == Part::OffsetIndex {
-                        let mut bytes = Vec::new();
-                        self.chunks.range(range, |more| {
-                            bytes.extend_from_slice(more);
-                            Ok(())
-                        })?;
-                        let old = group.chunk(*leaf).map_or(-1, |chunk| chunk.declared_range().0);
-                        let old = old.unsigned_abs();
-                        // One that is malformed stays out: no reader could have used it.
-                        let Some(moved) = output::shift_offset_index(&bytes, old, placed.start)
-                        else {
-                            continue;
-                        };
-                        write(&moved)?;
-                    } else {
-                        self.chunks.range(range, write)?;
-                    }
-                    let place = Some((start, self.sink.position() - start));
-                    match part {
-                        Part::BloomFilter => placed.bloom_filter = place,
-                        Part::ColumnIndex => placed.column_index = place,
-                        Part::OffsetIndex => placed.offset_index = place,
-                    }
+                // Few files have all parts, and a row group of many columns takes long to parse.
+                if self.parts[number][part as usize] > 0 {
+                    self.copy_parts(part, number)?;
                 }
                 if let (Part::OffsetIndex, Some(bytes)) = (part, &self.vector_indexes[number]) {
                     let start = self.sink.position();
                     self.sink.write_all(bytes).map_err(|c| unwritable(&self.target, c))?;
-                    written.vectors_at.offset_index = Some((start, bytes.len() as u64));
+                    self.groups[number].vectors_at.offset_index = Some((start, bytes.len() as u64));
                 }
             }
         }
         Ok(())
     }
 
-    fn group(&self, number: usize) -> Result<RowGroup<'_>> {
-        self.metadata.group(number).map_err(|error| error.in_file(self.table.path()))
+    /// Copies one part of the carried chunks of a row group.
+    fn copy_parts(&mut self, part: Part, number: usize) -> Result<()> {
+        let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
+        let written = &mut self.groups[number];
+        let leaves = self.leaves.0.iter().chain(&self.leaves.1);
+        for (leaf, placed) in leaves.zip(&mut written.carried) {
+            self.stop.check()?;
+            let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
+            let Some(range) = part.of(&indexes).clone() else { continue };
+            let start = self.sink.position();
+            let (sink, target) = (&self.sink, &self.target);
+            let write = |bytes: &[u8]| sink.write_all(bytes).map_err(|c| unwritable(target, c));
+            if part == Part::OffsetIndex {
+                let mut bytes = Vec::new();
+                self.chunks.range(range, |more| {
+                    bytes.extend_from_slice(more);
+                    Ok(())
+                })?;
+                let old = group.chunk(*leaf).map_or(-1, |chunk| chunk.declared_range().0);
+                let old = old.unsigned_abs();
+                // One that is malformed stays out: no reader could have used it.
+                let Some(moved) = output::shift_offset_index(&bytes, old, placed.start) else {
+                    continue;
+                };
+                write(&moved)?;
+            } else {
+                self.chunks.range(range, write)?;
+            }
+            let place = Some((start, self.sink.position() - start));
+            match part {
+                Part::BloomFilter => placed.bloom_filter = place,
+                Part::ColumnIndex => placed.column_index = place,
+                Part::OffsetIndex => placed.offset_index = place,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -471,6 +476,19 @@ enum Part {
     BloomFilter,
     ColumnIndex,
     OffsetIndex,
+}
+
+impl Part {
+    /// In the order of the file.
+    const ALL: [Part; 3] = [Part::BloomFilter, Part::ColumnIndex, Part::OffsetIndex];
+
+    fn of(self, indexes: &Indexes) -> &Option<Range<u64>> {
+        match self {
+            Part::BloomFilter => &indexes.bloom_filter,
+            Part::ColumnIndex => &indexes.column_index,
+            Part::OffsetIndex => &indexes.offset_index,
+        }
+    }
 }
 
 /// Where the pages of a vector chunk lie after it was copied to `start`. All but the last have the same
