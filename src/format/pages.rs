@@ -16,6 +16,9 @@ const LONGEST_HEADER: usize = 64 << 20;
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// Bytes that are read at once where small chunks follow one another.
+const NEIGHBOUR_BYTES: usize = 64 << 10;
+
 /// Bytes that the system is asked to read ahead in a large chunk.
 #[cfg(target_os = "linux")]
 const AHEAD_BYTES: u64 = 8 << 20;
@@ -147,17 +150,24 @@ pub struct Declared {
     pub slack: u64,
     /// Number of values.
     pub values: i64,
+    /// The end of all chunks: bytes before it may be read with the chunk.
+    pub pages_end: u64,
 }
 
-/// Reads chunks page by page. It keeps its buffer from one to the next.
+/// Reads the chunks of a file page by page. It keeps its buffer from one to the next.
 #[derive(Debug, Default)]
 pub struct PageWalk {
     buffer: Vec<u8>,
     /// The bytes of the buffer that are read and not passed on.
     ready: Range<usize>,
-    /// The offset in the file of the next byte to read.
+    /// The end of what is read. All behind `ready` lies behind the chunk.
+    read: usize,
+    /// The offset in the file of the end of `ready`.
     at: u64,
     end: u64,
+    /// Whether the chunk follows the one before it.
+    is_next: bool,
+    pages_end: u64,
 }
 
 impl PageWalk {
@@ -173,9 +183,8 @@ impl PageWalk {
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let malformed = |what: &str| Fault::Malformed(what.to_owned());
-        let Declared { range, slack, values: declared_values } = declared;
-        (self.at, self.ready) = (range.start, 0..0);
-        self.end = range.end.saturating_add(*slack);
+        let Declared { range, slack, values: declared_values, pages_end } = declared;
+        self.begin(range.start, range.end.saturating_add(*slack), *pages_end);
         let (mut values, mut pages) = (0i64, 0u64);
         let mut passed = 0u64;
         let size = range.end - range.start;
@@ -226,6 +235,27 @@ impl PageWalk {
         Ok(passed)
     }
 
+    /// Begins with a chunk. Its bytes are ready that were read with the one before it.
+    fn begin(&mut self, start: u64, end: u64, pages_end: u64) {
+        (self.is_next, self.pages_end) = (start == self.end, pages_end);
+        let passed = self.at - self.ready.len() as u64;
+        let skipped = start.checked_sub(passed).and_then(|bytes| usize::try_from(bytes).ok());
+        let first = skipped
+            .and_then(|bytes| self.ready.start.checked_add(bytes))
+            .filter(|first| *first < self.read);
+        self.ready = match first {
+            Some(first) => {
+                let bytes = usize::try_from(end - start).unwrap_or(usize::MAX);
+                first..self.read.min(first.saturating_add(bytes))
+            }
+            None => {
+                self.read = 0;
+                0..0
+            }
+        };
+        (self.at, self.end) = (start + self.ready.len() as u64, end);
+    }
+
     /// The next page header and its length. Its bytes stay ready.
     fn header(&mut self, file: &File) -> Result<(Header, usize), Fault> {
         let mut wanted = USUAL_HEADER;
@@ -274,11 +304,27 @@ impl PageWalk {
         self.ready = 0..self.ready.len();
         let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
         let space = wanted.max(BUFFER_BYTES).saturating_sub(self.ready.len()).min(left);
-        if self.buffer.len() < self.ready.len() + space {
-            self.buffer.resize(self.ready.len() + space, 0);
+        // A call of the system for each of many small chunks would take longer than their bytes.
+        let further = match self.is_next && space == left {
+            true => NEIGHBOUR_BYTES
+                .saturating_sub(space)
+                .min(usize::try_from(self.pages_end.saturating_sub(self.end)).unwrap_or(0)),
+            false => 0,
+        };
+        let start = self.ready.end;
+        let (own, all) = (start + space, start + space + further);
+        self.buffer.resize(self.buffer.len().max(all), 0);
+        self.read = all;
+        let mut read = file.read_exact_at(&mut self.buffer[start..all], self.at);
+        if read.is_err() && further > 0 {
+            // It may be the bytes of another chunk that cannot be read.
+            self.read = own;
+            read = file.read_exact_at(&mut self.buffer[start..own], self.at);
         }
-        let target = &mut self.buffer[self.ready.end..][..space];
-        file.read_exact_at(target, self.at).map_err(Fault::Io)?;
+        if let Err(cause) = read {
+            self.read = start;
+            return Err(Fault::Io(cause));
+        }
         self.ready.end += space;
         self.at += space as u64;
         if space == BUFFER_BYTES {
@@ -391,7 +437,8 @@ mod tests {
     /// The bytes that a walk passes on, or what it finds.
     fn walk(bytes: &[u8], range: Range<u64>, slack: u64, values: i64) -> Result<Vec<u8>, String> {
         let mut passed = Vec::new();
-        let declared = Declared { range, slack, values };
+        let pages_end = range.end.max(4);
+        let declared = Declared { range, slack, values, pages_end };
         let walked = PageWalk::default().walk(&on_disk(bytes), &declared, |more| {
             passed.extend_from_slice(more);
             Ok::<_, Fault>(())
@@ -412,6 +459,41 @@ mod tests {
         let expected = &bytes[range.start as usize..range.end as usize];
         assert_eq!(walk(&bytes, range, 0, 500).as_deref(), Ok(expected));
         assert_eq!(walk(&bytes, 4..4, 0, 0).as_deref(), Ok(&[][..]));
+    }
+
+    #[test]
+    fn small_chunks_are_walked_in_any_order_and_read_together() {
+        // Copies of one chunk, one after the other.
+        let (bytes, range) = file();
+        let chunk = &bytes[range.start as usize..range.end as usize];
+        let (copies, size) = (100, chunk.len() as u64);
+        let file = on_disk(&[b"PAR1", &chunk.repeat(copies)[..]].concat());
+        let pages_end = 4 + size * copies as u64;
+        let mut walk = PageWalk::default();
+        let read = |copy: u64, walk: &mut PageWalk| {
+            let start = 4 + size * copy;
+            let range = start..start + size;
+            let declared = Declared { range, slack: 0, values: 500, pages_end };
+            let mut passed = Vec::new();
+            let walked = walk.walk(&file, &declared, |more| {
+                passed.extend_from_slice(more);
+                Ok::<_, Fault>(())
+            });
+            assert_eq!(walked.ok(), Some(size), "{copy}");
+            assert_eq!(passed, chunk, "{copy}");
+        };
+        for copy in (0..100).chain([5, 7, 8, 8, 10, 9, 99, 0, 1, 98, 99]) {
+            read(copy, &mut walk);
+        }
+        // After two in a row the next ones are read with them.
+        read(20, &mut walk);
+        read(21, &mut walk);
+        file.set_len(4 + 22 * size).expect("it is cut");
+        read(22, &mut walk);
+        // What cannot be read is no fault of the chunk before it.
+        let mut walk = PageWalk::default();
+        read(20, &mut walk);
+        read(21, &mut walk);
     }
 
     #[test]

@@ -137,7 +137,7 @@ impl TableFile {
             true => 0,
             false => metadata.slack().min(metadata.pages_end() - range.end),
         };
-        let declared = Declared { range, slack, values };
+        let declared = Declared { range, slack, values, pages_end: metadata.pages_end() };
         let walked = walk.walk(&self.file, &declared, |bytes| each(bytes).map_err(Stop::Other));
         walked.map_err(|stop| match stop {
             Stop::Other(error) => error,
