@@ -103,6 +103,15 @@ pub fn cases() -> Vec<Case> {
             title(|title| title.offset = Some(20)),
         ),
         input(
+            "data page outside of its chunk",
+            "the title's dictionary is in its place, its first data page at byte 10¹²",
+            refused(&[GROUP, TITLE, "its first data page at offset 1000000000000 is not inside"]),
+            title(|title| {
+                *title = Chunk::repeated("title", "same", 3);
+                title.offset = Some(1_000_000_000_000);
+            }),
+        ),
+        input(
             "chunk too large",
             "the title's chunk has 2⁶² bytes",
             refused(&[GROUP, TITLE]),
