@@ -372,7 +372,11 @@ impl RawConfig {
     }
 
     fn model(&self, environment: &Environment) -> Result<ModelConfig> {
-        let id = self.text("model.id")?;
+        // The default is the name of the default model, which a directory does not have.
+        let id = match self.is_set("model.id") {
+            true => Some(self.text("model.id")?),
+            false => None,
+        };
         let path = self.path("model.path");
         let cache = match self.path("model.cache") {
             Some(cache) => cache,
@@ -384,7 +388,9 @@ impl RawConfig {
             Some((Value::Hashes(pins), _)) => pins.clone(),
             // The built-in hashes are those of the hub's files, not of a local model.
             _ if path.is_some() => BTreeMap::new(),
-            _ if id == source::DEFAULT_ID => source::default_pins(),
+            _ if id.as_deref().unwrap_or(source::DEFAULT_ID) == source::DEFAULT_ID => {
+                source::default_pins()
+            }
             _ => BTreeMap::new(),
         };
         let standard = SourceConfig::with_cache(environment, cache);
@@ -438,6 +444,7 @@ impl RawConfig {
     /// other, so that its output is a valid configuration.
     fn is_in_force(&self, key: &str) -> bool {
         let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
+        let is_local = || self.path("model.path").is_some();
         let is_of_other_recipe = || {
             let in_force = self.recipe_form().unwrap_or(RecipeForm::TaskRow);
             let others = RecipeForm::ALL.into_iter().filter(|form| *form != in_force);
@@ -445,6 +452,9 @@ impl RawConfig {
         };
         match key {
             "output.row_group_rows" => !copies(),
+            // A directory has its own name, and no revision.
+            "model.id" => !is_local() || self.is_set(key),
+            "model.revision" => !is_local(),
             _ => !is_of_other_recipe(),
         }
     }

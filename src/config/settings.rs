@@ -261,7 +261,7 @@ pub const SETTINGS: &[Setting] = &[
                 "The directory of a local model if there is one of that name, else the name of a model on the hub",
             ),
         }),
-        help: "Name of the model on the Hugging Face hub.",
+        help: "Name of the model on the Hugging Face hub. With model.path, the name in outputs and reports; default: that of the directory.",
     },
     Setting {
         key: "model.revision",

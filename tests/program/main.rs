@@ -18,5 +18,6 @@ mod bad_input;
 mod browser;
 mod cache;
 mod cli;
+mod models;
 mod publish;
 mod report;

@@ -114,7 +114,6 @@ pub fn load_until(
     // In a fixed order, so that of two errors the same one is reported.
     let (tokenizer, encoder) = (tokenizer?, encoder?);
     let identity = ModelIdentity::new(
-        &config.source.id,
         &files,
         &description,
         encoder.precision(),

@@ -21,7 +21,7 @@ pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let started = Instant::now();
     let files = resolve(&config, logging)?;
     print::result(&table(&[
-        ("model", config.source.id.clone()),
+        ("model", printable(files.label.as_str())),
         ("from", files.origin.to_string()),
         ("directory", printable_path(&files.directory)),
         ("seconds", format!("{:.1}", started.elapsed().as_secs_f64())),
@@ -34,7 +34,7 @@ pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let config = load(&args.config)?.check_model(&environment())?;
     let files = resolve(&config, logging)?;
     let description = description::read(&files, config.prompt.as_deref())?;
-    print::result(&description_text(&config.source.id, &files, &description))?;
+    print::result(&description_text(&files, &description))?;
     Ok(Exit::Done)
 }
 
@@ -44,10 +44,10 @@ fn resolve(config: &ModelConfig, logging: &Logging) -> reembed::Result<ModelFile
     source::resolve(&config.source, &|event| progress.event(Event::Model(event)))
 }
 
-fn description_text(id: &str, files: &ModelFiles, description: &ModelDescription) -> String {
+fn description_text(files: &ModelFiles, description: &ModelDescription) -> String {
     let bert = &description.bert;
     let mut text = table(&[
-        ("model", printable(id)),
+        ("model", printable(files.label.as_str())),
         ("from", files.origin.to_string()),
         ("directory", printable_path(&files.directory)),
         ("dimension", bert.hidden.to_string()),

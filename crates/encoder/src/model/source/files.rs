@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::label::ModelLabel;
 use super::progress::Origin;
 
 pub(super) const CONFIG: &str = "config.json";
@@ -22,6 +23,8 @@ pub type Pins = BTreeMap<String, String>;
 /// The verified files of a model.
 #[derive(Debug)]
 pub struct ModelFiles {
+    /// The name of the model.
+    pub label: ModelLabel,
     /// The source that had the files.
     pub origin: Origin,
     /// The directory of the files; for fetched files, their directory in the model cache.

@@ -52,7 +52,7 @@ pub(super) struct Hub {
 impl Hub {
     pub(super) fn new(config: &SourceConfig, timeouts: Timeouts) -> Result<Hub, Reason> {
         let endpoint = config.endpoint.trim_end_matches('/');
-        let model = format!("{endpoint}/{}/resolve", config.id);
+        let model = format!("{endpoint}/{}/resolve", config.hub_id());
         let endpoint: Uri = endpoint.parse().map_err(|e| format!("invalid URL: {e}"))?;
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let agent = Agent::config_builder()

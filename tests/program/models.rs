@@ -1,0 +1,101 @@
+//! What a user sees of a model: its name, its prompts, its precision, and what happens when it changes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use assert_cmd::assert::OutputAssertExt;
+use reembed::verify;
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_testing::model_directory::ModelDirectory;
+
+use crate::command_line::Job;
+
+const DEFAULT_ID: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+impl Job {
+    /// A job with no rows done, and the tiny model in `models/mine`.
+    fn with_local_model() -> Job {
+        let job = Job::with(ModelDirectory::tiny(), "12", "out/tasks.parquet");
+        ModelDirectory::tiny().write_to(&job.path("models/mine"));
+        job
+    }
+
+    /// Runs with variables of the environment.
+    fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.command(&[&["run"], arguments].concat());
+        command.envs(variables.iter().copied()).output().expect("a child")
+    }
+
+    /// The model in the footer of the output.
+    fn identity(&self) -> ModelIdentity {
+        identity(&self.path("out/tasks.parquet"))
+    }
+
+    fn report_file(&self, file: &str) -> String {
+        fs::read_to_string(self.path("out/report").join(file)).expect("a report")
+    }
+}
+
+fn identity(output: &Path) -> ModelIdentity {
+    verify::open(output).expect("an output").1.lineage.model
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+// Names.
+
+#[test]
+fn local_model_is_called_by_its_directory_everywhere() {
+    let job = Job::with_local_model();
+    let done = job.run_with(&["--quiet", "--model-path", "models/mine/"], &[]);
+    assert!(done.status.success(), "{}", err(&done));
+    assert_eq!(job.identity().id, "mine");
+    let summary = out(&done);
+    assert!(summary.lines().any(|line| line.starts_with("model        mine, ")), "{summary}");
+    let report: serde_json::Value =
+        serde_json::from_str(&job.report_file("report.json")).expect("JSON");
+    assert_eq!(report["lineage"]["model"]["id"], "mine");
+    assert!(job.report_file("report.prom").contains(",model=\"mine\","));
+    let shown = job.command(&["model", "show", "--model-path", "models/mine"]);
+    let config = ["run", "--print-config", "--model-path", "models/mine"];
+    let said = [shown, job.command(&config)].map(|mut command| out(&command.output().expect("run")));
+    assert!(said[0].starts_with("model        mine\n"), "{}", said[0]);
+    let texts = [&summary, &said[0], &said[1], &job.report_file("report.html")];
+    for text in texts.into_iter().chain([&report.to_string(), &job.report_file("report.prom")]) {
+        assert!(!text.contains("all-MiniLM"), "{text}");
+    }
+}
+
+#[test]
+fn dot_is_called_by_the_directory_that_it_leads_to() {
+    let job = Job::with_local_model();
+    let show = |id: Option<&str>| {
+        let mut command = job.command(&["model", "show", "--model-path", "."]);
+        command.current_dir(job.path("models/mine")).envs(id.map(|id| ("REEMBED_MODEL_ID", id)));
+        out(&command.output().expect("a child"))
+    };
+    assert!(show(None).starts_with("model        mine\n"), "{}", show(None));
+    assert!(show(Some("org/own")).starts_with("model        org/own\n"));
+}
+
+#[test]
+fn known_name_on_other_files_is_refused() {
+    let job = Job::with_local_model();
+    let local = ["--quiet", "--model-path", "models/mine"];
+    let refused = job.run_with(&local, &[("REEMBED_MODEL_ID", DEFAULT_ID)]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    for part in ["models/mine/model.safetensors: ", DEFAULT_ID, "53aa51172d14…", "(`model.id`)"] {
+        assert!(err(&refused).contains(part), "{part}: {}", err(&refused));
+    }
+    assert!(!job.path("out/tasks.parquet").exists());
+    let named = job.run_with(&local, &[("REEMBED_MODEL_ID", "org/own")]);
+    named.assert().success();
+    assert_eq!(job.identity().id, "org/own");
+}
