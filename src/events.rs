@@ -9,6 +9,7 @@ use reembed_encoder::events::{EncodeEvent, InFlight};
 use reembed_encoder::inference::Work;
 use reembed_encoder::limit::{BatchLimit, LimitChange};
 use reembed_encoder::model::precision::PrecisionWarning;
+use reembed_encoder::model::prompt::PromptWarning;
 use reembed_encoder::model::source::FetchProgress;
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +156,8 @@ pub enum Warning {
     NoFilesColumn,
     /// The model could run in a better precision.
     Precision(PrecisionWarning),
+    /// The model may need a prompt that it does not get.
+    Prompt(PromptWarning),
     /// `cache.mode` is `read-only`, and there is no vector cache.
     NoCache {
         /// The path of the cache.
@@ -222,6 +225,7 @@ impl fmt::Display for Warning {
                 f.write_str("the input has no files column; texts are built without it")
             }
             Warning::Precision(warning) => warning.fmt(f),
+            Warning::Prompt(warning) => warning.fmt(f),
             Warning::NoCache { path } => {
                 let path = shown_path(path);
                 write!(f, "there is no vector cache at {path}; every row is embedded")

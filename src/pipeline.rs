@@ -207,6 +207,9 @@ pub fn run_with(
     if let Some(warning) = encoder.warning() {
         on_event(Event::Warning(Warning::Precision(warning)));
     }
+    if let Some(warning) = &model.notes.prompt {
+        on_event(Event::Warning(Warning::Prompt(warning.clone())));
+    }
     let memory_limit = memory_limit.or(config.batch.memory_limit);
     let settings = model.batch_settings(config.batch.requested, memory_limit, memory::read());
     on_event(Event::Budget { bytes: settings.budget, least: settings.single_text_bytes });

@@ -11,7 +11,8 @@ use std::time::Duration;
 use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
-use reembed_encoder::model::config::{Device, Engine, ModelConfig};
+use reembed_encoder::model::config::{Device, Engine, ModelConfig, TextOptions};
+use reembed_encoder::model::prompt::PromptChoice;
 use reembed_encoder::model::source::{self, SourceConfig};
 use reembed_encoder::task::TextTemplate;
 use reembed_kernels::{IsaName, Precision};
@@ -400,12 +401,25 @@ impl RawConfig {
         let engine = self.engine()?;
         Ok(ModelConfig {
             source,
-            prompt: self.text("model.prompt").ok(),
+            text: TextOptions { prompt: self.prompt()? },
             engine,
             isa: self.word_or_auto("compute.isa", IsaName::parse)?,
             precision: self.precision(engine)?,
             threads: self.number("compute.threads").and_then(to_size),
         })
+    }
+
+    fn prompt(&self) -> Result<PromptChoice> {
+        match (self.text("model.prompt"), self.text("model.prompt_name")) {
+            (Ok(_), Ok(_)) => {
+                let text = self.origin("model.prompt").map_or(String::new(), Origin::to_string);
+                let message = format!("is set, and so is `model.prompt` ({text})");
+                Err(self.value_error("model.prompt_name", &message).advice("remove one of the two"))
+            }
+            (Ok(text), Err(_)) => Ok(PromptChoice::Text(text)),
+            (Err(_), Ok(name)) => Ok(PromptChoice::Named(name)),
+            (Err(_), Err(_)) => Ok(PromptChoice::ModelDefault),
+        }
     }
 
     fn engine(&self) -> Result<Engine> {

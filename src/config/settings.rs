@@ -299,6 +299,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "Text before every input text; default: the prompt that the model's own configuration sets.",
     },
     Setting {
+        key: "model.prompt_name",
+        kind: Kind::Text,
+        default: DefaultValue::None { example: "\"query\"" },
+        flag: Some(Flag { name: "--prompt-name", value: None, value_name: "NAME", help: None }),
+        help: "Name of the prompt among those that the model declares; its text stands before every input text. Set model.prompt or model.prompt_name, not both.",
+    },
+    Setting {
         key: "model.sha256",
         kind: Kind::Hashes,
         default: DefaultValue::None {

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
 use reembed_encoder::batch::{RowNames, TokenBatch};
 use reembed_encoder::limit::{BatchLimit, TokenCount};
+use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::model::{self, Model, description, source};
 use reembed_testing::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
@@ -200,7 +201,7 @@ fn tokenization_is_the_same_on_any_number_of_threads() {
     let written = ModelDirectory::tiny().max_seq_length(16).write();
     let config = model_config(written.path(), &[]);
     let files = source::resolve(&config.source, &|_| ()).expect("its files");
-    let description = description::read(&files, None).expect("a description");
+    let description = description::read(&files, &TextOptions::default()).expect("a description");
     let tokenizer = |threads| {
         let threads = NonZeroUsize::new(threads).expect("not zero");
         let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");

@@ -11,11 +11,12 @@ use arrow::datatypes::Int32Type;
 use proptest::prelude::*;
 use reembed::config::{Device, Engine};
 use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
+use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::description::{self, ModelDescription};
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::source::{self, ModelFiles};
 use reembed_encoder::model::tokenizer::TextTokenizer;
-use reembed_encoder::model::{self, Encoder, Model};
+use reembed_encoder::model::{self, Encoder, Model, ModelNotes};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::common::{
@@ -308,7 +309,7 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
     let Model { encoder, identity, .. } = model::load(&config, &|_| ()).expect("the model");
     let mut files = source::resolve(&config.source, &|_| ()).expect("its files");
     files.files.remove("model.safetensors");
-    let description = description::read(&files, None).expect("a description");
+    let description = description::read(&files, &TextOptions::default()).expect("a description");
     let tokenizer = |max: usize, lower_case: bool| {
         let max_seq_length = NonZeroUsize::new(max).expect("not zero");
         let description = ModelDescription { max_seq_length, lower_case, ..description.clone() };
@@ -334,6 +335,7 @@ impl Real {
             tokenizer: TextTokenizer::new(&self.files, &self.description).expect("a tokenizer"),
             encoder: Box::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
             identity: self.identity.clone(),
+            notes: ModelNotes::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use assert_cmd::assert::OutputAssertExt;
 use reembed::verify;
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_testing::model_directory::ModelDirectory;
+use serde_json::json;
 
 use crate::command_line::Job;
 
@@ -65,7 +66,8 @@ fn local_model_is_called_by_its_directory_everywhere() {
     assert!(job.report_file("report.prom").contains(",model=\"mine\","));
     let shown = job.command(&["model", "show", "--model-path", "models/mine"]);
     let config = ["run", "--print-config", "--model-path", "models/mine"];
-    let said = [shown, job.command(&config)].map(|mut command| out(&command.output().expect("run")));
+    let said =
+        [shown, job.command(&config)].map(|mut command| out(&command.output().expect("run")));
     assert!(said[0].starts_with("model        mine\n"), "{}", said[0]);
     let texts = [&summary, &said[0], &said[1], &job.report_file("report.html")];
     for text in texts.into_iter().chain([&report.to_string(), &job.report_file("report.prom")]) {
@@ -98,4 +100,78 @@ fn known_name_on_other_files_is_refused() {
     let named = job.run_with(&local, &[("REEMBED_MODEL_ID", "org/own")]);
     named.assert().success();
     assert_eq!(job.identity().id, "org/own");
+}
+
+// Prompts.
+
+/// Prompts as `config_sentence_transformers.json` declares them.
+fn declare_prompts(directory: &Path, prompts: &serde_json::Value) {
+    let file = directory.join("config_sentence_transformers.json");
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(&file).expect("a file")).expect("JSON");
+    config["prompts"] = prompts.clone();
+    fs::write(file, config.to_string()).expect("a file");
+}
+
+#[test]
+fn declared_prompts_without_a_choice_are_named_in_a_warning() {
+    let job = Job::with_local_model();
+    let prompts = json!({ "query": "find: ", "document": "text: ", "none": "" });
+    declare_prompts(&job.path("models/mine"), &prompts);
+    let local = ["--model-path", "models/mine", "--rebuild"];
+    let run = |arguments: &[&str]| {
+        let done = job.run_with(&[&local, arguments].concat(), &[]);
+        assert!(done.status.success(), "{arguments:?}: {}", err(&done));
+        let report = job.report_file("report.json");
+        let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
+        (err(&done), report["warnings"].as_array().expect("warnings").len(), job.identity())
+    };
+    let (said, warnings, identity) = run(&[]);
+    let expected = "the model declares the prompts \"document\", \"query\", and none is used";
+    assert!(said.contains(expected) && said.contains("`model.prompt_name`"), "{said}");
+    assert_eq!((warnings, identity.prompt.as_str()), (1, ""));
+    let (said, warnings, identity) = run(&["--prompt-name", "document"]);
+    assert_eq!((warnings, identity.prompt.as_str()), (0, "text: "), "{said}");
+    let dry = job.run_with(&[&local[..], &["--dry-run"]].concat(), &[]);
+    assert!(err(&dry).contains(expected), "{}", err(&dry));
+
+    declare_prompts(&job.path("models/mine"), &json!({ "query": "", "document": "" }));
+    assert_eq!(run(&[]).1, 0, "empty prompts are no choice");
+}
+
+#[test]
+fn unknown_prompt_name_is_refused_with_the_declared_names() {
+    let job = Job::with_local_model();
+    let named = ["--quiet", "--model-path", "models/mine", "--prompt-name", "search"];
+    let refused = |variables: &[(&str, &str)]| {
+        let refused = job.run_with(&named, variables);
+        assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+        err(&refused)
+    };
+    assert!(refused(&[]).contains("it declares none"), "{}", refused(&[]));
+    declare_prompts(&job.path("models/mine"), &json!({ "query": "find: ", "document": "text: " }));
+    let said = refused(&[]);
+    assert!(said.contains("it declares \"document\", \"query\""), "{said}");
+    let both = refused(&[("REEMBED_MODEL_PROMPT", "find: ")]);
+    assert!(both.contains("`model.prompt_name` is set, and so is `model.prompt`"), "{both}");
+}
+
+#[test]
+fn e5_without_a_prefix_is_warned_about() {
+    let job = Job::with_local_model();
+    for (name, prompt, warned) in [
+        ("e5-small-v2", None, true),
+        ("e5-small-v2", Some("passage: "), false),
+        ("e5-small-v2", Some(""), false),
+        ("bge-small-en-v1.5", None, false),
+    ] {
+        let path = format!("models/{name}");
+        ModelDirectory::tiny().write_to(&job.path(&path));
+        let prompt = prompt.map(|prompt| ("REEMBED_MODEL_PROMPT", prompt));
+        let variables: Vec<(&str, &str)> = prompt.into_iter().collect();
+        let done = job.run_with(&["--model-path", &path, "--rebuild"], &variables);
+        assert!(done.status.success(), "{}", err(&done));
+        let said = err(&done).contains("`model.prompt` to \"passage: \" for texts that are");
+        assert_eq!(said, warned, "{name}, {prompt:?}: {}", err(&done));
+    }
 }

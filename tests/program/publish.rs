@@ -766,7 +766,7 @@ fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
     });
     let model = load(TINY.path());
     let identity = ModelIdentity { dimension: 8, ..model.identity };
-    Model { encoder: Box::new(encoder), identity, tokenizer: model.tokenizer }
+    Model { encoder: Box::new(encoder), identity, ..model }
 }
 
 fn run(config: &Config, model: &Model) -> Result<Report> {

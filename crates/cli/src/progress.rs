@@ -100,10 +100,13 @@ impl Progress {
         }
     }
 
-    /// Shows the warning of a model that runs in another precision than requested.
+    /// Shows the warnings about a model's precision and prompt.
     pub fn model_warning(&self, model: &Model) {
         if let Some(warning) = model.encoder.warning() {
             self.event(Event::Warning(Warning::Precision(warning)));
+        }
+        if let Some(warning) = &model.notes.prompt {
+            self.event(Event::Warning(Warning::Prompt(warning.clone())));
         }
     }
 

@@ -10,8 +10,10 @@ pub mod description;
 pub mod encoder;
 pub mod fake;
 pub mod identity;
+mod json;
 pub mod packed;
 pub mod precision;
+pub mod prompt;
 mod resources;
 pub mod source;
 pub mod tokenizer;
@@ -26,6 +28,7 @@ use crate::stop::Stop;
 use config::{Engine, ModelConfig};
 pub use encoder::{EncodeError, Encoder};
 use identity::ModelIdentity;
+use prompt::PromptWarning;
 use source::FetchProgress;
 use tokenizer::TextTokenizer;
 
@@ -37,6 +40,15 @@ pub struct Model {
     pub encoder: Box<dyn Encoder>,
     /// What the vectors depend on. The footer of an output holds it.
     pub identity: ModelIdentity,
+    /// What the user should know about how it was loaded.
+    pub notes: ModelNotes,
+}
+
+/// What the user should know about how a model was loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModelNotes {
+    /// The model may need a prompt that it does not get.
+    pub prompt: Option<PromptWarning>,
 }
 
 impl Model {
@@ -99,7 +111,7 @@ pub fn load_until(
     progress: &dyn Fn(FetchProgress),
 ) -> Result<Model> {
     let files = source::resolve_until(&config.source, stop, progress)?;
-    let description = description::read(&files, config.prompt.as_deref())?;
+    let description = description::read(&files, &config.text)?;
     let threads = config.threads();
     let (tokenizer, encoder) = resources::start_threads(threads, "the model")?.install(|| {
         rayon::join(
@@ -113,13 +125,10 @@ pub fn load_until(
     });
     // In a fixed order, so that of two errors the same one is reported.
     let (tokenizer, encoder) = (tokenizer?, encoder?);
-    let identity = ModelIdentity::new(
-        &files,
-        &description,
-        encoder.precision(),
-        encoder.numerics(),
-    );
-    Ok(Model { tokenizer, encoder, identity })
+    let identity =
+        ModelIdentity::new(&files, &description, encoder.precision(), encoder.numerics());
+    let prompt = prompt::warning(&files.label, &config.text.prompt, &description.prompt);
+    Ok(Model { tokenizer, encoder, identity, notes: ModelNotes { prompt } })
 }
 
 fn load_encoder(

@@ -3,6 +3,7 @@ use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 
 use reembed_encoder::limit::RequestedLimits;
+use reembed_encoder::model::config::TextOptions;
 
 use super::super::{Carry, ColumnChoice, Config, InvalidUtf8};
 use super::*;
@@ -28,7 +29,7 @@ fn two_paths_are_a_complete_configuration() {
     assert_eq!(config.output.path, Path::new("/out.parquet"));
     assert_eq!(config.batch.requested, RequestedLimits::default());
     assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
-    assert_eq!(config.model.prompt, None);
+    assert_eq!(config.model.text, TextOptions::default());
     assert_eq!(config.input.page_limit, 1 << 30);
     assert_eq!(config.input.on_invalid_utf8, InvalidUtf8::Error);
     assert!(!config.input.check_carried);

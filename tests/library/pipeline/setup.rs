@@ -23,7 +23,7 @@ pub static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny(
 pub fn with_encoder(encoder: impl Encoder + 'static) -> Model {
     let model = load(TINY.path());
     let identity = ModelIdentity { dimension: encoder.dim(), ..model.identity };
-    Model { encoder: Box::new(encoder), identity, tokenizer: model.tokenizer }
+    Model { encoder: Box::new(encoder), identity, ..model }
 }
 
 pub fn fake(failure: Failure) -> Model {

@@ -33,7 +33,7 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
     let rows = bench_rows(args, &raw)?;
     let files =
         source::resolve(&model_config.source, &|event| progress.event(Event::Model(event)))?;
-    let description = description::read(&files, model_config.prompt.as_deref())?;
+    let description = description::read(&files, &model_config.text)?;
     if args.peers.is_some() {
         peers::check_model(&description)?;
     }

@@ -33,7 +33,7 @@ pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
 pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let config = load(&args.config)?.check_model(&environment())?;
     let files = resolve(&config, logging)?;
-    let description = description::read(&files, config.prompt.as_deref())?;
+    let description = description::read(&files, &config.text)?;
     print::result(&description_text(&files, &description))?;
     Ok(Exit::Done)
 }
@@ -54,7 +54,7 @@ fn description_text(files: &ModelFiles, description: &ModelDescription) -> Strin
         ("max length", format!("{} tokens", description.max_seq_length)),
         ("pooling", description.pooling.as_str().to_owned()),
         ("normalized", if description.normalize { "yes" } else { "no" }.to_owned()),
-        ("prompt", format!("{:?}", description.prompt)),
+        ("prompt", format!("{:?}", description.prompt.text)),
         (
             "transformer",
             format!(

@@ -8,6 +8,7 @@ use reembed_kernels::{Isa, IsaName, Precision};
 
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::prompt::PromptChoice;
 use crate::model::source::SourceConfig;
 
 /// Which model computes the vectors, and what runs it. Hardware is only named here; loading the
@@ -16,8 +17,8 @@ use crate::model::source::SourceConfig;
 pub struct ModelConfig {
     /// Where the files of the model come from.
     pub source: SourceConfig,
-    /// The text before every input text; `None`: the default prompt of the model.
-    pub prompt: Option<String>,
+    /// How the model gets its texts.
+    pub text: TextOptions,
     /// The engine that runs the model.
     pub engine: Engine,
     /// The instruction set of the packed engine; `None`: the best of this CPU.
@@ -28,6 +29,13 @@ pub struct ModelConfig {
     /// Threads of the tokenizer and of an encoder on the CPU; `None`: as many as CPU affinity and
     /// cgroup quota allow.
     pub threads: Option<NonZeroUsize>,
+}
+
+/// How a model gets its texts. The default is what its directory says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TextOptions {
+    /// The text before every input text.
+    pub prompt: PromptChoice,
 }
 
 /// The engine that runs a model.
@@ -77,7 +85,7 @@ impl ModelConfig {
     fn from_source(source: SourceConfig) -> ModelConfig {
         ModelConfig {
             source,
-            prompt: None,
+            text: TextOptions::default(),
             engine: Engine::Packed,
             isa: None,
             precision: None,

@@ -13,14 +13,16 @@
 //!
 //! A setting that is not supported is an error that names it: ignoring it would give wrong vectors.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 pub use reembed_kernels::Activation;
 use serde::Deserialize;
 
+use super::config::TextOptions;
+use super::json::{DAMAGED, json, quote, refuse, required_json};
+use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 /// Everything about a model except its weights and its vocabulary.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +37,8 @@ pub struct ModelDescription {
     pub max_seq_length: NonZeroUsize,
     /// Whether a text is converted to lower case before it is tokenized.
     pub lower_case: bool,
-    /// The text before every input text; may be empty.
-    pub prompt: String,
+    /// The text before every input text.
+    pub prompt: Prompt,
 }
 
 /// Sizes of a BERT encoder (Devlin et al., 2018, <https://arxiv.org/abs/1810.04805>).
@@ -83,12 +85,12 @@ impl Pooling {
     }
 }
 
-/// Reads the description of a model. `prompt` replaces the default prompt of the directory.
+/// Reads the description of a model, with the texts as `options` has them.
 ///
 /// # Errors
 /// `Model`, naming the file and the key, if a file is malformed or has a setting that is not
-/// supported.
-pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription> {
+/// supported; `Config` if an option does not fit the model.
+pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescription> {
     let bert = bert_shape(files)?;
     let modules = modules(files)?;
     let sentence: SentenceBertConfig =
@@ -97,12 +99,11 @@ pub fn read(files: &ModelFiles, prompt: Option<&str>) -> Result<ModelDescription
     check_normalizer(files, &tokenizer)?;
     let max_seq_length =
         max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
-    let prompt = match prompt {
-        Some(prompt) => prompt.to_owned(),
-        None => default_prompt(files)?,
-    };
+    let prompt = prompt::choose(files, &options.prompt)?;
     let pooling = match &modules.pooling {
-        Some(directory) => pooling(files, &format!("{directory}/config.json"), &bert, &prompt)?,
+        Some(directory) => {
+            pooling(files, &format!("{directory}/config.json"), &bert, &prompt.text)?
+        }
         None => Pooling::Mean,
     };
     Ok(ModelDescription {
@@ -441,70 +442,4 @@ fn check_normalizer(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> 
         }
     }
     Ok(())
-}
-
-#[derive(Deserialize, Default)]
-struct PromptConfig {
-    #[serde(default)]
-    prompts: BTreeMap<String, Option<String>>,
-    default_prompt_name: Option<String>,
-}
-
-/// The prompt that sentence-transformers' `encode` uses by default.
-fn default_prompt(files: &ModelFiles) -> Result<String> {
-    const FILE: &str = "config_sentence_transformers.json";
-    let config: PromptConfig = json(files, FILE)?.unwrap_or_default();
-    let Some(name) = config.default_prompt_name else {
-        return Ok(String::new());
-    };
-    match config.prompts.get(&name) {
-        Some(prompt) => Ok(prompt.clone().unwrap_or_default()),
-        None => Err(refuse(files, FILE, "default_prompt_name")
-            .with(format!("names {}, which is not among the prompts", quote(&name)))
-            .advice("set `model.prompt`, or fetch the model again")),
-    }
-}
-
-fn required_json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<T> {
-    json(files, file)?.ok_or_else(|| {
-        Error::new(ErrorKind::Model, "is missing")
-            .in_file(files.path_of(file))
-            .advice("fetch the whole model directory, or remove it so that it is fetched again")
-    })
-}
-
-fn json<T: for<'a> Deserialize<'a>>(files: &ModelFiles, file: &str) -> Result<Option<T>> {
-    let Some(bytes) = files.bytes(file) else {
-        return Ok(None);
-    };
-    serde_json::from_slice(bytes).map(Some).map_err(|cause| {
-        Error::new(ErrorKind::Model, "does not have the expected JSON structure")
-            .in_file(files.path_of(file))
-            .advice("fetch the model again")
-            .caused_by(cause)
-    })
-}
-
-/// The advice about a value that no valid model has.
-const DAMAGED: &str = "this file is damaged or belongs to another model: fetch the model again";
-
-/// An error about a key of a file, still without its message.
-struct Refusal(std::path::PathBuf, String);
-
-fn refuse(files: &ModelFiles, file: &str, key: &str) -> Refusal {
-    Refusal(files.path_of(file), key.to_owned())
-}
-
-impl Refusal {
-    fn with(self, message: String) -> Error {
-        Error::new(ErrorKind::Model, message)
-            .in_file(self.0)
-            .at(format!("`{}`", self.1))
-            .advice("choose a BERT sentence model with mean or cls pooling")
-    }
-}
-
-/// Truncates and quotes a name from a file of the model for a message.
-fn quote(name: &str) -> String {
-    format!("{:?}", name.chars().take(80).collect::<String>())
 }

@@ -48,7 +48,7 @@ impl ModelIdentity {
             pooling: description.pooling.as_str().to_owned(),
             normalized: description.normalize,
             max_seq_length: description.max_seq_length.get(),
-            prompt: description.prompt.clone(),
+            prompt: description.prompt.text.clone(),
             dimension: description.bert.hidden,
             precision: precision.as_str().to_owned(),
             numerics: numerics.to_owned(),

@@ -101,7 +101,7 @@ impl TextTokenizer {
         Ok(TextTokenizer {
             shortener: Shortener::from_tokenizer(&tokenizer, bytes),
             tokenizer,
-            prompt: description.prompt.clone(),
+            prompt: description.prompt.text.clone(),
             lower_case: description.lower_case,
             max_length,
             pool: None,

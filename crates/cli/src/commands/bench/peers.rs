@@ -30,7 +30,7 @@ pub fn check_model(description: &ModelDescription) -> Result<()> {
         && description.normalize
         && description.max_seq_length.get() == 256
         && !description.lower_case
-        && description.prompt.is_empty();
+        && description.prompt.text.is_empty();
     if !is_supported {
         anyhow::bail!(
             "--peers supports models like all-MiniLM-L6-v2 only: 384 components, mean pooling over 256 tokens, \

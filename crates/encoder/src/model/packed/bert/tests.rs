@@ -321,13 +321,14 @@ fn checkpoint_that_does_not_match_is_refused_with_the_tensor() {
 fn real_model_has_the_same_bits_on_amx_and_emulated() {
     use crate::ModelConfig;
     use crate::environment::Environment;
+    use crate::model::config::TextOptions;
     use crate::model::tokenizer::TextTokenizer;
     use crate::model::{description, source, weights};
 
     let environment = Environment::new(std::env::vars());
     let config = ModelConfig::from_environment(&environment).expect("a model cache");
     let files = source::resolve(&config.source, &|_| ()).expect("the model");
-    let description = description::read(&files, None).expect("a description");
+    let description = description::read(&files, &TextOptions::default()).expect("a description");
     let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
     let tensors = weights::read(&files, &description.bert).expect("weights").into_tensors();
     let texts = ["Fix the login loop", "a", "Rotate the database credentials of CI"]
