@@ -161,6 +161,7 @@ fn footer(config: &Config, rows: u64) -> Footer {
             pooling: "mean".to_owned(),
             normalized: true,
             max_seq_length: 256,
+            truncation: None,
             prompt: String::new(),
             dimension: DIM,
             precision: "f32".to_owned(),

@@ -34,7 +34,9 @@ pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
 pub use template::template;
 pub use toml::Value as TomlValue;
-pub use words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, VectorType};
+pub use words::{
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, Truncate, VectorType,
+};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

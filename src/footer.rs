@@ -397,6 +397,7 @@ pub(crate) mod tests {
             pooling: "mean".to_owned(),
             normalized: true,
             max_seq_length: 256,
+            truncation: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),

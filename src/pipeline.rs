@@ -483,7 +483,7 @@ fn tokenize(
     clocks: &StageClocks,
     (rows, out): (Receiver<Rows<KeyedChunk>>, Sender<Rows<TokenChunk>>),
 ) -> Result<()> {
-    let on_empty = config.output.on_empty;
+    let texts = (config.output.on_empty, model.tokenizer.refuses_long_texts());
     let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
     while let Ok(rows) = receive() {
         inference.stop().check()?;
@@ -491,7 +491,7 @@ fn tokenize(
             Rows::Unchanged(group) => Rows::Unchanged(group),
             Rows::Chunk(chunk) => Rows::Chunk(clocks.busy(Stage::Tokenizer, || {
                 let view = cache.map(VectorCache::view).transpose()?;
-                let known = look_up(&chunk, view, inference.dim(), on_empty, &mut sample)?;
+                let known = look_up(&chunk, view, inference.dim(), texts, &mut sample)?;
                 tokenize_chunk(&model.tokenizer, chunk, known, inference.limit())
             })?),
         };

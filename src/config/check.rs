@@ -11,7 +11,7 @@ use std::time::Duration;
 use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
-use reembed_encoder::model::config::{Device, Engine, ModelConfig, TextOptions};
+use reembed_encoder::model::config::{Device, Engine, ModelConfig, TextOptions, Truncation};
 use reembed_encoder::model::prompt::PromptChoice;
 use reembed_encoder::model::source::{self, SourceConfig};
 use reembed_encoder::task::TextTemplate;
@@ -20,7 +20,7 @@ use reembed_kernels::{IsaName, Precision};
 use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
 use super::values::Value;
-use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, VectorType};
+use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorType};
 use super::{
     BatchConfig, CacheConfig, ColumnChoice, Config, Effective, IdColumn, InputConfig, OutputConfig,
     Percent, PublishConfig, ReportConfig, RunConfig,
@@ -401,11 +401,23 @@ impl RawConfig {
         let engine = self.engine()?;
         Ok(ModelConfig {
             source,
-            text: TextOptions { prompt: self.prompt()? },
+            text: self.text_options()?,
             engine,
             isa: self.word_or_auto("compute.isa", IsaName::parse)?,
             precision: self.precision(engine)?,
             threads: self.number("compute.threads").and_then(to_size),
+        })
+    }
+
+    fn text_options(&self) -> Result<TextOptions> {
+        Ok(TextOptions {
+            prompt: self.prompt()?,
+            max_length: self.number("text.max_length").and_then(to_size),
+            truncation: match self.word("text.truncate", Truncate::parse)? {
+                Truncate::End => Truncation::End,
+                Truncate::Start => Truncation::Start,
+                Truncate::Error => Truncation::Error,
+            },
         })
     }
 

@@ -5,7 +5,7 @@
 
 use reembed_kernels::{IsaName, Precision};
 
-use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, VectorType};
+use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorType};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,6 +248,20 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("\"Files: \""),
         flag: None,
         help: "Text before the list of files in the text of a task row.",
+    },
+    Setting {
+        key: "text.max_length",
+        kind: Kind::Count(3, 1_000_000),
+        default: DefaultValue::None { example: "128" },
+        flag: None,
+        help: "Most tokens of a text, special tokens included; at most the model's own maximum, which is the default.",
+    },
+    Setting {
+        key: "text.truncate",
+        kind: Kind::Word(Truncate::WORDS),
+        default: DefaultValue::Value("\"end\""),
+        flag: None,
+        help: "What happens to a text with more tokens. end: it loses its last tokens; start: it loses its first tokens, those of a prompt included; error: fail the run and name the row.",
     },
     Setting {
         key: "model.id",

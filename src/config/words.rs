@@ -61,6 +61,18 @@ words! {
 }
 
 words! {
+    /// What happens to a text with more tokens than the maximum.
+    pub enum Truncate {
+        /// It loses its last tokens.
+        End = "end",
+        /// It loses its first tokens.
+        Start = "start",
+        /// The run fails and names the row.
+        Error = "error",
+    }
+}
+
+words! {
     /// How a text that is not UTF-8 is treated.
     pub enum InvalidUtf8 {
         /// The run fails and names the row.

@@ -56,7 +56,8 @@ impl Sample {
 }
 
 /// Decides the origin of each row's vector and gets the cached vectors: the first half of the
-/// tokenizer stage.
+/// tokenizer stage. A text whose vector is that of a truncated text goes to the tokenizer if that
+/// refuses it (`refuses_long_texts`).
 ///
 /// # Errors
 /// `Cache` when the cache cannot be read.
@@ -64,7 +65,7 @@ pub fn look_up(
     chunk: &KeyedChunk,
     mut view: Option<CacheView<'_>>,
     dim: usize,
-    on_empty: OnEmpty,
+    (on_empty, refuses_long_texts): (OnEmpty, bool),
     sample: &mut Sample,
 ) -> Result<KnownVectors> {
     let texts = &chunk.chunk.texts;
@@ -87,6 +88,7 @@ pub fn look_up(
             None => Lookup::Absent,
         };
         origins.push(match found {
+            Lookup::Found(cached) if cached.truncated && refuses_long_texts => Origin::Model,
             Lookup::Found(cached) => {
                 let sampled =
                     !cached.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);

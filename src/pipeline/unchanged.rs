@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use arrow::array::{Array, LargeStringArray};
 use reembed_encoder::batch::strings;
 use reembed_encoder::error::{ErrorKind, Result};
+use reembed_encoder::model::config::Truncation;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
@@ -128,7 +129,11 @@ impl<'a> UnchangedTexts<'a> {
         stop: &'a Stop,
     ) -> Result<Self> {
         let mut by_block: HashMap<(u64, &str), Vec<usize>> = HashMap::new();
-        for (number, group) in existing.groups.iter().enumerate() {
+        // A group with a text that is now refused is read again, which names the row.
+        let refuses_long_texts = config.model.text.truncation == Truncation::Error;
+        let is_allowed = |group: &GroupDigest| group.truncated == 0 || !refuses_long_texts;
+        let groups = existing.groups.iter().enumerate().filter(|(_, group)| is_allowed(group));
+        for (number, group) in groups {
             if let Some(block) = group.texts.first() {
                 by_block.entry((group.rows, block)).or_default().push(number);
             }

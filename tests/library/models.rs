@@ -197,6 +197,66 @@ fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
 }
 
 #[test]
+fn a_long_text_loses_its_end_or_its_start() {
+    // As the tokenizers library truncates to the left and to the right.
+    let text = "fix the login loop and rotate the database credentials";
+    for lower_case in [false, true] {
+        let written = ModelDirectory::tiny().write();
+        written.edit_json("sentence_bert_config.json", |c| c["do_lower_case"] = json!(lower_case));
+        let ids = |settings: &[&str], text: &str| {
+            let model = model::load(&model_config(written.path(), settings), &|_| ());
+            model.expect("a model").tokenizer.tokenize(text).expect("ids")
+        };
+        let all = ids(&[], text);
+        assert!(!all.truncated && all.ids.len() > 10, "{all:?}");
+        let (cls, sep) = (all.ids[0], all.ids[all.ids.len() - 1]);
+        let inner = &all.ids[1..all.ids.len() - 1];
+        let eight = "text.max_length = 8";
+        for (truncate, kept) in [("end", &inner[..6]), ("start", &inner[inner.len() - 6..])] {
+            let truncate = format!("text.truncate = {truncate:?}");
+            let found = ids(&[eight, &truncate], text);
+            assert_eq!(found.ids, [&[cls], kept, &[sep]].concat(), "{truncate}");
+            assert!(found.truncated);
+            // Longer than what is tokenized as a whole, with the interesting part at both ends.
+            for filler in ["word ", "文", "a\u{301}!", "[SEP]", "\u{200d} "] {
+                let long = [text, &filler.repeat(3000), text].join(" ");
+                let found = ids(&[eight, &truncate], &long);
+                assert_eq!(found.ids, [&[cls], kept, &[sep]].concat(), "{truncate}, {filler:?}");
+                assert!(found.truncated);
+            }
+            assert!(!ids(&[&truncate], text).truncated, "{truncate}: it is short enough");
+        }
+    }
+}
+
+#[test]
+fn length_above_the_model_s_own_is_refused() {
+    let written = ModelDirectory::tiny().write();
+    let load = |settings: &str| model::load(&model_config(written.path(), &[settings]), &|_| ());
+    let error = load("text.max_length = 257").err().expect("refused");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("`text.max_length` is 257"), "{error}");
+    assert!(error.advice_text().is_some_and(|advice| advice.contains("at most 256")));
+    assert!(load("text.max_length = 256").is_ok());
+}
+
+#[test]
+fn truncation_at_the_start_is_another_fingerprint() {
+    let written = ModelDirectory::tiny().write();
+    let identity = |settings: &[&str]| {
+        model::load(&model_config(written.path(), settings), &|_| ()).expect("a model").identity
+    };
+    let today = identity(&[]).fingerprint();
+    for (setting, is_same) in [("end", true), ("error", true), ("start", false)] {
+        let identity = identity(&[&format!("text.truncate = {setting:?}")]);
+        assert_eq!(identity.fingerprint() == today, is_same, "{setting}");
+        let json = serde_json::to_string(&identity).expect("JSON");
+        assert_eq!(json.contains("\"truncation\":\"start\""), !is_same, "{json}");
+    }
+    assert_ne!(identity(&["text.max_length = 200"]).fingerprint(), today);
+}
+
+#[test]
 fn tokenization_is_the_same_on_any_number_of_threads() {
     let written = ModelDirectory::tiny().max_seq_length(16).write();
     let config = model_config(written.path(), &[]);

@@ -6,11 +6,13 @@ use std::process::Output;
 
 use assert_cmd::assert::OutputAssertExt;
 use reembed::verify;
+use reembed_cli::sample;
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_testing::model_directory::ModelDirectory;
 use serde_json::json;
 
 use crate::command_line::Job;
+use crate::common::task;
 
 const DEFAULT_ID: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -174,4 +176,44 @@ fn e5_without_a_prefix_is_warned_about() {
         let said = err(&done).contains("`model.prompt` to \"passage: \" for texts that are");
         assert_eq!(said, warned, "{name}, {prompt:?}: {}", err(&done));
     }
+}
+
+// Long texts.
+
+#[test]
+fn refused_long_text_fails_the_run_and_names_the_row() {
+    let job = Job::with_local_model();
+    let rows = [task("a", "short"), task("b", "word ".repeat(30)), task("c", "short")];
+    sample::write_tasks(&job.path("tasks.parquet"), rows.into_iter()).expect("an input");
+    let local = ["--quiet", "--model-path", "models/mine"];
+    let max = ("REEMBED_TEXT_MAX_LENGTH", "20");
+    let refuse = ("REEMBED_TEXT_TRUNCATE", "error");
+    let refused = |arguments: &[&str]| {
+        let refused = job.run_with(&[&local, arguments].concat(), &[max, refuse]);
+        assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+        let expected = "tasks.parquet: row 1 (id b): its text has 32 tokens, and the maximum is 20";
+        assert!(err(&refused).contains(expected), "{}", err(&refused));
+        assert!(err(&refused).contains("`text.truncate`"), "{}", err(&refused));
+    };
+    refused(&[]);
+    refused(&["--dry-run"]);
+    assert!(!job.path("out/tasks.parquet").exists());
+
+    let truncated = job.run_with(&local, &[max]);
+    assert!(truncated.status.success(), "{}", err(&truncated));
+    assert!(out(&truncated).contains("truncated    1 rows\n"), "{}", out(&truncated));
+    let end = job.identity();
+    assert_eq!((end.max_seq_length, &end.truncation), (20, &None));
+    // Neither the cache nor the existing output hides the row.
+    refused(&[]);
+    fs::remove_file(job.path("out/tasks.parquet")).expect("a removed output");
+    refused(&[]);
+
+    let fits = [("REEMBED_TEXT_MAX_LENGTH", "32"), refuse];
+    job.run_with(&local, &fits).assert().success();
+    let start = [max, ("REEMBED_TEXT_TRUNCATE", "start")];
+    let rebuild = [&local[..], &["--rebuild"]].concat();
+    job.run_with(&rebuild, &start).assert().success();
+    assert_eq!(job.identity().truncation.as_deref(), Some("start"));
+    assert_ne!(job.identity().fingerprint(), end.fingerprint());
 }

@@ -18,6 +18,7 @@ pub fn done() -> RunRecord {
         pooling: "mean".to_owned(),
         normalized: true,
         max_seq_length: 256,
+        truncation: None,
         prompt: String::new(),
         dimension: 384,
         precision: "f32".to_owned(),

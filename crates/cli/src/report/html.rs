@@ -14,6 +14,7 @@ mod stages;
 
 use askama::Template;
 use reembed_encoder::error::Result;
+use reembed_encoder::model::identity::ModelIdentity;
 
 use super::record::{ErrorRecord, Outcome, RestartRecord, RunRecord, SettingRecord};
 use crate::page::{self, Cell, Document, Figure, NumberFormat, Plot, Stacks, Table};
@@ -145,7 +146,7 @@ fn lineage(record: &RunRecord) -> Table {
             row("model", model.id.clone()),
             row("numerics", format!("{}, {}", model.numerics, model.precision)),
             row("vectors", format!("{} components, {} pooling", model.dimension, model.pooling)),
-            row("maximum length", format!("{} tokens", model.max_seq_length)),
+            row("maximum length", maximum_length(model)),
             row("fingerprint", lineage.fingerprint.clone()),
         ]);
     }
@@ -153,6 +154,15 @@ fn lineage(record: &RunRecord) -> Table {
     rows.push(row("input", record.input.path.clone()));
     rows.push(row("output", record.output.path.clone()));
     Table::new("Origin of the vectors", &["", ""], rows)
+}
+
+fn maximum_length(model: &ModelIdentity) -> String {
+    match &model.truncation {
+        None => format!("{} tokens", model.max_seq_length),
+        Some(end) => {
+            format!("{} tokens; longer texts are truncated at the {end}", model.max_seq_length)
+        }
+    }
 }
 
 fn config(record: &RunRecord) -> Table {

@@ -36,6 +36,34 @@ pub struct ModelConfig {
 pub struct TextOptions {
     /// The text before every input text.
     pub prompt: PromptChoice,
+    /// Most tokens of a text, special tokens included; `None`: the model's own maximum, which is
+    /// the largest one.
+    pub max_length: Option<NonZeroUsize>,
+    /// What happens to a longer text.
+    pub truncation: Truncation,
+}
+
+/// What happens to a text with too many tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Truncation {
+    /// It loses its last tokens.
+    #[default]
+    End,
+    /// It loses its first tokens, those of the prompt included.
+    Start,
+    /// It is an error.
+    Error,
+}
+
+impl Truncation {
+    /// The form in the identity of a model. [`Truncation::Error`] changes no vector, so it has that
+    /// of [`Truncation::End`], which is none.
+    pub fn in_identity(self) -> Option<String> {
+        match self {
+            Truncation::End | Truncation::Error => None,
+            Truncation::Start => Some("start".to_owned()),
+        }
+    }
 }
 
 /// The engine that runs a model.

@@ -18,11 +18,11 @@ use std::num::NonZeroUsize;
 pub use reembed_kernels::Activation;
 use serde::Deserialize;
 
-use super::config::TextOptions;
+use super::config::{TextOptions, Truncation};
 use super::json::{DAMAGED, json, quote, refuse, required_json};
 use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Everything about a model except its weights and its vocabulary.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub struct ModelDescription {
     pub normalize: bool,
     /// Tokens to which a text is truncated, special tokens included.
     pub max_seq_length: NonZeroUsize,
+    /// What happens to a longer text.
+    pub truncation: Truncation,
     /// Whether a text is converted to lower case before it is tokenized.
     pub lower_case: bool,
     /// The text before every input text.
@@ -99,6 +101,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     check_normalizer(files, &tokenizer)?;
     let max_seq_length =
         max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
+    let max_seq_length = shorter(max_seq_length, options.max_length)?;
     let prompt = prompt::choose(files, &options.prompt)?;
     let pooling = match &modules.pooling {
         Some(directory) => {
@@ -111,6 +114,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         pooling,
         normalize: modules.normalize,
         max_seq_length,
+        truncation: options.truncation,
         lower_case: sentence.do_lower_case,
         prompt,
     })
@@ -388,6 +392,19 @@ fn max_seq_length(
                 .advice("set it to at most `max_position_embeddings` of config.json")
         },
     )
+}
+
+/// The length that the user wants, which the model must allow.
+fn shorter(maximum: NonZeroUsize, wanted: Option<NonZeroUsize>) -> Result<NonZeroUsize> {
+    let Some(wanted) = wanted else { return Ok(maximum) };
+    if wanted <= maximum {
+        return Ok(wanted);
+    }
+    let message = format!(
+        "`text.max_length` is {wanted}, more than the maximum of the model, {maximum} tokens"
+    );
+    Err(Error::new(ErrorKind::Config, message)
+        .advice(format!("set it to at most {maximum}, or remove it")))
 }
 
 /// The part of `tokenizer.json` that transformers overrides with `tokenizer_config.json`, if the

@@ -23,6 +23,9 @@ pub struct ModelIdentity {
     pub normalized: bool,
     /// Tokens to which a text is truncated, special tokens included.
     pub max_seq_length: usize,
+    /// `start` if a longer text loses its first tokens; absent if it loses its last ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<String>,
     /// The text before every input text.
     pub prompt: String,
     /// Components of a vector.
@@ -48,6 +51,7 @@ impl ModelIdentity {
             pooling: description.pooling.as_str().to_owned(),
             normalized: description.normalize,
             max_seq_length: description.max_seq_length.get(),
+            truncation: description.truncation.in_identity(),
             prompt: description.prompt.text.clone(),
             dimension: description.bert.hidden,
             precision: precision.as_str().to_owned(),
@@ -57,8 +61,8 @@ impl ModelIdentity {
 
     /// The fingerprint of the model: SHA-256 in hexadecimal over everything that changes a vector.
     ///
-    /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, precision
-    /// and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
+    /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, truncation
+    /// at the start, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
     /// compared only if their fingerprints are equal.
     pub fn fingerprint(&self) -> String {
         let mut hasher = FramedHasher::default();
@@ -75,6 +79,10 @@ impl ModelIdentity {
         field("max_seq_length", &self.max_seq_length.to_string());
         field("precision", &self.precision);
         field("numerics", &self.numerics);
+        // Later than version 0.1, so only where it is set.
+        if let Some(truncation) = &self.truncation {
+            field("truncation", truncation);
+        }
         hex(&hasher.finish())
     }
 
@@ -100,6 +108,9 @@ impl ModelIdentity {
         compare("normalized", &here.normalized.to_string(), &there.normalized.to_string());
         let length = |model: &ModelIdentity| model.max_seq_length.to_string();
         compare("max_seq_length", &length(here), &length(there));
+        let truncation =
+            |model: &ModelIdentity| model.truncation.clone().unwrap_or("end".to_owned());
+        compare("truncation", &truncation(here), &truncation(there));
         compare("precision", &here.precision, &there.precision);
         compare("numerics", &here.numerics, &there.numerics);
         differences
@@ -117,6 +128,7 @@ mod tests {
             pooling: "mean".to_owned(),
             normalized: true,
             max_seq_length: 256,
+            truncation: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),
@@ -136,6 +148,7 @@ mod tests {
         there.pooling = "cls".to_owned();
         there.normalized = false;
         there.max_seq_length = 128;
+        there.truncation = Some("start".to_owned());
         there.precision = "bf16".to_owned();
         there.numerics = "fake-2".to_owned();
         assert_eq!(
@@ -147,6 +160,7 @@ mod tests {
                 r#"pooling "cls" there, "mean" here"#,
                 r#"normalized "false" there, "true" here"#,
                 r#"max_seq_length "128" there, "256" here"#,
+                r#"truncation "start" there, "end" here"#,
                 r#"precision "bf16" there, "f32" here"#,
                 r#"numerics "fake-2" there, "fake-1" here"#,
             ]
@@ -156,7 +170,7 @@ mod tests {
     #[test]
     fn fingerprint_depends_on_each_field_but_not_the_name() {
         let base = model().fingerprint();
-        let changes: [fn(&mut ModelIdentity); 7] = [
+        let changes: [fn(&mut ModelIdentity); 8] = [
             |model| {
                 model.files.insert("config.json".to_owned(), "01".to_owned());
             },
@@ -164,6 +178,7 @@ mod tests {
             |model| model.pooling = "cls".to_owned(),
             |model| model.normalized = false,
             |model| model.max_seq_length = 128,
+            |model| model.truncation = Some("start".to_owned()),
             |model| model.precision = "bf16".to_owned(),
             |model| model.numerics = "fake-2".to_owned(),
         ];

@@ -7,8 +7,11 @@ use std::num::NonZeroUsize;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
+};
 
+use super::config::Truncation;
 use super::description::ModelDescription;
 use super::resources::start_threads;
 use super::source::ModelFiles;
@@ -34,6 +37,7 @@ pub struct TextTokenizer {
     prompt: String,
     lower_case: bool,
     max_length: NonZeroUsize,
+    truncation: Truncation,
     /// The threads that tokenize a chunk; `None` for one thread.
     pool: Option<ThreadPool>,
 }
@@ -67,6 +71,10 @@ impl TextTokenizer {
         };
         let bytes = files.bytes(FILE).ok_or_else(|| refuse("is missing".to_owned()))?;
         let max_length = description.max_seq_length;
+        let direction = match description.truncation {
+            Truncation::End | Truncation::Error => TruncationDirection::Right,
+            Truncation::Start => TruncationDirection::Left,
+        };
         let tokenizer = catch_panic(ErrorKind::Model, FILE, || {
             let mut tokenizer = Tokenizer::from_bytes(bytes)
                 .map_err(|cause| refuse("is not a tokenizer".to_owned()).caused_by(cause))?;
@@ -76,7 +84,7 @@ impl TextTokenizer {
                     max_length: max_length.get(),
                     strategy: TruncationStrategy::LongestFirst,
                     stride: 0,
-                    direction: TruncationDirection::Right,
+                    direction,
                 }))
                 .map_err(|cause| {
                     refuse("does not support truncation".to_owned()).caused_by(cause)
@@ -104,6 +112,7 @@ impl TextTokenizer {
             prompt: description.prompt.text.clone(),
             lower_case: description.lower_case,
             max_length,
+            truncation: description.truncation,
             pool: None,
         })
     }
@@ -124,46 +133,120 @@ impl TextTokenizer {
         self.max_length
     }
 
+    /// Whether a text with too many tokens is an error.
+    pub fn refuses_long_texts(&self) -> bool {
+        self.truncation == Truncation::Error
+    }
+
     /// Tokenizes the prompt and the text, truncated to the maximum length.
     ///
     /// A long text is shortened first, which changes no id: docs/decisions/0018-long-texts.md.
     ///
     /// # Errors
-    /// `Encode` if the tokenizer fails or panics.
+    /// `Encode` if the tokenizer fails or panics; `Data` if the text is too long and must not be
+    /// truncated.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
         let text = match self.prompt.as_str() {
             "" => Cow::Borrowed(text),
             prompt => Cow::Owned(format!("{prompt}{text}")),
         };
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
-            let mut min_bytes = self.max_length.get().saturating_mul(BYTES_PER_TOKEN);
-            let shortener = match &self.shortener {
-                Some(shortener) if text.len() > min_bytes => shortener,
-                _ if self.lower_case => return self.encode(&text.to_lowercase()),
-                _ => return self.encode(&text),
-            };
-            loop {
-                let Shortened { text: short, is_complete } = if self.lower_case {
-                    shortener.shorten(lower_case_pieces(&text), min_bytes)
-                } else {
-                    shortener.shorten(std::iter::once(Cow::Borrowed(&*text)), min_bytes)
-                };
-                let tokenized = self.encode(&short)?;
-                if tokenized.truncated || is_complete {
-                    return Ok(tokenized);
-                }
-                min_bytes = short.len().saturating_mul(2);
+            let tokenized = match (&self.shortener, self.truncation) {
+                (None, _) => self.encode_all(&text),
+                (Some(_), _) if text.len() <= self.min_bytes() => self.encode_all(&text),
+                (Some(shortener), Truncation::Start) => self.encode_last(&text, shortener),
+                (Some(shortener), _) => self.encode_first(&text, shortener),
+            }?;
+            match tokenized.truncated && self.refuses_long_texts() {
+                true => Err(self.too_long(&text)),
+                false => Ok(tokenized),
             }
         })
     }
 
+    /// Bytes that a longer text is first shortened to.
+    fn min_bytes(&self) -> usize {
+        self.max_length.get().saturating_mul(BYTES_PER_TOKEN)
+    }
+
+    fn encode_all(&self, text: &str) -> Result<TokenizedText> {
+        match self.lower_case {
+            true => self.encode(&text.to_lowercase()),
+            false => self.encode(text),
+        }
+    }
+
+    /// Encodes the first tokens of a long text.
+    fn encode_first(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
+        let mut min_bytes = self.min_bytes();
+        loop {
+            let Shortened { text: short, is_complete } = self.shorten(text, shortener, min_bytes);
+            let tokenized = self.encode(&short)?;
+            if tokenized.truncated || is_complete {
+                return Ok(tokenized);
+            }
+            min_bytes = short.len().saturating_mul(2);
+        }
+    }
+
+    /// Encodes the last tokens of a long text.
+    fn encode_last(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
+        let mut min_bytes = self.min_bytes();
+        loop {
+            // A letter's lower case may depend on the other letters of its word.
+            let tail = shortener.tail(text, min_bytes, self.lower_case);
+            let tokenized = self.encode(&self.shorten(tail, shortener, usize::MAX).text)?;
+            if tokenized.truncated || tail.len() == text.len() {
+                return Ok(tokenized);
+            }
+            min_bytes = tail.len().saturating_mul(2);
+        }
+    }
+
+    fn shorten(&self, text: &str, shortener: &Shortener, min_bytes: usize) -> Shortened {
+        match self.lower_case {
+            true => shortener.shorten(lower_case_pieces(text), min_bytes),
+            false => shortener.shorten(std::iter::once(Cow::Borrowed(text)), min_bytes),
+        }
+    }
+
+    /// The error of a text that is too long and must not be truncated.
+    fn too_long(&self, text: &str) -> Error {
+        let max = self.max_length;
+        let message = match self.count_tokens(text) {
+            Ok(tokens) => format!("its text has {tokens} tokens, and the maximum is {max}"),
+            Err(error) => return error,
+        };
+        Error::new(ErrorKind::Data, message).advice(
+            "shorten the text, or set `text.truncate` to \"end\" or \"start\"; a larger \
+             `text.max_length` helps if the model allows it",
+        )
+    }
+
+    /// Counts all tokens of a text, special tokens included.
+    fn count_tokens(&self, text: &str) -> Result<usize> {
+        let whole = match &self.shortener {
+            Some(shortener) => self.shorten(text, shortener, usize::MAX).text,
+            None if self.lower_case => text.to_lowercase(),
+            None => text.to_owned(),
+        };
+        let encoding = self.tokenizer.encode_fast(whole, true).map_err(failed)?;
+        let special =
+            self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
+        // Each part has special tokens of its own.
+        let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
+        Ok(parts.map(|part| part.len().saturating_sub(special)).sum::<usize>() + special)
+    }
+
     fn encode(&self, text: &str) -> Result<TokenizedText> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(|cause| {
-            Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
-        })?;
+        let encoding = self.tokenizer.encode_fast(text, true).map_err(failed)?;
         let truncated = !encoding.get_overflowing().is_empty();
         Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
     }
+}
+
+fn failed(cause: tokenizers::Error) -> Error {
+    Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
 }
 
 /// Converts a text to lower case, piece by piece. Pieces end in white space: the lower case of a

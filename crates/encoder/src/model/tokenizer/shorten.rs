@@ -89,6 +89,17 @@ impl Shortener {
         Shortened { text: short.text, is_complete: true }
     }
 
+    /// The shortest end of `text` of at least `min_bytes` bytes that has the last tokens of the text;
+    /// the whole text if there is none. `at_white_space` finds only ends that begin with white space.
+    pub fn tail<'a>(&self, text: &'a str, min_bytes: usize, at_white_space: bool) -> &'a str {
+        let may_begin = |at: usize, c: char| match at_white_space {
+            true => c.is_whitespace() && self.classes.is(c, CharClass::WhiteSpace),
+            false => self.may_end(&text[..at], self.classes.class(c), &text[at..]),
+        };
+        let begins = |(at, c): &(usize, char)| text.len() - at >= min_bytes && may_begin(*at, *c);
+        text.char_indices().rev().find(begins).map_or(text, |(at, _)| &text[at..])
+    }
+
     /// Whether `text` may end before `rest`, which begins with a character of this class.
     fn may_end(&self, text: &str, class: CharClass, rest: &str) -> bool {
         let spans_the_end = |token: &String| {
