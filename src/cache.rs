@@ -8,7 +8,8 @@
 //!   vector_cache  open, commit, finish          lookup       a view of what is committed
 //!   writer        new vectors until a commit    maintenance  stats, prune, verify
 //!   entries       insert and evict              eviction     what entries cost and which ones go
-//!   record        the bytes of an entry         database     the file: redb, four tables
+//!   record        the bytes of an entry         database     the file: redb, five tables
+//!   models        which models wrote
 //! ```
 //!
 //! An entry with a wrong checksum counts as absent, and a damaged file is set aside: see
@@ -20,6 +21,7 @@ mod entries;
 mod eviction;
 mod lookup;
 mod maintenance;
+mod models;
 mod record;
 mod vector_cache;
 mod writer;
@@ -27,5 +29,6 @@ mod writer;
 pub use database::FORMAT;
 pub use lookup::{CacheView, Lookup};
 pub use maintenance::{CacheCheck, CacheStats, PruneResult, prune, stats, verify};
+pub use models::models;
 pub use vector_cache::{CacheReadyToPublish, VectorCache, max_growth, path_for};
 pub use writer::CacheWriter;

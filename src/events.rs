@@ -8,6 +8,7 @@ use reembed_encoder::batch::escape_id;
 use reembed_encoder::events::{EncodeEvent, InFlight};
 use reembed_encoder::inference::Work;
 use reembed_encoder::limit::{BatchLimit, LimitChange};
+use reembed_encoder::model::precedent::FollowedPrecision;
 use reembed_encoder::model::precision::PrecisionWarning;
 use reembed_encoder::model::prompt::PromptWarning;
 use reembed_encoder::model::source::FetchProgress;
@@ -21,6 +22,8 @@ use crate::footer::Lineage;
 pub enum Event {
     /// Progress of finding or fetching the model's files.
     Model(FetchProgress),
+    /// The precision was chosen for vectors that exist.
+    PrecisionFollowed(FollowedPrecision),
     /// The model is loaded.
     Loaded(Box<Loaded>),
     /// The model is ready and the first row is about to be read.

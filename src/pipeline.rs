@@ -29,6 +29,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::inference::Inference;
 use reembed_encoder::memory;
+use reembed_encoder::model::precedent::Precedents;
 use reembed_encoder::model::{self, Model};
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
@@ -43,7 +44,7 @@ use crate::failpoints::{self, Failpoint};
 use crate::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
 use crate::format::output::Columns;
 use crate::format::projection::Types;
-use crate::publish::{self, ExistingTarget, LockHolder, OutputLock, readback};
+use crate::publish::{self, ExistingFile, ExistingTarget, LockHolder, OutputLock, readback};
 use crate::reader::{self, Decoder, GroupFilter, Reader, RepeatedIds, TableFile};
 use crate::writer::{self, Published, Writer};
 use clock::StageClocks;
@@ -98,10 +99,24 @@ pub fn run(
     let lock = OutputLock::acquire(config, options.lock, &reader)?;
     let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
-    let model = model::load_until(&config.model, stop, &on_progress)?;
+    let precedents = precedents(config, lock.existing(), true);
+    let model = model::load_until(&config.model, &precedents, stop, &on_progress)?;
     let opened =
         Opened { reader: &reader, lock: &lock, model: &model, model_load: loading.elapsed() };
     run_with(config, options.memory_limit, &opened, stop, on_event)
+}
+
+/// The models of the vectors that a run may reuse, which decide the precision if the configuration
+/// does not. `writes` says whether the vector cache may be repaired.
+pub fn precedents(config: &Config, existing: &ExistingTarget, writes: bool) -> Precedents {
+    if config.model.engine != Engine::Packed || config.model.precision.is_some() {
+        return Precedents::default();
+    }
+    let output = match existing.file() {
+        ExistingFile::Output(footer) => Some(footer.lineage.model.clone()),
+        _ => None,
+    };
+    Precedents { output, cache: cache::models(&config.cache, &config.output.path, writes) }
 }
 
 /// Checks everything that does not need the model: the input and its columns, the output path and
@@ -200,10 +215,16 @@ pub fn run_with(
 
     let cache =
         VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, &on_event)?;
+    if let Some(cache) = &cache {
+        cache.record_model(&lineage.model)?;
+    }
     let keys = ContentKeys::new(&lineage.fingerprint);
     let encoder = model.encoder.as_ref();
     let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
     on_event(Event::Loaded(Box::new(Loaded { lineage: loaded, runs_on, took: model_load })));
+    if let Some(precision) = model.notes.precision {
+        on_event(Event::PrecisionFollowed(precision));
+    }
     if let Some(warning) = encoder.warning() {
         on_event(Event::Warning(Warning::Precision(warning)));
     }

@@ -1,10 +1,11 @@
-//! The cache file: a redb database of four tables, and the meaning of its errors.
+//! The cache file: a redb database of five tables, and the meaning of its errors.
 //!
 //! ```text
 //!   index   content key → slot        the slot of a text's entry
 //!   places  slot → entry              slots ascend, so entries fill pages and are read in order
 //!   ages    page → 1024 × u32         per slot of a page the run that last used it; 0: empty
 //!   facts   name → number             format version, run numbers, counters
+//!   models  fingerprint → JSON        the models that wrote; absent in files of older versions
 //! ```
 
 use std::fs::{self, File};
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use redb::{
     Database, Error as Cause, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
+    ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableError, WriteTransaction,
 };
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
@@ -42,6 +43,7 @@ const INDEX: TableDefinition<&[u8; 32], u64> = TableDefinition::new("index");
 const SLOTS: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
 const LAST_USED: TableDefinition<u64, &[u8]> = TableDefinition::new("ages");
 const META: TableDefinition<&str, u64> = TableDefinition::new("facts");
+const MODELS: TableDefinition<&str, &str> = TableDefinition::new("models");
 
 /// The numbers in the table `facts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +136,7 @@ pub struct Tables<'t> {
     pub slots: Table<'t, u64, &'static [u8]>,
     pub last_used: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
+    models: Table<'t, &'static str, &'static str>,
 }
 
 /// What a path holds, judged by the first bytes.
@@ -172,10 +175,7 @@ pub fn file_kind(path: &Path) -> Result<FileKind> {
 impl Db {
     /// Opens a database for reading and writing. Creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Db, DbError> {
-        let file = catch_damage(path, || {
-            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?)
-        })?;
-        let db = Db { path: path.to_owned(), file: Some(OpenFile::ReadWrite(file)) };
+        let db = Db::open_unchecked(path)?;
         let is_new = db.read(|transaction| Ok(transaction.list_tables()?.next().is_none()))?;
         if is_new {
             db.write(|tables| tables.set(MetaKey::Format, FORMAT))?;
@@ -187,13 +187,26 @@ impl Db {
 
     /// Opens an existing database for reading.
     pub fn open_read_only(path: &Path) -> Result<Db, DbError> {
-        let file = catch_damage(path, || {
-            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).open_read_only(path)?)
-        })?;
-        let db = Db { path: path.to_owned(), file: Some(OpenFile::ReadOnly(file)) };
+        let db = Db::open_read_only_unchecked(path)?;
         db.check_format()?;
         db.check_index()?;
         Ok(db)
+    }
+
+    /// As [`Db::open`], without a look at format and index.
+    pub fn open_unchecked(path: &Path) -> Result<Db, DbError> {
+        let file = catch_damage(path, || {
+            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?)
+        })?;
+        Ok(Db { path: path.to_owned(), file: Some(OpenFile::ReadWrite(file)) })
+    }
+
+    /// As [`Db::open_read_only`], without a look at format and index.
+    pub fn open_read_only_unchecked(path: &Path) -> Result<Db, DbError> {
+        let file = catch_damage(path, || {
+            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).open_read_only(path)?)
+        })?;
+        Ok(Db { path: path.to_owned(), file: Some(OpenFile::ReadOnly(file)) })
     }
 
     fn check_format(&self) -> Result<(), DbError> {
@@ -238,6 +251,15 @@ impl Db {
     /// As [`Tables::finished_runs`].
     pub fn finished_runs(&self) -> Result<Vec<u32>, DbError> {
         self.read(|transaction| finished_runs(&transaction.open_table(META)?))
+    }
+
+    /// The table `models`; empty if the file does not have it.
+    pub fn models(&self) -> Result<Vec<(String, String)>, DbError> {
+        self.read(|transaction| match transaction.open_table(MODELS) {
+            Ok(table) => models(&table),
+            Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        })
     }
 
     /// The tables as of now.
@@ -323,6 +345,7 @@ impl<'t> Tables<'t> {
             slots: transaction.open_table(SLOTS)?,
             last_used: transaction.open_table(LAST_USED)?,
             meta: transaction.open_table(META)?,
+            models: transaction.open_table(MODELS)?,
         })
     }
 
@@ -342,6 +365,23 @@ impl<'t> Tables<'t> {
         finished_runs(&self.meta)
     }
 
+    /// The table `models`.
+    pub fn models(&self) -> Result<Vec<(String, String)>, Cause> {
+        models(&self.models)
+    }
+
+    /// Sets the value of a fingerprint in the table `models`.
+    pub fn set_model(&mut self, fingerprint: &str, value: &str) -> Result<(), Cause> {
+        self.models.insert(fingerprint, value)?;
+        Ok(())
+    }
+
+    /// Removes a fingerprint from the table `models`.
+    pub fn remove_model(&mut self, fingerprint: &str) -> Result<(), Cause> {
+        self.models.remove(fingerprint)?;
+        Ok(())
+    }
+
     /// Records that a run has seen every row of its input.
     pub fn finish_run(&mut self, run: u32) -> Result<(), Cause> {
         self.set(MetaKey::Run, run.into())?;
@@ -353,6 +393,17 @@ impl<'t> Tables<'t> {
         }
         Ok(())
     }
+}
+
+fn models(
+    table: &impl ReadableTable<&'static str, &'static str>,
+) -> Result<Vec<(String, String)>, Cause> {
+    let mut models = Vec::new();
+    for entry in table.iter()? {
+        let (fingerprint, value) = entry?;
+        models.push((fingerprint.value().to_owned(), value.value().to_owned()));
+    }
+    Ok(models)
 }
 
 fn number(meta: &impl ReadableTable<&'static str, u64>, key: MetaKey) -> Result<u64, Cause> {
@@ -477,7 +528,7 @@ mod tests {
         let tables = db.read(|transaction| {
             Ok(transaction.list_tables()?.map(|table| table.name().to_owned()).collect::<Vec<_>>())
         });
-        assert_eq!(tables.expect("tables"), ["ages", "facts", "index", "places"]);
+        assert_eq!(tables.expect("tables"), ["ages", "facts", "index", "models", "places"]);
         let keys = [
             MetaKey::Format,
             MetaKey::Run,

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::model::identity::ModelIdentity;
-use reembed_kernels::Precision;
 
 use super::output_path::path_error;
 use super::shrink;
@@ -151,26 +150,38 @@ impl ExistingFile {
         }
     }
 
-    /// Checks that vectors of `lineage` may replace it: vectors of another fingerprint only with
-    /// `rebuild`.
+    /// Checks that vectors of `lineage` may replace it: vectors of another fingerprint only if the
+    /// user wants that (`switch`).
     ///
     /// # Errors
     /// `OtherModel`, naming every difference, without the path.
-    pub fn check_lineage(&self, lineage: &Lineage, rebuild: bool) -> Result<()> {
+    pub fn check_lineage(&self, lineage: &Lineage, switch: bool) -> Result<()> {
         let ExistingFile::Output(footer) = self else { return Ok(()) };
         let differences = lineage.differences(&footer.lineage);
-        if rebuild || differences.is_empty() {
+        if switch || differences.is_empty() {
             return Ok(());
+        }
+        let (here, there) = (&lineage.model, &footer.lineage.model);
+        if differs_in_precision_only(here, &footer.lineage) {
+            let message = format!(
+                "set `compute.precision` to \"{}\": the existing file has vectors in that \
+                 precision, and this run would make {}",
+                there.precision, here.precision
+            );
+            return Err(Error::new(ErrorKind::OtherModel, message).advice(
+                "or name another output, replace the file with --switch-model, or embed every row \
+                 again with --rebuild",
+            ));
         }
         let message =
             format!("the existing file has vectors of another model: {}", differences.join("; "));
-        // `compute.precision = "auto"` depends on the CPU and on the version of this program.
-        let pin = match differs_in_precision_only(&lineage.model, &footer.lineage) {
-            true => format!("pin `compute.precision` to \"{}\", ", footer.lineage.model.precision),
-            false => String::new(),
-        };
         Err(Error::new(ErrorKind::OtherModel, message)
-            .advice(format!("{pin}name another output, or embed every row again with --rebuild")))
+            .advice(
+                "name the model of the existing file, name another output, replace the file and \
+                 reuse what the vector cache has of this model with --switch-model, or embed \
+                 every row again with --rebuild",
+            )
+            .details(here.file_differences(there)))
     }
 }
 
@@ -197,13 +208,11 @@ impl ExistingFile {
 
 /// Whether the packed engine in another precision gives the existing vectors.
 fn differs_in_precision_only(new: &ModelIdentity, existing: &Lineage) -> bool {
-    let is_packed = |model: &ModelIdentity| {
-        Precision::parse(&model.precision)
-            .is_some_and(|precision| precision.numerics() == model.numerics)
-    };
     let (precision, numerics) = (existing.model.precision.clone(), existing.model.numerics.clone());
     let pinned = ModelIdentity { precision, numerics, ..new.clone() };
-    is_packed(new) && is_packed(&existing.model) && pinned.fingerprint() == existing.fingerprint
+    new.packed_precision().is_some()
+        && existing.model.packed_precision().is_some()
+        && pinned.fingerprint() == existing.fingerprint
 }
 
 #[cfg(test)]
@@ -262,7 +271,7 @@ mod tests {
             (bf16(""), candle(), false),
             (candle(), f32(), false),
         ] {
-            let pin = format!("pin `compute.precision` to \"{}\"", existing.precision);
+            let pin = format!("set `compute.precision` to \"{}\"", existing.precision);
             let case = format!("{} exists, {} is new", existing.numerics, new.numerics);
             let footer = Footer { lineage: Lineage::new(&existing), ..footer() };
             let (existing, new) = (ExistingFile::Output(Box::new(footer)), Lineage::new(&new));
@@ -271,7 +280,7 @@ mod tests {
             let advice = error.advice_text().unwrap_or("");
             assert_eq!(error.kind(), ErrorKind::OtherModel, "{case}");
             assert!(advice.contains("--rebuild"), "{case}: {advice}");
-            assert_eq!(advice.contains(&pin), is_pinned, "{case}: {advice}");
+            assert_eq!(error.to_string().starts_with(&pin), is_pinned, "{case}: {error}");
         }
     }
 }

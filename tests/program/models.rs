@@ -5,14 +5,16 @@ use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::assert::OutputAssertExt;
+use redb::{Database, TableDefinition};
 use reembed::verify;
 use reembed_cli::sample;
 use reembed_encoder::model::identity::ModelIdentity;
+use reembed_kernels::{Bf16Unit, Isa, Precision};
 use reembed_testing::model_directory::ModelDirectory;
 use serde_json::json;
 
 use crate::command_line::Job;
-use crate::common::task;
+use crate::common::{read_parquet, task};
 
 const DEFAULT_ID: &str = "sentence-transformers/all-MiniLM-L6-v2";
 
@@ -33,6 +35,12 @@ impl Job {
     /// The model in the footer of the output.
     fn identity(&self) -> ModelIdentity {
         identity(&self.path("out/tasks.parquet"))
+    }
+
+    /// The rows in the report of the last run, by where their vectors come from.
+    fn rows(&self) -> serde_json::Value {
+        let report = self.report_file("report.json");
+        serde_json::from_str::<serde_json::Value>(&report).expect("JSON")["rows"].take()
     }
 
     fn report_file(&self, file: &str) -> String {
@@ -216,4 +224,90 @@ fn refused_long_text_fails_the_run_and_names_the_row() {
     job.run_with(&rebuild, &start).assert().success();
     assert_eq!(job.identity().truncation.as_deref(), Some("start"));
     assert_ne!(job.identity().fingerprint(), end.fingerprint());
+}
+
+// Precision.
+
+#[test]
+fn auto_follows_the_precision_of_the_output_then_of_the_cache() {
+    let job = Job::with_local_model();
+    let local = ["--model-path", "models/mine"];
+    let pinned = [&local[..], &["--quiet", "--precision", "bf16"]].concat();
+    job.run_with(&pinned, &[]).assert().success();
+    let native = Bf16Unit::detect(Isa::detect(), Precision::Bf16).is_some_and(|unit| unit.is_ok());
+    let follow = |arguments: &[&str], place: &str| {
+        let done = job.run_with(&[&local, arguments].concat(), &[]);
+        assert!(done.status.success(), "{}", err(&done));
+        let expected = format!("precision bf16, as in {place}");
+        assert!(err(&done).contains(&expected), "{}", err(&done));
+        let advice = err(&done).contains("`--precision f32 --rebuild`");
+        assert_eq!(advice, !native, "{}", err(&done));
+    };
+    follow(&[], "the existing output");
+    assert_eq!(job.identity().precision, "bf16");
+    assert_eq!(job.rows()["encoded"], 0);
+    follow(&["--dry-run"], "the existing output");
+    follow(&["--rebuild"], "the existing output");
+    fs::remove_file(job.path("out/tasks.parquet")).expect("a removed output");
+    follow(&["--dry-run"], "the vector cache");
+    follow(&[], "the vector cache");
+    assert_eq!((job.identity().precision.as_str(), &job.rows()["encoded"]), ("bf16", &json!(0)));
+
+    fs::remove_file(job.path("out/tasks.parquet")).expect("a removed output");
+    let off = job.run_with(&[&local[..], &["--cache-mode", "off"]].concat(), &[]);
+    assert!(off.status.success(), "{}", err(&off));
+    assert_eq!(job.identity().precision, "f32", "neither has a vector");
+}
+
+#[test]
+fn cache_without_the_table_of_models_is_used() {
+    let job = Job::with_local_model();
+    let local = ["--quiet", "--model-path", "models/mine"];
+    job.run_with(&[&local[..], &["--precision", "bf16"]].concat(), &[]).assert().success();
+    fs::remove_file(job.path("out/tasks.parquet")).expect("a removed output");
+    let cache = job.path("out/.tasks.parquet.reembed-store");
+    let database = Database::open(cache).expect("a cache");
+    let write = database.begin_write().expect("a transaction");
+    let models: TableDefinition<'_, &str, &str> = TableDefinition::new("models");
+    assert!(write.delete_table(models).expect("a table"));
+    write.commit().expect("a commit");
+    drop(database);
+    let f32 = job.run_with(&local, &[]);
+    assert!(f32.status.success() && err(&f32).is_empty(), "{}", err(&f32));
+    assert_eq!(job.identity().precision, "f32", "the cache does not say in which precision it is");
+    job.run_with(&[&local[..], &["--precision", "bf16", "--switch-model"]].concat(), &[])
+        .assert()
+        .success();
+    assert_eq!(job.rows()["encoded"], 0, "the vectors in bf16 are still there");
+}
+
+#[test]
+fn precision_that_differs_is_told_by_what_to_set() {
+    let job = Job::with_local_model();
+    let local = ["--quiet", "--model-path", "models/mine"];
+    let run =
+        |precision: &str| job.run_with(&[&local[..], &["--precision", precision]].concat(), &[]);
+    run("f32").assert().success();
+    let refused = run("bf16");
+    assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+    let first = "error: out/tasks.parquet: set `compute.precision` to \"f32\": ";
+    assert!(err(&refused).starts_with(first), "{}", err(&refused));
+    assert_eq!(err(&refused).lines().count(), 1);
+}
+
+#[test]
+fn hashes_of_another_model_are_for_verbose_only() {
+    let job = Job::with_local_model();
+    ModelDirectory::tiny().seed(1).write_to(&job.path("models/other"));
+    job.run_with(&["--quiet", "--model-path", "models/mine"], &[]).assert().success();
+    let refused = |flag: &str| {
+        let refused = job.run_with(&[flag, "--model-path", "models/other"], &[]);
+        assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+        err(&refused)
+    };
+    let quiet = refused("--quiet");
+    assert!(quiet.contains("of another model: model.safetensors differs ("), "{quiet}");
+    assert!(quiet.lines().count() == 1 && !quiet.contains("SHA-256"), "{quiet}");
+    let verbose = refused("--verbose");
+    assert!(verbose.lines().any(|line| line.contains("model.safetensors: SHA-256 ")), "{verbose}");
 }

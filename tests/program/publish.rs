@@ -460,13 +460,15 @@ fn output_of_another_model_is_replaced_by_rebuild_only() {
     assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
     for word in [
         "the existing file has vectors of another model: ",
-        "model.safetensors \"",
+        "model.safetensors differ",
         "prompt \"\" there, \"query: \" here",
         "--rebuild",
+        "--switch-model",
     ] {
         assert!(err(&refused).contains(word), "{word}: {}", err(&refused));
     }
     assert_eq!(err(&refused).lines().count(), 1);
+    assert!(!err(&refused).contains("SHA-256"), "{}", err(&refused));
     assert!(night.output() == old && night.beside() == ["tasks.parquet"]);
     for (flags, code) in [(&["--dry-run"][..], 3), (&["--dry-run", "--rebuild"], 0)] {
         let dry = night.command_with(other.path()).args(flags).output().expect("a child");

@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
+use reembed::Error;
 
 use crate::cli::{LogFormat, Logging};
 use crate::exit::Exit;
-use crate::text::error_line;
+use crate::text::{error_line, printable};
 
 /// Writes the result of a command to standard output. A reader that has closed its pipe, like `head`, has
 /// seen what it wanted.
@@ -28,7 +29,7 @@ pub fn result_or_warn(text: &str) {
     }
 }
 
-/// Writes an error to standard error as one line.
+/// Writes an error to standard error as one line. Its details follow with `--verbose`.
 pub fn error(error: &anyhow::Error, logging: &Logging) {
     let line = error_line(error);
     match logging.log_format {
@@ -36,6 +37,8 @@ pub fn error(error: &anyhow::Error, logging: &Logging) {
         // A closed standard error must not end the program with a panic.
         _ => drop(writeln!(io::stderr(), "error: {line}")),
     }
+    let details = error.downcast_ref::<Error>().map_or(&[][..], Error::detail_lines);
+    details.iter().for_each(|detail| tracing::debug!("{}", printable(detail)));
 }
 
 /// Prints help and version to standard output, a usage error to standard error.

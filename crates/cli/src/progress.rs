@@ -95,13 +95,17 @@ impl Progress {
                 state.limit = Some(change.to);
                 self.limit_change(&mut state, change);
             }
+            Event::PrecisionFollowed(precision) => self.log(|| tracing::info!("{precision}")),
             Event::Warning(warning) => self.log(|| tracing::warn!("{warning}")),
             Event::Loaded(_) | Event::ChunkDone { .. } | Event::Stages(_) => {}
         }
     }
 
-    /// Shows the warnings about a model's precision and prompt.
-    pub fn model_warning(&self, model: &Model) {
+    /// Shows what the user should know about a model's precision and prompt.
+    pub fn model_notes(&self, model: &Model) {
+        if let Some(precision) = model.notes.precision {
+            self.event(Event::PrecisionFollowed(precision));
+        }
         if let Some(warning) = model.encoder.warning() {
             self.event(Event::Warning(Warning::Precision(warning)));
         }

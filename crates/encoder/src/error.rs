@@ -19,6 +19,7 @@ struct Inner {
     place: Place,
     message: String,
     advice: Option<String>,
+    details: Vec<String>,
     cause: Option<Box<dyn StdError + Send + Sync>>,
     after_publish: bool,
 }
@@ -80,6 +81,7 @@ impl Error {
             place: Place::default(),
             message: message.into(),
             advice: None,
+            details: Vec::new(),
             cause: None,
             after_publish: false,
         }))
@@ -132,6 +134,13 @@ impl Error {
         self
     }
 
+    /// Adds lines for a user who asks for more than the sentence (`--verbose`).
+    #[must_use]
+    pub fn details(mut self, lines: impl IntoIterator<Item = String>) -> Self {
+        self.0.details.extend(lines);
+        self
+    }
+
     /// Sets the cause: the error that led to this one.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -168,6 +177,11 @@ impl Error {
     /// What the user can do; `None` if nothing is known.
     pub fn advice_text(&self) -> Option<&str> {
         self.0.advice.as_deref()
+    }
+
+    /// The lines of [`Error::details`].
+    pub fn detail_lines(&self) -> &[String] {
+        &self.0.details
     }
 }
 

@@ -12,6 +12,7 @@ pub mod fake;
 pub mod identity;
 mod json;
 pub mod packed;
+pub mod precedent;
 pub mod precision;
 pub mod prompt;
 mod resources;
@@ -28,7 +29,9 @@ use crate::stop::Stop;
 use config::{Engine, ModelConfig};
 pub use encoder::{EncodeError, Encoder};
 use identity::ModelIdentity;
+use precedent::{FollowedPrecision, Precedents};
 use prompt::PromptWarning;
+use reembed_kernels::Precision;
 use source::FetchProgress;
 use tokenizer::TextTokenizer;
 
@@ -49,6 +52,8 @@ pub struct Model {
 pub struct ModelNotes {
     /// The model may need a prompt that it does not get.
     pub prompt: Option<PromptWarning>,
+    /// Its precision was chosen for vectors that exist, and might have been another one without.
+    pub precision: Option<FollowedPrecision>,
 }
 
 impl Model {
@@ -98,20 +103,27 @@ pub struct BatchSettings {
 /// this build or this machine lacks the device or instruction set; `OutOfMemory` if the model does
 /// not fit.
 pub fn load(config: &ModelConfig, progress: &dyn Fn(FetchProgress)) -> Result<Model> {
-    load_until(config, &Stop::new(), progress)
+    load_until(config, &Precedents::default(), &Stop::new(), progress)
 }
 
-/// As [`load`], and returns early when `stop` is requested.
+/// As [`load`], and returns early when `stop` is requested. Unless the precision is configured, the
+/// packed engine runs in that of the `precedents`.
 ///
 /// # Errors
 /// As [`load`], and `Stopped`.
 pub fn load_until(
     config: &ModelConfig,
+    precedents: &Precedents,
     stop: &Stop,
     progress: &dyn Fn(FetchProgress),
 ) -> Result<Model> {
     let files = source::resolve_until(&config.source, stop, progress)?;
     let description = description::read(&files, &config.text)?;
+    let followed = match (config.engine, config.precision) {
+        (Engine::Packed, None) => precedents.precision_of(&files, &description),
+        _ => None,
+    };
+    let validated = source::is_default_model(&files);
     let threads = config.threads();
     let (tokenizer, encoder) = resources::start_threads(threads, "the model")?.install(|| {
         rayon::join(
@@ -119,7 +131,7 @@ pub fn load_until(
             || {
                 let weights = weights::read(&files, &description.bert)?;
                 stop.check()?;
-                load_encoder(config, weights, &description, source::is_default_model(&files))
+                load_encoder(config, weights, &description, validated, followed)
             },
         )
     });
@@ -128,20 +140,23 @@ pub fn load_until(
     let identity =
         ModelIdentity::new(&files, &description, encoder.precision(), encoder.numerics());
     let prompt = prompt::warning(&files.label, &config.text.prompt, &description.prompt);
-    Ok(Model { tokenizer, encoder, identity, notes: ModelNotes { prompt } })
+    // For any other model, f32 is the choice on every machine.
+    let precision = followed.filter(|followed| validated || followed.precision != Precision::F32);
+    Ok(Model { tokenizer, encoder, identity, notes: ModelNotes { prompt, precision } })
 }
 
 fn load_encoder(
     config: &ModelConfig,
     weights: weights::BertWeights<'_>,
     description: &description::ModelDescription,
-    is_default_model: bool,
+    validated: bool,
+    followed: Option<FollowedPrecision>,
 ) -> Result<Box<dyn Encoder>> {
     let threads = config.threads();
     Ok(match config.engine {
         Engine::Packed => {
             let (arithmetic, warning) =
-                precision::choose_arithmetic(config.isa()?, config.precision, is_default_model);
+                precision::choose_arithmetic(config.isa()?, config.precision, followed, validated);
             Box::new(packed::PackedEncoder::new(
                 &weights,
                 description,

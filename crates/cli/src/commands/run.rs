@@ -77,9 +77,11 @@ fn load(args: &RunArgs) -> Result<Config> {
 fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
-    let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    let precedents = pipeline::precedents(config, &existing, false);
+    let on_progress = |event| progress.event(Event::Model(event));
+    let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
     pipeline::check_model(config, &reader, &existing, &Lineage::new(&model.identity))?;
-    progress.model_warning(&model);
+    progress.model_notes(&model);
     progress.step("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &model);
     progress.finish();

@@ -31,7 +31,7 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
         _ => Some(model::load(&model_config, &|event| progress.event(Event::Model(event)))?),
     };
     if let Some(model) = &model {
-        progress.model_warning(model);
+        progress.model_notes(model);
         check_model(model, &footer, args)?;
     }
     progress.step("checking every row");
@@ -56,7 +56,8 @@ fn check_model(model: &Model, footer: &Footer, args: &VerifyArgs) -> reembed::Re
     let message = format!("the vectors come from another model: {}", differences.join("; "));
     Err(Error::new(ErrorKind::OtherModel, message)
         .in_file(&args.output)
-        .advice("verify it with its own model, or with --sample 0"))
+        .advice("verify it with its own model, or with --sample 0")
+        .details(model.identity.file_differences(&footer.lineage.model)))
 }
 
 fn checks_text(checks: &[Check]) -> String {

@@ -215,6 +215,7 @@ impl Observed {
                 self.rows.duplicate += *duplicate as u64;
             }
             Event::Model(_)
+            | Event::PrecisionFollowed(_)
             | Event::BatchStarted(_)
             | Event::Committed { .. }
             | Event::ReadBack { .. } => {}

@@ -86,23 +86,38 @@ impl ModelIdentity {
         hex(&hasher.finish())
     }
 
-    /// The differences between `self` and `other` that make their vectors incomparable, one line a
-    /// field.
+    /// The precision, if the packed engine of this version makes the vectors of this model.
+    pub fn packed_precision(&self) -> Option<Precision> {
+        Precision::parse(&self.precision).filter(|precision| precision.numerics() == self.numerics)
+    }
+
+    /// The differences between `self` (here) and `other` (there) that make their vectors
+    /// incomparable, each in a few words. [`ModelIdentity::file_differences`] has the hashes.
     pub fn differences(&self, other: &ModelIdentity) -> Vec<String> {
         let (here, there) = (self, other);
         let mut differences = Vec::new();
+        let names: BTreeSet<&str> =
+            here.files.keys().chain(there.files.keys()).map(String::as_str).collect();
+        let files = |is_meant: fn(Option<&String>, Option<&String>) -> bool| {
+            let of = |name: &&str| is_meant(here.files.get(*name), there.files.get(*name));
+            names.iter().copied().filter(of).collect::<Vec<&str>>()
+        };
+        for (files, one, many) in [
+            (files(|a, b| a.is_some() && b.is_some() && a != b), "differs", "differ"),
+            (files(|a, b| a.is_none() && b.is_some()), "is there only", "are there only"),
+            (files(|a, b| a.is_some() && b.is_none()), "is here only", "are here only"),
+        ] {
+            match files[..] {
+                [] => {}
+                [file] => differences.push(format!("{file} {one}")),
+                _ => differences.push(format!("{} {many}", files.join(", "))),
+            }
+        }
         let mut compare = |name: &str, here: &str, there: &str| {
             if here != there {
                 differences.push(format!("{name} {there:?} there, {here:?} here"));
             }
         };
-        let names: BTreeSet<&String> = here.files.keys().chain(there.files.keys()).collect();
-        for name in names {
-            let hash = |files: &BTreeMap<String, String>| {
-                files.get(name).map_or("absent".to_owned(), |hash| format!("{hash:.12}"))
-            };
-            compare(name, &hash(&here.files), &hash(&there.files));
-        }
         compare("prompt", &here.prompt, &there.prompt);
         compare("pooling", &here.pooling, &there.pooling);
         compare("normalized", &here.normalized.to_string(), &there.normalized.to_string());
@@ -112,8 +127,27 @@ impl ModelIdentity {
             |model: &ModelIdentity| model.truncation.clone().unwrap_or("end".to_owned());
         compare("truncation", &truncation(here), &truncation(there));
         compare("precision", &here.precision, &there.precision);
-        compare("numerics", &here.numerics, &there.numerics);
+        // The numerics of the packed engine follow from the precision.
+        if here.packed_precision().is_none() || there.packed_precision().is_none() {
+            compare("numerics", &here.numerics, &there.numerics);
+        }
         differences
+    }
+
+    /// The files that differ between `self` (here) and `other` (there) with the first digits of
+    /// their hashes, one line each.
+    pub fn file_differences(&self, other: &ModelIdentity) -> Vec<String> {
+        let names: BTreeSet<&String> = self.files.keys().chain(other.files.keys()).collect();
+        let hash = |model: &ModelIdentity, name: &String| {
+            model.files.get(name).map_or("absent".to_owned(), |hash| format!("SHA-256 {hash:.12}"))
+        };
+        let pair = |name: &&String| (hash(other, name), hash(self, name));
+        names
+            .iter()
+            .map(|name| (name, pair(name)))
+            .filter(|(_, (there, here))| there != here)
+            .map(|(name, (there, here))| format!("{name}: {there} there, {here} here"))
+            .collect()
     }
 }
 
@@ -154,8 +188,8 @@ mod tests {
         assert_eq!(
             here.differences(&there),
             [
-                r#"config.json "absent" there, "00" here"#,
-                r#"vocab.txt "11" there, "absent" here"#,
+                "vocab.txt is there only",
+                "config.json is here only",
                 r#"prompt "query: " there, "" here"#,
                 r#"pooling "cls" there, "mean" here"#,
                 r#"normalized "false" there, "true" here"#,
@@ -165,6 +199,22 @@ mod tests {
                 r#"numerics "fake-2" there, "fake-1" here"#,
             ]
         );
+        assert_eq!(
+            here.file_differences(&there),
+            [
+                "config.json: absent there, SHA-256 00 here",
+                "vocab.txt: SHA-256 11 there, absent here",
+            ]
+        );
+        there.files = BTreeMap::from([("config.json".to_owned(), "01".to_owned())]);
+        assert_eq!(here.differences(&there)[0], "config.json differs");
+        let packed = |precision: Precision| ModelIdentity {
+            precision: precision.as_str().to_owned(),
+            numerics: precision.numerics().to_owned(),
+            ..model()
+        };
+        let differences = packed(Precision::F32).differences(&packed(Precision::Bf16));
+        assert_eq!(differences, [r#"precision "bf16" there, "f32" here"#]);
     }
 
     #[test]

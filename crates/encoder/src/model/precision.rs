@@ -6,6 +6,8 @@
 //! | | AVX512-BF16 only | bf16-avx512; a warning if AMX exists and was refused |
 //! | | neither | f32; a warning if a unit was refused |
 //! | `auto`, any other model | | f32 |
+//! | `auto`, vectors of the model exist | the unit of their precision | theirs |
+//! | | missing, refused or excluded by `compute.isa` | theirs, emulated; a warning |
 //! | `f32` | | f32 |
 //! | `bf16`, `bf16x3`, `bf16-avx512` | the unit of that precision | as configured |
 //! | | missing, refused or excluded by `compute.isa` | as configured, emulated; a warning |
@@ -18,13 +20,17 @@ use std::fmt;
 
 use reembed_kernels::{Arithmetic, Bf16Unit, Isa, Precision, UnitError};
 
+use super::precedent::{FollowedPrecision, VectorPlace};
+
 /// What the user should know about the precision of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PrecisionWarning {
-    /// The configured precision is emulated: the bits of its unit, and no faster than f32.
+    /// The precision is emulated: the bits of its unit, and no faster than f32.
     Emulated {
-        /// The configured precision.
+        /// The precision.
         precision: Precision,
+        /// The vectors that it was chosen for; `None` if it is configured.
+        place: Option<VectorPlace>,
         /// Why the unit is not used; `None` if the CPU has none or `compute.isa` excludes it.
         reason: Option<UnitError>,
     },
@@ -43,7 +49,7 @@ pub enum PrecisionWarning {
 impl fmt::Display for PrecisionWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PrecisionWarning::Emulated { precision, reason } => {
+            PrecisionWarning::Emulated { precision, place, reason } => {
                 let unit = precision.unit_name().unwrap_or("the CPU");
                 write!(
                     f,
@@ -52,7 +58,13 @@ impl fmt::Display for PrecisionWarning {
                 match reason {
                     Some(reason) => write!(f, "{reason}"),
                     None => write!(f, "{unit} is missing or excluded by `compute.isa`"),
-                }
+                }?;
+                let Some(place) = place else { return Ok(()) };
+                write!(
+                    f,
+                    "; it is the precision of {place}; to change it, embed every row again, for \
+                     example with `--precision f32 --rebuild`"
+                )
             }
             PrecisionWarning::Fallback { preferred, used, reason } => {
                 write!(f, "{used} is used instead of {preferred}: {reason}")
@@ -63,15 +75,21 @@ impl fmt::Display for PrecisionWarning {
 
 /// Chooses the arithmetic of a model, and a warning about it.
 ///
-/// `configured` is the precision of the configuration; `validated` says whether the accuracy of
+/// `configured` is the precision of the configuration, and `followed` that of vectors that exist,
+/// which counts if none is configured; `validated` says whether the accuracy of
 /// bf16 was validated for this model.
 pub fn choose_arithmetic(
     isa: Isa,
     configured: Option<Precision>,
+    followed: Option<FollowedPrecision>,
     validated: bool,
 ) -> (Arithmetic, Option<PrecisionWarning>) {
-    let (precision, unit, warning) =
-        choose_precision(configured, validated, |precision| Bf16Unit::detect(isa, precision));
+    let wanted = configured.or(followed.map(|followed| followed.precision));
+    let (precision, unit, mut warning) =
+        choose_precision(wanted, validated, |precision| Bf16Unit::detect(isa, precision));
+    if let (Some(PrecisionWarning::Emulated { place, .. }), None) = (&mut warning, configured) {
+        *place = followed.map(|followed| followed.place);
+    }
     (Arithmetic::new(isa, precision, unit.unwrap_or(Bf16Unit::EMULATED)), warning)
 }
 
@@ -110,7 +128,7 @@ fn choose_precision<U>(
         Some(Precision::F32) => (Precision::F32, None),
         Some(precision) => {
             let reason = refused.map(|(_, reason)| reason);
-            (precision, Some(PrecisionWarning::Emulated { precision, reason }))
+            (precision, Some(PrecisionWarning::Emulated { precision, place: None, reason }))
         }
         None => {
             let used = Precision::F32;
@@ -132,7 +150,8 @@ mod tests {
     fn choose_precision_follows_the_table() {
         use Precision::{Bf16, Bf16Avx512, Bf16x3, F32};
         let (works, refused) = (Some(Ok(())), Some(Err(REFUSED)));
-        let emulated = |precision, reason| Some(PrecisionWarning::Emulated { precision, reason });
+        let emulated =
+            |precision, reason| Some(PrecisionWarning::Emulated { precision, place: None, reason });
         let fallback =
             |preferred, used| Some(PrecisionWarning::Fallback { preferred, used, reason: REFUSED });
         // `amx` and `dot` are the results of detecting AMX and AVX512-BF16.
