@@ -200,6 +200,8 @@ pub struct CacheConfig {
 pub struct RunConfig {
     /// Embed every row again, and replace an output of any model.
     pub rebuild: bool,
+    /// Replace an output of another model, and reuse what the cache has of this one.
+    pub switch_model: bool,
     /// Time limit of the run, up to the vector of its last row.
     pub deadline: Option<Duration>,
     /// Replace a file at the output path that reembed did not write.

@@ -343,8 +343,9 @@ pub fn check_model(
 ) -> Result<()> {
     let path = &config.output.path;
     let file = existing.file();
-    file.check_lineage(lineage, config.run.rebuild)
-        .and_then(|()| file.check_text(&config.text, config.run.rebuild))
+    let switches = config.run.rebuild || config.run.switch_model;
+    file.check_lineage(lineage, switches)
+        .and_then(|()| file.check_text(&config.text, switches))
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let dim = lineage.model.dimension;

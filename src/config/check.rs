@@ -102,6 +102,7 @@ impl RawConfig {
                 },
                 run: RunConfig {
                     rebuild: merged.is_on("run.rebuild"),
+                    switch_model: merged.is_on("run.switch_model"),
                     replace: merged.is_on("run.replace"),
                     deadline: merged.number("run.deadline").map(Duration::from_secs),
                 },

@@ -551,6 +551,18 @@ pub const SETTINGS: &[Setting] = &[
         help: "Embed every row again and replace the output and the cached vectors. Continues an interrupted rebuild.",
     },
     Setting {
+        key: "run.switch_model",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: Some(Flag {
+            name: "--switch-model",
+            value: Some("true"),
+            value_name: "",
+            help: None,
+        }),
+        help: "Replace an output of another model, and embed only the rows that the vector cache does not have of this one.",
+    },
+    Setting {
         key: "run.replace",
         kind: Kind::Switch,
         default: DefaultValue::Value("false"),

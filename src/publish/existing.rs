@@ -186,19 +186,19 @@ impl ExistingFile {
 }
 
 impl ExistingFile {
-    /// Checks that vectors of the texts of `recipe` may replace it: those of another recipe only with
-    /// `rebuild`.
+    /// Checks that vectors of the texts of `recipe` may replace it: those of another recipe only if
+    /// the run `switches`.
     ///
     /// # Errors
     /// `OtherModel`, naming the difference, without the path.
-    pub fn check_text(&self, recipe: &TextRecipe, rebuild: bool) -> Result<()> {
+    pub fn check_text(&self, recipe: &TextRecipe, switches: bool) -> Result<()> {
         let ExistingFile::Output(footer) = self else { return Ok(()) };
         match footer.text.difference(recipe) {
-            Some(difference) if !rebuild => {
+            Some(difference) if !switches => {
                 let message = format!("the existing file has vectors of other texts: {difference}");
                 Err(Error::new(ErrorKind::OtherModel, message).advice(
-                    "write the text as it was, name another output, or embed every row again with \
-                     --rebuild",
+                    "write the text as it was, name another output, or replace the vectors with \
+                     --switch-model",
                 ))
             }
             _ => Ok(()),

@@ -311,3 +311,32 @@ fn hashes_of_another_model_are_for_verbose_only() {
     let verbose = refused("--verbose");
     assert!(verbose.lines().any(|line| line.contains("model.safetensors: SHA-256 ")), "{verbose}");
 }
+
+// Another model.
+
+#[test]
+fn model_that_comes_back_finds_its_vectors() {
+    let job = Job::with_local_model();
+    ModelDirectory::tiny().seed(1).write_to(&job.path("models/other"));
+    let run = |model: &str, flag: Option<&str>| {
+        let path = format!("models/{model}");
+        let flags: Vec<&str> = flag.into_iter().collect();
+        let done = job.run_with(&[&["--quiet", "--model-path", &path], &flags[..]].concat(), &[]);
+        assert!(done.status.success(), "{model}: {}", err(&done));
+        assert_eq!(job.identity().id, model);
+        let rows = job.rows();
+        (rows["encoded"].as_u64().expect("a count"), rows["reused"].as_u64().expect("a count"))
+    };
+    let (all, none) = run("mine", None);
+    assert!(all > 5 && none == 0);
+    let vectors = |job: &Job| read_parquet(&job.path("out/tasks.parquet")).vectors("embedding");
+    let mine = vectors(&job);
+    let refused = job.run_with(&["--quiet", "--model-path", "models/other"], &[]);
+    assert_eq!(refused.status.code(), Some(3), "{}", err(&refused));
+    assert_eq!(run("other", Some("--switch-model")).0, all);
+    assert_ne!(vectors(&job), mine);
+    assert_eq!(run("mine", Some("--switch-model")).0, 0);
+    assert_eq!(vectors(&job), mine);
+    assert_eq!(run("other", Some("--switch-model")).0, 0);
+    assert_eq!(run("mine", Some("--rebuild")).0, all);
+}
