@@ -12,6 +12,7 @@ use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::config::{Device, Engine, ModelConfig, TextOptions, Truncation};
+use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::prompt::PromptChoice;
 use reembed_encoder::model::source::{self, SourceConfig};
 use reembed_encoder::task::TextTemplate;
@@ -120,6 +121,49 @@ impl RawConfig {
     /// As [`RawConfig::check`].
     pub fn check_model(&self, environment: &Environment) -> Result<ModelConfig> {
         self.with_defaults()?.model(environment)
+    }
+
+    /// Checks the tables `[model]` and `[compute]` for the model that made existing vectors: what is
+    /// not set is as `identity` says.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`]; `Model` if neither says where the model is.
+    pub fn check_model_of(
+        &self,
+        identity: &ModelIdentity,
+        environment: &Environment,
+    ) -> Result<ModelConfig> {
+        let set = self.check_model(environment)?;
+        let is_set = |keys: &[&str]| keys.iter().any(|key| self.is_set(key));
+        let source = match is_set(&["model.id", "model.path", "model.sha256"]) {
+            true => set.source,
+            false => source::of_files(&set.source, &identity.id, &identity.files)?,
+        };
+        let made = ModelConfig::from_identity(identity, source)?;
+        let engine = match is_set(&["compute.engine", "compute.device"]) {
+            true => set.engine,
+            false => made.engine,
+        };
+        // The precision of the vectors is one of the packed engine.
+        let precision = made.precision.filter(|_| engine == Engine::Packed);
+        Ok(ModelConfig {
+            source: made.source,
+            text: TextOptions {
+                prompt: match is_set(&["model.prompt", "model.prompt_name"]) {
+                    true => set.text.prompt,
+                    false => made.text.prompt,
+                },
+                max_length: set.text.max_length.or(made.text.max_length),
+                truncation: match is_set(&["text.truncate"]) {
+                    true => set.text.truncation,
+                    false => made.text.truncation,
+                },
+            },
+            engine,
+            isa: set.isa,
+            precision: set.precision.or(precision),
+            threads: set.threads,
+        })
     }
 
     /// Checks the table `[input]` alone, for the file at `path` in the place of `input.path`.

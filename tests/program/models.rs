@@ -1,5 +1,6 @@
 //! What a user sees of a model: its name, its prompts, its precision, and what happens when it changes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -339,4 +340,76 @@ fn model_that_comes_back_finds_its_vectors() {
     assert_eq!(vectors(&job), mine);
     assert_eq!(run("other", Some("--switch-model")).0, 0);
     assert_eq!(run("mine", Some("--rebuild")).0, all);
+}
+
+// Verification without a configuration.
+
+/// Copies a model to where a fetch puts it, with the hashes of its files.
+fn fill_model_cache(directory: &Path, cache: &Path, files: &BTreeMap<String, String>) {
+    let mut sums = String::new();
+    for (file, sha256) in files {
+        let copy = cache.join(file);
+        fs::create_dir_all(copy.parent().expect("a directory")).expect("a directory");
+        fs::copy(directory.join(file), copy).expect("a copy");
+        sums.push_str(&format!("{sha256}  {file}\n"));
+    }
+    fs::write(cache.join("SHA256SUMS"), sums).expect("a file");
+}
+
+#[test]
+fn verify_finds_the_model_by_the_footer() {
+    let job = Job::with_local_model();
+    let variables = [
+        ("REEMBED_MODEL_ID", "org/mine"),
+        ("REEMBED_MODEL_PROMPT", "passage: "),
+        ("REEMBED_TEXT_MAX_LENGTH", "16"),
+        ("REEMBED_TEXT_TRUNCATE", "start"),
+    ];
+    let run = ["--quiet", "--model-path", "models/mine", "--precision", "bf16"];
+    job.run_with(&run, &variables).assert().success();
+    let empty = job.path("empty");
+    fs::create_dir(&empty).expect("a directory");
+    let output = job.path("out/tasks.parquet");
+    let output = output.to_str().expect("a path of text");
+    let verify = |arguments: &[&str]| {
+        let mut command = job.command(&[&["verify", output], arguments].concat());
+        command.current_dir(&empty).env("REEMBED_MODEL_CACHE", job.path("cache"));
+        command.env("HF_HUB_OFFLINE", "1").output().expect("a child")
+    };
+    let missing = verify(&[]);
+    assert_eq!(missing.status.code(), Some(1), "{}", err(&missing));
+    assert!(err(&missing).contains("could not load the model org/mine"), "{}", err(&missing));
+    assert!(err(&missing).contains("--model-path"), "{}", err(&missing));
+    assert!(verify(&["--sample", "0"]).status.success());
+
+    let mine = job.path("models/mine");
+    let by_path = verify(&["--model-path", mine.to_str().expect("text")]);
+    assert!(by_path.status.success(), "{}{}", out(&by_path), err(&by_path));
+
+    let identity = job.identity();
+    let cached = job.path("cache/models/org--mine/main");
+    fill_model_cache(&mine, &cached, &identity.files);
+    let found = verify(&[]);
+    assert!(found.status.success(), "{}{}", out(&found), err(&found));
+    assert!(out(&found).contains("ok     embedded again"), "{}", out(&found));
+
+    // Another model under the name is not taken for it.
+    ModelDirectory::tiny().seed(1).write_to(&job.path("models/other"));
+    fs::copy(job.path("models/other/model.safetensors"), cached.join("model.safetensors"))
+        .expect("a copy");
+    let other = verify(&[]);
+    assert_eq!(other.status.code(), Some(1), "{}", err(&other));
+    assert!(err(&other).contains("model.safetensors: expected SHA-256"), "{}", err(&other));
+}
+
+#[test]
+fn verify_of_a_local_model_asks_for_its_directory() {
+    let job = Job::with_local_model();
+    fs::rename(job.path("models/mine"), job.path("models/my own")).expect("a directory");
+    job.run_with(&["--quiet", "--model-path", "models/my own"], &[]).assert().success();
+    let verify = job.reembed(&["verify", "out/tasks.parquet", "--quiet"]);
+    assert_eq!(verify.status.code(), Some(1), "{}", err(&verify));
+    for part in ["its model is called \"my own\"", "--model-path", "--sample 0"] {
+        assert!(err(&verify).contains(part), "{part}: {}", err(&verify));
+    }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod description;
 pub mod encoder;
 pub mod fake;
+mod from_identity;
 pub mod identity;
 mod json;
 pub mod packed;

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use anyhow::Result;
+use reembed::config::RawConfig;
 use reembed::footer::{Footer, Lineage};
 use reembed::verify::{self as checking, Check, Verdict};
 use reembed::{Error, ErrorKind, Event};
 use reembed_encoder::model::{self, Model};
-use reembed_kernels::Precision;
 
 use super::config::{environment, load};
 use crate::cli::{Logging, VerifyArgs};
@@ -19,16 +19,13 @@ use crate::text::printable;
 /// `reembed verify`.
 pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     let raw = load(&args.config)?;
-    let mut model_config = raw.check_model(&environment())?;
+    raw.check_model(&environment())?;
     let reading = raw.check_input(&args.output)?;
     let (output, footer) = checking::open(&args.output)?;
-    // The file's own precision runs on any machine.
-    let precision = Precision::parse(&footer.lineage.model.precision);
-    model_config.precision = model_config.precision.or(precision);
     let progress = Progress::new(logging);
     let model = match args.sample {
         0 => None,
-        _ => Some(model::load(&model_config, &|event| progress.event(Event::Model(event)))?),
+        _ => Some(load_model(&raw, &footer, args, &progress)?),
     };
     if let Some(model) = &model {
         progress.model_notes(model);
@@ -45,6 +42,26 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     print::result(&checks_text(&checks))?;
     let broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Loads the model of the output: as its footer says, unless the configuration says otherwise.
+fn load_model(
+    raw: &RawConfig,
+    footer: &Footer,
+    args: &VerifyArgs,
+    progress: &Progress,
+) -> reembed::Result<Model> {
+    let by_footer = ["model.id", "model.path"].iter().all(|key| !raw.is_set(key));
+    let on_progress = |event| progress.event(Event::Model(event));
+    raw.check_model_of(&footer.lineage.model, &environment())
+        .and_then(|config| model::load(&config, &on_progress))
+        .map_err(|error| match error.kind() {
+            ErrorKind::Model if by_footer => error.in_file(&args.output).advice(
+                "name the directory of its model with --model-path, or check the rest with \
+                 --sample 0",
+            ),
+            _ => error,
+        })
 }
 
 /// Refuses a model that did not make the vectors of the output.

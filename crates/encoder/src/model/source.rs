@@ -284,6 +284,29 @@ fn check_known_hashes(id: Option<&str>, files: &ModelFiles) -> Result<()> {
     Ok(())
 }
 
+/// The source of the model that has these files: by its name, with their hashes pinned. Caches and
+/// network are those of `config`.
+///
+/// # Errors
+/// `Model` if the label is the name of a directory, which says nothing about where the model is.
+pub fn of_files(config: &SourceConfig, label: &str, hashes: &Pins) -> Result<SourceConfig> {
+    let is_default = DEFAULT_PINS
+        .iter()
+        .all(|(file, known)| hashes.get(*file).is_some_and(|hash| hash == known));
+    let id = match is_default {
+        true => DEFAULT_ID,
+        false => label,
+    };
+    if check_names(id, &config.revision).is_err() {
+        let message =
+            format!("its model is called {:?}, which no source of models has", one_line(id));
+        return Err(Error::new(ErrorKind::Model, message)
+            .advice("name the directory of the model with --model-path"));
+    }
+    let (id, pins) = (Some(id.to_owned()), hashes.clone());
+    Ok(SourceConfig { id, path: None, pins, ..config.clone() })
+}
+
 /// Checks that id and revision are safe as parts of paths and URLs.
 ///
 /// Caches write `--` between organisation and name; the hub allows it in neither.
