@@ -393,6 +393,13 @@ fn verify_finds_the_model_by_the_footer() {
     assert!(found.status.success(), "{}{}", out(&found), err(&found));
     assert!(out(&found).contains("ok     embedded again"), "{}", out(&found));
 
+    // A job may have pinned another revision.
+    let pinned = job.path("cache/models/org--mine/v1.0");
+    fs::rename(&cached, &pinned).expect("a directory");
+    let found = verify(&[]);
+    assert!(found.status.success(), "{}{}", out(&found), err(&found));
+    fs::rename(&pinned, &cached).expect("a directory");
+
     // Another model under the name is not taken for it.
     ModelDirectory::tiny().seed(1).write_to(&job.path("models/other"));
     fs::copy(job.path("models/other/model.safetensors"), cached.join("model.safetensors"))

@@ -99,21 +99,36 @@ fn search(
     let id = config.hub_id();
     check_names(id, &config.revision)?;
 
-    let cache = ModelCache::new(&config.cache, id, &config.revision);
-    if let Some(found) = search.attempt(Origin::Cache, cache.directory(), |s| s.read_cached(&cache))
-    {
-        return Ok(found);
+    for revision in revisions(config, || ModelCache::revisions(&config.cache, id)) {
+        let cache = ModelCache::new(&config.cache, id, &revision);
+        let read = |s: &Search<'_>| s.read_cached(&cache);
+        if let Some(found) = search.attempt(Origin::Cache, cache.directory(), read) {
+            return Ok(found);
+        }
     }
-    if let Some(directory) = &config.hub_cache
-        && let Some(found) = search.attempt(Origin::HubCache, directory, |s| {
-            let mut snapshot = Snapshot::find(directory, id, &config.revision)?;
-            let directory = snapshot.directory().to_owned();
-            s.read(Origin::HubCache, &directory, &mut snapshot, &config.pins)
-        })
-    {
-        return Ok(found);
+    if let Some(directory) = &config.hub_cache {
+        for revision in revisions(config, || Snapshot::commits(directory, id)) {
+            let read = |s: &Search<'_>| {
+                let mut snapshot = Snapshot::find(directory, id, &revision)?;
+                let directory = snapshot.directory().to_owned();
+                s.read(Origin::HubCache, &directory, &mut snapshot, &config.pins)
+            };
+            if let Some(found) = search.attempt(Origin::HubCache, directory, read) {
+                return Ok(found);
+            }
+        }
     }
-    search.fetch(&cache)
+    search.fetch(&ModelCache::new(&config.cache, id, &config.revision))
+}
+
+/// The revisions to look for in a cache: the configured one, and then every other one that is
+/// `cached` if any will do.
+fn revisions(config: &SourceConfig, cached: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    let mut revisions = vec![config.revision.clone()];
+    if config.any_revision {
+        revisions.extend(cached().into_iter().filter(|revision| *revision != config.revision));
+    }
+    revisions
 }
 
 struct Search<'a> {
@@ -304,7 +319,7 @@ pub fn of_files(config: &SourceConfig, label: &str, hashes: &Pins) -> Result<Sou
             .advice("name the directory of the model with --model-path"));
     }
     let (id, pins) = (Some(id.to_owned()), hashes.clone());
-    Ok(SourceConfig { id, path: None, pins, ..config.clone() })
+    Ok(SourceConfig { id, path: None, any_revision: true, pins, ..config.clone() })
 }
 
 /// Checks that id and revision are safe as parts of paths and URLs.

@@ -46,6 +46,8 @@ pub struct SourceConfig {
     /// Branch, tag or commit on the hub. The model cache keeps the commit of a branch that was
     /// fetched first.
     pub revision: String,
+    /// Whether a cached copy of any other revision will do too. The pins then decide.
+    pub any_revision: bool,
     /// A local directory of the model. If it is set, no other source is tried.
     pub path: Option<PathBuf>,
     /// The directory of the model cache. It is created when a model is fetched.
@@ -86,6 +88,7 @@ impl SourceConfig {
         SourceConfig {
             id: None,
             revision: DEFAULT_REVISION.to_owned(),
+            any_revision: false,
             path: None,
             cache,
             hub_cache: environment.hub_cache(),

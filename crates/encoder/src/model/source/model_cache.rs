@@ -43,8 +43,13 @@ pub(super) struct Lock(#[expect(dead_code, reason = "held, not used")] FileLock)
 impl ModelCache {
     /// `id` and `revision` must be valid names.
     pub(super) fn new(cache: &Path, id: &str, revision: &str) -> Self {
-        let model = cache.join("models").join(id.replace('/', "--"));
-        ModelCache { directory: model.join(revision.replace('/', "%2F")) }
+        ModelCache { directory: model_directory(cache, id).join(revision.replace('/', "%2F")) }
+    }
+
+    /// The cached revisions of a model, sorted.
+    pub(super) fn revisions(cache: &Path, id: &str) -> Vec<String> {
+        let names = visible_names(&model_directory(cache, id)).into_iter();
+        names.map(|name| name.replace("%2F", "/")).collect()
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -140,6 +145,20 @@ impl ModelCache {
         name.push(suffix);
         self.directory.with_file_name(name)
     }
+}
+
+/// The directory of the revisions of a model.
+fn model_directory(cache: &Path, id: &str) -> PathBuf {
+    cache.join("models").join(id.replace('/', "--"))
+}
+
+/// The names in a directory that do not begin with a dot, sorted; none if it cannot be read.
+pub(super) fn visible_names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
 }
 
 /// A temporary directory, removed when it is dropped.

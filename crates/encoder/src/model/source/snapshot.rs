@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::directory::Directory;
 use super::fetcher::{FileSource, OpenFile};
 use super::files::MODULES;
+use super::model_cache::visible_names;
 use super::reason::Reason;
 
 /// The snapshot of a commit: `models--org--name/snapshots/<commit>/`, with links into `blobs`.
@@ -36,6 +37,11 @@ impl Snapshot {
             known_absent: model.join(".no_exist").join(&commit),
             directory,
         })
+    }
+
+    /// The commits of a model that have a snapshot, sorted.
+    pub(super) fn commits(cache: &Path, id: &str) -> Vec<String> {
+        visible_names(&cache.join(format!("models--{}", id.replace('/', "--"))).join("snapshots"))
     }
 
     pub(super) fn directory(&self) -> &Path {

@@ -65,6 +65,7 @@ impl Home {
         let config = SourceConfig {
             id: Some(ID.to_owned()),
             revision: DEFAULT_REVISION.to_owned(),
+            any_revision: false,
             path: None,
             cache: directory.path().join("own"),
             hub_cache: Some(directory.path().join("hub")),
