@@ -14,6 +14,7 @@ use reembed_encoder::model::tokenizer::tokenize_texts;
 use crate::chunk::needs_vector;
 use crate::config::Config;
 use crate::footer::Lineage;
+use crate::pipeline::add_input_file;
 use crate::reader::Reader;
 
 /// Tokens that are embedded to measure the speed of this machine.
@@ -52,6 +53,10 @@ pub struct Estimate {
 /// # Errors
 /// Those of a run up to the inference stage.
 pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
+    count(config, reader, model).map_err(|error| add_input_file(error, &config.input.path))
+}
+
+fn count(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
     let settings =
         model.batch_settings(config.batch.requested, config.batch.memory_limit, memory::read());

@@ -396,7 +396,7 @@ fn footer_text(config: &Config, reader: &Reader) -> FooterText {
 }
 
 /// Adds the input file to the error of a row, because the stages after the reader do not know it.
-fn add_input_file(error: Error, input: &Path) -> Error {
+pub(crate) fn add_input_file(error: Error, input: &Path) -> Error {
     let names_a_row =
         matches!(error.kind(), ErrorKind::Data | ErrorKind::OutOfMemory | ErrorKind::Encode);
     if names_a_row && error.place().file().is_none() { error.in_file(input) } else { error }

@@ -99,6 +99,9 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         settings.set_omit_expression(true);
         let escaped = |path: &Path| path.display().to_string().replace('.', "\\.");
         settings.add_filter(&escaped(self.model.path()), "[model]");
+        // The name of its directory is the name of the model.
+        let name = self.model.path().file_name().map(Path::new).expect("a name");
+        settings.add_filter(&escaped(name), "[name]");
         settings.add_filter(&escaped(self.directory.path()), "[directory]");
         settings.add_filter(r"\b[0-9a-f]{64}\b", "[sha256]");
         settings.add_filter(r"fingerprint [0-9a-f]{12}", "fingerprint [12 digits]");

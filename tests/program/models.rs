@@ -170,6 +170,7 @@ fn unknown_prompt_name_is_refused_with_the_declared_names() {
 #[test]
 fn e5_without_a_prefix_is_warned_about() {
     let job = Job::with_local_model();
+    let config = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
     for (name, prompt, warned) in [
         ("e5-small-v2", None, true),
         ("e5-small-v2", Some("passage: "), false),
@@ -178,9 +179,10 @@ fn e5_without_a_prefix_is_warned_about() {
     ] {
         let path = format!("models/{name}");
         ModelDirectory::tiny().write_to(&job.path(&path));
-        let prompt = prompt.map(|prompt| ("REEMBED_MODEL_PROMPT", prompt));
-        let variables: Vec<(&str, &str)> = prompt.into_iter().collect();
-        let done = job.run_with(&["--model-path", &path, "--rebuild"], &variables);
+        let model = prompt.map_or(String::new(), |prompt| format!("prompt = {prompt:?}"));
+        fs::write(job.path("pipeline.toml"), format!("{config}\n[model]\n{model}\n"))
+            .expect("a configuration");
+        let done = job.run_with(&["--model-path", &path, "--rebuild"], &[]);
         assert!(done.status.success(), "{}", err(&done));
         let said = err(&done).contains("`model.prompt` to \"passage: \" for texts that are");
         assert_eq!(said, warned, "{name}, {prompt:?}: {}", err(&done));

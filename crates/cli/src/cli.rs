@@ -72,6 +72,8 @@ pub enum Command {
     /// Measure every engine of this machine, one text at a time and in batches
     Bench(BenchArgs),
     /// Check an output against its footer, its input and its model
+    ///
+    /// The model is found by its name and hashes in the footer, unless the configuration or a flag names one.
     Verify(VerifyArgs),
     /// Fetch or show the model
     #[command(subcommand)]

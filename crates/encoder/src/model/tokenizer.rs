@@ -7,9 +7,7 @@ use std::num::NonZeroUsize;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
-use tokenizers::{
-    PostProcessor, Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy,
-};
+use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use super::config::Truncation;
 use super::description::ModelDescription;
@@ -71,24 +69,26 @@ impl TextTokenizer {
         };
         let bytes = files.bytes(FILE).ok_or_else(|| refuse("is missing".to_owned()))?;
         let max_length = description.max_seq_length;
-        let direction = match description.truncation {
-            Truncation::End | Truncation::Error => TruncationDirection::Right,
-            Truncation::Start => TruncationDirection::Left,
+        let truncate_at = |direction| {
+            Some(TruncationParams {
+                max_length: max_length.get(),
+                strategy: TruncationStrategy::LongestFirst,
+                stride: 0,
+                direction,
+            })
+        };
+        let truncation = match description.truncation {
+            Truncation::End => truncate_at(TruncationDirection::Right),
+            Truncation::Start => truncate_at(TruncationDirection::Left),
+            // The message of the error has the number of all tokens.
+            Truncation::Error => None,
         };
         let tokenizer = catch_panic(ErrorKind::Model, FILE, || {
             let mut tokenizer = Tokenizer::from_bytes(bytes)
                 .map_err(|cause| refuse("is not a tokenizer".to_owned()).caused_by(cause))?;
-            tokenizer
-                .with_padding(None)
-                .with_truncation(Some(TruncationParams {
-                    max_length: max_length.get(),
-                    strategy: TruncationStrategy::LongestFirst,
-                    stride: 0,
-                    direction,
-                }))
-                .map_err(|cause| {
-                    refuse("does not support truncation".to_owned()).caused_by(cause)
-                })?;
+            tokenizer.with_padding(None).with_truncation(truncation).map_err(|cause| {
+                refuse("does not support truncation".to_owned()).caused_by(cause)
+            })?;
             Ok(tokenizer)
         })?;
 
@@ -210,7 +210,7 @@ impl TextTokenizer {
         }
     }
 
-    /// The error of a text that is too long and must not be truncated.
+    /// The error of a text that is too long; the tokenizer does not truncate.
     fn too_long(&self, text: &str) -> Error {
         let max = self.max_length;
         let message = match self.count_tokens(text) {
@@ -230,18 +230,17 @@ impl TextTokenizer {
             None if self.lower_case => text.to_lowercase(),
             None => text.to_owned(),
         };
-        let encoding = self.tokenizer.encode_fast(whole, true).map_err(failed)?;
-        let special =
-            self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
-        // Each part has special tokens of its own.
-        let parts = std::iter::once(&encoding).chain(encoding.get_overflowing());
-        Ok(parts.map(|part| part.len().saturating_sub(special)).sum::<usize>() + special)
+        Ok(self.encode(&whole)?.ids.len())
     }
 
     fn encode(&self, text: &str) -> Result<TokenizedText> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(failed)?;
-        let truncated = !encoding.get_overflowing().is_empty();
-        Ok(TokenizedText { ids: encoding.get_ids().to_vec(), truncated })
+        let ids = encoding.get_ids().to_vec();
+        let truncated = match self.truncation {
+            Truncation::End | Truncation::Start => !encoding.get_overflowing().is_empty(),
+            Truncation::Error => ids.len() > self.max_length.get(),
+        };
+        Ok(TokenizedText { ids, truncated })
     }
 }
 

@@ -568,3 +568,32 @@ fn silent_hub_times_out() {
         });
     }
 }
+
+#[test]
+fn files_of_another_model_do_not_get_a_known_name() {
+    let mut home = Home::new();
+    let path = home.directory.path().join("model");
+    put(&path, &model());
+    home.config.path = Some(path);
+    assert_eq!(home.resolve().expect("a model").label.as_str(), "model");
+    home.config.id = Some("org/own".to_owned());
+    assert_eq!(home.resolve().expect("a model").label.as_str(), "org/own");
+    home.config.id = Some(ID.to_owned());
+    let error = home.resolve().expect_err("other files");
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("its SHA-256 is "), "{error}");
+    assert!(error.advice_text().is_some_and(|advice| advice.contains("`model.id`")));
+}
+
+#[test]
+fn any_cached_revision_with_the_pinned_hashes_will_do() {
+    let mut home = Home::new();
+    home.config.offline = true;
+    home.fill_hub_cache(&model());
+    home.config.revision = "other".to_owned();
+    assert!(home.refusal().contains("no snapshot of"));
+    home.config.any_revision = true;
+    assert_eq!(home.origin(), Origin::HubCache);
+    home.config.pins.insert("config.json".to_owned(), sha256(b"{}"));
+    assert!(home.refusal().contains("config.json: expected SHA-256"));
+}

@@ -63,7 +63,7 @@ impl Home {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let config = SourceConfig {
-            id: Some(ID.to_owned()),
+            id: None,
             revision: DEFAULT_REVISION.to_owned(),
             any_revision: false,
             path: None,
