@@ -12,6 +12,7 @@ pub mod fake;
 mod from_identity;
 pub mod identity;
 mod json;
+pub mod matryoshka;
 pub mod packed;
 pub mod precedent;
 pub mod precision;
@@ -20,6 +21,8 @@ mod resources;
 pub mod source;
 pub mod tokenizer;
 pub mod weights;
+
+use std::num::NonZeroUsize;
 
 use crate::budget::{MemoryReadings, max_tokens_for_budget, memory_budget};
 use crate::error::Result;
@@ -44,6 +47,9 @@ pub struct Model {
     pub encoder: Box<dyn Encoder>,
     /// What the vectors depend on. The footer of an output holds it.
     pub identity: ModelIdentity,
+    /// The first components that sentence-transformers keeps of a vector; `None`: all. The encoder
+    /// returns all.
+    pub truncate_dim: Option<NonZeroUsize>,
     /// What the user should know about how it was loaded.
     pub notes: ModelNotes,
 }
@@ -143,7 +149,9 @@ pub fn load_until(
     let prompt = prompt::warning(&files.label, &config.text.prompt, &description.prompt);
     // For any other model, f32 is the choice on every machine.
     let precision = followed.filter(|followed| validated || followed.precision != Precision::F32);
-    Ok(Model { tokenizer, encoder, identity, notes: ModelNotes { prompt, precision } })
+    let truncate_dim = description.truncate_dim;
+    let notes = ModelNotes { prompt, precision };
+    Ok(Model { tokenizer, encoder, identity, truncate_dim, notes })
 }
 
 fn load_encoder(

@@ -8,7 +8,7 @@
 //! | `config.json` | the transformer (Hugging Face `BertConfig`) |
 //! | `1_Pooling/config.json` | the pooling |
 //! | `sentence_bert_config.json` | `max_seq_length`, `do_lower_case` |
-//! | `config_sentence_transformers.json` | the prompts |
+//! | `config_sentence_transformers.json` | the prompts, `truncate_dim` |
 //! | `tokenizer_config.json` | the settings with which transformers overrides `tokenizer.json` |
 //!
 //! A setting that is not supported is an error that names it: ignoring it would give wrong vectors.
@@ -20,6 +20,7 @@ use serde::Deserialize;
 
 use super::config::{TextOptions, Truncation};
 use super::json::{DAMAGED, json, quote, refuse, required_json};
+use super::matryoshka;
 use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +42,9 @@ pub struct ModelDescription {
     pub lower_case: bool,
     /// The text before every input text.
     pub prompt: Prompt,
+    /// The first components that sentence-transformers keeps of a vector, after all modules and
+    /// without scaling it again; `None`: all.
+    pub truncate_dim: Option<NonZeroUsize>,
 }
 
 /// Sizes of a BERT encoder (Devlin et al., 2018, <https://arxiv.org/abs/1810.04805>).
@@ -117,6 +121,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         truncation: options.truncation,
         lower_case: sentence.do_lower_case,
         prompt,
+        truncate_dim: matryoshka::truncate_dim(files)?,
     })
 }
 

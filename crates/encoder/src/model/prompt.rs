@@ -12,7 +12,7 @@ use super::json::{json, quote, refuse};
 use super::source::{ModelFiles, ModelLabel};
 use crate::error::{Error, ErrorKind, Result};
 
-const FILE: &str = "config_sentence_transformers.json";
+pub(super) const FILE: &str = "config_sentence_transformers.json";
 
 /// The prompt that the user wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
