@@ -26,6 +26,7 @@ use reembed::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
 use reembed::publish::readback;
 use reembed::publish::{LockHolder, OutputLock};
 use reembed::reader::{Decoded, Reader};
+use reembed::vectors::VectorForm;
 use reembed::writer::Writer;
 use reembed::{Config, Environment};
 use reembed_cli::sample;
@@ -76,7 +77,8 @@ fn main() {
         let stop = Stop::new();
         let metadata = reader.table().metadata().expect("a footer");
         let columns = reembed::carried::select(&metadata, &config.output).expect("columns");
-        let mut writer = Writer::create(&config.output, &lock, &reader, columns, DIM, None, &stop)
+        let form = VectorForm::of_model(DIM);
+        let mut writer = Writer::create(&config.output, &lock, &reader, columns, form, None, &stop)
             .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
@@ -169,7 +171,7 @@ fn footer(config: &Config, rows: u64) -> Footer {
         }),
         text: FooterText::new(&config.text, Vec::new(), None),
         column: config.output.column.clone(),
-        vector_type: Some(config.output.vector_type),
+        form: Some(VectorForm::of_model(DIM).to_footer()),
         carry: config.output.carry,
         rows,
         null_rows: 0,

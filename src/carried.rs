@@ -75,6 +75,7 @@ pub fn select(metadata: &Metadata<'_>, output: &OutputConfig) -> Result<Columns>
         carried,
         vectors_after: replaced.unwrap_or(schema.roots.len()),
         name: output.column.clone(),
+        element: output.vector.vector_type.element(),
         is_nullable: output.on_empty == OnEmpty::Null,
     })
 }

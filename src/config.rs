@@ -35,7 +35,8 @@ pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
 pub use template::template;
 pub use toml::Value as TomlValue;
 pub use words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, Truncate, VectorType,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, Truncate, VectorLayout,
+    VectorType,
 };
 
 /// A checked configuration.
@@ -148,8 +149,8 @@ pub struct OutputConfig {
     pub path: PathBuf,
     /// The name of the vector column.
     pub column: String,
-    /// The Arrow type of the vector column.
-    pub vector_type: VectorType,
+    /// The form of the vector column: the table `[vector]`.
+    pub vector: VectorConfig,
     /// How a row without text is treated.
     pub on_empty: OnEmpty,
     /// The columns of the input that get into it.
@@ -158,6 +159,50 @@ pub struct OutputConfig {
     pub carry: Carry,
     /// Most rows of a row group. Used with [`Carry::Reencode`] only.
     pub row_group_rows: NonZeroUsize,
+}
+
+/// The form of a vector column, before the model is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorConfig {
+    /// The type of the components.
+    pub vector_type: VectorType,
+    /// The values that are converted to it.
+    pub values: VectorValues,
+    /// The file with the ranges of components: set exactly if the type needs them.
+    pub ranges: Option<PathBuf>,
+    /// The Arrow type of the column.
+    pub layout: VectorLayout,
+}
+
+/// The values of a vector before they are converted to the type of the column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VectorValues {
+    /// The number of components that are kept, the first ones; `None`: as the model's own
+    /// configuration sets.
+    pub dims: Option<NonZeroUsize>,
+    /// Whether to keep `dims` components of a model that was not trained for it.
+    pub force_dims: bool,
+    /// Whether what is kept is scaled to Euclidean length 1.
+    pub normalize: bool,
+}
+
+/// What a calibration reads and computes.
+#[derive(Debug, Clone)]
+pub struct CalibrationConfig {
+    /// The table `[input]`.
+    pub input: InputConfig,
+    /// The table `[text]`: how a row becomes text.
+    pub text: TextTemplate,
+    /// How a row without text is treated.
+    pub on_empty: OnEmpty,
+    /// The tables `[model]` and `[compute]`.
+    pub model: ModelConfig,
+    /// The table `[batch]`.
+    pub batch: BatchConfig,
+    /// The values whose ranges are measured.
+    pub values: VectorValues,
+    /// The file with the ranges that the configuration names.
+    pub ranges: Option<PathBuf>,
 }
 
 /// A choice among the root columns of the input. A list has one or more different names.

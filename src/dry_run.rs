@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::footer::Lineage;
 use crate::pipeline::add_input_file;
 use crate::reader::Reader;
+use crate::vectors::VectorForm;
 
 /// Tokens that are embedded to measure the speed of this machine.
 const TRIAL_TOKENS: usize = 4096;
@@ -48,15 +49,20 @@ pub struct Estimate {
 }
 
 /// Reads and tokenizes the whole input, plans every batch, and embeds a few batches to measure the
-/// speed.
+/// speed. `form` is that of the vector column.
 ///
 /// # Errors
 /// Those of a run up to the inference stage.
-pub fn estimate(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
-    count(config, reader, model).map_err(|error| add_input_file(error, &config.input.path))
+pub fn estimate(
+    config: &Config,
+    reader: &Reader,
+    model: &Model,
+    form: &VectorForm,
+) -> Result<Estimate> {
+    count(config, reader, model, form).map_err(|error| add_input_file(error, &config.input.path))
 }
 
-fn count(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
+fn count(config: &Config, reader: &Reader, model: &Model, form: &VectorForm) -> Result<Estimate> {
     let encoder = model.encoder.as_ref();
     let settings =
         model.batch_settings(config.batch.requested, config.batch.memory_limit, memory::read());
@@ -113,7 +119,7 @@ fn count(config: &Config, reader: &Reader, model: &Model) -> Result<Estimate> {
         rows,
         empty_rows,
         truncated_rows,
-        vector_bytes: work.rows * encoder.dim() as u64 * 4,
+        vector_bytes: work.rows * form.bytes_per_row(),
         work,
         largest,
         largest_bytes: encoder.bytes_for(largest),

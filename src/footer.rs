@@ -6,7 +6,7 @@ use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Carry, OnEmpty, VectorType};
+use crate::config::{Carry, OnEmpty, VectorLayout, VectorType};
 use crate::group_digest::GroupDigest;
 use crate::text::{TaskColumns, TextRecipe, escape};
 
@@ -43,10 +43,10 @@ pub struct Footer {
     pub text: FooterText,
     /// The name of the vector column.
     pub column: String,
-    /// The Arrow type of the vector column; absent up to version 2, where the file's Arrow schema
-    /// has it.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "vector_word")]
-    pub vector_type: Option<VectorType>,
+    /// The form of the vector column; absent up to version 2, where the vectors are those of the
+    /// model and the file's Arrow schema has the type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<FooterForm>,
     /// How the other columns came from the input.
     #[serde(default = "reencoded", with = "carry_word")]
     pub carry: Carry,
@@ -63,6 +63,24 @@ pub struct Footer {
     /// The row groups, if columns were copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupDigest>,
+}
+
+/// The form of the vectors of an output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FooterForm {
+    /// The type of the components.
+    #[serde(rename = "type", with = "type_word")]
+    pub vector_type: VectorType,
+    /// The Arrow type of the column.
+    #[serde(with = "layout_word")]
+    pub layout: VectorLayout,
+    /// Number of components that were kept of the model's vectors.
+    pub dims: usize,
+    /// Whether they were scaled to length 1.
+    pub normalize: bool,
+    /// SHA-256 of the file with the ranges of components, in hexadecimal; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranges: Option<String>,
 }
 
 /// Digests of the columns of an output.
@@ -124,7 +142,31 @@ macro_rules! optional_word {
     };
 }
 
-optional_word!(vector_word, crate::config::VectorType);
+/// A module that writes a setting as its word.
+macro_rules! word {
+    ($module:ident, $setting:ty) => {
+        mod $module {
+            use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+            pub fn serialize<S: Serializer>(
+                setting: &$setting,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(setting.as_str())
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<$setting, D::Error> {
+                let word = String::deserialize(from)?;
+                let unknown = || D::Error::custom(format!("unknown word {word:?}"));
+                <$setting>::parse(&word).ok_or_else(unknown)
+            }
+        }
+    };
+}
+
+word!(carry_word, crate::config::Carry);
+word!(type_word, crate::config::VectorType);
+word!(layout_word, crate::config::VectorLayout);
 optional_word!(on_empty_word, crate::config::OnEmpty);
 
 /// The first column whose digest differs from the one that was written, or that only one side has.
@@ -140,22 +182,6 @@ pub fn first_changed<'a>(
 
 fn reencoded() -> Carry {
     Carry::Reencode
-}
-
-/// [`Carry`] as its word.
-mod carry_word {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::config::Carry;
-
-    pub fn serialize<S: Serializer>(carry: &Carry, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(carry.as_str())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Carry, D::Error> {
-        let word = String::deserialize(from)?;
-        Carry::parse(&word).ok_or_else(|| D::Error::custom(format!("unknown carry {word:?}")))
-    }
 }
 
 /// Why an entry under [`FOOTER_KEY`] cannot be used.
@@ -320,7 +346,13 @@ pub(crate) mod tests {
                 Some("id".to_owned()),
             ),
             column: "embedding".to_owned(),
-            vector_type: Some(VectorType::FixedSizeList),
+            form: Some(FooterForm {
+                vector_type: VectorType::F32,
+                layout: VectorLayout::FixedSizeList,
+                dims: 384,
+                normalize: false,
+                ranges: None,
+            }),
             carry: Carry::Copy,
             rows: 7,
             null_rows: 1,
@@ -353,11 +385,11 @@ pub(crate) mod tests {
             json["lineage"]["version"] = 1.into();
             let fields = json.as_object_mut().expect("an object");
             fields.retain(|field, _| {
-                !["digests", "carry", "vector_type", "on_empty", "groups"].contains(&field.as_str())
+                !["digests", "carry", "form", "on_empty", "groups"].contains(&field.as_str())
             });
         });
         let first = first.expect("a footer");
-        assert_eq!((first.digests, first.carry, first.vector_type), (None, Carry::Reencode, None));
+        assert_eq!((first.digests, first.carry, first.form), (None, Carry::Reencode, None));
         let second = entry(|json| {
             let old = serde_json::json!({ "column": "id", "sha256": "00" });
             json["digests"] = serde_json::json!({ "ids": "00", "carried": [old], "vectors": "01" });

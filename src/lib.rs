@@ -22,12 +22,13 @@
 //!
 //! Modules import in one direction:
 //! ```text
-//!   pipeline, dry_run, verify
+//!   pipeline, dry_run, calibrate, verify
 //!   writer ─► publish ─► reader, digest        cache
 //!   vectors, chunk, events, config, footer, file_id, hidden_names, figures, failpoints
 //! ```
 
 pub mod cache;
+pub mod calibrate;
 pub mod carried;
 pub mod chunk;
 pub mod config;
@@ -45,7 +46,7 @@ pub mod pipeline;
 pub mod publish;
 pub mod reader;
 pub mod text;
-mod vectors;
+pub mod vectors;
 pub mod verify;
 pub mod writer;
 

@@ -46,6 +46,7 @@ use crate::format::output::Columns;
 use crate::format::projection::Types;
 use crate::publish::{self, ExistingFile, ExistingTarget, LockHolder, OutputLock, readback};
 use crate::reader::{self, Decoder, GroupFilter, Reader, RepeatedIds, TableFile};
+use crate::vectors::{Ranges, VectorForm};
 use crate::writer::{self, Published, Writer};
 use clock::StageClocks;
 use reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_chunk};
@@ -128,6 +129,8 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     if config.model.engine == Engine::Packed {
         config.model.isa()?;
     }
+    // Whether they are those of the model shows only when it is loaded.
+    config.output.vector.ranges.as_deref().map(Ranges::read).transpose()?;
     let table = TableFile::open(&config.input.path)?;
     let columns = check_columns(config, &table)?;
     let reader =
@@ -194,7 +197,7 @@ pub fn run_with(
     let started = Instant::now();
     let Opened { reader, lock, model, model_load } = *opened;
     let lineage = Lineage::new(&model.identity);
-    check_model(config, reader, lock.existing(), &lineage)?;
+    let form = check_model(config, reader, lock.existing(), model)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -241,11 +244,11 @@ pub fn run_with(
         check_carried(config, reader, stop)?;
     }
     let columns = carried_columns(config, reader)?;
-    let existing = ExistingVectors::open(config, lock.existing().file(), &lineage);
+    let existing = ExistingVectors::open(config, lock.existing().file(), &lineage, &form);
     let existing = existing.as_ref();
     let copied = existing.map(|existing| (existing.table(), existing.leaf()));
     let mut writer =
-        Writer::create(&config.output, lock, reader, columns, encoder.dim(), copied, stop)?;
+        Writer::create(&config.output, lock, reader, columns, form.clone(), copied, stop)?;
     let replaced_column = writer.replaces_column();
     on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
 
@@ -300,7 +303,7 @@ pub fn run_with(
 
     stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
-        let footer = (carried, &lineage);
+        let footer = (carried, &lineage, &form);
         publish(config, reader, lock, writer, footer, stop, &on_event)
     });
     on_event(Event::Stages(clocks.times()));
@@ -330,31 +333,34 @@ pub fn run_with(
     })
 }
 
-/// Checks everything that needs the model: whether its vectors may replace the existing ones, and
-/// whether the disk has space for them. Nothing is created.
+/// Checks everything that needs the model: whether its vectors can have the form of the configuration
+/// and may replace the existing ones, and whether the disk has space for them. Nothing is created.
+/// Returns the form of the vector column.
 ///
 /// # Errors
-/// `OtherModel` or `Target`.
+/// `Config`, `OtherModel` or `Target`.
 pub fn check_model(
     config: &Config,
     reader: &Reader,
     existing: &ExistingTarget,
-    lineage: &Lineage,
-) -> Result<()> {
+    model: &Model,
+) -> Result<VectorForm> {
     let path = &config.output.path;
+    let lineage = Lineage::new(&model.identity);
+    let form = VectorForm::new(&config.output.vector, model)?;
     let file = existing.file();
     let switches = config.run.rebuild || config.run.switch_model;
-    file.check_lineage(lineage, switches)
+    file.check_lineage(&lineage, switches)
         .and_then(|()| file.check_text(&config.text, switches))
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
-        let dim = lineage.model.dimension;
-        let output = publish::estimate_output_bytes(reader.rows(), dim, reader.bytes());
+        let (rows, dim) = (reader.rows(), lineage.model.dimension);
+        let output = publish::estimate_output_bytes(rows, form.bytes_per_row(), reader.bytes());
         let cache = cache::path_for(&config.cache, path);
-        let growth = cache::max_growth(&config.cache, path, reader.rows(), dim);
+        let growth = cache::max_growth(&config.cache, path, rows, dim);
         publish::check_space(path, output, &cache, growth)?;
     }
-    Ok(())
+    Ok(form)
 }
 
 /// Writes the footer, reads the file back and publishes it.
@@ -363,7 +369,7 @@ fn publish(
     reader: &Reader,
     lock: &OutputLock,
     writer: Writer<'_>,
-    (reencoded, lineage): (Vec<ColumnDigest>, &Lineage),
+    (reencoded, lineage, form): (Vec<ColumnDigest>, &Lineage, &VectorForm),
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Published> {
@@ -372,7 +378,7 @@ fn publish(
         lineage: lineage.clone(),
         text: footer_text(config, reader),
         column: config.output.column.clone(),
-        vector_type: Some(config.output.vector_type),
+        form: Some(form.to_footer()),
         carry: config.output.carry,
         rows: contents.rows,
         null_rows: contents.null_rows,

@@ -15,14 +15,14 @@ mod vectors;
 use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::model::Model;
 
-use crate::config::{Carry, IdColumn, InputConfig};
+use crate::config::{Carry, IdColumn, InputConfig, VectorType};
 use crate::footer::Footer;
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
 use crate::text::TextRecipe;
-use crate::vectors::LENGTH_TOLERANCE;
+use crate::vectors::VectorExpectation;
 use carried_state::CarriedState;
+pub use vectors::Sample;
 use vectors::VectorState;
 
 /// The first version whose carried columns can be compared with the input.
@@ -67,9 +67,9 @@ pub fn open(output: &Path) -> Result<(TableFile, Footer)> {
     Ok((table, footer))
 }
 
-/// Checks the rows and vectors of an output, and compares it with the input `original` and the
-/// model if they are given. With a model, the given number of rows is embedded again. `reading` has
-/// the column names; its path is ignored.
+/// Checks the rows and vectors of an output, and compares it with the input `original` if it is given.
+/// With a `sample`, a number of rows is embedded again. `reading` has the column names; its path is
+/// ignored.
 ///
 /// # Errors
 /// When a file cannot be read to its end or a row cannot be embedded. A file that is merely wrong has
@@ -79,12 +79,12 @@ pub fn verify(
     output: &TableFile,
     footer: &Footer,
     original: Option<&Path>,
-    model: Option<(&Model, u64)>,
+    sample: Option<Sample<'_>>,
 ) -> Result<Vec<Check>> {
     let original = original.map(TableFile::open).transpose()?;
     let reading = &reading_of(reading, footer);
     let texts = text_source(reading, output, footer, original.as_ref())?;
-    let state = vectors::check(output, footer, texts.as_ref(), model)?;
+    let state = vectors::check(output, footer, texts.as_ref(), sample.as_ref())?;
     let version = footer.lineage.version;
     let carried = match footer.carry {
         _ if version < FIRST_COMPARABLE => None,
@@ -94,7 +94,7 @@ pub fn verify(
             Some(values::check(reading, output, footer, &recipe, original.as_ref())?)
         }
     };
-    Ok(checks(footer, &state, carried, original.is_some(), model.is_some(), texts.is_some()))
+    Ok(checks(footer, &state, carried, original.is_some(), sample.is_some(), texts.is_some()))
 }
 
 /// How tables are read: with the column of ids that the footer names, if it names one.
@@ -160,7 +160,7 @@ fn checks(
     let unequal = |declared: u64, found: u64| {
         (declared != found).then(|| format!("{found}, but the footer declares {declared}"))
     };
-    let dimension = footer.lineage.model.dimension;
+    let expectation = VectorExpectation::from_footer(footer);
     let mut checks = vec![
         check("footer", &None, format!("fingerprint {:.12}", footer.lineage.fingerprint)),
         check("rows", &unequal(footer.rows, state.rows), state.rows.to_string()),
@@ -169,11 +169,11 @@ fn checks(
             &unequal(footer.null_rows, state.null_rows),
             state.null_rows.to_string(),
         ),
-        check("dimension", &state.wrong_width, dimension.to_string()),
+        check("dimension", &state.wrong_width, dimensions(footer)),
         check("finite", &state.not_finite, "all components".to_owned()),
-        match footer.lineage.model.normalized {
-            true => check("length", &state.wrong_length, format!("1 ± {LENGTH_TOLERANCE:e}")),
-            false => skipped("length", "the model does not normalise"),
+        match expectation.length_tolerance {
+            Some(tolerance) => check("length", &state.wrong_length, format!("1 ± {tolerance:e}")),
+            None => skipped("length", why_any_length(footer)),
         },
     ];
     const OLD: &str = "not comparable: version 0.1 encoded the carried columns anew";
@@ -208,6 +208,7 @@ fn checks(
         (true, false) => {
             skipped("embedded again", "the output does not carry the text columns; give --input")
         }
+        (true, true) if state.lacks_ranges => skipped("embedded again", LACKS_RANGES),
         (true, true) => check(
             "embedded again",
             &state.wrong_sample,
@@ -215,4 +216,30 @@ fn checks(
         ),
     });
     checks
+}
+
+const LACKS_RANGES: &str = "the ranges of the components are not given: set `vector.ranges` to the file \
+    whose SHA-256 is `form.ranges` of the footer";
+
+/// The elements of a vector, for people.
+fn dimensions(footer: &Footer) -> String {
+    let width = VectorExpectation::from_footer(footer).width;
+    match &footer.form {
+        Some(form) if form.vector_type != VectorType::F32 => {
+            format!("{width} ({} of {} components)", form.vector_type.as_str(), form.dims)
+        }
+        _ => width.to_string(),
+    }
+}
+
+/// Why a vector may have any length.
+fn why_any_length(footer: &Footer) -> &'static str {
+    let model = &footer.lineage.model;
+    match &footer.form {
+        Some(form) if !matches!(form.vector_type, VectorType::F32 | VectorType::F16) => {
+            "steps and signs have no length"
+        }
+        Some(form) if form.dims < model.dimension => "cut vectors are not normalised",
+        _ => "the model does not normalise",
+    }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, FieldRef};
+use arrow::datatypes::FieldRef;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::ChunkVectors;
 use reembed_encoder::stop::Stop;
@@ -34,7 +34,7 @@ use crate::format::output::Columns;
 use crate::group_digest::{GroupDigest, vectors_digest};
 use crate::publish::{self, OutputLock, write_error};
 use crate::reader::{Reader, TableFile};
-use crate::vectors::{build_column, data_type};
+use crate::vectors::{BuildError, VectorForm};
 use copied::CopiedTable;
 use reencoded::ReencodedTable;
 pub use reencoded::check_types;
@@ -44,7 +44,7 @@ pub struct Writer<'a> {
     target: PathBuf,
     table: Table<'a>,
     vectors: FieldRef,
-    dim: usize,
+    form: VectorForm,
     replaces_column: bool,
     rows: u64,
     null_rows: u64,
@@ -94,7 +94,7 @@ pub struct Published {
 
 impl<'a> Writer<'a> {
     /// Creates the temporary file of an output with the carried `columns` of an input and vectors
-    /// of `dim` components.
+    /// of a form.
     ///
     /// The footer entries of the input are carried as well. The file gets mode and owner of the
     /// existing output. `existing` is the existing output and the leaf of its vectors, if they may be
@@ -107,22 +107,22 @@ impl<'a> Writer<'a> {
         lock: &OutputLock,
         reader: &'a Reader,
         columns: Columns,
-        dim: usize,
+        form: VectorForm,
         existing: Option<(&'a TableFile, usize)>,
         stop: &'a Stop,
     ) -> Result<Writer<'a>> {
         let target = lock.path().to_owned();
         let nullable = config.on_empty == OnEmpty::Null;
-        let field = Field::new(&config.column, data_type(config.vector_type, dim)?, nullable);
-        let vectors: FieldRef = Arc::new(field);
+        let vectors: FieldRef = Arc::new(form.field(&config.column, nullable)?);
         let file = publish::create_temporary(&target, lock.existing().ownership())?;
         let replaces_column = columns.carried.get(columns.vectors_after) == Some(&false)
             && columns.vectors_after < columns.carried.len();
         let table = match config.carry {
             Carry::Copy => {
-                let form = (vectors.as_ref(), dim);
+                let column = (vectors.as_ref(), form.width());
                 let table = reader.table();
-                let copied = CopiedTable::new(file, &target, table, columns, form, existing, stop)?;
+                let copied =
+                    CopiedTable::new(file, &target, table, columns, column, existing, stop)?;
                 Table::Copied(Box::new(copied))
             }
             Carry::Reencode => {
@@ -132,12 +132,12 @@ impl<'a> Writer<'a> {
                     Error::new(ErrorKind::Internal, message)
                 })?;
                 let rows = config.row_group_rows;
-                let form = (&vectors, dim);
-                let table = ReencodedTable::new(file, &target, reader, &columns, form, rows)?;
+                let column = (&vectors, form.width());
+                let table = ReencodedTable::new(file, &target, reader, &columns, column, rows)?;
                 Table::Reencoded(Box::new((table, hasher)))
             }
         };
-        Ok(Writer { target, table, vectors, dim, replaces_column, rows: 0, null_rows: 0 })
+        Ok(Writer { target, table, vectors, form, replaces_column, rows: 0, null_rows: 0 })
     }
 
     /// Whether the vector column replaces a column of the input.
@@ -148,17 +148,30 @@ impl<'a> Writer<'a> {
     /// Writes a chunk. `columns` are those of the input if they are encoded anew.
     ///
     /// # Errors
-    /// `Output`, naming the file; `Data` when a carried column does not fit the input's footer.
+    /// `Output`, naming the file; `Data` when a carried column does not fit the input's footer;
+    /// `Encode`, naming the row, when a component is too large for the type of the column.
     pub fn write(
         &mut self,
         columns: &RecordBatch,
         vectors: ChunkVectors,
         facts: &RowFacts,
     ) -> Result<()> {
+        let first_row = self.rows;
         self.rows += vectors.present.len() as u64;
         self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
-        let vectors = build_column(&self.vectors, vectors, self.dim)
-            .map_err(|cause| write_error(&self.target, "its vectors cannot be written", cause))?;
+        let vectors = self.form.build_column(&self.vectors, vectors).map_err(|error| match error {
+            BuildError::Arrow(cause) => {
+                write_error(&self.target, "its vectors cannot be written", cause)
+            }
+            BuildError::TooLarge { row, component, value } => {
+                let message = format!(
+                    "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
+                );
+                Error::new(ErrorKind::Encode, message)
+                    .at(format!("row {}", first_row + row as u64))
+                    .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
+            }
+        })?;
         match &mut self.table {
             Table::Copied(table) => table.write(vectors.as_ref(), facts),
             Table::Reencoded(reencoded) => {

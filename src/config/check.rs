@@ -21,10 +21,13 @@ use reembed_kernels::{IsaName, Precision};
 use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
 use super::values::Value;
-use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorType};
+use super::words::{
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout, VectorType,
+};
 use super::{
-    BatchConfig, CacheConfig, ColumnChoice, Config, Effective, IdColumn, InputConfig, OutputConfig,
-    Percent, PublishConfig, ReportConfig, RunConfig,
+    BatchConfig, CacheConfig, CalibrationConfig, ColumnChoice, Config, Effective, IdColumn,
+    InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig, RunConfig, VectorConfig,
+    VectorValues,
 };
 use crate::text::{TaskColumns, TextRecipe};
 
@@ -180,6 +183,30 @@ impl RawConfig {
     /// As [`RawConfig::check`].
     pub fn check_text(&self) -> Result<TextRecipe> {
         self.with_defaults()?.text_recipe()
+    }
+
+    /// Checks the settings of a calibration. The file with the ranges need not be set, nor exist.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_calibration(&self, environment: &Environment) -> Result<CalibrationConfig> {
+        let merged = self.with_defaults()?;
+        merged.check_paths()?;
+        let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
+        Ok(CalibrationConfig {
+            input: merged.input(input)?,
+            text: merged.text_recipe()?,
+            on_empty: merged.word("output.on_empty", OnEmpty::parse)?,
+            model: merged.model(environment)?,
+            batch: merged.batch()?,
+            values: merged.vector_values(),
+            ranges: merged.path("vector.ranges"),
+        })
+    }
+
+    /// The file with the ranges of components; `None` if it is not set.
+    pub fn ranges_path(&self) -> Option<PathBuf> {
+        self.path("vector.ranges")
     }
 
     /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
@@ -351,12 +378,43 @@ impl RawConfig {
         Ok(OutputConfig {
             path,
             column,
-            vector_type: self.word("output.vector_type", VectorType::parse)?,
+            vector: self.vector()?,
             on_empty: self.word("output.on_empty", OnEmpty::parse)?,
             columns: self.column_choice()?,
             carry: self.carry()?,
             row_group_rows: self.size("output.row_group_rows")?,
         })
+    }
+
+    fn vector(&self) -> Result<VectorConfig> {
+        let vector_type = self.word("vector.type", VectorType::parse)?;
+        let (word, ranges) = (vector_type.as_str(), self.path("vector.ranges"));
+        match (vector_type.needs_ranges(), &ranges) {
+            (true, None) => Err(self
+                .value_error("vector.type", &format!("is {word:?}, but `vector.ranges` is not set"))
+                .advice(
+                    "write the ranges with `reembed calibrate --output ranges.json`, and set \
+                     `vector.ranges` to that file",
+                )),
+            (false, Some(_)) => Err(self
+                .value_error(
+                    "vector.ranges",
+                    &format!("is set, but vector.type = {word:?} has no ranges"),
+                )
+                .advice("remove it, or set vector.type to \"int8\" or \"uint8\"")),
+            _ => {
+                let layout = self.word("vector.layout", VectorLayout::parse)?;
+                Ok(VectorConfig { vector_type, values: self.vector_values(), ranges, layout })
+            }
+        }
+    }
+
+    fn vector_values(&self) -> VectorValues {
+        VectorValues {
+            dims: self.number("vector.dims").and_then(to_size),
+            force_dims: self.is_on("vector.force_dims"),
+            normalize: self.is_on("vector.normalize"),
+        }
     }
 
     fn column_choice(&self) -> Result<ColumnChoice> {

@@ -143,8 +143,8 @@ impl RawConfig {
                 let full = format!("{name}.{}", key.get_ref());
                 let at = key.span().start;
                 let Some(setting) = Setting::find(&full) else {
-                    let message = format!("unknown key `{}`{}", shown(&full), suggest_key(&full));
-                    faults.push(line_error(at, message));
+                    let hint = renamed_key(&full).unwrap_or_else(|| suggest_key(&full));
+                    faults.push(line_error(at, format!("unknown key `{}`{hint}", shown(&full))));
                     continue;
                 };
                 match written(value.get_ref()).parse_as(setting.kind, true) {

@@ -19,9 +19,12 @@ pub fn suggest_table(name: &str) -> String {
     nearest(name, SETTINGS.iter().map(|setting| setting.table()))
 }
 
-/// The new name of a table of an earlier version.
+/// The new name of a table of an earlier version that is gone.
 pub fn renamed_table(name: &str) -> Option<&'static str> {
     let table = |key: &'static str| key.split('.').next().unwrap_or(key);
+    if SETTINGS.iter().any(|setting| setting.table() == name) {
+        return None;
+    }
     RENAMED.iter().find(|(old, _)| table(old) == name).map(|(_, now)| table(now))
 }
 

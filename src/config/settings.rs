@@ -5,7 +5,9 @@
 
 use reembed_kernels::{IsaName, Precision};
 
-use super::words::{CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorType};
+use super::words::{
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout, VectorType,
+};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +137,7 @@ pub const RENAMED: &[(&str, &str)] = &[
     ("store.max_size", "cache.max_size"),
     ("store.commit_rows", "cache.commit_rows"),
     ("store.verify_sample", "cache.verify_sample"),
+    ("output.vector_type", "vector.layout"),
 ];
 
 /// All settings, in the order of the template.
@@ -420,13 +423,6 @@ pub const SETTINGS: &[Setting] = &[
         help: "Name of the vector column. An input column of this name is replaced.",
     },
     Setting {
-        key: "output.vector_type",
-        kind: Kind::Word(VectorType::WORDS),
-        default: DefaultValue::Value("\"fixed_size_list\""),
-        flag: None,
-        help: "Arrow type of the vector column. Use list for readers that do not support fixed-size lists.",
-    },
-    Setting {
         key: "output.on_empty",
         kind: Kind::Word(OnEmpty::WORDS),
         default: DefaultValue::Value("\"null\""),
@@ -474,6 +470,48 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("25000"),
         flag: None,
         help: "Rows of a row group in the output, only with output.carry = \"reencode\"; copied columns keep the row groups of the input. Smaller row groups suit readers that fetch single rows.",
+    },
+    Setting {
+        key: "vector.type",
+        kind: Kind::Word(VectorType::WORDS),
+        default: DefaultValue::Value("\"f32\""),
+        flag: None,
+        help: "Type of the components in the vector column. f16 rounds; int8 and uint8 count steps of vector.ranges; binary and ubinary keep the signs, eight to a byte. The vector cache holds f32, so a change computes nothing again.",
+    },
+    Setting {
+        key: "vector.dims",
+        kind: Kind::Count(1, 1 << 24),
+        default: DefaultValue::None { example: "256" },
+        flag: None,
+        help: "Components that are kept, the first ones; default: truncate_dim of the model's configuration, else all. Refused for a model that was not trained for it.",
+    },
+    Setting {
+        key: "vector.force_dims",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: None,
+        help: "Keep vector.dims components of a model that is not known to be trained for it.",
+    },
+    Setting {
+        key: "vector.normalize",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: None,
+        help: "Scale the kept components to Euclidean length 1, before they are converted to vector.type.",
+    },
+    Setting {
+        key: "vector.ranges",
+        kind: Kind::Path,
+        default: DefaultValue::None { example: "\"ranges.json\"" },
+        flag: None,
+        help: "File with the least and greatest value of each component, for int8 and uint8. `reembed calibrate` writes it.",
+    },
+    Setting {
+        key: "vector.layout",
+        kind: Kind::Word(VectorLayout::WORDS),
+        default: DefaultValue::Value("\"fixed_size_list\""),
+        flag: None,
+        help: "Arrow type of the vector column. Use list for readers that do not support fixed-size lists.",
     },
     Setting {
         key: "report.dir",

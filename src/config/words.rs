@@ -41,11 +41,36 @@ words! {
 }
 
 words! {
-    /// The Arrow type of the vector column.
+    /// The components of a vector, as the column has them.
     pub enum VectorType {
-        /// `FixedSizeList<Float32, dim>`.
+        /// 32-bit floating point, as the model makes them.
+        F32 = "f32",
+        /// 16-bit floating point, rounded to the nearest.
+        F16 = "f16",
+        /// Steps of a calibrated range, -128 to 127.
+        Int8 = "int8",
+        /// Steps of a calibrated range, 0 to 255.
+        Uint8 = "uint8",
+        /// One bit each, eight to a signed byte.
+        Binary = "binary",
+        /// One bit each, eight to an unsigned byte.
+        Ubinary = "ubinary",
+    }
+}
+
+impl VectorType {
+    /// Whether components are counted in steps of a range.
+    pub fn needs_ranges(self) -> bool {
+        matches!(self, VectorType::Int8 | VectorType::Uint8)
+    }
+}
+
+words! {
+    /// The Arrow type of the vector column.
+    pub enum VectorLayout {
+        /// `FixedSizeList<_, width>`.
         FixedSizeList = "fixed_size_list",
-        /// `List<Float32>`, for readers without fixed-size lists.
+        /// `List<_>`, for readers without fixed-size lists.
         List = "list",
     }
 }

@@ -5,7 +5,7 @@ use super::entries::{self, ColumnChange, Followed};
 use super::metadata::{Metadata, RowGroup, file_metadata, row_group};
 use super::schema::{Schema, element, physical, repetition};
 use super::thrift::{Fields, List, encode_number, kind};
-use crate::vectors::CHILD;
+use crate::vectors::{CHILD, Element};
 
 /// The codec of the vector column: Zstandard.
 const ZSTD: i32 = 6;
@@ -23,6 +23,8 @@ pub struct Columns {
     pub vectors_after: usize,
     /// The name of the vector column.
     pub name: String,
+    /// The type of its elements.
+    pub element: Element,
     /// Whether a row may have no vector.
     pub is_nullable: bool,
 }
@@ -42,7 +44,7 @@ impl Columns {
         self.carried[..self.vectors_after].iter().filter(|carried| **carried).count()
     }
 
-    /// The encoded schema elements of the vector column: a list of required floats.
+    /// The encoded schema elements of the vector column: a list of required numbers.
     pub fn vector_elements(&self) -> [Vec<u8>; 3] {
         const CONVERTED_LIST: i32 = 3;
         const LOGICAL_LIST: i16 = 3;
@@ -62,12 +64,52 @@ impl Columns {
         repeated.set_i32(element::REPETITION, repetition::REPEATED as i32);
         repeated.set_bytes(element::NAME, b"list");
         repeated.set_i32(element::NUM_CHILDREN, 1);
-        let mut item = Fields::default();
-        item.set_i32(element::TYPE, physical::FLOAT as i32);
+        let mut item = item_type(self.element);
         item.set_i32(element::REPETITION, repetition::REQUIRED as i32);
         item.set_bytes(element::NAME, CHILD.as_bytes());
         [outer.encode(), repeated.encode(), item.encode()]
     }
+}
+
+/// The physical type of the elements of a vector.
+fn physical_type(element: Element) -> i32 {
+    let number = match element {
+        Element::F32 => physical::FLOAT,
+        Element::F16 => physical::FIXED_LEN_BYTE_ARRAY,
+        Element::I8 | Element::U8 => physical::INT32,
+    };
+    number as i32
+}
+
+/// The fields of a schema element that give its type.
+fn item_type(element: Element) -> Fields<'static> {
+    const FLOAT16: i16 = 15;
+    const INTEGER: i16 = 10;
+    const BIT_WIDTH: i16 = 1;
+    const IS_SIGNED: i16 = 2;
+    const CONVERTED_UINT_8: i32 = 11;
+    const CONVERTED_INT_8: i32 = 15;
+    let mut item = Fields::default();
+    item.set_i32(element::TYPE, physical_type(element));
+    let mut logical = Fields::default();
+    match element {
+        Element::F32 => return item,
+        Element::F16 => {
+            item.set_i32(element::TYPE_LENGTH, 2);
+            logical.set_structure(FLOAT16, &Fields::default());
+        }
+        Element::I8 | Element::U8 => {
+            let is_signed = element == Element::I8;
+            let mut integer = Fields::default();
+            integer.set_i8(BIT_WIDTH, 8);
+            integer.set_bool(IS_SIGNED, is_signed);
+            logical.set_structure(INTEGER, &integer);
+            let converted = if is_signed { CONVERTED_INT_8 } else { CONVERTED_UINT_8 };
+            item.set_i32(element::CONVERTED_TYPE, converted);
+        }
+    }
+    item.set_structure(element::LOGICAL_TYPE, &logical);
+    item
 }
 
 /// The vector chunk of a row group, as the Parquet library wrote it.
@@ -97,15 +139,15 @@ impl VectorChunk {
     }
 
     /// Its encoded `ColumnChunk`.
-    fn encode_at(&self, name: &str, placed: &Placed) -> Vec<u8> {
+    fn encode_at(&self, columns: &Columns, placed: &Placed) -> Vec<u8> {
         let mut encodings = List { kind: kind::I32, items: Vec::new() };
         self.encodings.iter().for_each(|number| encodings.push(encode_number((*number).into())));
         let mut path = List { kind: kind::BINARY, items: Vec::new() };
-        [name, "list", CHILD]
+        [columns.name.as_str(), "list", CHILD]
             .iter()
             .for_each(|part| path.push(super::thrift::encode_bytes(part.as_bytes())));
         let mut metadata = Fields::default();
-        metadata.set_i32(column_metadata::TYPE, physical::FLOAT as i32);
+        metadata.set_i32(column_metadata::TYPE, physical_type(columns.element));
         metadata.set_list(column_metadata::ENCODINGS, &encodings);
         metadata.set_list(column_metadata::PATH, &path);
         metadata.set_i32(column_metadata::CODEC, ZSTD);
@@ -212,7 +254,7 @@ fn encode_group(
     let mut places = written.carried.iter();
     for (number, leaf) in before.iter().chain(after).enumerate() {
         if number == before.len() {
-            chunks.push(written.vectors.encode_at(&columns.name, &written.vectors_at));
+            chunks.push(written.vectors.encode_at(columns, &written.vectors_at));
         }
         let (chunk, placed) = (group.chunk(*leaf)?, places.next()?);
         uncompressed = uncompressed.saturating_add(chunk.uncompressed_size().max(0));
@@ -221,7 +263,7 @@ fn encode_group(
         chunks.push(chunk.encode_at(placed));
     }
     if after.is_empty() {
-        chunks.push(written.vectors.encode_at(&columns.name, &written.vectors_at));
+        chunks.push(written.vectors.encode_at(columns, &written.vectors_at));
     }
     if before.is_empty() {
         first = Some(written.vectors_at.start);

@@ -34,6 +34,8 @@ pub mod element {
 
 /// Physical types, as the format numbers them.
 pub mod physical {
+    /// 32-bit signed integer.
+    pub const INT32: i64 = 1;
     /// Twelve bytes: days and nanoseconds.
     pub const INT96: i64 = 3;
     /// 32-bit floating point.

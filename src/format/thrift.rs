@@ -20,6 +20,8 @@ pub mod kind {
     pub const TRUE: u8 = 1;
     /// False.
     pub const FALSE: u8 = 2;
+    /// A number of 8 bits.
+    pub const I8: u8 = 3;
     /// A number of 16 bits.
     pub const I16: u8 = 4;
     /// A number of 32 bits.
@@ -256,6 +258,17 @@ impl<'a> Fields<'a> {
     /// Sets a number of 64 bits.
     pub fn set_i64(&mut self, id: i16, number: i64) {
         self.set(id, kind::I64, encode_number(number));
+    }
+
+    /// Sets a number of 8 bits.
+    pub fn set_i8(&mut self, id: i16, number: i8) {
+        self.set(id, kind::I8, vec![number as u8]);
+    }
+
+    /// Sets a boolean.
+    pub fn set_bool(&mut self, id: i16, value: bool) {
+        let kind = if value { kind::TRUE } else { kind::FALSE };
+        self.set(id, kind, Vec::new());
     }
 
     /// Sets a string.

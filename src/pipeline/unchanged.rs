@@ -21,6 +21,7 @@ use crate::format::metadata::Metadata;
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::publish::ExistingFile;
 use crate::reader::{GroupFilter, TableFile};
+use crate::vectors::VectorForm;
 
 /// The existing output, if its vectors can be copied.
 #[derive(Debug)]
@@ -34,9 +35,14 @@ pub struct ExistingVectors {
 impl ExistingVectors {
     /// Opens the existing output; `None` if its vectors cannot be copied. A file that cannot be
     /// opened or has changed is no error: its vectors are made again.
-    pub fn open(config: &Config, existing: &ExistingFile, lineage: &Lineage) -> Option<Self> {
+    pub fn open(
+        config: &Config,
+        existing: &ExistingFile,
+        lineage: &Lineage,
+        form: &VectorForm,
+    ) -> Option<Self> {
         let ExistingFile::Output(footer) = existing else { return None };
-        if config.run.rebuild || !is_same_form(config, footer, lineage) {
+        if config.run.rebuild || !has_same_vectors(config, footer, lineage, form) {
             return None;
         }
         let table = TableFile::open(&config.output.path).ok()?;
@@ -83,14 +89,19 @@ impl ExistingVectors {
 }
 
 /// Whether the run would write equal vectors in equal bytes.
-fn is_same_form(config: &Config, footer: &Footer, lineage: &Lineage) -> bool {
+fn has_same_vectors(
+    config: &Config,
+    footer: &Footer,
+    lineage: &Lineage,
+    form: &VectorForm,
+) -> bool {
     let output = &config.output;
     output.carry == Carry::Copy
         && footer.carry == Carry::Copy
         && footer.lineage.version == lineage.version
         && footer.lineage.tool == lineage.tool
         && footer.lineage.fingerprint == lineage.fingerprint
-        && footer.vector_type == Some(output.vector_type)
+        && footer.form == Some(form.to_footer())
         && footer.on_empty == Some(output.on_empty)
 }
 

@@ -21,7 +21,7 @@ use crate::format::projection::Types;
 use crate::format::schema::{element, repetition};
 use crate::group_digest::vectors_digest;
 use crate::reader::{Decoder, Limits, TableFile};
-use crate::vectors::{VectorRows, data_type, euclidean_length, is_unit_length};
+use crate::vectors::{Flaw, VectorExpectation, VectorRows, data_type};
 
 /// Reads the whole file at `path` and compares it with `written`. It was made from `input` and will
 /// be published as `target`.
@@ -143,8 +143,11 @@ pub fn check(
 /// # Errors
 /// `Input`, naming the file, when it cannot be decoded as the footer says.
 pub fn vector_decoder(table: &TableFile, root: usize, footer: &Footer) -> Result<Decoder> {
-    let data_type = match footer.vector_type {
-        Some(vector_type) => data_type(vector_type, footer.lineage.model.dimension)?,
+    let data_type = match &footer.form {
+        Some(form) => {
+            let vector_type = form.vector_type;
+            data_type(form.layout, vector_type.element(), vector_type.width(form.dims))?
+        }
         // Up to version 2 every output has an Arrow schema.
         None => {
             let all: Vec<usize> = (0..table.metadata()?.schema.roots.len()).collect();
@@ -279,16 +282,15 @@ pub fn first_difference(
 
 /// Checks that vectors are what the model makes, and counts them.
 struct VectorCheck {
-    dim: usize,
-    normalized: bool,
+    expectation: VectorExpectation,
     rows: u64,
     null_rows: u64,
 }
 
 impl VectorCheck {
     fn new(written: &Footer) -> VectorCheck {
-        let model = &written.lineage.model;
-        VectorCheck { dim: model.dimension, normalized: model.normalized, rows: 0, null_rows: 0 }
+        let expectation = VectorExpectation::from_footer(written);
+        VectorCheck { expectation, rows: 0, null_rows: 0 }
     }
 
     /// Checks the next rows; describes the first bad vector.
@@ -299,7 +301,8 @@ impl VectorCheck {
             match vector {
                 None => self.null_rows += 1,
                 Some(vector) => {
-                    if let Some(flaw) = find_flaw(vector, self.dim, self.normalized) {
+                    if let Some(flaw) = self.expectation.find_flaw(vector) {
+                        let flaw = describe(flaw, self.expectation.width);
                         return Err(format!("the vector of {} {flaw}", row_number(self.rows)));
                     }
                 }
@@ -311,48 +314,10 @@ impl VectorCheck {
 }
 
 /// What is wrong with a vector, as a clause about it.
-fn find_flaw(vector: &[f32], dim: usize, normalized: bool) -> Option<String> {
-    if vector.len() != dim {
-        return Some(format!("has {} components, not {dim}", vector.len()));
-    }
-    let length = euclidean_length(vector);
-    if !length.is_finite() {
-        return Some("has a component that is not finite".to_owned());
-    }
-    (normalized && !is_unit_length(length)).then(|| format!("has length {length}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn vector_of_other_width_or_length_or_not_finite_is_found() {
-        let unit = |at: usize, value: f32| {
-            let mut vector = vec![0.0; 11];
-            vector[at] = value;
-            vector
-        };
-        for (vector, normalized, expected) in [
-            (unit(3, 1.0), true, None),
-            (unit(10, -1.0), true, None),
-            (vec![0.30151135; 11], true, None),
-            (unit(3, 1.00005), true, None),
-            (unit(3, 1.001), true, Some("has length 1.001")),
-            (unit(3, 0.0), true, Some("has length 0")),
-            (unit(3, 7.0), false, None),
-            (unit(3, f32::MAX), false, None),
-            (unit(10, f32::NAN), false, Some("has a component that is not finite")),
-            (unit(0, f32::INFINITY), true, Some("has a component that is not finite")),
-            (vec![1.0], true, Some("has 1 components, not 11")),
-            (vec![], false, Some("has 0 components, not 11")),
-        ] {
-            let found = find_flaw(&vector, 11, normalized);
-            let as_expected = match (&found, expected) {
-                (Some(found), Some(expected)) => found.starts_with(expected),
-                (found, expected) => found.is_none() && expected.is_none(),
-            };
-            assert!(as_expected, "{vector:?}: {found:?}, not {expected:?}");
-        }
+fn describe(flaw: Flaw, width: usize) -> String {
+    match flaw {
+        Flaw::Width(found) => format!("has {found} components, not {width}"),
+        Flaw::NotFinite => "has a component that is not finite".to_owned(),
+        Flaw::Length(length) => format!("has length {length}"),
     }
 }

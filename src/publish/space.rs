@@ -9,11 +9,10 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use crate::figures::bytes;
 use crate::hidden_names::directory_of;
 
-/// The size in bytes that an output may have: its vectors, which hardly compress, and the carried
-/// columns, which take about as much as in the input. The existing file stays until the end.
-pub fn estimate_output_bytes(rows: u64, dim: usize, input_bytes: u64) -> u64 {
-    let vectors = rows.saturating_mul(dim as u64).saturating_mul(size_of::<f32>() as u64);
-    vectors.saturating_add(input_bytes)
+/// The size in bytes that an output may have: its vectors of `vector_bytes` each, which hardly
+/// compress, and the carried columns, which take about as much as in the input. The existing file stays until the end.
+pub fn estimate_output_bytes(rows: u64, vector_bytes: u64, input_bytes: u64) -> u64 {
+    rows.saturating_mul(vector_bytes).saturating_add(input_bytes)
 }
 
 /// Checks that the disk of `target` has `output` bytes free and the disk of `cache` has `growth`
@@ -102,9 +101,9 @@ mod tests {
 
     #[test]
     fn estimate_is_vectors_plus_input_without_overflow() {
-        assert_eq!(estimate_output_bytes(0, 384, 7), 7);
-        assert_eq!(estimate_output_bytes(100_000, 384, 1_000_000), 154_600_000);
-        assert_eq!(estimate_output_bytes(u64::MAX, 384, 1), u64::MAX);
+        assert_eq!(estimate_output_bytes(0, 1536, 7), 7);
+        assert_eq!(estimate_output_bytes(100_000, 1536, 1_000_000), 154_600_000);
+        assert_eq!(estimate_output_bytes(u64::MAX, 1536, 1), u64::MAX);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::Field;
 use reembed_encoder::batch::RowNames;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::Inference;
@@ -17,7 +18,7 @@ use crate::footer::{ColumnHash, Footer};
 use crate::group_digest::vectors_digest;
 use crate::publish::readback::{GroupHasher, first_unequal, vector_decoder};
 use crate::reader::{Decoder, Reader, TableFile};
-use crate::vectors::{VectorRows, euclidean_length, is_unit_length, largest_difference};
+use crate::vectors::{Flaw, Ranges, Vector, VectorExpectation, VectorForm, VectorRows, compare};
 
 /// Largest difference of a component that is computed again by an encoder that is not
 /// batch-invariant. It is twice the encoder's tolerance, because both vectors deviate.
@@ -35,6 +36,18 @@ pub struct VectorState {
     pub sampled: u64,
     pub largest_difference: f32,
     pub wrong_sample: Option<String>,
+    /// Whether rows cannot be embedded again, because the ranges of their components are not given.
+    pub lacks_ranges: bool,
+}
+
+/// What embeds a sample of the rows again.
+pub struct Sample<'a> {
+    /// The model.
+    pub model: &'a Model,
+    /// Number of rows.
+    pub rows: u64,
+    /// The ranges of components, if the configuration names a file of them.
+    pub ranges: Option<&'a Ranges>,
 }
 
 /// Checks the vectors of an output. `texts` reads the texts and ids of its rows, if it can be had.
@@ -45,7 +58,7 @@ pub fn check(
     output: &TableFile,
     footer: &Footer,
     texts: Option<&Reader>,
-    model: Option<(&Model, u64)>,
+    sample: Option<&Sample<'_>>,
 ) -> Result<VectorState> {
     let refuse = |message: String| {
         Error::new(ErrorKind::Output, message)
@@ -57,8 +70,9 @@ pub fn check(
     let mut named = metadata.schema.roots.iter().enumerate();
     let root = named.find(|(_, root)| root.name == footer.column).map(|(position, _)| position);
     let root = root.ok_or_else(|| refuse("it is missing".to_owned()))?;
-    let decoder = vector_decoder(output, root, footer)
-        .map_err(|cause| refuse("its type is not a list of Float32".to_owned()).caused_by(cause))?;
+    let decoder = vector_decoder(output, root, footer).map_err(|cause| {
+        refuse("its type is not that of the footer".to_owned()).caused_by(cause)
+    })?;
     let mut whole = TableHasher::new(decoder.schema(), |_| true)?;
     let mut by_group = GroupHasher::new(&decoder);
     let mut hash = |group: usize, batch: &RecordBatch| match footer.carry {
@@ -66,18 +80,23 @@ pub fn check(
         Carry::Reencode => whole.update(batch),
     };
     let mut state = VectorState::default();
+    let expectation = VectorExpectation::from_footer(footer);
+    let again = sample.map(|sample| EmbedAgain::new(footer, sample)).transpose()?;
+    // The type has ranges, and they are not at hand.
+    state.lacks_ranges = matches!(again, Some(None));
+    let again = again.flatten();
     let mut vectors = VectorBatches { decoder: &decoder, group: 0, batches: None, rows: 0 };
     match texts {
         None => {
             while let Some((group, batch)) = vectors.next()? {
                 hash(group, &batch)?;
                 let names = RowNames::unnamed(state.rows);
-                state.check_vectors(footer, &names, &vector_rows(&batch, &refuse)?);
+                state.check_vectors(&expectation, &names, &vector_rows(&batch, &refuse)?);
             }
         }
         Some(reader) => {
             let stride =
-                model.map_or(u64::MAX, |(_, sample)| output.rows().div_ceil(sample.max(1)).max(1));
+                sample.map_or(u64::MAX, |sample| output.rows().div_ceil(sample.rows.max(1)).max(1));
             let mut rest: VecDeque<RecordBatch> = VecDeque::new();
             for chunk in reader.chunks() {
                 let chunk = chunk?;
@@ -100,13 +119,13 @@ pub fn check(
                     let part = batch.slice(0, rows);
                     let vectors = vector_rows(&part, &refuse)?;
                     let names = chunk.rows.slice(start, rows);
-                    state.check_vectors(footer, &names, &vectors);
-                    if let Some((model, _)) = model {
+                    state.check_vectors(&expectation, &names, &vectors);
+                    if let Some(again) = &again {
                         let first = names.first_row.next_multiple_of(stride) - names.first_row;
                         let picked = (first..rows as u64).step_by(stride as usize);
                         for row in picked {
                             let found = vectors.get(row as usize);
-                            state.embed_again(model, &chunk, start + row as usize, found)?;
+                            state.embed_again(again, &chunk, start + row as usize, found)?;
                         }
                     }
                     start += rows;
@@ -115,12 +134,12 @@ pub fn check(
             // Rows that the source of the texts does not have.
             for batch in rest {
                 let names = RowNames::unnamed(state.rows);
-                state.check_vectors(footer, &names, &vector_rows(&batch, &refuse)?);
+                state.check_vectors(&expectation, &names, &vector_rows(&batch, &refuse)?);
             }
             while let Some((group, batch)) = vectors.next()? {
                 hash(group, &batch)?;
                 let names = RowNames::unnamed(state.rows);
-                state.check_vectors(footer, &names, &vector_rows(&batch, &refuse)?);
+                state.check_vectors(&expectation, &names, &vector_rows(&batch, &refuse)?);
             }
         }
     }
@@ -179,12 +198,16 @@ fn vector_rows<'a>(
 ) -> Result<VectorRows<'a>> {
     let column = batch.column(0);
     VectorRows::new(column.as_ref())
-        .ok_or_else(|| refuse(format!("its type is {}, not a list of Float32", column.data_type())))
+        .ok_or_else(|| refuse(format!("its type is {}, that of no vectors", column.data_type())))
 }
 
 impl VectorState {
-    fn check_vectors(&mut self, footer: &Footer, names: &RowNames, vectors: &VectorRows<'_>) {
-        let model = &footer.lineage.model;
+    fn check_vectors(
+        &mut self,
+        expectation: &VectorExpectation,
+        names: &RowNames,
+        vectors: &VectorRows<'_>,
+    ) {
         for (row, vector) in vectors.iter().enumerate() {
             self.rows += 1;
             let Some(vector) = vector else {
@@ -192,16 +215,19 @@ impl VectorState {
                 continue;
             };
             let name = || names.name(row);
-            if vector.len() != model.dimension {
-                let width = vector.len();
-                self.wrong_width.get_or_insert_with(|| format!("{} has {width}", name()));
-            }
-            let length = euclidean_length(vector);
-            if !length.is_finite() {
-                self.not_finite.get_or_insert_with(name);
-            }
-            if model.normalized && !is_unit_length(length) {
-                self.wrong_length.get_or_insert_with(|| format!("{} has length {length}", name()));
+            for flaw in expectation.flaws(vector).into_iter().flatten() {
+                match flaw {
+                    Flaw::Width(width) => {
+                        self.wrong_width.get_or_insert_with(|| format!("{} has {width}", name()));
+                    }
+                    Flaw::NotFinite => {
+                        self.not_finite.get_or_insert_with(name);
+                    }
+                    Flaw::Length(length) => {
+                        let wrong = || format!("{} has length {length}", name());
+                        self.wrong_length.get_or_insert_with(wrong);
+                    }
+                }
             }
         }
     }
@@ -209,28 +235,68 @@ impl VectorState {
     /// Embeds one row of a chunk again and compares the vector with the one that was found.
     fn embed_again(
         &mut self,
-        model: &Model,
+        again: &EmbedAgain<'_>,
         chunk: &RowChunk,
         row: usize,
-        found: Option<&[f32]>,
+        found: Option<Vector<'_>>,
     ) -> Result<()> {
         let Some(found) = found else { return Ok(()) };
-        let names = chunk.rows.slice(row, 1);
-        let limit = AdaptiveLimit::single();
-        let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
-        let text = [(0, chunk.texts.value(row))];
-        let texts = tokenize_texts(&model.tokenizer, &names, 1, text, inference.limit())?;
-        let made = inference.embed(&names, 1, texts.batches)?.values;
-        let tolerance = if model.encoder.is_batch_invariant() { 0.0 } else { SAMPLE_TOLERANCE };
-        let difference = largest_difference(&made, found);
+        let (difference, is_explained) = again.compare(chunk, row, found)?;
         self.sampled += 1;
         self.largest_difference = self.largest_difference.max(difference);
-        if difference > tolerance {
+        if !is_explained {
             let name = chunk.rows.name(row);
             self.wrong_sample.get_or_insert_with(|| {
                 format!("{name} differs by {difference:e} from the vector computed now")
             });
         }
         Ok(())
+    }
+}
+
+/// Embeds rows again, in the form of an output.
+struct EmbedAgain<'a> {
+    model: &'a Model,
+    form: VectorForm,
+    field: Field,
+}
+
+impl<'a> EmbedAgain<'a> {
+    /// `None` if the form has ranges other than those of `sample`.
+    fn new(footer: &Footer, sample: &Sample<'a>) -> Result<Option<EmbedAgain<'a>>> {
+        let dim = sample.model.encoder.dim();
+        let form = match &footer.form {
+            Some(form) => VectorForm::from_footer(form, dim, sample.ranges),
+            None => Some(VectorForm::of_model(dim)),
+        };
+        let Some(form) = form else { return Ok(None) };
+        let field = form.field(&footer.column, true)?;
+        Ok(Some(EmbedAgain { model: sample.model, form, field }))
+    }
+
+    /// The difference between the vector of a row that was found and the one that is made now, and
+    /// whether it is one that the encoder may make.
+    fn compare(&self, chunk: &RowChunk, row: usize, found: Vector<'_>) -> Result<(f32, bool)> {
+        let EmbedAgain { model, form, field } = self;
+        let names = RowNames {
+            first_row: chunk.rows.first_row + row as u64,
+            ids: chunk.rows.ids.slice(row, 1),
+        };
+        let limit = AdaptiveLimit::single();
+        let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
+        let text = [(0, chunk.texts.value(row))];
+        let texts = tokenize_texts(&model.tokenizer, &names, 1, text, inference.limit())?;
+        let made = inference.embed(&names, 1, texts.batches)?;
+        let mut scaled = Vec::new();
+        let components = form.components().of(&made.values, &mut scaled).to_vec();
+        let slack = if model.encoder.is_batch_invariant() { 0.0 } else { SAMPLE_TOLERANCE };
+        // A component that is too large for the form now is unlike the one that was found.
+        let Ok(column) = form.build_column(field, made) else { return Ok((f32::INFINITY, false)) };
+        let rows = VectorRows::new(column.as_ref());
+        let Some(made) = rows.as_ref().and_then(|rows| rows.get(0)) else {
+            return Ok((f32::INFINITY, false));
+        };
+        let difference = compare(found, made, &components, form.is_bits(), slack);
+        Ok((difference.largest, difference.is_explained))
     }
 }

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::arrow_schema::arrow_schema;
 use super::sink::{Sink, unwritable};
-use super::vector_chunk::{VectorChunkWriter, VectorForm};
+use super::vector_chunk::{ChunkFormat, VectorChunkWriter};
 use crate::carried::{CarriedHasher, ChunkBytes, Indexes};
 use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::digest::ColumnHasher;
@@ -46,7 +46,7 @@ pub struct CopiedTable<'a> {
     /// The root column of each leaf.
     roots: Vec<usize>,
     vectors: Field,
-    form: VectorForm,
+    format: ChunkFormat,
     stop: &'a Stop,
     sink: Sink,
     chunks: ChunkBytes<'a>,
@@ -91,7 +91,7 @@ impl<'a> CopiedTable<'a> {
         target: &Path,
         table: &'a TableFile,
         columns: Columns,
-        (vectors, dim): (&Field, usize),
+        (vectors, width): (&Field, usize),
         existing: Option<(&'a TableFile, usize)>,
         stop: &'a Stop,
     ) -> Result<Self> {
@@ -103,7 +103,7 @@ impl<'a> CopiedTable<'a> {
             })
             .transpose()?;
         let metadata = table.metadata()?;
-        let form = VectorForm::new(vectors, dim).map_err(|cause| unwritable(target, cause))?;
+        let format = ChunkFormat::new(vectors, width).map_err(|cause| unwritable(target, cause))?;
         let leaves = columns.carried_leaves(&metadata.schema);
         let mut roots = vec![0; metadata.schema.leaves.len()];
         for (number, root) in metadata.schema.roots.iter().enumerate() {
@@ -123,7 +123,7 @@ impl<'a> CopiedTable<'a> {
             leaves,
             roots,
             vectors: vectors.clone(),
-            form,
+            format,
             stop,
             sink,
             chunks: ChunkBytes::new(table),
@@ -206,7 +206,7 @@ impl<'a> CopiedTable<'a> {
             chunk.ok_or_else(|| misplaced("the existing vectors have no metadata (bug)"))?;
         let end = existing.metadata.pages_end();
         let range = group.chunk(leaf).and_then(|chunk| chunk.range(end)).unwrap_or(4..4);
-        let rows_per_page = self.form.rows_per_page();
+        let rows_per_page = self.format.rows_per_page();
         let pages = locate_pages(existing.file, range, start, rows_per_page);
         let index = encode_offset_index(&pages);
         self.end_group(carried, start, chunk, Some(index), digest.clone())
@@ -306,7 +306,8 @@ impl<'a> CopiedTable<'a> {
         let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
         self.copy_chunks(number, false, &mut carried)?;
         let start = self.sink.position();
-        let vectors = VectorChunkWriter::new(&self.form, self.sink.clone());
+        let vectors = VectorChunkWriter::new(&self.format, self.sink.clone())
+            .map_err(|cause| unwritable(&self.target, cause))?;
         let rows = GroupRows::new(rows_left, &self.vectors)?;
         Ok(Box::new(OpenGroup { rows_left, rows, carried, start, vectors }))
     }

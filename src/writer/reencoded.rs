@@ -18,6 +18,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
 use super::sink::unwritable;
+use super::vector_chunk::encoding;
 use crate::footer::FOOTER_KEY;
 use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::Metadata;
@@ -65,7 +66,7 @@ impl ReencodedTable {
         target: &Path,
         reader: &Reader,
         columns: &Columns,
-        (vectors, dim): (&FieldRef, usize),
+        (vectors, width): (&FieldRef, usize),
         row_group_rows: NonZeroUsize,
     ) -> Result<Self> {
         let schema = reader.schema();
@@ -90,13 +91,14 @@ impl ReencodedTable {
             .set_dictionary_page_size_limit(PAGE_BYTES)
             .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
             // Components hardly repeat, so a dictionary costs time and space.
-            .set_column_dictionary_enabled(column, false)
+            .set_column_dictionary_enabled(column.clone(), false)
+            .set_column_encoding(column, encoding(columns.element))
             .set_key_value_metadata(Some(key_values(reader)?))
             .build();
         let buffered = BufWriter::with_capacity(1 << 20, file);
         let arrow = ArrowWriter::try_new(buffered, schema.clone(), Some(properties))
             .map_err(|cause| unwritable(target, cause))?;
-        let rows_per_write = (COMPONENTS_PER_WRITE / dim.max(1)).max(1);
+        let rows_per_write = (COMPONENTS_PER_WRITE / width.max(1)).max(1);
         let target = target.to_owned();
         Ok(ReencodedTable { target, arrow, schema, carried, position, rows_per_write })
     }

@@ -5,12 +5,17 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
+use half::f16;
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::column::page::{CompressedPage, PageWriteSpec, PageWriter};
-use parquet::column::writer::{ColumnWriterImpl, get_column_writer, get_typed_column_writer};
-use parquet::data_type::FloatType;
+use parquet::column::writer::{
+    ColumnCloseResult, ColumnWriter, ColumnWriterImpl, get_column_writer,
+};
+use parquet::data_type::{
+    ByteArray, FixedLenByteArray, FixedLenByteArrayType, FloatType, Int32Type,
+};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -21,28 +26,35 @@ use twox_hash::xxhash3_128::Hasher;
 
 use super::sink::Sink;
 use crate::format::output::VectorChunk;
+use crate::vectors::{Element, Vector};
 
 /// Bytes of a page before compression. Buffers of this size are reused by the allocator; larger ones
 /// come from the system as untouched memory, which takes most of the writing time.
 const PAGE_BYTES: usize = 64 << 10;
 
-/// The form of the vector column.
+/// How the vectors of a row group are encoded.
 #[derive(Debug, Clone)]
-pub struct VectorForm {
+pub struct ChunkFormat {
     column: ColumnDescPtr,
     properties: Arc<WriterProperties>,
     rows_per_page: usize,
-    /// The definition level of a component; a row without a vector has 0.
+    element: Element,
+    /// The definition level of an element; a row without a vector has 0.
     present_level: i16,
 }
 
-impl VectorForm {
-    /// The form of a column of vectors with `dim` components. `field` has the type of
+impl ChunkFormat {
+    /// The format of a column of vectors with `width` elements. `field` has the type of
     /// [`crate::vectors::data_type`].
     ///
     /// # Errors
-    /// When the library has no form for the type.
-    pub fn new(field: &Field, dim: usize) -> Result<VectorForm> {
+    /// When the field is no column of vectors.
+    pub fn new(field: &Field, width: usize) -> Result<ChunkFormat> {
+        let unknown = || ParquetError::General(format!("vectors of type {}", field.data_type()));
+        let (DataType::FixedSizeList(child, _) | DataType::List(child)) = field.data_type() else {
+            return Err(unknown());
+        };
+        let element = Element::from_data_type(child.data_type()).ok_or_else(unknown)?;
         let schema = ArrowSchemaConverter::new().convert(&Schema::new(vec![field.clone()]))?;
         let column = match schema.columns() {
             [column] => column.clone(),
@@ -50,20 +62,23 @@ impl VectorForm {
                 return Err(ParquetError::General(format!("{} leaves of vectors", columns.len())));
             }
         };
-        let rows_per_page = (PAGE_BYTES / (dim.max(1) * size_of::<f32>())).max(1);
+        let bytes_per_row = (width * element.bytes()).max(1);
+        let rows_per_page = (PAGE_BYTES / bytes_per_row).max(1);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             // Components hardly repeat, so a dictionary costs time and space; the least and the
             // greatest component say nothing about a vector.
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::None)
+            .set_encoding(encoding(element))
             // The number of rows alone ends a page: it is checked after each batch of values.
             .set_data_page_size_limit(usize::MAX)
             .set_data_page_row_count_limit(rows_per_page)
-            .set_write_batch_size(rows_per_page * dim.max(1))
+            .set_write_batch_size(rows_per_page * width.max(1))
             .build();
+        let properties = Arc::new(properties);
         let present_level = column.max_def_level();
-        Ok(VectorForm { column, properties: Arc::new(properties), rows_per_page, present_level })
+        Ok(ChunkFormat { column, properties, rows_per_page, element, present_level })
     }
 
     /// Rows of a page; the last page of a row group may have fewer.
@@ -72,55 +87,88 @@ impl VectorForm {
     }
 }
 
+/// The encoding of elements. Parquet has no bytes but in 32-bit numbers, of which a plain page would
+/// take four times the space. Some readers have no other encoding than plain for 16-bit floats.
+pub fn encoding(element: Element) -> Encoding {
+    match element {
+        Element::F32 | Element::F16 => Encoding::PLAIN,
+        Element::I8 | Element::U8 => Encoding::DELTA_BINARY_PACKED,
+    }
+}
+
 /// Writes the vectors of a row group.
 pub struct VectorChunkWriter {
-    writer: ColumnWriterImpl<'static, FloatType>,
-    form: VectorForm,
-    /// The rows of the page that is not full yet.
-    page: PageRows,
+    values: Values,
+    rows: PageRows,
+    format: ChunkFormat,
     /// Of the bytes written so far.
     digest: Arc<Mutex<Hasher>>,
 }
 
+/// The writer of a chunk, and the elements of the page that is not full yet.
+enum Values {
+    F32(ColumnWriterImpl<'static, FloatType>, Vec<f32>),
+    F16(ColumnWriterImpl<'static, FixedLenByteArrayType>, Vec<f16>),
+    Bytes(ColumnWriterImpl<'static, Int32Type>, Vec<i32>),
+}
+
+/// The rows of the page that is not full yet.
 #[derive(Default)]
 struct PageRows {
     rows: usize,
-    values: Vec<f32>,
     definitions: Vec<i16>,
     repetitions: Vec<i16>,
 }
 
 impl VectorChunkWriter {
     /// A writer of the next chunk of `sink`.
-    pub fn new(form: &VectorForm, sink: Sink) -> VectorChunkWriter {
+    ///
+    /// # Errors
+    /// When the library has another physical type for the column.
+    pub fn new(format: &ChunkFormat, sink: Sink) -> Result<VectorChunkWriter> {
         let digest = Arc::new(Mutex::new(Hasher::new()));
         let pages = Box::new(SinkPages { sink, digest: digest.clone() });
-        let writer = get_column_writer(form.column.clone(), form.properties.clone(), pages);
-        let writer = get_typed_column_writer::<FloatType>(writer);
-        VectorChunkWriter { writer, form: form.clone(), page: PageRows::default(), digest }
+        let writer = get_column_writer(format.column.clone(), format.properties.clone(), pages);
+        let values = match (format.element, writer) {
+            (Element::F32, ColumnWriter::FloatColumnWriter(writer)) => {
+                Values::F32(writer, Vec::new())
+            }
+            (Element::F16, ColumnWriter::FixedLenByteArrayColumnWriter(writer)) => {
+                Values::F16(writer, Vec::new())
+            }
+            (Element::I8 | Element::U8, ColumnWriter::Int32ColumnWriter(writer)) => {
+                Values::Bytes(writer, Vec::new())
+            }
+            (element, _) => {
+                let message = format!("{element:?} has another physical type than expected");
+                return Err(ParquetError::General(message));
+            }
+        };
+        let (rows, format) = (PageRows::default(), format.clone());
+        Ok(VectorChunkWriter { values, rows, format, digest })
     }
 
     /// Adds the next row; `None` if it has no vector.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn push(&mut self, vector: Option<&[f32]>) -> Result<()> {
-        let page = &mut self.page;
-        page.rows += 1;
+    /// When the file cannot be written, or the vector has elements of another type.
+    pub fn push(&mut self, vector: Option<Vector<'_>>) -> Result<()> {
+        let rows = &mut self.rows;
+        rows.rows += 1;
         match vector {
             None => {
-                page.definitions.push(0);
-                page.repetitions.push(0);
+                rows.definitions.push(0);
+                rows.repetitions.push(0);
             }
             Some(vector) => {
-                page.values.extend_from_slice(vector);
-                let levels = page.definitions.len() + vector.len();
-                page.definitions.resize(levels, self.form.present_level);
-                page.repetitions.push(0);
-                page.repetitions.resize(levels, 1);
+                self.values.extend(vector)?;
+                let levels = rows.definitions.len() + vector.len();
+                rows.definitions.resize(levels, self.format.present_level);
+                rows.repetitions.push(0);
+                rows.repetitions.resize(levels, 1);
             }
         }
-        if page.rows == self.form.rows_per_page { self.flush() } else { Ok(()) }
+        if rows.rows == self.format.rows_per_page { self.flush() } else { Ok(()) }
     }
 
     /// Completes the chunk. Returns what its footer says, the places of its pages, and the digest of
@@ -130,7 +178,7 @@ impl VectorChunkWriter {
     /// When the file cannot be written.
     pub fn finish(mut self) -> Result<(VectorChunk, Vec<PageLocation>, u128)> {
         self.flush()?;
-        let closed = self.writer.close()?;
+        let closed = self.values.close()?;
         let metadata = closed.metadata;
         let chunk = VectorChunk {
             encodings: metadata.encodings().map(|encoding| encoding as i32).collect(),
@@ -144,15 +192,64 @@ impl VectorChunkWriter {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let PageRows { rows, values, definitions, repetitions } = &mut self.page;
+        let PageRows { rows, definitions, repetitions } = &mut self.rows;
         if *rows > 0 {
-            self.writer.write_batch(values, Some(definitions), Some(repetitions))?;
+            self.values.write_page(definitions, repetitions)?;
             *rows = 0;
-            values.clear();
             definitions.clear();
             repetitions.clear();
         }
         Ok(())
+    }
+}
+
+impl Values {
+    fn extend(&mut self, vector: Vector<'_>) -> Result<()> {
+        match (self, vector) {
+            (Values::F32(_, page), Vector::F32(values)) => page.extend_from_slice(values),
+            (Values::F16(_, page), Vector::F16(values)) => page.extend_from_slice(values),
+            (Values::Bytes(_, page), Vector::I8(values)) => {
+                page.extend(values.iter().map(|value| i32::from(*value)));
+            }
+            (Values::Bytes(_, page), Vector::U8(values)) => {
+                page.extend(values.iter().map(|value| i32::from(*value)));
+            }
+            _ => return Err(ParquetError::General("a vector of another type".to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Writes the elements so far as a page.
+    fn write_page(&mut self, definitions: &[i16], repetitions: &[i16]) -> Result<()> {
+        let levels = (Some(definitions), Some(repetitions));
+        match self {
+            Values::F32(writer, page) => {
+                writer.write_batch(page, levels.0, levels.1)?;
+                page.clear();
+            }
+            Values::F16(writer, page) => {
+                // One buffer for all, of which each value is two bytes.
+                let bytes: Vec<u8> = page.iter().flat_map(|value| value.to_le_bytes()).collect();
+                let bytes = ByteArray::from(bytes);
+                let values: Vec<FixedLenByteArray> =
+                    (0..page.len()).map(|at| bytes.slice(2 * at, 2).into()).collect();
+                writer.write_batch(&values, levels.0, levels.1)?;
+                page.clear();
+            }
+            Values::Bytes(writer, page) => {
+                writer.write_batch(page, levels.0, levels.1)?;
+                page.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn close(self) -> Result<ColumnCloseResult> {
+        match self {
+            Values::F32(writer, _) => writer.close(),
+            Values::F16(writer, _) => writer.close(),
+            Values::Bytes(writer, _) => writer.close(),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::properties::WriterProperties;
-use reembed::config::RawConfig;
+use reembed::config::{CalibrationConfig, RawConfig};
 use reembed::publish::{LockHolder, OutputLock};
 use reembed::reader::Reader;
 use reembed::{Config, Environment, Event, ModelConfig, Report, Result, Stop, TaskRow, pipeline};
@@ -100,6 +100,14 @@ impl Job {
     /// A separate directory, so that leftover files of a run are visible.
     pub fn output(&self) -> PathBuf {
         self.directory().join("out/tasks.parquet")
+    }
+
+    /// The configuration of a calibration over the job's input.
+    pub fn calibration(&self, settings: &[&str]) -> CalibrationConfig {
+        let text = [&["input.path = \"in.parquet\""], settings].concat().join("\n");
+        RawConfig::parse(&text, &self.directory().join("pipeline.toml"))
+            .and_then(|raw| raw.check_calibration(&nobody()))
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     /// The configuration of the job; `settings` are lines such as `batch.start = 8`.

@@ -10,3 +10,4 @@ mod order;
 mod recipes;
 mod setup;
 mod texts;
+mod vector_forms;

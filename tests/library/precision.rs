@@ -183,7 +183,8 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
 
         let (output, footer) = verify::open(&job.output()).expect("an output");
         assert_eq!(footer.lineage, Lineage::new(&model.identity));
-        let checks = verify::verify(&config.input, &output, &footer, None, Some((&model, 20)));
+        let sample = verify::Sample { model: &model, rows: 20, ranges: None };
+        let checks = verify::verify(&config.input, &output, &footer, None, Some(sample));
         let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");

@@ -21,3 +21,4 @@ mod cli;
 mod models;
 mod publish;
 mod report;
+mod vector_forms;

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use reembed::config::Setting;
 
 use crate::bench::Mode;
-use crate::flags::{ModelScope, RunScope, SettingFlags};
+use crate::flags::{ModelScope, RunScope, Scope, SettingFlags};
 use crate::renamed;
 
 /// Parses a command line.
@@ -71,6 +72,12 @@ pub enum Command {
     Run(RunArgs),
     /// Measure every engine of this machine, one text at a time and in batches
     Bench(BenchArgs),
+    /// Measure the ranges of components, for int8 and uint8 vectors
+    ///
+    /// Embeds a sample of the rows and writes the least and greatest value of each component to a file. The
+    /// setting `vector.ranges` names it. Vectors are only comparable if they were made with the same file: keep it
+    /// with the configuration.
+    Calibrate(CalibrateArgs),
     /// Check an output against its footer, its input and its model
     ///
     /// The model is found by its name and hashes in the footer, unless the configuration or a flag names one.
@@ -197,6 +204,33 @@ pub struct BenchArgs {
     /// Measure the memory of one batch in this process, and print it
     #[arg(long, hide = true, value_name = "TEXTS,TOKENS", value_delimiter = ',')]
     pub memory_of: Vec<usize>,
+}
+
+/// The settings that decide what is embedded, and how.
+#[derive(Debug, Clone)]
+pub struct CalibrationScope;
+
+impl Scope for CalibrationScope {
+    fn has(setting: &Setting) -> bool {
+        ["input", "text", "model", "compute", "batch", "vector"].contains(&setting.table())
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// Parquet file to read [input.path]
+    #[arg(value_name = "IN", conflicts_with = "input")]
+    pub input_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub file: ConfigFile,
+    #[command(flatten)]
+    pub flags: SettingFlags<CalibrationScope>,
+    /// Number of rows to embed, spread evenly from the first to the last
+    #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
+    pub sample: NonZeroUsize,
+    /// File to write; an existing file of ranges is replaced [default: vector.ranges]
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cache;
+mod calibrate;
 mod config;
 mod init;
 mod model;
@@ -25,6 +26,7 @@ pub fn execute(command: &Command, logging: &Logging) -> Result<Exit> {
     match command {
         Command::Run(args) => run::run(args, logging),
         Command::Bench(args) => bench::bench(args, logging),
+        Command::Calibrate(args) => calibrate::calibrate(args, logging),
         Command::Verify(args) => verify::verify(args, logging),
         Command::Model(ModelCommand::Fetch(args)) => model::fetch(args, logging),
         Command::Model(ModelCommand::Show(args)) => model::show(args, logging),

@@ -67,6 +67,7 @@ mod key_value {
 /// Values of the fields that say which table follows.
 mod kind {
     pub const SCHEMA: u8 = 1;
+    pub const INTEGER: u8 = 2;
     pub const FLOATING_POINT: u8 = 3;
     pub const LIST: u8 = 12;
     pub const FIXED_SIZE_LIST: u8 = 16;
@@ -243,7 +244,7 @@ fn has_same_vectors(
     }
 }
 
-/// Whether a field is `other`, which is a list of floats or the child of one.
+/// Whether a field is `other`, which is a list of numbers or the child of one.
 fn is_same_field(field: &Table<'_>, other: &Table<'_>) -> Result<bool, Malformed> {
     let byte = |table: &Table<'_>, number| Ok(table.scalar::<1>(number)?.unwrap_or_default());
     let no_metadata = |table: &Table<'_>| -> Result<bool, Malformed> {
@@ -264,6 +265,11 @@ fn is_same_field(field: &Table<'_>, other: &Table<'_>) -> Result<bool, Malformed
         // The width, and the precision.
         [kind::FIXED_SIZE_LIST] => of_field.scalar::<4>(0)? == of_other.scalar::<4>(0)?,
         [kind::FLOATING_POINT] => of_field.scalar::<2>(0)? == of_other.scalar::<2>(0)?,
+        // The bits, and whether there is a sign.
+        [kind::INTEGER] => {
+            of_field.scalar::<4>(0)? == of_other.scalar::<4>(0)?
+                && of_field.scalar::<1>(1)? == of_other.scalar::<1>(1)?
+        }
         _ => false,
     };
     let children = field.tables(field::CHILDREN)?.unwrap_or_default();

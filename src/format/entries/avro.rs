@@ -3,6 +3,7 @@
 use super::change::{ColumnChange, Followed};
 use super::fields;
 use super::json::quote;
+use crate::vectors::Element;
 
 /// Follows `parquet.avro.schema`, or `avro.schema` of older files.
 pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
@@ -10,7 +11,12 @@ pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
         return Followed::Dropped("Avro allows only ASCII letters, digits and _ in names");
     }
     let name = quote(change.vectors.name());
-    let array = r#"{"type":"array","items":"float"}"#;
+    let items = match change.element() {
+        Some(Element::F32) => "float",
+        Some(Element::I8 | Element::U8) => "int",
+        Some(Element::F16) | None => return Followed::Dropped("Avro has no such numbers"),
+    };
+    let array = format!(r#"{{"type":"array","items":"{items}"}}"#);
     let field = if change.vectors.is_nullable() {
         format!(r#"{{"name":{name},"type":["null",{array}],"default":null}}"#)
     } else {
@@ -26,7 +32,9 @@ fn is_avro_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::tests::vectors;
+    use arrow::datatypes::DataType;
+
+    use super::super::change::tests::{vectors, vectors_of};
     use super::*;
 
     #[test]
@@ -49,6 +57,28 @@ mod tests {
             let change = ColumnChange::new(&["a", "b"], &carried, &field, position);
             let followed = follow(&record(&[a, b]), &change);
             assert_eq!(followed, Followed::Replaced(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_integers_and_halves_drop_the_entry() {
+        for (element, expected) in [
+            (DataType::Int8, Some("int")),
+            (DataType::UInt8, Some("int")),
+            (DataType::Float16, None),
+        ] {
+            let field = vectors_of(element, "v", None, false);
+            let change = ColumnChange::new(&[], &[], &field, 0);
+            let record = |fields: &str| format!(r#"{{"type":"record","fields":[{fields}]}}"#);
+            let followed = follow(&record(""), &change);
+            match expected {
+                Some(items) => {
+                    let array = format!(r#"{{"type":"array","items":"{items}"}}"#);
+                    let field = format!(r#"{{"name":"v","type":{array}}}"#);
+                    assert_eq!(followed, Followed::Replaced(record(&field)));
+                }
+                None => assert!(matches!(followed, Followed::Dropped(_)), "{followed:?}"),
+            }
         }
     }
 

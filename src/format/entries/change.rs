@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
+
+use crate::vectors::Element;
 
 /// How the columns of an output differ from those of its input.
 #[derive(Debug, Clone)]
@@ -28,7 +30,7 @@ pub enum Followed {
 
 impl<'a> ColumnChange<'a> {
     /// A change of the root columns `columns` to those that are `carried` and, at `position` among
-    /// the columns of the output, the `vectors`: a list or fixed-size list of `Float32`.
+    /// the columns of the output, the `vectors`: a list or fixed-size list of an [`Element`].
     ///
     /// A column that the vectors replace is not carried.
     pub fn new(
@@ -49,6 +51,16 @@ impl<'a> ColumnChange<'a> {
         }
         places.insert(vectors.name(), None);
         ColumnChange { columns, carried, vectors, position, places }
+    }
+
+    /// The type of the elements of the vectors; `None` if they are no vectors.
+    pub fn element(&self) -> Option<Element> {
+        match self.vectors.data_type() {
+            DataType::FixedSizeList(child, _) | DataType::List(child) => {
+                Element::from_data_type(child.data_type())
+            }
+            _ => None,
+        }
     }
 
     /// Whether an entry about the column `name` must go: the column is not carried, or the vectors
@@ -72,13 +84,16 @@ impl<'a> ColumnChange<'a> {
 pub(crate) mod tests {
     use std::sync::Arc;
 
-    use arrow::datatypes::DataType;
-
     use super::*;
 
     /// The field of vectors: fixed-size lists of `width`, or lists.
     pub fn vectors(name: &str, width: Option<i32>, nullable: bool) -> Field {
-        let child = Arc::new(Field::new("element", DataType::Float32, false));
+        vectors_of(DataType::Float32, name, width, nullable)
+    }
+
+    /// The same, of other elements.
+    pub fn vectors_of(element: DataType, name: &str, width: Option<i32>, nullable: bool) -> Field {
+        let child = Arc::new(Field::new("element", element, false));
         let data_type = match width {
             Some(width) => DataType::FixedSizeList(child, width),
             None => DataType::List(child),

@@ -1,9 +1,10 @@
 //! The features that the `datasets` library of Hugging Face gives to columns.
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::DataType;
 
 use super::change::{ColumnChange, Followed};
 use super::json::Object;
+use crate::vectors::Element;
 
 /// Follows `huggingface`.
 pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
@@ -22,7 +23,7 @@ fn changed(value: &str, change: &ColumnChange<'_>) -> Option<Followed> {
         features.members.retain(|(name, _)| !change.removes(name));
         let names = features.members.iter().map(|(name, _)| name.as_str());
         let index = change.insertion_index(names);
-        let feature = (change.vectors.name().to_owned(), feature(change.vectors, &text).into());
+        let feature = (change.vectors.name().to_owned(), feature(change, &text)?.into());
         features.members.insert(index, feature);
         info.replace("features", features.to_string());
         entry.replace("info", info.to_string());
@@ -34,19 +35,25 @@ fn changed(value: &str, change: &ColumnChange<'_>) -> Option<Followed> {
 ///
 /// Before version 4 it is called `Sequence`, and `List` is an error. Later versions read both, so
 /// an entry that says `Sequence` in other features gets another one.
-fn feature(vectors: &Field, others: &str) -> String {
+fn feature(change: &ColumnChange<'_>, others: &str) -> Option<String> {
     let before_4 = others.contains(r#""Sequence""#) && !others.contains(r#""List""#);
     let kind = if before_4 { "Sequence" } else { "List" };
-    let length = match vectors.data_type() {
+    let length = match change.vectors.data_type() {
         DataType::FixedSizeList(_, width) => format!(r#""length":{width},"#),
         _ => String::new(),
     };
-    format!(r#"{{"feature":{{"dtype":"float32","_type":"Value"}},{length}"_type":"{kind}"}}"#)
+    let dtype = match change.element()? {
+        Element::F32 => "float32",
+        Element::F16 => "float16",
+        Element::I8 => "int8",
+        Element::U8 => "uint8",
+    };
+    Some(format!(r#"{{"feature":{{"dtype":"{dtype}","_type":"Value"}},{length}"_type":"{kind}"}}"#))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::tests::vectors;
+    use super::super::change::tests::{vectors, vectors_of};
     use super::*;
 
     fn entry(features: &[&str]) -> String {
@@ -92,6 +99,19 @@ mod tests {
             };
             let json: serde_json::Value = serde_json::from_str(&new).expect("JSON");
             assert_eq!(json["info"]["features"]["v"]["_type"], kind, "{features:?}");
+        }
+    }
+
+    #[test]
+    fn feature_has_the_type_of_the_elements() {
+        for (element, dtype) in
+            [(DataType::Float16, "float16"), (DataType::Int8, "int8"), (DataType::UInt8, "uint8")]
+        {
+            let field = vectors_of(element, "v", Some(3), true);
+            let change = ColumnChange::new(&["a"], &[true], &field, 1);
+            let Followed::Replaced(new) = follow(&entry(&[]), &change) else { panic!("dropped") };
+            let json: serde_json::Value = serde_json::from_str(&new).expect("JSON");
+            assert_eq!(json["info"]["features"]["v"]["feature"]["dtype"], dtype);
         }
     }
 

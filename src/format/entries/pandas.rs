@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::change::{ColumnChange, Followed};
 use super::json::{Object, parse_array, quote, write_array};
+use crate::vectors::Element;
 
 /// Follows `pandas`.
 pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
@@ -27,12 +28,18 @@ fn changed(value: &str, change: &ColumnChange<'_>) -> Option<String> {
     }
     let index = change.insertion_index(names.iter().map(String::as_str));
     let name = quote(change.vectors.name());
+    let element = match change.element()? {
+        Element::F32 => "float32",
+        Element::F16 => "float16",
+        Element::I8 => "int8",
+        Element::U8 => "uint8",
+    };
     let column = format!(
         concat!(
-            r#"{{"name":{0},"field_name":{0},"pandas_type":"list[float32]","#,
+            r#"{{"name":{0},"field_name":{0},"pandas_type":"list[{1}]","#,
             r#""numpy_type":"object","metadata":null}}"#,
         ),
-        name,
+        name, element,
     );
     columns.insert(index, column.into());
     entry.replace("columns", write_array(&columns));
@@ -71,9 +78,10 @@ fn are_text(labels: &str) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
     use serde_json::{Value, json};
 
-    use super::super::change::tests::vectors;
+    use super::super::change::tests::{vectors, vectors_of};
     use super::*;
 
     fn column(name: Value, field_name: &str) -> Value {
@@ -129,6 +137,23 @@ mod tests {
             ),
         ] {
             assert_eq!(followed(&before, &columns, &carried, v, at), expected, "{v} at {at}");
+        }
+    }
+
+    #[test]
+    fn column_has_the_type_of_the_elements() {
+        for (element, expected) in [
+            (DataType::Float16, "list[float16]"),
+            (DataType::Int8, "list[int8]"),
+            (DataType::UInt8, "list[uint8]"),
+        ] {
+            let field = vectors_of(element, "v", Some(2), true);
+            let change = ColumnChange::new(&[], &[], &field, 0);
+            let Followed::Replaced(value) = follow(r#"{"columns":[]}"#, &change) else {
+                panic!("dropped")
+            };
+            let entry: Value = serde_json::from_str(&value).expect("JSON");
+            assert_eq!(entry["columns"][0]["pandas_type"], expected);
         }
     }
 

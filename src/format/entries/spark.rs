@@ -3,15 +3,24 @@
 use super::change::{ColumnChange, Followed};
 use super::fields;
 use super::json::quote;
+use crate::vectors::Element;
 
 /// Follows `org.apache.spark.sql.parquet.row.metadata`.
 pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
+    let element = match change.element() {
+        Some(Element::F32) => "float",
+        Some(Element::I8) => "byte",
+        // Spark has no unsigned numbers, and takes the next wider ones.
+        Some(Element::U8) => "short",
+        Some(Element::F16) | None => return Followed::Dropped("Spark has no such numbers"),
+    };
     let field = format!(
         concat!(
-            r#"{{"name":{},"type":{{"type":"array","elementType":"float","containsNull":false}},"#,
+            r#"{{"name":{},"type":{{"type":"array","elementType":"{}","containsNull":false}},"#,
             r#""nullable":{},"metadata":{{}}}}"#,
         ),
         quote(change.vectors.name()),
+        element,
         change.vectors.is_nullable(),
     );
     fields::follow(value, "struct", change, field)
@@ -19,7 +28,9 @@ pub fn follow(value: &str, change: &ColumnChange<'_>) -> Followed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::change::tests::vectors;
+    use arrow::datatypes::DataType;
+
+    use super::super::change::tests::{vectors, vectors_of};
     use super::*;
 
     #[test]
@@ -44,6 +55,27 @@ mod tests {
             let change = ColumnChange::new(&["a", "bb"], &carried, &field, position);
             let followed = follow(&record(&[a, b]), &change);
             assert_eq!(followed, Followed::Replaced(expected), "{name}");
+        }
+    }
+
+    #[test]
+    fn elements_have_the_types_as_which_spark_reads_them() {
+        for (element, expected) in [
+            (DataType::Int8, Some("byte")),
+            (DataType::UInt8, Some("short")),
+            (DataType::Float16, None),
+        ] {
+            let field = vectors_of(element, "v", Some(3), true);
+            let change = ColumnChange::new(&["a"], &[true], &field, 1);
+            match (follow(r#"{"type":"struct","fields":[]}"#, &change), expected) {
+                (Followed::Replaced(value), Some(expected)) => {
+                    assert!(value.contains(&format!(r#""elementType":"{expected}""#)), "{value}");
+                }
+                (followed, expected) => {
+                    assert!(matches!(followed, Followed::Dropped(_)), "{followed:?}");
+                    assert_eq!(expected, None);
+                }
+            }
         }
     }
 

@@ -35,7 +35,10 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
         ("/null_rows", 1.into()),
         ("/digests/carried/0/column", "id".into()),
         ("/carry", "copy".into()),
-        ("/vector_type", "fixed_size_list".into()),
+        ("/form/type", "f32".into()),
+        ("/form/layout", "fixed_size_list".into()),
+        ("/form/dims", 64.into()),
+        ("/form/normalize", false.into()),
         ("/digests/carried/3/column", "files".into()),
     ] {
         assert_eq!(at(path), expected, "{path}");

@@ -25,12 +25,12 @@ proptest! {
             2 => (1usize..6).prop_map(Failure::AboveRows),
         ],
         on_empty in prop::sample::select(&["null", "embed"][..]),
-        vector_type in prop::sample::select(&["fixed_size_list", "list"][..]),
+        layout in prop::sample::select(&["fixed_size_list", "list"][..]),
     ) {
         let job = sizes.job(&rows);
         let on_empty_is = format!("output.on_empty = {on_empty:?}");
-        let vector_type_is = format!("output.vector_type = {vector_type:?}");
-        let config = sizes.config(&job, &[&on_empty_is, &vector_type_is]);
+        let layout_is = format!("vector.layout = {layout:?}");
+        let config = sizes.config(&job, &[&on_empty_is, &layout_is]);
         let model = fake(failure);
         let (report, events) = run(&config, &model).expect("a report");
 

@@ -21,11 +21,11 @@ fn a_row_without_text_follows_the_policy() {
     let nothing = TaskRow { id: "empty".to_owned(), ..TaskRow::default() };
     let blank = TaskRow { files: Some(vec![]), ..task("blank", "") };
     let rows = [task("a", "words"), nothing, task("space", " "), blank];
-    for vector_type in ["fixed_size_list", "list"] {
+    for layout in ["fixed_size_list", "list"] {
         let run_under = |policy: &str| {
             let job = Job::of(&rows);
             let policy = format!("output.on_empty = {policy:?}");
-            let kind = format!("output.vector_type = {vector_type:?}");
+            let kind = format!("vector.layout = {layout:?}");
             let result = run(&job.config(&[&policy, &kind]), &fake(Failure::Never));
             (job, result)
         };
@@ -59,7 +59,7 @@ fn a_row_without_text_follows_the_policy() {
 fn a_list_has_its_own_type_and_no_elements_in_null_rows() {
     let rows = [task("a", "words"), task("b", ""), task("c", "more words")];
     let job = Job::of(&rows);
-    run(&job.config(&["output.vector_type = \"list\""]), &fake(Failure::Never)).expect("a report");
+    run(&job.config(&["vector.layout = \"list\""]), &fake(Failure::Never)).expect("a report");
     let written = read_parquet(&job.output());
     let column = written.rows.column_by_name("embedding").expect("a field").as_list::<i32>();
     let child = Arc::new(Field::new("element", DataType::Float32, false));

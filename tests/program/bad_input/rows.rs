@@ -42,10 +42,13 @@ pub fn cases() -> Vec<Case> {
             nothing(3).bytes()
         })
         .set("REEMBED_OUTPUT_ON_EMPTY", "embed"),
-        input("null texts as lists", "the same under vector_type = \"list\"", succeeds(3), || {
-            nothing(3).bytes()
-        })
-        .set("REEMBED_OUTPUT_VECTOR_TYPE", "list"),
+        input(
+            "null texts as lists",
+            "the same under vector.layout = \"list\"",
+            succeeds(3),
+            || nothing(3).bytes(),
+        )
+        .set("REEMBED_VECTOR_LAYOUT", "list"),
         input("empty texts", "3 rows, every text of 0 characters", succeeds(3), || {
             Table::tasks(3)
                 .set("title", strings(&[Some(""); 3]))

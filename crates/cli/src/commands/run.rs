@@ -7,7 +7,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
-use reembed::footer::Lineage;
 use reembed::pipeline::{self, RunOptions};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
 use reembed_encoder::{memory, model};
@@ -80,10 +79,10 @@ fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     let precedents = pipeline::precedents(config, &existing, false);
     let on_progress = |event| progress.event(Event::Model(event));
     let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
-    pipeline::check_model(config, &reader, &existing, &Lineage::new(&model.identity))?;
+    let form = pipeline::check_model(config, &reader, &existing, &model)?;
     progress.model_notes(&model);
     progress.step("reading and tokenizing every row");
-    let estimate = dry_run::estimate(config, &reader, &model);
+    let estimate = dry_run::estimate(config, &reader, &model, &form);
     progress.finish();
     print::result(&summary::estimate(&estimate?))?;
     Ok(Exit::Done)

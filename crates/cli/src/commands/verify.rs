@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use reembed::config::RawConfig;
 use reembed::footer::{Footer, Lineage};
-use reembed::verify::{self as checking, Check, Verdict};
+use reembed::vectors::Ranges;
+use reembed::verify::{self as checking, Check, Sample, Verdict};
 use reembed::{Error, ErrorKind, Event};
 use reembed_encoder::model::{self, Model};
 
@@ -31,9 +32,14 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
         progress.model_notes(model);
         check_model(model, &footer, args)?;
     }
+    // Other vectors have no ranges, and need no file of them.
+    let needs_ranges = footer.form.as_ref().is_some_and(|form| form.ranges.is_some());
+    let ranges = raw.ranges_path().filter(|_| needs_ranges && model.is_some());
+    let ranges = ranges.as_deref().map(Ranges::read).transpose()?;
     progress.step("checking every row");
-    let model = model.as_ref().map(|model| (model, args.sample));
-    let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), model);
+    let sample =
+        model.as_ref().map(|model| Sample { model, rows: args.sample, ranges: ranges.as_ref() });
+    let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), sample);
     progress.finish();
     let checks = checks.map_err(|error| match error.place().file() {
         Some(_) => error,
