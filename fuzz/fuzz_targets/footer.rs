@@ -5,6 +5,7 @@
 use arrow::datatypes::{DataType, Field};
 use libfuzzer_sys::fuzz_target;
 use reembed::format::metadata::FooterBytes;
+use reembed::vectors::Element;
 use reembed::format::output::{self, Columns};
 use reembed::format::projection::{self, Selection, Types};
 
@@ -24,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
         carried: vec![true; roots.len()],
         vectors_after: roots.len(),
         name: "embedding".to_owned(),
+        element: Element::F32,
         is_nullable: true,
     };
     let vectors = Field::new("embedding", DataType::Float32, true);

@@ -123,7 +123,7 @@ mod tests {
             (Vector::I8(&[-1]), Vector::I8(&[0x3f]), true, 2.0, false),
             (Vector::U8(&[0x41]), Vector::U8(&[0x40]), true, 1.0, false),
             (Vector::F16(&half[..1]), Vector::F16(&half[1..]), false, 4.8828125e-4, true),
-            (Vector::F16(&far[..1]), Vector::F16(&far[1..]), false, 0.099_975_586, false),
+            (Vector::F16(&far[..1]), Vector::F16(&far[1..]), false, 0.100_097_656, false),
             (Vector::F32(&[0.5]), Vector::U8(&[1]), false, f32::INFINITY, false),
             (Vector::U8(&[1]), Vector::U8(&[1, 1]), true, f32::INFINITY, false),
         ] {

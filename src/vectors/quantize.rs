@@ -106,14 +106,15 @@ mod tests {
 
     #[test]
     fn value_outside_of_the_range_is_in_the_nearest_step() {
-        let steps = Steps::new(-1.0, 1.0);
+        let steps = Steps::new(-127.0, 128.0);
         for (value, expected) in [
             (f32::NEG_INFINITY, 0),
-            (-7.0, 0),
-            (-1.0, 0),
+            (-700.0, 0),
+            (-127.0, 0),
             (0.0, 127),
-            (1.0, 255),
-            (7.0, 255),
+            (0.9, 127),
+            (128.0, 255),
+            (700.0, 255),
             (f32::MAX, 255),
         ] {
             assert_eq!(steps.of(value), expected, "{value}");

@@ -92,14 +92,15 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
             || model::load(&model_config(directory.path(), &[&setting]), &|_| ()).expect("a model");
         let options = BatchOptions::default();
         let whole = Embedder::new(load()).compute_embeddings_batch(&rows, &options);
-        let Model { tokenizer, encoder, identity, notes } = load();
+        let Model { tokenizer, encoder, identity, truncate_dim, notes } = load();
         let scarce = Before::new(encoder, |call, batch| {
             if call % 3 == 1 || batch.len() < 2 {
                 return Ok(());
             }
             Err(EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() })
         });
-        let scarce = Embedder::new(Model { tokenizer, encoder: Box::new(scarce), identity, notes });
+        let encoder: Box<dyn Encoder> = Box::new(scarce);
+        let scarce = Embedder::new(Model { tokenizer, encoder, identity, truncate_dim, notes });
         let split = scarce.compute_embeddings_batch(&rows, &options).expect("vectors");
         assert!(split.work().batch_sizes.len() > 1, "{:?}", split.work());
         assert!(bits(split.as_slice()) == bits(whole.expect("vectors").as_slice()), "{precision}");

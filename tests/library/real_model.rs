@@ -336,6 +336,7 @@ impl Real {
             encoder: Box::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
             identity: self.identity.clone(),
             notes: ModelNotes::default(),
+            truncate_dim: self.description.truncate_dim,
         }
     }
 

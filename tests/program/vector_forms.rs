@@ -81,7 +81,11 @@ fn file_that_holds_no_ranges_is_not_replaced() {
     fs::write(job.path("notes.json"), "{\"mine\": 1}").expect("a file");
     let refused = job.calibrate(&["--output", "notes.json"]);
     assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
-    assert!(text(&refused).contains("not replaced, because it has no ranges"), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("not replaced, because it has no ranges"),
+        "{}",
+        text(&refused)
+    );
     assert_eq!(fs::read_to_string(job.path("notes.json")).expect("text"), "{\"mine\": 1}");
     let nowhere = job.calibrate(&[]);
     assert_eq!(nowhere.status.code(), Some(2));
@@ -93,7 +97,10 @@ fn settings_that_do_not_fit_are_refused_by_name() {
     let job = job();
     for (lines, named) in [
         ("type = \"int8\"", "`vector.type` is \"int8\", but `vector.ranges` is not set"),
-        ("ranges = \"ranges.json\"", "`vector.ranges` is set, but vector.type = \"f32\" has no ranges"),
+        (
+            "ranges = \"ranges.json\"",
+            "`vector.ranges` is set, but vector.type = \"f32\" has no ranges",
+        ),
         ("type = \"binary\"\nranges = \"r\"", "vector.type = \"binary\" has no ranges"),
         ("type = \"int4\"", "`vector.type` must be one of"),
         ("dims = 0", "`vector.dims` must be a whole number from 1"),

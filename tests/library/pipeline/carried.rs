@@ -22,6 +22,7 @@ use reembed::format::metadata::FooterBytes;
 use reembed::format::output::{self, Columns};
 use reembed::format::projection::{self, Selection, Types};
 use reembed::reader::TableFile;
+use reembed::vectors::Element;
 use reembed::verify::{self, Verdict};
 
 use reembed_encoder::model::fake::Failure;
@@ -395,6 +396,7 @@ fn edited(bytes: Vec<u8>) -> bool {
         carried: vec![true; roots.len()],
         vectors_after: roots.len(),
         name: "embedding".to_owned(),
+        element: Element::F32,
         is_nullable: true,
     };
     let vectors = Field::new("embedding", DataType::Float32, true);
