@@ -35,7 +35,7 @@ pub fn calibrate(
     let mut meter = RangeMeter::new(components.kept());
     let mut picks = Picks::new(reader.rows(), sample);
     let mut scaled = Vec::new();
-    for chunk in reader.chunks(&config.text) {
+    for chunk in reader.chunks() {
         let chunk = chunk?;
         let mut texts = Vec::new();
         for (row, text) in strings(&chunk.texts).enumerate() {

@@ -192,7 +192,7 @@ pub struct CalibrationConfig {
     /// The table `[input]`.
     pub input: InputConfig,
     /// The table `[text]`: how a row becomes text.
-    pub text: TextTemplate,
+    pub text: TextRecipe,
     /// How a row without text is treated.
     pub on_empty: OnEmpty,
     /// The tables `[model]` and `[compute]`.

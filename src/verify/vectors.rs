@@ -278,10 +278,7 @@ impl<'a> EmbedAgain<'a> {
     /// whether it is one that the encoder may make.
     fn compare(&self, chunk: &RowChunk, row: usize, found: Vector<'_>) -> Result<(f32, bool)> {
         let EmbedAgain { model, form, field } = self;
-        let names = RowNames {
-            first_row: chunk.rows.first_row + row as u64,
-            ids: chunk.rows.ids.slice(row, 1),
-        };
+        let names = chunk.rows.slice(row, 1);
         let limit = AdaptiveLimit::single();
         let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
         let text = [(0, chunk.texts.value(row))];

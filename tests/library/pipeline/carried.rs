@@ -133,7 +133,7 @@ fn what_cannot_be_carried_or_read_is_told_by_its_cause() {
             "row 2: column `title`: its text is not UTF-8",
             "input.on_invalid_utf8",
         ),
-        ("g_old_list_type.parquet", ErrorKind::Input, "there is no column `id`", "input.id"),
+        ("g_old_list_type.parquet", ErrorKind::Input, "there is no column `title`", "--text"),
         ("g_table.csv", ErrorKind::Input, "this is a CSV file", "duckdb"),
         ("g_table.jsonl", ErrorKind::Input, "JSON lines", "read_json"),
         ("g_table.arrow", ErrorKind::Input, "this is an Arrow IPC file", "pyarrow"),

@@ -150,7 +150,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 })
             },
             ErrorKind::Encode,
-            &["row 11", "(id T-10", "and 3 others", "the model failed"],
+            &["row 10", "(id T-10", "and 3 others", "the model failed"],
         ),
         (
             "an encoder that panics",
@@ -162,7 +162,7 @@ fn dying_stage_reports_its_error_and_keeps_the_old_output() {
                 })
             },
             ErrorKind::Encode,
-            &["row 11", "(id T-10", "and 3 others", "the model failed"],
+            &["row 10", "(id T-10", "and 3 others", "the model failed"],
         ),
         (
             "a vector that is not finite",

@@ -18,7 +18,7 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
     let at =
         |path: &str| footer.pointer(path).unwrap_or_else(|| panic!("{path} in {entry}")).clone();
     for (path, expected) in [
-        ("/lineage/version", serde_json::json!(3)),
+        ("/lineage/version", serde_json::json!(4)),
         ("/lineage/tool", format!("reembed {}", env!("CARGO_PKG_VERSION")).into()),
         ("/lineage/model/pooling", "mean".into()),
         ("/lineage/model/normalized", true.into()),
@@ -29,7 +29,8 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
         ("/lineage/model/numerics", model.encoder.numerics().into()),
         ("/lineage/model/id", model.identity.id.clone().into()),
         ("/text/columns", serde_json::json!(["title", "description", "files"])),
-        ("/text/files_prefix", "Paths: ".into()),
+        ("/text/template", "{title}\n{description}\nPaths: {files}".into()),
+        ("/text/id", "id".into()),
         ("/column", "vector".into()),
         ("/rows", 2.into()),
         ("/null_rows", 1.into()),

@@ -82,7 +82,7 @@ proptest! {
 
         let error = result.expect_err("nothing fits");
         prop_assert_eq!(error.kind(), ErrorKind::OutOfMemory);
-        let expected = format!("row {row} (id {}): its {longest} tokens do not fit", rows[row].id);
+        let expected = format!("row {} (id {}): its {longest} tokens do not fit", row + 1, rows[row].id);
         prop_assert!(error.to_string().contains(&expected), "{}; expected {}", error, expected);
         prop_assert_eq!(job.beside_output(), Vec::<String>::new());
     }

@@ -25,7 +25,7 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
             .advice("name one with --output, or set `vector.ranges`")
     })?;
     check_replaceable(output)?;
-    let reader = Reader::open(&config.input, Decoded::Text)?;
+    let reader = Reader::open(&config.input, &config.text, Decoded::Text)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
     progress.model_warning(&model);
