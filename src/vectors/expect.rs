@@ -55,7 +55,7 @@ impl VectorExpectation {
 
     /// Everything that is wrong with a vector.
     pub fn flaws(&self, vector: Vector<'_>) -> [Option<Flaw>; 3] {
-        let width = (vector.len() != self.width).then(|| Flaw::Width(vector.len()));
+        let width = (vector.width() != self.width).then(|| Flaw::Width(vector.width()));
         let length = match vector {
             Vector::F32(values) => Some(euclidean_length(values)),
             Vector::F16(values) => {

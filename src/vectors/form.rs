@@ -331,7 +331,7 @@ mod tests {
                         "{vector_type:?}, {layout:?}"
                     );
                 }
-                assert_eq!(form.width(), first.len());
+                assert_eq!(form.width(), first.width());
             }
         }
         assert!(VectorRows::new(&Float32Array::from(vec![1.0])).is_none());

@@ -218,10 +218,9 @@ impl Ranges {
 fn exact_floats<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
     use serde::de::Error as _;
     let texts = Vec::<Box<serde_json::value::RawValue>>::deserialize(from)?;
-    let parse = |text: &Box<serde_json::value::RawValue>| {
-        text.get().parse().map_err(|_| D::Error::custom(format!("{:.40} is no number", text.get())))
-    };
-    texts.iter().map(parse).collect()
+    let parse =
+        |text: &str| text.parse().map_err(|_| D::Error::custom(format!("{text:.40} is no number")));
+    texts.iter().map(|text| parse(text.get())).collect()
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub enum Vector<'a> {
 
 impl<'a> Vector<'a> {
     /// Number of elements.
-    pub fn len(self) -> usize {
+    pub fn width(self) -> usize {
         match self {
             Vector::F32(values) => values.len(),
             Vector::F16(values) => values.len(),

@@ -162,7 +162,7 @@ impl VectorChunkWriter {
             }
             Some(vector) => {
                 self.values.extend(vector)?;
-                let levels = rows.definitions.len() + vector.len();
+                let levels = rows.definitions.len() + vector.width();
                 rows.definitions.resize(levels, self.format.present_level);
                 rows.repetitions.push(0);
                 rows.repetitions.resize(levels, 1);

@@ -134,6 +134,7 @@ fn help_says_what_each_command_does() {
             ("help", &["--help"][..]),
             ("help-run", &["run", "--help"]),
             ("help-bench", &["bench", "--help"]),
+            ("help-calibrate", &["calibrate", "--help"]),
             ("help-verify", &["verify", "--help"]),
             ("help-model", &["model", "--help"]),
             ("help-model-fetch", &["model", "fetch", "--help"]),
