@@ -99,7 +99,7 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
             }
             Err(EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() })
         });
-        let encoder: Box<dyn Encoder> = Box::new(scarce);
+        let encoder = Box::new(scarce);
         let scarce = Embedder::new(Model { tokenizer, encoder, identity, truncate_dim, notes });
         let split = scarce.compute_embeddings_batch(&rows, &options).expect("vectors");
         assert!(split.work().batch_sizes.len() > 1, "{:?}", split.work());

@@ -30,7 +30,7 @@ fn rows() -> Vec<TaskRow> {
 /// Writes the ranges of `rows` of the job's input.
 fn write_ranges(job: &Job, settings: &[&str], rows: u64, model: &Model) -> RangesFile {
     let config = job.calibration(settings);
-    let reader = Reader::open(&config.input, Decoded::Text).expect("an input");
+    let reader = Reader::open(&config.input, &config.text, Decoded::Text).expect("an input");
     let ranges = calibrate(&config, &reader, model, rows).expect("ranges");
     fs::write(job.directory().join("ranges.json"), ranges.to_json().expect("JSON"))
         .expect("a file");
@@ -393,7 +393,7 @@ fn ranges_are_those_of_the_sample_and_the_same_every_time() {
     }
     let job = Job::of(&[task("a", ""), task("b", "")]);
     let config = job.calibration(&[]);
-    let reader = Reader::open(&config.input, Decoded::Text).expect("an input");
+    let reader = Reader::open(&config.input, &config.text, Decoded::Text).expect("an input");
     let error = calibrate(&config, &reader, &model, 5).expect_err("no text");
     assert_eq!(error.kind(), ErrorKind::Data);
 }

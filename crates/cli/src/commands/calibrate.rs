@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use reembed::config::{CalibrationConfig, Origin};
+use reembed::config::{CalibrationConfig, Origin, RawConfig};
 use reembed::figures::count;
 use reembed::reader::{Decoded, Reader};
 use reembed::vectors::{Ranges, RangesFile};
@@ -28,7 +28,7 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
     let reader = Reader::open(&config.input, &config.text, Decoded::Text)?;
     let progress = Progress::new(logging);
     let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
-    progress.model_warning(&model);
+    progress.model_notes(&model);
     let sample = args.sample.get() as u64;
     progress.step(&format!("embedding {} rows", count(sample.min(reader.rows()))));
     let ranges = measuring::calibrate(&config, &reader, &model, sample);
@@ -54,11 +54,14 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
 
 /// The configuration: the file, then the environment, the flags, and IN.
 fn load(args: &CalibrateArgs) -> Result<CalibrationConfig> {
-    let mut raw = load_file(&args.file)?.raw;
-    args.flags.apply_to(&mut raw)?;
-    if let Some(path) = &args.input_path {
-        raw.set_path("input.path", path, Origin::Flag("IN"))?;
-    }
+    let flags = |raw: &mut RawConfig| {
+        let mut faults: Vec<Error> = args.flags.apply_to(raw).err().into_iter().collect();
+        if let Some(path) = &args.input_path {
+            faults.extend(raw.set_path("input.path", path, Origin::Flag("IN")).err());
+        }
+        Error::all(faults).map_or(Ok(()), Err)
+    };
+    let raw = load_file(&args.file, flags)?.raw;
     Ok(raw.check_calibration(&environment())?)
 }
 
