@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Checks that every reader finds the same vectors in each form of the vector column.
 
-    vector_forms.py REEMBED WORK_DIRECTORY --model DIRECTORY [--rows N] [--spark]
+    vector_forms.py REEMBED WORK_DIRECTORY [--model DIRECTORY] [--rows N] [--spark]
 
 It runs `REEMBED sample`, `calibrate` and `run` once for each form, and compares what pyarrow, DuckDB, Polars, pandas
-and Spark read with what NumPy makes of the f32 vectors, by the rules of sentence-transformers 6.
+and Spark read with what NumPy makes of the f32 vectors, by the rules of sentence-transformers 6. Without --model the
+program's default model is used.
 
 One line for each form and reader. It exits with 1 if a value differs or a reader fails that is expected to read it.
 """
@@ -29,14 +30,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reembed", type=pathlib.Path, help="the program")
     parser.add_argument("work", type=pathlib.Path, help="a directory for tables; it is made")
-    parser.add_argument("--model", type=pathlib.Path, required=True, help="a model directory; a small one is quick")
+    parser.add_argument("--model", type=pathlib.Path, help="a model directory; a small one is quick")
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--spark", action="store_true", help="read with Spark, too (needs requirements-spark.txt)")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     work = options.work.resolve()
     reembed = options.reembed.resolve()
-    model = ["--model-path", str(options.model.resolve())]
+    model = ["--model-path", str(options.model.resolve())] if options.model else []
     (work / "empty.toml").write_text("")
 
     def run(*arguments):
