@@ -15,7 +15,7 @@ use reembed_encoder::model::source::FetchProgress;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::bytes;
-use crate::footer::Lineage;
+use crate::footer::{FooterForm, Lineage};
 
 /// Something that happened during a run. A callback receives it; the library prints nothing.
 #[derive(Debug, Clone)]
@@ -298,6 +298,8 @@ pub struct Report {
     pub cache: Option<CacheUse>,
     /// What the model computed.
     pub work: Work,
+    /// The form of the vector column.
+    pub form: FooterForm,
     /// The time from the first row to the published output, without loading the model.
     pub elapsed: Duration,
     /// The time to find, check and load the model.

@@ -1,6 +1,7 @@
 //! The footer metadata of an output: where its vectors come from, and what its columns hold.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
@@ -81,6 +82,20 @@ pub struct FooterForm {
     /// SHA-256 of the file with the ranges of components, in hexadecimal; absent without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ranges: Option<String>,
+}
+
+/// `int8 × 256, scaled to length 1, in a list`: for reports.
+impl fmt::Display for FooterForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {}", self.vector_type.as_str(), self.dims)?;
+        if self.normalize {
+            f.write_str(", scaled to length 1")?;
+        }
+        match self.layout {
+            VectorLayout::FixedSizeList => Ok(()),
+            VectorLayout::List => f.write_str(", in a list"),
+        }
+    }
 }
 
 /// Digests of the columns of an output.

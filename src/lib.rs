@@ -24,7 +24,7 @@
 //! ```text
 //!   pipeline, dry_run, calibrate, verify
 //!   writer ─► publish ─► reader, digest        cache
-//!   vectors, chunk, events, config, footer, file_id, hidden_names, figures, failpoints
+//!   vectors, text, chunk, events, config, footer, file_id, hidden_names, figures, failpoints
 //! ```
 
 pub mod cache;

@@ -314,6 +314,7 @@ pub fn run_with(
         null_rows: published.null_rows,
         truncated_rows: totals.truncated,
         repeated_ids,
+        form: form.to_footer(),
         origins: totals.origins,
         cache,
         work: totals.work,

@@ -45,6 +45,7 @@ pub fn done() -> RunRecord {
         output: OutputRecord {
             path: "out/tasks.parquet".to_owned(),
             column: "embedding".to_owned(),
+            form: Some("f32 × 384".to_owned()),
             bytes: Some(1_800_000),
         },
         rows: RowCounts {

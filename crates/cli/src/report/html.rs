@@ -153,6 +153,9 @@ fn lineage(record: &RunRecord) -> Table {
     rows.extend(record.runs_on.iter().map(|device| row("device", device.clone())));
     rows.push(row("input", record.input.path.clone()));
     rows.push(row("output", record.output.path.clone()));
+    if let Some(form) = &record.output.form {
+        rows.push(row("column", format!("{}, {form}", record.output.column)));
+    }
     Table::new("Origin of the vectors", &["", ""], rows)
 }
 

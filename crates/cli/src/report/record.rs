@@ -96,6 +96,8 @@ pub struct OutputRecord {
     pub path: String,
     /// The name of the column of vectors.
     pub column: String,
+    /// The form of its vectors, such as `int8 × 256`, once the output is in place.
+    pub form: Option<String>,
     /// The size in bytes, once the output is in place.
     pub bytes: Option<u64>,
 }

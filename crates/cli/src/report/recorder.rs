@@ -80,6 +80,7 @@ impl Recorder {
             output: OutputRecord {
                 path: config.output.path.display().to_string(),
                 column: config.output.column.clone(),
+                form: None,
                 bytes: None,
             },
             config: config.effective.iter().map(setting).collect(),
@@ -243,6 +244,7 @@ fn apply_report(record: &mut RunRecord, report: &Report) {
         .map(|(rows, batches)| BatchSize { rows: *rows as u64, batches: *batches })
         .collect();
     record.batches.count = report.work.batch_sizes.values().sum();
+    record.output.form = Some(report.form.to_string());
     record.output.bytes = Some(report.output_bytes);
     record.memory.peak_resident = report.peak_resident.or(record.memory.peak_resident);
     record.lineage = Some(report.lineage.clone());

@@ -58,6 +58,7 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
         ),
     ));
     lines.push(("device", report.runs_on.clone()));
+    lines.push(("column", format!("`{}`, {}", printable(&report.column), report.form)));
     let unchanged = if report.output_unchanged { ", unchanged" } else { "" };
     let output = printable_path(&report.output);
     lines.push(("output", format!("{output} ({}{unchanged})", bytes(report.output_bytes))));
