@@ -189,14 +189,17 @@ impl<'a> Fields<'a> {
     ) -> Option<Self> {
         // The usual number in the metadata of a chunk.
         let mut fields: Vec<Field<'a>> = Vec::with_capacity(12);
+        let mut largest: Option<i16> = None;
         cursor.fields(|cursor, id, kind| {
             let id = i16::try_from(id).ok()?;
             (fields.len() < MAX_FIELDS).then_some(())?;
             // Nearly every writer sorts them, and then one comparison is enough.
-            let is_sorted = fields.last().is_none_or(|last| last.id < id);
-            if !is_sorted && fields.iter().any(|field| field.id == id) {
+            if largest.is_some_and(|largest| id <= largest)
+                && fields.iter().any(|field| field.id == id)
+            {
                 return None;
             }
+            largest = largest.max(Some(id));
             let start = cursor.at;
             value(cursor, id, kind)?;
             let value = Cow::Borrowed(&cursor.bytes[start..cursor.at]);
@@ -328,8 +331,12 @@ impl<'a> Fields<'a> {
 
     fn set(&mut self, id: i16, kind: u8, value: Vec<u8>) {
         let field = Field { id, kind, value: Cow::Owned(value) };
-        match self.fields.iter().position(|other| other.id >= id) {
-            Some(at) if self.fields[at].id == id => self.fields[at] = field,
+        // It may stand behind one with a larger number: fields need not be sorted.
+        if let Some(old) = self.fields.iter_mut().find(|other| other.id == id) {
+            *old = field;
+            return;
+        }
+        match self.fields.iter().position(|other| other.id > id) {
             Some(at) => self.fields.insert(at, field),
             None => self.fields.push(field),
         }
@@ -519,8 +526,22 @@ mod tests {
     }
 
     #[test]
+    fn field_behind_one_with_a_larger_number_is_set_once() {
+        // 5: i32 = 1, then 2: i32 = 1.
+        let mut fields = Fields::parse(&[0x55, 2, 0x05, 4, 2, 0]).expect("a struct");
+        fields.set_i32(2, 7);
+        fields.set_i32(3, 8);
+        let encoded = fields.encode();
+        let again = Fields::parse(&encoded).expect("no field is there twice");
+        assert_eq!([2, 3, 5].map(|id| again.int(id)), [Some(7), Some(8), Some(1)]);
+    }
+
+    #[test]
     fn field_that_is_there_twice_is_rejected() {
+        // 1 and 1; 9, 8 and 9; 9, 8 and 10.
         assert!(Fields::parse(&[0x15, 2, 0x05, 2, 4, 0]).is_none());
+        assert!(Fields::parse(&[0x95, 2, 0x05, 16, 4, 0x15, 6, 0]).is_none());
+        assert!(Fields::parse(&[0x95, 2, 0x05, 16, 4, 0x25, 6, 0]).is_some());
     }
 
     #[test]
