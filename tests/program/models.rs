@@ -195,7 +195,7 @@ fn e5_without_a_prefix_is_warned_about() {
 fn refused_long_text_fails_the_run_and_names_the_row() {
     let job = Job::with_local_model();
     let rows = [task("a", "short"), task("b", "word ".repeat(30)), task("c", "short")];
-    sample::write_tasks(&job.path("tasks.parquet"), rows.into_iter()).expect("an input");
+    sample::write_tasks(&job.path("tasks.parquet"), rows).expect("an input");
     let local = ["--quiet", "--model-path", "models/mine"];
     let max = ("REEMBED_TEXT_MAX_LENGTH", "20");
     let refuse = ("REEMBED_TEXT_TRUNCATE", "error");

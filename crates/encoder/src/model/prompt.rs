@@ -160,11 +160,7 @@ fn list(names: &[impl AsRef<str>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::environment::Environment;
-    use crate::model::source::SourceConfig;
 
     #[test]
     fn e5_is_known_by_a_word_of_its_name() {
@@ -183,11 +179,7 @@ mod tests {
             ("BAAI/bge-small-en-v1.5", &default, &none, false),
             ("sentence-transformers/all-MiniLM-L6-v2", &default, &none, false),
         ] {
-            let config = SourceConfig {
-                id: Some(id.to_owned()),
-                ..SourceConfig::with_cache(&Environment::default(), PathBuf::new())
-            };
-            let found = warning(&ModelLabel::new(&config), choice, prompt);
+            let found = warning(&ModelLabel::from_id(id), choice, prompt);
             let expected = warns.then_some(PromptWarning::PrefixExpected(CONVENTIONS[0]));
             assert_eq!(found, expected, "{id}, {choice:?}, {prompt:?}");
         }

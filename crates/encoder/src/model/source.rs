@@ -221,7 +221,7 @@ impl Search<'_> {
             on_progress: &on_progress,
         };
         let files = fetcher.fetch().map_err(|reason| one_line(&reason))?;
-        let label = ModelLabel::new(self.config);
+        let label = self.config.label();
         Ok(ModelFiles { label, origin, directory: directory.to_owned(), files })
     }
 

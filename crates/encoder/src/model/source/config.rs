@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::files::{
     CONFIG, MODULES, ModelFiles, POOLING, Pins, SENTENCE_BERT_CONFIG, TOKENIZER, WEIGHTS,
 };
+use super::label::ModelLabel;
 use crate::environment::Environment;
 use crate::error::Result;
 
@@ -112,6 +113,16 @@ impl SourceConfig {
         }
     }
 
+    /// What the model is called: its id, else the name of its directory, else the default model.
+    pub fn label(&self) -> ModelLabel {
+        let id = self.id.as_deref().filter(|id| !id.trim().is_empty());
+        match (id, &self.path) {
+            (Some(id), _) => ModelLabel::from_id(id),
+            (None, Some(path)) => ModelLabel::from_directory(path),
+            (None, None) => ModelLabel::from_id(DEFAULT_ID),
+        }
+    }
+
     /// The name of the model on the hub. It has no meaning if a path is set.
     pub(super) fn hub_id(&self) -> &str {
         self.id.as_deref().unwrap_or(DEFAULT_ID)
@@ -142,6 +153,24 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn label_is_the_id_else_the_directory_s_name() {
+        for (id, path, label) in [
+            (None, None, DEFAULT_ID),
+            (Some("org/name"), None, "org/name"),
+            (Some("org/name"), Some("models/mine"), "org/name"),
+            (Some(" "), Some("models/mine"), "mine"),
+            (None, Some("models/mine/"), "mine"),
+        ] {
+            let config = SourceConfig {
+                id: id.map(str::to_owned),
+                path: path.map(PathBuf::from),
+                ..SourceConfig::with_cache(&Environment::default(), PathBuf::new())
+            };
+            assert_eq!(config.label().as_str(), label, "{id:?}, {path:?}");
+        }
+    }
 
     #[test]
     fn from_directory_disables_the_network() {

@@ -3,23 +3,27 @@
 use std::fmt;
 use std::path::Path;
 
-use super::config::SourceConfig;
-
-/// The name of a model: the id that the user gave, or the name of its directory. Never empty.
+/// The name of a model: its id on the hub, one that the user chose, or that of its directory.
 ///
 /// It is no proof of what the files are: the hashes in the identity are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelLabel(String);
 
 impl ModelLabel {
-    /// The label of the model that `config` describes.
-    pub fn new(config: &SourceConfig) -> ModelLabel {
-        let label = match (&config.id, &config.path) {
-            (Some(id), _) if !id.trim().is_empty() => id.clone(),
-            (_, Some(path)) => directory_name(path),
-            (_, None) => config.hub_id().to_owned(),
+    /// The label of a model with an id.
+    pub fn from_id(id: &str) -> ModelLabel {
+        ModelLabel(id.to_owned())
+    }
+
+    /// The name of a directory. `.` and `models/..` have the name of the directory that they lead to.
+    pub fn from_directory(path: &Path) -> ModelLabel {
+        let canonical = match path.file_name() {
+            Some(_) => None,
+            None => path.canonicalize().ok(),
         };
-        ModelLabel(label)
+        let path = canonical.as_deref().unwrap_or(path);
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        ModelLabel(name.to_string_lossy().into_owned())
     }
 
     /// The label as text.
@@ -34,44 +38,23 @@ impl fmt::Display for ModelLabel {
     }
 }
 
-/// The name of a directory. `.` and `models/..` have the name of the directory that they lead to.
-fn directory_name(path: &Path) -> String {
-    let canonical = match path.file_name() {
-        Some(_) => None,
-        None => path.canonicalize().ok(),
-    };
-    let path = canonical.as_deref().unwrap_or(path);
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::environment::Environment;
-    use crate::model::source::DEFAULT_ID;
 
     #[test]
-    fn label_is_the_id_else_the_directory_s_name() {
+    fn directory_is_called_by_its_own_name() {
         let here = std::env::current_dir().expect("a working directory");
         let here = here.file_name().and_then(|name| name.to_str()).expect("a name");
-        for (id, path, label) in [
-            (None, None, DEFAULT_ID),
-            (Some("org/name"), None, "org/name"),
-            (Some("org/name"), Some("models/mine"), "org/name"),
-            (Some(" "), Some("models/mine"), "mine"),
-            (None, Some("models/mine"), "mine"),
-            (None, Some("models/mine/"), "mine"),
-            (None, Some("models/mine/."), "mine"),
-            (None, Some("."), here),
-            (None, Some("src/.."), here),
-            (None, Some("/"), "/"),
+        for (path, label) in [
+            ("models/mine", "mine"),
+            ("models/mine/", "mine"),
+            ("models/mine/.", "mine"),
+            (".", here),
+            ("src/..", here),
+            ("/", "/"),
         ] {
-            let config = SourceConfig {
-                id: id.map(str::to_owned),
-                path: path.map(Into::into),
-                ..SourceConfig::with_cache(&Environment::default(), "cache".into())
-            };
-            assert_eq!(ModelLabel::new(&config).as_str(), label, "{id:?}, {path:?}");
+            assert_eq!(ModelLabel::from_directory(Path::new(path)).as_str(), label, "{path}");
         }
     }
 }

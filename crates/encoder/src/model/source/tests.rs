@@ -594,6 +594,6 @@ fn any_cached_revision_with_the_pinned_hashes_will_do() {
     assert!(home.refusal().contains("no snapshot of"));
     home.config.any_revision = true;
     assert_eq!(home.origin(), Origin::HubCache);
-    home.config.pins.insert("config.json".to_owned(), sha256(b"{}"));
+    home.config.pins.insert("config.json".to_owned(), sha256(b"other"));
     assert!(home.refusal().contains("config.json: expected SHA-256"));
 }
