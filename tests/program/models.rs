@@ -202,7 +202,7 @@ fn refused_long_text_fails_the_run_and_names_the_row() {
     let refused = |arguments: &[&str]| {
         let refused = job.run_with(&[&local, arguments].concat(), &[max, refuse]);
         assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
-        let expected = "tasks.parquet: row 1 (id b): its text has 32 tokens, and the maximum is 20";
+        let expected = "tasks.parquet: row 2 (id b): its text has 32 tokens, and the maximum is 20";
         assert!(err(&refused).contains(expected), "{}", err(&refused));
         assert!(err(&refused).contains("`text.truncate`"), "{}", err(&refused));
     };

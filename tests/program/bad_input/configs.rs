@@ -128,7 +128,7 @@ pub fn cases() -> Vec<Case> {
             "[compute]\ndevice = \"gpu\"\n",
             &["line 2", "`compute.device`", "cuda:0"],
         ),
-        bad("empty column", "[input]\nid = \"\"\n", &["input.id", "empty"]),
+        bad("empty column", "[input]\ntitle = \"\"\n", &["input.title", "empty"]),
         bad("empty output column", "[output]\ncolumn = \"\"\n", &["output.column", "empty"]),
         bad(
             "short hash",

@@ -42,9 +42,14 @@ pub fn cases() -> Vec<Case> {
     let id = |column: fn() -> ArrayRef| put("id", column);
     let named = |name: &'static str| move || Table::tasks(3).rename("title", name).bytes();
     vec![
-        input("no id", "no column `id`", refused(&["`id`", "`input.id`"]), || {
-            Table::tasks(3).without("id").bytes()
-        }),
+        input("no id", "no column `id`", succeeds(3), || Table::tasks(3).without("id").bytes()),
+        input(
+            "no id where one is named",
+            "no column `id`",
+            refused(&["`id`", "`input.id`"]),
+            || Table::tasks(3).without("id").bytes(),
+        )
+        .set("REEMBED_INPUT_ID", "id"),
         input("no title", "no column `title`", refused(&["`title`", "`input.title`"]), || {
             Table::tasks(3).without("title").bytes()
         }),

@@ -20,7 +20,6 @@ use serde::Deserialize;
 
 use super::config::{TextOptions, Truncation};
 use super::json::{DAMAGED, json, quote, refuse, required_json};
-use super::matryoshka;
 use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
 use crate::error::{Error, ErrorKind, Result};
@@ -121,7 +120,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         truncation: options.truncation,
         lower_case: sentence.do_lower_case,
         prompt,
-        truncate_dim: matryoshka::truncate_dim(files)?,
+        truncate_dim: truncate_dim(files)?,
     })
 }
 
@@ -464,4 +463,17 @@ fn check_normalizer(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// The first components that sentence-transformers keeps of a vector; `None`: all.
+///
+/// # Errors
+/// `Model` when the file is not JSON of the expected structure.
+fn truncate_dim(files: &ModelFiles) -> Result<Option<NonZeroUsize>> {
+    #[derive(Deserialize, Default)]
+    struct DimConfig {
+        truncate_dim: Option<NonZeroUsize>,
+    }
+    let config: DimConfig = json(files, prompt::FILE)?.unwrap_or_default();
+    Ok(config.truncate_dim)
 }

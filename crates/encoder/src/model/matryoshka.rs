@@ -4,15 +4,7 @@
 //! <https://arxiv.org/abs/2205.13147>) puts what matters most into the first components, so that the
 //! others may be left out. The components of any other model are of equal weight.
 
-use std::num::NonZeroUsize;
-
-use serde::Deserialize;
-
 use super::Model;
-use super::json::json;
-use super::prompt::FILE;
-use super::source::ModelFiles;
-use crate::error::Result;
 
 /// Numbers of components that a model was trained for, beside all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,19 +30,6 @@ const KNOWN: &[(&str, TrainedDims)] = &[
     ("nomic-ai/modernbert-embed-base", TrainedDims::Listed(&[256])),
     ("nomic-ai/nomic-embed-text-v1.5", TrainedDims::Listed(&[512, 256, 128, 64])),
 ];
-
-/// The first components that sentence-transformers keeps of a vector; `None`: all.
-///
-/// # Errors
-/// `Model` when the file is not JSON of the expected structure.
-pub(super) fn truncate_dim(files: &ModelFiles) -> Result<Option<NonZeroUsize>> {
-    #[derive(Deserialize, Default)]
-    struct DimConfig {
-        truncate_dim: Option<NonZeroUsize>,
-    }
-    let config: DimConfig = json(files, FILE)?.unwrap_or_default();
-    Ok(config.truncate_dim)
-}
 
 impl TrainedDims {
     /// Those of the model with this name on the hub.
