@@ -31,7 +31,7 @@ pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
 use crate::text::TextRecipe;
 pub use layers::{Origin, RawConfig};
 pub use schema::json_schema;
-pub use settings::{DefaultValue, Flag, Kind, SETTINGS, Setting};
+pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting};
 pub use template::template;
 pub use toml::Value as TomlValue;
 pub use words::{

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Carry, OnEmpty, VectorLayout, VectorType};
 use crate::group_digest::GroupDigest;
-use crate::text::{TaskColumns, TextRecipe, escape};
+use crate::text::{Piece, TaskColumns, TextRecipe};
 
 /// The key of the metadata entry in the Parquet footer.
 pub const FOOTER_KEY: &str = "reembed";
@@ -239,9 +239,9 @@ impl Footer {
 /// How a row became text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FooterText {
-    /// The recipe as [`TextRecipe`] shows it; absent up to version 3, where it is that of a task row.
+    /// The lines of the recipe; absent up to version 3, where it is that of a task row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
+    pub lines: Option<Vec<Vec<FooterPart>>>,
     /// What separates the items of strings that hold lists, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub split: BTreeMap<String, String>,
@@ -255,11 +255,43 @@ pub struct FooterText {
     pub id: Option<String>,
 }
 
+/// A part of a line: a string, or an object with the name of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FooterPart {
+    /// Text.
+    Literal(String),
+    /// The value of a column.
+    Column {
+        /// Its name.
+        column: String,
+    },
+}
+
+impl From<Piece> for FooterPart {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Literal(literal) => FooterPart::Literal(literal),
+            Piece::Column(column) => FooterPart::Column { column },
+        }
+    }
+}
+
+impl From<FooterPart> for Piece {
+    fn from(part: FooterPart) -> Self {
+        match part {
+            FooterPart::Literal(literal) => Piece::Literal(literal),
+            FooterPart::Column { column } => Piece::Column(column),
+        }
+    }
+}
+
 impl FooterText {
     /// What the footer says of a recipe over an input that has `columns`, and the column `id`.
     pub fn new(recipe: &TextRecipe, columns: Vec<String>, id: Option<String>) -> Self {
-        let (template, split) = (Some(recipe.to_string()), recipe.split());
-        FooterText { template, split, columns, files_prefix: None, id }
+        let parts = |line: Vec<Piece>| line.into_iter().map(FooterPart::from).collect();
+        let lines = Some(recipe.to_lines().into_iter().map(parts).collect());
+        FooterText { lines, split: recipe.split(), columns, files_prefix: None, id }
     }
 
     /// The recipe. `is_list` says whether a column holds lists: up to version 3 the footer does not
@@ -268,8 +300,9 @@ impl FooterText {
     /// # Errors
     /// What is wrong with it, as a clause about the entry.
     pub fn recipe(&self, is_list: &dyn Fn(&str) -> bool) -> Result<TextRecipe, String> {
-        if let Some(template) = &self.template {
-            let recipe = TextRecipe::template(template).map_err(|wrong| wrong.to_string())?;
+        if let Some(lines) = &self.lines {
+            let pieces = |line: &Vec<FooterPart>| line.iter().cloned().map(Piece::from).collect();
+            let recipe = TextRecipe::from_lines(lines.iter().map(pieces).collect());
             let has = |name: &str| self.columns.iter().any(|column| column == name);
             return recipe.with_present(has).with_split(&self.split);
         }
@@ -287,32 +320,24 @@ impl FooterText {
         Ok(TextRecipe::task(columns, &TextTemplate { files_prefix }))
     }
 
-    /// How the texts of `recipe` differ from these, as a clause; `None` if they do not.
-    pub fn difference(&self, recipe: &TextRecipe) -> Option<String> {
-        let here = recipe.to_string();
-        match &self.template {
-            Some(there) if *there != here => {
-                Some(format!("the text was made by {there:?} there, it is {here:?} here"))
-            }
-            Some(_) if self.split != recipe.split() => {
-                Some(format!("text.split is {:?} there, {:?} here", self.split, recipe.split()))
-            }
-            Some(_) => None,
-            // Optional columns may be named here that the earlier input did not have.
-            None => {
-                let names: Vec<&str> =
-                    recipe.fields().iter().map(|field| field.name.as_str()).collect();
-                let is_known = self.columns.iter().all(|name| names.contains(&name.as_str()));
-                let prefix = self.files_prefix.as_deref().unwrap_or_default();
-                let is_task = recipe.fields().iter().all(|field| field.key.starts_with("input."));
-                let has_prefix = self.columns.len() < 3 || here.contains(&escape(prefix));
-                let is_same = is_task && is_known && has_prefix;
-                (!is_same).then(|| {
-                    let there = self.columns.join(", ");
-                    format!("the text was made of the columns {there} there, it is {here:?} here")
-                })
-            }
+    /// How the texts of `recipe` differ from these, as a clause; `None` if they do not. The input
+    /// has the columns `present`.
+    pub fn difference(&self, recipe: &TextRecipe, present: &[String]) -> Option<String> {
+        let split = recipe.split();
+        let there = [true, false].map(|is_list| self.recipe(&|_| is_list).ok());
+        let here = match self.lines {
+            Some(_) => recipe.clone(),
+            // Up to version 3 the footer names what the input had.
+            None => recipe.of_present(|name| present.iter().any(|column| column == name)),
+        };
+        if !there.iter().flatten().any(|there| there.to_lines() == here.to_lines()) {
+            let there = there.into_iter().flatten().next();
+            let there = there.map_or_else(|| self.columns.join(", "), |there| there.to_string());
+            let here = here.to_string();
+            return Some(format!("the text was made by {there:?} there, it is {here:?} here"));
         }
+        (self.split != split)
+            .then(|| format!("text.split is {:?} there, {split:?} here", self.split))
     }
 }
 
@@ -419,6 +444,33 @@ pub(crate) mod tests {
         assert!(matches!(entry(|json| json["rows"] = (-1).into()), Err(FooterError::Malformed(_))));
         assert!(matches!(Footer::parse("{}"), Err(FooterError::Malformed(_))));
         assert!(matches!(Footer::parse("\u{0}"), Err(FooterError::Malformed(_))));
+    }
+
+    #[test]
+    fn recipe_over_an_old_footer_differs_only_if_its_texts_do() {
+        let old = |columns: &[&str], prefix: &str| FooterText {
+            lines: None,
+            split: BTreeMap::new(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
+            files_prefix: Some(prefix.to_owned()),
+            id: None,
+        };
+        let template = |text: &str| TextRecipe::template(text).expect("a template");
+        let both = ["review", "files"];
+        for (there, here, present, is_same) in [
+            (old(&both, "Files: "), "{review}\nFiles: {files}", &both[..], true),
+            (old(&both, "Files: "), "{review}\n{files}", &both, true),
+            (old(&both, "Files: "), "{review}\nPaths: {files}", &both, false),
+            (old(&["review"], "Files: "), "{review}", &["review"], true),
+            (old(&["review"], "Files: "), "{review}\nFiles: {files}", &["review"], true),
+            (old(&["review"], "Files: "), "{review}\n{title}", &["review", "title"], false),
+            (old(&["a", "b", "c"], ""), "{a}\n{b}\n{c}", &["a", "b", "c"], true),
+            (old(&["a", "b", "c"], ""), "{b}\n{a}\n{c}", &["a", "b", "c"], false),
+        ] {
+            let present: Vec<String> = present.iter().map(|name| (*name).to_owned()).collect();
+            let difference = there.difference(&template(here), &present);
+            assert_eq!(difference.is_none(), is_same, "{there:?}, {here:?}: {difference:?}");
+        }
     }
 
     #[test]

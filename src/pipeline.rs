@@ -143,6 +143,11 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     }
     carried_hasher(config, &reader)?;
     let existing = publish::check_output(config, &reader)?;
+    let switches = config.run.rebuild || config.run.switch_model;
+    existing
+        .file()
+        .check_text(&config.text, &reader.columns().names(), switches)
+        .map_err(|error| error.in_file(&config.output.path))?;
     Ok((reader, existing))
 }
 
@@ -169,10 +174,7 @@ fn carried_columns(config: &Config, reader: &Reader) -> Result<Columns> {
 fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
     let (column, input) = (&config.output.column, &config.input.path);
     let is_id = reader.columns().has_ids() && config.input.id.name() == Some(column);
-    let of_text = reader.columns().names();
-    // A name such as `payload.title` needs the whole column `payload`.
-    let is_text = |name: &String| name == column || name.starts_with(&format!("{column}."));
-    if is_id || of_text.iter().any(is_text) {
+    if is_id || reader.columns().roots().contains(column) {
         let part = if is_id { "has the ids" } else { "is part of the text" };
         let message = format!("the vectors would replace column `{column}`, which {part}");
         return Err(Error::new(ErrorKind::Input, message)
@@ -352,7 +354,7 @@ pub fn check_model(
     let file = existing.file();
     let switches = config.run.rebuild || config.run.switch_model;
     file.check_lineage(&lineage, switches)
-        .and_then(|()| file.check_text(&config.text, switches))
+        .and_then(|()| file.check_text(&config.text, &reader.columns().names(), switches))
         .map_err(|error| error.in_file(path))?;
     if config.publish.check_space {
         let (rows, dim) = (reader.rows(), lineage.model.dimension);

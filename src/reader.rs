@@ -127,7 +127,9 @@ impl Reader {
                 .unwrap_or_else(|| guard::default_decode_limit(table.bytes())),
             page: config.page_limit,
         };
-        let columns = TextColumns::new(&text, (0, recipe), selection.roots(), on_invalid_utf8);
+        let name_of = |root: usize| metadata.schema.roots[root].name.clone();
+        let columns =
+            TextColumns::new(&text, (0, recipe), selection.roots(), name_of, on_invalid_utf8);
         let decoder = Decoder::of_selection(&table, &selection, types, limits)?;
         let columns = columns.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "a text column is not decoded (bug)")

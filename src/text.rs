@@ -22,7 +22,8 @@ use std::fmt::{self, Write};
 
 use reembed_encoder::task::TextTemplate;
 
-pub use template::{TemplateError, escape};
+use template::escape;
+pub use template::{Piece, TemplateError};
 
 /// What stands between the items of a list.
 pub const LIST_SEPARATOR: &str = ", ";
@@ -137,7 +138,40 @@ impl TextRecipe {
     /// # Errors
     /// What is wrong with it, as a clause about it.
     pub fn template(template: &str) -> Result<TextRecipe, TemplateError> {
-        template::parse(template)
+        template::parse(template).map(TextRecipe::from_lines)
+    }
+
+    /// A recipe of these lines.
+    pub fn from_lines(lines: Vec<Vec<Piece>>) -> TextRecipe {
+        let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new() };
+        for line in lines {
+            let line = line.into_iter().map(|piece| match piece {
+                Piece::Literal(literal) => Part::Literal(literal),
+                Piece::Column(name) => Part::Field(recipe.field(name)),
+            });
+            let line = line.collect();
+            recipe.lines.push(line);
+        }
+        recipe
+    }
+
+    /// Its lines.
+    pub fn to_lines(&self) -> Vec<Vec<Piece>> {
+        let piece = |part: &Part| match part {
+            Part::Literal(literal) => Piece::Literal(literal.clone()),
+            Part::Field(field) => Piece::Column(self.fields[*field].name.clone()),
+        };
+        self.lines.iter().map(|line| line.iter().map(piece).collect()).collect()
+    }
+
+    /// The position of the field with a name, which is added if it is new.
+    fn field(&mut self, name: String) -> usize {
+        if let Some(position) = self.fields.iter().position(|field| field.name == name) {
+            return position;
+        }
+        let (key, holds) = ("text.template", Holds::Plain);
+        self.fields.push(TextField { name, key, holds, required: true, separator: None });
+        self.fields.len() - 1
     }
 
     /// The same recipe, in which columns are strings that hold lists: their separators by name.
@@ -167,6 +201,15 @@ impl TextRecipe {
     pub fn with_present(mut self, has: impl Fn(&str) -> bool) -> TextRecipe {
         self.fields.iter_mut().for_each(|field| field.required = has(&field.name));
         self
+    }
+
+    /// The recipe without the lines of columns that `has` does not name, for comparisons.
+    #[must_use]
+    pub fn of_present(&self, has: impl Fn(&str) -> bool) -> TextRecipe {
+        let is_kept = |line: &Vec<Piece>| {
+            line.iter().all(|piece| !matches!(piece, Piece::Column(name) if !has(name)))
+        };
+        TextRecipe::from_lines(self.to_lines().into_iter().filter(is_kept).collect())
     }
 
     /// The fields, each once.
@@ -223,7 +266,7 @@ impl fmt::Display for TextRecipe {
                 match part {
                     Part::Literal(literal) => f.write_str(&escape(literal))?,
                     Part::Field(field) => {
-                        write!(f, "{{{}}}", escape(&self.fields[*field].name))?;
+                        write!(f, "{{{}}}", self.fields[*field].name)?;
                     }
                 }
             }

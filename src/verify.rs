@@ -16,7 +16,7 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::config::{Carry, IdColumn, InputConfig, VectorType};
+use crate::config::{Carry, IdColumn, InputConfig, InvalidUtf8, VectorType};
 use crate::footer::Footer;
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
 use crate::text::TextRecipe;
@@ -94,12 +94,15 @@ pub fn verify(
     Ok(checks(footer, &state, carried, original.is_some(), sample.is_some(), texts.is_some()))
 }
 
-/// How tables are read: with the column of ids that the footer names, if it names one.
+/// How tables are read: as the footer says. Bytes that are not UTF-8 were replaced, or there are none.
 fn reading_of(reading: &InputConfig, footer: &Footer) -> InputConfig {
-    match &footer.text.id {
-        Some(id) => InputConfig { id: IdColumn::IfPresent(id.clone()), ..reading.clone() },
-        None => reading.clone(),
-    }
+    let id = match (&footer.text.id, &footer.text.lines) {
+        (Some(id), _) => IdColumn::IfPresent(id.clone()),
+        (None, Some(_)) => IdColumn::None,
+        // Up to version 3 the footer does not name the ids.
+        (None, None) => reading.id.clone(),
+    };
+    InputConfig { id, on_invalid_utf8: InvalidUtf8::Replace, ..reading.clone() }
 }
 
 /// The recipe of an output's texts, read from a table that has their columns.

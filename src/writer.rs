@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::FieldRef;
+use reembed_encoder::batch::row_number;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::ChunkVectors;
 use reembed_encoder::stop::Stop;
@@ -168,7 +169,7 @@ impl<'a> Writer<'a> {
                     "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
                 );
                 Error::new(ErrorKind::Encode, message)
-                    .at(format!("row {}", first_row + row as u64))
+                    .at(row_number(first_row + row as u64))
                     .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
             }
         })?;

@@ -309,12 +309,27 @@ impl RawConfig {
                 TextRecipe::task(self.task_columns()?, &TextTemplate { files_prefix })
             }
         };
-        match self.values.get("text.split") {
-            Some((Value::Separators(split), _)) => {
-                recipe.with_split(split).map_err(|wrong| self.value_error("text.split", &wrong))
+        match self.split_in_force(&recipe) {
+            Some(split) => {
+                recipe.with_split(&split).map_err(|wrong| self.value_error("text.split", &wrong))
             }
-            _ => Ok(recipe),
+            None => Ok(recipe),
         }
+    }
+
+    /// The separators for a recipe. A recipe of a higher layer takes from those of a lower one what
+    /// concerns its columns.
+    fn split_in_force(&self, recipe: &TextRecipe) -> Option<BTreeMap<String, String>> {
+        let (Value::Separators(split), origin) = self.values.get("text.split")? else {
+            return None;
+        };
+        let layers = RecipeForm::ALL.iter().flat_map(|form| form.keys());
+        let highest = layers.filter_map(|key| self.origin(key)).map(Origin::layer).max();
+        let mut split = split.clone();
+        if highest > Some(origin.layer()) {
+            split.retain(|name, _| recipe.fields().iter().any(|field| field.name == *name));
+        }
+        Some(split)
     }
 
     /// The form of the recipe in force: the one that the highest layer writes.
@@ -584,6 +599,7 @@ impl RawConfig {
             // A directory has its own name, and no revision.
             "model.id" => !is_local() || self.is_set(key),
             "model.revision" => !is_local(),
+            "text.split" => self.text_recipe().is_ok_and(|recipe| !recipe.split().is_empty()),
             _ => !is_of_other_recipe(),
         }
     }
@@ -647,20 +663,21 @@ impl RawConfig {
 
     /// Checks what a path looks like, before anything is made at it.
     fn check_paths(&self) -> Result<()> {
+        let mut faults = Vec::new();
         for setting in SETTINGS {
             let Some((Value::Path(path), _)) = self.values.get(setting.key) else { continue };
             if path.starts_with("~") {
                 let message = format!("is {path:?}; `~` is not expanded, write the path in full");
-                return Err(self.value_error(setting.key, &message));
+                faults.push(self.value_error(setting.key, &message));
             }
         }
-        match self.values.get("output.path") {
-            Some((Value::Path(path), _)) if path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
-                let message = format!("is {path:?}, which names a directory; name a file");
-                Err(self.value_error("output.path", &message))
-            }
-            _ => Ok(()),
+        if let Some((Value::Path(path), _)) = self.values.get("output.path")
+            && path.as_os_str().as_encoded_bytes().ends_with(b"/")
+        {
+            let message = format!("is {path:?}, which names a directory; name a file");
+            faults.push(self.value_error("output.path", &message));
         }
+        Error::all(faults).map_or(Ok(()), Err)
     }
 
     fn missing(&self, key: &str) -> Error {

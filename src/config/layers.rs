@@ -121,22 +121,20 @@ impl RawConfig {
             let at = table.span().start;
             let name = table.get_ref();
             let Some(keys) = content.get_ref().as_table() else {
-                faults.push(
-                    line_error(at, not_a_table(name))
-                        .advice("settings are written as `key = value` below their `[table]`"),
-                );
+                let fault = line_error(at, not_a_table(name))
+                    .advice("settings are written as `key = value` below their `[table]`");
+                faults.push((at, fault));
                 continue;
             };
             if let Some(now) = renamed_table(name) {
-                faults.push(
-                    line_error(at, format!("the table [{name}] is now called [{now}]"))
-                        .advice(format!("rename it to [{now}]; its keys keep their names")),
-                );
+                let fault = line_error(at, format!("the table [{name}] is now called [{now}]"))
+                    .advice(format!("rename it to [{now}]; its keys keep their names"));
+                faults.push((at, fault));
                 continue;
             }
             if !SETTINGS.iter().any(|setting| setting.table() == *name) {
                 let message = format!("unknown table [{}]{}", shown(name), suggest_table(name));
-                faults.push(line_error(at, message));
+                faults.push((at, line_error(at, message)));
                 continue;
             }
             for (key, value) in keys {
@@ -144,7 +142,8 @@ impl RawConfig {
                 let at = key.span().start;
                 let Some(setting) = Setting::find(&full) else {
                     let hint = renamed_key(&full).unwrap_or_else(|| suggest_key(&full));
-                    faults.push(line_error(at, format!("unknown key `{}`{hint}", shown(&full))));
+                    let message = format!("unknown key `{}`{hint}", shown(&full));
+                    faults.push((at, line_error(at, message)));
                     continue;
                 };
                 match written(value.get_ref()).parse_as(setting.kind, true) {
@@ -152,10 +151,13 @@ impl RawConfig {
                         let origin = Origin::File(path.to_owned(), line_of(at));
                         raw.values.insert(setting.key, (value, origin));
                     }
-                    Err(wrong) => faults.push(line_error(at, format!("`{full}` {wrong}"))),
+                    Err(wrong) => faults.push((at, line_error(at, format!("`{full}` {wrong}")))),
                 }
             }
         }
+        // In the order of the lines.
+        faults.sort_by_key(|(at, _)| *at);
+        let faults = faults.into_iter().map(|(_, fault)| fault).collect();
         Error::all(faults).map_or(Ok(raw), Err)
     }
 

@@ -140,6 +140,9 @@ pub const RENAMED: &[(&str, &str)] = &[
     ("output.vector_type", "vector.layout"),
 ];
 
+/// Settings that name a column which a table may lack, unless the user sets them.
+pub const OPTIONAL_COLUMNS: [&str; 2] = ["input.id", "input.files"];
+
 /// All settings, in the order of the template.
 pub const SETTINGS: &[Setting] = &[
     Setting {
@@ -236,7 +239,7 @@ pub const SETTINGS: &[Setting] = &[
             value_name: "TEMPLATE",
             help: None,
         }),
-        help: "The text, with columns in braces ({{ is a brace). A line whose columns are all empty is left out; a row whose columns are all empty has no text.",
+        help: "The text, with columns in braces ({{ is a brace); in a shell, a line break is written $'{title}\\n{body}'. A line whose columns are all empty is left out; a row whose columns are all empty has no text.",
     },
     Setting {
         key: "text.split",

@@ -191,9 +191,14 @@ impl ExistingFile {
     ///
     /// # Errors
     /// `OtherModel`, naming the difference, without the path.
-    pub fn check_text(&self, recipe: &TextRecipe, switches: bool) -> Result<()> {
+    pub fn check_text(
+        &self,
+        recipe: &TextRecipe,
+        present: &[String],
+        switches: bool,
+    ) -> Result<()> {
         let ExistingFile::Output(footer) = self else { return Ok(()) };
-        match footer.text.difference(recipe) {
+        match footer.text.difference(recipe, present) {
             Some(difference) if !switches => {
                 let message = format!("the existing file has vectors of other texts: {difference}");
                 Err(Error::new(ErrorKind::OtherModel, message).advice(

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use arrow::array::{Array, LargeStringArray, LargeStringBuilder, RecordBatch};
+use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use reembed_encoder::batch::{RowNames, row_number};
 use reembed_encoder::error::{Error, ErrorKind, Result};
@@ -20,6 +21,8 @@ pub struct TextColumns {
     recipe: TextRecipe,
     /// The fields of the recipe; `None` where an optional one is absent.
     fields: Vec<Option<FieldPosition>>,
+    /// The root columns of the fields.
+    roots: Vec<String>,
     on_invalid_utf8: InvalidUtf8,
 }
 
@@ -44,6 +47,7 @@ impl TextColumns {
         roots: &TextRoots,
         (text, recipe): (usize, &TextRecipe),
         decoded: &[usize],
+        name_of: impl Fn(usize) -> String,
         on_invalid_utf8: InvalidUtf8,
     ) -> Option<Self> {
         let position = |root: usize| decoded.iter().position(|decoded| *decoded == root);
@@ -61,13 +65,20 @@ impl TextColumns {
                 None => None,
             });
         }
-        Some(TextColumns { id, recipe: recipe.clone(), fields, on_invalid_utf8 })
+        let roots = roots.texts.get(text)?.iter().flatten().map(|field| name_of(field.root));
+        let (recipe, roots) = (recipe.clone(), roots.collect());
+        Some(TextColumns { id, recipe, fields, roots, on_invalid_utf8 })
     }
 
     /// The names of the fields that the file has, in the order of the text.
     pub fn names(&self) -> Vec<String> {
         let fields = self.recipe.fields().iter().zip(&self.fields);
         fields.filter(|(_, found)| found.is_some()).map(|(field, _)| field.name.clone()).collect()
+    }
+
+    /// The names of the columns that hold the fields.
+    pub fn roots(&self) -> &[String] {
+        &self.roots
     }
 
     /// Whether rows have ids.
@@ -128,7 +139,8 @@ impl TextColumns {
                 .at(place())
                 .advice(ADVICE));
         }
-        if id.is_text {
+        // A time in a zone has the form that it has in a text.
+        if id.is_text || matches!(column.data_type(), DataType::Timestamp(_, Some(_))) {
             let on_invalid_utf8 = self.on_invalid_utf8;
             let ids =
                 FieldValues::new(column, &[], None, Place { name, first_row, on_invalid_utf8 })?;

@@ -177,12 +177,12 @@ impl Rows {
         Rows::Many { ends: next_ends, positions }
     }
 
-    /// The row that has a string.
-    fn row_of(&self, position: usize) -> Option<usize> {
+    /// The first row that has a string of which `is_bad` is true.
+    fn first_row(&self, strings: usize, is_bad: impl Fn(usize) -> bool) -> Option<usize> {
         match self {
-            Rows::One => Some(position),
+            Rows::One => (0..strings).find(|position| is_bad(*position)),
             Rows::Many { ends, positions } => {
-                let at = positions.iter().position(|found| *found == position)?;
+                let at = positions.iter().position(|position| is_bad(*position))?;
                 Some(ends.partition_point(|end| *end <= at))
             }
         }
@@ -224,38 +224,61 @@ fn strings(values: &ArrayRef, rows: &Rows, place: Place<'_>) -> Result<StringVie
         // A column without a single value.
         DataType::Null => Ok(StringViewArray::new_null(values.len())),
         DataType::BinaryView => decode(values.as_binary_view(), rows, place),
-        _ => {
-            let cast = cast(values, &DataType::Utf8View).map_err(|cause| {
-                Error::new(ErrorKind::Data, "its values have no plain form as text")
-                    .at(format!("column `{}`", place.name))
-                    .advice("write the column as UTF-8 strings")
-                    .caused_by(cause)
-            })?;
-            Ok(cast.as_string_view().clone())
+        // Parquet keeps times in zones as UTC, whatever the zone was called.
+        DataType::Timestamp(unit, Some(_)) => {
+            let utc = plain(values, &DataType::Timestamp(*unit, None), rows, place)?;
+            let utc = plain(&utc, &DataType::Utf8View, rows, place)?;
+            Ok(utc
+                .as_string_view()
+                .iter()
+                .map(|time| time.map(|time| format!("{time}Z")))
+                .collect())
         }
+        // Durations are numbers of their unit, which Parquet does not keep.
+        DataType::Duration(_) => {
+            let counts = plain(values, &DataType::Int64, rows, place)?;
+            Ok(plain(&counts, &DataType::Utf8View, rows, place)?.as_string_view().clone())
+        }
+        _ => Ok(plain(values, &DataType::Utf8View, rows, place)?.as_string_view().clone()),
     }
+}
+
+/// Converts values. An error names the first row whose value cannot be converted.
+fn plain(values: &ArrayRef, to: &DataType, rows: &Rows, place: Place<'_>) -> Result<ArrayRef> {
+    cast(values, to).map_err(|cause| {
+        let is_bad = |position: usize| cast(&values.slice(position, 1), to).is_err();
+        let error = Error::new(ErrorKind::Data, "its value has no plain form as text");
+        let error = match rows.first_row(values.len(), is_bad) {
+            Some(row) => error.at(row_number(place.first_row + row as u64)),
+            None => error,
+        };
+        error
+            .at(format!("column `{}`", place.name))
+            .advice("mend the value, or write the column as UTF-8 strings")
+            .caused_by(cause)
+    })
 }
 
 fn decode(bytes: &BinaryViewArray, rows: &Rows, place: Place<'_>) -> Result<StringViewArray> {
     if let Ok(strings) = bytes.clone().to_string_view() {
         return Ok(strings);
     }
-    let is_text = |value: &[u8]| std::str::from_utf8(value).is_ok();
-    let bad = bytes.iter().enumerate().filter(|(_, value)| !value.is_none_or(is_text));
-    // Bytes that no row has do no harm.
-    let row = bad.filter_map(|(position, _)| rows.row_of(position)).min();
-    match (row, place.on_invalid_utf8) {
-        (Some(row), InvalidUtf8::Error) => {
-            Err(Error::new(ErrorKind::Data, "its text is not UTF-8")
+    if place.on_invalid_utf8 == InvalidUtf8::Error {
+        // Bytes that no row has do no harm.
+        let is_bad = |position: usize| {
+            bytes.is_valid(position) && std::str::from_utf8(bytes.value(position)).is_err()
+        };
+        if let Some(row) = rows.first_row(bytes.len(), is_bad) {
+            return Err(Error::new(ErrorKind::Data, "its text is not UTF-8")
                 .at(row_number(place.first_row + row as u64))
                 .at(format!("column `{}`", place.name))
                 .advice(
                     "mend the text, or set `input.on_invalid_utf8 = \"replace\"` to read U+FFFD in \
                      the place of its bad bytes",
-                ))
+                ));
         }
-        _ => Ok(bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect()),
     }
+    Ok(bytes.iter().map(|value| value.map(String::from_utf8_lossy)).collect())
 }
 
 #[cfg(test)]

@@ -126,7 +126,15 @@ fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<Field
     check_not_encrypted(metadata, leaves.clone()).map_err(at)?;
     let selection = Selection::of_leaves(schema, leaves.clone());
     let found = type_of(metadata, &selection).map(|root| inner_type(&root, &path.names));
+    let fields = field_path::fields_below(schema, path.element);
+    let is_int96 = |leaf: usize| {
+        let element = schema.element(schema.leaves[leaf].element);
+        element.int(element::TYPE) == Some(physical::INT96)
+    };
+    // The decoder gives INT96 in nanoseconds, which end in the year 2262.
     let fits = leaves.len() == 1
+        && fields.is_empty()
+        && !is_int96(leaves.start)
         && found.as_ref().is_ok_and(|found| {
             is_field(found.as_ref(), schema.leaves[leaves.start].annotation, field)
         });
@@ -134,10 +142,10 @@ fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<Field
         let (root, leaf) = (path.root, leaves.start);
         return Ok(Some(FieldRoot { root, leaf, names: path.names }));
     }
-    let fields = field_path::fields_below(schema, path.element);
     let described = match &found {
+        _ if leaves.clone().any(is_int96) => "INT96".to_owned(),
         Ok(None) => "unknown".to_owned(),
-        Ok(Some(_)) if leaves.len() != 1 && !fields.is_empty() => {
+        Ok(Some(_)) if !fields.is_empty() => {
             format!("a struct with the fields {}", fields.join(", "))
         }
         _ => {
@@ -154,6 +162,7 @@ fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<Field
         _ if described.starts_with("Binary") => {
             "write the column as UTF-8 strings; its bytes are not annotated as strings".to_owned()
         }
+        _ if described == "INT96" => "write the column as timestamps of microseconds".to_owned(),
         _ if described.starts_with("a struct") => {
             format!("name one of its fields, such as `{}.NAME`", escape_id(&field.name))
         }

@@ -1,13 +1,20 @@
 //! The syntax of `text.template`: literal text with columns in braces.
 
-use super::{Holds, Line, Part, TextField, TextRecipe};
+/// A part of a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text.
+    Literal(String),
+    /// The name of a column.
+    Column(String),
+}
 
 /// What is wrong with a template, as a clause about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// No column is named.
     #[error("names no column; write one in braces, such as {{title}}")]
-    NoField,
+    NoColumn,
     /// A `{}`.
     #[error("has {{}} without the name of a column")]
     EmptyName,
@@ -19,17 +26,12 @@ pub enum TemplateError {
     Unopened,
 }
 
-/// Parses a template. Inside of a name too, `{{` and `}}` are braces.
-pub fn parse(template: &str) -> Result<TextRecipe, TemplateError> {
-    let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new() };
-    for line in template.split('\n') {
-        let line = parse_line(line, &mut recipe.fields)?;
-        recipe.lines.push(line);
-    }
-    match recipe.fields.is_empty() {
-        true => Err(TemplateError::NoField),
-        false => Ok(recipe),
-    }
+/// Parses a template: the parts of each line. A name ends at the first `}`; outside of names `{{` and
+/// `}}` are braces.
+pub fn parse(template: &str) -> Result<Vec<Vec<Piece>>, TemplateError> {
+    let lines = template.split('\n').map(parse_line).collect::<Result<Vec<_>, _>>()?;
+    let has_column = lines.iter().flatten().any(|piece| matches!(piece, Piece::Column(_)));
+    if has_column { Ok(lines) } else { Err(TemplateError::NoColumn) }
 }
 
 /// Literal text in a template.
@@ -37,64 +39,37 @@ pub fn escape(literal: &str) -> String {
     literal.replace('{', "{{").replace('}', "}}")
 }
 
-fn parse_line(line: &str, fields: &mut Vec<TextField>) -> Result<Line, TemplateError> {
-    let mut parts = Vec::new();
+fn parse_line(line: &str) -> Result<Vec<Piece>, TemplateError> {
+    let mut pieces = Vec::new();
     let mut literal = String::new();
-    let mut rest = line.chars().peekable();
-    while let Some(char) = rest.next() {
-        match char {
-            '{' | '}' if rest.peek() == Some(&char) => {
-                rest.next();
-                literal.push(char);
+    let mut rest = line;
+    while let Some(at) = rest.find(['{', '}']) {
+        let (before, brace) = rest.split_at(at);
+        literal.push_str(before);
+        rest = &brace[1..];
+        let doubled = rest.starts_with(&brace[..1]);
+        match (brace.starts_with('{'), doubled) {
+            (_, true) => {
+                literal.push_str(&brace[..1]);
+                rest = &rest[1..];
             }
-            '}' => return Err(TemplateError::Unopened),
-            '{' => {
-                let name = parse_name(&mut rest)?;
-                if !literal.is_empty() {
-                    parts.push(Part::Literal(std::mem::take(&mut literal)));
+            (false, false) => return Err(TemplateError::Unopened),
+            (true, false) => {
+                let (name, after) = rest.split_once('}').ok_or(TemplateError::Unclosed)?;
+                match name {
+                    "" => return Err(TemplateError::EmptyName),
+                    name if name.contains('{') => return Err(TemplateError::Unclosed),
+                    name => {
+                        let literal = std::mem::take(&mut literal);
+                        pieces.extend((!literal.is_empty()).then_some(Piece::Literal(literal)));
+                        pieces.push(Piece::Column(name.to_owned()));
+                    }
                 }
-                parts.push(Part::Field(position_of(name, fields)));
+                rest = after;
             }
-            char => literal.push(char),
         }
     }
-    if !literal.is_empty() {
-        parts.push(Part::Literal(literal));
-    }
-    Ok(parts)
-}
-
-/// The name up to the closing brace.
-fn parse_name(
-    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
-) -> Result<String, TemplateError> {
-    let mut name = String::new();
-    while let Some(char) = rest.next() {
-        match char {
-            '{' | '}' if rest.peek() == Some(&char) => {
-                rest.next();
-                name.push(char);
-            }
-            '{' => return Err(TemplateError::Unclosed),
-            '}' if name.is_empty() => return Err(TemplateError::EmptyName),
-            '}' => return Ok(name),
-            char => name.push(char),
-        }
-    }
-    Err(TemplateError::Unclosed)
-}
-
-/// The position of the field with a name, which is added if it is new.
-fn position_of(name: String, fields: &mut Vec<TextField>) -> usize {
-    if let Some(position) = fields.iter().position(|field| field.name == name) {
-        return position;
-    }
-    fields.push(TextField {
-        name,
-        key: "text.template",
-        holds: Holds::Plain,
-        required: true,
-        separator: None,
-    });
-    fields.len() - 1
+    literal.push_str(rest);
+    pieces.extend((!literal.is_empty()).then_some(Piece::Literal(literal)));
+    Ok(pieces)
 }

@@ -82,10 +82,11 @@ fn task_recipe_gives_the_texts_of_the_task_template() {
 
 #[test]
 fn recipe_shows_as_a_template_that_makes_the_same_texts() {
-    for text in ["{a}", "x{{y}} {a}: {b.c}\n\n{a}", "{a{{b}}c}", "\u{e9} {a b}"] {
+    for text in ["{a}", "x{{y}} {a}: {b.c}\n\n{a}", "{{n: {n}}}", "\u{e9} {a b}"] {
         let recipe = template(text);
         assert_eq!(recipe.to_string(), text);
         assert_eq!(template(&recipe.to_string()), recipe, "{text}");
+        assert_eq!(TextRecipe::from_lines(recipe.to_lines()), recipe, "{text}");
     }
     let names: Vec<&str> = ["{b.c} {a} {b.c}"]
         .iter()
@@ -97,9 +98,9 @@ fn recipe_shows_as_a_template_that_makes_the_same_texts() {
 #[test]
 fn bad_template_is_refused_with_what_is_wrong() {
     for (text, wrong) in [
-        ("", TemplateError::NoField),
-        ("title", TemplateError::NoField),
-        ("{{title}}", TemplateError::NoField),
+        ("", TemplateError::NoColumn),
+        ("title", TemplateError::NoColumn),
+        ("{{title}}", TemplateError::NoColumn),
         ("{}", TemplateError::EmptyName),
         ("{a", TemplateError::Unclosed),
         ("{a\n}", TemplateError::Unclosed),

@@ -677,6 +677,22 @@ fn one_refusal_names_every_wrong_setting() {
 }
 
 #[test]
+fn printed_configuration_is_the_same_configuration() {
+    let job = Job::small();
+    let (batch, footer) = read(&job.path("tasks.parquet"));
+    let without_id = batch.project(&[1, 2]).expect("columns");
+    write(&job.path("tasks.parquet"), &without_id, &footer);
+    let direct = job.run(&["--quiet", "--text", "title"]);
+    assert_eq!(direct.status.code(), Some(0), "{}", err(&direct));
+    let printed = out(&job.run(&["--text", "title", "--print-config"]));
+    assert!(printed.contains("# id = \"id\"  # default, if the table has it"), "{printed}");
+    fs::write(job.path("printed.toml"), printed).expect("a configuration");
+    let again = job.run(&["--config", "printed.toml", "--quiet"]);
+    assert_eq!(again.status.code(), Some(0), "{}", err(&again));
+    assert!(out(&again).contains("vectors      0 embedded"), "{}", out(&again));
+}
+
+#[test]
 fn completions_offer_the_words_of_a_setting() {
     let job = Job::small();
     let script = out(&job.reembed(&["completions", "bash"]));

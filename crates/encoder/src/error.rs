@@ -88,7 +88,8 @@ impl Error {
     }
 
     /// One error that tells all of several, in order; `None` without any. It has the kind of the
-    /// first one, and names a file that all of them name once.
+    /// first one, and names a file that all of them name once. Each keeps its advice, unless all
+    /// have the same.
     pub fn all(mut errors: Vec<Error>) -> Option<Error> {
         if errors.len() <= 1 {
             return errors.pop();
@@ -96,20 +97,27 @@ impl Error {
         let first = errors.first()?;
         let (kind, file) = (first.kind(), first.0.place.file.clone());
         let file = file.filter(|file| errors.iter().all(|e| e.0.place.file.as_ref() == Some(file)));
-        let mut advice: Vec<String> = Vec::new();
+        let advice = first.0.advice.clone();
+        let shared =
+            advice.filter(|advice| errors.iter().all(|e| e.0.advice.as_ref() == Some(advice)));
         let mut told: Vec<String> = Vec::new();
+        let mut details = Vec::new();
         for mut error in errors {
             if file.is_some() {
                 error.0.place.file = None;
             }
-            let text = error.to_string();
+            let advice = error.0.advice.as_ref().filter(|_| shared.is_none());
+            let text = match advice {
+                Some(advice) => format!("{error} ({advice})"),
+                None => error.to_string(),
+            };
+            details.append(&mut error.0.details);
             if !told.contains(&text) {
                 told.push(text);
             }
-            advice.extend(error.0.advice.filter(|more| !advice.contains(more)));
         }
-        let mut all = Error::new(kind, told.join("; ")).advice(advice.join("; "));
-        all.0.place.file = file;
+        let mut all = Error::new(kind, told.join("; "));
+        (all.0.advice, all.0.place.file, all.0.details) = (shared, file, details);
         Some(all)
     }
 

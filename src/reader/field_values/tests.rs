@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray, UInt8Array,
+    BooleanArray, DurationMillisecondArray, Float64Array, Int64Array, ListArray, StringArray,
+    StructArray, TimestampMillisecondArray, UInt8Array,
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, Fields};
@@ -47,6 +48,28 @@ fn numbers_and_booleans_have_their_plain_form() {
     assert_eq!(texts(rows(floats, &[], None)), ["4.5", "4.0", "1e300", "NaN"]);
     let switches = Arc::new(BooleanArray::from(vec![true, false]));
     assert_eq!(texts(rows(switches, &[], None)), ["true", "false"]);
+}
+
+#[test]
+fn times_in_zones_are_utc_and_durations_are_numbers() {
+    let zoned = |zone: &str| {
+        let times = TimestampMillisecondArray::from(vec![Some(1_500), None]);
+        Arc::new(times.with_timezone(zone)) as ArrayRef
+    };
+    for zone in ["UTC", "+02:00", "Europe/Berlin"] {
+        assert_eq!(texts(rows(zoned(zone), &[], None)), ["1970-01-01T00:00:01.500Z", ""], "{zone}");
+    }
+    let local = Arc::new(TimestampMillisecondArray::from(vec![0]));
+    assert_eq!(texts(rows(local, &[], None)), ["1970-01-01T00:00:00"]);
+    let durations = Arc::new(DurationMillisecondArray::from(vec![90]));
+    assert_eq!(texts(rows(durations, &[], None)), ["90"]);
+}
+
+#[test]
+fn value_without_a_plain_form_is_named_by_its_row() {
+    let times = Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX])) as ArrayRef;
+    let error = FieldValues::new(&times, &[], None, PLACE).expect_err("beyond the calendar");
+    assert!(error.to_string().starts_with("row 12: column `c`: its value has no plain"), "{error}");
 }
 
 #[test]

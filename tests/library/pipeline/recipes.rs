@@ -191,7 +191,8 @@ fn verify_reads_the_recipe_from_the_footer() {
     ];
     run(&job.config(&settings), &model).expect("a report");
     let (output, footer) = verify::open(&job.output()).expect("an output");
-    assert_eq!(footer.text.template.as_deref(), Some("{payload.title}: {paths}"));
+    let recipe = footer.text.recipe(&|_| false).expect("a recipe");
+    assert_eq!(recipe.to_string(), "{payload.title}: {paths}");
     assert_eq!(footer.text.columns, ["payload.title", "paths"]);
     // The configuration of another job: its columns do not matter.
     let reading = job.config(&[]).input;
@@ -199,6 +200,45 @@ fn verify_reads_the_recipe_from_the_footer() {
     let checks = verify::verify(&reading, &output, &footer, None, Some(sample)).expect("checks");
     let wrong = checks.iter().find(|check| check.verdict == verify::Verdict::Failed);
     assert!(wrong.is_none(), "{wrong:?}");
+    let again = checks.iter().find(|check| check.what == "embedded again").expect("a check");
+    assert!(again.found.starts_with("2 rows"), "{again:?}");
+}
+
+#[test]
+fn columns_with_braces_dots_and_line_breaks_verify() {
+    let names = ["{d", "a.b", "x\ny", "{c}"];
+    let column = |n: usize| {
+        let values = vec![format!("text {n}"), format!("other {n}")];
+        Arc::new(StringArray::from(values)) as ArrayRef
+    };
+    let columns = names.iter().enumerate().map(|(n, name)| (*name, column(n)));
+    let job = Job::of_batch(&RecordBatch::try_from_iter(columns).expect("columns"), 2);
+    let model = fake(Failure::Never);
+    let config = job.config(&["text.columns = [\"{d\", \"a.b\", \"x\\ny\", \"{c}\"]"]);
+    run(&config, &model).expect("a report");
+    let (output, footer) = verify::open(&job.output()).expect("an output");
+    let sample = Sample { model: &model, rows: 2, ranges: None };
+    let checks = verify::verify(&config.input, &output, &footer, None, Some(sample));
+    let failed = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
+    let checks = checks.expect("checks");
+    assert!(!checks.iter().any(|check| failed(&check)), "{checks:?}");
+}
+
+#[test]
+fn output_without_ids_is_verified_without_ids() {
+    let ids = Arc::new(StringArray::from(vec![None, Some("b")])) as ArrayRef;
+    let titles = Arc::new(StringArray::from(vec!["one", "two"])) as ArrayRef;
+    let batch =
+        RecordBatch::try_from_iter_with_nullable([("id", ids, true), ("title", titles, true)]);
+    let job = Job::of_batch(&batch.expect("columns"), 2);
+    let model = fake(Failure::Never);
+    let settings = ["text.columns = [\"title\"]", "input.id = \"\""];
+    run(&job.config(&settings), &model).expect("rows without ids");
+    let (output, footer) = verify::open(&job.output()).expect("an output");
+    // The default configuration would take the column `id`, which has a null.
+    let reading = job.config(&[]).input;
+    let sample = Sample { model: &model, rows: 2, ranges: None };
+    let checks = verify::verify(&reading, &output, &footer, None, Some(sample)).expect("checks");
     let again = checks.iter().find(|check| check.what == "embedded again").expect("a check");
     assert!(again.found.starts_with("2 rows"), "{again:?}");
 }

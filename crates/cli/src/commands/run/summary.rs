@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use reembed::config::{OPTIONAL_COLUMNS, Origin};
 use reembed::dry_run::Estimate;
 use reembed::events::CacheUse;
 use reembed::figures::{bytes, count};
@@ -169,7 +170,10 @@ pub fn config(config: &Config) -> String {
             table = line_table;
         }
         let origin = printable(&line.origin.to_string());
-        let _ = writeln!(text, "{key} = {}  # {origin}", line.value);
+        // A column that is set must exist, so that a default may not be set.
+        let is_optional = line.origin == Origin::Default && OPTIONAL_COLUMNS.contains(&line.key);
+        let (mark, note) = if is_optional { ("# ", ", if the table has it") } else { ("", "") };
+        let _ = writeln!(text, "{mark}{key} = {}  # {origin}{note}", line.value);
     }
     text
 }
