@@ -310,6 +310,30 @@ fn text_without_tokens_is_an_error_naming_the_row() {
 }
 
 #[test]
+fn tokens_of_a_refused_text_are_counted_as_far_as_is_cheap() {
+    let written = ModelDirectory::tiny().max_seq_length(16).write();
+    let config = model_config(written.path(), &["text.truncate = \"error\""]);
+    let tokenizer = model::load(&config, &|_| ()).expect("a model").tokenizer;
+    let refusal = |text: &str| {
+        let error = tokenizer.tokenize(text).expect_err("too long");
+        assert_eq!(error.kind(), ErrorKind::Data);
+        error.to_string()
+    };
+    let words = |count: usize| "word ".repeat(count);
+    let exact = |tokens: usize| format!("its text has {tokens} tokens, and the maximum is 16");
+    // Two tokens are special. Bytes that make no token cost nothing.
+    assert_eq!(tokenizer.tokenize(&words(14)).expect("ids").ids.len(), 16);
+    assert_eq!(refusal(&words(15)), exact(17));
+    assert_eq!(refusal(&words(10_000)), exact(10_002));
+    assert_eq!(refusal(&format!("{}{}word", words(14), " ".repeat(1 << 20))), exact(17));
+    // The first 64 KiB are counted, here 13 108 words, whatever the length of the text.
+    let at_least = "its text has at least 13110 tokens, and the maximum is 16";
+    for count in [14_000, 6_000_000] {
+        assert_eq!(refusal(&words(count)), at_least, "{count} words");
+    }
+}
+
+#[test]
 fn lower_cased_long_text_is_not_cut_inside_a_word() {
     // A final sigma lower-cases to ς, any other to σ, and a full stop may be inside a word. So the letter
     // after the stop decides how the one before it is lower-cased, and with this vocabulary also its token.

@@ -28,6 +28,9 @@ const MAX_UNUSED_ROWS: usize = 1024;
 /// texts have 3 to 5 bytes a token.
 const BYTES_PER_TOKEN: usize = 16;
 
+/// Bytes of a refused text that are encoded to count its tokens.
+const MAX_COUNTED_BYTES: usize = 64 << 10;
+
 /// The tokenizer of a model, with its prompt and its maximum length.
 pub struct TextTokenizer {
     tokenizer: Tokenizer,
@@ -50,6 +53,13 @@ pub struct TokenizedText {
     pub ids: Vec<u32>,
     /// Whether the text has more tokens.
     pub truncated: bool,
+}
+
+/// The tokens of a text that is too long.
+struct Counted {
+    tokens: usize,
+    /// Whether these are all tokens of the text.
+    is_complete: bool,
 }
 
 impl TextTokenizer {
@@ -80,7 +90,7 @@ impl TextTokenizer {
         let truncation = match description.truncation {
             Truncation::End => truncate_at(TruncationDirection::Right),
             Truncation::Start => truncate_at(TruncationDirection::Left),
-            // The message of the error has the number of all tokens.
+            // The message of the error has the number of tokens.
             Truncation::Error => None,
         };
         let tokenizer = catch_panic(ErrorKind::Model, FILE, || {
@@ -158,7 +168,7 @@ impl TextTokenizer {
                 (Some(shortener), _) => self.encode_first(&text, shortener),
             }?;
             match tokenized.truncated && self.refuses_long_texts() {
-                true => Err(self.too_long(&text)),
+                true => Err(self.too_long(&text, tokenized.ids.len())),
                 false => Ok(tokenized),
             }
         })
@@ -210,27 +220,31 @@ impl TextTokenizer {
         }
     }
 
-    /// The error of a text that is too long; the tokenizer does not truncate.
-    fn too_long(&self, text: &str) -> Error {
+    /// The error of a text that is too long, whose first `found` tokens are known.
+    fn too_long(&self, text: &str, found: usize) -> Error {
         let max = self.max_length;
-        let message = match self.count_tokens(text) {
-            Ok(tokens) => format!("its text has {tokens} tokens, and the maximum is {max}"),
+        let tokens = match self.count_tokens(text, found) {
+            Ok(Counted { tokens, is_complete: true }) => format!("{tokens} tokens"),
+            Ok(Counted { tokens, .. }) => format!("at least {tokens} tokens"),
             Err(error) => return error,
         };
+        let message = format!("its text has {tokens}, and the maximum is {max}");
         Error::new(ErrorKind::Data, message).advice(
             "shorten the text, or set `text.truncate` to \"end\" or \"start\"; a larger \
              `text.max_length` helps if the model allows it",
         )
     }
 
-    /// Counts all tokens of a text, special tokens included.
-    fn count_tokens(&self, text: &str) -> Result<usize> {
-        let whole = match &self.shortener {
-            Some(shortener) => self.shorten(text, shortener, usize::MAX).text,
-            None if self.lower_case => text.to_lowercase(),
-            None => text.to_owned(),
+    /// Counts the tokens of a text whose first `found` tokens are known, special tokens included. It
+    /// stops after [`MAX_COUNTED_BYTES`], because encoding needs a hundred times the bytes of the text.
+    fn count_tokens(&self, text: &str, found: usize) -> Result<Counted> {
+        let Some(shortener) = &self.shortener else {
+            // It was encoded as a whole.
+            return Ok(Counted { tokens: found, is_complete: true });
         };
-        Ok(self.encode(&whole)?.ids.len())
+        let Shortened { text, is_complete } = self.shorten(text, shortener, MAX_COUNTED_BYTES);
+        let tokens = self.encode(&text)?.ids.len();
+        Ok(Counted { tokens: tokens.max(found), is_complete })
     }
 
     fn encode(&self, text: &str) -> Result<TokenizedText> {
