@@ -31,6 +31,10 @@ use super::{
 };
 use crate::text::{TaskColumns, TextRecipe};
 
+/// The keys that give the prompt. One of them is in force.
+const PROMPT: &str = "model.prompt";
+const PROMPT_NAME: &str = "model.prompt_name";
+
 /// Collects what is wrong, so that one refusal tells all of it.
 struct Checked {
     faults: Vec<Error>,
@@ -152,7 +156,7 @@ impl RawConfig {
         Ok(ModelConfig {
             source: made.source,
             text: TextOptions {
-                prompt: match is_set(&["model.prompt", "model.prompt_name"]) {
+                prompt: match is_set(&[PROMPT, PROMPT_NAME]) {
                     true => set.text.prompt,
                     false => made.text.prompt,
                 },
@@ -540,15 +544,28 @@ impl RawConfig {
     }
 
     fn prompt(&self) -> Result<PromptChoice> {
-        match (self.text("model.prompt"), self.text("model.prompt_name")) {
-            (Ok(_), Ok(_)) => {
-                let text = self.origin("model.prompt").map_or(String::new(), Origin::to_string);
-                let message = format!("is set, and so is `model.prompt` ({text})");
-                Err(self.value_error("model.prompt_name", &message).advice("remove one of the two"))
+        Ok(match self.prompt_key()? {
+            None => PromptChoice::ModelDefault,
+            Some(PROMPT) => PromptChoice::Text(self.text(PROMPT)?),
+            Some(named) => PromptChoice::Named(self.text(named)?),
+        })
+    }
+
+    /// The key of the prompt in force: the one that the highest layer sets.
+    ///
+    /// # Errors
+    /// `Config` when a layer sets both.
+    fn prompt_key(&self) -> Result<Option<&'static str>> {
+        let layer = |key| self.origin(key).map(Origin::layer);
+        match (layer(PROMPT), layer(PROMPT_NAME)) {
+            (None, None) => Ok(None),
+            (text, name) if text > name => Ok(Some(PROMPT)),
+            (text, name) if text < name => Ok(Some(PROMPT_NAME)),
+            _ => {
+                let text = self.origin(PROMPT).map_or(String::new(), Origin::to_string);
+                let message = format!("is set, and so is `{PROMPT}` ({text})");
+                Err(self.value_error(PROMPT_NAME, &message).advice("remove one of the two"))
             }
-            (Ok(text), Err(_)) => Ok(PromptChoice::Text(text)),
-            (Err(_), Ok(name)) => Ok(PromptChoice::Named(name)),
-            (Err(_), Err(_)) => Ok(PromptChoice::ModelDefault),
         }
     }
 
@@ -600,6 +617,7 @@ impl RawConfig {
             "model.id" => !is_local() || self.is_set(key),
             "model.revision" => !is_local(),
             "text.split" => self.text_recipe().is_ok_and(|recipe| !recipe.split().is_empty()),
+            PROMPT | PROMPT_NAME => self.prompt_key().is_ok_and(|in_force| in_force == Some(key)),
             _ => !is_of_other_recipe(),
         }
     }

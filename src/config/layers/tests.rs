@@ -4,6 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::config::TextOptions;
+use reembed_encoder::model::prompt::PromptChoice;
 
 use super::super::{Carry, ColumnChoice, Config, InvalidUtf8};
 use super::*;
@@ -201,6 +202,35 @@ fn flag_overrides_variable_and_variable_overrides_file() {
     assert_eq!(origin("output.column").as_deref(), Some("--column"));
     assert_eq!(origin("input.path").as_deref(), Some("conf/pipeline.toml:2"));
     assert_eq!(origin("input.id").as_deref(), Some("default"));
+}
+
+#[test]
+fn prompt_of_the_highest_layer_is_the_one_in_force() {
+    const KEYS: [&str; 2] = ["model.prompt", "model.prompt_name"];
+    let file = |key: &str| format!("{PATHS}[model]\n{} = \"of the file\"\n", &key[6..]);
+    let variable = || Origin::Variable("REEMBED_X".to_owned());
+    let choice = |key: &str, value: &str| match key {
+        "model.prompt" => PromptChoice::Text(value.to_owned()),
+        _ => PromptChoice::Named(value.to_owned()),
+    };
+    for (low, high) in [(0, 1), (1, 0)].map(|(low, high)| (KEYS[low], KEYS[high])) {
+        for origin in [variable(), Origin::Flag("--x")] {
+            let mut raw = parse(&file(low)).expect("settings");
+            raw.set(high, "higher", origin.clone()).expect("a value");
+            let config = raw.check(&environment()).expect("a valid configuration");
+            assert_eq!(config.model.text.prompt, choice(high, "higher"), "{high}, {origin}");
+            let in_force = config.effective.iter().map(|effective| effective.key);
+            let in_force: Vec<&str> = in_force.filter(|key| KEYS.contains(key)).collect();
+            assert_eq!(in_force, [high], "{origin}");
+
+            // Two of one layer say nothing about which one is meant.
+            raw.set(low, "as high", origin).expect("a value");
+            let refused = raw.check(&environment()).expect_err("two prompts").to_string();
+            assert!(refused.contains("and so is `model.prompt`"), "{refused}");
+        }
+        let config = check(&file(low)).expect("a valid configuration");
+        assert_eq!(config.model.text.prompt, choice(low, "of the file"));
+    }
 }
 
 #[test]
