@@ -213,6 +213,22 @@ impl RawConfig {
         self.path("vector.ranges")
     }
 
+    /// Whether the settings so far already name this model: the directory at `name` if there is one, else
+    /// the model on the hub with this id.
+    pub fn names_model(&self, name: &Path) -> bool {
+        match self.path("model.path") {
+            Some(path) => {
+                let same = |one: PathBuf| name.canonicalize().is_ok_and(|other| one == other);
+                path.canonicalize().is_ok_and(same)
+            }
+            None if name.is_dir() => false,
+            None => {
+                let id = self.text("model.id").unwrap_or_else(|_| source::DEFAULT_ID.to_owned());
+                name.as_os_str() == id.as_str()
+            }
+        }
+    }
+
     /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
     /// `out/report`.
     ///

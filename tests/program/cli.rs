@@ -645,6 +645,78 @@ fn model_flag_takes_a_directory_or_an_id() {
 }
 
 #[test]
+fn model_flag_drops_what_lower_layers_say_of_another_model() {
+    let job = Job::small();
+    let directory = job.model.path().to_str().expect("a path of text");
+    let file = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    let described = "revision = \"v1\"\nsha256 = { \"model.safetensors\" = \"HASH\" }\n";
+    let described = described.replace("HASH", &"0".repeat(64));
+    let printed = |prompt: &str, model: &str, arguments: &[&str]| {
+        let text = format!("{file}\n[model]\n{model}\n{described}{prompt} = \"query\"\n");
+        fs::write(job.path("other.toml"), text).expect("a configuration");
+        let mut command = job
+            .command(&[&["run", "--print-config", "--config", "other.toml"], arguments].concat());
+        let printed = command.output().expect("a child");
+        assert_eq!(printed.status.code(), Some(0), "{}", err(&printed));
+        let lines = out(&printed);
+        let model = lines.split("[model]").nth(1).and_then(|rest| rest.split("\n[").next());
+        model.expect("a table").to_owned()
+    };
+    let default = "sentence-transformers/all-MiniLM-L6-v2";
+    let (of_file, by_path) = ("id = \"a/b\"", format!("path = {directory:?}"));
+    for (model, arguments, is_kept) in [
+        (of_file, &["--model", "c/d"][..], false),
+        (of_file, &["--model", directory], false),
+        (&by_path, &["--model", "a/b"], false),
+        ("path = \"elsewhere\"", &["--model", directory], false),
+        ("", &["--model", "c/d"], false),
+        // The same model as before.
+        (of_file, &["--model", "a/b"], true),
+        ("", &["--model", default], true),
+        (&by_path, &["--model", directory], true),
+        (of_file, &[], true),
+    ] {
+        for prompt in ["prompt", "prompt_name"] {
+            let printed = printed(prompt, model, arguments);
+            for value in ["sha256", "query"] {
+                let case = format!("{value}, {model}, {arguments:?}: {printed}");
+                assert_eq!(printed.contains(value), is_kept, "{case}");
+            }
+            // A directory has no revision.
+            let has_revision = printed.contains("v1");
+            assert!(!has_revision || is_kept, "{model}, {arguments:?}: {printed}");
+        }
+    }
+    // The other flags are of the same command line.
+    let named = printed("prompt", of_file, &["--prompt-name", "passage", "--model", "c/d"]);
+    assert!(named.contains("passage") && !named.contains("sha256"), "{named}");
+    // So the pins of another model do not refuse this one.
+    let run = ["run", "--quiet", "--config", "other.toml", "--model", directory];
+    let run = job.reembed(&run);
+    assert_eq!(run.status.code(), Some(0), "{}", err(&run));
+}
+
+#[test]
+fn model_flag_beside_a_directory_is_a_name_and_no_other_directory() {
+    let job = Job::small();
+    let directory = job.model.path().to_str().expect("a path of text");
+    let other = job.path("other");
+    fs::create_dir(&other).expect("a directory");
+    for arguments in [
+        ["--model", "other", "--model-path", directory],
+        ["--model-path", directory, "--model", "other"],
+    ] {
+        let refused = job.reembed(&[&["run"][..], &arguments].concat());
+        assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+        let expected = "--model names the directory \"other\", and --model-path names";
+        assert!(err(&refused).contains(expected), "{}", err(&refused));
+    }
+    let shown = job.reembed(&["model", "show", "--model", "org/mine", "--model-path", directory]);
+    assert_eq!(shown.status.code(), Some(0), "{}", err(&shown));
+    assert!(out(&shown).contains("org/mine"), "{}", out(&shown));
+}
+
+#[test]
 fn one_refusal_names_every_wrong_setting() {
     let job = Job::small();
     let file =

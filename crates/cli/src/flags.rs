@@ -55,17 +55,36 @@ impl<S: Scope> SettingFlags<S> {
     /// # Errors
     /// `Config`, naming every flag that is wrong.
     pub fn apply_to(&self, raw: &mut RawConfig) -> Result<()> {
-        let mut faults = Vec::new();
+        let mut faults: Vec<Error> = self.check_one_directory().err().into_iter().collect();
         for (flag, setting) in flags_of::<S>() {
-            let Some(given) = self.given.iter().find(|given| given.name == flag.name) else {
-                continue;
-            };
+            let Some(given) = self.find(flag.name) else { continue };
             let fixed = flag.value.map(OsString::from);
             if let Some(value) = given.value.as_ref().or(fixed.as_ref()) {
                 faults.extend(set(raw, setting, value, flag.name).err());
             }
         }
         Error::all(faults).map_or(Ok(()), Err)
+    }
+
+    fn find(&self, name: &str) -> Option<&GivenFlag> {
+        self.given.iter().find(|given| given.name == name)
+    }
+
+    /// Refuses two directories of a model. An id beside a directory is the name of its model.
+    fn check_one_directory(&self) -> Result<()> {
+        let value = |name| self.find(name).and_then(|given| given.value.as_ref());
+        match (value("--model"), value("--model-path")) {
+            (Some(model), Some(path)) if Path::new(model).is_dir() => {
+                let message = format!(
+                    "--model names the directory {model:?}, and --model-path names {path:?}"
+                );
+                Err(Error::new(ErrorKind::Config, message).advice(
+                    "give one of the two; beside --model-path, --model may only be the name of the \
+                     model in outputs and reports",
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The flags as arguments for another process of this program.
@@ -75,10 +94,17 @@ impl<S: Scope> SettingFlags<S> {
     }
 }
 
+/// The keys whose values hold for one model and for no other. Flags set them after `--model`.
+const OF_ONE_MODEL: [&str; 4] =
+    ["model.revision", "model.sha256", "model.prompt", "model.prompt_name"];
+
 /// Sets a key from the value of a flag. Only a path may be anything but UTF-8.
 fn set(raw: &mut RawConfig, setting: &Setting, value: &OsString, flag: &'static str) -> Result<()> {
     if setting.key == "model.id" {
-        // The flag names the model alone: what a lower layer says of it does not hold.
+        // What a lower layer says of another model does not hold for this one.
+        if !raw.names_model(Path::new(value)) {
+            OF_ONE_MODEL.iter().for_each(|key| raw.unset(key));
+        }
         raw.unset("model.path");
         if Path::new(value).is_dir() {
             raw.unset("model.id");
