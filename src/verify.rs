@@ -208,18 +208,17 @@ fn checks(
         (true, false) => {
             skipped("embedded again", "the output does not carry the text columns; give --input")
         }
-        (true, true) if state.lacks_ranges => skipped("embedded again", LACKS_RANGES),
-        (true, true) => check(
-            "embedded again",
-            &state.wrong_sample,
-            format!("{} rows, largest difference {:.1e}", state.sampled, state.largest_difference),
-        ),
+        (true, true) => match &state.lacks_ranges {
+            Some(reason) => skipped("embedded again", reason),
+            None => {
+                let VectorState { sampled, largest_difference, .. } = state;
+                let found = format!("{sampled} rows, largest difference {largest_difference:.1e}");
+                check("embedded again", &state.wrong_sample, found)
+            }
+        },
     });
     checks
 }
-
-const LACKS_RANGES: &str = "the ranges of the components are not given: set `vector.ranges` to the file \
-    whose SHA-256 is `form.ranges` of the footer";
 
 /// The elements of a vector, for people.
 fn dimensions(footer: &Footer) -> String {

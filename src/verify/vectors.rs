@@ -36,8 +36,9 @@ pub struct VectorState {
     pub sampled: u64,
     pub largest_difference: f32,
     pub wrong_sample: Option<String>,
-    /// Whether rows cannot be embedded again, because the ranges of their components are not given.
-    pub lacks_ranges: bool,
+    /// Why rows cannot be embedded again, if the ranges of their components are not those of the
+    /// sample.
+    pub lacks_ranges: Option<String>,
 }
 
 /// What embeds a sample of the rows again.
@@ -81,10 +82,13 @@ pub fn check(
     };
     let mut state = VectorState::default();
     let expectation = VectorExpectation::from_footer(footer);
-    let again = sample.map(|sample| EmbedAgain::new(footer, sample)).transpose()?;
-    // The type has ranges, and they are not at hand.
-    state.lacks_ranges = matches!(again, Some(None));
-    let again = again.flatten();
+    let again = match sample {
+        None => None,
+        Some(sample) => {
+            state.lacks_ranges = lacks_ranges(footer, sample.ranges);
+            EmbedAgain::new(footer, sample)?
+        }
+    };
     let mut vectors = VectorBatches { decoder: &decoder, group: 0, batches: None, rows: 0 };
     match texts {
         None => {
@@ -251,6 +255,22 @@ impl VectorState {
             });
         }
         Ok(())
+    }
+}
+
+/// Why the vectors of an output cannot be made with these ranges; `None` if they can.
+fn lacks_ranges(footer: &Footer, given: Option<&Ranges>) -> Option<String> {
+    let written = footer.form.as_ref()?.ranges.as_ref()?;
+    match given.map(Ranges::sha256) {
+        Some(given) if given == written => None,
+        Some(given) => Some(format!(
+            "`vector.ranges` is another file than that of the output: its SHA-256 is {given:.12}, and \
+             that of the output's ranges is {written:.12}"
+        )),
+        None => Some(format!(
+            "the ranges of the components are not given: set `vector.ranges` to their file, whose \
+             SHA-256 is {written:.12}"
+        )),
     }
 }
 

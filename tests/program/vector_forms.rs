@@ -4,7 +4,9 @@ use std::fs;
 use std::process::Output;
 
 use assert_cmd::assert::OutputAssertExt;
+use reembed_encoder::hash::hex;
 use reembed_testing::model_directory::ModelDirectory;
+use sha2::{Digest, Sha256};
 
 use crate::command_line::Job;
 
@@ -57,7 +59,23 @@ fn calibrated_vectors_run_verify_and_come_from_the_cache() {
     job.calibrate(&["--sample", "3", "--quiet"]).assert().success();
     let checks = verify(&job);
     assert!(checks.status.success(), "{}", text(&checks));
-    assert!(text(&checks).contains("-      embedded again"), "{}", text(&checks));
+    let sha256 = |bytes: &[u8]| hex(&Sha256::digest(bytes));
+    let (written, given) =
+        (sha256(&first), sha256(&fs::read(job.path("ranges.json")).expect("ranges")));
+    let expected = format!(
+        "-      embedded again      `vector.ranges` is another file than that of the output: its SHA-256 is \
+         {given:.12}, and that of the output's ranges is {written:.12}"
+    );
+    assert!(text(&checks).contains(&expected), "{}", text(&checks));
+    // Without any file, it is told which one is needed.
+    job.set_vector("");
+    let checks = verify(&job);
+    assert!(checks.status.success(), "{}", text(&checks));
+    let expected = format!(
+        "-      embedded again      the ranges of the components are not given: set `vector.ranges` to \
+         their file, whose SHA-256 is {written:.12}"
+    );
+    assert!(text(&checks).contains(&expected), "{}", text(&checks));
 }
 
 #[test]
