@@ -422,4 +422,13 @@ fn verify_of_a_local_model_asks_for_its_directory() {
     for part in ["its model is called \"my own\"", "--model-path", "--sample 0"] {
         assert!(err(&verify).contains(part), "{part}: {}", err(&verify));
     }
+    // A name that a hub may have is looked up.
+    fs::rename(job.path("models/my own"), job.path("models/mine")).expect("a directory");
+    job.run_with(&["--quiet", "--rebuild", "--model-path", "models/mine"], &[]).assert().success();
+    let verify = job.command(&["verify", "out/tasks.parquet", "--quiet"]);
+    let verify = { verify }.env("HF_HUB_OFFLINE", "1").output().expect("a child");
+    assert_eq!(verify.status.code(), Some(1), "{}", err(&verify));
+    for part in ["could not load the model mine (main)", "the footer calls the model \"mine\""] {
+        assert!(err(&verify).contains(part), "{part}: {}", err(&verify));
+    }
 }

@@ -62,10 +62,11 @@ fn load_model(
     raw.check_model_of(&footer.lineage.model, &environment())
         .and_then(|config| model::load(&config, &on_progress))
         .map_err(|error| match error.kind() {
-            ErrorKind::Model if by_footer => error.in_file(&args.output).advice(
-                "name the directory of its model with --model-path, or check the rest with \
-                 --sample 0",
-            ),
+            ErrorKind::Model if by_footer => error.in_file(&args.output).advice(format!(
+                "the footer calls the model \"{}\": name its directory with --model-path, or check \
+                 the rest with --sample 0",
+                printable(&footer.lineage.model.id)
+            )),
             _ => error,
         })
 }

@@ -300,15 +300,13 @@ fn check_known_hashes(id: Option<&str>, files: &ModelFiles) -> Result<()> {
 }
 
 /// The source of the model that has these files: by its name, with their hashes pinned. Caches and
-/// network are those of `config`.
+/// network are those of `config`. The files of the default model, and no other, are found under its
+/// id, whatever the name.
 ///
 /// # Errors
 /// `Model` if the label is the name of a directory, which says nothing about where the model is.
 pub fn of_files(config: &SourceConfig, label: &str, hashes: &Pins) -> Result<SourceConfig> {
-    let is_default = DEFAULT_PINS
-        .iter()
-        .all(|(file, known)| hashes.get(*file).is_some_and(|hash| hash == known));
-    let id = match is_default {
+    let id = match *hashes == default_pins() {
         true => DEFAULT_ID,
         false => label,
     };

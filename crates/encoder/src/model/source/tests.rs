@@ -597,3 +597,36 @@ fn any_cached_revision_with_the_pinned_hashes_will_do() {
     home.config.pins.insert("config.json".to_owned(), sha256(b"other"));
     assert!(home.refusal().contains("config.json: expected SHA-256"));
 }
+
+#[test]
+fn source_of_files_is_found_by_their_name() {
+    let home = Home::new();
+    let own = BTreeMap::from([("model.safetensors".to_owned(), "ab".to_owned())]);
+    let with = |file: &str| {
+        let mut files = default_pins();
+        files.insert(file.to_owned(), "ab".to_owned());
+        files
+    };
+    let without = |file: &str| {
+        let mut files = default_pins();
+        files.remove(file);
+        files
+    };
+    for (files, label, id) in [
+        (default_pins(), "mine", DEFAULT_ID),
+        (default_pins(), "my own", DEFAULT_ID),
+        (default_pins(), DEFAULT_ID, DEFAULT_ID),
+        (own.clone(), "org/mine", "org/mine"),
+        // Another file, or one more: a model of its own with the weights of the default one.
+        (with("config.json"), "mine", "mine"),
+        (with("config_sentence_transformers.json"), "mine", "mine"),
+        (with("config_sentence_transformers.json"), DEFAULT_ID, DEFAULT_ID),
+        (without("modules.json"), "mine", "mine"),
+    ] {
+        let source = of_files(&home.config, label, &files).expect("a source");
+        assert_eq!((source.hub_id(), &source.pins), (id, &files), "{label}");
+        assert!(source.path.is_none() && source.any_revision);
+    }
+    let refused = of_files(&home.config, "my own", &own).expect_err("a directory");
+    assert!(refused.to_string().contains("its model is called \"my own\""), "{refused}");
+}
