@@ -58,8 +58,7 @@ pub fn calibrate(
             .advice("name an input with texts, or take a larger --sample"));
     }
     reader.check_unchanged()?;
-    let identity = &model.identity;
-    Ok(meter.finish(identity.fingerprint(), identity.id.clone(), &components))
+    Ok(meter.finish(&model.identity, &components))
 }
 
 /// Numbers of rows, spread evenly from the first row to the last.

@@ -203,6 +203,10 @@ pub struct CalibrationConfig {
     pub values: VectorValues,
     /// The file with the ranges that the configuration names.
     pub ranges: Option<PathBuf>,
+    /// The output whose vectors will have these ranges, if the configuration names it. It may exist.
+    pub output: Option<PathBuf>,
+    /// The table `[cache]`.
+    pub cache: CacheConfig,
 }
 
 /// A choice among the root columns of the input. A list has one or more different names.

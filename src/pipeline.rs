@@ -37,7 +37,7 @@ use reembed_encoder::task::ContentKeys;
 use crate::cache::{self, CacheReadyToPublish, VectorCache};
 use crate::carried;
 use crate::chunk::{KeyedChunk, Rows, TokenChunk, UnchangedGroup};
-use crate::config::{Carry, Config, Engine};
+use crate::config::{CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig};
 use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
@@ -110,14 +110,33 @@ pub fn run(
 /// The models of the vectors that a run may reuse, which decide the precision if the configuration
 /// does not. `writes` says whether the vector cache may be repaired.
 pub fn precedents(config: &Config, existing: &ExistingTarget, writes: bool) -> Precedents {
-    if config.model.engine != Engine::Packed || config.model.precision.is_some() {
+    precedents_at(&config.output.path, existing, (&config.model, &config.cache), writes)
+}
+
+/// As [`precedents`], for a calibration, which only reads.
+///
+/// # Errors
+/// `Target` when the existing output cannot be read.
+pub fn calibration_precedents(config: &CalibrationConfig) -> Result<Precedents> {
+    let Some(output) = &config.output else { return Ok(Precedents::default()) };
+    let existing = ExistingTarget::read(output)?;
+    Ok(precedents_at(output, &existing, (&config.model, &config.cache), false))
+}
+
+fn precedents_at(
+    output: &Path,
+    existing: &ExistingTarget,
+    (model, cache): (&ModelConfig, &CacheConfig),
+    writes: bool,
+) -> Precedents {
+    if model.engine != Engine::Packed || model.precision.is_some() {
         return Precedents::default();
     }
-    let output = match existing.file() {
+    let made = match existing.file() {
         ExistingFile::Output(footer) => Some(footer.lineage.model.clone()),
         _ => None,
     };
-    Precedents { output, cache: cache::models(&config.cache, &config.output.path, writes) }
+    Precedents { output: made, cache: cache::models(cache, output, writes) }
 }
 
 /// Checks everything that does not need the model: the input and its columns, the output path and

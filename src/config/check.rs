@@ -205,6 +205,8 @@ impl RawConfig {
             batch: merged.batch()?,
             values: merged.vector_values(),
             ranges: merged.path("vector.ranges"),
+            output: merged.path("output.path"),
+            cache: merged.cache()?,
         })
     }
 

@@ -64,8 +64,7 @@ impl VectorForm {
             None => None,
             Some(path) => {
                 let ranges = Ranges::read(path)?;
-                let fingerprint = model.identity.fingerprint();
-                ranges.check(&fingerprint, &components).map_err(|error| error.in_file(path))?;
+                ranges.check(&model.identity, &components).map_err(|error| error.in_file(path))?;
                 Some((ranges.steps(), ranges.sha256().to_owned()))
             }
         };

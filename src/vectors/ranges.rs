@@ -9,6 +9,8 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::hash::hex;
+use reembed_encoder::model::identity::ModelIdentity;
+use reembed_kernels::Precision;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -29,6 +31,8 @@ pub struct RangesFile {
     pub fingerprint: String,
     /// The name of the model, for people.
     pub model: String,
+    /// The precision in which the model computed the values.
+    pub precision: String,
     /// Number of components of a value.
     pub dims: usize,
     /// Whether the values were scaled to length 1.
@@ -79,12 +83,13 @@ impl RangeMeter {
         self.rows
     }
 
-    /// The content of the file. The values are `components` of the model with this fingerprint and name.
-    pub fn finish(self, fingerprint: String, model: String, components: &Components) -> RangesFile {
+    /// The content of the file. The values are `components` of this model.
+    pub fn finish(self, model: &ModelIdentity, components: &Components) -> RangesFile {
         RangesFile {
             format: FORMAT.to_owned(),
-            fingerprint,
-            model,
+            fingerprint: model.fingerprint(),
+            model: model.id.clone(),
+            precision: model.precision.clone(),
             dims: components.kept(),
             normalize: components.normalize(),
             rows: self.rows,
@@ -101,10 +106,11 @@ impl RangesFile {
     /// Those of JSON.
     pub fn to_json(&self) -> serde_json::Result<String> {
         let mut text = String::from("{");
-        let fields: [(&str, String); 8] = [
+        let fields: [(&str, String); 9] = [
             ("format", serde_json::to_string(&self.format)?),
             ("fingerprint", serde_json::to_string(&self.fingerprint)?),
             ("model", serde_json::to_string(&self.model)?),
+            ("precision", serde_json::to_string(&self.precision)?),
             ("dims", self.dims.to_string()),
             ("normalize", self.normalize.to_string()),
             ("rows", self.rows.to_string()),
@@ -180,18 +186,28 @@ impl Ranges {
         &self.content
     }
 
-    /// Checks that the ranges are those of `components` of the model with this fingerprint.
+    /// Checks that the ranges are those of `components` of this model.
     ///
     /// # Errors
     /// `Config`, without the file, saying what differs.
-    pub fn check(&self, fingerprint: &str, components: &Components) -> Result<()> {
-        let RangesFile { dims, normalize, model, .. } = &self.content;
+    pub fn check(&self, model: &ModelIdentity, components: &Components) -> Result<()> {
+        let RangesFile { dims, normalize, fingerprint, .. } = &self.content;
         let scaled = |scaled: bool| if scaled { "scaled to length 1" } else { "not scaled" };
-        let message = if self.content.fingerprint != fingerprint {
+        let message = if let Some(measured) = self.other_precision(model) {
+            let used = &model.precision;
+            let message =
+                format!("the ranges were measured in {measured}, and this run computes in {used}");
+            return Err(Error::new(ErrorKind::Config, message).advice(format!(
+                "measure them again with `reembed calibrate --precision {used}`, or set \
+                 `compute.precision` to \"{measured}\"; a precision that is set is the same on every \
+                 machine"
+            )));
+        } else if *fingerprint != model.fingerprint() {
             format!(
-                "the ranges were measured with another model: {model:.80?}, fingerprint {:.12}; that of \
-                 this run is {fingerprint:.12}",
-                self.content.fingerprint
+                "the ranges were measured with another model: {:.80?}, fingerprint {fingerprint:.12}; \
+                 that of this run is {:.12}",
+                self.content.model,
+                model.fingerprint()
             )
         } else if *dims != components.kept() {
             format!("the ranges have {dims} components, but vectors have {}", components.kept())
@@ -205,6 +221,19 @@ impl Ranges {
             "measure them again with `reembed calibrate` under this configuration; a new file changes \
              all vectors of the output",
         ))
+    }
+
+    /// The precision of the ranges, if they are of `model` in everything but its precision.
+    fn other_precision(&self, model: &ModelIdentity) -> Option<Precision> {
+        let measured = Precision::parse(&self.content.precision)?;
+        let there = ModelIdentity {
+            precision: measured.as_str().to_owned(),
+            numerics: measured.numerics().to_owned(),
+            ..model.clone()
+        };
+        let is_it = model.packed_precision().is_some_and(|used| used != measured)
+            && there.fingerprint() == self.content.fingerprint;
+        is_it.then_some(measured)
     }
 
     /// The steps of each component.
@@ -226,11 +255,23 @@ fn exact_floats<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f32>, D
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::footer::tests::footer;
+
+    /// A model that the packed engine runs in this precision.
+    fn model(precision: Precision, prompt: &str) -> ModelIdentity {
+        ModelIdentity {
+            id: "a/b".to_owned(),
+            precision: precision.as_str().to_owned(),
+            numerics: precision.numerics().to_owned(),
+            prompt: prompt.to_owned(),
+            ..footer().lineage.model
+        }
+    }
 
     fn measured(rows: &[[f32; 3]]) -> RangesFile {
         let mut meter = RangeMeter::new(3);
         rows.iter().for_each(|row| meter.add(row));
-        meter.finish("f1".to_owned(), "a/b".to_owned(), &Components::first(3, 4, false))
+        meter.finish(&model(Precision::F32, ""), &Components::first(3, 4, false))
     }
 
     #[test]
@@ -239,7 +280,7 @@ mod tests {
         let text = ranges.to_json().expect("JSON");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
-            lines[6..9],
+            lines[7..10],
             ["  \"rows\": 2,", "  \"min\": [-0.7,0.0,3e-39],", "  \"max\": [0.1,0.0,16777216.0]"]
         );
         assert_eq!(RangesFile::parse(text.as_bytes()), Ok(ranges));
@@ -278,18 +319,61 @@ mod tests {
     #[test]
     fn ranges_of_another_model_width_or_scale_are_refused() {
         let ranges = Ranges { content: measured(&[[0.0; 3]]), sha256: String::new() };
-        let check = |fingerprint: &str, kept, normalize| {
-            ranges.check(fingerprint, &Components::first(kept, 4, normalize))
+        let check = |model: &ModelIdentity, kept, normalize| {
+            ranges.check(model, &Components::first(kept, 4, normalize))
         };
-        assert!(check("f1", 3, false).is_ok());
-        for (fingerprint, kept, normalize, message) in [
-            ("f2", 3, false, "another model: \"a/b\", fingerprint f1"),
-            ("f1", 4, false, "3 components, but vectors have 4"),
-            ("f1", 3, true, "that are not scaled, but here they are scaled to length 1"),
+        let (same, other) = (model(Precision::F32, ""), model(Precision::F32, "query: "));
+        assert!(check(&same, 3, false).is_ok());
+        let another = format!("another model: \"a/b\", fingerprint {:.12}", same.fingerprint());
+        for (model, kept, normalize, message) in [
+            (&other, 3, false, another.as_str()),
+            (&same, 4, false, "3 components, but vectors have 4"),
+            (&same, 3, true, "that are not scaled, but here they are scaled to length 1"),
         ] {
-            let error = check(fingerprint, kept, normalize).expect_err("other values");
+            let error = check(model, kept, normalize).expect_err("other values");
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn ranges_of_another_precision_say_how_to_pin_it() {
+        let components = Components::first(3, 4, false);
+        let candle = |precision| ModelIdentity {
+            numerics: "candle-0.11-cpu-f32".to_owned(),
+            ..model(precision, "")
+        };
+        let packed = |precision| model(precision, "");
+        for (there, here, precisions) in [
+            (packed(Precision::Bf16), packed(Precision::F32), Some(["bf16", "f32"])),
+            (packed(Precision::F32), packed(Precision::Bf16), Some(["f32", "bf16"])),
+            (packed(Precision::Bf16x3), packed(Precision::Bf16), Some(["bf16x3", "bf16"])),
+            // Not only the precision differs.
+            (packed(Precision::Bf16), model(Precision::F32, "query: "), None),
+            (candle(Precision::F32), packed(Precision::F32), None),
+            (candle(Precision::F32), packed(Precision::Bf16), None),
+            (packed(Precision::F32), candle(Precision::F32), None),
+            (packed(Precision::Bf16), candle(Precision::F32), None),
+        ] {
+            let mut meter = RangeMeter::new(3);
+            meter.add(&[0.0; 3]);
+            let content = meter.finish(&there, &components);
+            let ranges = Ranges { content, sha256: String::new() };
+            assert!(ranges.check(&there, &components).is_ok());
+            let error = ranges.check(&here, &components).expect_err("other values");
+            let (message, advice) = (error.to_string(), error.advice_text().unwrap_or(""));
+            let Some([measured, used]) = precisions else {
+                assert!(message.contains("another model"), "{message}");
+                continue;
+            };
+            let expected = format!("measured in {measured}, and this run computes in {used}");
+            assert!(message.contains(&expected), "{message}");
+            for part in [
+                format!("`reembed calibrate --precision {used}`"),
+                format!("`compute.precision` to \"{measured}\""),
+            ] {
+                assert!(advice.contains(&part), "{advice}");
+            }
         }
     }
 }

@@ -157,6 +157,47 @@ fn old_name_of_the_layout_is_refused_with_the_new_one() {
 }
 
 #[test]
+fn calibrate_follows_the_output_then_the_cache() {
+    let job = job();
+    job.run(&["--quiet", "--precision", "bf16"]).assert().success();
+    job.set_vector("type = \"int8\"\nranges = \"ranges.json\"");
+    let measured = |arguments: &[&str], place: Option<&str>| {
+        let calibrated = job.calibrate(arguments);
+        assert!(calibrated.status.success(), "{}", text(&calibrated));
+        let followed = place.map(|place| format!("precision bf16, as in {place}"));
+        let said = text(&calibrated);
+        let is_said = followed.is_none_or(|followed| said.contains(&followed));
+        assert!(is_said && (place.is_some() || !said.contains("as in the")), "{said}");
+        let ranges = fs::read(job.path("ranges.json")).expect("ranges");
+        let ranges: serde_json::Value = serde_json::from_slice(&ranges).expect("JSON");
+        ranges["precision"].as_str().expect("a precision").to_owned()
+    };
+    // Nobody sets a precision: run and calibrate follow the same vectors, and nothing is computed.
+    assert_eq!(measured(&[], Some("the existing output")), "bf16");
+    let run = job.run(&["--quiet"]);
+    assert!(run.status.success() && text(&run).contains("0 embedded"), "{}", text(&run));
+    fs::remove_file(job.path("result.parquet")).expect("a removed output");
+    assert_eq!(measured(&[], Some("the vector cache")), "bf16");
+    job.run(&["--quiet"]).assert().success();
+    assert_eq!(measured(&["--precision", "f32"], None), "f32");
+
+    // Both ways out of the refusal lead to vectors.
+    let refused = job.run(&["--quiet"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+    for part in [
+        "the ranges were measured in f32, and this run computes in bf16",
+        "`reembed calibrate --precision bf16`",
+        "`compute.precision` to \"f32\"",
+    ] {
+        assert!(text(&refused).contains(part), "{part}: {}", text(&refused));
+    }
+    job.run(&["--quiet", "--precision", "f32", "--switch-model"]).assert().success();
+    assert_eq!(measured(&["--precision", "bf16"], None), "bf16");
+    let pinned = ["--quiet", "--precision", "bf16", "--switch-model"];
+    job.run(&pinned).assert().success();
+}
+
+#[test]
 fn ranges_of_another_model_are_refused_with_exit_2() {
     let job = job();
     job.calibrate(&["--output", "ranges.json", "--quiet"]).assert().success();

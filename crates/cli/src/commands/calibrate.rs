@@ -7,7 +7,7 @@ use reembed::config::{CalibrationConfig, Origin, RawConfig};
 use reembed::figures::count;
 use reembed::reader::{Decoded, Reader};
 use reembed::vectors::{Ranges, RangesFile};
-use reembed::{Error, ErrorKind, Event, calibrate as measuring};
+use reembed::{Error, ErrorKind, Event, Stop, calibrate as measuring, pipeline};
 use reembed_encoder::model;
 
 use super::config::{environment, load_file};
@@ -27,7 +27,9 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
     check_replaceable(output)?;
     let reader = Reader::open(&config.input, &config.text, Decoded::Text)?;
     let progress = Progress::new(logging);
-    let model = model::load(&config.model, &|event| progress.event(Event::Model(event)))?;
+    let on_progress = |event| progress.event(Event::Model(event));
+    let precedents = pipeline::calibration_precedents(&config)?;
+    let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
     progress.model_notes(&model);
     let sample = args.sample.get() as u64;
     progress.step(&format!("embedding {} rows", count(sample.min(reader.rows()))));
@@ -84,6 +86,7 @@ fn summary(ranges: &RangesFile, written: &Ranges, reader: &Reader, output: &Path
         ("rows", format!("{} of {} embedded", count(ranges.rows), count(reader.rows()))),
         ("components", format!("{}{scaled}", ranges.dims)),
         ("model", format!("{}, fingerprint {:.12}", printable(&ranges.model), ranges.fingerprint)),
+        ("precision", ranges.precision.clone()),
         ("ranges", printable_path(output)),
         ("SHA-256", written.sha256().to_owned()),
     ])
