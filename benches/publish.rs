@@ -20,7 +20,7 @@ use std::time::Instant;
 use arrow::array::{Array, FixedSizeListArray, Float32Array};
 use arrow::datatypes::{DataType, Field};
 use reembed::chunk::{RowChunk, RowFacts};
-use reembed::config::RawConfig;
+use reembed::config::{Carry, RawConfig};
 use reembed::digest::{ColumnHasher, TableHasher};
 use reembed::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
 use reembed::publish::readback;
@@ -48,6 +48,8 @@ fn main() {
         .and_then(|raw| raw.check(&environment))
         .expect("a configuration");
     let reader = Reader::open(&config.input, &config.text, Decoded::All).expect("the sample");
+    // What the writer copies from.
+    let copied = Reader::open(&config.input, &config.text, Decoded::Text).expect("the sample");
     let chunks: Vec<RowChunk> = reader.chunks().collect::<Result<_, _>>().expect("every chunk");
 
     let values = vectors(1);
@@ -78,7 +80,7 @@ fn main() {
         let metadata = reader.table().metadata().expect("a footer");
         let columns = reembed::carried::select(&metadata, &config.output).expect("columns");
         let form = VectorForm::of_model(DIM);
-        let mut writer = Writer::create(&config.output, &lock, &reader, columns, form, None, &stop)
+        let mut writer = Writer::create(&config.output, &lock, &copied, columns, form, None, &stop)
             .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
@@ -172,9 +174,11 @@ fn footer(config: &Config, rows: u64) -> Footer {
         text: FooterText::new(&config.text, Vec::new(), None),
         column: config.output.column.clone(),
         form: Some(VectorForm::of_model(DIM).to_footer()),
-        carry: config.output.carry,
+        carry: Carry::Copy,
         rows,
         null_rows: 0,
+        dropped_rows: 0,
+        limit: None,
         digests: None,
         on_empty: Some(config.output.on_empty),
         groups: Vec::new(),

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use reembed_encoder::environment::Environment;
-use reembed_encoder::error::{Error, Result};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
 pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
 
@@ -155,8 +155,8 @@ pub struct OutputConfig {
     pub on_empty: OnEmpty,
     /// The columns of the input that get into it.
     pub columns: ColumnChoice,
-    /// How they get into it.
-    pub carry: Carry,
+    /// How they get into it; `None`: copied, unless rows are left out. See [`Config::carry`].
+    pub carry: Option<Carry>,
     /// Most rows of a row group. Used with [`Carry::Reencode`] only.
     pub row_group_rows: NonZeroUsize,
 }
@@ -255,6 +255,8 @@ pub struct RunConfig {
     pub deadline: Option<Duration>,
     /// Replace a file at the output path that reembed did not write.
     pub replace: bool,
+    /// Most rows of the input that are read, the first ones; `None`: all.
+    pub limit: Option<u64>,
 }
 
 /// Conditions for publishing the output.
@@ -286,6 +288,39 @@ impl Percent {
 }
 
 impl Config {
+    /// The number of rows that `run.limit` keeps of an input of `rows` rows; `None` if it keeps all.
+    pub fn limit_of(&self, rows: u64) -> Option<u64> {
+        self.run.limit.filter(|limit| *limit < rows)
+    }
+
+    /// How the columns of an input of `rows` rows get into the output. Copied columns keep every row,
+    /// so that they are encoded anew if `run.limit` leaves rows out.
+    ///
+    /// # Errors
+    /// `Config`, naming the settings that do not fit together.
+    pub fn carry(&self, rows: u64) -> Result<Carry> {
+        let wrong = |message: String, advice: &str| {
+            Err(Error::new(ErrorKind::Config, message).advice(advice))
+        };
+        match (self.limit_of(rows), self.output.carry) {
+            (None, carry) => Ok(carry.unwrap_or(Carry::Copy)),
+            (Some(limit), Some(Carry::Copy)) => wrong(
+                format!(
+                    "`output.carry` is \"copy\", which keeps every row, but `run.limit` is {limit} \
+                     and the input has {rows} rows"
+                ),
+                "remove one of the two, or set `output.carry` to \"reencode\"",
+            ),
+            (Some(_), None) if self.input.on_invalid_utf8 == InvalidUtf8::Replace => wrong(
+                "`input.on_invalid_utf8` is \"replace\", which would change the carried texts: \
+                 `run.limit` encodes them anew"
+                    .to_owned(),
+                "set it to \"error\", or remove `run.limit`",
+            ),
+            (Some(_), _) => Ok(Carry::Reencode),
+        }
+    }
+
     /// Reads the file at `path`, then applies the environment and the flags, and checks the result.
     ///
     /// Each of `flags` is a full key, its value as text and the name of the flag. A variable such as

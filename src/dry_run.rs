@@ -21,10 +21,13 @@ use crate::vectors::VectorForm;
 /// Tokens that are embedded to measure the speed of this machine.
 const TRIAL_TOKENS: usize = 4096;
 
+/// Texts that an estimate with `run.limit` shows.
+pub const PREVIEW_TEXTS: usize = 3;
+
 /// The estimate of a run.
 #[derive(Debug, Clone)]
 pub struct Estimate {
-    /// Rows of the input.
+    /// Rows of the input that are read.
     pub rows: u64,
     /// Rows without text.
     pub empty_rows: u64,
@@ -46,6 +49,8 @@ pub struct Estimate {
     pub vector_bytes: u64,
     /// The model that would make the vectors.
     pub lineage: Lineage,
+    /// With `run.limit`, the first texts, at most [`PREVIEW_TEXTS`]: the row's number or id, and the text.
+    pub preview: Vec<(String, String)>,
 }
 
 /// Reads and tokenizes the whole input, plans every batch, and embeds a few batches to measure the
@@ -74,12 +79,19 @@ fn count(config: &Config, reader: &Reader, model: &Model, form: &VectorForm) -> 
     let mut rows = 0;
     let mut empty_rows = 0;
     let mut truncated_rows = 0;
+    let mut preview = Vec::new();
     let mut work = Work::default();
     let mut largest = BatchShape::default();
     let (mut trial_tokens, mut trial) = (0, Duration::ZERO);
     for chunk in reader.chunks() {
         let chunk = chunk?;
         rows += chunk.texts.len() as u64;
+        let shown = match config.run.limit {
+            Some(_) => PREVIEW_TEXTS - preview.len(),
+            None => 0,
+        };
+        let first = strings(&chunk.texts).enumerate().take(shown);
+        preview.extend(first.map(|(row, text)| (chunk.rows.name(row), text.to_owned())));
         let mut texts = Vec::with_capacity(chunk.texts.len());
         for (row, text) in strings(&chunk.texts).enumerate() {
             if needs_vector(config.output.on_empty, text, &chunk.rows, row)? {
@@ -127,5 +139,6 @@ fn count(config: &Config, reader: &Reader, model: &Model, form: &VectorForm) -> 
         limit,
         duration,
         lineage: Lineage::new(&model.identity),
+        preview,
     })
 }

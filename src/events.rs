@@ -28,7 +28,7 @@ pub enum Event {
     Loaded(Box<Loaded>),
     /// The model is ready and the first row is about to be read.
     Started {
-        /// Rows of the input.
+        /// Rows of the input that are read.
         rows: u64,
         /// The initial batch limit.
         limit: BatchLimit,
@@ -284,10 +284,14 @@ pub struct CacheUse {
 /// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Rows of the input, and of the output.
+    /// Rows of the output: those of the input that were read, less the dropped ones.
     pub rows: u64,
     /// Rows without a vector.
     pub null_rows: u64,
+    /// Rows of the input that were left out of the output because they have no text.
+    pub dropped_rows: u64,
+    /// Rows of the input that were read, the first ones; `None` if all were.
+    pub limit_rows: Option<u64>,
     /// Rows whose text was cut at the model's maximum length.
     pub truncated_rows: u64,
     /// Rows whose id an earlier row has; counted to hundreds of thousands of rows, a lower bound beyond.
@@ -329,9 +333,9 @@ pub struct Report {
 }
 
 impl Report {
-    /// Rows per second of [`Report::elapsed`].
+    /// Rows per second of [`Report::elapsed`], dropped ones included.
     pub fn rows_per_second(&self) -> f64 {
-        self.rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        (self.rows + self.dropped_rows) as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
     /// Tokens per second of [`Report::elapsed`], without padding.

@@ -55,10 +55,17 @@ pub struct Footer {
     pub rows: u64,
     /// Number of rows without a vector.
     pub null_rows: u64,
+    /// Number of rows of the input that were left out because they have no text.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_rows: u64,
+    /// Number of rows of the input that were read, the first ones; absent if all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
     /// Digests of the columns; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,
-    /// Whether a row without text has a vector, is refused, or has none; absent up to version 2.
+    /// Whether a row without text has a vector, is refused, has none, or is left out; absent up to
+    /// version 2.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "on_empty_word")]
     pub on_empty: Option<OnEmpty>,
     /// The row groups, if columns were copied.
@@ -193,6 +200,11 @@ pub fn first_changed<'a>(
     let longer = if found.len() > written.len() { found } else { written };
     let extra = longer.get(found.len().min(written.len()));
     differs.map(|(found, _)| found).or(extra).map(|digest| digest.column.as_str())
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn reencoded() -> Carry {
@@ -396,6 +408,8 @@ pub(crate) mod tests {
             carry: Carry::Copy,
             rows: 7,
             null_rows: 1,
+            dropped_rows: 0,
+            limit: None,
             digests: Some(Digests {
                 carried: vec![digest("id"), digest("title")],
                 vectors: "01".to_owned(),

@@ -23,8 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use reembed_encoder::batch::strings;
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::inference::Inference;
@@ -36,8 +38,8 @@ use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{self, CacheReadyToPublish, VectorCache};
 use crate::carried;
-use crate::chunk::{KeyedChunk, Rows, TokenChunk, UnchangedGroup};
-use crate::config::{CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig};
+use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
+use crate::config::{CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig, OnEmpty};
 use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
@@ -152,13 +154,26 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     config.output.vector.ranges.as_deref().map(Ranges::read).transpose()?;
     let table = TableFile::open(&config.input.path)?;
     let columns = check_columns(config, &table)?;
-    let reader =
-        Reader::with_table(table, &config.input, &config.text, config.output.carry.into())?;
+    let (limit, carry) = (config.limit_of(table.rows()), config.carry(table.rows())?);
+    let reader = Reader::with_table(table, &config.input, &config.text, carry.into())?;
+    let reader = reader.with_limit(limit);
     check_vector_column(config, &reader)?;
-    if config.output.carry == Carry::Reencode {
+    if carry == Carry::Reencode {
         let metadata = reader.table().metadata()?;
-        writer::check_types(&metadata, reader.schema().fields(), &columns)
-            .map_err(|error| error.in_file(&config.input.path))?;
+        let leaves_rows_out = match config.output.on_empty {
+            OnEmpty::Drop => Some("`output.on_empty`"),
+            _ => limit.map(|_| "`run.limit`"),
+        };
+        writer::check_types(&metadata, reader.schema().fields(), &columns).map_err(|error| {
+            let error = error.in_file(&config.input.path);
+            match leaves_rows_out {
+                Some(setting) => error.advice(format!(
+                    "leave the columns out with `output.drop`, or keep every row without {setting}: \
+                     then they are copied"
+                )),
+                None => error,
+            }
+        })?;
     }
     carried_hasher(config, &reader)?;
     let existing = publish::check_output(config, &reader)?;
@@ -265,7 +280,10 @@ pub fn run_with(
         check_carried(config, reader, stop)?;
     }
     let columns = carried_columns(config, reader)?;
-    let existing = ExistingVectors::open(config, lock.existing().file(), &lineage, &form);
+    let existing = match reader.carry() {
+        Carry::Copy => ExistingVectors::open(config, lock.existing().file(), &lineage, &form),
+        Carry::Reencode => None,
+    };
     let existing = existing.as_ref();
     let copied = existing.map(|existing| (existing.table(), existing.leaf()));
     let mut writer =
@@ -333,6 +351,8 @@ pub fn run_with(
     Ok(Report {
         rows: published.rows,
         null_rows: published.null_rows,
+        dropped_rows: published.dropped_rows,
+        limit_rows: reader.limit(),
         truncated_rows: totals.truncated,
         repeated_ids,
         form: form.to_footer(),
@@ -401,9 +421,11 @@ fn publish(
         text: footer_text(config, reader),
         column: config.output.column.clone(),
         form: Some(form.to_footer()),
-        carry: config.output.carry,
+        carry: reader.carry(),
         rows: contents.rows,
         null_rows: contents.null_rows,
+        dropped_rows: contents.dropped_rows,
+        limit: reader.limit(),
         digests: Some(Digests {
             carried: contents.copied.unwrap_or(reencoded),
             vectors: contents.vectors,
@@ -411,6 +433,12 @@ fn publish(
         on_empty: Some(config.output.on_empty),
         groups: contents.groups,
     })?;
+    // How many rows have no text was not known before.
+    let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
+    let existing = lock.existing().file();
+    existing
+        .check_replaceable(footer.rows, max_shrink, replace)
+        .map_err(|error| error.in_file(lock.path()))?;
     let on_rows = |rows| on_event(Event::ReadBack { rows });
     staged.publish(lock, |path| {
         readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
@@ -432,7 +460,7 @@ pub(crate) fn add_input_file(error: Error, input: &Path) -> Error {
 
 /// A hasher of the carried columns if they are encoded anew; `None` if they are copied.
 fn carried_hasher(config: &Config, reader: &Reader) -> Result<Option<TableHasher>> {
-    match config.output.carry {
+    match reader.carry() {
         Carry::Copy => Ok(None),
         Carry::Reencode => {
             let columns = carried_columns(config, reader)?;
@@ -493,7 +521,12 @@ fn read(
                 }
             };
             match &mut hasher {
-                Some(hasher) => hasher.update(&chunk.columns)?,
+                Some(hasher) => {
+                    if config.output.on_empty == OnEmpty::Drop {
+                        chunk.columns = rows_with_text(&chunk)?;
+                    }
+                    hasher.update(&chunk.columns)?;
+                }
                 // Only the texts go on: the writer copies the columns.
                 None => chunk.columns = without_columns(&chunk.columns)?,
             }
@@ -514,6 +547,17 @@ fn read(
     }
     let carried = hasher.map(TableHasher::finish).unwrap_or_default();
     Ok((chunks.repeated_ids().clone(), carried))
+}
+
+/// The columns of the rows that have a text.
+fn rows_with_text(chunk: &RowChunk) -> Result<RecordBatch> {
+    let has_text: Vec<bool> = strings(&chunk.texts).map(|text| !text.is_empty()).collect();
+    if has_text.iter().all(|has_text| *has_text) {
+        return Ok(chunk.columns.clone());
+    }
+    filter_record_batch(&chunk.columns, &BooleanArray::from(has_text)).map_err(|cause| {
+        Error::new(ErrorKind::Internal, "the rows without text cannot be left out").caused_by(cause)
+    })
 }
 
 /// The rows of a batch without its columns.

@@ -87,6 +87,8 @@ pub struct Reader {
     owns_types: bool,
     /// Most rows and bytes of a chunk.
     chunk_size: (usize, usize),
+    /// Most rows that are read, fewer than the table has; `None`: all.
+    limit: Option<u64>,
 }
 
 impl Reader {
@@ -138,7 +140,27 @@ impl Reader {
         let chunk_size = (config.chunk_rows.get(), config.chunk_bytes.get());
         let owns_types = decoded == Decoded::All;
         drop(metadata);
-        Ok(Reader { table, decoder, columns, owns_types, chunk_size })
+        Ok(Reader { table, decoder, columns, owns_types, chunk_size, limit: None })
+    }
+
+    /// The same, of the first `limit` rows alone, if the table has more.
+    #[must_use]
+    pub fn with_limit(self, limit: Option<u64>) -> Reader {
+        let limit = limit.filter(|limit| *limit < self.table.rows());
+        Reader { limit, ..self }
+    }
+
+    /// How carried columns get from this reader into an output.
+    pub fn carry(&self) -> Carry {
+        match self.owns_types {
+            true => Carry::Reencode,
+            false => Carry::Copy,
+        }
+    }
+
+    /// Most rows that are read; `None` if all are.
+    pub fn limit(&self) -> Option<u64> {
+        self.limit
     }
 
     /// The open file.
@@ -161,9 +183,10 @@ impl Reader {
         &self.columns
     }
 
-    /// Number of rows, as declared in the footer. Reading fails if the pages have another number.
+    /// Number of rows that are read, as declared in the footer. Reading fails if the pages have another
+    /// number.
     pub fn rows(&self) -> u64 {
-        self.table.rows()
+        self.limit.unwrap_or_else(|| self.table.rows())
     }
 
     /// The size of the file in bytes.
@@ -383,11 +406,20 @@ impl Chunks<'_> {
                 }
                 Some((batches, rows)) => match batches.next() {
                     Some(batch) => {
-                        let batch = batch.map_err(|error| decoder.locate(self.group, error))?;
+                        let mut batch = batch.map_err(|error| decoder.locate(self.group, error))?;
+                        let left = self.reader.limit.map(|limit| limit - self.rows_read);
+                        let is_last = left.is_some_and(|left| batch.num_rows() as u64 >= left);
+                        if let (true, Some(left)) = (is_last, left) {
+                            batch = batch.slice(0, usize::try_from(left).unwrap_or(usize::MAX));
+                        }
                         *rows += batch.num_rows() as u64;
                         self.rows_read += batch.num_rows() as u64;
                         self.chunker.push(batch);
                         decoder.check_decoded(self.group, self.chunker.total_bytes())?;
+                        if is_last {
+                            self.current = None;
+                            self.group = decoder.group_count();
+                        }
                     }
                     None => {
                         decoder.check_rows(self.group, *rows)?;

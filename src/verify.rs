@@ -5,10 +5,12 @@
 //!   bytes          carried columns that were copied, chunk by chunk
 //!   values         carried columns that were encoded anew
 //!   carried_state  what either has found
+//!   kept_rows      the rows of the input that the output has
 //! ```
 
 mod bytes;
 mod carried_state;
+mod kept_rows;
 mod values;
 mod vectors;
 
@@ -16,12 +18,13 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::config::{Carry, IdColumn, InputConfig, InvalidUtf8, VectorType};
+use crate::config::{Carry, IdColumn, InputConfig, InvalidUtf8, OnEmpty, VectorType};
 use crate::footer::Footer;
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
 use crate::text::TextRecipe;
 use crate::vectors::VectorExpectation;
 use carried_state::CarriedState;
+use kept_rows::RowSource;
 pub use vectors::Sample;
 use vectors::VectorState;
 
@@ -89,7 +92,12 @@ pub fn verify(
     let carried = match footer.carry {
         _ if version < FIRST_COMPARABLE => None,
         Carry::Copy => Some(bytes::check(output, footer, original.as_ref())?),
-        Carry::Reencode => Some(values::check(reading, output, footer, original.as_ref())?),
+        Carry::Reencode => {
+            let drops_rows = footer.on_empty == Some(OnEmpty::Drop);
+            let dropped_by = drops_rows.then(|| recipe_of(footer, output)).transpose()?;
+            let (recipe, original) = (dropped_by.as_ref(), original.as_ref());
+            Some(values::check(reading, output, footer, recipe, original)?)
+        }
     };
     Ok(checks(footer, &state, carried, original.is_some(), sample.is_some(), texts.is_some()))
 }
@@ -125,19 +133,24 @@ fn recipe_of(footer: &Footer, table: &TableFile) -> Result<TextRecipe> {
     })
 }
 
-/// A reader of texts and ids: of the output, or of the input if the output does not carry the
-/// columns; `None` if neither has them.
+/// Where the texts and ids of the output's rows come from: the output, or the input if the output does
+/// not carry the columns; `None` if neither has them.
 fn text_source(
     reading: &InputConfig,
     output: &TableFile,
     footer: &Footer,
     original: Option<&TableFile>,
-) -> Result<Option<Reader>> {
-    for table in std::iter::once(output).chain(original) {
+) -> Result<Option<RowSource>> {
+    let tables = std::iter::once((output, false)).chain(original.map(|table| (table, true)));
+    for (table, is_input) in tables {
         let recipe = recipe_of(footer, table)?;
         if check_text_columns(&table.metadata()?, &reading.id, &[&recipe]).is_ok() {
             let config = reading.for_output(table.path());
-            return Reader::open(&config, &recipe, Decoded::Text).map(Some);
+            let reader = Reader::open(&config, &recipe, Decoded::Text)?;
+            return Ok(Some(match is_input {
+                true => RowSource::of_input(reader, footer),
+                false => RowSource::of_output(reader),
+            }));
         }
     }
     Ok(None)
@@ -198,7 +211,7 @@ fn checks(
             checks.push(skipped("carried columns", OLD));
         }
         (Some(carried), true) => {
-            checks.push(check("row count of input", &carried.wrong_rows, "equal".to_owned()));
+            checks.push(check("row count of input", &carried.wrong_rows, row_count(footer)));
             let found = carried.compared.clone();
             checks.push(check("carried columns", &carried.wrong_carried, found));
         }
@@ -218,6 +231,19 @@ fn checks(
         },
     });
     checks
+}
+
+/// What is expected of the number of rows of the input, for people.
+fn row_count(footer: &Footer) -> String {
+    let first = footer.limit.map(|limit| format!("the first {limit} of the input"));
+    let skipped = match footer.dropped_rows {
+        0 => None,
+        1 => Some("without the one that has no text".to_owned()),
+        rows => Some(format!("without the {rows} that have no text")),
+    };
+    let parts: Vec<String> =
+        std::iter::once("equal".to_owned()).chain(first).chain(skipped).collect();
+    parts.join(", ")
 }
 
 /// The elements of a vector, for people.

@@ -47,8 +47,11 @@ pub struct Writer<'a> {
     vectors: FieldRef,
     form: VectorForm,
     replaces_column: bool,
+    /// Whether rows without a vector are left out.
+    drops_rows: bool,
     rows: u64,
     null_rows: u64,
+    dropped_rows: u64,
 }
 
 enum Table<'a> {
@@ -63,6 +66,8 @@ pub struct Contents {
     pub rows: u64,
     /// Number of rows without a vector.
     pub null_rows: u64,
+    /// Number of rows that were left out because they have no vector.
+    pub dropped_rows: u64,
     /// The digests of the columns that were copied; `None` if they were encoded anew.
     pub copied: Option<Vec<ColumnDigest>>,
     /// The row groups, if columns were copied.
@@ -76,6 +81,7 @@ pub struct StagedFile {
     file: NamedTempFile,
     rows: u64,
     null_rows: u64,
+    dropped_rows: u64,
 }
 
 /// A published output.
@@ -87,6 +93,8 @@ pub struct Published {
     pub rows: u64,
     /// Number of rows without a vector.
     pub null_rows: u64,
+    /// Number of rows that were left out because they have no vector.
+    pub dropped_rows: u64,
     /// The size of the file in bytes.
     pub bytes: u64,
     /// Whether the existing file had the same bytes and was left untouched.
@@ -118,7 +126,7 @@ impl<'a> Writer<'a> {
         let file = publish::create_temporary(&target, lock.existing().ownership())?;
         let replaces_column = columns.carried.get(columns.vectors_after) == Some(&false)
             && columns.vectors_after < columns.carried.len();
-        let table = match config.carry {
+        let table = match reader.carry() {
             Carry::Copy => {
                 let column = (vectors.as_ref(), form.width());
                 let table = reader.table();
@@ -138,7 +146,19 @@ impl<'a> Writer<'a> {
                 Table::Reencoded(Box::new((table, hasher)))
             }
         };
-        Ok(Writer { target, table, vectors, form, replaces_column, rows: 0, null_rows: 0 })
+        let drops_rows = config.on_empty == OnEmpty::Drop;
+        let (rows, null_rows, dropped_rows) = (0, 0, 0);
+        Ok(Writer {
+            target,
+            table,
+            vectors,
+            form,
+            replaces_column,
+            drops_rows,
+            rows,
+            null_rows,
+            dropped_rows,
+        })
     }
 
     /// Whether the vector column replaces a column of the input.
@@ -146,7 +166,8 @@ impl<'a> Writer<'a> {
         self.replaces_column
     }
 
-    /// Writes a chunk. `columns` are those of the input if they are encoded anew.
+    /// Writes a chunk. `columns` are those of the input if they are encoded anew; if rows without a
+    /// vector are left out, `columns` have the other rows alone.
     ///
     /// # Errors
     /// `Output`, naming the file; `Data` when a carried column does not fit the input's footer;
@@ -157,7 +178,15 @@ impl<'a> Writer<'a> {
         vectors: ChunkVectors,
         facts: &RowFacts,
     ) -> Result<()> {
-        let first_row = self.rows;
+        let first_row = self.rows + self.dropped_rows;
+        // The place of each row in the chunk.
+        let mut places: Vec<usize> = (0..vectors.present.len()).collect();
+        let mut vectors = vectors;
+        if self.drops_rows {
+            places.retain(|row| vectors.present[*row]);
+            self.dropped_rows += (vectors.present.len() - places.len()) as u64;
+            vectors = present_vectors(vectors, &places);
+        }
         self.rows += vectors.present.len() as u64;
         self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
         let vectors = self.form.build_column(&self.vectors, vectors).map_err(|error| match error {
@@ -168,8 +197,9 @@ impl<'a> Writer<'a> {
                 let message = format!(
                     "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
                 );
+                let place = places.get(row).copied().unwrap_or(row);
                 Error::new(ErrorKind::Encode, message)
-                    .at(row_number(first_row + row as u64))
+                    .at(row_number(first_row + place as u64))
                     .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
             }
         })?;
@@ -203,7 +233,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// `Output`, naming the file.
     pub fn finish(self, footer: impl FnOnce(Contents) -> Footer) -> Result<(StagedFile, Footer)> {
-        let Writer { target, table, rows, null_rows, .. } = self;
+        let Writer { target, table, rows, null_rows, dropped_rows, .. } = self;
         let entry = |footer: &Footer| {
             serde_json::to_string(footer)
                 .map_err(|cause| write_error(&target, "its footer cannot be written", cause))
@@ -212,18 +242,20 @@ impl<'a> Writer<'a> {
             Table::Copied(mut table) => {
                 let (copied, groups) = table.digests()?;
                 let (copied, vectors) = (Some(copied), vectors_digest(&groups));
-                let footer = footer(Contents { rows, null_rows, copied, groups, vectors });
+                let contents = Contents { rows, null_rows, dropped_rows, copied, groups, vectors };
+                let footer = footer(contents);
                 (table.finish(&entry(&footer)?)?, footer)
             }
             Table::Reencoded(reencoded) => {
                 let (table, hasher) = *reencoded;
                 let (vectors, groups) = (hasher.finish(), Vec::new());
-                let contents = Contents { rows, null_rows, copied: None, groups, vectors };
+                let copied = None;
+                let contents = Contents { rows, null_rows, dropped_rows, copied, groups, vectors };
                 let footer = footer(contents);
                 (table.finish(entry(&footer)?)?, footer)
             }
         };
-        Ok((StagedFile { file, rows, null_rows }, footer))
+        Ok((StagedFile { file, rows, null_rows, dropped_rows }, footer))
     }
 }
 
@@ -241,7 +273,7 @@ impl StagedFile {
         lock: &OutputLock,
         read_back: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Published> {
-        let StagedFile { file, rows, null_rows } = self;
+        let StagedFile { file, rows, null_rows, dropped_rows } = self;
         let path = lock.path().to_owned();
         let check = |finished: &Path| {
             read_back(finished)?;
@@ -259,6 +291,17 @@ impl StagedFile {
         } else {
             publish::replace(file, &path, check)?;
         }
-        Ok(Published { path, rows, null_rows, bytes, unchanged })
+        Ok(Published { path, rows, null_rows, dropped_rows, bytes, unchanged })
     }
+}
+
+/// The vectors of the rows at `places`, which have one.
+fn present_vectors(vectors: ChunkVectors, places: &[usize]) -> ChunkVectors {
+    let ChunkVectors { mut values, present, work } = vectors;
+    let dim = values.len() / present.len().max(1);
+    for (to, from) in places.iter().enumerate() {
+        values.copy_within(from * dim..(from + 1) * dim, to * dim);
+    }
+    values.truncate(places.len() * dim);
+    ChunkVectors { values, present: vec![true; places.len()], work }
 }

@@ -113,6 +113,7 @@ impl RawConfig {
                     switch_model: merged.is_on("run.switch_model"),
                     replace: merged.is_on("run.replace"),
                     deadline: merged.number("run.deadline").map(Duration::from_secs),
+                    limit: merged.number("run.limit"),
                 },
                 effective: merged.effective(),
             })
@@ -260,7 +261,7 @@ impl RawConfig {
 
     /// Whether the file, the environment or a flag sets a key.
     pub fn is_set(&self, key: &str) -> bool {
-        self.origin(key).is_some_and(|origin| *origin != Origin::Default)
+        self.origin(key).is_some_and(|origin| origin.layer() > 0)
     }
 
     fn batch(&self) -> Result<BatchConfig> {
@@ -467,11 +468,20 @@ impl RawConfig {
         }
     }
 
-    /// The value of `output.carry`. Refuses the settings that do not fit it.
-    fn carry(&self) -> Result<Carry> {
+    /// The value of `output.carry`; `None` if it is the default. Refuses the settings that do not
+    /// fit it.
+    fn carry(&self) -> Result<Option<Carry>> {
         let carry = self.word("output.carry", Carry::parse)?;
+        let on_empty = self.word("output.on_empty", OnEmpty::parse)?;
+        let is_default = self.origin("output.carry") == Some(&Origin::Default);
         let invalid = self.word("input.on_invalid_utf8", InvalidUtf8::parse)?;
         match (carry, invalid) {
+            (Carry::Copy, _) if on_empty == OnEmpty::Drop => Err(self
+                .value_error(
+                    "output.carry",
+                    "is \"copy\", which keeps every row, but output.on_empty = \"drop\" leaves rows out",
+                )
+                .advice("remove it, or set output.on_empty to another word")),
             (Carry::Copy, _) if self.is_set("output.row_group_rows") => Err(self
                 .value_error(
                     "output.row_group_rows",
@@ -485,7 +495,7 @@ impl RawConfig {
                     "is \"replace\", which would change the carried texts with output.carry = \"reencode\"",
                 )
                 .advice("set it to \"error\", or output.carry to \"copy\"")),
-            _ => Ok(carry),
+            _ => Ok((!is_default).then_some(carry)),
         }
     }
 
@@ -624,6 +634,7 @@ impl RawConfig {
     fn is_in_force(&self, key: &str) -> bool {
         let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
         let is_local = || self.path("model.path").is_some();
+        let is_default = |key: &str| self.origin(key) == Some(&Origin::Default);
         let is_of_other_recipe = || {
             let in_force = self.recipe_form().unwrap_or(RecipeForm::TaskRow);
             let others = RecipeForm::ALL.into_iter().filter(|form| *form != in_force);
@@ -631,6 +642,8 @@ impl RawConfig {
         };
         match key {
             "output.row_group_rows" => !copies(),
+            // The number of rows of the input decides it.
+            "output.carry" => self.number("run.limit").is_none() || !is_default(key),
             // A directory has its own name, and no revision.
             "model.id" => !is_local() || self.is_set(key),
             "model.revision" => !is_local(),

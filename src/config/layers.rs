@@ -17,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::names::{not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table};
 use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
+use super::words::{Carry, OnEmpty};
 
 /// Largest size of a configuration file in bytes. A larger file is not a configuration.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -26,6 +27,11 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub enum Origin {
     /// The default.
     Default,
+    /// What another setting makes necessary.
+    Implied {
+        /// That setting.
+        by: &'static str,
+    },
     /// The configuration file and the line.
     File(PathBuf, usize),
     /// The environment variable with this name.
@@ -38,7 +44,7 @@ impl Origin {
     /// The number of the layer; a higher one overrides a lower one.
     pub(super) fn layer(&self) -> u8 {
         match self {
-            Origin::Default => 0,
+            Origin::Default | Origin::Implied { .. } => 0,
             Origin::File(..) => 1,
             Origin::Variable(_) => 2,
             Origin::Flag(_) => 3,
@@ -50,6 +56,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Implied { by } => write!(f, "default with {by}"),
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
             Origin::Variable(name) => f.write_str(name),
             Origin::Flag(flag) => f.write_str(flag),
@@ -230,6 +237,13 @@ impl RawConfig {
     /// `Config` when a default does not parse.
     pub(super) fn with_defaults(&self) -> Result<RawConfig> {
         let mut merged = self.clone();
+        // Rows are left out, and copied columns keep them all.
+        let drops = matches!(merged.values.get("output.on_empty"),
+            Some((Value::Text(word), _)) if OnEmpty::parse(word) == Some(OnEmpty::Drop));
+        if drops && !merged.values.contains_key("output.carry") {
+            let by = Origin::Implied { by: "output.on_empty = \"drop\"" };
+            merged.set("output.carry", Carry::Reencode.as_str(), by)?;
+        }
         for setting in SETTINGS {
             let DefaultValue::Value(default) = setting.default else { continue };
             if !merged.values.contains_key(setting.key) {

@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(keys, SETTINGS.len());
         assert_eq!(
             schema["properties"]["output"]["properties"]["on_empty"]["enum"],
-            json!(["null", "embed", "error"])
+            json!(["null", "embed", "error", "drop"])
         );
         assert_eq!(schema["properties"]["output"]["properties"]["keep"]["type"], "array");
         assert_eq!(schema["properties"]["batch"]["properties"]["start"]["default"], "auto");

@@ -6,7 +6,8 @@
 use reembed_kernels::{IsaName, Precision};
 
 use super::words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout, VectorType,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout,
+    VectorType,
 };
 
 /// One key of the configuration.
@@ -430,7 +431,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Word(OnEmpty::WORDS),
         default: DefaultValue::Value("\"null\""),
         flag: None,
-        help: "What to do with a row without text. null: its vector is null; embed: embed the empty text; error: fail the run.",
+        help: "What to do with a row without text. null: its vector is null; embed: embed the empty text; error: fail the run; drop: leave the row out, which encodes the carried columns anew.",
     },
     Setting {
         key: "output.keep",
@@ -609,6 +610,13 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("false"),
         flag: Some(Flag { name: "--replace", value: Some("true"), value_name: "", help: None }),
         help: "Replace a file at the output path that reembed did not write.",
+    },
+    Setting {
+        key: "run.limit",
+        kind: Kind::Count(1, 1 << 40),
+        default: DefaultValue::None { example: "100" },
+        flag: Some(Flag { name: "--limit", value: None, value_name: "ROWS", help: None }),
+        help: "Read and write only the first rows of the input, for a preview. The carried columns are then encoded anew; with --dry-run the first texts are shown; default: all rows.",
     },
     Setting {
         key: "run.deadline",

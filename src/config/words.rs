@@ -37,6 +37,8 @@ words! {
         Embed = "embed",
         /// The run fails and names the row.
         Error = "error",
+        /// The row is left out of the output. The vector column is not nullable.
+        Drop = "drop",
     }
 }
 
@@ -147,7 +149,7 @@ impl OnEmpty {
     pub fn use_of(self, text: &str) -> TextUse {
         match (text.is_empty(), self) {
             (false, _) | (true, OnEmpty::Embed) => TextUse::Embed,
-            (true, OnEmpty::Null) => TextUse::Skip,
+            (true, OnEmpty::Null | OnEmpty::Drop) => TextUse::Skip,
             (true, OnEmpty::Error) => TextUse::Refuse,
         }
     }
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn words_parse_to_the_variant_that_shows_them() {
-        assert_eq!(OnEmpty::WORDS, ["null", "embed", "error"]);
+        assert_eq!(OnEmpty::WORDS, ["null", "embed", "error", "drop"]);
         for word in OnEmpty::WORDS {
             assert_eq!(OnEmpty::parse(word).map(OnEmpty::as_str), Some(*word));
         }
@@ -173,6 +175,8 @@ mod tests {
             ("", OnEmpty::Null, TextUse::Skip),
             ("", OnEmpty::Embed, TextUse::Embed),
             ("", OnEmpty::Error, TextUse::Refuse),
+            ("", OnEmpty::Drop, TextUse::Skip),
+            (" ", OnEmpty::Drop, TextUse::Embed),
             (" ", OnEmpty::Null, TextUse::Embed),
             ("a", OnEmpty::Error, TextUse::Embed),
         ] {

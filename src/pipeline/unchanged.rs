@@ -33,7 +33,7 @@ pub struct ExistingVectors {
 }
 
 impl ExistingVectors {
-    /// Opens the existing output; `None` if its vectors cannot be copied. A file that cannot be
+    /// Opens the existing output for a run that copies columns; `None` if its vectors cannot be copied. A file that cannot be
     /// opened or has changed is no error: its vectors are made again.
     pub fn open(
         config: &Config,
@@ -96,8 +96,7 @@ fn has_same_vectors(
     form: &VectorForm,
 ) -> bool {
     let output = &config.output;
-    output.carry == Carry::Copy
-        && footer.carry == Carry::Copy
+    footer.carry == Carry::Copy
         && footer.lineage.version == lineage.version
         && footer.lineage.tool == lineage.tool
         && footer.lineage.fingerprint == lineage.fingerprint

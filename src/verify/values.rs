@@ -5,14 +5,16 @@ use reembed_encoder::batch::strings;
 use reembed_encoder::error::Result;
 
 use super::carried_state::CarriedState;
+use super::kept_rows::{KeptRows, RowSource};
 use crate::chunk::RowChunk;
 use crate::config::InputConfig;
 use crate::digest::TableHasher;
 use crate::footer::{Footer, first_changed};
-use crate::reader::{Chunks, Decoded, Reader, TableFile};
+use crate::reader::{Decoded, Reader, TableFile};
 use crate::text::TextRecipe;
 
 /// Compares the carried columns of an output with its footer, and with the input if it is given.
+/// `dropped_by` is the recipe whose rows without text are not in the output, if they are not.
 ///
 /// # Errors
 /// When a file cannot be read or decoded.
@@ -20,18 +22,23 @@ pub fn check(
     reading: &InputConfig,
     output: &TableFile,
     footer: &Footer,
+    dropped_by: Option<&TextRecipe>,
     original: Option<&TableFile>,
 ) -> Result<CarriedState> {
     let mut state =
         CarriedState { compared: "equal, value for value".into(), ..Default::default() };
-    // Only ids and values are compared.
+    // Only ids and values are compared, of the rows that the output has.
     let no_text = TextRecipe::columns(Vec::new());
-    let open =
-        |table: &TableFile| Reader::open(&reading.for_output(table.path()), &no_text, Decoded::All);
-    let output = open(output)?;
-    let original = original.map(open).transpose()?;
+    let open = |table: &TableFile, recipe: &TextRecipe| {
+        Reader::open(&reading.for_output(table.path()), recipe, Decoded::All)
+    };
+    let output = open(output, &no_text)?;
+    let original = original
+        .map(|table| open(table, dropped_by.unwrap_or(&no_text)))
+        .transpose()?
+        .map(|reader| RowSource::of_input(reader, footer));
     let mut originals =
-        original.as_ref().map(|reader| Originals { chunks: reader.chunks(), rest: None });
+        original.as_ref().map(|source| Originals { rows: source.rows(), rest: None });
     let vectors = output.schema().index_of(&footer.column).ok();
     let mut hasher = TableHasher::new(output.schema(), |at| Some(at) != vectors)?;
     for chunk in output.chunks() {
@@ -50,8 +57,18 @@ pub fn check(
             start += length;
         }
     }
-    if let Some(Some(more)) = originals.map(|mut originals| originals.next(1)).transpose()? {
-        state.wrong_rows.get_or_insert(format!("the output ends before {}", more.rows.name(0)));
+    if let Some(originals) = &mut originals {
+        if let Some(more) = originals.next(1)? {
+            state.wrong_rows.get_or_insert(format!("the output ends before {}", more.rows.name(0)));
+        }
+        let (found, written) = (originals.rows.dropped(), footer.dropped_rows);
+        if found != written && state.wrong_rows.is_none() {
+            state.wrong_rows =
+                Some(format!("the input has {found} rows without text, {written} were left out"));
+        }
+        if footer.limit.is_some_and(|limit| limit != written + footer.rows) {
+            state.wrong_rows.get_or_insert("the footer's numbers of rows do not add up".to_owned());
+        }
     }
     if let Some(digests) = &footer.digests {
         let found = hasher.finish();
@@ -63,15 +80,14 @@ pub fn check(
 
 /// The rows of the input, in parts that match the chunks of the output.
 struct Originals<'a> {
-    chunks: Chunks<'a>,
+    rows: KeptRows<'a>,
     rest: Option<RowChunk>,
 }
 
 impl Originals<'_> {
     /// The next rows, at most `max_rows`; `None` at the end.
     fn next(&mut self, max_rows: usize) -> Result<Option<RowChunk>> {
-        let Some(chunk) = self.rest.take().map(Ok).or_else(|| self.chunks.next()).transpose()?
-        else {
+        let Some(chunk) = self.rest.take().map(Ok).or_else(|| self.rows.next()).transpose()? else {
             return Ok(None);
         };
         let rows = chunk.columns.num_rows();

@@ -11,13 +11,14 @@ use reembed_encoder::limit::AdaptiveLimit;
 use reembed_encoder::model::Model;
 use reembed_encoder::model::tokenizer::tokenize_texts;
 
+use super::kept_rows::RowSource;
 use crate::chunk::RowChunk;
 use crate::config::Carry;
 use crate::digest::TableHasher;
 use crate::footer::{ColumnHash, Footer};
 use crate::group_digest::vectors_digest;
 use crate::publish::readback::{GroupHasher, first_unequal, vector_decoder};
-use crate::reader::{Decoder, Reader, TableFile};
+use crate::reader::{Decoder, TableFile};
 use crate::vectors::{Flaw, Ranges, Vector, VectorExpectation, VectorForm, VectorRows, compare};
 
 /// Largest difference of a component that is computed again by an encoder that is not
@@ -58,7 +59,7 @@ pub struct Sample<'a> {
 pub fn check(
     output: &TableFile,
     footer: &Footer,
-    texts: Option<&Reader>,
+    texts: Option<&RowSource>,
     sample: Option<&Sample<'_>>,
 ) -> Result<VectorState> {
     let refuse = |message: String| {
@@ -98,11 +99,11 @@ pub fn check(
                 state.check_vectors(&expectation, &names, &vector_rows(&batch, &refuse)?);
             }
         }
-        Some(reader) => {
+        Some(source) => {
             let stride =
                 sample.map_or(u64::MAX, |sample| output.rows().div_ceil(sample.rows.max(1)).max(1));
             let mut rest: VecDeque<RecordBatch> = VecDeque::new();
-            for chunk in reader.chunks() {
+            for chunk in source.rows() {
                 let chunk = chunk?;
                 let mut start = 0;
                 while start < chunk.texts.len() {

@@ -21,4 +21,5 @@ mod cli;
 mod models;
 mod publish;
 mod report;
+mod row_choice;
 mod vector_forms;

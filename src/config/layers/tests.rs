@@ -6,7 +6,7 @@ use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::prompt::PromptChoice;
 
-use super::super::{Carry, ColumnChoice, Config, InvalidUtf8};
+use super::super::{ColumnChoice, Config, InvalidUtf8};
 use super::*;
 
 fn environment() -> Environment {
@@ -34,7 +34,7 @@ fn two_paths_are_a_complete_configuration() {
     assert_eq!(config.input.page_limit, 1 << 30);
     assert_eq!(config.input.on_invalid_utf8, InvalidUtf8::Error);
     assert!(!config.input.check_carried);
-    assert_eq!(config.output.carry, Carry::Copy);
+    assert_eq!(config.output.carry, None);
     assert_eq!(config.output.columns, ColumnChoice::All);
     assert_eq!(config.output.row_group_rows.get(), 25_000);
 }
@@ -58,7 +58,7 @@ fn error_in_the_file_names_its_line() {
         ),
         (
             "[output]\non_empty = \"skip\"\n",
-            "conf/pipeline.toml: line 2: `output.on_empty` must be one of \"null\", \"embed\", \"error\", is \"skip\"",
+            "conf/pipeline.toml: line 2: `output.on_empty` must be one of \"null\", \"embed\", \"error\", \"drop\", is \"skip\"",
         ),
         (
             "[batch]\nxyzzy = 8\n",

@@ -212,6 +212,22 @@ fn what_arrow_cannot_keep_is_refused_by_name_when_columns_are_encoded_anew() {
 }
 
 #[test]
+fn what_arrow_cannot_keep_is_refused_by_name_when_rows_are_left_out() {
+    for (setting, named) in
+        [("output.on_empty = \"drop\"", "`output.on_empty`"), ("run.limit = 1", "`run.limit`")]
+    {
+        let job = job_of("a_uuid.parquet");
+        let error = run(&job.config(&[setting]), &fake(Failure::Never)).expect_err(setting);
+        assert!(error.to_string().contains("column `c`: its type is UUID"), "{error}");
+        let advice = error.advice_text().unwrap_or_default();
+        assert!(advice.contains("`output.drop`") && advice.contains(named), "{advice}");
+        run(&job.config(&[setting, "output.drop = [\"c\"]"]), &fake(Failure::Never))
+            .unwrap_or_else(|error| panic!("{setting}: {error}"));
+        assert_verified(&job, setting);
+    }
+}
+
+#[test]
 fn columns_are_kept_and_dropped_by_name() {
     let table = "a_uuid.parquet";
     for (setting, kept) in [

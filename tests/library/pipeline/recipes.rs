@@ -8,6 +8,7 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Fields};
+use reembed::config::Carry;
 use reembed::reader::{Decoded, Reader};
 use reembed::verify::{self, Sample};
 use reembed::{ErrorKind, Result};
@@ -63,7 +64,11 @@ fn reviews() -> RecordBatch {
 fn texts(settings: &[&str]) -> Result<Vec<String>> {
     let job = Job::of_batch(&reviews(), 2);
     let config = job.config(settings);
-    let reader = Reader::open(&config.input, &config.text, Decoded::from(config.output.carry))?;
+    let reader = Reader::open(
+        &config.input,
+        &config.text,
+        Decoded::from(config.output.carry.unwrap_or(Carry::Copy)),
+    )?;
     let mut texts = Vec::new();
     for chunk in reader.chunks() {
         texts.extend(strings(&chunk?.texts).map(str::to_owned));

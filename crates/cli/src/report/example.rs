@@ -54,6 +54,7 @@ pub fn done() -> RunRecord {
             reused: 0,
             duplicate: 0,
             null: 1,
+            dropped: 0,
             truncated: 45,
             truncated_ids: (0..45).map(|row| format!("T-{row}")).collect(),
             repeated_ids: 0,

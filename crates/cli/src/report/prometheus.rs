@@ -39,6 +39,7 @@ pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
         ("reused", rows.reused),
         ("duplicate", rows.duplicate),
         ("null", rows.null),
+        ("dropped", rows.dropped),
         ("truncated", rows.truncated),
         ("repeated_id", rows.repeated_ids),
     ];

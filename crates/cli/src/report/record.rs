@@ -102,10 +102,11 @@ pub struct OutputRecord {
     pub bytes: Option<u64>,
 }
 
-/// Rows by where their vectors come from. After a successful run, `input = encoded + reused + duplicate + null`.
+/// Rows by where their vectors come from. After a successful run, `input = encoded + reused + duplicate +
+/// null + dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RowCounts {
-    /// Rows of the input; `None` if it could not be opened.
+    /// Rows of the input that are read; `None` if it could not be opened.
     pub input: Option<u64>,
     /// Vectors that the model computed in this run.
     pub encoded: u64,
@@ -115,6 +116,8 @@ pub struct RowCounts {
     pub duplicate: u64,
     /// Rows without text, which have no vector.
     pub null: u64,
+    /// Rows without text, which were left out of the output.
+    pub dropped: u64,
     /// Rows whose text was truncated at the model's maximum length.
     pub truncated: u64,
     /// Ids of the first [`MAX_IDS`] of them.
@@ -126,7 +129,7 @@ pub struct RowCounts {
 impl RowCounts {
     /// Rows that have their vector, or need none.
     pub fn handled(&self) -> u64 {
-        self.encoded + self.reused + self.duplicate + self.null
+        self.encoded + self.reused + self.duplicate + self.null + self.dropped
     }
 }
 

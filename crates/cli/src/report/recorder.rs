@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use reembed::config::Config;
+use reembed::config::{Config, OnEmpty};
 use reembed::events::{Event, Loaded, Report, Stage, StageTimes};
 use reembed::footer::TOOL;
 use reembed_encoder::error::{Error, ErrorKind, Result};
@@ -30,6 +30,8 @@ pub struct Recorder {
     input: InputRecord,
     output: OutputRecord,
     config: Vec<SettingRecord>,
+    /// Whether rows without text are left out.
+    drops_rows: bool,
     observed: Mutex<Observed>,
 }
 
@@ -84,6 +86,7 @@ impl Recorder {
                 bytes: None,
             },
             config: config.effective.iter().map(setting).collect(),
+            drops_rows: config.output.on_empty == OnEmpty::Drop,
             observed: Mutex::default(),
         }
     }
@@ -96,7 +99,7 @@ impl Recorder {
 
     /// Records an event at this time since the start of the run.
     pub fn event(&self, at: Duration, event: &Event) {
-        self.update(|observed| observed.event(at, event));
+        self.update(|observed| observed.event(at, event, self.drops_rows));
     }
 
     /// Records that the worker died and was restarted.
@@ -171,7 +174,7 @@ impl Recorder {
 }
 
 impl Observed {
-    fn event(&mut self, at: Duration, event: &Event) {
+    fn event(&mut self, at: Duration, event: &Event, drops_rows: bool) {
         let flow = at.saturating_sub(self.flow_start.unwrap_or(at));
         match event {
             Event::Loaded(loaded) => self.loaded = Some(loaded.as_ref().clone()),
@@ -195,6 +198,7 @@ impl Observed {
                 self.series.add(self.last_batch, flow, done);
                 self.last_batch = flow;
             }
+            Event::Empty { rows } if drops_rows => self.rows.dropped += *rows as u64,
             Event::Empty { rows } => self.rows.null += *rows as u64,
             Event::LimitChanged(change) => {
                 self.limit = Some(limit_record(change.to));
@@ -226,11 +230,12 @@ impl Observed {
 
 /// Replaces what the events said by the totals of a successful run.
 fn apply_report(record: &mut RunRecord, report: &Report) {
-    record.rows.input = Some(report.rows);
+    record.rows.input = Some(report.rows + report.dropped_rows);
     record.rows.encoded = report.origins.encoded;
     record.rows.reused = report.origins.reused;
     record.rows.duplicate = report.origins.duplicate;
     record.rows.null = report.null_rows;
+    record.rows.dropped = report.dropped_rows;
     record.rows.truncated = report.truncated_rows;
     record.rows.repeated_ids = report.repeated_ids;
     record.tokens.real = report.work.tokens;

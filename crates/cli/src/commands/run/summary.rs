@@ -16,10 +16,7 @@ use crate::text::{printable, printable_path, table};
 pub fn run(report: &Report, page: Option<&Path>) -> String {
     let (elapsed, load) = (report.elapsed.as_secs_f64(), report.model_load.as_secs_f64());
     let mut lines = vec![
-        (
-            "rows",
-            format!("{} ({} without text, null)", count(report.rows), count(report.null_rows)),
-        ),
+        ("rows", rows(report)),
         ("vectors", vectors(report)),
         ("tokens", tokens(report)),
         ("seconds", format!("{elapsed:.2} (plus {load:.2} to load the model)")),
@@ -65,6 +62,16 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
     lines.push(("output", format!("{output} ({}{unchanged})", bytes(report.output_bytes))));
     lines.extend(page.map(|page| ("report", printable_path(page))));
     table(&lines)
+}
+
+/// `1,200 (3 without text, null)`.
+fn rows(report: &Report) -> String {
+    let empty = match report.dropped_rows {
+        0 => format!("{} without text, null", count(report.null_rows)),
+        dropped => format!("{} without text, dropped", count(dropped)),
+    };
+    let limit = report.limit_rows.map(|limit| format!("; only the first {} read", count(limit)));
+    format!("{} ({empty}{})", count(report.rows), limit.unwrap_or_default())
 }
 
 /// `1,150 embedded, 40 reused (32 recomputed: equal), 9 duplicates; 689 tokens saved`.
@@ -133,7 +140,7 @@ fn cache_use(cache: &CacheUse) -> String {
 pub fn estimate(estimate: &Estimate) -> String {
     let work = &estimate.work;
     let size = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);
-    table(&[
+    let mut lines = vec![
         ("rows", format!("{} ({} without text)", count(estimate.rows), count(estimate.empty_rows))),
         ("tokens", format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens))),
         ("truncated", format!("{} rows", count(estimate.truncated_rows))),
@@ -155,7 +162,17 @@ pub fn estimate(estimate: &Estimate) -> String {
         ("time", format!("about {:.0} s, from a short trial", estimate.duration.as_secs_f64())),
         ("model", printable(&estimate.lineage.model.id)),
         ("written", "nothing (--dry-run)".to_owned()),
-    ])
+    ];
+    lines.extend(estimate.preview.iter().map(|(row, text)| ("text", preview(row, text))));
+    table(&lines)
+}
+
+/// `row 1 (id T-1): "Fix the login\nIt fails."`, without the end of a long text.
+fn preview(row: &str, text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let shown: String = text.chars().take(MAX_CHARS).collect();
+    let cut = if text.chars().nth(MAX_CHARS).is_some() { "…" } else { "" };
+    format!("{row}: {shown:?}{cut}")
 }
 
 /// The configuration in force as TOML, with the origin of each value.

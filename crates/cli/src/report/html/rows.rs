@@ -21,7 +21,7 @@ struct Group {
     count: fn(&RowCounts) -> u64,
 }
 
-const GROUPS: [Group; 4] = [
+const GROUPS: [Group; 5] = [
     Group {
         name: "encoded",
         class: "blue",
@@ -45,6 +45,13 @@ const GROUPS: [Group; 4] = [
         class: "wash",
         meaning: "they have no text, and no vector",
         count: |rows| rows.null,
+    },
+    // A run has rows of this group or of the one above.
+    Group {
+        name: "dropped",
+        class: "wash",
+        meaning: "they have no text, and are not in the output",
+        count: |rows| rows.dropped,
     },
 ];
 
