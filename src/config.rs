@@ -5,7 +5,7 @@
 //! flags, environment variables, help, template and schema are generated from it.
 //!
 //! ```text
-//!   defaults < file < environment < flags     layers.rs    names.rs (hints), values.rs (parsing)
+//!   defaults < file < environment < flags     layers.rs    names.rs (hints), values.rs (parsing), presets.rs
 //!        └──────► RawConfig ──check.rs──► Config
 //!   settings.rs + words.rs ──► template.rs, schema.rs
 //! ```
@@ -13,6 +13,7 @@
 mod check;
 mod layers;
 mod names;
+mod presets;
 mod schema;
 mod settings;
 mod template;
@@ -35,7 +36,7 @@ pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting
 pub use template::template;
 pub use toml::Value as TomlValue;
 pub use words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, TextUse, Truncate, VectorLayout,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Preset, TextUse, Truncate, VectorLayout,
     VectorType,
 };
 
@@ -159,6 +160,8 @@ pub struct OutputConfig {
     pub carry: Option<Carry>,
     /// Most rows of a row group. Used with [`Carry::Reencode`] only.
     pub row_group_rows: NonZeroUsize,
+    /// What reads it.
+    pub preset: Option<Preset>,
 }
 
 /// The form of a vector column, before the model is known.

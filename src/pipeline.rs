@@ -39,13 +39,17 @@ use reembed_encoder::task::ContentKeys;
 use crate::cache::{self, CacheReadyToPublish, VectorCache};
 use crate::carried;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
-use crate::config::{CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig, OnEmpty};
+use crate::config::{
+    CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig, OnEmpty, Preset,
+};
 use crate::digest::TableHasher;
 use crate::events::{Event, Loaded, Report, Stage, Warning};
 use crate::failpoints::{self, Failpoint};
 use crate::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
+use crate::format::metadata::Metadata;
 use crate::format::output::Columns;
 use crate::format::projection::Types;
+use crate::format::schema::{Annotation, Text};
 use crate::publish::{self, ExistingFile, ExistingTarget, LockHolder, OutputLock, readback};
 use crate::reader::{self, Decoder, GroupFilter, Reader, RepeatedIds, TableFile};
 use crate::vectors::{Ranges, VectorForm};
@@ -195,7 +199,49 @@ fn check_columns(config: &Config, table: &TableFile) -> Result<Columns> {
         (Err(one), Ok(_)) => Err(one),
         (Err(one), Err(other)) => Err(reader::all_of(vec![one, other])),
     };
+    let columns = columns.and_then(|columns| {
+        config.output.preset.map_or(Ok(()), |preset| check_preset(preset, &metadata, &columns))?;
+        Ok(columns)
+    });
     columns.map_err(|error| error.in_file(&config.input.path))
+}
+
+/// Checks that the output has the columns that a preset requires.
+///
+/// # Errors
+/// `Input`, without the file, naming the preset and the column.
+fn check_preset(preset: Preset, metadata: &Metadata<'_>, columns: &Columns) -> Result<()> {
+    let word = preset.as_str();
+    let refuse = |name: &str, lack: &str, advice: &str| {
+        Err(Error::new(
+            ErrorKind::Input,
+            format!("the output would have no column `{name}`{lack}, which output.for = {word:?} requires"),
+        )
+        .advice(advice))
+    };
+    let schema = &metadata.schema;
+    for (name, is_text) in preset.required_columns() {
+        let mut carried =
+            schema.roots.iter().zip(&columns.carried).filter(|(_, carried)| **carried);
+        let found = carried.find(|(root, _)| root.name == *name);
+        match found {
+            _ if columns.name == *name && !*is_text => {}
+            None if *is_text => {
+                let advice = "add the column to the input, or give a column this name; \
+                              `output.keep` and `output.drop` must not leave it out";
+                return refuse(name, "", advice);
+            }
+            None => return refuse(name, "", "remove `output.column`"),
+            Some((root, _)) if *is_text => {
+                let kind = Annotation::read(&schema.element(root.elements.start));
+                if root.elements.len() != 1 || kind != Annotation::Text(Text::String) {
+                    return refuse(name, " of strings", "write the column as strings");
+                }
+            }
+            Some(_) => return refuse(name, " of vectors", "remove `output.column`"),
+        }
+    }
+    Ok(())
 }
 
 /// The columns of the input that the output carries.
@@ -390,6 +436,7 @@ pub fn check_model(
     let path = &config.output.path;
     let lineage = Lineage::new(&model.identity);
     let form = VectorForm::new(&config.output.vector, model)?;
+    config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
     let file = existing.file();
     let switches = config.run.rebuild || config.run.switch_model;
     file.check_lineage(&lineage, switches)

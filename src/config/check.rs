@@ -420,6 +420,7 @@ impl RawConfig {
             on_empty: self.word("output.on_empty", OnEmpty::parse)?,
             columns: self.column_choice()?,
             carry: self.carry()?,
+            preset: self.preset(),
             row_group_rows: self.size("output.row_group_rows")?,
         })
     }

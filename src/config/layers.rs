@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::names::{not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table};
 use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
-use super::words::{Carry, OnEmpty};
+use super::words::{Carry, OnEmpty, Preset};
 
 /// Largest size of a configuration file in bytes. A larger file is not a configuration.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -27,6 +27,8 @@ const LARGEST_FILE: u64 = 1 << 20;
 pub enum Origin {
     /// The default.
     Default,
+    /// The default that `output.for` sets.
+    Preset(Preset),
     /// What another setting makes necessary.
     Implied {
         /// That setting.
@@ -44,7 +46,7 @@ impl Origin {
     /// The number of the layer; a higher one overrides a lower one.
     pub(super) fn layer(&self) -> u8 {
         match self {
-            Origin::Default | Origin::Implied { .. } => 0,
+            Origin::Default | Origin::Preset(_) | Origin::Implied { .. } => 0,
             Origin::File(..) => 1,
             Origin::Variable(_) => 2,
             Origin::Flag(_) => 3,
@@ -56,6 +58,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
+            Origin::Preset(preset) => write!(f, "for {}", preset.as_str()),
             Origin::Implied { by } => write!(f, "default with {by}"),
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
             Origin::Variable(name) => f.write_str(name),
@@ -231,12 +234,27 @@ impl RawConfig {
         self.values.remove(key);
     }
 
+    /// The value of `output.for`.
+    pub(super) fn preset(&self) -> Option<Preset> {
+        match self.values.get("output.for") {
+            Some((Value::Text(word), _)) => Preset::parse(word),
+            _ => None,
+        }
+    }
+
     /// A copy in which every unset key has its default, if it has one.
     ///
     /// # Errors
     /// `Config` when a default does not parse.
     pub(super) fn with_defaults(&self) -> Result<RawConfig> {
         let mut merged = self.clone();
+        if let Some(preset) = merged.preset() {
+            for (key, value) in preset.defaults() {
+                if !merged.values.contains_key(key) {
+                    merged.set(key, value, Origin::Preset(preset))?;
+                }
+            }
+        }
         // Rows are left out, and copied columns keep them all.
         let drops = matches!(merged.values.get("output.on_empty"),
             Some((Value::Text(word), _)) if OnEmpty::parse(word) == Some(OnEmpty::Drop));

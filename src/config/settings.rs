@@ -6,7 +6,7 @@
 use reembed_kernels::{IsaName, Precision};
 
 use super::words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Preset, Truncate, VectorLayout,
     VectorType,
 };
 
@@ -418,6 +418,13 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::None { example: "\"out/tasks.parquet\"" },
         flag: Some(Flag { name: "--output", value: None, value_name: "FILE", help: None }),
         help: "The Parquet file to write. The existing file is replaced when the new one is complete and durable.",
+    },
+    Setting {
+        key: "output.for",
+        kind: Kind::Word(Preset::WORDS),
+        default: DefaultValue::None { example: "\"lance\"" },
+        flag: Some(Flag { name: "--for", value: None, value_name: "READER", help: None }),
+        help: "What reads the output: other defaults for vector.layout, output.on_empty and output.column, as docs/presets.md lists; default: none of these.",
     },
     Setting {
         key: "output.column",

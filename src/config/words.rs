@@ -43,6 +43,24 @@ words! {
 }
 
 words! {
+    /// What reads the output, which decides defaults of other settings.
+    pub enum Preset {
+        /// LanceDB.
+        Lance = "lance",
+        /// Delta Lake.
+        Delta = "delta",
+        /// Apache Iceberg.
+        Iceberg = "iceberg",
+        /// The import of Pinecone.
+        Pinecone = "pinecone",
+        /// PostgreSQL with pgvector.
+        Pgvector = "pgvector",
+        /// DuckDB.
+        Duckdb = "duckdb",
+    }
+}
+
+words! {
     /// The components of a vector, as the column has them.
     pub enum VectorType {
         /// 32-bit floating point, as the model makes them.

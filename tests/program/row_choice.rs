@@ -1,4 +1,4 @@
-//! Runs whose output has other rows than their input, as a user meets them.
+//! Runs whose output has other rows than their input, and the presets, as a user meets them.
 
 use std::fs;
 use std::process::Output;
@@ -234,6 +234,39 @@ fn limited_dry_run_shows_the_first_texts() {
 }
 
 #[test]
+fn preset_sets_defaults_that_the_user_overrides() {
+    let job = job("output.on_empty = \"error\"");
+    let shown = done(&job.run(&["--for", "pinecone", "--print-config"]));
+    for line in [
+        "for = \"pinecone\"  # --for",
+        "column = \"values\"  # for pinecone",
+        "layout = \"list\"  # for pinecone",
+        "on_empty = \"error\"  # pipeline.toml:4",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
+    }
+    // What is printed is a configuration that prints the same values.
+    let toml: String = shown
+        .lines()
+        .map(|line| line.split("  #").next().unwrap_or("").to_owned() + "\n")
+        .collect();
+    fs::write(job.path("printed.toml"), &toml).expect("a configuration");
+    let again =
+        done(&job.reembed(&job.with_model(&["run", "--config", "printed.toml", "--print-config"])));
+    let values = |text: &str| -> Vec<String> {
+        text.lines().map(|line| line.split("  #").next().unwrap_or("").to_owned()).collect()
+    };
+    assert_eq!(values(&again), values(&shown));
+    configure(&job, "");
+    done(&job.run(&["--for", "pinecone", "--quiet"]));
+    let table = read_parquet(&job.path("result.parquet"));
+    let field = table.schema.field_with_name("values").expect("the vectors");
+    assert_eq!(field.data_type().to_string(), "List(non-null Float32, field: 'element')");
+    assert!(!field.is_nullable());
+    refused(&job.run(&["--for", "postgres"]), &["--for", "pgvector"]);
+}
+
+#[test]
 fn printed_configuration_of_dropped_rows_is_one_that_runs() {
     let job = job("output.on_empty = \"drop\"");
     let shown = done(&job.run(&["--print-config"]));
@@ -247,4 +280,22 @@ fn printed_configuration_of_dropped_rows_is_one_that_runs() {
         done(&job.reembed(&["run", "--quiet", "--config", name, "--allow-shrink"]));
     }
     assert_eq!(numbers(&job), [0, 1]);
+}
+
+#[test]
+fn pinecone_needs_ids_of_strings_and_values() {
+    let job = job("");
+    for (arguments, named) in [
+        (&["--drop", "id"][..], "no column `id`, which output.for = \"pinecone\" requires"),
+        (&["--column", "vectors"], "no column `values`, which output.for = \"pinecone\" requires"),
+        (&["--column", "id", "--id", ""], "no column `id`"),
+    ] {
+        refused(&job.run(&[&["--for", "pinecone"], arguments].concat()), &[named]);
+    }
+    let input = read_parquet(&job.path("tasks.parquet")).rows;
+    let columns = [("id", input.column(2).clone()), ("title", input.column(1).clone())];
+    let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+    write_parquet(&job.path("tasks.parquet"), &batch, 16);
+    refused(&job.run(&["--for", "pinecone"]), &["no column `id` of strings"]);
+    assert!(!job.path("result.parquet").exists());
 }
