@@ -134,7 +134,7 @@ pub fn cases() -> Vec<Case> {
         input(
             "title of structs",
             "a struct of a string",
-            refused(&["column `title`", "Struct"]),
+            refused(&["column `title`", "a struct"]),
             put("title", || of_struct(three())),
         ),
         input(
