@@ -2,38 +2,38 @@
 //! together.
 //!
 //! It reads no file and queries no hardware.
+//!
+//! ```text
+//!   text   the recipe of a text, the ids     model   the model and what runs it
+//!   read   values by their keys
+//! ```
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+mod model;
+mod read;
+mod text;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
-use reembed_encoder::model::config::{Device, Engine, ModelConfig, TextOptions, Truncation};
-use reembed_encoder::model::identity::ModelIdentity;
-use reembed_encoder::model::prompt::PromptChoice;
-use reembed_encoder::model::source::{self, SourceConfig};
-use reembed_encoder::task::TextTemplate;
-use reembed_kernels::{IsaName, Precision};
+use reembed_encoder::model::config::ModelConfig;
+use reembed_encoder::model::source;
 
 use super::layers::{Origin, RawConfig};
 use super::settings::{SETTINGS, Setting};
 use super::values::Value;
-use super::words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Truncate, VectorLayout, VectorType,
-};
+use super::words::{CacheMode, Carry, InvalidUtf8, OnEmpty, VectorLayout, VectorType};
 use super::{
     BatchConfig, CacheConfig, CalibrationConfig, ColumnChoice, Config, Effective, IdColumn,
     InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig, RunConfig, VectorConfig,
     VectorValues,
 };
-use crate::text::{TaskColumns, TextRecipe};
-
-/// The keys that give the prompt. One of them is in force.
-const PROMPT: &str = "model.prompt";
-const PROMPT_NAME: &str = "model.prompt_name";
+use crate::text::TextRecipe;
+use model::{PROMPT, PROMPT_NAME};
+use read::to_size;
+use text::RecipeForm;
 
 /// Collects what is wrong, so that one refusal tells all of it.
 struct Checked {
@@ -43,28 +43,6 @@ struct Checked {
 impl Checked {
     fn of<T>(&mut self, checked: Result<T>) -> Option<T> {
         checked.map_err(|fault| self.faults.push(fault)).ok()
-    }
-}
-
-/// The ways to write the recipe of a text. One of them is in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RecipeForm {
-    TaskRow,
-    Columns,
-    Template,
-}
-
-impl RecipeForm {
-    const ALL: [RecipeForm; 3] = [RecipeForm::TaskRow, RecipeForm::Columns, RecipeForm::Template];
-
-    fn keys(self) -> &'static [&'static str] {
-        match self {
-            RecipeForm::TaskRow => {
-                &["input.title", "input.description", "input.files", "text.files_prefix"]
-            }
-            RecipeForm::Columns => &["text.columns"],
-            RecipeForm::Template => &["text.template"],
-        }
     }
 }
 
@@ -129,49 +107,6 @@ impl RawConfig {
     /// As [`RawConfig::check`].
     pub fn check_model(&self, environment: &Environment) -> Result<ModelConfig> {
         self.with_defaults()?.model(environment)
-    }
-
-    /// Checks the tables `[model]` and `[compute]` for the model that made existing vectors: what is
-    /// not set is as `identity` says.
-    ///
-    /// # Errors
-    /// As [`RawConfig::check`]; `Model` if neither says where the model is.
-    pub fn check_model_of(
-        &self,
-        identity: &ModelIdentity,
-        environment: &Environment,
-    ) -> Result<ModelConfig> {
-        let set = self.check_model(environment)?;
-        let is_set = |keys: &[&str]| keys.iter().any(|key| self.is_set(key));
-        let source = match is_set(&["model.id", "model.path", "model.sha256"]) {
-            true => set.source,
-            false => source::of_files(&set.source, &identity.id, &identity.files)?,
-        };
-        let made = ModelConfig::from_identity(identity, source)?;
-        let engine = match is_set(&["compute.engine", "compute.device"]) {
-            true => set.engine,
-            false => made.engine,
-        };
-        // The precision of the vectors is one of the packed engine.
-        let precision = made.precision.filter(|_| engine == Engine::Packed);
-        Ok(ModelConfig {
-            source: made.source,
-            text: TextOptions {
-                prompt: match is_set(&[PROMPT, PROMPT_NAME]) {
-                    true => set.text.prompt,
-                    false => made.text.prompt,
-                },
-                max_length: set.text.max_length.or(made.text.max_length),
-                truncation: match is_set(&["text.truncate"]) {
-                    true => set.text.truncation,
-                    false => made.text.truncation,
-                },
-            },
-            engine,
-            isa: set.isa,
-            precision: set.precision.or(precision),
-            threads: set.threads,
-        })
     }
 
     /// Checks the table `[input]` alone, for the file at `path` in the place of `input.path`.
@@ -304,101 +239,6 @@ impl RawConfig {
         }
     }
 
-    fn id_column(&self) -> Result<IdColumn> {
-        let name = self.text("input.id")?;
-        Ok(match self.is_set("input.id") {
-            _ if name.is_empty() => IdColumn::None,
-            false => IdColumn::IfPresent(name),
-            true => IdColumn::Required(name),
-        })
-    }
-
-    /// The recipe of the highest layer that has one.
-    ///
-    /// # Errors
-    /// `Config` when a layer has two.
-    fn text_recipe(&self) -> Result<TextRecipe> {
-        let recipe = match self.recipe_form()? {
-            RecipeForm::Columns => {
-                TextRecipe::columns(self.names("text.columns").unwrap_or_default())
-            }
-            RecipeForm::Template => {
-                let template = self.text("text.template")?;
-                TextRecipe::template(&template)
-                    .map_err(|wrong| self.value_error("text.template", &wrong.to_string()))?
-            }
-            RecipeForm::TaskRow => {
-                let files_prefix = self.text("text.files_prefix")?;
-                TextRecipe::task(self.task_columns()?, &TextTemplate { files_prefix })
-            }
-        };
-        match self.split_in_force(&recipe) {
-            Some(split) => {
-                recipe.with_split(&split).map_err(|wrong| self.value_error("text.split", &wrong))
-            }
-            None => Ok(recipe),
-        }
-    }
-
-    /// The separators for a recipe. A recipe of a higher layer takes from those of a lower one what
-    /// concerns its columns.
-    fn split_in_force(&self, recipe: &TextRecipe) -> Option<BTreeMap<String, String>> {
-        let (Value::Separators(split), origin) = self.values.get("text.split")? else {
-            return None;
-        };
-        let layers = RecipeForm::ALL.iter().flat_map(|form| form.keys());
-        let highest = layers.filter_map(|key| self.origin(key)).map(Origin::layer).max();
-        let mut split = split.clone();
-        if highest > Some(origin.layer()) {
-            split.retain(|name, _| recipe.fields().iter().any(|field| field.name == *name));
-        }
-        Some(split)
-    }
-
-    /// The form of the recipe in force: the one that the highest layer writes.
-    fn recipe_form(&self) -> Result<RecipeForm> {
-        let layer = |form: &RecipeForm| {
-            let layers = form.keys().iter().filter_map(|key| self.origin(key)).map(Origin::layer);
-            layers.max().unwrap_or(0)
-        };
-        let highest = RecipeForm::ALL.iter().map(layer).max().unwrap_or(0);
-        if highest == 0 {
-            return Ok(RecipeForm::TaskRow);
-        }
-        let set: Vec<(RecipeForm, &str)> = RecipeForm::ALL
-            .iter()
-            .filter_map(|form| {
-                let is_set = |key: &&&str| self.origin(key).is_some_and(|o| o.layer() == highest);
-                Some((*form, *form.keys().iter().find(is_set)?))
-            })
-            .collect();
-        match set[..] {
-            [(_, one), (_, other), ..] => {
-                let origin = self.origin(one).map_or(String::new(), Origin::to_string);
-                let message =
-                    format!("is set, and so is `{one}` ({origin}), which makes another text");
-                Err(self.value_error(other, &message).advice("remove one of the two"))
-            }
-            [(form, _)] => Ok(form),
-            [] => Ok(RecipeForm::TaskRow),
-        }
-    }
-
-    fn task_columns(&self) -> Result<TaskColumns> {
-        let column = |key: &str| {
-            let name = self.text(key)?;
-            Ok(Some(name).filter(|name| !name.is_empty()))
-        };
-        Ok(TaskColumns {
-            title: column("input.title")?.ok_or_else(|| {
-                self.value_error("input.title", "is empty; this column is required")
-            })?,
-            description: column("input.description")?,
-            files: column("input.files")?,
-            files_required: self.is_set("input.files"),
-        })
-    }
-
     fn output(&self, path: PathBuf) -> Result<OutputConfig> {
         let column = self.text("output.column")?;
         if column.is_empty() {
@@ -523,105 +363,6 @@ impl RawConfig {
         })
     }
 
-    fn model(&self, environment: &Environment) -> Result<ModelConfig> {
-        // The default is the name of the default model, which a directory does not have.
-        let id = match self.is_set("model.id") {
-            true => Some(self.text("model.id")?),
-            false => None,
-        };
-        let path = self.path("model.path");
-        let cache = match self.path("model.cache") {
-            Some(cache) => cache,
-            // A local model needs no cache.
-            None if path.is_some() => environment.model_cache().unwrap_or_default(),
-            None => environment.model_cache()?,
-        };
-        let pins = match self.values.get("model.sha256") {
-            Some((Value::Hashes(pins), _)) => pins.clone(),
-            // The built-in hashes are those of the hub's files, not of a local model.
-            _ if path.is_some() => BTreeMap::new(),
-            _ if id.as_deref().unwrap_or(source::DEFAULT_ID) == source::DEFAULT_ID => {
-                source::default_pins()
-            }
-            _ => BTreeMap::new(),
-        };
-        let standard = SourceConfig::with_cache(environment, cache);
-        let offline = self.is_on("model.offline") || standard.offline;
-        let revision = self.text("model.revision")?;
-        let source = SourceConfig { id, revision, path, offline, pins, ..standard };
-        let engine = self.engine()?;
-        Ok(ModelConfig {
-            source,
-            text: self.text_options()?,
-            engine,
-            isa: self.word_or_auto("compute.isa", IsaName::parse)?,
-            precision: self.precision(engine)?,
-            threads: self.number("compute.threads").and_then(to_size),
-        })
-    }
-
-    fn text_options(&self) -> Result<TextOptions> {
-        Ok(TextOptions {
-            prompt: self.prompt()?,
-            max_length: self.number("text.max_length").and_then(to_size),
-            truncation: match self.word("text.truncate", Truncate::parse)? {
-                Truncate::End => Truncation::End,
-                Truncate::Start => Truncation::Start,
-                Truncate::Error => Truncation::Error,
-            },
-        })
-    }
-
-    fn prompt(&self) -> Result<PromptChoice> {
-        Ok(match self.prompt_key()? {
-            None => PromptChoice::ModelDefault,
-            Some(PROMPT) => PromptChoice::Text(self.text(PROMPT)?),
-            Some(named) => PromptChoice::Named(self.text(named)?),
-        })
-    }
-
-    /// The key of the prompt in force: the one that the highest layer sets.
-    ///
-    /// # Errors
-    /// `Config` when a layer sets both.
-    fn prompt_key(&self) -> Result<Option<&'static str>> {
-        let layer = |key| self.origin(key).map(Origin::layer);
-        match (layer(PROMPT), layer(PROMPT_NAME)) {
-            (None, None) => Ok(None),
-            (text, name) if text > name => Ok(Some(PROMPT)),
-            (text, name) if text < name => Ok(Some(PROMPT_NAME)),
-            _ => {
-                let text = self.origin(PROMPT).map_or(String::new(), Origin::to_string);
-                let message = format!("is set, and so is `{PROMPT}` ({text})");
-                Err(self.value_error(PROMPT_NAME, &message).advice("remove one of the two"))
-            }
-        }
-    }
-
-    fn engine(&self) -> Result<Engine> {
-        let device = self.word("compute.device", Device::parse)?;
-        match (self.word("compute.engine", EngineChoice::parse)?, device) {
-            (EngineChoice::Candle, _) | (EngineChoice::Auto, Device::Cuda(_)) => {
-                Ok(Engine::Candle(device))
-            }
-            (EngineChoice::Packed, Device::Cuda(_)) => {
-                Err(self.value_error("compute.engine", "is \"packed\", which runs on the CPU only"))
-            }
-            (EngineChoice::Auto | EngineChoice::Packed, Device::Cpu) => Ok(Engine::Packed),
-        }
-    }
-
-    fn precision(&self, engine: Engine) -> Result<Option<Precision>> {
-        let precision = self.word_or_auto("compute.precision", Precision::parse)?;
-        match (engine, precision) {
-            (Engine::Candle(_), Some(other)) if other != Precision::F32 => {
-                let message = format!("is \"{other}\", which only the packed engine computes");
-                Err(self.value_error("compute.precision", &message))
-            }
-            _ => Ok(precision),
-        }
-    }
-
     fn effective(&self) -> Vec<Effective> {
         let line = |setting: &Setting| {
             let (value, origin) = self.values.get(setting.key)?;
@@ -654,63 +395,6 @@ impl RawConfig {
         }
     }
 
-    fn origin(&self, key: &str) -> Option<&Origin> {
-        self.values.get(key).map(|(_, origin)| origin)
-    }
-
-    fn number(&self, key: &str) -> Option<u64> {
-        match self.values.get(key) {
-            Some((Value::Number(number), _)) => Some(*number),
-            _ => None,
-        }
-    }
-
-    fn is_on(&self, key: &str) -> bool {
-        matches!(self.values.get(key), Some((Value::Switch(true), _)))
-    }
-
-    fn size(&self, key: &str) -> Result<NonZeroUsize> {
-        let number = self.number(key).ok_or_else(|| self.missing(key))?;
-        to_size(number).ok_or_else(|| self.value_error(key, "is too large for this machine"))
-    }
-
-    fn text(&self, key: &str) -> Result<String> {
-        match self.values.get(key) {
-            Some((Value::Text(text), _)) => Ok(text.clone()),
-            _ => Err(self.missing(key)),
-        }
-    }
-
-    fn names(&self, key: &str) -> Option<Vec<String>> {
-        match self.values.get(key) {
-            Some((Value::Names(names), _)) => Some(names.clone()),
-            _ => None,
-        }
-    }
-
-    /// Parses a word. An unknown word is an error, never a default.
-    fn word<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
-        let word = self.text(key)?;
-        parse(&word).ok_or_else(|| self.value_error(key, &format!("is {word:?}, an unknown word")))
-    }
-
-    fn word_or_auto<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>> {
-        match self.values.get(key) {
-            Some((Value::Auto, _)) => Ok(None),
-            _ => self.word(key, parse).map(Some),
-        }
-    }
-
-    /// A relative path starts at the directory of the file, or at the working directory if a flag or
-    /// a variable sets it.
-    fn path(&self, key: &str) -> Option<PathBuf> {
-        match self.values.get(key) {
-            Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
-            Some((Value::Path(path), _)) => Some(path.clone()),
-            _ => None,
-        }
-    }
-
     /// Checks what a path looks like, before anything is made at it.
     fn check_paths(&self) -> Result<()> {
         let mut faults = Vec::new();
@@ -729,19 +413,4 @@ impl RawConfig {
         }
         Error::all(faults).map_or(Ok(()), Err)
     }
-
-    fn missing(&self, key: &str) -> Error {
-        Error::new(ErrorKind::Config, format!("`{key}` is not set"))
-            .advice("set it in the configuration file or with its flag")
-    }
-
-    fn value_error(&self, key: &str, message: &str) -> Error {
-        let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
-        Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
-            .advice("set another value, or remove the setting; removing it uses the default")
-    }
-}
-
-fn to_size(number: u64) -> Option<NonZeroUsize> {
-    NonZeroUsize::new(usize::try_from(number).ok()?)
 }

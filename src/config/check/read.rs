@@ -1,0 +1,87 @@
+//! The values of settings by their keys, each with the type that its kind has.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+
+use crate::config::layers::{Origin, RawConfig};
+use crate::config::values::Value;
+
+impl RawConfig {
+    pub(super) fn origin(&self, key: &str) -> Option<&Origin> {
+        self.values.get(key).map(|(_, origin)| origin)
+    }
+
+    pub(super) fn number(&self, key: &str) -> Option<u64> {
+        match self.values.get(key) {
+            Some((Value::Number(number), _)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_on(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((Value::Switch(true), _)))
+    }
+
+    pub(super) fn size(&self, key: &str) -> Result<NonZeroUsize> {
+        let number = self.number(key).ok_or_else(|| self.missing(key))?;
+        to_size(number).ok_or_else(|| self.value_error(key, "is too large for this machine"))
+    }
+
+    pub(super) fn text(&self, key: &str) -> Result<String> {
+        match self.values.get(key) {
+            Some((Value::Text(text), _)) => Ok(text.clone()),
+            _ => Err(self.missing(key)),
+        }
+    }
+
+    pub(super) fn names(&self, key: &str) -> Option<Vec<String>> {
+        match self.values.get(key) {
+            Some((Value::Names(names), _)) => Some(names.clone()),
+            _ => None,
+        }
+    }
+
+    /// Parses a word. An unknown word is an error, never a default.
+    pub(super) fn word<T>(&self, key: &str, parse: fn(&str) -> Option<T>) -> Result<T> {
+        let word = self.text(key)?;
+        parse(&word).ok_or_else(|| self.value_error(key, &format!("is {word:?}, an unknown word")))
+    }
+
+    pub(super) fn word_or_auto<T>(
+        &self,
+        key: &str,
+        parse: fn(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        match self.values.get(key) {
+            Some((Value::Auto, _)) => Ok(None),
+            _ => self.word(key, parse).map(Some),
+        }
+    }
+
+    /// A relative path starts at the directory of the file, or at the working directory if a flag or
+    /// a variable sets it.
+    pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
+        match self.values.get(key) {
+            Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
+            Some((Value::Path(path), _)) => Some(path.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn missing(&self, key: &str) -> Error {
+        Error::new(ErrorKind::Config, format!("`{key}` is not set"))
+            .advice("set it in the configuration file or with its flag")
+    }
+
+    pub(super) fn value_error(&self, key: &str, message: &str) -> Error {
+        let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
+        Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
+            .advice("set another value, or remove the setting; removing it uses the default")
+    }
+}
+
+pub(super) fn to_size(number: u64) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(usize::try_from(number).ok()?)
+}
