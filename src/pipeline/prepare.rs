@@ -1,0 +1,251 @@
+//! What is checked before a row is read: columns, types, the existing output, the model.
+
+use std::path::Path;
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::model::Model;
+use reembed_encoder::model::precedent::Precedents;
+use reembed_encoder::stop::Stop;
+
+use crate::cache;
+use crate::carried;
+use crate::config::{
+    CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig, OnEmpty, Preset,
+};
+use crate::digest::TableHasher;
+use crate::footer::Lineage;
+use crate::format::metadata::Metadata;
+use crate::format::output::Columns;
+use crate::format::projection::Types;
+use crate::format::schema::{Annotation, Text};
+use crate::publish::{self, ExistingFile, ExistingTarget};
+use crate::reader::{self, Decoder, Reader, TableFile};
+use crate::vectors::{Ranges, VectorForm};
+use crate::writer;
+
+/// Carried columns that are decoded together to check them: each scan parses the footer again.
+const COLUMNS_PER_SCAN: usize = 64;
+
+/// The models of the vectors that a run may reuse, which decide the precision if the configuration
+/// does not. `writes` says whether the vector cache may be repaired.
+pub fn precedents(config: &Config, existing: &ExistingTarget, writes: bool) -> Precedents {
+    precedents_at(&config.output.path, existing, (&config.model, &config.cache), writes)
+}
+
+/// As [`precedents`], for a calibration, which only reads.
+///
+/// # Errors
+/// `Target` when the existing output cannot be read.
+pub fn calibration_precedents(config: &CalibrationConfig) -> Result<Precedents> {
+    let Some(output) = &config.output else { return Ok(Precedents::default()) };
+    let existing = ExistingTarget::read(output)?;
+    Ok(precedents_at(output, &existing, (&config.model, &config.cache), false))
+}
+
+pub(super) fn precedents_at(
+    output: &Path,
+    existing: &ExistingTarget,
+    (model, cache): (&ModelConfig, &CacheConfig),
+    writes: bool,
+) -> Precedents {
+    if model.engine != Engine::Packed || model.precision.is_some() {
+        return Precedents::default();
+    }
+    let made = match existing.file() {
+        ExistingFile::Output(footer) => Some(footer.lineage.model.clone()),
+        _ => None,
+    };
+    Precedents { output: made, cache: cache::models(cache, output, writes) }
+}
+
+/// Checks everything that does not need the model: the input and its columns, the output path and
+/// the existing file. Nothing is created.
+///
+/// # Errors
+/// `Input`, `Target` or `Config`.
+pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
+    if config.model.engine == Engine::Packed {
+        config.model.isa()?;
+    }
+    // Whether they are those of the model shows only when it is loaded.
+    config.output.vector.ranges.as_deref().map(Ranges::read).transpose()?;
+    let table = TableFile::open(&config.input.path)?;
+    let columns = check_columns(config, &table)?;
+    let (limit, carry) = (config.limit_of(table.rows()), config.carry(table.rows())?);
+    let reader = Reader::with_table(table, &config.input, &config.text, carry.into())?;
+    let reader = reader.with_limit(limit);
+    check_vector_column(config, &reader)?;
+    if carry == Carry::Reencode {
+        let metadata = reader.table().metadata()?;
+        let leaves_rows_out = match config.output.on_empty {
+            OnEmpty::Drop => Some("`output.on_empty`"),
+            _ => limit.map(|_| "`run.limit`"),
+        };
+        writer::check_types(&metadata, reader.schema().fields(), &columns).map_err(|error| {
+            let error = error.in_file(&config.input.path);
+            match leaves_rows_out {
+                Some(setting) => error.advice(format!(
+                    "leave the columns out with `output.drop`, or keep every row without {setting}: \
+                     then they are copied"
+                )),
+                None => error,
+            }
+        })?;
+    }
+    carried_hasher(config, &reader)?;
+    let existing = publish::check_output(config, &reader)?;
+    let switches = config.run.rebuild || config.run.switch_model;
+    existing
+        .file()
+        .check_text(&config.text, &reader.columns().names(), switches)
+        .map_err(|error| error.in_file(&config.output.path))?;
+    Ok((reader, existing))
+}
+
+/// Checks all columns that the configuration names, and tells everything that is wrong at once.
+pub(super) fn check_columns(config: &Config, table: &TableFile) -> Result<Columns> {
+    let metadata = table.metadata()?;
+    let text = reader::check_text_columns(&metadata, &config.input.id, &[&config.text]);
+    let columns = carried::select(&metadata, &config.output);
+    let columns = match (text, columns) {
+        (Ok(()), columns) => columns,
+        (Err(one), Ok(_)) => Err(one),
+        (Err(one), Err(other)) => Err(reader::all_of(vec![one, other])),
+    };
+    let columns = columns.and_then(|columns| {
+        config.output.preset.map_or(Ok(()), |preset| check_preset(preset, &metadata, &columns))?;
+        Ok(columns)
+    });
+    columns.map_err(|error| error.in_file(&config.input.path))
+}
+
+/// Checks that the output has the columns that a preset requires.
+///
+/// # Errors
+/// `Input`, without the file, naming the preset and the column.
+pub(super) fn check_preset(
+    preset: Preset,
+    metadata: &Metadata<'_>,
+    columns: &Columns,
+) -> Result<()> {
+    let word = preset.as_str();
+    let refuse = |name: &str, lack: &str, advice: &str| {
+        Err(Error::new(
+            ErrorKind::Input,
+            format!("the output would have no column `{name}`{lack}, which output.for = {word:?} requires"),
+        )
+        .advice(advice))
+    };
+    let schema = &metadata.schema;
+    for (name, is_text) in preset.required_columns() {
+        let mut carried =
+            schema.roots.iter().zip(&columns.carried).filter(|(_, carried)| **carried);
+        let found = carried.find(|(root, _)| root.name == *name);
+        match found {
+            _ if columns.name == *name && !*is_text => {}
+            None if *is_text => {
+                let advice = "add the column to the input, or give a column this name; \
+                              `output.keep` and `output.drop` must not leave it out";
+                return refuse(name, "", advice);
+            }
+            None => return refuse(name, "", "remove `output.column`"),
+            Some((root, _)) if *is_text => {
+                let kind = Annotation::read(&schema.element(root.elements.start));
+                if root.elements.len() != 1 || kind != Annotation::Text(Text::String) {
+                    return refuse(name, " of strings", "write the column as strings");
+                }
+            }
+            Some(_) => return refuse(name, " of vectors", "remove `output.column`"),
+        }
+    }
+    Ok(())
+}
+
+/// The columns of the input that the output carries.
+pub(super) fn carried_columns(config: &Config, reader: &Reader) -> Result<Columns> {
+    carried::select(&reader.table().metadata()?, &config.output)
+        .map_err(|error| error.in_file(&config.input.path))
+}
+
+/// Checks that the vector column replaces no column of the text or of the ids.
+pub(super) fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
+    let (column, input) = (&config.output.column, &config.input.path);
+    let is_id = reader.columns().has_ids() && config.input.id.name() == Some(column);
+    if is_id || reader.columns().roots().contains(column) {
+        let part = if is_id { "has the ids" } else { "is part of the text" };
+        let message = format!("the vectors would replace column `{column}`, which {part}");
+        return Err(Error::new(ErrorKind::Input, message)
+            .in_file(input)
+            .advice("set `output.column` to another name"));
+    }
+    Ok(())
+}
+
+/// Checks everything that needs the model: whether its vectors can have the form of the configuration
+/// and may replace the existing ones, and whether the disk has space for them. Nothing is created.
+/// Returns the form of the vector column.
+///
+/// # Errors
+/// `Config`, `OtherModel` or `Target`.
+pub fn check_model(
+    config: &Config,
+    reader: &Reader,
+    existing: &ExistingTarget,
+    model: &Model,
+) -> Result<VectorForm> {
+    let path = &config.output.path;
+    let lineage = Lineage::new(&model.identity);
+    let form = VectorForm::new(&config.output.vector, model)?;
+    config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
+    let file = existing.file();
+    let switches = config.run.rebuild || config.run.switch_model;
+    file.check_lineage(&lineage, switches)
+        .and_then(|()| file.check_text(&config.text, &reader.columns().names(), switches))
+        .map_err(|error| error.in_file(path))?;
+    if config.publish.check_space {
+        let (rows, dim) = (reader.rows(), lineage.model.dimension);
+        let output = publish::estimate_output_bytes(rows, form.bytes_per_row(), reader.bytes());
+        let cache = cache::path_for(&config.cache, path);
+        let growth = cache::max_growth(&config.cache, path, rows, dim);
+        publish::check_space(path, output, &cache, growth)?;
+    }
+    Ok(form)
+}
+
+/// A hasher of the carried columns if they are encoded anew; `None` if they are copied.
+pub(super) fn carried_hasher(config: &Config, reader: &Reader) -> Result<Option<TableHasher>> {
+    match reader.carry() {
+        Carry::Copy => Ok(None),
+        Carry::Reencode => {
+            let columns = carried_columns(config, reader)?;
+            TableHasher::new(reader.schema(), |position| columns.carried[position])
+                .map(Some)
+                .map_err(|error| error.in_file(&config.input.path))
+        }
+    }
+}
+
+/// Decodes every carried column and drops its values.
+pub(super) fn check_carried(config: &Config, reader: &Reader, stop: &Stop) -> Result<()> {
+    let columns = carried_columns(config, reader)?;
+    let limits = reader.decoder().limits();
+    let carried: Vec<usize> =
+        (0..columns.carried.len()).filter(|root| columns.carried[*root]).collect();
+    let scan = |roots: &[usize]| {
+        Decoder::new(reader.table(), roots, Types::Annotated, limits)?.scan(|_| stop.check())
+    };
+    for roots in carried.chunks(COLUMNS_PER_SCAN) {
+        match scan(roots) {
+            Err(error) if roots.len() > 1 && error.kind() == ErrorKind::Input => {
+                // One has a type that cannot be decoded: each alone tells which.
+                let names = &reader.table().metadata()?.schema.roots;
+                for root in roots {
+                    scan(&[*root])
+                        .map_err(|error| error.at(format!("column `{}`", names[*root].name)))?;
+                }
+            }
+            scanned => scanned?,
+        }
+    }
+    Ok(())
+}
