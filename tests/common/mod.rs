@@ -25,6 +25,7 @@ use reembed_cli::sample;
 use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::inference::Work;
 use reembed_encoder::limit::BatchShape;
+use reembed_encoder::model::fake::FakeEncoder;
 use reembed_encoder::model::{self, EncodeError, Encoder, Model};
 use reembed_kernels::Precision;
 use tempfile::TempDir;
@@ -277,6 +278,35 @@ where
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
         (self.act)(self.calls.fetch_add(1, Ordering::Relaxed), batch)?;
         self.inner.encode(batch, vectors)
+    }
+}
+
+/// The fake encoder with every component negated.
+pub struct Negated(pub FakeEncoder);
+
+impl Encoder for Negated {
+    fn dim(&self) -> usize {
+        self.0.dim()
+    }
+    fn is_batch_invariant(&self) -> bool {
+        true
+    }
+    fn pads(&self) -> bool {
+        self.0.pads()
+    }
+    fn runs_on(&self) -> String {
+        self.0.runs_on()
+    }
+    fn numerics(&self) -> &'static str {
+        self.0.numerics()
+    }
+    fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
+        self.0.bytes_for(shape)
+    }
+    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
+        self.0.encode(batch, vectors)?;
+        vectors.iter_mut().for_each(|component| *component = -*component);
+        Ok(())
     }
 }
 

@@ -16,13 +16,12 @@ use reembed::events::{RowsByOrigin, Warning};
 use reembed::{Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache};
 use reembed_cli::sample;
 use reembed_encoder::batch::TokenBatch;
-use reembed_encoder::limit::BatchShape;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::{EncodeError, Encoder, Model};
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
-use crate::common::{Before, Job, load, prepare, read_parquet, run_opened, task};
+use crate::common::{Before, Job, Negated, load, prepare, read_parquet, run_opened, task};
 
 /// Components of the fake encoder's vectors.
 const DIM: usize = 8;
@@ -778,35 +777,6 @@ fn failing(encoder: Box<dyn Encoder>, call: u64) -> Box<dyn Encoder> {
         false => Err(EncodeError::Failed("injected".into())),
     };
     Box::new(Before::new(encoder, fail))
-}
-
-/// Negates every vector.
-struct Negated(FakeEncoder);
-
-impl Encoder for Negated {
-    fn dim(&self) -> usize {
-        self.0.dim()
-    }
-    fn is_batch_invariant(&self) -> bool {
-        true
-    }
-    fn pads(&self) -> bool {
-        self.0.pads()
-    }
-    fn runs_on(&self) -> String {
-        self.0.runs_on()
-    }
-    fn numerics(&self) -> &'static str {
-        self.0.numerics()
-    }
-    fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
-        self.0.bytes_for(shape)
-    }
-    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
-        self.0.encode(batch, vectors)?;
-        vectors.iter_mut().for_each(|component| *component = -*component);
-        Ok(())
-    }
 }
 
 /// Rows with distinct texts.

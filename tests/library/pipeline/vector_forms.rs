@@ -10,13 +10,11 @@ use reembed::reader::{Decoded, Reader};
 use reembed::vectors::RangesFile;
 use reembed::verify::{self, Check, Sample, Verdict};
 use reembed::{Config, ErrorKind, Report, TaskRow};
-use reembed_encoder::batch::TokenBatch;
-use reembed_encoder::limit::BatchShape;
+use reembed_encoder::model::Model;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
-use reembed_encoder::model::{EncodeError, Encoder, Model};
 
 use super::setup::{DIM, fake, plain, run, with_encoder};
-use crate::common::{Job, length, read_parquet, task};
+use crate::common::{Job, Negated, length, read_parquet, task};
 
 const TYPES: [&str; 6] = ["f32", "f16", "int8", "uint8", "binary", "ubinary"];
 
@@ -318,35 +316,6 @@ fn ranges_of_another_model_or_width_are_refused() {
     );
 }
 
-/// The fake encoder with every component negated.
-struct Flipped(FakeEncoder);
-
-impl Encoder for Flipped {
-    fn dim(&self) -> usize {
-        self.0.dim()
-    }
-    fn is_batch_invariant(&self) -> bool {
-        true
-    }
-    fn pads(&self) -> bool {
-        self.0.pads()
-    }
-    fn runs_on(&self) -> String {
-        self.0.runs_on()
-    }
-    fn numerics(&self) -> &'static str {
-        self.0.numerics()
-    }
-    fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
-        self.0.bytes_for(shape)
-    }
-    fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
-        self.0.encode(batch, vectors)?;
-        vectors.iter_mut().for_each(|component| *component = -*component);
-        Ok(())
-    }
-}
-
 #[test]
 fn verify_tells_vectors_of_another_form_or_model() {
     let job = Job::of(&rows());
@@ -356,7 +325,7 @@ fn verify_tells_vectors_of_another_form_or_model() {
         let config = config(&job, &settings(vector_type), &[]);
         report(&config, &model);
         // The same identity, other vectors.
-        let flipped = with_encoder(Flipped(FakeEncoder::new(DIM, Failure::Never)));
+        let flipped = with_encoder(Negated(FakeEncoder::new(DIM, Failure::Never)));
         let checks = verify(&job, &config, &flipped);
         assert_eq!(verdict(&checks, "embedded again"), Verdict::Failed, "{vector_type}");
         let is_float = vector_type.starts_with('f');
