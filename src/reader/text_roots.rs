@@ -330,7 +330,8 @@ fn describe(schema: &Schema<'_>, leaves: &[Leaf]) -> String {
 /// Checks the columns of the ids and of the texts.
 ///
 /// # Errors
-/// As [`TextRoots::find`].
+/// `Input`, without the file, naming every column that is missing, there twice, encrypted or of
+/// another type.
 pub fn check_text_columns(
     metadata: &Metadata<'_>,
     id: &IdColumn,
