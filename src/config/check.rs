@@ -35,6 +35,10 @@ use model::{PROMPT, PROMPT_NAME};
 use read::to_size;
 use text::RecipeForm;
 
+/// The keys that choose the columns. One of them is in force.
+const KEEP: &str = "output.keep";
+const DROP: &str = "output.drop";
+
 /// Collects what is wrong, so that one refusal tells all of it.
 struct Checked {
     faults: Vec<Error>,
@@ -297,16 +301,12 @@ impl RawConfig {
     }
 
     fn column_choice(&self) -> Result<ColumnChoice> {
-        match (self.names("output.keep"), self.names("output.drop")) {
-            (None, None) => Ok(ColumnChoice::All),
-            (Some(keep), None) => Ok(ColumnChoice::Keep(keep)),
-            (None, Some(drop)) => Ok(ColumnChoice::Drop(drop)),
-            (Some(_), Some(_)) => {
-                let keep = self.origin("output.keep").map_or(String::new(), Origin::to_string);
-                let message = format!("is set, and so is `output.keep` ({keep})");
-                Err(self.value_error("output.drop", &message).advice("remove one of the two"))
-            }
-        }
+        let names = |key| self.names(key).unwrap_or_default();
+        Ok(match self.key_in_force([KEEP, DROP])? {
+            Some(KEEP) => ColumnChoice::Keep(names(KEEP)),
+            Some(_) => ColumnChoice::Drop(names(DROP)),
+            None => ColumnChoice::All,
+        })
     }
 
     /// The value of `output.carry`; `None` if it is the default. Refuses the settings that do not
@@ -377,6 +377,7 @@ impl RawConfig {
         let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
         let is_local = || self.path("model.path").is_some();
         let is_default = |key: &str| self.origin(key) == Some(&Origin::Default);
+        let is_the_one = |keys| self.key_in_force(keys).is_ok_and(|one| one == Some(key));
         let is_of_other_recipe = || {
             let in_force = self.recipe_form().unwrap_or(RecipeForm::TaskRow);
             let others = RecipeForm::ALL.into_iter().filter(|form| *form != in_force);
@@ -390,7 +391,8 @@ impl RawConfig {
             "model.id" => !is_local() || self.is_set(key),
             "model.revision" => !is_local(),
             "text.split" => self.text_recipe().is_ok_and(|recipe| !recipe.split().is_empty()),
-            PROMPT | PROMPT_NAME => self.prompt_key().is_ok_and(|in_force| in_force == Some(key)),
+            PROMPT | PROMPT_NAME => is_the_one([PROMPT, PROMPT_NAME]),
+            KEEP | DROP => is_the_one([KEEP, DROP]),
             _ => !is_of_other_recipe(),
         }
     }

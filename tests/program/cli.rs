@@ -247,6 +247,12 @@ fn flags_for_names_may_be_given_several_times() {
         let text = out(&job.reembed(&[&["run", "--print-config"], flags].concat()));
         assert!(text.lines().any(|line| line == expected), "{flags:?} gave {text}");
     }
+    // A flag replaces what the file says of the other key.
+    let file = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    fs::write(job.path("keeps.toml"), file + "keep = [\"id\"]\n").expect("a configuration");
+    let drops = ["run", "--print-config", "--config", "keeps.toml", "--drop", "files"];
+    let text = out(&job.reembed(&drops));
+    assert!(text.contains("drop = [\"files\"]  # --drop") && !text.contains("keep ="), "{text}");
     for (flags, expected) in [
         (&["--keep", "id", "--keep", "id"], "error: --keep has the name \"id\" twice"),
         (

@@ -11,7 +11,7 @@ use reembed_encoder::model::source::{self, SourceConfig};
 use reembed_kernels::{IsaName, Precision};
 
 use super::read::to_size;
-use crate::config::layers::{Origin, RawConfig};
+use crate::config::layers::RawConfig;
 use crate::config::values::Value;
 use crate::config::words::{EngineChoice, Truncate};
 
@@ -113,29 +113,11 @@ impl RawConfig {
     }
 
     pub(super) fn prompt(&self) -> Result<PromptChoice> {
-        Ok(match self.prompt_key()? {
+        Ok(match self.key_in_force([PROMPT, PROMPT_NAME])? {
             None => PromptChoice::ModelDefault,
             Some(PROMPT) => PromptChoice::Text(self.text(PROMPT)?),
             Some(named) => PromptChoice::Named(self.text(named)?),
         })
-    }
-
-    /// The key of the prompt in force: the one that the highest layer sets.
-    ///
-    /// # Errors
-    /// `Config` when a layer sets both.
-    pub(super) fn prompt_key(&self) -> Result<Option<&'static str>> {
-        let layer = |key| self.origin(key).map(Origin::layer);
-        match (layer(PROMPT), layer(PROMPT_NAME)) {
-            (None, None) => Ok(None),
-            (text, name) if text > name => Ok(Some(PROMPT)),
-            (text, name) if text < name => Ok(Some(PROMPT_NAME)),
-            _ => {
-                let text = self.origin(PROMPT).map_or(String::new(), Origin::to_string);
-                let message = format!("is set, and so is `{PROMPT}` ({text})");
-                Err(self.value_error(PROMPT_NAME, &message).advice("remove one of the two"))
-            }
-        }
     }
 
     pub(super) fn engine(&self) -> Result<Engine> {

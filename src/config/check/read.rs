@@ -70,6 +70,25 @@ impl RawConfig {
         }
     }
 
+    /// Of two keys that exclude each other, the one that the higher layer sets; `None` if neither is set.
+    ///
+    /// # Errors
+    /// `Config` when a layer sets both.
+    pub(super) fn key_in_force(&self, keys: [&'static str; 2]) -> Result<Option<&'static str>> {
+        let [one, other] = keys;
+        let layer = |key| self.origin(key).map(Origin::layer);
+        match (layer(one), layer(other)) {
+            (None, None) => Ok(None),
+            (first, second) if first > second => Ok(Some(one)),
+            (first, second) if first < second => Ok(Some(other)),
+            _ => {
+                let origin = self.origin(one).map_or(String::new(), Origin::to_string);
+                let message = format!("is set, and so is `{one}` ({origin})");
+                Err(self.value_error(other, &message).advice("remove one of the two"))
+            }
+        }
+    }
+
     pub(super) fn missing(&self, key: &str) -> Error {
         Error::new(ErrorKind::Config, format!("`{key}` is not set"))
             .advice("set it in the configuration file or with its flag")
