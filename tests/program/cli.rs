@@ -252,7 +252,7 @@ fn flags_for_names_may_be_given_several_times() {
     fs::write(job.path("keeps.toml"), file + "keep = [\"id\"]\n").expect("a configuration");
     let drops = ["run", "--print-config", "--config", "keeps.toml", "--drop", "files"];
     let text = out(&job.reembed(&drops));
-    assert!(text.contains("drop = [\"files\"]  # --drop") && !text.contains("keep ="), "{text}");
+    assert!(text.contains("drop = [\"files\"]  # --drop") && !text.contains("keep = ["), "{text}");
     for (flags, expected) in [
         (&["--keep", "id", "--keep", "id"], "error: --keep has the name \"id\" twice"),
         (
