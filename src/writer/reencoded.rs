@@ -18,7 +18,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
 use super::sink::unwritable;
-use super::vector_chunk::encoding;
+use super::vector_chunk::ENCODING;
 use crate::footer::FOOTER_KEY;
 use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::Metadata;
@@ -92,7 +92,7 @@ impl ReencodedTable {
             .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
             // Components hardly repeat, so a dictionary costs time and space.
             .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_encoding(column, encoding(columns.element))
+            .set_column_encoding(column, ENCODING)
             .set_key_value_metadata(Some(key_values(reader)?))
             .build();
         let buffered = BufWriter::with_capacity(1 << 20, file);

@@ -70,7 +70,7 @@ impl ChunkFormat {
             // greatest component say nothing about a vector.
             .set_dictionary_enabled(false)
             .set_statistics_enabled(EnabledStatistics::None)
-            .set_encoding(encoding(element))
+            .set_encoding(ENCODING)
             // The number of rows alone ends a page: it is checked after each batch of values.
             .set_data_page_size_limit(usize::MAX)
             .set_data_page_row_count_limit(rows_per_page)
@@ -87,14 +87,10 @@ impl ChunkFormat {
     }
 }
 
-/// The encoding of elements. Parquet has no bytes but in 32-bit numbers, of which a plain page would
-/// take four times the space. Some readers have no other encoding than plain for 16-bit floats.
-pub fn encoding(element: Element) -> Encoding {
-    match element {
-        Element::F32 | Element::F16 => Encoding::PLAIN,
-        Element::I8 | Element::U8 => Encoding::DELTA_BINARY_PACKED,
-    }
-}
+/// The encoding of elements. Bytes would be smaller as differences (`DELTA_BINARY_PACKED`), by 15 % after
+/// compression, but Polars 2.1 cannot read a fixed-size list of them with a null; and some readers have no
+/// other encoding than this one for 16-bit floats.
+pub const ENCODING: Encoding = Encoding::PLAIN;
 
 /// Writes the vectors of a row group.
 pub struct VectorChunkWriter {

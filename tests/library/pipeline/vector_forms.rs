@@ -197,18 +197,16 @@ fn halves_are_plain_and_bytes_take_a_byte() {
     write_ranges(&job, &[], 2000, &model);
     for carry in ["copy", "reencode"] {
         let carry = format!("output.carry = {carry:?}");
-        for (vector_type, encoding) in [
-            ("f16", Encoding::PLAIN),
-            ("int8", Encoding::DELTA_BINARY_PACKED),
-            ("f32", Encoding::PLAIN),
-        ] {
+        // Polars 2.1 reads no other encoding of bytes in a fixed-size list with a null.
+        for (vector_type, encoding) in
+            [("f16", Encoding::PLAIN), ("int8", Encoding::PLAIN), ("f32", Encoding::PLAIN)]
+        {
             report(&config(&job, &settings(vector_type), &[&carry]), &model);
             let metadata = read_parquet(&job.output()).metadata;
             let chunk = metadata.row_group(0).columns().last().expect("a chunk").clone();
             assert!(chunk.encodings().any(|found| found == encoding), "{vector_type}: {chunk:?}");
             let bytes_per_value = chunk.uncompressed_size() as f64 / chunk.num_values() as f64;
-            let most = if vector_type == "int8" { 1.6 } else { 4.5 };
-            assert!(bytes_per_value < most, "{vector_type}: {bytes_per_value}");
+            assert!(bytes_per_value < 4.5, "{vector_type}: {bytes_per_value}");
         }
     }
 }
