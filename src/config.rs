@@ -262,6 +262,13 @@ pub struct RunConfig {
     pub limit: Option<u64>,
 }
 
+impl RunConfig {
+    /// Whether vectors of another model or of another text recipe may be replaced.
+    pub fn replaces_other_vectors(&self) -> bool {
+        self.rebuild || self.switch_model
+    }
+}
+
 /// Conditions for publishing the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishConfig {

@@ -1,7 +1,7 @@
 //! Turns a [`RawConfig`] into a [`Config`]: fills in defaults and checks that settings fit
 //! together.
 //!
-//! It reads no file and queries no hardware.
+//! It opens no file and queries no hardware.
 //!
 //! ```text
 //!   text   the recipe of a text, the ids     model   the model and what runs it

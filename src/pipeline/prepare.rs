@@ -94,7 +94,7 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     }
     carried_hasher(config, &reader)?;
     let existing = publish::check_output(config, &reader)?;
-    let switches = config.run.rebuild || config.run.switch_model;
+    let switches = config.run.replaces_other_vectors();
     existing
         .file()
         .check_text(&config.text, &reader.columns().names(), switches)
@@ -198,7 +198,7 @@ pub fn check_model(
     let form = VectorForm::new(&config.output.vector, model)?;
     config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
     let file = existing.file();
-    let switches = config.run.rebuild || config.run.switch_model;
+    let switches = config.run.replaces_other_vectors();
     file.check_lineage(&lineage, switches)
         .and_then(|()| file.check_text(&config.text, &reader.columns().names(), switches))
         .map_err(|error| error.in_file(path))?;
