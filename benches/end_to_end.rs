@@ -13,10 +13,8 @@
 
 mod common;
 
-use std::time::Duration;
-
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use reembed::pipeline::{self, Opened};
+use reembed::pipeline::{self, Models, Opened};
 use reembed::publish::{LockHolder, OutputLock};
 use reembed::{BatchOptions, Config, Embedder};
 use reembed_cli::sample;
@@ -54,16 +52,9 @@ fn end_to_end(criterion: &mut Criterion) {
             let lock = OutputLock::acquire(&config, LockHolder::ThisProcess, &reader)
                 .expect("the output is free");
             let stop = Stop::new();
-            {
-                let opened = Opened {
-                    reader: &reader,
-                    lock: &lock,
-                    model: &model,
-                    model_load: Duration::ZERO,
-                };
-                pipeline::run_with(&config, None, &opened, &stop, &|_| ())
-            }
-            .expect("a report")
+            let models = Models::shared(&model, 1);
+            let opened = Opened { reader: &reader, lock: &lock, models: &models };
+            pipeline::run_with(&config, None, &opened, &stop, &|_| ()).expect("a report")
         });
     });
 }

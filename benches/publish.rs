@@ -22,12 +22,12 @@ use arrow::datatypes::{DataType, Field};
 use reembed::chunk::{RowChunk, RowFacts};
 use reembed::config::{Carry, RawConfig};
 use reembed::digest::{ColumnHasher, TableHasher};
-use reembed::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
+use reembed::footer::{ColumnDigest, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
 use reembed::publish::readback;
 use reembed::publish::{LockHolder, OutputLock};
 use reembed::reader::{Decoded, Reader};
 use reembed::vectors::VectorForm;
-use reembed::writer::Writer;
+use reembed::writer::{Contents, Writer};
 use reembed::{Config, Environment};
 use reembed_cli::sample;
 use reembed_encoder::inference::{ChunkVectors, Work};
@@ -47,9 +47,11 @@ fn main() {
     let config = RawConfig::parse(&text, &directory.path().join("pipeline.toml"))
         .and_then(|raw| raw.check(&environment))
         .expect("a configuration");
-    let reader = Reader::open(&config.input, &config.text, Decoded::All).expect("the sample");
+    let reader = Reader::open(&config.input, &config.embeddings.first.text, Decoded::All)
+        .expect("the sample");
     // What the writer copies from.
-    let copied = Reader::open(&config.input, &config.text, Decoded::Text).expect("the sample");
+    let copied = Reader::open(&config.input, &config.embeddings.first.text, Decoded::Text)
+        .expect("the sample");
     let chunks: Vec<RowChunk> = reader.chunks().collect::<Result<_, _>>().expect("every chunk");
 
     let values = vectors(1);
@@ -78,13 +80,15 @@ fn main() {
         let lock = OutputLock::acquire(&config, LockHolder::ThisProcess, &reader).expect("a lock");
         let stop = Stop::new();
         let metadata = reader.table().metadata().expect("a footer");
-        let columns = reembed::carried::select(&metadata, &config.output).expect("columns");
-        let form = VectorForm::of_model(DIM);
-        let mut writer = Writer::create(&config.output, &lock, &copied, columns, form, None, &stop)
-            .expect("a writer");
+        let columns = reembed::carried::select(&metadata, &config.output, &config.embeddings);
+        let columns = columns.expect("columns");
+        let forms = [VectorForm::of_model(DIM)];
+        let mut writer =
+            Writer::create(&config.output, &lock, &copied, columns, &forms, None, &stop)
+                .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
-            let rows = chunk.texts.len();
+            let rows = chunk.len();
             let (these, others) = rest.split_at(rows * DIM);
             rest = others;
             let vectors = ChunkVectors {
@@ -92,18 +96,10 @@ fn main() {
                 present: vec![true; rows],
                 work: Work::default(),
             };
-            writer.write(&chunk.columns, vectors, &RowFacts::default()).expect("written");
+            writer.write(&chunk.columns, vec![(vectors, RowFacts::default())]).expect("written");
         }
-        let (finished, footer) = writer
-            .finish(|contents| Footer {
-                digests: Some(Digests {
-                    carried: contents.copied.expect("copied columns"),
-                    vectors: contents.vectors,
-                }),
-                groups: contents.groups,
-                ..footer(&config, contents.rows)
-            })
-            .expect("written");
+        let (finished, footer) =
+            writer.finish(|contents| Ok(footer(&config, contents))).expect("written");
         let written = started.elapsed().as_secs_f64();
         let (mut read_back, publishing) = (0.0, Instant::now());
         let published = finished.publish(&lock, |path| {
@@ -157,30 +153,38 @@ fn vectors(seed: u64) -> Vec<f32> {
     values
 }
 
-fn footer(config: &Config, rows: u64) -> Footer {
-    Footer {
-        lineage: Lineage::new(&ModelIdentity {
-            id: "none".to_owned(),
-            files: BTreeMap::new(),
-            pooling: "mean".to_owned(),
-            normalized: true,
-            max_seq_length: 256,
-            truncation: None,
-            prompt: String::new(),
-            dimension: DIM,
-            precision: "f32".to_owned(),
-            numerics: "none".to_owned(),
-        }),
-        text: FooterText::new(&config.text, Vec::new(), None),
-        column: config.output.column.clone(),
-        form: Some(VectorForm::of_model(DIM).to_footer()),
+fn footer(config: &Config, mut contents: Contents) -> Footer {
+    let lineage = Lineage::new(&ModelIdentity {
+        id: "none".to_owned(),
+        files: BTreeMap::new(),
+        pooling: "mean".to_owned(),
+        normalized: true,
+        max_seq_length: 256,
+        truncation: None,
+        prompt: String::new(),
+        dimension: DIM,
+        precision: "f32".to_owned(),
+        numerics: "none".to_owned(),
+    });
+    let embedding = &config.embeddings.first;
+    let written = contents.columns.remove(0);
+    let first = FooterColumn {
+        column: embedding.column.clone(),
+        lineage,
+        text: FooterText::new(&embedding.text, Vec::new(), None),
+        form: VectorForm::of_model(DIM).to_footer(),
+        null_rows: written.null_rows,
+        vectors: written.vectors,
+        groups: written.groups,
+    };
+    let frame = FooterFrame {
         carry: Carry::Copy,
-        rows,
-        null_rows: 0,
-        dropped_rows: 0,
+        rows: contents.rows,
+        dropped_rows: contents.dropped_rows,
         limit: None,
-        digests: None,
-        on_empty: Some(config.output.on_empty),
-        groups: Vec::new(),
-    }
+        carried: contents.copied.expect("copied columns"),
+        on_empty: config.output.on_empty,
+        earlier: Vec::new(),
+    };
+    Footer::new(frame, first, Vec::new())
 }

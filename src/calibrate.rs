@@ -1,6 +1,5 @@
 //! Measures the ranges of components on a sample of rows, for vectors that count steps of them.
 
-use arrow::array::Array;
 use reembed_encoder::batch::strings;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::Inference;
@@ -38,14 +37,14 @@ pub fn calibrate(
     for chunk in reader.chunks() {
         let chunk = chunk?;
         let mut texts = Vec::new();
-        for (row, text) in strings(&chunk.texts).enumerate() {
+        for (row, text) in strings(chunk.first_texts()).enumerate() {
             if picks.takes(chunk.rows.first_row + row as u64)
                 && needs_vector(config.on_empty, text, &chunk.rows, row)?
             {
                 texts.push((row, text));
             }
         }
-        let count = chunk.texts.len();
+        let count = chunk.len();
         let texts = tokenize_texts(&model.tokenizer, &chunk.rows, count, texts, inference.limit())?;
         inference.embed_each(&chunk.rows, texts.batches, &mut |text| {
             meter.add(components.of(text.vector, &mut scaled));

@@ -14,11 +14,11 @@ use std::os::unix::fs::FileExt;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use twox_hash::XxHash3_128;
 
-use crate::config::{ColumnChoice, OnEmpty, OutputConfig};
+use crate::config::{ColumnChoice, Embeddings, OnEmpty, OutputConfig};
 use crate::footer::{ColumnDigest, ColumnHash};
 use crate::format::chunk::Chunk;
 use crate::format::metadata::{Metadata, RowGroup};
-use crate::format::output::Columns;
+use crate::format::output::{Columns, VectorColumn};
 use crate::format::pages::PageWalk;
 use crate::format::schema::Schema;
 use crate::reader::{TableFile, all_of, check_not_encrypted, find_root};
@@ -29,12 +29,16 @@ const MAX_OFFSET_INDEX_BYTES: u64 = 16 << 20;
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Decides which columns of an input its output carries, and where the vectors stand.
+/// Decides which columns of an input its output carries, and where the vector columns stand.
 ///
 /// # Errors
 /// `Input`, without the file, naming every column of `output.keep` or `output.drop` that is not
 /// there, and every carried one that is encrypted.
-pub fn select(metadata: &Metadata<'_>, output: &OutputConfig) -> Result<Columns> {
+pub fn select(
+    metadata: &Metadata<'_>,
+    output: &OutputConfig,
+    embeddings: &Embeddings,
+) -> Result<Columns> {
     let schema = &metadata.schema;
     let mut faults = Vec::new();
     let mut named = |key: &str, names: &[String]| -> Vec<usize> {
@@ -55,12 +59,22 @@ pub fn select(metadata: &Metadata<'_>, output: &OutputConfig) -> Result<Columns>
             (0..schema.roots.len()).map(|root| !dropped.contains(&root)).collect()
         }
     };
-    let replaced = replaced_root(schema, &output.column).unwrap_or_else(|error| {
-        faults.push(error);
-        None
-    });
-    if let Some(root) = replaced {
-        carried[root] = false;
+    let mut vectors = Vec::with_capacity(embeddings.len());
+    for embedding in embeddings.iter() {
+        let replaced = replaced_root(schema, &embedding.column).unwrap_or_else(|error| {
+            faults.push(error);
+            None
+        });
+        if let Some(root) = replaced {
+            carried[root] = false;
+        }
+        vectors.push(VectorColumn {
+            after: replaced.unwrap_or(schema.roots.len()),
+            replaces: replaced.is_some(),
+            name: embedding.column.clone(),
+            element: embedding.vector.vector_type.element(),
+            is_nullable: output.on_empty == OnEmpty::Null,
+        });
     }
     for (number, root) in schema.roots.iter().enumerate().filter(|(number, _)| carried[*number]) {
         if let Err(error) = check_not_encrypted(metadata, root.leaves.clone()) {
@@ -71,13 +85,7 @@ pub fn select(metadata: &Metadata<'_>, output: &OutputConfig) -> Result<Columns>
     if !faults.is_empty() {
         return Err(all_of(faults));
     }
-    Ok(Columns {
-        carried,
-        vectors_after: replaced.unwrap_or(schema.roots.len()),
-        name: output.column.clone(),
-        element: output.vector.vector_type.element(),
-        is_nullable: output.on_empty == OnEmpty::Null,
-    })
+    Ok(Columns { carried, vectors })
 }
 
 /// The root column that the vectors replace.

@@ -1,6 +1,6 @@
 //! The data that the stages of a run exchange: chunks of rows, with keys, with planned batches.
 
-use arrow::array::{LargeStringArray, RecordBatch};
+use arrow::array::{Array, LargeStringArray, RecordBatch};
 use reembed_encoder::batch::{PlannedTexts, RowNames};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::task::ContentKey;
@@ -15,8 +15,25 @@ pub struct RowChunk {
     pub columns: RecordBatch,
     /// The rows' positions and ids, for messages.
     pub rows: RowNames,
-    /// The input text of each row; empty where the row has no text.
-    pub texts: LargeStringArray,
+    /// The input texts of the rows by each recipe; empty where a row has no text.
+    pub texts: Vec<LargeStringArray>,
+}
+
+impl RowChunk {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.first_texts().len()
+    }
+
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The texts by the first recipe.
+    pub fn first_texts(&self) -> &LargeStringArray {
+        &self.texts[0]
+    }
 }
 
 /// A chunk with the content keys of its texts.
@@ -24,8 +41,8 @@ pub struct RowChunk {
 pub struct KeyedChunk {
     /// The rows.
     pub chunk: RowChunk,
-    /// The content key of each row's text.
-    pub keys: Vec<ContentKey>,
+    /// For each vector column, the content key of each row's text.
+    pub keys: Vec<Vec<ContentKey>>,
 }
 
 /// A chunk after tokenization: the same rows, and the planned batches of their texts.
@@ -35,6 +52,13 @@ pub struct TokenChunk {
     pub columns: RecordBatch,
     /// The rows' positions and ids, for messages.
     pub rows: RowNames,
+    /// What each vector column needs.
+    pub parts: Vec<TokenPart>,
+}
+
+/// What a vector column needs of a chunk.
+#[derive(Debug)]
+pub struct TokenPart {
     /// The content key of each row's text.
     pub keys: Vec<ContentKey>,
     /// The origin of each row's vector, and the vectors that the cache had.
@@ -43,7 +67,7 @@ pub struct TokenChunk {
     pub texts: PlannedTexts,
 }
 
-/// What is known of the rows of a chunk beside their vectors, by row.
+/// What is known of the rows of a chunk beside their vectors in a column, by row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowFacts {
     /// The content key of each text.
@@ -57,8 +81,15 @@ pub struct RowFacts {
 pub struct UnchangedGroup {
     /// The number of the row group in the existing output.
     pub existing: usize,
-    /// What the existing output says about it.
-    pub digest: GroupDigest,
+    /// What the existing output says about it, for each vector column.
+    pub digests: Vec<GroupDigest>,
+}
+
+impl UnchangedGroup {
+    /// Number of rows.
+    pub fn rows(&self) -> u64 {
+        self.digests.first().map_or(0, |digest| digest.rows)
+    }
 }
 
 /// What the stages exchange: chunks, and row groups that need none.

@@ -5,14 +5,16 @@
 //! flags, environment variables, help, template and schema are generated from it.
 //!
 //! ```text
-//!   defaults < file < environment < flags     layers.rs    names.rs (hints), values.rs (parsing), presets.rs
+//!   defaults < file < blocks < environment < flags     layers.rs, blocks.rs, presets.rs; names.rs (hints)
 //!        └──────► RawConfig ──check.rs──► Config
-//!   settings.rs + words.rs ──► template.rs, schema.rs
+//!   values.rs (parsing), settings.rs + words.rs ──► template.rs, schema.rs
 //! ```
 
+mod blocks;
 mod check;
 mod layers;
 mod names;
+mod origin;
 mod presets;
 mod schema;
 mod settings;
@@ -30,7 +32,9 @@ use reembed_encoder::limit::RequestedLimits;
 pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
 
 use crate::text::TextRecipe;
-pub use layers::{Origin, RawConfig};
+pub use blocks::OF_ONE_MODEL;
+pub use layers::RawConfig;
+pub use origin::Origin;
 pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting};
 pub use template::template;
@@ -45,10 +49,8 @@ pub use words::{
 pub struct Config {
     /// The table `[input]`.
     pub input: InputConfig,
-    /// The table `[text]`: how a row becomes text.
-    pub text: TextRecipe,
-    /// The tables `[model]` and `[compute]`.
-    pub model: ModelConfig,
+    /// The vector columns.
+    pub embeddings: Embeddings,
     /// The table `[batch]`.
     pub batch: BatchConfig,
     /// The table `[output]`.
@@ -65,11 +67,60 @@ pub struct Config {
     pub effective: Vec<Effective>,
 }
 
+/// The vector columns of an output: one or more.
+#[derive(Debug, Clone)]
+pub struct Embeddings {
+    /// The first one.
+    pub first: EmbeddingConfig,
+    /// The others.
+    pub more: Vec<EmbeddingConfig>,
+}
+
+impl Embeddings {
+    /// These columns; `None` if there are none.
+    pub fn new(columns: Vec<EmbeddingConfig>) -> Option<Embeddings> {
+        let mut columns = columns.into_iter();
+        Some(Embeddings { first: columns.next()?, more: columns.collect() })
+    }
+
+    /// All of them in order.
+    pub fn iter(&self) -> impl Iterator<Item = &EmbeddingConfig> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    /// How many they are, at least one.
+    #[allow(clippy::len_without_is_empty, reason = "there is at least one")]
+    pub fn len(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    /// The text recipes in the order of the columns.
+    pub fn recipes(&self) -> Vec<&TextRecipe> {
+        self.iter().map(|embedding| &embedding.text).collect()
+    }
+}
+
+/// A vector column: what is embedded, by which model, in which form. An `[[embedding]]` block, or the tables
+/// of the whole configuration if there is none.
+#[derive(Debug, Clone)]
+pub struct EmbeddingConfig {
+    /// Its name.
+    pub column: String,
+    /// The table `[text]`: how a row becomes text.
+    pub text: TextRecipe,
+    /// The tables `[model]` and `[compute]`.
+    pub model: ModelConfig,
+    /// The form of the vectors: the table `[vector]`.
+    pub vector: VectorConfig,
+}
+
 /// A setting in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Effective {
     /// Its full key, such as `batch.start`.
     pub key: &'static str,
+    /// The number of its `[[embedding]]` block, from 0; `None` if it holds for all columns.
+    pub block: Option<usize>,
     /// Its value, as TOML.
     pub value: String,
     /// Where the value was set.
@@ -148,10 +199,6 @@ pub struct BatchConfig {
 pub struct OutputConfig {
     /// The Parquet file to write.
     pub path: PathBuf,
-    /// The name of the vector column.
-    pub column: String,
-    /// The form of the vector column: the table `[vector]`.
-    pub vector: VectorConfig,
     /// How a row without text is treated.
     pub on_empty: OnEmpty,
     /// The columns of the input that get into it.
@@ -194,6 +241,8 @@ pub struct VectorValues {
 pub struct CalibrationConfig {
     /// The table `[input]`.
     pub input: InputConfig,
+    /// The name of the vector column.
+    pub column: String,
     /// The table `[text]`: how a row becomes text.
     pub text: TextRecipe,
     /// How a row without text is treated.

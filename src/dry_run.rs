@@ -2,19 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use arrow::array::Array;
-use reembed_encoder::batch::strings;
+use arrow::array::{Array, LargeStringArray};
+use reembed_encoder::batch::{RowNames, strings};
 use reembed_encoder::error::Result;
 use reembed_encoder::inference::{Inference, Work};
 use reembed_encoder::limit::{BatchLimit, BatchShape, TokenCount};
-use reembed_encoder::memory;
 use reembed_encoder::model::Model;
 use reembed_encoder::model::tokenizer::tokenize_texts;
 
 use crate::chunk::needs_vector;
 use crate::config::Config;
 use crate::footer::Lineage;
-use crate::pipeline::add_input_file;
+use crate::pipeline::{Models, add_input_file, batch_settings};
 use crate::reader::Reader;
 use crate::vectors::VectorForm;
 
@@ -29,6 +28,15 @@ pub const PREVIEW_TEXTS: usize = 3;
 pub struct Estimate {
     /// Rows of the input that are read.
     pub rows: u64,
+    /// The vector columns, one or more.
+    pub columns: Vec<ColumnEstimate>,
+}
+
+/// The estimate of one vector column.
+#[derive(Debug, Clone)]
+pub struct ColumnEstimate {
+    /// Its name.
+    pub column: String,
     /// Rows without text.
     pub empty_rows: u64,
     /// Rows whose text is cut at the model's maximum length.
@@ -43,7 +51,7 @@ pub struct Estimate {
     pub budget: Option<u64>,
     /// The batch limit of the plan.
     pub limit: BatchLimit,
-    /// The duration of the run, extrapolated from a short trial.
+    /// The time to embed its texts, extrapolated from a short trial.
     pub duration: Duration,
     /// Bytes of the vectors before compression.
     pub vector_bytes: u64,
@@ -53,92 +61,152 @@ pub struct Estimate {
     pub preview: Vec<(String, String)>,
 }
 
+impl Estimate {
+    /// The duration of the run, extrapolated from short trials.
+    pub fn duration(&self) -> Duration {
+        self.columns.iter().map(|column| column.duration).sum()
+    }
+}
+
 /// Reads and tokenizes the whole input, plans every batch, and embeds a few batches to measure the
-/// speed. `form` is that of the vector column.
+/// speed. `forms` are those of the vector columns.
 ///
 /// # Errors
 /// Those of a run up to the inference stage.
 pub fn estimate(
     config: &Config,
     reader: &Reader,
-    model: &Model,
-    form: &VectorForm,
+    models: &Models<'_>,
+    forms: &[VectorForm],
 ) -> Result<Estimate> {
-    count(config, reader, model, form).map_err(|error| add_input_file(error, &config.input.path))
+    count(config, reader, models, forms).map_err(|error| add_input_file(error, &config.input.path))
 }
 
-fn count(config: &Config, reader: &Reader, model: &Model, form: &VectorForm) -> Result<Estimate> {
-    let encoder = model.encoder.as_ref();
-    let settings =
-        model.batch_settings(config.batch.requested, config.batch.memory_limit, memory::read());
-    let budget = settings.budget;
-    let counting = TokenCount::from_padding(encoder.pads());
-    let inference = Inference::new(encoder, settings.limit, budget, &|_| ());
-    let limit = inference.limit();
-
+fn count(
+    config: &Config,
+    reader: &Reader,
+    models: &Models<'_>,
+    forms: &[VectorForm],
+) -> Result<Estimate> {
+    let settings = batch_settings(config, config.batch.memory_limit, models);
+    let inferences: Vec<Inference<'_>> = settings
+        .into_iter()
+        .zip(models.distinct())
+        .map(|(settings, loaded)| {
+            let encoder = loaded.model.encoder.as_ref();
+            Inference::new(encoder, settings.limit, settings.budget, &|_| ())
+        })
+        .collect();
+    let mut columns: Vec<ColumnCounter<'_>> = models
+        .by_column()
+        .zip(models.numbers())
+        .map(|(model, number)| ColumnCounter::new(model, &inferences[number]))
+        .collect();
     let mut rows = 0;
-    let mut empty_rows = 0;
-    let mut truncated_rows = 0;
-    let mut preview = Vec::new();
-    let mut work = Work::default();
-    let mut largest = BatchShape::default();
-    let (mut trial_tokens, mut trial) = (0, Duration::ZERO);
     for chunk in reader.chunks() {
         let chunk = chunk?;
-        rows += chunk.texts.len() as u64;
+        rows += chunk.len() as u64;
+        for (column, texts) in columns.iter_mut().zip(&chunk.texts) {
+            column.add(config, &chunk.rows, texts)?;
+        }
+    }
+    let counted = config.embeddings.iter().zip(columns).zip(forms);
+    let counted =
+        counted.map(|((embedding, column), form)| column.finish(embedding.column.clone(), form));
+    Ok(Estimate { rows, columns: counted.collect() })
+}
+
+/// Counts what a run would do for a vector column.
+struct ColumnCounter<'a> {
+    model: &'a Model,
+    inference: &'a Inference<'a>,
+    counting: TokenCount,
+    limit: BatchLimit,
+    empty_rows: u64,
+    truncated_rows: u64,
+    preview: Vec<(String, String)>,
+    work: Work,
+    largest: BatchShape,
+    trial_tokens: usize,
+    trial: Duration,
+}
+
+impl<'a> ColumnCounter<'a> {
+    fn new(model: &'a Model, inference: &'a Inference<'a>) -> ColumnCounter<'a> {
+        ColumnCounter {
+            model,
+            inference,
+            counting: TokenCount::from_padding(model.encoder.pads()),
+            limit: inference.limit(),
+            empty_rows: 0,
+            truncated_rows: 0,
+            preview: Vec::new(),
+            work: Work::default(),
+            largest: BatchShape::default(),
+            trial_tokens: 0,
+            trial: Duration::ZERO,
+        }
+    }
+
+    /// Counts the texts of a chunk.
+    fn add(&mut self, config: &Config, rows: &RowNames, texts: &LargeStringArray) -> Result<()> {
         let shown = match config.run.limit {
-            Some(_) => PREVIEW_TEXTS - preview.len(),
+            Some(_) => PREVIEW_TEXTS - self.preview.len(),
             None => 0,
         };
-        let first = strings(&chunk.texts).enumerate().take(shown);
-        preview.extend(first.map(|(row, text)| (chunk.rows.name(row), text.to_owned())));
-        let mut texts = Vec::with_capacity(chunk.texts.len());
-        for (row, text) in strings(&chunk.texts).enumerate() {
-            if needs_vector(config.output.on_empty, text, &chunk.rows, row)? {
-                texts.push((row, text));
+        let first = strings(texts).enumerate().take(shown);
+        self.preview.extend(first.map(|(row, text)| (rows.name(row), text.to_owned())));
+        let mut wanted = Vec::with_capacity(texts.len());
+        for (row, text) in strings(texts).enumerate() {
+            if needs_vector(config.output.on_empty, text, rows, row)? {
+                wanted.push((row, text));
             }
         }
-        let count = chunk.texts.len();
-        empty_rows += (count - texts.len()) as u64;
-        let texts = tokenize_texts(&model.tokenizer, &chunk.rows, count, texts, limit)?;
-        truncated_rows += texts.truncated.len() as u64;
+        let count = texts.len();
+        self.empty_rows += (count - wanted.len()) as u64;
+        let texts = tokenize_texts(&self.model.tokenizer, rows, count, wanted, self.limit)?;
+        self.truncated_rows += texts.truncated.len() as u64;
         // From the middle, where batches have an average length.
         let mut tried = Vec::new();
         for batch in texts.batches.iter().skip(texts.batches.len() / 2) {
-            if trial_tokens >= TRIAL_TOKENS {
+            if self.trial_tokens >= TRIAL_TOKENS {
                 break;
             }
-            trial_tokens += counting.tokens(batch.shape());
+            self.trial_tokens += self.counting.tokens(batch.shape());
             tried.push(batch.clone());
         }
         if !tried.is_empty() {
             let started = Instant::now();
-            inference.embed(&chunk.rows, count, tried)?;
-            trial += started.elapsed();
+            self.inference.embed(rows, count, tried)?;
+            self.trial += started.elapsed();
         }
         for batch in &texts.batches {
-            work.count(batch, encoder.pads());
-            if counting.tokens(batch.shape()) > counting.tokens(largest) {
-                largest = batch.shape();
+            self.work.count(batch, self.model.encoder.pads());
+            if self.counting.tokens(batch.shape()) > self.counting.tokens(self.largest) {
+                self.largest = batch.shape();
             }
         }
+        Ok(())
     }
-    let duration = match trial_tokens {
-        0 => Duration::ZERO,
-        tokens => trial.mul_f64(work.padded_tokens as f64 / tokens as f64),
-    };
-    Ok(Estimate {
-        rows,
-        empty_rows,
-        truncated_rows,
-        vector_bytes: work.rows * form.bytes_per_row(),
-        work,
-        largest,
-        largest_bytes: encoder.bytes_for(largest),
-        budget,
-        limit,
-        duration,
-        lineage: Lineage::new(&model.identity),
-        preview,
-    })
+
+    fn finish(self, column: String, form: &VectorForm) -> ColumnEstimate {
+        let duration = match self.trial_tokens {
+            0 => Duration::ZERO,
+            tokens => self.trial.mul_f64(self.work.padded_tokens as f64 / tokens as f64),
+        };
+        ColumnEstimate {
+            column,
+            empty_rows: self.empty_rows,
+            truncated_rows: self.truncated_rows,
+            vector_bytes: self.work.rows * form.bytes_per_row(),
+            work: self.work,
+            largest: self.largest,
+            largest_bytes: self.model.encoder.bytes_for(self.largest),
+            budget: self.inference.budget(),
+            limit: self.limit,
+            duration,
+            lineage: Lineage::new(&self.model.identity),
+            preview: self.preview,
+        }
+    }
 }

@@ -26,11 +26,14 @@ pub enum Event {
     PrecisionFollowed(FollowedPrecision),
     /// The model is loaded.
     Loaded(Box<Loaded>),
-    /// The model is ready and the first row is about to be read.
+    /// The models are ready and the first row is about to be read. Later events count rows once for each
+    /// vector column.
     Started {
         /// Rows of the input that are read.
         rows: u64,
-        /// The initial batch limit.
+        /// Number of vector columns.
+        columns: u64,
+        /// The initial batch limit of the first model.
         limit: BatchLimit,
     },
     /// Every row of a chunk is done.
@@ -86,7 +89,7 @@ pub enum Event {
     Stages(Vec<(Stage, StageTimes)>),
 }
 
-/// A loaded model.
+/// A loaded model. One may serve several vector columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
     /// The model's identity.
@@ -286,42 +289,24 @@ pub struct CacheUse {
 pub struct Report {
     /// Rows of the output: those of the input that were read, less the dropped ones.
     pub rows: u64,
-    /// Rows without a vector.
-    pub null_rows: u64,
     /// Rows of the input that were left out of the output because they have no text.
     pub dropped_rows: u64,
     /// Rows of the input that were read, the first ones; `None` if all were.
     pub limit_rows: Option<u64>,
-    /// Rows whose text was cut at the model's maximum length.
-    pub truncated_rows: u64,
     /// Rows whose id an earlier row has; counted to hundreds of thousands of rows, a lower bound beyond.
     pub repeated_ids: u64,
-    /// The origins of the vectors.
-    pub origins: RowsByOrigin,
+    /// The vector columns, one or more.
+    pub columns: Vec<ColumnReport>,
     /// How the vector cache was used; `None` without a cache.
     pub cache: Option<CacheUse>,
-    /// What the model computed.
-    pub work: Work,
-    /// The form of the vector column.
-    pub form: FooterForm,
     /// The time from the first row to the published output, without loading the model.
     pub elapsed: Duration,
-    /// The time to find, check and load the model.
+    /// The time to find, check and load the models.
     pub model_load: Duration,
-    /// The batch limit at the end.
-    pub limit: BatchLimit,
-    /// How often the batch limit changed.
+    /// How often a batch limit changed.
     pub limit_changes: u64,
-    /// Whether the vector column replaced a column of the input.
-    pub replaced_column: bool,
-    /// The name of the vector column.
-    pub column: String,
     /// The warnings, in order.
     pub warnings: Vec<Warning>,
-    /// The model that made the vectors.
-    pub lineage: Lineage,
-    /// The engine, precision and hardware, in words.
-    pub runs_on: String,
     /// The path of the output.
     pub output: PathBuf,
     /// The size of the output in bytes.
@@ -332,7 +317,61 @@ pub struct Report {
     pub peak_resident: Option<u64>,
 }
 
+/// What a run did for one vector column.
+#[derive(Debug, Clone)]
+pub struct ColumnReport {
+    /// Its name.
+    pub column: String,
+    /// The form of its vectors.
+    pub form: FooterForm,
+    /// The model that made the vectors.
+    pub lineage: Lineage,
+    /// The engine, precision and hardware, in words.
+    pub runs_on: String,
+    /// Whether it replaced a column of the input.
+    pub replaced_column: bool,
+    /// Rows without a vector.
+    pub null_rows: u64,
+    /// Rows whose text was cut at the model's maximum length.
+    pub truncated_rows: u64,
+    /// The origins of the vectors.
+    pub origins: RowsByOrigin,
+    /// What the model computed.
+    pub work: Work,
+    /// The batch limit at the end.
+    pub limit: BatchLimit,
+}
+
 impl Report {
+    /// The first vector column.
+    pub fn first(&self) -> &ColumnReport {
+        &self.columns[0]
+    }
+
+    /// Rows without a vector, summed over the vector columns.
+    pub fn null_rows(&self) -> u64 {
+        self.columns.iter().map(|column| column.null_rows).sum()
+    }
+
+    /// Rows whose text was cut at the model's maximum length, summed over the vector columns.
+    pub fn truncated_rows(&self) -> u64 {
+        self.columns.iter().map(|column| column.truncated_rows).sum()
+    }
+
+    /// The origins of the vectors of all columns.
+    pub fn origins(&self) -> RowsByOrigin {
+        let mut sum = RowsByOrigin::default();
+        self.columns.iter().for_each(|column| sum.add(&column.origins));
+        sum
+    }
+
+    /// What the models computed for all columns.
+    pub fn work(&self) -> Work {
+        let mut sum = Work::default();
+        self.columns.iter().for_each(|column| sum.add(&column.work));
+        sum
+    }
+
     /// Rows per second of [`Report::elapsed`], dropped ones included.
     pub fn rows_per_second(&self) -> f64 {
         (self.rows + self.dropped_rows) as f64 / self.elapsed.as_secs_f64().max(1e-9)
@@ -340,6 +379,6 @@ impl Report {
 
     /// Tokens per second of [`Report::elapsed`], without padding.
     pub fn tokens_per_second(&self) -> f64 {
-        self.work.tokens as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        self.work().tokens as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 }

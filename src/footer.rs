@@ -16,7 +16,7 @@ pub const FOOTER_KEY: &str = "reembed";
 
 /// The version of the JSON form of a [`Footer`]; a newer one is refused. Version 1 has no digests;
 /// up to version 2 carried columns were always encoded anew, and `carry` is absent; up to version 3
-/// the text is that of a task row.
+/// the text is that of a task row, and there is one vector column.
 pub const FORMAT_VERSION: u32 = 4;
 
 /// The program and its version, as written to every file that it makes.
@@ -35,7 +35,8 @@ pub struct Lineage {
     pub model: ModelIdentity,
 }
 
-/// The metadata entry: the lineage, and what the file holds.
+/// The metadata entry: the lineage, and what the file holds. The fields about a vector column are those
+/// of the first one, as in earlier versions; [`Footer::embeddings`] has all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footer {
     /// Where the vectors come from.
@@ -71,6 +72,65 @@ pub struct Footer {
     /// The row groups, if columns were copied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<GroupDigest>,
+    /// The vector columns after the first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<FooterColumn>,
+    /// Carried columns that are vector columns of the input's own footer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierColumn>,
+}
+
+/// A vector column after the first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FooterColumn {
+    /// Its name.
+    pub column: String,
+    /// Where its vectors come from.
+    pub lineage: Lineage,
+    /// How a row became text.
+    pub text: FooterText,
+    /// The form of its vectors.
+    pub form: FooterForm,
+    /// Number of rows without a vector in it.
+    pub null_rows: u64,
+    /// The digest of its values, as [`Digests::vectors`].
+    pub vectors: String,
+    /// The row groups, if columns were copied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<GroupDigest>,
+}
+
+/// A vector column that an earlier run wrote, and that was carried since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierColumn {
+    /// Its name.
+    pub column: String,
+    /// Where its vectors come from.
+    pub lineage: Lineage,
+    /// How a row became text.
+    pub text: FooterText,
+    /// The form of its vectors, as [`Footer::form`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<FooterForm>,
+}
+
+/// What a footer says of one vector column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EmbeddingFooter<'a> {
+    /// Its name.
+    pub column: &'a str,
+    /// Where its vectors come from.
+    pub lineage: &'a Lineage,
+    /// How a row became text.
+    pub text: &'a FooterText,
+    /// The form of its vectors, as [`Footer::form`].
+    pub form: Option<&'a FooterForm>,
+    /// Number of rows without a vector in it.
+    pub null_rows: u64,
+    /// The digest of its values, as [`Digests::vectors`]; `None` in version 1.
+    pub vectors: Option<&'a str>,
+    /// The row groups, if columns were copied.
+    pub groups: &'a [GroupDigest],
 }
 
 /// The form of the vectors of an output.
@@ -225,7 +285,94 @@ pub enum FooterError {
     Malformed(#[from] serde_json::Error),
 }
 
+/// What the footer of an output says beside its vector columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FooterFrame {
+    /// As [`Footer::carry`].
+    pub carry: Carry,
+    /// As [`Footer::rows`].
+    pub rows: u64,
+    /// As [`Footer::dropped_rows`].
+    pub dropped_rows: u64,
+    /// As [`Footer::limit`].
+    pub limit: Option<u64>,
+    /// As [`Digests::carried`].
+    pub carried: Vec<ColumnDigest>,
+    /// As [`Footer::on_empty`].
+    pub on_empty: OnEmpty,
+    /// As [`Footer::earlier`].
+    pub earlier: Vec<EarlierColumn>,
+}
+
 impl Footer {
+    /// The footer of an output whose first vector column is `first`, and that has `more`.
+    pub fn new(frame: FooterFrame, first: FooterColumn, more: Vec<FooterColumn>) -> Footer {
+        let FooterFrame { carry, rows, dropped_rows, limit, carried, on_empty, earlier } = frame;
+        let FooterColumn { column, lineage, text, form, null_rows, vectors, groups } = first;
+        Footer {
+            lineage,
+            text,
+            column,
+            form: Some(form),
+            carry,
+            rows,
+            null_rows,
+            dropped_rows,
+            limit,
+            digests: Some(Digests { carried, vectors }),
+            on_empty: Some(on_empty),
+            groups,
+            more,
+            earlier,
+        }
+    }
+
+    /// The vector columns, one or more.
+    pub fn embeddings(&self) -> Vec<EmbeddingFooter<'_>> {
+        let first = EmbeddingFooter {
+            column: &self.column,
+            lineage: &self.lineage,
+            text: &self.text,
+            form: self.form.as_ref(),
+            null_rows: self.null_rows,
+            vectors: self.digests.as_ref().map(|digests| digests.vectors.as_str()),
+            groups: &self.groups,
+        };
+        let more = self.more.iter().map(|more| EmbeddingFooter {
+            column: &more.column,
+            lineage: &more.lineage,
+            text: &more.text,
+            form: Some(&more.form),
+            null_rows: more.null_rows,
+            vectors: Some(&more.vectors),
+            groups: &more.groups,
+        });
+        std::iter::once(first).chain(more).collect()
+    }
+
+    /// The vector column with a name.
+    pub fn embedding(&self, column: &str) -> Option<EmbeddingFooter<'_>> {
+        self.embeddings().into_iter().find(|embedding| embedding.column == column)
+    }
+
+    /// Whether a column of the output has vectors of this footer.
+    pub fn is_vectors(&self, column: &str) -> bool {
+        self.column == column || self.more.iter().any(|more| more.column == column)
+    }
+
+    /// The vector columns of this footer that an output carries, for its own footer.
+    pub fn carried_on(&self, is_carried: impl Fn(&str) -> bool) -> Vec<EarlierColumn> {
+        let own = self.embeddings().into_iter().map(|own| EarlierColumn {
+            column: own.column.to_owned(),
+            lineage: own.lineage.clone(),
+            text: own.text.clone(),
+            form: own.form.cloned(),
+        });
+        own.chain(self.earlier.iter().cloned())
+            .filter(|earlier| is_carried(&earlier.column))
+            .collect()
+    }
+
     /// Parses the entry.
     ///
     /// # Errors
@@ -424,7 +571,43 @@ pub(crate) mod tests {
                 pages: "03".to_owned(),
                 values: "04".to_owned(),
             }],
+            more: Vec::new(),
+            earlier: Vec::new(),
         }
+    }
+
+    /// The same with a second vector column.
+    pub(crate) fn footer_of_two() -> Footer {
+        let one = footer();
+        let second = FooterColumn {
+            column: "second".to_owned(),
+            lineage: one.lineage.clone(),
+            text: one.text.clone(),
+            form: one.form.clone().expect("a form"),
+            null_rows: 0,
+            vectors: "05".to_owned(),
+            groups: one.groups.clone(),
+        };
+        Footer { more: vec![second], ..one }
+    }
+
+    #[test]
+    fn vector_columns_are_found_by_name_and_carried_on() {
+        let two = footer_of_two();
+        let names: Vec<&str> = two.embeddings().iter().map(|one| one.column).collect();
+        assert_eq!(names, ["embedding", "second"]);
+        assert!(two.is_vectors("second") && !two.is_vectors("title"));
+        assert_eq!(two.embedding("second").expect("a column").vectors, Some("05"));
+        assert_eq!(two.embedding("title"), None);
+        let json = serde_json::to_string(&two).expect("JSON");
+        assert_eq!(Footer::parse(&json).expect("a footer"), two);
+
+        let carried = two.carried_on(|column| column == "second");
+        assert_eq!(carried.len(), 1);
+        let later = Footer { column: "third".to_owned(), earlier: carried.clone(), ..footer() };
+        assert_eq!(later.carried_on(|column| column == "second"), carried);
+        assert_eq!(later.carried_on(|_| true).len(), 2);
+        assert_eq!(later.carried_on(|_| false), []);
     }
 
     #[test]

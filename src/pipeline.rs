@@ -15,11 +15,13 @@
 //!
 //! ```text
 //!   prepare    what is checked before the first row    stages   what each thread does
-//!   reuse      which rows need the model               clock    where the time goes
-//!   unchanged  row groups whose vectors are copied
+//!   models     the models of the vector columns        clock    where the time goes
+//!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
 //! ```
 
 mod clock;
+mod models;
+mod precedents;
 mod prepare;
 mod reuse;
 mod stages;
@@ -36,24 +38,28 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::inference::Inference;
 use reembed_encoder::memory;
-use reembed_encoder::model::{self, Model};
+use reembed_encoder::model::BatchSettings;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{CacheReadyToPublish, VectorCache};
 use crate::chunk::{KeyedChunk, Rows, TokenChunk};
 use crate::config::{Carry, Config};
-use crate::events::{Event, Loaded, Report, Stage, Warning};
-use crate::footer::{ColumnDigest, Digests, Footer, FooterText, Lineage};
+use crate::events::{ColumnReport, Event, Loaded, Report, Stage, Warning};
+use crate::footer::{
+    ColumnDigest, EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage,
+};
 use crate::publish::{LockHolder, OutputLock, readback};
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::vectors::VectorForm;
-use crate::writer::{Published, Writer};
+use crate::writer::{Contents, Published, Writer};
 use clock::StageClocks;
-pub use prepare::{calibration_precedents, check_model, precedents, prepare};
+pub use models::{LoadedModel, LoadedModels, Models};
+pub use precedents::calibration_precedents;
 use prepare::{carried_columns, check_carried};
+pub use prepare::{check_models, prepare};
 use reuse::{ChunkResolver, Sample};
-use stages::{in_stage, infer, join, read, spawn, tokenize};
+use stages::{ColumnEncoder, in_stage, infer, join, read, spawn, tokenize};
 use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
@@ -70,16 +76,15 @@ pub struct RunOptions {
     pub deadline: Option<Duration>,
 }
 
-/// The open input, the locked output and the loaded model of a run.
+/// The open input, the locked output and the loaded models of a run.
+#[derive(Clone, Copy)]
 pub struct Opened<'a> {
     /// The input.
     pub reader: &'a Reader,
     /// The output.
     pub lock: &'a OutputLock,
-    /// The model.
-    pub model: &'a Model,
-    /// The time to find, check and load the model.
-    pub model_load: Duration,
+    /// The models.
+    pub models: &'a Models<'a>,
 }
 
 /// Embeds every row of the input and publishes the output.
@@ -99,16 +104,13 @@ pub fn run(
     let stop = &stop.with_deadline(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
     let lock = OutputLock::acquire(config, options.lock, &reader)?;
-    let loading = Instant::now();
     let on_progress = |progress| on_event(Event::Model(progress));
-    let precedents = precedents(config, lock.existing(), true);
-    let model = model::load_until(&config.model, &precedents, stop, &on_progress)?;
-    let opened =
-        Opened { reader: &reader, lock: &lock, model: &model, model_load: loading.elapsed() };
+    let loaded = LoadedModels::load(config, lock.existing(), true, stop, &on_progress)?;
+    let opened = Opened { reader: &reader, lock: &lock, models: &loaded.models() };
     run_with(config, options.memory_limit, &opened, stop, on_event)
 }
 
-/// As [`run`], with the open input, the locked output and the loaded model. `memory_limit` overrides
+/// As [`run`], with the open input, the locked output and the loaded models. `memory_limit` overrides
 /// `batch.memory_limit`.
 ///
 /// # Errors
@@ -121,9 +123,8 @@ pub fn run_with(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
     let started = Instant::now();
-    let Opened { reader, lock, model, model_load } = *opened;
-    let lineage = Lineage::new(&model.identity);
-    let form = check_model(config, reader, lock.existing(), model)?;
+    let Opened { reader, lock, models } = *opened;
+    let forms = check_models(config, reader, lock.existing(), models)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -138,48 +139,67 @@ pub fn run_with(
         }
         on_event(event);
     };
-    if !reader.columns().absent().is_empty() {
+    if reader.columns().texts().iter().any(|text| !text.absent().is_empty()) {
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
     let cache =
         VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, &on_event)?;
-    if let Some(cache) = &cache {
-        cache.record_model(&lineage.model)?;
+    for LoadedModel { model, took } in models.distinct() {
+        if let Some(cache) = &cache {
+            cache.record_model(&model.identity)?;
+        }
+        let (lineage, runs_on) = (Lineage::new(&model.identity), model.encoder.runs_on());
+        on_event(Event::Loaded(Box::new(Loaded { lineage, runs_on, took: *took })));
+        if let Some(precision) = model.notes.precision {
+            on_event(Event::PrecisionFollowed(precision));
+        }
+        if let Some(warning) = model.encoder.warning() {
+            on_event(Event::Warning(Warning::Precision(warning)));
+        }
+        if let Some(warning) = &model.notes.prompt {
+            on_event(Event::Warning(Warning::Prompt(warning.clone())));
+        }
     }
-    let keys = ContentKeys::new(&lineage.fingerprint);
-    let encoder = model.encoder.as_ref();
-    let (loaded, runs_on) = (lineage.clone(), encoder.runs_on());
-    on_event(Event::Loaded(Box::new(Loaded { lineage: loaded, runs_on, took: model_load })));
-    if let Some(precision) = model.notes.precision {
-        on_event(Event::PrecisionFollowed(precision));
-    }
-    if let Some(warning) = encoder.warning() {
-        on_event(Event::Warning(Warning::Precision(warning)));
-    }
-    if let Some(warning) = &model.notes.prompt {
-        on_event(Event::Warning(Warning::Prompt(warning.clone())));
-    }
-    let memory_limit = memory_limit.or(config.batch.memory_limit);
-    let settings = model.batch_settings(config.batch.requested, memory_limit, memory::read());
-    on_event(Event::Budget { bytes: settings.budget, least: settings.single_text_bytes });
+    let lineages: Vec<Lineage> =
+        models.by_column().map(|model| Lineage::new(&model.identity)).collect();
+    let keys: Vec<ContentKeys> =
+        lineages.iter().map(|lineage| ContentKeys::new(&lineage.fingerprint)).collect();
     let on_encode = |event: EncodeEvent| on_event(event.into());
-    let inference =
-        Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop);
+    let memory_limit = memory_limit.or(config.batch.memory_limit);
+    let inferences: Vec<Inference<'_>> = batch_settings(config, memory_limit, models)
+        .into_iter()
+        .zip(models.distinct())
+        .map(|(settings, loaded)| {
+            let least = settings.single_text_bytes;
+            on_event(Event::Budget { bytes: settings.budget, least });
+            let encoder = loaded.model.encoder.as_ref();
+            Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop)
+        })
+        .collect();
+    let by_column: Vec<&Inference<'_>> =
+        models.numbers().map(|number| &inferences[number]).collect();
+    let column_encoders: Vec<ColumnEncoder<'_>> = models
+        .by_column()
+        .zip(&by_column)
+        .map(|(model, inference)| ColumnEncoder { tokenizer: &model.tokenizer, inference })
+        .collect();
     if config.input.check_carried {
         check_carried(config, reader, stop)?;
     }
     let columns = carried_columns(config, reader)?;
+    let of_columns: Vec<(Lineage, VectorForm)> =
+        lineages.iter().cloned().zip(forms.iter().cloned()).collect();
     let existing = match reader.carry() {
-        Carry::Copy => ExistingVectors::open(config, lock.existing().file(), &lineage, &form),
+        Carry::Copy => ExistingVectors::open(config, lock.existing().file(), &of_columns),
         Carry::Reencode => None,
     };
     let existing = existing.as_ref();
-    let copied = existing.map(|existing| (existing.table(), existing.leaf()));
-    let mut writer =
-        Writer::create(&config.output, lock, reader, columns, form.clone(), copied, stop)?;
-    let replaced_column = writer.replaces_column();
-    on_event(Event::Started { rows: reader.rows(), limit: inference.limit() });
+    let copied = existing.map(|existing| (existing.table(), existing.leaves()));
+    let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
+    let mut writer = Writer::create(&config.output, lock, reader, columns, &forms, copied, stop)?;
+    let (rows, columns) = (reader.rows(), forms.len() as u64);
+    on_event(Event::Started { rows, columns, limit: by_column[0].limit() });
 
     let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
@@ -203,10 +223,12 @@ pub fn run_with(
             let sample = Sample::new(reader.rows(), config.cache.verify_sample);
             let cache = cache.as_ref();
             let ends = (row_receiver, token_sender);
-            tokenize(config, model, &inference, cache, sample, &clocks, ends)
+            let on_empty = config.output.on_empty;
+            tokenize(on_empty, &column_encoders, cache, sample, &clocks, ends)
         });
         let inferred = in_stage("inference", || {
-            let resolver = ChunkResolver::new(&inference, cache.as_ref(), commit_rows, &on_event);
+            let (inferences, cache) = (by_column.clone(), cache.as_ref());
+            let resolver = ChunkResolver::new(inferences, cache, commit_rows, &on_event);
             infer(resolver, &clocks, token_receiver, &mut writer)
         });
         // Upstream first, because the error of a stage ends the stages after it.
@@ -223,8 +245,9 @@ pub fn run_with(
     if let RepeatedIds { count, first: Some(first) } = repeated {
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
-    if let (Some(cache), true) = (&cache, totals.damaged > 0) {
-        let (path, count) = (cache.path().to_owned(), totals.damaged);
+    let damaged: u64 = totals.columns.iter().map(|column| column.damaged).sum();
+    if let (Some(cache), true) = (&cache, damaged > 0) {
+        let (path, count) = (cache.path().to_owned(), damaged);
         on_event(Event::Warning(Warning::DamagedEntries { path, count }));
     }
     // Before the output is published, because the run must not fail after that.
@@ -232,37 +255,64 @@ pub fn run_with(
 
     stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
-        let footer = (carried, &lineage, &form);
+        let footer = (carried, &of_columns[..]);
         publish(config, reader, lock, writer, footer, stop, &on_event)
     });
     on_event(Event::Stages(clocks.times()));
-    let published = published?;
+    let (published, footer) = published?;
     let cache = cache.map(CacheReadyToPublish::mark_published);
+    let of_columns = config.embeddings.iter().zip(of_columns).zip(by_column).zip(totals.columns);
+    let written = models.by_column().zip(footer.embeddings()).zip(replaced);
+    let columns = of_columns.zip(written).map(|(run, ((model, written), replaced_column))| {
+        let (((embedding, (lineage, form)), inference), totals) = run;
+        ColumnReport {
+            column: embedding.column.clone(),
+            form: form.to_footer(),
+            lineage,
+            runs_on: model.encoder.runs_on(),
+            replaced_column,
+            null_rows: written.null_rows,
+            truncated_rows: totals.truncated,
+            origins: totals.origins,
+            work: totals.work,
+            limit: inference.limit(),
+        }
+    });
     Ok(Report {
-        rows: published.rows,
-        null_rows: published.null_rows,
-        dropped_rows: published.dropped_rows,
+        rows: footer.rows,
+        dropped_rows: footer.dropped_rows,
         limit_rows: reader.limit(),
-        truncated_rows: totals.truncated,
         repeated_ids,
-        form: form.to_footer(),
-        origins: totals.origins,
+        columns: columns.collect(),
         cache,
-        work: totals.work,
         elapsed: started.elapsed(),
-        model_load,
-        limit: inference.limit(),
+        model_load: models.distinct().iter().map(|loaded| loaded.took).sum(),
         limit_changes: limit_changes.into_inner(),
-        replaced_column,
-        column: config.output.column.clone(),
         warnings: warnings.into_inner().unwrap_or_else(|poison| poison.into_inner()),
-        lineage,
-        runs_on: encoder.runs_on(),
         output: published.path,
         output_bytes: published.bytes,
         output_unchanged: published.unchanged,
         peak_resident: memory::peak_rss(),
     })
+}
+
+/// The batch limit and the memory budget of each model. One model works at a time, but each keeps its
+/// buffers: several share the budget.
+pub(crate) fn batch_settings(
+    config: &Config,
+    memory_limit: Option<u64>,
+    models: &Models<'_>,
+) -> Vec<BatchSettings> {
+    let (readings, requested) = (memory::read(), config.batch.requested);
+    let count = models.distinct().len() as u64;
+    let settings = |loaded: &LoadedModel<'_>| {
+        let alone = loaded.model.batch_settings(requested, memory_limit, readings);
+        match alone.budget.filter(|_| count > 1) {
+            Some(budget) => loaded.model.batch_settings(requested, Some(budget / count), readings),
+            None => alone,
+        }
+    };
+    models.distinct().iter().map(settings).collect()
 }
 
 /// Writes the footer, reads the file back and publishes it.
@@ -271,27 +321,15 @@ fn publish(
     reader: &Reader,
     lock: &OutputLock,
     writer: Writer<'_>,
-    (reencoded, lineage, form): (Vec<ColumnDigest>, &Lineage, &VectorForm),
+    (reencoded, columns): (Vec<ColumnDigest>, &[(Lineage, VectorForm)]),
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
-) -> Result<Published> {
+) -> Result<(Published, Footer)> {
     reader.check_unchanged()?;
-    let (staged, footer) = writer.finish(|contents| Footer {
-        lineage: lineage.clone(),
-        text: footer_text(config, reader),
-        column: config.output.column.clone(),
-        form: Some(form.to_footer()),
-        carry: reader.carry(),
-        rows: contents.rows,
-        null_rows: contents.null_rows,
-        dropped_rows: contents.dropped_rows,
-        limit: reader.limit(),
-        digests: Some(Digests {
-            carried: contents.copied.unwrap_or(reencoded),
-            vectors: contents.vectors,
-        }),
-        on_empty: Some(config.output.on_empty),
-        groups: contents.groups,
+    let earlier = earlier_columns(config, reader)?;
+    let (staged, footer) = writer.finish(|contents| {
+        footer_of(config, reader, columns, contents, reencoded, earlier)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "the output has no vector column (bug)"))
     })?;
     // How many rows have no text was not known before.
     let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
@@ -300,15 +338,59 @@ fn publish(
         .check_replaceable(footer.rows, max_shrink, replace)
         .map_err(|error| error.in_file(lock.path()))?;
     let on_rows = |rows| on_event(Event::ReadBack { rows });
-    staged.publish(lock, |path| {
+    let published = staged.publish(lock, |path| {
         readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
-    })
+    })?;
+    Ok((published, footer))
 }
 
-/// What the footer says of the texts.
-fn footer_text(config: &Config, reader: &Reader) -> FooterText {
+/// The footer entry of an output.
+fn footer_of(
+    config: &Config,
+    reader: &Reader,
+    columns: &[(Lineage, VectorForm)],
+    contents: Contents,
+    reencoded: Vec<ColumnDigest>,
+    earlier: Vec<EarlierColumn>,
+) -> Option<Footer> {
+    let Contents { rows, dropped_rows, copied, columns: written } = contents;
     let id = config.input.id.name().filter(|_| reader.columns().has_ids()).map(str::to_owned);
-    FooterText::new(&config.text, reader.columns().names(), id)
+    let of_columns = config.embeddings.iter().zip(columns).zip(written);
+    let of_columns = of_columns.zip(reader.columns().texts());
+    let mut of_columns =
+        of_columns.map(|(((embedding, (lineage, form)), written), text)| FooterColumn {
+            column: embedding.column.clone(),
+            lineage: lineage.clone(),
+            text: FooterText::new(text.recipe(), text.names(), id.clone()),
+            form: form.to_footer(),
+            null_rows: written.null_rows,
+            vectors: written.vectors,
+            groups: written.groups,
+        });
+    let frame = FooterFrame {
+        carry: reader.carry(),
+        rows,
+        dropped_rows,
+        limit: reader.limit(),
+        carried: copied.unwrap_or(reencoded),
+        on_empty: config.output.on_empty,
+        earlier,
+    };
+    let first = of_columns.next()?;
+    Some(Footer::new(frame, first, of_columns.collect()))
+}
+
+/// The vector columns of the input's own footer that the output carries.
+fn earlier_columns(config: &Config, reader: &Reader) -> Result<Vec<EarlierColumn>> {
+    let Some(entry) = reader.table().footer_entry()? else { return Ok(Vec::new()) };
+    // What cannot be read says nothing.
+    let Ok(footer) = Footer::parse(&entry) else { return Ok(Vec::new()) };
+    let columns = carried_columns(config, reader)?;
+    let metadata = reader.table().metadata()?;
+    let roots = metadata.schema.roots.iter().zip(&columns.carried);
+    let carried: Vec<&str> =
+        roots.filter(|(_, carried)| **carried).map(|(root, _)| root.name.as_str()).collect();
+    Ok(footer.carried_on(|column| carried.contains(&column)))
 }
 
 /// Adds the input file to the error of a row, because the stages after the reader do not know it.

@@ -42,7 +42,7 @@ use crate::format::projection::Types;
 use crate::text::TextRecipe;
 use chunker::Chunker;
 pub use column_guess::ColumnGuess;
-pub use columns::TextColumns;
+pub use columns::{RecipeColumns, TextColumns};
 use decoder::BATCH_VALUES;
 pub use decoder::{Batches, Decoder, Limits, types_of};
 use duplicates::DuplicateIds;
@@ -92,26 +92,26 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens a file and finds the columns of its ids and of its texts.
+    /// Opens a file and finds the columns of its ids and of its texts, which one recipe makes.
     ///
     /// # Errors
     /// `Input`, naming the file and the column.
     pub fn open(config: &InputConfig, recipe: &TextRecipe, decoded: Decoded) -> Result<Reader> {
-        Reader::with_table(TableFile::open(&config.path)?, config, recipe, decoded)
+        Reader::with_table(TableFile::open(&config.path)?, config, &[recipe], decoded)
     }
 
-    /// As [`Reader::open`], for an open file.
+    /// As [`Reader::open`], for an open file and one or more recipes.
     ///
     /// # Errors
     /// As [`Reader::open`].
     pub fn with_table(
         table: TableFile,
         config: &InputConfig,
-        recipe: &TextRecipe,
+        recipes: &[&TextRecipe],
         decoded: Decoded,
     ) -> Result<Reader> {
         let metadata = table.metadata()?;
-        let text = TextRoots::find(&metadata, &config.id, &[recipe])
+        let text = TextRoots::find(&metadata, &config.id, recipes)
             .map_err(|error| error.in_file(table.path()))?;
         let (selection, types, on_invalid_utf8) = match decoded {
             Decoded::All => {
@@ -130,8 +130,7 @@ impl Reader {
             page: config.page_limit,
         };
         let name_of = |root: usize| metadata.schema.roots[root].name.clone();
-        let columns =
-            TextColumns::new(&text, (0, recipe), selection.roots(), name_of, on_invalid_utf8);
+        let columns = TextColumns::new(&text, recipes, selection.roots(), name_of, on_invalid_utf8);
         let decoder = Decoder::of_selection(&table, &selection, types, limits)?;
         let columns = columns.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "a text column is not decoded (bug)")
@@ -280,11 +279,11 @@ pub trait GroupFilter {
     /// Begins with a row group of so many rows; returns whether to go on with it.
     fn begin(&mut self, rows: u64) -> bool;
 
-    /// Adds the next texts; returns whether to go on.
+    /// Adds the next texts, by each recipe; returns whether to go on.
     ///
     /// # Errors
     /// Those of the filter.
-    fn add(&mut self, texts: &LargeStringArray) -> Result<bool>;
+    fn add(&mut self, texts: &[LargeStringArray]) -> Result<bool>;
 
     /// Whether the row group is one of those; the number is the filter's own.
     ///
@@ -342,8 +341,9 @@ impl Chunks<'_> {
         for batch in decoder.batches(self.group, BATCH_VALUES)? {
             let batch = batch.map_err(|error| decoder.locate(self.group, error))?;
             let chunk = self.build(self.rows_read + rows, batch)?;
-            rows += chunk.texts.len() as u64;
-            self.filtered_bytes += (chunk.texts.value_data().len() + 16 * chunk.texts.len()) as u64;
+            rows += chunk.len() as u64;
+            let bytes = |texts: &LargeStringArray| texts.value_data().len() + 16 * texts.len();
+            self.filtered_bytes += chunk.texts.iter().map(bytes).sum::<usize>() as u64;
             let bytes = self.chunker.total_bytes().saturating_add(self.filtered_bytes);
             decoder.check_decoded(self.group, bytes)?;
             self.add_ids(&chunk);
@@ -434,7 +434,7 @@ impl Chunks<'_> {
 
     fn chunk(&mut self, batch: RecordBatch) -> Result<RowChunk> {
         let chunk = self.build(self.first_row, batch)?;
-        self.first_row += chunk.texts.len() as u64;
+        self.first_row += chunk.len() as u64;
         self.add_ids(&chunk);
         Ok(chunk)
     }

@@ -19,7 +19,7 @@ use std::path::Path;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use crate::config::{Carry, IdColumn, InputConfig, InvalidUtf8, OnEmpty, VectorType};
-use crate::footer::Footer;
+use crate::footer::{EmbeddingFooter, Footer, FooterText};
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
 use crate::text::TextRecipe;
 use crate::vectors::VectorExpectation;
@@ -36,6 +36,8 @@ const FIRST_COMPARABLE: u32 = 3;
 pub struct Check {
     /// What was checked.
     pub what: &'static str,
+    /// The vector column, if there are several and it concerns one.
+    pub column: Option<String>,
     /// What was found, what is wrong, or why it was skipped.
     pub found: String,
     /// The verdict.
@@ -71,8 +73,8 @@ pub fn open(output: &Path) -> Result<(TableFile, Footer)> {
 }
 
 /// Checks the rows and vectors of an output, and compares it with the input `original` if it is given.
-/// With a `sample`, a number of rows is embedded again. `reading` has the column names; its path is
-/// ignored.
+/// With `samples`, one for each vector column, a number of rows is embedded again. `reading` has the
+/// column names; its path is ignored.
 ///
 /// # Errors
 /// When a file cannot be read to its end or a row cannot be embedded. A file that is merely wrong has
@@ -82,29 +84,44 @@ pub fn verify(
     output: &TableFile,
     footer: &Footer,
     original: Option<&Path>,
-    sample: Option<Sample<'_>>,
+    samples: &[Sample<'_>],
 ) -> Result<Vec<Check>> {
     let original = original.map(TableFile::open).transpose()?;
-    let reading = &reading_of(reading, footer);
-    let texts = text_source(reading, output, footer, original.as_ref())?;
-    let state = vectors::check(output, footer, texts.as_ref(), sample.as_ref())?;
+    let mut columns = Vec::new();
+    for (number, embedding) in footer.embeddings().into_iter().enumerate() {
+        let reading = reading_of(reading, embedding.text);
+        let texts = text_source(&reading, output, footer, &embedding, original.as_ref())?;
+        let (carry, source) = (footer.carry, texts.as_ref().ok());
+        let state = vectors::check(output, carry, &embedding, source, samples.get(number))?;
+        columns.push(ColumnState { embedding, state, no_texts: texts.err() });
+    }
     let version = footer.lineage.version;
     let carried = match footer.carry {
         _ if version < FIRST_COMPARABLE => None,
         Carry::Copy => Some(bytes::check(output, footer, original.as_ref())?),
         Carry::Reencode => {
             let drops_rows = footer.on_empty == Some(OnEmpty::Drop);
-            let dropped_by = drops_rows.then(|| recipe_of(footer, output)).transpose()?;
+            let first = &footer.text;
+            let dropped_by = drops_rows.then(|| recipe_of(first, output)).transpose()?;
             let (recipe, original) = (dropped_by.as_ref(), original.as_ref());
-            Some(values::check(reading, output, footer, recipe, original)?)
+            let reading = reading_of(reading, first);
+            Some(values::check(&reading, output, footer, recipe, original)?)
         }
     };
-    Ok(checks(footer, &state, carried, original.is_some(), sample.is_some(), texts.is_some()))
+    Ok(checks(footer, &columns, carried, original.is_some(), !samples.is_empty()))
+}
+
+/// What was found of a vector column.
+struct ColumnState<'a> {
+    embedding: EmbeddingFooter<'a>,
+    state: VectorState,
+    /// Why its texts cannot be read, if they cannot.
+    no_texts: Option<String>,
 }
 
 /// How tables are read: as the footer says. Bytes that are not UTF-8 were replaced, or there are none.
-fn reading_of(reading: &InputConfig, footer: &Footer) -> InputConfig {
-    let id = match (&footer.text.id, &footer.text.lines) {
+fn reading_of(reading: &InputConfig, text: &FooterText) -> InputConfig {
+    let id = match (&text.id, &text.lines) {
         (Some(id), _) => IdColumn::IfPresent(id.clone()),
         (None, Some(_)) => IdColumn::None,
         // Up to version 3 the footer does not name the ids.
@@ -117,7 +134,7 @@ fn reading_of(reading: &InputConfig, footer: &Footer) -> InputConfig {
 ///
 /// # Errors
 /// `Output` when the footer has none that can be read.
-fn recipe_of(footer: &Footer, table: &TableFile) -> Result<TextRecipe> {
+fn recipe_of(text: &FooterText, table: &TableFile) -> Result<TextRecipe> {
     let metadata = table.metadata()?;
     let is_list = |name: &str| {
         let root = metadata.schema.roots.iter().find(|root| root.name == name);
@@ -125,7 +142,7 @@ fn recipe_of(footer: &Footer, table: &TableFile) -> Result<TextRecipe> {
             metadata.schema.leaves[root.leaves.clone()].iter().any(|leaf| leaf.is_repeated)
         })
     };
-    footer.text.recipe(&is_list).map_err(|wrong| {
+    text.recipe(&is_list).map_err(|wrong| {
         let message = format!("the text recipe in its `reembed` footer entry {wrong}");
         Error::new(ErrorKind::Output, message)
             .in_file(table.path())
@@ -134,70 +151,90 @@ fn recipe_of(footer: &Footer, table: &TableFile) -> Result<TextRecipe> {
 }
 
 /// Where the texts and ids of the output's rows come from: the output, or the input if the output does
-/// not carry the columns; `None` if neither has them.
+/// not carry the columns; else why neither has them.
 fn text_source(
     reading: &InputConfig,
     output: &TableFile,
     footer: &Footer,
+    embedding: &EmbeddingFooter<'_>,
     original: Option<&TableFile>,
-) -> Result<Option<RowSource>> {
+) -> Result<std::result::Result<RowSource, String>> {
     let tables = std::iter::once((output, false)).chain(original.map(|table| (table, true)));
+    let mut reasons = Vec::new();
     for (table, is_input) in tables {
-        let recipe = recipe_of(footer, table)?;
-        if check_text_columns(&table.metadata()?, &reading.id, &[&recipe]).is_ok() {
-            let config = reading.for_output(table.path());
-            let reader = Reader::open(&config, &recipe, Decoded::Text)?;
-            return Ok(Some(match is_input {
-                true => RowSource::of_input(reader, footer),
-                false => RowSource::of_output(reader),
-            }));
+        let recipe = recipe_of(embedding.text, table)?;
+        match check_text_columns(&table.metadata()?, &reading.id, &[&recipe]) {
+            Ok(()) => {
+                let config = reading.for_output(table.path());
+                let reader = Reader::open(&config, &recipe, Decoded::Text)?;
+                return Ok(Ok(match is_input {
+                    true => RowSource::of_input(reader, footer),
+                    false => RowSource::of_output(reader),
+                }));
+            }
+            Err(error) => {
+                let place = if is_input { "the input" } else { "the output" };
+                reasons.push(format!("{place}: {error}"));
+            }
         }
     }
-    Ok(None)
+    let advice = if original.is_none() { "; give --input" } else { "" };
+    Ok(Err(format!("the texts cannot be read from {}{advice}", reasons.join(", nor from "))))
 }
 
 fn checks(
     footer: &Footer,
-    state: &VectorState,
+    columns: &[ColumnState<'_>],
     carried: Option<CarriedState>,
     compared: bool,
     embedded: bool,
-    has_texts: bool,
 ) -> Vec<Check> {
     let check = |what, wrong: &Option<String>, found: String| match wrong {
-        Some(wrong) => Check { what, found: wrong.clone(), verdict: Verdict::Failed },
-        None => Check { what, found, verdict: Verdict::Passed },
+        Some(wrong) => Check { what, column: None, found: wrong.clone(), verdict: Verdict::Failed },
+        None => Check { what, column: None, found, verdict: Verdict::Passed },
     };
-    let skipped =
-        |what, why_not: &str| Check { what, found: why_not.to_owned(), verdict: Verdict::Skipped };
+    let skipped = |what, why_not: &str| Check {
+        what,
+        column: None,
+        found: why_not.to_owned(),
+        verdict: Verdict::Skipped,
+    };
     let unequal = |declared: u64, found: u64| {
         (declared != found).then(|| format!("{found}, but the footer declares {declared}"))
     };
-    let expectation = VectorExpectation::from_footer(footer);
-    let mut checks = vec![
-        check("footer", &None, format!("fingerprint {:.12}", footer.lineage.fingerprint)),
-        check("rows", &unequal(footer.rows, state.rows), state.rows.to_string()),
-        check(
-            "null vectors",
-            &unequal(footer.null_rows, state.null_rows),
-            state.null_rows.to_string(),
-        ),
-        check("dimension", &state.wrong_width, dimensions(footer)),
-        check("finite", &state.not_finite, "all components".to_owned()),
-        match expectation.length_tolerance {
-            Some(tolerance) => check("length", &state.wrong_length, format!("1 ± {tolerance:e}")),
-            None => skipped("length", why_any_length(footer)),
-        },
-    ];
+    let mut checks = Vec::new();
+    for ColumnState { embedding, state, .. } in columns {
+        let expectation = VectorExpectation::from_footer(embedding);
+        let of_column = [
+            check("footer", &None, format!("fingerprint {:.12}", embedding.lineage.fingerprint)),
+            check("rows", &unequal(footer.rows, state.rows), state.rows.to_string()),
+            check(
+                "null vectors",
+                &unequal(embedding.null_rows, state.null_rows),
+                state.null_rows.to_string(),
+            ),
+            check("dimension", &state.wrong_width, dimensions(embedding)),
+            check("finite", &state.not_finite, "all components".to_owned()),
+            match expectation.length_tolerance {
+                Some(tolerance) => {
+                    check("length", &state.wrong_length, format!("1 ± {tolerance:e}"))
+                }
+                None => skipped("length", why_any_length(embedding)),
+            },
+        ];
+        checks
+            .extend(of_column.map(|check| Check { column: name_of(columns, embedding), ..check }));
+    }
     const OLD: &str = "not comparable: version 0.1 encoded the carried columns anew";
     let digest_of_carried = carried.as_ref().and_then(|carried| carried.wrong_digest.clone());
+    let digest_of_vectors = columns.iter().find_map(|column| column.state.wrong_digest.clone());
     checks.push(match (&footer.digests, &carried) {
         (None, _) => skipped("digests", "the file was written without digests"),
         (Some(_), None) => {
-            check("digests", &state.wrong_digest, "the vectors are as written".to_owned())
+            check("digests", &digest_of_vectors, "the vectors are as written".to_owned())
         }
         (Some(_), Some(_)) => {
-            let wrong = digest_of_carried.or_else(|| state.wrong_digest.clone());
+            let wrong = digest_of_carried.or(digest_of_vectors);
             check("digests", &wrong, "all columns are as written".to_owned())
         }
     });
@@ -216,21 +253,26 @@ fn checks(
             checks.push(check("carried columns", &carried.wrong_carried, found));
         }
     }
-    checks.push(match (embedded, has_texts) {
-        (false, _) => skipped("embedded again", "--sample 0"),
-        (true, false) => {
-            skipped("embedded again", "the output does not carry the text columns; give --input")
-        }
-        (true, true) => match &state.lacks_ranges {
-            Some(reason) => skipped("embedded again", reason),
-            None => {
+    for ColumnState { embedding, state, no_texts } in columns {
+        let again = match (embedded, no_texts, &state.lacks_ranges) {
+            (false, _, _) => skipped("embedded again", "--sample 0"),
+            (true, Some(reason), _) | (true, None, Some(reason)) => {
+                skipped("embedded again", reason)
+            }
+            (true, None, None) => {
                 let VectorState { sampled, largest_difference, .. } = state;
                 let found = format!("{sampled} rows, largest difference {largest_difference:.1e}");
                 check("embedded again", &state.wrong_sample, found)
             }
-        },
-    });
+        };
+        checks.push(Check { column: name_of(columns, embedding), ..again });
+    }
     checks
+}
+
+/// The name of a vector column, if there are several.
+fn name_of(columns: &[ColumnState<'_>], embedding: &EmbeddingFooter<'_>) -> Option<String> {
+    (columns.len() > 1).then(|| embedding.column.to_owned())
 }
 
 /// What is expected of the number of rows of the input, for people.
@@ -247,9 +289,9 @@ fn row_count(footer: &Footer) -> String {
 }
 
 /// The elements of a vector, for people.
-fn dimensions(footer: &Footer) -> String {
+fn dimensions(footer: &EmbeddingFooter<'_>) -> String {
     let width = VectorExpectation::from_footer(footer).width;
-    match &footer.form {
+    match footer.form {
         Some(form) if form.vector_type != VectorType::F32 => {
             format!("{width} ({} of {} components)", form.vector_type.as_str(), form.dims)
         }
@@ -258,9 +300,9 @@ fn dimensions(footer: &Footer) -> String {
 }
 
 /// Why a vector may have any length.
-fn why_any_length(footer: &Footer) -> &'static str {
+fn why_any_length(footer: &EmbeddingFooter<'_>) -> &'static str {
     let model = &footer.lineage.model;
-    match &footer.form {
+    match footer.form {
         Some(form) if !matches!(form.vector_type, VectorType::F32 | VectorType::F16) => {
             "steps and signs have no length"
         }

@@ -1,4 +1,4 @@
-//! Writes the output: the carried columns and the vector column, to a temporary file.
+//! Writes the output: the carried columns and the vector columns, to a temporary file.
 //!
 //! The file has a hidden name beside the output. [`StagedFile::publish`] renames it to the output
 //! path once it is complete, durable and read back, so that readers find the old complete file or
@@ -19,7 +19,7 @@ mod vector_chunk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::FieldRef;
 use reembed_encoder::batch::row_number;
 use reembed_encoder::error::{Error, ErrorKind, Result};
@@ -31,7 +31,7 @@ use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::config::{Carry, OnEmpty, OutputConfig};
 use crate::digest::ColumnHasher;
 use crate::footer::{ColumnDigest, Footer};
-use crate::format::output::Columns;
+use crate::format::output::{Columns, VectorColumn};
 use crate::group_digest::{GroupDigest, vectors_digest};
 use crate::publish::{self, OutputLock, write_error};
 use crate::reader::{Reader, TableFile};
@@ -44,19 +44,23 @@ pub use reencoded::check_types;
 pub struct Writer<'a> {
     target: PathBuf,
     table: Table<'a>,
-    vectors: FieldRef,
-    form: VectorForm,
-    replaces_column: bool,
+    vectors: Vec<VectorWriter>,
     /// Whether rows without a vector are left out.
     drops_rows: bool,
     rows: u64,
-    null_rows: u64,
     dropped_rows: u64,
 }
 
 enum Table<'a> {
     Copied(Box<CopiedTable<'a>>),
-    Reencoded(Box<(ReencodedTable, ColumnHasher)>),
+    Reencoded(Box<(ReencodedTable, Vec<ColumnHasher>)>),
+}
+
+/// Makes the rows of a vector column.
+struct VectorWriter {
+    field: FieldRef,
+    form: VectorForm,
+    null_rows: u64,
 }
 
 /// What the writer knows of the finished file without reading it.
@@ -64,24 +68,28 @@ enum Table<'a> {
 pub struct Contents {
     /// Number of rows.
     pub rows: u64,
-    /// Number of rows without a vector.
-    pub null_rows: u64,
     /// Number of rows that were left out because they have no vector.
     pub dropped_rows: u64,
     /// The digests of the columns that were copied; `None` if they were encoded anew.
     pub copied: Option<Vec<ColumnDigest>>,
+    /// The vector columns.
+    pub columns: Vec<ColumnContents>,
+}
+
+/// What the writer knows of a vector column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnContents {
+    /// Number of rows without a vector.
+    pub null_rows: u64,
     /// The row groups, if columns were copied.
     pub groups: Vec<GroupDigest>,
-    /// The digest of the vector column, in hexadecimal.
+    /// The digest of the vectors, in hexadecimal.
     pub vectors: String,
 }
 
 /// A complete output under its temporary name. Dropping it deletes the file.
 pub struct StagedFile {
     file: NamedTempFile,
-    rows: u64,
-    null_rows: u64,
-    dropped_rows: u64,
 }
 
 /// A published output.
@@ -89,12 +97,6 @@ pub struct StagedFile {
 pub struct Published {
     /// The path of the output.
     pub path: PathBuf,
-    /// Number of rows.
-    pub rows: u64,
-    /// Number of rows without a vector.
-    pub null_rows: u64,
-    /// Number of rows that were left out because they have no vector.
-    pub dropped_rows: u64,
     /// The size of the file in bytes.
     pub bytes: u64,
     /// Whether the existing file had the same bytes and was left untouched.
@@ -102,12 +104,12 @@ pub struct Published {
 }
 
 impl<'a> Writer<'a> {
-    /// Creates the temporary file of an output with the carried `columns` of an input and vectors
-    /// of a form.
+    /// Creates the temporary file of an output with the carried `columns` of an input and, for each vector
+    /// column, vectors of a form.
     ///
     /// The footer entries of the input are carried as well. The file gets mode and owner of the
-    /// existing output. `existing` is the existing output and the leaf of its vectors, if they may be
-    /// copied.
+    /// existing output. `existing` is the existing output and the leaf of each vector column, if its
+    /// vectors may be copied.
     ///
     /// # Errors
     /// `Target` when the file cannot be created.
@@ -116,99 +118,88 @@ impl<'a> Writer<'a> {
         lock: &OutputLock,
         reader: &'a Reader,
         columns: Columns,
-        form: VectorForm,
-        existing: Option<(&'a TableFile, usize)>,
+        forms: &[VectorForm],
+        existing: Option<(&'a TableFile, Vec<usize>)>,
         stop: &'a Stop,
     ) -> Result<Writer<'a>> {
         let target = lock.path().to_owned();
-        let nullable = config.on_empty == OnEmpty::Null;
-        let vectors: FieldRef = Arc::new(form.field(&config.column, nullable)?);
+        let vector_writer = |(column, form): (&VectorColumn, &VectorForm)| {
+            Ok(VectorWriter {
+                field: Arc::new(form.field(&column.name, column.is_nullable)?),
+                form: form.clone(),
+                null_rows: 0,
+            })
+        };
+        let vectors: Result<Vec<_>> =
+            columns.vectors.iter().zip(forms).map(vector_writer).collect();
+        let vectors = vectors?;
         let file = publish::create_temporary(&target, lock.existing().ownership())?;
-        let replaces_column = columns.carried.get(columns.vectors_after) == Some(&false)
-            && columns.vectors_after < columns.carried.len();
+        let fields: Vec<(FieldRef, usize)> =
+            vectors.iter().map(|vectors| (vectors.field.clone(), vectors.form.width())).collect();
         let table = match reader.carry() {
             Carry::Copy => {
-                let column = (vectors.as_ref(), form.width());
                 let table = reader.table();
                 let copied =
-                    CopiedTable::new(file, &target, table, columns, column, existing, stop)?;
+                    CopiedTable::new(file, &target, table, columns, &fields, existing, stop)?;
                 Table::Copied(Box::new(copied))
             }
             Carry::Reencode => {
-                let hasher = ColumnHasher::new(&config.column, vectors.data_type());
-                let hasher = hasher.ok_or_else(|| {
-                    let message = "no digest is defined for the type of the vector column";
-                    Error::new(ErrorKind::Internal, message)
-                })?;
+                let hasher = |(field, _): &(FieldRef, usize)| {
+                    ColumnHasher::new(field.name(), field.data_type()).ok_or_else(|| {
+                        let message = "no digest is defined for the type of the vector column";
+                        Error::new(ErrorKind::Internal, message)
+                    })
+                };
+                let hashers = fields.iter().map(hasher).collect::<Result<Vec<_>>>()?;
                 let rows = config.row_group_rows;
-                let column = (&vectors, form.width());
-                let table = ReencodedTable::new(file, &target, reader, &columns, column, rows)?;
-                Table::Reencoded(Box::new((table, hasher)))
+                let table = ReencodedTable::new(file, &target, reader, columns, &fields, rows)?;
+                Table::Reencoded(Box::new((table, hashers)))
             }
         };
         let drops_rows = config.on_empty == OnEmpty::Drop;
-        let (rows, null_rows, dropped_rows) = (0, 0, 0);
-        Ok(Writer {
-            target,
-            table,
-            vectors,
-            form,
-            replaces_column,
-            drops_rows,
-            rows,
-            null_rows,
-            dropped_rows,
-        })
+        Ok(Writer { target, table, vectors, drops_rows, rows: 0, dropped_rows: 0 })
     }
 
-    /// Whether the vector column replaces a column of the input.
-    pub fn replaces_column(&self) -> bool {
-        self.replaces_column
-    }
-
-    /// Writes a chunk. `columns` are those of the input if they are encoded anew; if rows without a
-    /// vector are left out, `columns` have the other rows alone.
+    /// Writes a chunk: the vectors of each vector column and what is known of its rows. `columns` are
+    /// those of the input if they are encoded anew; if rows without a vector are left out, `columns`
+    /// have the other rows alone.
     ///
     /// # Errors
     /// `Output`, naming the file; `Data` when a carried column does not fit the input's footer;
-    /// `Encode`, naming the row, when a component is too large for the type of the column.
+    /// `Encode`, naming the row and the column, when a component is too large for the type of the
+    /// column.
     pub fn write(
         &mut self,
         columns: &RecordBatch,
-        vectors: ChunkVectors,
-        facts: &RowFacts,
+        vectors: Vec<(ChunkVectors, RowFacts)>,
     ) -> Result<()> {
         let first_row = self.rows + self.dropped_rows;
-        // The place of each row in the chunk.
-        let mut places: Vec<usize> = (0..vectors.present.len()).collect();
-        let mut vectors = vectors;
-        if self.drops_rows {
-            places.retain(|row| vectors.present[*row]);
-            self.dropped_rows += (vectors.present.len() - places.len()) as u64;
-            vectors = present_vectors(vectors, &places);
+        let (mut arrays, mut facts) = (Vec::new(), Vec::new());
+        let mut dropped = 0;
+        for (writer, (vectors, of_rows)) in self.vectors.iter_mut().zip(vectors) {
+            // The place of each row in the chunk.
+            let mut places: Vec<usize> = (0..vectors.present.len()).collect();
+            let mut vectors = vectors;
+            if self.drops_rows {
+                places.retain(|row| vectors.present[*row]);
+                dropped = (vectors.present.len() - places.len()) as u64;
+                vectors = present_vectors(vectors, &places);
+            }
+            arrays.push(writer.build(vectors, &self.target, |row| {
+                first_row + places.get(row).copied().unwrap_or(row) as u64
+            })?);
+            facts.push(of_rows);
         }
-        self.rows += vectors.present.len() as u64;
-        self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
-        let vectors = self.form.build_column(&self.vectors, vectors).map_err(|error| match error {
-            BuildError::Arrow(cause) => {
-                write_error(&self.target, "its vectors cannot be written", cause)
-            }
-            BuildError::TooLarge { row, component, value } => {
-                let message = format!(
-                    "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
-                );
-                let place = places.get(row).copied().unwrap_or(row);
-                Error::new(ErrorKind::Encode, message)
-                    .at(row_number(first_row + place as u64))
-                    .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
-            }
-        })?;
+        self.rows += arrays.first().map_or(0, |array| array.len() as u64);
+        self.dropped_rows += dropped;
         match &mut self.table {
-            Table::Copied(table) => table.write(vectors.as_ref(), facts),
+            Table::Copied(table) => table.write(&arrays, &facts),
             Table::Reencoded(reencoded) => {
-                let (table, hasher) = reencoded.as_mut();
-                hasher.update(vectors.as_ref())?;
-                table.write(columns, vectors)
+                let (table, hashers) = reencoded.as_mut();
+                for (hasher, array) in hashers.iter_mut().zip(&arrays) {
+                    hasher.update(array.as_ref())?;
+                }
+                table.write(columns, &arrays)
             }
         }
     }
@@ -218,8 +209,10 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// As [`Writer::write`].
     pub fn copy_group(&mut self, unchanged: &UnchangedGroup) -> Result<()> {
-        self.rows += unchanged.digest.rows;
-        self.null_rows += unchanged.digest.null_rows;
+        self.rows += unchanged.rows();
+        for (writer, digest) in self.vectors.iter_mut().zip(&unchanged.digests) {
+            writer.null_rows += digest.null_rows;
+        }
         match &mut self.table {
             Table::Copied(table) => table.copy_group(unchanged),
             Table::Reencoded(_) => {
@@ -231,31 +224,68 @@ impl<'a> Writer<'a> {
     /// Completes the file with its footer. The file keeps its temporary name.
     ///
     /// # Errors
-    /// `Output`, naming the file.
-    pub fn finish(self, footer: impl FnOnce(Contents) -> Footer) -> Result<(StagedFile, Footer)> {
-        let Writer { target, table, rows, null_rows, dropped_rows, .. } = self;
+    /// `Output`, naming the file, and those of `footer`.
+    pub fn finish(
+        self,
+        footer: impl FnOnce(Contents) -> Result<Footer>,
+    ) -> Result<(StagedFile, Footer)> {
+        let Writer { target, table, vectors, rows, dropped_rows, .. } = self;
         let entry = |footer: &Footer| {
             serde_json::to_string(footer)
                 .map_err(|cause| write_error(&target, "its footer cannot be written", cause))
         };
+        let column = |writer: VectorWriter, groups: Vec<GroupDigest>, vectors: String| {
+            ColumnContents { null_rows: writer.null_rows, groups, vectors }
+        };
         let (file, footer) = match table {
             Table::Copied(mut table) => {
                 let (copied, groups) = table.digests()?;
-                let (copied, vectors) = (Some(copied), vectors_digest(&groups));
-                let contents = Contents { rows, null_rows, dropped_rows, copied, groups, vectors };
-                let footer = footer(contents);
+                let columns = vectors.into_iter().zip(groups).map(|(writer, groups)| {
+                    let digest = vectors_digest(&groups);
+                    column(writer, groups, digest)
+                });
+                let columns = columns.collect();
+                let footer =
+                    footer(Contents { rows, dropped_rows, copied: Some(copied), columns })?;
                 (table.finish(&entry(&footer)?)?, footer)
             }
             Table::Reencoded(reencoded) => {
-                let (table, hasher) = *reencoded;
-                let (vectors, groups) = (hasher.finish(), Vec::new());
-                let copied = None;
-                let contents = Contents { rows, null_rows, dropped_rows, copied, groups, vectors };
-                let footer = footer(contents);
+                let (table, hashers) = *reencoded;
+                let columns = vectors.into_iter().zip(hashers);
+                let columns = columns
+                    .map(|(writer, hasher)| column(writer, Vec::new(), hasher.finish()))
+                    .collect();
+                let footer = footer(Contents { rows, dropped_rows, copied: None, columns })?;
                 (table.finish(entry(&footer)?)?, footer)
             }
         };
-        Ok((StagedFile { file, rows, null_rows, dropped_rows }, footer))
+        Ok((StagedFile { file }, footer))
+    }
+}
+
+impl VectorWriter {
+    /// The array of the next rows. `position` says where in the input a row of them is.
+    fn build(
+        &mut self,
+        vectors: ChunkVectors,
+        target: &Path,
+        position: impl Fn(usize) -> u64,
+    ) -> Result<ArrayRef> {
+        self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
+        self.form.build_column(&self.field, vectors).map_err(|error| match error {
+            BuildError::Arrow(cause) => {
+                write_error(target, "its vectors cannot be written", cause)
+            }
+            BuildError::TooLarge { row, component, value } => {
+                let message = format!(
+                    "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
+                );
+                Error::new(ErrorKind::Encode, message)
+                    .at(row_number(position(row)))
+                    .at(format!("column `{}`", self.field.name()))
+                    .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
+            }
+        })
     }
 }
 
@@ -273,7 +303,7 @@ impl StagedFile {
         lock: &OutputLock,
         read_back: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<Published> {
-        let StagedFile { file, rows, null_rows, dropped_rows } = self;
+        let StagedFile { file } = self;
         let path = lock.path().to_owned();
         let check = |finished: &Path| {
             read_back(finished)?;
@@ -291,7 +321,7 @@ impl StagedFile {
         } else {
             publish::replace(file, &path, check)?;
         }
-        Ok(Published { path, rows, null_rows, dropped_rows, bytes, unchanged })
+        Ok(Published { path, bytes, unchanged })
     }
 }
 

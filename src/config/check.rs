@@ -4,14 +4,16 @@
 //! It opens no file and queries no hardware.
 //!
 //! ```text
-//!   text   the recipe of a text, the ids     model   the model and what runs it
-//!   read   values by their keys
+//!   text   the recipe of a text, the ids     model     the model and what runs it
+//!   read   values by their keys              columns   the settings of each vector column
 //! ```
 
+mod columns;
 mod model;
 mod read;
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,14 +23,15 @@ use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::config::ModelConfig;
 use reembed_encoder::model::source;
 
-use super::layers::{Origin, RawConfig};
+use super::layers::RawConfig;
+use super::origin::Origin;
 use super::settings::{SETTINGS, Setting};
 use super::values::Value;
 use super::words::{CacheMode, Carry, InvalidUtf8, OnEmpty, VectorLayout, VectorType};
 use super::{
-    BatchConfig, CacheConfig, CalibrationConfig, ColumnChoice, Config, Effective, IdColumn,
-    InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig, RunConfig, VectorConfig,
-    VectorValues,
+    BatchConfig, CacheConfig, CalibrationConfig, ColumnChoice, Config, Effective, EmbeddingConfig,
+    Embeddings, IdColumn, InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig,
+    RunConfig, VectorConfig, VectorValues,
 };
 use crate::text::TextRecipe;
 use model::{PROMPT, PROMPT_NAME};
@@ -58,6 +61,7 @@ impl RawConfig {
     pub fn check(&self, environment: &Environment) -> Result<Config> {
         let merged = self.with_defaults()?;
         let mut faults = Vec::new();
+        faults.extend(merged.check_blocks().err());
         faults.extend(merged.check_paths().err());
         let mut checked = Checked { faults };
         let path = |key| merged.path(key).ok_or_else(|| merged.missing(key));
@@ -66,8 +70,7 @@ impl RawConfig {
         let report = checked.of(merged.report(output.as_deref()));
         let batch = checked.of(merged.batch());
         let input = checked.of(merged.input(input.unwrap_or_default()));
-        let text = checked.of(merged.text_recipe());
-        let model = checked.of(merged.model(environment));
+        let embeddings = self.embeddings(environment, &mut checked)?;
         let output = checked.of(merged.output(output.unwrap_or_default()));
         let cache = checked.of(merged.cache());
         let max_shrink = checked.of(merged
@@ -81,8 +84,7 @@ impl RawConfig {
             Some(Config {
                 batch: batch?,
                 input: input?,
-                text: text?,
-                model: model?,
+                embeddings: embeddings?,
                 report: report?,
                 output: output?,
                 cache: cache?,
@@ -97,7 +99,7 @@ impl RawConfig {
                     deadline: merged.number("run.deadline").map(Duration::from_secs),
                     limit: merged.number("run.limit"),
                 },
-                effective: merged.effective(),
+                effective: self.effective(&merged),
             })
         };
         whole().ok_or_else(|| {
@@ -105,12 +107,42 @@ impl RawConfig {
         })
     }
 
-    /// Checks the tables `[model]` and `[compute]` alone.
+    /// Checks the settings of each vector column.
+    fn embeddings(
+        &self,
+        environment: &Environment,
+        checked: &mut Checked,
+    ) -> Result<Option<Embeddings>> {
+        let mut embeddings = Vec::new();
+        let mut is_whole = true;
+        for raw in self.by_column() {
+            let merged = raw.with_defaults()?;
+            let column = checked.of(merged.column());
+            let text = checked.of(merged.text_recipe());
+            let model = checked.of(merged.model(environment));
+            let vector = checked.of(merged.vector());
+            let embedding = || {
+                Some(EmbeddingConfig {
+                    column: column?,
+                    text: text?,
+                    model: model?,
+                    vector: vector?,
+                })
+            };
+            match embedding() {
+                Some(embedding) => embeddings.push(embedding),
+                None => is_whole = false,
+            }
+        }
+        Ok(Embeddings::new(embeddings).filter(|_| is_whole))
+    }
+
+    /// Checks the tables `[model]` and `[compute]` alone: those of the first vector column.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_model(&self, environment: &Environment) -> Result<ModelConfig> {
-        self.with_defaults()?.model(environment)
+        self.first_column().with_defaults()?.model(environment)
     }
 
     /// Checks the table `[input]` alone, for the file at `path` in the place of `input.path`.
@@ -121,24 +153,26 @@ impl RawConfig {
         self.with_defaults()?.input(path.to_owned())
     }
 
-    /// Checks the settings of the text alone.
+    /// Checks the settings of the text alone: that of the first vector column.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_text(&self) -> Result<TextRecipe> {
-        self.with_defaults()?.text_recipe()
+        self.first_column().with_defaults()?.text_recipe()
     }
 
-    /// Checks the settings of a calibration. The file with the ranges need not be set, nor exist.
+    /// Checks the settings of a calibration: those of the vector column that `output.column` names, if
+    /// there are several. The file with the ranges need not be set, nor exist.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_calibration(&self, environment: &Environment) -> Result<CalibrationConfig> {
-        let merged = self.with_defaults()?;
+        let merged = self.calibrated()?.with_defaults()?;
         merged.check_paths()?;
         let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
         Ok(CalibrationConfig {
             input: merged.input(input)?,
+            column: merged.text("output.column")?,
             text: merged.text_recipe()?,
             on_empty: merged.word("output.on_empty", OnEmpty::parse)?,
             model: merged.model(environment)?,
@@ -148,6 +182,29 @@ impl RawConfig {
             output: merged.path("output.path"),
             cache: merged.cache()?,
         })
+    }
+
+    /// The settings of the vector column to calibrate.
+    fn calibrated(&self) -> Result<RawConfig> {
+        let columns = self.block_columns();
+        let named = self.text("output.column").ok();
+        match (&columns[..], &named) {
+            ([], _) | ([_], None) => Ok(self.first_column()),
+            (columns, Some(name)) if columns.contains(&name.as_str()) => {
+                let mut raw = self.clone();
+                raw.unset("output.column");
+                raw.check_blocks()?;
+                Ok(raw.of_column(name))
+            }
+            (columns, named) => {
+                let message = match named {
+                    Some(name) => format!("no [[embedding]] block has the column `{name}`"),
+                    None => "several columns have ranges of their own".to_owned(),
+                };
+                Err(Error::new(ErrorKind::Config, message)
+                    .advice(format!("name one with --column: {}", columns.join(", "))))
+            }
+        }
     }
 
     /// The file with the ranges of components; `None` if it is not set.
@@ -244,6 +301,25 @@ impl RawConfig {
     }
 
     fn output(&self, path: PathBuf) -> Result<OutputConfig> {
+        let on_empty = self.word("output.on_empty", OnEmpty::parse)?;
+        if on_empty == OnEmpty::Drop && self.blocks.len() > 1 {
+            let message = "is \"drop\", but a row may have a text for one vector column alone";
+            return Err(self
+                .value_error("output.on_empty", message)
+                .advice("set it to another word, or write the columns in several runs"));
+        }
+        Ok(OutputConfig {
+            path,
+            on_empty,
+            columns: self.column_choice()?,
+            carry: self.carry()?,
+            preset: self.preset(),
+            row_group_rows: self.size("output.row_group_rows")?,
+        })
+    }
+
+    /// The name of the vector column.
+    fn column(&self) -> Result<String> {
         let column = self.text("output.column")?;
         if column.is_empty() {
             return Err(self.value_error("output.column", "is empty"));
@@ -257,16 +333,7 @@ impl RawConfig {
             let message = format!("is {column:?}, a column that {use_of_it}");
             return Err(self.value_error("output.column", &message));
         }
-        Ok(OutputConfig {
-            path,
-            column,
-            vector: self.vector()?,
-            on_empty: self.word("output.on_empty", OnEmpty::parse)?,
-            columns: self.column_choice()?,
-            carry: self.carry()?,
-            preset: self.preset(),
-            row_group_rows: self.size("output.row_group_rows")?,
-        })
+        Ok(column)
     }
 
     fn vector(&self) -> Result<VectorConfig> {
@@ -363,12 +430,24 @@ impl RawConfig {
         })
     }
 
-    fn effective(&self) -> Vec<Effective> {
-        let line = |setting: &Setting| {
-            let (value, origin) = self.values.get(setting.key)?;
-            Some(Effective { key: setting.key, value: value.to_string(), origin: origin.clone() })
+    /// Every setting that has a value: those for all columns as `merged`, then those of each block.
+    fn effective(&self, merged: &RawConfig) -> Vec<Effective> {
+        type Values = BTreeMap<&'static str, (Value, Origin)>;
+        let line = |values: &Values, setting: &Setting, block: Option<usize>| {
+            let (value, origin) = values.get(setting.key)?;
+            let (value, origin) = (value.to_string(), origin.clone());
+            Some(Effective { key: setting.key, block, value, origin })
         };
-        SETTINGS.iter().filter(|setting| self.is_in_force(setting.key)).filter_map(line).collect()
+        let in_force = SETTINGS.iter().filter(|setting| merged.is_in_force(setting.key));
+        let for_all = in_force.filter_map(|setting| line(&merged.values, setting, None));
+        let (columns, others): (Vec<&Setting>, Vec<&Setting>) =
+            SETTINGS.iter().partition(|setting| setting.key == "output.column");
+        let in_block: Vec<&Setting> = columns.into_iter().chain(others).collect();
+        let blocks = self.blocks.iter().enumerate().flat_map(|(number, block)| {
+            let of_block = in_block.iter();
+            of_block.filter_map(move |setting| line(&block.values, setting, Some(number)))
+        });
+        for_all.chain(blocks).collect()
     }
 
     /// Whether the other settings let the setting have an effect. `run --print-config` prints no
@@ -390,6 +469,8 @@ impl RawConfig {
             // A directory has its own name, and no revision.
             "model.id" => !is_local() || self.is_set(key),
             "model.revision" => !is_local(),
+            // Each block names its own.
+            "output.column" => self.blocks.is_empty(),
             "text.split" => self.text_recipe().is_ok_and(|recipe| !recipe.split().is_empty()),
             PROMPT | PROMPT_NAME => is_the_one([PROMPT, PROMPT_NAME]),
             KEEP | DROP => is_the_one([KEEP, DROP]),

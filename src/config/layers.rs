@@ -5,67 +5,23 @@
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::environment::Environment;
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
+use super::blocks::{self, Block};
 use super::names::{not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table};
+use super::origin::Origin;
 use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
 use super::words::{Carry, OnEmpty, Preset};
 
 /// Largest size of a configuration file in bytes. A larger file is not a configuration.
 const LARGEST_FILE: u64 = 1 << 20;
-
-/// Where a value came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// The default.
-    Default,
-    /// The default that `output.for` sets.
-    Preset(Preset),
-    /// What another setting makes necessary.
-    Implied {
-        /// That setting.
-        by: &'static str,
-    },
-    /// The configuration file and the line.
-    File(PathBuf, usize),
-    /// The environment variable with this name.
-    Variable(String),
-    /// The command line flag with this name.
-    Flag(&'static str),
-}
-
-impl Origin {
-    /// The number of the layer; a higher one overrides a lower one.
-    pub(super) fn layer(&self) -> u8 {
-        match self {
-            Origin::Default | Origin::Preset(_) | Origin::Implied { .. } => 0,
-            Origin::File(..) => 1,
-            Origin::Variable(_) => 2,
-            Origin::Flag(_) => 3,
-        }
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Default => f.write_str("default"),
-            Origin::Preset(preset) => write!(f, "for {}", preset.as_str()),
-            Origin::Implied { by } => write!(f, "default with {by}"),
-            Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
-            Origin::Variable(name) => f.write_str(name),
-            Origin::Flag(flag) => f.write_str(flag),
-        }
-    }
-}
 
 /// The settings of all layers so far: known keys with values of their kind.
 ///
@@ -75,6 +31,8 @@ pub struct RawConfig {
     /// Relative paths in the file start here.
     pub(super) base: PathBuf,
     pub(super) values: BTreeMap<&'static str, (Value, Origin)>,
+    /// Settings of one vector column each.
+    pub(super) blocks: Vec<Block>,
 }
 
 impl RawConfig {
@@ -110,7 +68,7 @@ impl RawConfig {
     /// As [`RawConfig::read`].
     pub fn parse(text: &str, path: &Path) -> Result<RawConfig> {
         let base = path.parent().map(Path::to_owned).unwrap_or_default();
-        let mut raw = RawConfig { base, values: BTreeMap::new() };
+        let mut raw = RawConfig { base, ..RawConfig::default() };
         let line_of = |offset: usize| {
             1 + text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count()
         };
@@ -130,6 +88,27 @@ impl RawConfig {
         for (table, content) in document.get_ref() {
             let at = table.span().start;
             let name = table.get_ref();
+            if name == blocks::TABLE {
+                let Some(array) = content.get_ref().as_array() else {
+                    let message = "the settings of a vector column are written [[embedding]]";
+                    faults.push((at, line_error(at, message.to_owned())));
+                    continue;
+                };
+                for block in array.iter() {
+                    let at = block.span().start;
+                    let mut fault = |at: usize, message: String| {
+                        faults.push((at, line_error(at, message)));
+                    };
+                    match block.get_ref().as_table() {
+                        Some(content) => {
+                            let place = (path, &line_of as &dyn Fn(usize) -> usize);
+                            raw.blocks.push(Block::parse(content, at, place, &mut fault));
+                        }
+                        None => fault(at, "a block of `embedding` is not a table".to_owned()),
+                    }
+                }
+                continue;
+            }
             let Some(keys) = content.get_ref().as_table() else {
                 let fault = line_error(at, not_a_table(name))
                     .advice("settings are written as `key = value` below their `[table]`");
@@ -156,7 +135,7 @@ impl RawConfig {
                     faults.push((at, line_error(at, message)));
                     continue;
                 };
-                match written(value.get_ref()).parse_as(setting.kind, true) {
+                match Written::from_toml(value.get_ref()).parse_as(setting.kind, true) {
                     Ok(value) => {
                         let origin = Origin::File(path.to_owned(), line_of(at));
                         raw.values.insert(setting.key, (value, origin));
@@ -276,29 +255,4 @@ fn too_large(path: &Path) -> Error {
     let message =
         format!("the file is larger than {LARGEST_FILE} bytes and is not a configuration");
     Error::new(ErrorKind::Config, message).in_file(path).advice("name another one with --config")
-}
-
-fn written(value: &DeValue<'_>) -> Written {
-    match value {
-        DeValue::String(text) => Written::Text(text.to_string()),
-        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-            .map_or(Written::Other("an integer of more than 64 bits"), Written::Integer),
-        DeValue::Boolean(on) => Written::Switch(*on),
-        DeValue::Table(table) => {
-            let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-                let key: &std::borrow::Cow<'_, str> = key.get_ref();
-                Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
-            };
-            let entries: Option<BTreeMap<String, String>> = table.iter().map(entry).collect();
-            entries.map_or(Written::Other("a table"), Written::Table)
-        }
-        DeValue::Float(_) => Written::Other("a number with a fraction"),
-        DeValue::Datetime(_) => Written::Other("a date"),
-        DeValue::Array(array) => {
-            let text =
-                |value: &toml::Spanned<DeValue<'_>>| Some(value.get_ref().as_str()?.to_owned());
-            let texts: Option<Vec<String>> = array.iter().map(text).collect();
-            Written::List(texts)
-        }
-    }
 }

@@ -57,7 +57,7 @@ pub fn shown(name: &str) -> String {
 }
 
 /// `; did you mean …?` for the nearest candidate, or the empty string where none is near.
-fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
+pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> String {
     const NEAR: f64 = 0.7;
     let word = shown(word);
     // The table weighs less: it is usually right and would make all of its keys look near.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::blocks;
 use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
 
 /// The schema (draft 2020-12): every table and key with its type, range, default and help.
@@ -14,14 +15,49 @@ pub fn json_schema() -> Value {
         keys.insert(setting.name().to_owned(), key_schema(setting));
     }
     let table = |keys: Map<String, Value>| json!({ "type": "object", "additionalProperties": false, "properties": keys });
-    let properties: Map<String, Value> =
+    let mut properties: Map<String, Value> =
         tables.into_iter().map(|(name, keys)| (name.to_owned(), table(keys))).collect();
+    properties.insert(blocks::TABLE.to_owned(), blocks_schema());
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The configuration of reembed run",
         "type": "object",
         "additionalProperties": false,
         "properties": properties,
+    })
+}
+
+/// The schema of the `[[embedding]]` blocks.
+fn blocks_schema() -> Value {
+    let mut tables: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut keys = Map::new();
+    for setting in SETTINGS {
+        let Some(key) = blocks::key_in_block(setting) else { continue };
+        // What is not set is as for all columns.
+        let mut schema = key_schema(setting);
+        schema.as_object_mut().map(|schema| schema.remove("default"));
+        match key.split_once('.') {
+            Some((table, name)) => {
+                tables.entry(table).or_default().insert(name.to_owned(), schema);
+            }
+            None => {
+                keys.insert(key.to_owned(), schema);
+            }
+        }
+    }
+    for (name, inner) in tables {
+        let table = json!({ "type": "object", "additionalProperties": false, "properties": inner });
+        keys.insert(name.to_owned(), table);
+    }
+    json!({
+        "type": "array",
+        "description": blocks::HELP,
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": keys,
+            "required": ["column"],
+        },
     })
 }
 
@@ -80,7 +116,8 @@ mod tests {
     fn schema_has_every_setting_and_nothing_else() {
         let schema = json_schema();
         let mut keys = 0;
-        for (table, content) in schema["properties"].as_object().expect("tables") {
+        let tables = schema["properties"].as_object().expect("tables").iter();
+        for (table, content) in tables.filter(|(name, _)| *name != "embedding") {
             assert_eq!(content["additionalProperties"], false);
             for (name, key) in content["properties"].as_object().expect("keys") {
                 let setting = Setting::find(&format!("{table}.{name}")).expect("a setting");
@@ -95,6 +132,10 @@ mod tests {
         );
         assert_eq!(schema["properties"]["output"]["properties"]["keep"]["type"], "array");
         assert_eq!(schema["properties"]["batch"]["properties"]["start"]["default"], "auto");
+        let block = &schema["properties"]["embedding"]["items"];
+        assert_eq!(block["required"], json!(["column"]));
+        assert_eq!(block["properties"]["vector"]["properties"]["dims"]["type"], "integer");
+        assert_eq!(block["properties"].get("batch"), None);
         assert_eq!(schema["properties"]["publish"]["properties"]["check_space"]["default"], true);
     }
 

@@ -1,5 +1,6 @@
 //! Generates the commented `pipeline.toml` from the table of settings.
 
+use super::blocks;
 use super::settings::{DefaultValue, Kind, SETTINGS, Setting};
 use super::values::quoted;
 
@@ -38,8 +39,24 @@ pub fn template(set: &[(&str, toml::Value)], notes: &[&str]) -> String {
         };
         text.push_str(&line);
     }
+    text.push('\n');
+    push_comment(&mut text, blocks::HELP);
+    text.push_str(BLOCKS);
     text
 }
+
+/// Two blocks as an example. Keys are indented, so that they are not taken for those of the table before.
+const BLOCKS: &str = "\
+# [[embedding]]
+#   column = \"title_vector\"
+#   text.columns = [\"title\"]
+# [[embedding]]
+#   column = \"body_vector\"
+#   text.columns = [\"body\"]
+#   model.path = \"models/mine\"
+#   vector.type = \"int8\"
+#   vector.ranges = \"ranges.json\"
+";
 
 /// The help of a setting, and the values that it accepts.
 fn describe(setting: &Setting) -> String {

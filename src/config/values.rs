@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use reembed_encoder::model::config::Device;
+use toml::de::DeValue;
 
 use super::settings::Kind;
 
@@ -50,6 +51,32 @@ pub enum Written {
 pub type ValueError = String;
 
 impl Written {
+    /// A value of the configuration file.
+    pub fn from_toml(value: &DeValue<'_>) -> Written {
+        match value {
+            DeValue::String(text) => Written::Text(text.to_string()),
+            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+                .map_or(Written::Other("an integer of more than 64 bits"), Written::Integer),
+            DeValue::Boolean(on) => Written::Switch(*on),
+            DeValue::Table(table) => {
+                let entry = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+                    let key: &std::borrow::Cow<'_, str> = key.get_ref();
+                    Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
+                };
+                let entries: Option<BTreeMap<String, String>> = table.iter().map(entry).collect();
+                entries.map_or(Written::Other("a table"), Written::Table)
+            }
+            DeValue::Float(_) => Written::Other("a number with a fraction"),
+            DeValue::Datetime(_) => Written::Other("a date"),
+            DeValue::Array(array) => {
+                let text =
+                    |value: &toml::Spanned<DeValue<'_>>| Some(value.get_ref().as_str()?.to_owned());
+                let texts: Option<Vec<String>> = array.iter().map(text).collect();
+                Written::List(texts)
+            }
+        }
+    }
+
     /// Parses the value as `kind`.
     ///
     /// `typed` is false for the text of a variable or a flag, where the string `32` is a number.

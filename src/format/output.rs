@@ -13,15 +13,23 @@ const ZSTD: i32 = 6;
 /// Field of a sorting column with the number of its leaf.
 const SORTING_LEAF: i16 = 1;
 
-/// Which root columns of the input are carried, and where the vectors stand among them.
+/// Which root columns of the input are carried, and where the vector columns stand among them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Columns {
     /// For each root column of the input, whether it is carried.
     pub carried: Vec<bool>,
-    /// Number of root columns of the input before the vectors. A column that they replace is not
-    /// carried.
-    pub vectors_after: usize,
-    /// The name of the vector column.
+    /// The vector columns.
+    pub vectors: Vec<VectorColumn>,
+}
+
+/// A column of vectors in the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VectorColumn {
+    /// Number of root columns of the input before it. A column that it replaces is not carried.
+    pub after: usize,
+    /// Whether it replaces a column of the input.
+    pub replaces: bool,
+    /// Its name.
     pub name: String,
     /// The type of its elements.
     pub element: Element,
@@ -29,23 +37,59 @@ pub struct Columns {
     pub is_nullable: bool,
 }
 
+/// A root column of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// The root column of the input with this number.
+    Carried(usize),
+    /// The vector column with this number.
+    Vectors(usize),
+}
+
 impl Columns {
-    /// The leaves of the input that are carried before the vectors, or after them.
-    pub fn carried_leaves(&self, schema: &Schema<'_>) -> (Vec<usize>, Vec<usize>) {
-        let leaves = |range: std::ops::Range<usize>| {
-            let roots = range.filter(|root| self.carried[*root]);
-            roots.flat_map(|root| schema.roots[root].leaves.clone()).collect()
+    /// The root columns of the output in order. A vector column stands where the one that it replaces
+    /// stood, others stand at the end in the order of their numbers.
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut slots = Vec::with_capacity(self.carried.len() + self.vectors.len());
+        for root in 0..=self.carried.len() {
+            let here = self.vectors.iter().enumerate().filter(|(_, vectors)| vectors.after == root);
+            slots.extend(here.map(|(number, _)| Slot::Vectors(number)));
+            if self.carried.get(root) == Some(&true) {
+                slots.push(Slot::Carried(root));
+            }
+        }
+        slots
+    }
+
+    /// The leaves of the output in order: those of the input, or the number of the vector column.
+    pub fn leaves(&self, schema: &Schema<'_>) -> Vec<Slot> {
+        let leaves = |slot: Slot| match slot {
+            Slot::Carried(root) => schema.roots[root].leaves.clone().map(Slot::Carried).collect(),
+            Slot::Vectors(_) => vec![slot],
         };
-        (leaves(0..self.vectors_after), leaves(self.vectors_after..schema.roots.len()))
+        self.slots().into_iter().flat_map(leaves).collect()
     }
 
-    /// The position of the vectors among the root columns of the output.
-    pub fn position(&self) -> usize {
-        self.carried[..self.vectors_after].iter().filter(|carried| **carried).count()
+    /// The position of a vector column among the root columns of the output.
+    pub fn position(&self, vectors: usize) -> usize {
+        let slots = self.slots();
+        slots.iter().position(|slot| *slot == Slot::Vectors(vectors)).unwrap_or(slots.len())
     }
 
-    /// The encoded schema elements of the vector column: a list of required numbers.
-    pub fn vector_elements(&self) -> [Vec<u8>; 3] {
+    /// Puts the columns of an output in order: `carried` has an item for each root column of the input,
+    /// `vectors` one for each vector column.
+    pub fn arrange<T: Clone>(&self, carried: &[T], vectors: &[T]) -> Vec<T> {
+        let item = |slot: Slot| match slot {
+            Slot::Carried(root) => carried.get(root).cloned(),
+            Slot::Vectors(number) => vectors.get(number).cloned(),
+        };
+        self.slots().into_iter().filter_map(item).collect()
+    }
+}
+
+impl VectorColumn {
+    /// The encoded schema elements of the column: a list of required numbers.
+    fn elements(&self) -> [Vec<u8>; 3] {
         const CONVERTED_LIST: i32 = 3;
         const LOGICAL_LIST: i16 = 3;
         let mut list = Fields::default();
@@ -139,15 +183,15 @@ impl VectorChunk {
     }
 
     /// Its encoded `ColumnChunk`.
-    fn encode_at(&self, columns: &Columns, placed: &Placed) -> Vec<u8> {
+    fn encode_at(&self, column: &VectorColumn, placed: &Placed) -> Vec<u8> {
         let mut encodings = List { kind: kind::I32, items: Vec::new() };
         self.encodings.iter().for_each(|number| encodings.push(encode_number((*number).into())));
         let mut path = List { kind: kind::BINARY, items: Vec::new() };
-        [columns.name.as_str(), "list", CHILD]
+        [column.name.as_str(), "list", CHILD]
             .iter()
             .for_each(|part| path.push(super::thrift::encode_bytes(part.as_bytes())));
         let mut metadata = Fields::default();
-        metadata.set_i32(column_metadata::TYPE, physical_type(columns.element));
+        metadata.set_i32(column_metadata::TYPE, physical_type(column.element));
         metadata.set_list(column_metadata::ENCODINGS, &encodings);
         metadata.set_list(column_metadata::PATH, &path);
         metadata.set_i32(column_metadata::CODEC, ZSTD);
@@ -160,14 +204,12 @@ impl VectorChunk {
 }
 
 /// A row group of the output whose pages are written.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WrittenGroup {
-    /// The places of the carried chunks, in the order of the output's leaves, without the vectors'.
-    pub carried: Vec<Placed>,
-    /// The vector chunk.
-    pub vectors: VectorChunk,
-    /// The place of the vector chunk.
-    pub vectors_at: Placed,
+    /// The places of the chunks, in the order of the output's leaves.
+    pub placed: Vec<Placed>,
+    /// The vector chunks, by the number of their columns.
+    pub vectors: Vec<VectorChunk>,
 }
 
 /// The encoded footer of the output. `own` are entries of our own, by key: they take the place of those
@@ -179,18 +221,18 @@ pub fn encode(
     input: &Metadata<'_>,
     columns: &Columns,
     groups: &[WrittenGroup],
-    vectors: &arrow::datatypes::Field,
+    vectors: &[arrow::datatypes::FieldRef],
     own: &[(&str, String)],
 ) -> Option<Vec<u8>> {
     let schema = &input.schema;
-    let (before, after) = columns.carried_leaves(schema);
+    let leaves = columns.leaves(schema);
     let mut footer = input.fields.clone();
     footer.set_list(file_metadata::SCHEMA, &schema_of(schema, columns)?);
 
     let mut encoded = List::of_structs();
     for (number, written) in groups.iter().enumerate() {
         let group = input.group(number).ok()?;
-        encoded.push(encode_group(&group, (&before, &after), columns, written)?);
+        encoded.push(encode_group(&group, &leaves, columns, written)?);
     }
     footer.set_list(file_metadata::ROW_GROUPS, &encoded);
 
@@ -200,17 +242,15 @@ pub fn encode(
         const TYPE_ORDER: i16 = 1;
         let mut type_order = Fields::default();
         type_order.set_structure(TYPE_ORDER, &Fields::default());
-        let order = |leaf: &usize| orders.items.get(*leaf).cloned();
+        let order = |leaf: &Slot| match leaf {
+            Slot::Carried(leaf) => orders.items.get(*leaf).map(|order| order.to_vec().into()),
+            Slot::Vectors(_) => Some(type_order.encode().into()),
+        };
         // A list of another length means nothing, and stays out.
-        let kept: Option<Vec<_>> = before.iter().map(order).collect();
-        let rest: Option<Vec<_>> = after.iter().map(order).collect();
-        let orders =
-            kept.zip(rest).filter(|_| orders.kind == kind::STRUCT).map(|(mut items, rest)| {
-                items.push(type_order.encode().into());
-                items.extend(rest);
-                let owned = items.iter().map(|item| item.to_vec().into()).collect();
-                List { kind: kind::STRUCT, items: owned }
-            });
+        let kept: Option<Vec<_>> = leaves.iter().map(order).collect();
+        let orders = kept
+            .filter(|_| orders.kind == kind::STRUCT)
+            .map(|items| List { kind: kind::STRUCT, items });
         match orders {
             Some(orders) => footer.set_list(file_metadata::COLUMN_ORDERS, &orders),
             None => footer.remove(file_metadata::COLUMN_ORDERS),
@@ -223,20 +263,23 @@ pub fn encode(
 }
 
 fn schema_of(schema: &Schema<'_>, columns: &Columns) -> Option<List<'static>> {
+    let slots = columns.slots();
     let mut root = schema.element(0).into_owned();
-    let count = columns.carried.iter().filter(|carried| **carried).count() + 1;
-    root.set_i32(element::NUM_CHILDREN, i32::try_from(count).ok()?);
+    root.set_i32(element::NUM_CHILDREN, i32::try_from(slots.len()).ok()?);
     let mut elements = List::of_structs();
     elements.push(root.encode());
-    for number in 0..=schema.roots.len() {
-        if number == columns.vectors_after {
-            columns.vector_elements().into_iter().for_each(|element| elements.push(element));
-        }
-        let Some(root) = schema.roots.get(number).filter(|_| columns.carried[number]) else {
-            continue;
-        };
-        for position in root.elements.clone() {
-            elements.push(schema.elements.items.get(position)?.to_vec());
+    for slot in slots {
+        match slot {
+            Slot::Carried(root) => {
+                for position in schema.roots[root].elements.clone() {
+                    elements.push(schema.elements.items.get(position)?.to_vec());
+                }
+            }
+            Slot::Vectors(number) => {
+                for element in columns.vectors[number].elements() {
+                    elements.push(element);
+                }
+            }
         }
     }
     Some(elements)
@@ -244,43 +287,40 @@ fn schema_of(schema: &Schema<'_>, columns: &Columns) -> Option<List<'static>> {
 
 fn encode_group(
     group: &RowGroup<'_>,
-    (before, after): (&[usize], &[usize]),
+    leaves: &[Slot],
     columns: &Columns,
     written: &WrittenGroup,
 ) -> Option<Vec<u8>> {
     let mut chunks = List::of_structs();
     let (mut uncompressed, mut compressed) = (0i64, 0i64);
-    let mut first: Option<u64> = None;
-    let mut places = written.carried.iter();
-    for (number, leaf) in before.iter().chain(after).enumerate() {
-        if number == before.len() {
-            chunks.push(written.vectors.encode_at(columns, &written.vectors_at));
-        }
-        let (chunk, placed) = (group.chunk(*leaf)?, places.next()?);
-        uncompressed = uncompressed.saturating_add(chunk.uncompressed_size().max(0));
-        compressed = compressed.saturating_add(chunk.declared_range().1.max(0));
-        first.get_or_insert(placed.start);
-        chunks.push(chunk.encode_at(placed));
+    for (leaf, placed) in leaves.iter().zip(&written.placed) {
+        let (bytes, compressed_bytes) = match leaf {
+            Slot::Carried(leaf) => {
+                let chunk = group.chunk(*leaf)?;
+                chunks.push(chunk.encode_at(placed));
+                (chunk.uncompressed_size().max(0), chunk.declared_range().1.max(0))
+            }
+            Slot::Vectors(number) => {
+                let chunk = written.vectors.get(*number)?;
+                chunks.push(chunk.encode_at(&columns.vectors[*number], placed));
+                (chunk.uncompressed_size, chunk.compressed_size)
+            }
+        };
+        uncompressed = uncompressed.saturating_add(bytes);
+        compressed = compressed.saturating_add(compressed_bytes);
     }
-    if after.is_empty() {
-        chunks.push(written.vectors.encode_at(columns, &written.vectors_at));
-    }
-    if before.is_empty() {
-        first = Some(written.vectors_at.start);
-    }
+    let first = written.placed.first().map_or(0, |placed| placed.start);
     let mut fields = group.fields.clone();
     fields.set_list(row_group::COLUMNS, &chunks);
-    let total = uncompressed.saturating_add(written.vectors.uncompressed_size);
-    fields.set_i64(row_group::TOTAL_BYTE_SIZE, total);
+    fields.set_i64(row_group::TOTAL_BYTE_SIZE, uncompressed);
     if fields.has(row_group::FILE_OFFSET) {
-        fields.set_i64(row_group::FILE_OFFSET, first.unwrap_or(0) as i64);
+        fields.set_i64(row_group::FILE_OFFSET, first as i64);
     }
     if fields.has(row_group::TOTAL_COMPRESSED_SIZE) {
-        let total = compressed.saturating_add(written.vectors.compressed_size);
-        fields.set_i64(row_group::TOTAL_COMPRESSED_SIZE, total);
+        fields.set_i64(row_group::TOTAL_COMPRESSED_SIZE, compressed);
     }
     if let Some(sorting) = group.fields.list(row_group::SORTING_COLUMNS) {
-        match remap_sorting(&sorting, before, after) {
+        match remap_sorting(&sorting, leaves) {
             Some(sorting) => fields.set_list(row_group::SORTING_COLUMNS, &sorting),
             None => fields.remove(row_group::SORTING_COLUMNS),
         }
@@ -290,14 +330,12 @@ fn encode_group(
 
 /// The sorting columns under their numbers in the output. Rows sorted by a, b and c are sorted by a
 /// if b is gone, and by nothing that a list could say if a is; `None` then.
-fn remap_sorting(sorting: &List<'_>, before: &[usize], after: &[usize]) -> Option<List<'static>> {
+fn remap_sorting(sorting: &List<'_>, leaves: &[Slot]) -> Option<List<'static>> {
     let mut remapped = List::of_structs();
     for column in sorting.structures()? {
         let leaf = usize::try_from(column.int(SORTING_LEAF)?).ok()?;
-        let found = before.iter().chain(after).position(|carried| *carried == leaf);
+        let found = leaves.iter().position(|carried| *carried == Slot::Carried(leaf));
         let Some(at) = found else { break };
-        // The vectors are one leaf.
-        let at = if at >= before.len() { at + 1 } else { at };
         let mut column = column.into_owned();
         column.set_i32(SORTING_LEAF, i32::try_from(at).ok()?);
         remapped.push(column.encode());
@@ -309,13 +347,13 @@ fn remap_sorting(sorting: &List<'_>, before: &[usize], after: &[usize]) -> Optio
 fn key_values(
     input: &Metadata<'_>,
     columns: &Columns,
-    vectors: &arrow::datatypes::Field,
+    vectors: &[arrow::datatypes::FieldRef],
     own: &[(&str, String)],
 ) -> Option<List<'static>> {
     const KEY: i16 = 1;
     const VALUE: i16 = 2;
-    let names: Vec<&str> = input.schema.roots.iter().map(|root| root.name.as_str()).collect();
-    let change = ColumnChange::new(&names, &columns.carried, vectors, columns.position());
+    let steps = Steps::new(input, columns, vectors);
+    let changes: Vec<ColumnChange<'_>> = steps.changes().collect();
     let mut list = List::of_structs();
     let entries = input.fields.list(file_metadata::KEY_VALUES);
     for entry in entries.as_ref().and_then(List::structures).unwrap_or_default() {
@@ -324,7 +362,7 @@ fn key_values(
             continue;
         }
         let followed = match (text(KEY), text(VALUE)) {
-            (Some(key), Some(value)) => entries::follow(key, value, &change),
+            (Some(key), Some(value)) => follow_all(key, value, &changes),
             // A key without a value, or bytes that are no text: nothing that describes a schema.
             _ => Followed::Unchanged,
         };
@@ -345,6 +383,58 @@ fn key_values(
         list.push(entry.encode());
     }
     Some(list)
+}
+
+/// The columns of the output after each vector column is put in, in the order of the output. An entry
+/// follows one vector column after the other.
+struct Steps<'a> {
+    /// The columns before each step, and which of them are carried.
+    columns: Vec<(Vec<&'a str>, Vec<bool>)>,
+    /// The field of the vector column and its position.
+    put_in: Vec<(&'a arrow::datatypes::Field, usize)>,
+}
+
+impl<'a> Steps<'a> {
+    fn new(
+        input: &'a Metadata<'_>,
+        columns: &Columns,
+        vectors: &'a [arrow::datatypes::FieldRef],
+    ) -> Steps<'a> {
+        let roots = input.schema.roots.iter();
+        let mut names: Vec<&str> = roots.map(|root| root.name.as_str()).collect();
+        let mut carried = columns.carried.clone();
+        let mut steps = Steps { columns: Vec::new(), put_in: Vec::new() };
+        for (position, slot) in columns.slots().into_iter().enumerate() {
+            let Slot::Vectors(number) = slot else { continue };
+            let Some(field) = vectors.get(number) else { continue };
+            steps.columns.push((names.clone(), carried.clone()));
+            steps.put_in.push((field.as_ref(), position));
+            let kept = names.iter().zip(&carried).filter(|(_, carried)| **carried);
+            names = kept.map(|(name, _)| *name).collect();
+            names.insert(position.min(names.len()), field.name());
+            carried = vec![true; names.len()];
+        }
+        steps
+    }
+
+    fn changes(&self) -> impl Iterator<Item = ColumnChange<'_>> {
+        self.columns.iter().zip(&self.put_in).map(|((names, carried), (field, position))| {
+            ColumnChange::new(names, carried, field, *position)
+        })
+    }
+}
+
+/// What becomes of an entry after all changes.
+fn follow_all(key: &str, value: &str, changes: &[ColumnChange<'_>]) -> Followed {
+    let mut now: Option<String> = None;
+    for change in changes {
+        match entries::follow(key, now.as_deref().unwrap_or(value), change) {
+            Followed::Unchanged => {}
+            Followed::Replaced(value) => now = Some(value),
+            dropped @ Followed::Dropped(_) => return dropped,
+        }
+    }
+    now.map_or(Followed::Unchanged, Followed::Replaced)
 }
 
 /// The encoded offset index of a chunk whose pages moved from `old` to `new`; `None` if it is
@@ -383,20 +473,52 @@ mod tests {
 
     #[test]
     fn sorting_columns_have_their_new_numbers_up_to_the_first_that_is_gone() {
-        for (old, before, after, new) in [
-            (&[0, 2][..], &[0, 1, 2][..], &[][..], Some(vec![0, 2])),
+        use Slot::{Carried, Vectors};
+        let (first, second) = (Vectors(0), Vectors(1));
+        for (old, leaves, new) in [
+            (&[0, 2][..], &[Carried(0), Carried(1), Carried(2), first][..], Some(vec![0, 2])),
             // Leaf 1 gave way to the vectors.
-            (&[2, 0], &[0], &[2, 3], Some(vec![2, 0])),
-            (&[0, 1, 2], &[0], &[2], Some(vec![0])),
-            (&[1, 0], &[0], &[2], None),
-            (&[], &[0], &[], None),
+            (&[2, 0], &[Carried(0), first, Carried(2), Carried(3)], Some(vec![2, 0])),
+            (&[2, 3], &[first, Carried(2), second, Carried(3)], Some(vec![1, 3])),
+            (&[0, 1, 2], &[Carried(0), first, Carried(2)], Some(vec![0])),
+            (&[1, 0], &[Carried(0), first, Carried(2)], None),
+            (&[], &[Carried(0), first], None),
         ] {
-            let remapped = remap_sorting(&sorting(old), before, after);
+            let remapped = remap_sorting(&sorting(old), leaves);
             let numbers = remapped.map(|list| {
                 let columns = list.structures().expect("structs");
                 columns.iter().filter_map(|column| column.int(SORTING_LEAF)).collect::<Vec<_>>()
             });
-            assert_eq!(numbers, new, "{old:?}, {before:?} and {after:?} carried");
+            assert_eq!(numbers, new, "{old:?} of {leaves:?}");
+        }
+    }
+
+    #[test]
+    fn vector_columns_stand_where_those_that_they_replace_stood_or_at_the_end() {
+        use Slot::{Carried, Vectors};
+        let vectors = |after: usize| VectorColumn {
+            after,
+            replaces: after < 3,
+            name: format!("v{after}"),
+            element: Element::F32,
+            is_nullable: true,
+        };
+        for (carried, places, expected) in [
+            ([true, true, true], vec![3], vec![Carried(0), Carried(1), Carried(2), Vectors(0)]),
+            ([true, false, true], vec![1], vec![Carried(0), Vectors(0), Carried(2)]),
+            ([false, true, true], vec![3, 0], vec![Vectors(1), Carried(1), Carried(2), Vectors(0)]),
+            ([true, true, false], vec![3, 3], vec![Carried(0), Carried(1), Vectors(0), Vectors(1)]),
+        ] {
+            let vectors: Vec<VectorColumn> = places.iter().map(|after| vectors(*after)).collect();
+            let columns = Columns { carried: carried.to_vec(), vectors };
+            assert_eq!(columns.slots(), expected, "{places:?}");
+            let arranged = columns.arrange(&["a", "b", "c"], &["v", "w"][..places.len()]);
+            let name = |slot: &Slot| match slot {
+                Carried(root) => ["a", "b", "c"][*root],
+                Vectors(number) => ["v", "w"][*number],
+            };
+            assert_eq!(arranged, expected.iter().map(name).collect::<Vec<_>>());
+            assert_eq!(expected[columns.position(0)], Vectors(0));
         }
     }
 

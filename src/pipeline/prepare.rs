@@ -1,17 +1,12 @@
 //! What is checked before a row is read: columns, types, the existing output, the model.
 
-use std::path::Path;
-
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::model::Model;
-use reembed_encoder::model::precedent::Precedents;
 use reembed_encoder::stop::Stop;
 
+use super::models::Models;
 use crate::cache;
 use crate::carried;
-use crate::config::{
-    CacheConfig, CalibrationConfig, Carry, Config, Engine, ModelConfig, OnEmpty, Preset,
-};
+use crate::config::{Carry, Config, Engine, OnEmpty, Preset};
 use crate::digest::TableHasher;
 use crate::footer::Lineage;
 use crate::format::metadata::Metadata;
@@ -19,44 +14,12 @@ use crate::format::output::Columns;
 use crate::format::projection::Types;
 use crate::format::schema::{Annotation, Text};
 use crate::publish::{self, ExistingFile, ExistingTarget};
-use crate::reader::{self, Decoder, Reader, TableFile};
+use crate::reader::{self, Decoder, Reader, RecipeColumns, TableFile};
 use crate::vectors::{Ranges, VectorForm};
 use crate::writer;
 
 /// Carried columns that are decoded together to check them: each scan parses the footer again.
 const COLUMNS_PER_SCAN: usize = 64;
-
-/// The models of the vectors that a run may reuse, which decide the precision if the configuration
-/// does not. `writes` says whether the vector cache may be repaired.
-pub fn precedents(config: &Config, existing: &ExistingTarget, writes: bool) -> Precedents {
-    precedents_at(&config.output.path, existing, (&config.model, &config.cache), writes)
-}
-
-/// As [`precedents`], for a calibration, which only reads.
-///
-/// # Errors
-/// `Target` when the existing output cannot be read.
-pub fn calibration_precedents(config: &CalibrationConfig) -> Result<Precedents> {
-    let Some(output) = &config.output else { return Ok(Precedents::default()) };
-    let existing = ExistingTarget::read(output)?;
-    Ok(precedents_at(output, &existing, (&config.model, &config.cache), false))
-}
-
-pub(super) fn precedents_at(
-    output: &Path,
-    existing: &ExistingTarget,
-    (model, cache): (&ModelConfig, &CacheConfig),
-    writes: bool,
-) -> Precedents {
-    if model.engine != Engine::Packed || model.precision.is_some() {
-        return Precedents::default();
-    }
-    let made = match existing.file() {
-        ExistingFile::Output(footer) => Some(footer.lineage.model.clone()),
-        _ => None,
-    };
-    Precedents { output: made, cache: cache::models(cache, output, writes) }
-}
 
 /// Checks everything that does not need the model: the input and its columns, the output path and
 /// the existing file. Nothing is created.
@@ -64,17 +27,20 @@ pub(super) fn precedents_at(
 /// # Errors
 /// `Input`, `Target` or `Config`.
 pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
-    if config.model.engine == Engine::Packed {
-        config.model.isa()?;
+    for embedding in config.embeddings.iter() {
+        if embedding.model.engine == Engine::Packed {
+            embedding.model.isa()?;
+        }
+        // Whether they are those of the model shows only when it is loaded.
+        embedding.vector.ranges.as_deref().map(Ranges::read).transpose()?;
     }
-    // Whether they are those of the model shows only when it is loaded.
-    config.output.vector.ranges.as_deref().map(Ranges::read).transpose()?;
     let table = TableFile::open(&config.input.path)?;
     let columns = check_columns(config, &table)?;
     let (limit, carry) = (config.limit_of(table.rows()), config.carry(table.rows())?);
-    let reader = Reader::with_table(table, &config.input, &config.text, carry.into())?;
+    let recipes = config.embeddings.recipes();
+    let reader = Reader::with_table(table, &config.input, &recipes, carry.into())?;
     let reader = reader.with_limit(limit);
-    check_vector_column(config, &reader)?;
+    check_vector_columns(config, &reader)?;
     if carry == Carry::Reencode {
         let metadata = reader.table().metadata()?;
         let leaves_rows_out = match config.output.on_empty {
@@ -94,19 +60,31 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     }
     carried_hasher(config, &reader)?;
     let existing = publish::check_output(config, &reader)?;
-    let switches = config.run.replaces_other_vectors();
-    existing
-        .file()
-        .check_text(&config.text, &reader.columns().names(), switches)
-        .map_err(|error| error.in_file(&config.output.path))?;
+    check_existing(config, &reader, existing.file())?;
     Ok((reader, existing))
+}
+
+/// Checks that the existing output has no other vector columns, and none of other texts.
+fn check_existing(config: &Config, reader: &Reader, existing: &ExistingFile) -> Result<()> {
+    let switches = config.run.replaces_other_vectors();
+    let columns: Vec<&str> = config.embeddings.iter().map(|one| one.column.as_str()).collect();
+    let texts = || {
+        config.embeddings.iter().zip(reader.columns().texts()).try_for_each(|(embedding, text)| {
+            existing.check_text(&embedding.column, text.recipe(), &text.names(), switches)
+        })
+    };
+    existing
+        .check_columns(&columns, switches)
+        .and_then(|()| texts())
+        .map_err(|error| error.in_file(&config.output.path))
 }
 
 /// Checks all columns that the configuration names, and tells everything that is wrong at once.
 pub(super) fn check_columns(config: &Config, table: &TableFile) -> Result<Columns> {
     let metadata = table.metadata()?;
-    let text = reader::check_text_columns(&metadata, &config.input.id, &[&config.text]);
-    let columns = carried::select(&metadata, &config.output);
+    let recipes = config.embeddings.recipes();
+    let text = reader::check_text_columns(&metadata, &config.input.id, &recipes);
+    let columns = carried::select(&metadata, &config.output, &config.embeddings);
     let columns = match (text, columns) {
         (Ok(()), columns) => columns,
         (Err(one), Ok(_)) => Err(one),
@@ -142,7 +120,7 @@ pub(super) fn check_preset(
             schema.roots.iter().zip(&columns.carried).filter(|(_, carried)| **carried);
         let found = carried.find(|(root, _)| root.name == *name);
         match found {
-            _ if columns.name == *name && !*is_text => {}
+            _ if columns.vectors.iter().any(|vectors| vectors.name == *name) && !*is_text => {}
             None if *is_text => {
                 let advice = "add the column to the input, or give a column this name; \
                               `output.keep` and `output.drop` must not leave it out";
@@ -163,53 +141,66 @@ pub(super) fn check_preset(
 
 /// The columns of the input that the output carries.
 pub(super) fn carried_columns(config: &Config, reader: &Reader) -> Result<Columns> {
-    carried::select(&reader.table().metadata()?, &config.output)
+    carried::select(&reader.table().metadata()?, &config.output, &config.embeddings)
         .map_err(|error| error.in_file(&config.input.path))
 }
 
-/// Checks that the vector column replaces no column of the text or of the ids.
-pub(super) fn check_vector_column(config: &Config, reader: &Reader) -> Result<()> {
-    let (column, input) = (&config.output.column, &config.input.path);
-    let is_id = reader.columns().has_ids() && config.input.id.name() == Some(column);
-    if is_id || reader.columns().roots().contains(column) {
-        let part = if is_id { "has the ids" } else { "is part of the text" };
-        let message = format!("the vectors would replace column `{column}`, which {part}");
-        return Err(Error::new(ErrorKind::Input, message)
-            .in_file(input)
-            .advice("set `output.column` to another name"));
+/// Checks that no vector column replaces a column of a text or of the ids.
+pub(super) fn check_vector_columns(config: &Config, reader: &Reader) -> Result<()> {
+    let mut faults = Vec::new();
+    for embedding in config.embeddings.iter() {
+        let column = &embedding.column;
+        let is_id = reader.columns().has_ids() && config.input.id.name() == Some(column);
+        let is_text = |text: &RecipeColumns| text.roots().contains(column);
+        if is_id || reader.columns().texts().iter().any(is_text) {
+            let part = if is_id { "has the ids" } else { "is part of the text" };
+            let message = format!("the vectors would replace column `{column}`, which {part}");
+            faults.push(
+                Error::new(ErrorKind::Input, message).advice("set `output.column` to another name"),
+            );
+        }
     }
-    Ok(())
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(reader::all_of(faults).in_file(&config.input.path)),
+    }
 }
 
-/// Checks everything that needs the model: whether its vectors can have the form of the configuration
-/// and may replace the existing ones, and whether the disk has space for them. Nothing is created.
-/// Returns the form of the vector column.
+/// Checks everything that needs the models: whether their vectors can have the forms of the
+/// configuration and may replace the existing ones, and whether the disk has space for them. Nothing is
+/// created. Returns the form of each vector column.
 ///
 /// # Errors
 /// `Config`, `OtherModel` or `Target`.
-pub fn check_model(
+pub fn check_models(
     config: &Config,
     reader: &Reader,
     existing: &ExistingTarget,
-    model: &Model,
-) -> Result<VectorForm> {
+    models: &Models<'_>,
+) -> Result<Vec<VectorForm>> {
     let path = &config.output.path;
-    let lineage = Lineage::new(&model.identity);
-    let form = VectorForm::new(&config.output.vector, model)?;
-    config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
-    let file = existing.file();
     let switches = config.run.replaces_other_vectors();
-    file.check_lineage(&lineage, switches)
-        .and_then(|()| file.check_text(&config.text, &reader.columns().names(), switches))
-        .map_err(|error| error.in_file(path))?;
+    let mut forms = Vec::with_capacity(config.embeddings.len());
+    let (mut bytes_per_row, mut growth) = (0, 0);
+    for (embedding, model) in config.embeddings.iter().zip(models.by_column()) {
+        let lineage = Lineage::new(&model.identity);
+        let form = VectorForm::new(&embedding.vector, model)?;
+        config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
+        existing
+            .file()
+            .check_lineage(&embedding.column, &lineage, switches)
+            .map_err(|error| error.in_file(path))?;
+        bytes_per_row += form.bytes_per_row();
+        growth += cache::max_growth(&config.cache, path, reader.rows(), lineage.model.dimension);
+        forms.push(form);
+    }
+    check_existing(config, reader, existing.file())?;
     if config.publish.check_space {
-        let (rows, dim) = (reader.rows(), lineage.model.dimension);
-        let output = publish::estimate_output_bytes(rows, form.bytes_per_row(), reader.bytes());
+        let output = publish::estimate_output_bytes(reader.rows(), bytes_per_row, reader.bytes());
         let cache = cache::path_for(&config.cache, path);
-        let growth = cache::max_growth(&config.cache, path, rows, dim);
         publish::check_space(path, output, &cache, growth)?;
     }
-    Ok(form)
+    Ok(forms)
 }
 
 /// A hasher of the carried columns if they are encoded anew; `None` if they are copied.

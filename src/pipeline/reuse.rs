@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, LargeStringArray, RecordBatch};
 use reembed_encoder::batch::{RowNames, TokenBatch, strings};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, allocate_zeros};
@@ -17,18 +17,25 @@ use reembed_encoder::task::{ContentKey, ContentKeys};
 
 use crate::cache::{CacheView, CacheWriter, Lookup, VectorCache};
 use crate::chunk::{
-    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, RowFacts, TokenChunk, needs_vector,
+    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, RowFacts, TokenChunk, TokenPart,
+    needs_vector,
 };
 use crate::config::OnEmpty;
 use crate::events::{Event, RowsByOrigin};
 use crate::group_digest::GroupDigest;
 use crate::vectors::largest_difference;
 
-/// Adds the content keys of the texts to a chunk.
-pub fn add_keys(chunk: RowChunk, keys: &ContentKeys) -> KeyedChunk {
-    let keys = strings(&chunk.texts).map(|text| keys.key(text)).collect();
+/// Adds the content keys of the texts to a chunk: `keys` has those of each vector column.
+pub fn add_keys(chunk: RowChunk, keys: &[ContentKeys]) -> KeyedChunk {
+    let of_column = |(texts, keys): (&LargeStringArray, &ContentKeys)| {
+        strings(texts).map(|text| keys.key(text)).collect()
+    };
+    let keys = chunk.texts.iter().zip(keys).map(of_column).collect();
     KeyedChunk { chunk, keys }
 }
+
+/// The texts of a vector column in a chunk.
+pub type ColumnTexts<'a, K> = (&'a RowNames, &'a LargeStringArray, K);
 
 /// Samples the reused rows whose vectors are compared with the model: the first reused row in each of
 /// several equal parts of the file.
@@ -62,19 +69,18 @@ impl Sample {
 /// # Errors
 /// `Cache` when the cache cannot be read.
 pub fn look_up(
-    chunk: &KeyedChunk,
+    (rows, texts, keys): ColumnTexts<'_, &[ContentKey]>,
     mut view: Option<CacheView<'_>>,
     dim: usize,
     (on_empty, refuses_long_texts): (OnEmpty, bool),
     sample: &mut Sample,
 ) -> Result<KnownVectors> {
-    let texts = &chunk.chunk.texts;
     let mut values = allocate_zeros(texts.len() * dim)?;
     let mut origins = Vec::with_capacity(texts.len());
     let mut damaged = 0;
     let mut first_rows: HashMap<ContentKey, usize> = HashMap::with_capacity(texts.len());
-    for (row, (text, key)) in strings(texts).zip(&chunk.keys).enumerate() {
-        if !needs_vector(on_empty, text, &chunk.chunk.rows, row)? {
+    for (row, (text, key)) in strings(texts).zip(keys).enumerate() {
+        if !needs_vector(on_empty, text, rows, row)? {
             origins.push(Origin::Empty);
             continue;
         }
@@ -90,8 +96,7 @@ pub fn look_up(
         origins.push(match found {
             Lookup::Found(cached) if cached.truncated && refuses_long_texts => Origin::Model,
             Lookup::Found(cached) => {
-                let sampled =
-                    !cached.of_this_run && sample.takes(chunk.chunk.rows.first_row + row as u64);
+                let sampled = !cached.of_this_run && sample.takes(rows.first_row + row as u64);
                 Origin::Cache(CachedText { sampled, ..cached })
             }
             Lookup::Absent => Origin::Model,
@@ -109,15 +114,14 @@ pub fn look_up(
 ///
 /// # Errors
 /// As [`tokenize_texts`].
-pub fn tokenize_chunk(
+pub fn tokenize_part(
     tokenizer: &TextTokenizer,
-    chunk: KeyedChunk,
+    (rows, texts, keys): ColumnTexts<'_, Vec<ContentKey>>,
     known: KnownVectors,
     limit: BatchLimit,
-) -> Result<TokenChunk> {
-    let KeyedChunk { chunk: RowChunk { columns, rows, texts }, keys } = chunk;
+) -> Result<TokenPart> {
     let wanted =
-        strings(&texts).zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
+        strings(texts).zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
             let wanted = match origin {
                 Origin::Model => true,
                 Origin::Cache(cached) => cached.sampled,
@@ -125,13 +129,14 @@ pub fn tokenize_chunk(
             };
             wanted.then_some((row, text))
         });
-    let texts = tokenize_texts(tokenizer, &rows, keys.len(), wanted, limit)?;
-    Ok(TokenChunk { columns, rows, keys, known, texts })
+    let texts = tokenize_texts(tokenizer, rows, keys.len(), wanted, limit)?;
+    Ok(TokenPart { keys, known, texts })
 }
 
-/// The inference stage: gets the vector of every row of a chunk, and stores new vectors in the cache.
+/// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
 pub struct ChunkResolver<'a> {
-    inference: &'a Inference<'a>,
+    /// Those of the vector columns.
+    inferences: Vec<&'a Inference<'a>>,
     cache: Option<&'a VectorCache<'a>>,
     writer: Option<CacheWriter<'a>>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -141,6 +146,17 @@ pub struct ChunkResolver<'a> {
 /// The sums over all chunks of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Those of each vector column.
+    pub columns: Vec<ColumnTotals>,
+    /// Cache entries that were evicted for new ones.
+    pub evicted: u64,
+    /// New vectors that were not stored because the cache is full.
+    pub not_stored: u64,
+}
+
+/// The sums over all chunks of a vector column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnTotals {
     /// What the model computed.
     pub work: Work,
     /// The origins of the vectors.
@@ -149,43 +165,58 @@ pub struct Totals {
     pub truncated: u64,
     /// Damaged cache entries.
     pub damaged: u64,
-    /// Cache entries that were evicted for new ones.
-    pub evicted: u64,
-    /// New vectors that were not stored because the cache is full.
-    pub not_stored: u64,
 }
 
 impl<'a> ChunkResolver<'a> {
-    /// A resolver that commits new vectors `commit_rows` at a time.
+    /// A resolver of the vector columns that `inferences` embed. It commits new vectors `commit_rows` at
+    /// a time.
     pub fn new(
-        inference: &'a Inference<'a>,
+        inferences: Vec<&'a Inference<'a>>,
         cache: Option<&'a VectorCache<'a>>,
         commit_rows: usize,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
         let writer = cache.and_then(|cache| cache.writer(commit_rows));
-        ChunkResolver { inference, cache, writer, on_event, totals: Totals::default() }
+        let columns = vec![ColumnTotals::default(); inferences.len()];
+        let totals = Totals { columns, ..Totals::default() };
+        ChunkResolver { inferences, cache, writer, on_event, totals }
     }
 
-    /// Gets the vector of every row of a chunk.
+    /// Gets the vectors of every row of a chunk, by vector column.
     ///
     /// # Errors
     /// Those of the model; `Cache` when the cache cannot be read or written, or a cached vector differs
     /// from the model's.
-    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<(RecordBatch, ChunkVectors, RowFacts)> {
-        let TokenChunk { columns, rows, keys, mut known, texts } = chunk;
-        let batches = self.look_up_again(&keys, &mut known, texts.batches)?;
-        let dim = self.inference.dim();
+    pub fn resolve(
+        &mut self,
+        chunk: TokenChunk,
+    ) -> Result<(RecordBatch, Vec<(ChunkVectors, RowFacts)>)> {
+        let TokenChunk { columns, rows, parts } = chunk;
+        let resolved = parts.into_iter().enumerate();
+        let resolved = resolved.map(|(column, part)| self.resolve_part(column, &rows, part));
+        Ok((columns, resolved.collect::<Result<Vec<_>>>()?))
+    }
+
+    fn resolve_part(
+        &mut self,
+        column: usize,
+        rows: &RowNames,
+        part: TokenPart,
+    ) -> Result<(ChunkVectors, RowFacts)> {
+        let inference = self.inferences[column];
+        let TokenPart { keys, mut known, texts } = part;
+        let batches = self.look_up_again(inference.dim(), &keys, &mut known, texts.batches)?;
+        let dim = inference.dim();
         let KnownVectors { origins, mut values, damaged } = known;
         // The tokens of each row's text, and whether it was truncated.
         let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
         let (cache, writer) = (self.cache, &mut self.writer);
-        let tolerance = self.inference.tolerance();
-        let work = self.inference.embed_each(&rows, batches, &mut |text| {
+        let tolerance = inference.tolerance();
+        let work = inference.embed_each(rows, batches, &mut |text| {
             let EncodedText { row, tokens, vector } = text;
             let place = &mut values[row * dim..][..dim];
             if matches!(origins[row], Origin::Cache(_)) {
-                let same = compare(&rows, row, place, vector, tolerance);
+                let same = compare(rows, row, place, vector, tolerance);
                 if let (Err(_), Some(cache)) = (&same, cache) {
                     cache.forget_rebuild()?;
                 }
@@ -209,26 +240,30 @@ impl<'a> ChunkResolver<'a> {
         let origins_of_chunk = count(&origins, &measures);
         let present: Vec<bool> = origins.iter().map(|origin| *origin != Origin::Empty).collect();
         self.report(&origins_of_chunk, &present);
-        (self.on_event)(chunk_done(&rows, &measures));
-        self.totals.work.add(&work);
-        self.totals.origins.add(&origins_of_chunk);
-        self.totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
-        self.totals.damaged += damaged;
-        Ok((columns, ChunkVectors { values, present, work }, RowFacts { keys, measures }))
+        (self.on_event)(chunk_done(rows, &measures));
+        let totals = &mut self.totals.columns[column];
+        totals.work.add(&work);
+        totals.origins.add(&origins_of_chunk);
+        totals.truncated += measures.iter().filter(|(_, cut)| *cut).count() as u64;
+        totals.damaged += damaged;
+        Ok((ChunkVectors { values, present, work }, RowFacts { keys, measures }))
     }
 
-    /// Counts a row group whose vectors are copied from the existing output.
-    pub fn skip(&mut self, group: &GroupDigest) {
-        let reused = group.rows - group.null_rows.min(group.rows);
-        self.totals.origins.reused += reused;
-        self.totals.origins.tokens_saved += group.tokens;
-        self.totals.truncated += group.truncated;
-        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
-        if group.null_rows > 0 {
-            (self.on_event)(Event::Empty { rows: count(group.null_rows) });
-        }
-        if reused > 0 {
-            (self.on_event)(Event::Known { reused: count(reused), duplicate: 0 });
+    /// Counts a row group whose vectors are copied from the existing output. `digests` has what that says
+    /// of each vector column.
+    pub fn skip(&mut self, digests: &[GroupDigest]) {
+        for (totals, group) in self.totals.columns.iter_mut().zip(digests) {
+            let reused = group.rows - group.null_rows.min(group.rows);
+            totals.origins.reused += reused;
+            totals.origins.tokens_saved += group.tokens;
+            totals.truncated += group.truncated;
+            let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+            if group.null_rows > 0 {
+                (self.on_event)(Event::Empty { rows: count(group.null_rows) });
+            }
+            if reused > 0 {
+                (self.on_event)(Event::Known { reused: count(reused), duplicate: 0 });
+            }
         }
     }
 
@@ -251,6 +286,7 @@ impl<'a> ChunkResolver<'a> {
     /// removes them from the batches.
     fn look_up_again(
         &self,
+        dim: usize,
         keys: &[ContentKey],
         known: &mut KnownVectors,
         batches: Vec<TokenBatch>,
@@ -259,7 +295,6 @@ impl<'a> ChunkResolver<'a> {
         if batches.is_empty() {
             return Ok(batches);
         }
-        let dim = self.inference.dim();
         let mut view = cache.view()?;
         let mut found_any = false;
         for (row, key) in keys.iter().enumerate() {

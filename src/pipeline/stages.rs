@@ -8,13 +8,13 @@ use crossbeam_channel::{Receiver, Sender};
 use reembed_encoder::batch::strings;
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::inference::Inference;
-use reembed_encoder::model::Model;
+use reembed_encoder::model::tokenizer::TextTokenizer;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use super::clock::StageClocks;
 use super::prepare::carried_hasher;
-use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_chunk};
+use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
 use crate::cache::VectorCache;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
 use crate::config::{Config, OnEmpty};
@@ -30,7 +30,7 @@ use crate::writer::Writer;
 pub(super) fn read(
     config: &Config,
     reader: &Reader,
-    keys: &ContentKeys,
+    keys: &[ContentKeys],
     (filter, found): (&mut dyn GroupFilter, &dyn Fn(usize) -> Option<UnchangedGroup>),
     stop: &Stop,
     clocks: &StageClocks,
@@ -80,7 +80,7 @@ pub(super) fn read(
 
 /// The columns of the rows that have a text.
 pub(super) fn rows_with_text(chunk: &RowChunk) -> Result<RecordBatch> {
-    let has_text: Vec<bool> = strings(&chunk.texts).map(|text| !text.is_empty()).collect();
+    let has_text: Vec<bool> = strings(chunk.first_texts()).map(|text| !text.is_empty()).collect();
     if has_text.iter().all(|has_text| *has_text) {
         return Ok(chunk.columns.clone());
     }
@@ -96,27 +96,41 @@ pub(super) fn without_columns(batch: &RecordBatch) -> Result<RecordBatch> {
     })
 }
 
+/// What embeds the texts of a vector column.
+pub(super) struct ColumnEncoder<'a> {
+    pub tokenizer: &'a TextTokenizer,
+    pub inference: &'a Inference<'a>,
+}
+
 /// The tokenizer stage.
 pub(super) fn tokenize(
-    config: &Config,
-    model: &Model,
-    inference: &Inference<'_>,
+    on_empty: OnEmpty,
+    columns: &[ColumnEncoder<'_>],
     cache: Option<&VectorCache<'_>>,
-    mut sample: Sample,
+    sample: Sample,
     clocks: &StageClocks,
     (rows, out): (Receiver<Rows<KeyedChunk>>, Sender<Rows<TokenChunk>>),
 ) -> Result<()> {
-    let texts = (config.output.on_empty, model.tokenizer.refuses_long_texts());
+    let mut samples = vec![sample; columns.len()];
+    let mut prepare = |chunk: KeyedChunk| {
+        let KeyedChunk { chunk: RowChunk { columns: of_input, rows, texts }, keys } = chunk;
+        let mut parts = Vec::with_capacity(columns.len());
+        let of_columns = columns.iter().zip(&mut samples).zip(texts.iter().zip(keys));
+        for ((column, sample), (texts, keys)) in of_columns {
+            let ColumnEncoder { tokenizer, inference } = *column;
+            inference.stop().check()?;
+            let view = cache.map(VectorCache::view).transpose()?;
+            let treatment = (on_empty, tokenizer.refuses_long_texts());
+            let known = look_up((&rows, texts, &keys), view, inference.dim(), treatment, sample)?;
+            parts.push(tokenize_part(tokenizer, (&rows, texts, keys), known, inference.limit())?);
+        }
+        Ok(TokenChunk { columns: of_input, rows, parts })
+    };
     let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
     while let Ok(rows) = receive() {
-        inference.stop().check()?;
         let rows = match rows {
             Rows::Unchanged(group) => Rows::Unchanged(group),
-            Rows::Chunk(chunk) => Rows::Chunk(clocks.busy(Stage::Tokenizer, || {
-                let view = cache.map(VectorCache::view).transpose()?;
-                let known = look_up(&chunk, view, inference.dim(), texts, &mut sample)?;
-                tokenize_chunk(&model.tokenizer, chunk, known, inference.limit())
-            })?),
+            Rows::Chunk(chunk) => Rows::Chunk(clocks.busy(Stage::Tokenizer, || prepare(chunk))?),
         };
         if !clocks.waiting_for_output(Stage::Tokenizer, || out.send(rows).is_ok()) {
             break;
@@ -135,12 +149,11 @@ pub(super) fn infer(
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
     let resolved = std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {
-            let (columns, vectors, facts) =
-                clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
-            clocks.busy(Stage::Writer, || writer.write(&columns, vectors, &facts))
+            let (columns, vectors) = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
+            clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
         }
         Rows::Unchanged(group) => {
-            resolver.skip(&group.digest);
+            resolver.skip(&group.digests);
             clocks.busy(Stage::Writer, || writer.copy_group(&group))
         }
     });

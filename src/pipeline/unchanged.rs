@@ -16,7 +16,7 @@ use crate::cache::{CacheView, VectorCache};
 use crate::carried::ChunkBytes;
 use crate::chunk::UnchangedGroup;
 use crate::config::{CacheMode, Carry, Config, OnEmpty, TextUse};
-use crate::footer::{Footer, Lineage};
+use crate::footer::{EmbeddingFooter, Footer, Lineage};
 use crate::format::metadata::Metadata;
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::publish::ExistingFile;
@@ -27,8 +27,13 @@ use crate::vectors::VectorForm;
 #[derive(Debug)]
 pub struct ExistingVectors {
     table: TableFile,
+    columns: Vec<ExistingColumn>,
+}
+
+/// A vector column of the existing output.
+#[derive(Debug)]
+struct ExistingColumn {
     groups: Vec<GroupDigest>,
-    /// The leaf of the vectors.
     leaf: usize,
 }
 
@@ -38,24 +43,31 @@ impl ExistingVectors {
     pub fn open(
         config: &Config,
         existing: &ExistingFile,
-        lineage: &Lineage,
-        form: &VectorForm,
+        columns: &[(Lineage, VectorForm)],
     ) -> Option<Self> {
         let ExistingFile::Output(footer) = existing else { return None };
-        if config.run.rebuild || !has_same_vectors(config, footer, lineage, form) {
+        if config.run.rebuild || !has_same_rows(config, footer) {
             return None;
         }
         let table = TableFile::open(&config.output.path).ok()?;
         let metadata = table.metadata().ok()?;
         let entry = metadata.key_value(crate::footer::FOOTER_KEY)?;
-        if Footer::parse(&entry).ok()? != **footer || metadata.group_count() != footer.groups.len()
-        {
+        if Footer::parse(&entry).ok()? != **footer {
             return None;
         }
-        let root = metadata.schema.roots.iter().find(|root| root.name == footer.column)?;
-        let leaf = root.leaves.start;
+        let mut found = Vec::with_capacity(columns.len());
+        for (embedding, (lineage, form)) in config.embeddings.iter().zip(columns) {
+            let written = footer.embedding(&embedding.column)?;
+            let groups = written.groups.to_vec();
+            if !has_same_vectors(&written, lineage, form) || metadata.group_count() != groups.len()
+            {
+                return None;
+            }
+            let root = metadata.schema.roots.iter().find(|root| root.name == embedding.column)?;
+            found.push(ExistingColumn { groups, leaf: root.leaves.start });
+        }
         drop(metadata);
-        Some(ExistingVectors { table, groups: footer.groups.clone(), leaf })
+        Some(ExistingVectors { table, columns: found })
     }
 
     /// The open file.
@@ -63,45 +75,49 @@ impl ExistingVectors {
         &self.table
     }
 
-    /// The leaf of the vectors.
-    pub fn leaf(&self) -> usize {
-        self.leaf
+    /// The leaves of the vector columns.
+    pub fn leaves(&self) -> Vec<usize> {
+        self.columns.iter().map(|column| column.leaf).collect()
     }
 
     /// The unchanged row group with a number of [`UnchangedTexts`].
     pub fn group(&self, existing: usize) -> UnchangedGroup {
-        UnchangedGroup { existing, digest: self.groups[existing].clone() }
+        let digests = self.columns.iter().map(|column| column.groups[existing].clone()).collect();
+        UnchangedGroup { existing, digests }
     }
 
     /// Whether the vectors of a row group are as they were written.
     fn is_intact(&self, metadata: &Metadata<'_>, group: usize, stop: &Stop) -> Result<bool> {
         let mut chunks = ChunkBytes::new(&self.table);
-        let pages = metadata
-            .group(group)
-            .and_then(|parsed| chunks.pages(metadata, (&parsed, self.leaf), |_| stop.check()));
-        match pages {
-            Ok((digest, _)) => Ok(format!("{digest:032x}") == self.groups[group].pages),
-            Err(error) if matches!(error.kind(), ErrorKind::Stopped(_)) => Err(error),
-            // Damaged vectors are made again.
-            Err(_) => Ok(false),
+        for column in &self.columns {
+            let pages = metadata.group(group).and_then(|parsed| {
+                chunks.pages(metadata, (&parsed, column.leaf), |_| stop.check())
+            });
+            let is_intact = match pages {
+                Ok((digest, _)) => format!("{digest:032x}") == column.groups[group].pages,
+                Err(error) if matches!(error.kind(), ErrorKind::Stopped(_)) => return Err(error),
+                // Damaged vectors are made again.
+                Err(_) => false,
+            };
+            if !is_intact {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 }
 
+/// Whether rows of the existing output are rows of this one.
+fn has_same_rows(config: &Config, footer: &Footer) -> bool {
+    footer.carry == Carry::Copy && footer.on_empty == Some(config.output.on_empty)
+}
+
 /// Whether the run would write equal vectors in equal bytes.
-fn has_same_vectors(
-    config: &Config,
-    footer: &Footer,
-    lineage: &Lineage,
-    form: &VectorForm,
-) -> bool {
-    let output = &config.output;
-    footer.carry == Carry::Copy
-        && footer.lineage.version == lineage.version
-        && footer.lineage.tool == lineage.tool
-        && footer.lineage.fingerprint == lineage.fingerprint
-        && footer.form == Some(form.to_footer())
-        && footer.on_empty == Some(output.on_empty)
+fn has_same_vectors(written: &EmbeddingFooter<'_>, lineage: &Lineage, form: &VectorForm) -> bool {
+    written.lineage.version == lineage.version
+        && written.lineage.tool == lineage.tool
+        && written.lineage.fingerprint == lineage.fingerprint
+        && written.form == Some(&form.to_footer())
 }
 
 /// Compares the texts of the input's row groups with those of the existing output.
@@ -114,7 +130,8 @@ pub struct UnchangedTexts<'a> {
     by_block: HashMap<(u64, &'a str), Vec<usize>>,
     stop: &'a Stop,
     rows: u64,
-    keys: &'a ContentKeys,
+    /// Those of the vector columns.
+    keys: &'a [ContentKeys],
     on_empty: OnEmpty,
     cache: Option<&'a VectorCache<'a>>,
     /// Whether new vectors go into the cache.
@@ -123,7 +140,8 @@ pub struct UnchangedTexts<'a> {
     view: Option<CacheView<'a>>,
     /// The row groups that have the blocks so far; `None` before the first block.
     candidates: Option<Vec<usize>>,
-    hasher: TextHasher,
+    /// Of the texts of each vector column.
+    hashers: Vec<TextHasher>,
 }
 
 impl<'a> UnchangedTexts<'a> {
@@ -133,17 +151,24 @@ impl<'a> UnchangedTexts<'a> {
     /// Those of [`TableFile::metadata`], which has been parsed before.
     pub fn new(
         existing: &'a ExistingVectors,
-        keys: &'a ContentKeys,
+        keys: &'a [ContentKeys],
         config: &Config,
         cache: Option<&'a VectorCache<'a>>,
         stop: &'a Stop,
     ) -> Result<Self> {
         let mut by_block: HashMap<(u64, &str), Vec<usize>> = HashMap::new();
         // A group with a text that is now refused is read again, which names the row.
-        let refuses_long_texts = config.model.text.truncation == Truncation::Error;
-        let is_allowed = |group: &GroupDigest| group.truncated == 0 || !refuses_long_texts;
-        let groups = existing.groups.iter().enumerate().filter(|(_, group)| is_allowed(group));
-        for (number, group) in groups {
+        let refuses: Vec<bool> = config
+            .embeddings
+            .iter()
+            .map(|embedding| embedding.model.text.truncation == Truncation::Error)
+            .collect();
+        let is_allowed = |number: usize| {
+            let mut columns = existing.columns.iter().zip(&refuses);
+            columns.all(|(column, refuses)| column.groups[number].truncated == 0 || !refuses)
+        };
+        let groups = existing.columns.first().map_or(&[][..], |column| &column.groups);
+        for (number, group) in groups.iter().enumerate().filter(|(number, _)| is_allowed(*number)) {
             if let Some(block) = group.texts.first() {
                 by_block.entry((group.rows, block)).or_default().push(number);
             }
@@ -162,13 +187,14 @@ impl<'a> UnchangedTexts<'a> {
             fills_cache: config.cache.mode == CacheMode::ReadWrite,
             view: None,
             candidates: None,
-            hasher: TextHasher::default(),
+            hashers: Vec::new(),
         })
     }
 
-    /// Compares a block of texts; returns whether a row group is left that has it.
-    fn compare(&mut self, block: usize, found: &str) -> bool {
-        let groups = &self.existing.groups;
+    /// Compares a block of texts of a vector column, the first one first; returns whether a row group is
+    /// left that has it.
+    fn compare(&mut self, column: usize, block: usize, found: &str) -> bool {
+        let groups = &self.existing.columns[column].groups;
         let candidates = match self.candidates.take() {
             None => self.by_block.get(&(self.rows, found)).cloned().unwrap_or_default(),
             Some(mut left) => {
@@ -184,34 +210,38 @@ impl<'a> UnchangedTexts<'a> {
 
 impl GroupFilter for UnchangedTexts<'_> {
     fn begin(&mut self, rows: u64) -> bool {
-        (self.rows, self.candidates, self.hasher) = (rows, None, TextHasher::default());
+        (self.rows, self.candidates) = (rows, None);
+        self.hashers = self.keys.iter().map(|_| TextHasher::default()).collect();
         self.row_counts.contains(&rows)
     }
 
-    fn add(&mut self, texts: &LargeStringArray) -> Result<bool> {
+    fn add(&mut self, texts: &[LargeStringArray]) -> Result<bool> {
         self.stop.check()?;
         if self.view.is_none() {
             self.view = self.cache.map(VectorCache::view).transpose()?;
         }
-        debug_assert_eq!(texts.null_count(), 0);
-        for text in strings(texts) {
-            if self.on_empty.use_of(text) == TextUse::Refuse {
-                return Ok(false);
-            }
-            let key = self.keys.key(text);
-            // A vector that the cache does not have would be missed as soon as its row group changes.
-            if self.on_empty.use_of(text) == TextUse::Embed
-                && let Some(view) = &mut self.view
-                && !view.mark_used(&key)?
-                && self.fills_cache
-            {
-                return Ok(false);
-            }
-            let known = self.hasher.blocks().len();
-            if self.hasher.push(&key) > known {
-                let found = self.hasher.blocks()[known].clone();
-                if !self.compare(known, &found) {
+        for (column, texts) in texts.iter().enumerate() {
+            debug_assert_eq!(texts.null_count(), 0);
+            for text in strings(texts) {
+                if self.on_empty.use_of(text) == TextUse::Refuse {
                     return Ok(false);
+                }
+                let key = self.keys[column].key(text);
+                // A vector that the cache does not have would be missed as soon as its row group
+                // changes.
+                if self.on_empty.use_of(text) == TextUse::Embed
+                    && let Some(view) = &mut self.view
+                    && !view.mark_used(&key)?
+                    && self.fills_cache
+                {
+                    return Ok(false);
+                }
+                let known = self.hashers[column].blocks().len();
+                if self.hashers[column].push(&key) > known {
+                    let found = self.hashers[column].blocks()[known].clone();
+                    if !self.compare(column, known, &found) {
+                        return Ok(false);
+                    }
                 }
             }
         }
@@ -219,14 +249,17 @@ impl GroupFilter for UnchangedTexts<'_> {
     }
 
     fn end(&mut self) -> Result<Option<usize>> {
-        let texts = std::mem::take(&mut self.hasher).finish();
+        let hashers = std::mem::take(&mut self.hashers);
+        let texts: Vec<Vec<String>> = hashers.into_iter().map(TextHasher::finish).collect();
         self.view = None;
-        if let (None, Some(only)) = (&self.candidates, texts.first()) {
-            self.compare(0, only);
+        let first = texts.first().and_then(|blocks| blocks.first());
+        if let (None, Some(only)) = (&self.candidates, first) {
+            self.compare(0, 0, only);
         }
         let existing = self.existing;
         for number in self.candidates.take().unwrap_or_default() {
-            if existing.groups[number].texts == texts
+            let mut columns = existing.columns.iter().zip(&texts);
+            if columns.all(|(column, texts)| column.groups[number].texts == *texts)
                 && existing.is_intact(&self.metadata, number, self.stop)?
             {
                 return Ok(Some(number));
@@ -244,7 +277,7 @@ impl GroupFilter for NoFilter {
         false
     }
 
-    fn add(&mut self, _: &LargeStringArray) -> Result<bool> {
+    fn add(&mut self, _: &[LargeStringArray]) -> Result<bool> {
         Ok(false)
     }
 

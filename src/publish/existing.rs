@@ -12,7 +12,7 @@ use super::output_path::path_error;
 use super::shrink;
 use crate::config::Percent;
 use crate::file_id::FileId;
-use crate::footer::{Footer, FooterError, Lineage};
+use crate::footer::{EmbeddingFooter, Footer, FooterError, Lineage};
 use crate::reader;
 use crate::text::TextRecipe;
 
@@ -150,22 +150,61 @@ impl ExistingFile {
         }
     }
 
-    /// Checks that vectors of `lineage` may replace it: vectors of another fingerprint only if the
-    /// user wants that (`switch`).
+    /// What it says of a vector column with this name; `None` if it has none.
+    pub fn embedding(&self, column: &str) -> Option<EmbeddingFooter<'_>> {
+        match self {
+            ExistingFile::Output(footer) => footer.embedding(column),
+            _ => None,
+        }
+    }
+
+    /// Checks that an output with the vector columns `columns` may replace it: all of its own must be
+    /// among them, unless the run `switches`.
+    ///
+    /// # Errors
+    /// `OtherModel`, naming the columns that would be lost, without the path.
+    pub fn check_columns(&self, columns: &[&str], switches: bool) -> Result<()> {
+        let ExistingFile::Output(footer) = self else { return Ok(()) };
+        let lost: Vec<String> = footer
+            .embeddings()
+            .iter()
+            .filter(|embedding| !columns.contains(&embedding.column))
+            .map(|embedding| format!("`{}`", embedding.column))
+            .collect();
+        if switches || lost.is_empty() {
+            return Ok(());
+        }
+        let (noun, them) = match lost.len() {
+            1 => ("column", "it"),
+            _ => ("columns", "them"),
+        };
+        let message = format!(
+            "the existing file has vectors in {noun} {}, which this run would not write",
+            lost.join(", ")
+        );
+        Err(Error::new(ErrorKind::OtherModel, message).advice(format!(
+            "name {them} as well (`output.column`, or an [[embedding]] block each), name another \
+             output, or replace the file without {them} with --switch-model"
+        )))
+    }
+
+    /// Checks that vectors of `lineage` may replace those of a column: vectors of another fingerprint
+    /// only if the run `switches`.
     ///
     /// # Errors
     /// `OtherModel`, naming every difference, without the path.
-    pub fn check_lineage(&self, lineage: &Lineage, switch: bool) -> Result<()> {
-        let ExistingFile::Output(footer) = self else { return Ok(()) };
-        let differences = lineage.differences(&footer.lineage);
-        if switch || differences.is_empty() {
+    pub fn check_lineage(&self, column: &str, lineage: &Lineage, switches: bool) -> Result<()> {
+        let Some(existing) = self.embedding(column) else { return Ok(()) };
+        let differences = lineage.differences(existing.lineage);
+        if switches || differences.is_empty() {
             return Ok(());
         }
-        let (here, there) = (&lineage.model, &footer.lineage.model);
-        if differs_in_precision_only(here, &footer.lineage) {
+        let (here, there) = (&lineage.model, &existing.lineage.model);
+        let of_column = self.of_column(column);
+        if differs_in_precision_only(here, existing.lineage) {
             let message = format!(
                 "set `compute.precision` to \"{}\": the existing file has vectors in that \
-                 precision, and this run would make {}",
+                 precision{of_column}, and this run would make {}",
                 there.precision, here.precision
             );
             return Err(Error::new(ErrorKind::OtherModel, message).advice(
@@ -173,8 +212,10 @@ impl ExistingFile {
                  again with --rebuild",
             ));
         }
-        let message =
-            format!("the existing file has vectors of another model: {}", differences.join("; "));
+        let message = format!(
+            "the existing file has vectors of another model{of_column}: {}",
+            differences.join("; ")
+        );
         Err(Error::new(ErrorKind::OtherModel, message)
             .advice(
                 "name the model of the existing file, name another output, replace the file and \
@@ -183,30 +224,42 @@ impl ExistingFile {
             )
             .details(here.file_differences(there)))
     }
-}
 
-impl ExistingFile {
-    /// Checks that vectors of the texts of `recipe` may replace it: those of another recipe only if
-    /// the run `switches`.
+    /// Checks that vectors of the texts of `recipe` may replace those of a column: those of another
+    /// recipe only if the run `switches`.
     ///
     /// # Errors
     /// `OtherModel`, naming the difference, without the path.
     pub fn check_text(
         &self,
+        column: &str,
         recipe: &TextRecipe,
         present: &[String],
         switches: bool,
     ) -> Result<()> {
-        let ExistingFile::Output(footer) = self else { return Ok(()) };
-        match footer.text.difference(recipe, present) {
+        let existing = self.embedding(column);
+        match existing.and_then(|existing| existing.text.difference(recipe, present)) {
             Some(difference) if !switches => {
-                let message = format!("the existing file has vectors of other texts: {difference}");
+                let of_column = self.of_column(column);
+                let message = format!(
+                    "the existing file has vectors of other texts{of_column}: {difference}"
+                );
                 Err(Error::new(ErrorKind::OtherModel, message).advice(
                     "write the text as it was, name another output, or replace the vectors with \
                      --switch-model",
                 ))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// ` in column …`, if it has several vector columns.
+    fn of_column(&self, column: &str) -> String {
+        match self {
+            ExistingFile::Output(footer) if !footer.more.is_empty() => {
+                format!(" in column `{column}`")
+            }
+            _ => String::new(),
         }
     }
 }
@@ -223,7 +276,8 @@ fn differs_in_precision_only(new: &ModelIdentity, existing: &Lineage) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::footer::{FORMAT_VERSION, tests::footer};
+    use crate::footer::FORMAT_VERSION;
+    use crate::footer::tests::{footer, footer_of_two};
 
     #[test]
     fn only_an_earlier_output_of_similar_size_is_replaced_unasked() {
@@ -258,6 +312,27 @@ mod tests {
     }
 
     #[test]
+    fn vector_columns_are_not_lost_unasked() {
+        let output = |footer| ExistingFile::Output(Box::new(footer));
+        for (existing, columns, lost) in [
+            (ExistingFile::Missing, &["a"][..], None),
+            (output(footer()), &["embedding"], None),
+            (output(footer()), &["a", "embedding"], None),
+            (output(footer()), &["a"], Some("column `embedding`")),
+            (output(footer_of_two()), &["second"], Some("column `embedding`")),
+            (output(footer_of_two()), &["a"], Some("columns `embedding`, `second`")),
+        ] {
+            let checked = existing.check_columns(columns, false);
+            assert!(existing.check_columns(columns, true).is_ok());
+            assert_eq!(checked.is_err(), lost.is_some(), "{columns:?}");
+            if let (Err(error), Some(lost)) = (checked, lost) {
+                assert_eq!(error.kind(), ErrorKind::OtherModel);
+                assert!(error.to_string().contains(lost), "{error}");
+            }
+        }
+    }
+
+    #[test]
     fn other_precision_alone_is_answered_with_advice_to_pin_it() {
         let model = |precision: &str, numerics: &str, prompt: &str| ModelIdentity {
             precision: precision.to_owned(),
@@ -280,8 +355,9 @@ mod tests {
             let case = format!("{} exists, {} is new", existing.numerics, new.numerics);
             let footer = Footer { lineage: Lineage::new(&existing), ..footer() };
             let (existing, new) = (ExistingFile::Output(Box::new(footer)), Lineage::new(&new));
-            assert!(existing.check_lineage(&new, true).is_ok(), "{case}");
-            let error = existing.check_lineage(&new, false).expect_err("another model");
+            assert!(existing.check_lineage("embedding", &new, true).is_ok(), "{case}");
+            let error =
+                existing.check_lineage("embedding", &new, false).expect_err("another model");
             let advice = error.advice_text().unwrap_or("");
             assert_eq!(error.kind(), ErrorKind::OtherModel, "{case}");
             assert!(advice.contains("--rebuild"), "{case}: {advice}");

@@ -16,7 +16,7 @@ use crate::carried;
 use crate::config::Carry;
 use crate::digest::TableHasher;
 use crate::failpoints::{self, Failpoint};
-use crate::footer::{ColumnDigest, ColumnHash, Digests, Footer, first_changed};
+use crate::footer::{ColumnHash, EmbeddingFooter, Footer, first_changed};
 use crate::format::projection::Types;
 use crate::format::schema::{element, repetition};
 use crate::group_digest::vectors_digest;
@@ -66,12 +66,15 @@ pub fn check(
         return Err(differs("its footer differs from the one that was written".to_owned()));
     }
     let roots = &metadata.schema.roots;
-    let position = roots.iter().position(|root| root.name == written.column);
-    let (Some(position), Some(digests)) = (position, &written.digests) else {
-        return Err(differs("it has no vector column".to_owned()));
+    let embeddings = written.embeddings();
+    let position = |column: &str| roots.iter().position(|root| root.name == column);
+    let positions: Option<Vec<usize>> =
+        embeddings.iter().map(|embedding| position(embedding.column)).collect();
+    let (Some(positions), Some(digests)) = (positions, &written.digests) else {
+        return Err(differs("a vector column is missing".to_owned()));
     };
-    let mut vectors = VectorCheck::new(written);
-    let found = match written.carry {
+    let mut checks: Vec<VectorCheck> = embeddings.iter().map(VectorCheck::new).collect();
+    let carried = match written.carry {
         Carry::Copy => {
             let groups = |metadata: &crate::format::metadata::Metadata<'_>| -> Result<Vec<i64>> {
                 let rows = |group: usize| metadata.group(group).map(|group| group.rows());
@@ -80,70 +83,96 @@ pub fn check(
             if groups(&metadata)? != groups(&input.metadata()?)? {
                 return Err(differs("its row groups are not those of the input".to_owned()));
             }
-            let is_carried: Vec<bool> = (0..roots.len()).map(|root| root != position).collect();
-            let mut found = carried::digests(&table, &metadata, &is_carried, || stop.check())
+            let is_carried: Vec<bool> =
+                (0..roots.len()).map(|root| !positions.contains(&root)).collect();
+            let carried = carried::digests(&table, &metadata, &is_carried, || stop.check())
                 .map_err(unreadable)?;
-            let decoder = vector_decoder(&table, position, written).map_err(incomplete)?;
-            let mut hasher = GroupHasher::new(&decoder);
-            let scanned = decoder.scan_groups(|group, batch| {
-                stop.check()?;
-                hasher.update(group, batch)?;
-                vectors.check(batch.column(0).as_ref()).map_err(differs)?;
-                on_rows(vectors.rows);
-                Ok(())
-            });
-            scanned.map_err(unreadable)?;
-            let values = hasher.finish(decoder.group_count())?;
-            let written_values = written.groups.iter().map(|group| &group.values);
-            if let Some(group) = first_unequal(values.iter(), written_values) {
-                return Err(differs(format!(
-                    "the vectors of row group {group} are not those written"
-                )));
+            let columns = embeddings.len() as u64;
+            for (number, ((embedding, position), check)) in
+                (0u64..).zip(embeddings.iter().zip(&positions).zip(&mut checks))
+            {
+                let decoder = vector_decoder(&table, *position, embedding).map_err(incomplete)?;
+                let mut hasher = GroupHasher::new(&decoder);
+                let scanned = decoder.scan_groups(|group, batch| {
+                    stop.check()?;
+                    hasher.update(group, batch)?;
+                    check.check(batch.column(0).as_ref()).map_err(differs)?;
+                    on_rows((number * written.rows + check.rows) / columns);
+                    Ok(())
+                });
+                scanned.map_err(unreadable)?;
+                let values = hasher.finish(decoder.group_count())?;
+                let written_values = embedding.groups.iter().map(|group| &group.values);
+                if let Some(group) = first_unequal(values.iter(), written_values) {
+                    let column = embedding.column;
+                    return Err(differs(format!(
+                        "the vectors of row group {group} in column `{column}` are not those written"
+                    )));
+                }
+                check.digest = Some(vectors_digest(embedding.groups));
             }
-            let vectors = ColumnDigest {
-                column: written.column.clone(),
-                digest: ColumnHash::Sha256(vectors_digest(&written.groups)),
-            };
-            found.insert(position.min(found.len()), vectors);
-            found
+            carried
         }
         Carry::Reencode => {
             let all: Vec<usize> = (0..roots.len()).collect();
             let decoder =
                 Decoder::new(&table, &all, Types::AsWritten, Limits::NONE).map_err(incomplete)?;
-            check_types(decoder.schema(), input, position).map_err(differs)?;
+            check_types(decoder.schema(), input, &positions).map_err(differs)?;
             let mut hasher = TableHasher::new(decoder.schema(), |_| true)?;
             let scanned = decoder.scan(|batch| {
                 stop.check()?;
                 hasher.update(batch)?;
-                vectors.check(batch.column(position).as_ref()).map_err(differs)?;
-                on_rows(vectors.rows);
+                for (check, position) in checks.iter_mut().zip(&positions) {
+                    check.check(batch.column(*position).as_ref()).map_err(differs)?;
+                }
+                on_rows(checks.first().map_or(0, |check| check.rows));
                 Ok(())
             });
             scanned.map_err(unreadable)?;
-            hasher.finish()
+            let mut carried = Vec::new();
+            for (at, found) in hasher.finish().into_iter().enumerate() {
+                match positions.iter().position(|position| *position == at) {
+                    Some(number) => {
+                        let (ColumnHash::Sha256(digest) | ColumnHash::Xxh3(digest)) = found.digest;
+                        checks[number].digest = Some(digest);
+                    }
+                    None => carried.push(found),
+                }
+            }
+            carried
         }
     };
-    if let Some(column) = first_difference(found, position, digests) {
-        return Err(differs(format!("the values of column `{column}` are not those written")));
+    let not_written =
+        |column: &str| differs(format!("the values of column `{column}` are not those written"));
+    if let Some(column) = first_changed(&carried, &digests.carried) {
+        return Err(not_written(column));
     }
-    let counts = (vectors.rows, vectors.null_rows);
-    if counts != (written.rows, written.null_rows) {
-        let (rows, nulls) = counts;
-        return Err(differs(format!(
-            "it has {rows} rows, {nulls} of them without a vector, but {} and {} were written",
-            written.rows, written.null_rows
-        )));
+    for (embedding, check) in embeddings.iter().zip(&checks) {
+        if check.digest.as_deref() != embedding.vectors {
+            return Err(not_written(embedding.column));
+        }
+        let (rows, nulls) = (check.rows, check.null_rows);
+        if (rows, nulls) != (written.rows, embedding.null_rows) {
+            return Err(differs(format!(
+                "column `{}` has {rows} rows, {nulls} of them without a vector, but {} and {} were \
+                 written",
+                embedding.column, written.rows, embedding.null_rows
+            )));
+        }
     }
     Ok(())
 }
 
-/// A decoder of the vector column of an output, which is its root column `root`.
+/// A decoder of a vector column of an output, which is its root column `root`.
 ///
 /// # Errors
 /// `Input`, naming the file, when it cannot be decoded as the footer says.
-pub fn vector_decoder(table: &TableFile, root: usize, footer: &Footer) -> Result<Decoder> {
-    let data_type = match &footer.form {
+pub fn vector_decoder(
+    table: &TableFile,
+    root: usize,
+    footer: &EmbeddingFooter<'_>,
+) -> Result<Decoder> {
+    let data_type = match footer.form {
         Some(form) => {
             let vector_type = form.vector_type;
             data_type(form.layout, vector_type.element(), vector_type.width(form.dims))?
@@ -236,7 +265,7 @@ impl GroupHasher {
 fn check_types(
     found: &Schema,
     input: &TableFile,
-    position: usize,
+    vectors: &[usize],
 ) -> std::result::Result<(), String> {
     let types = |schema: &Schema, skip: &dyn Fn(usize, &str) -> bool| {
         let fields = schema.fields().iter().enumerate();
@@ -245,7 +274,7 @@ fn check_types(
             .map(|(_, field)| (field.name().clone(), field.data_type().clone()))
             .collect::<Vec<_>>()
     };
-    let carried = types(found, &|at, _| at == position);
+    let carried = types(found, &|at, _| vectors.contains(&at));
     let expected = input
         .metadata()
         .and_then(|metadata| {
@@ -263,47 +292,35 @@ fn check_types(
     }
 }
 
-/// The first column whose digest differs from the one that was written. The vector column is at
-/// `position`.
-pub fn first_difference(
-    mut found: Vec<ColumnDigest>,
-    position: usize,
-    written: &Digests,
-) -> Option<String> {
-    if position >= found.len() {
-        return Some("vectors".to_owned());
-    }
-    let vectors = found.remove(position);
-    if let Some(column) = first_changed(&found, &written.carried) {
-        return Some(column.to_owned());
-    }
-    (vectors.digest != ColumnHash::Sha256(written.vectors.clone())).then_some(vectors.column)
-}
-
 /// Checks that vectors are what the model makes, and counts them.
 struct VectorCheck {
+    column: String,
     expectation: VectorExpectation,
     rows: u64,
     null_rows: u64,
+    /// The digest of the whole column.
+    digest: Option<String>,
 }
 
 impl VectorCheck {
-    fn new(written: &Footer) -> VectorCheck {
+    fn new(written: &EmbeddingFooter<'_>) -> VectorCheck {
         let expectation = VectorExpectation::from_footer(written);
-        VectorCheck { expectation, rows: 0, null_rows: 0 }
+        let column = written.column.to_owned();
+        VectorCheck { column, expectation, rows: 0, null_rows: 0, digest: None }
     }
 
     /// Checks the next rows; describes the first bad vector.
     fn check(&mut self, column: &dyn Array) -> std::result::Result<(), String> {
         let vectors = VectorRows::new(column)
-            .ok_or_else(|| format!("its vector column has type {}", column.data_type()))?;
+            .ok_or_else(|| format!("column `{}` has type {}", self.column, column.data_type()))?;
         for vector in vectors.iter() {
             match vector {
                 None => self.null_rows += 1,
                 Some(vector) => {
                     if let Some(flaw) = self.expectation.find_flaw(vector) {
                         let flaw = describe(flaw, self.expectation.width);
-                        return Err(format!("the vector of {} {flaw}", row_number(self.rows)));
+                        let (row, column) = (row_number(self.rows), &self.column);
+                        return Err(format!("the vector of {row} in column `{column}` {flaw}"));
                     }
                 }
             }

@@ -14,16 +14,22 @@ use crate::chunk::RowChunk;
 use crate::config::InvalidUtf8;
 use crate::text::{RowValues, TextRecipe};
 
-/// The columns of the ids and of one text among the decoded columns.
+/// The columns of the ids and of the texts among the decoded columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextColumns {
     id: Option<IdPosition>,
+    texts: Vec<RecipeColumns>,
+    on_invalid_utf8: InvalidUtf8,
+}
+
+/// The columns of the texts of a recipe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipeColumns {
     recipe: TextRecipe,
     /// The fields of the recipe; `None` where an optional one is absent.
     fields: Vec<Option<FieldPosition>>,
     /// The root columns of the fields.
     roots: Vec<String>,
-    on_invalid_utf8: InvalidUtf8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +48,10 @@ struct FieldPosition {
 
 impl TextColumns {
     /// The columns of `roots` in a file of which the root columns `decoded` are decoded, in this
-    /// order; `None` if one of them is not. The text is the one at `text` in `roots`.
+    /// order; `None` if one of them is not. `roots` has the fields of each of the `recipes`.
     pub fn new(
         roots: &TextRoots,
-        (text, recipe): (usize, &TextRecipe),
+        recipes: &[&TextRecipe],
         decoded: &[usize],
         name_of: impl Fn(usize) -> String,
         on_invalid_utf8: InvalidUtf8,
@@ -55,41 +61,32 @@ impl TextColumns {
             Some(id) => Some(IdPosition { position: position(id.root)?, is_text: id.is_text }),
             None => None,
         };
-        let mut fields = Vec::new();
-        for field in roots.texts.get(text)? {
-            fields.push(match field {
-                Some(field) => {
-                    let names = field.names.clone();
-                    Some(FieldPosition { position: position(field.root)?, names })
-                }
-                None => None,
-            });
+        let mut texts = Vec::with_capacity(recipes.len());
+        for (recipe, found) in recipes.iter().zip(&roots.texts) {
+            let mut fields = Vec::new();
+            for field in found {
+                fields.push(match field {
+                    Some(field) => {
+                        let names = field.names.clone();
+                        Some(FieldPosition { position: position(field.root)?, names })
+                    }
+                    None => None,
+                });
+            }
+            let roots = found.iter().flatten().map(|field| name_of(field.root)).collect();
+            texts.push(RecipeColumns { recipe: (*recipe).clone(), fields, roots });
         }
-        let roots = roots.texts.get(text)?.iter().flatten().map(|field| name_of(field.root));
-        let (recipe, roots) = (recipe.clone(), roots.collect());
-        Some(TextColumns { id, recipe, fields, roots, on_invalid_utf8 })
+        Some(TextColumns { id, texts, on_invalid_utf8 })
     }
 
-    /// The names of the fields that the file has, in the order of the text.
-    pub fn names(&self) -> Vec<String> {
-        let fields = self.recipe.fields().iter().zip(&self.fields);
-        fields.filter(|(_, found)| found.is_some()).map(|(field, _)| field.name.clone()).collect()
-    }
-
-    /// The names of the columns that hold the fields.
-    pub fn roots(&self) -> &[String] {
-        &self.roots
+    /// The columns of each recipe.
+    pub fn texts(&self) -> &[RecipeColumns] {
+        &self.texts
     }
 
     /// Whether rows have ids.
     pub fn has_ids(&self) -> bool {
         self.id.is_some()
-    }
-
-    /// The names of the optional fields that the file does not have.
-    pub fn absent(&self) -> Vec<String> {
-        let fields = self.recipe.fields().iter().zip(&self.fields);
-        fields.filter(|(_, found)| found.is_none()).map(|(field, _)| field.name.clone()).collect()
     }
 
     /// Builds the texts of a chunk whose first row is at `first_row` of the input.
@@ -98,24 +95,15 @@ impl TextColumns {
     /// `Data`, naming the row and the column, when an id is null or a text is not UTF-8.
     pub fn build_chunk(&self, first_row: u64, columns: RecordBatch) -> Result<RowChunk> {
         let ids = self.id.map(|id| self.ids(id, first_row, &columns)).transpose()?;
-        let values = self.recipe.fields().iter().zip(&self.fields).map(|(field, found)| {
-            let Some(FieldPosition { position, names }) = found else { return Ok(None) };
-            let on_invalid_utf8 = self.on_invalid_utf8;
-            let place = Place { name: &field.name, first_row, on_invalid_utf8 };
-            let separator = field.separator.as_deref();
-            FieldValues::new(columns.column(*position), names, separator, place).map(Some)
-        });
-        let values = values.collect::<Result<Vec<_>>>()?;
-        let mut texts = LargeStringBuilder::with_capacity(columns.num_rows(), 0);
-        for row in 0..columns.num_rows() {
-            self.recipe.write(&mut texts, &Row { values: &values, row }).map_err(|cause| {
-                Error::new(ErrorKind::Internal, "the text of the row cannot be built")
-                    .at(row_number(first_row + row as u64))
-                    .caused_by(cause)
-            })?;
-            texts.append_value("");
+        let mut texts: Vec<LargeStringArray> = Vec::with_capacity(self.texts.len());
+        for (number, text) in self.texts.iter().enumerate() {
+            // Two models may embed the same texts.
+            let same = self.texts[..number].iter().position(|earlier| earlier == text);
+            texts.push(match same {
+                Some(same) => texts[same].clone(),
+                None => text.build(first_row, &columns, self.on_invalid_utf8)?,
+            });
         }
-        let texts = texts.finish();
         Ok(RowChunk { columns, rows: RowNames { first_row, ids }, texts })
     }
 
@@ -165,6 +153,58 @@ impl TextColumns {
             ids.append_value("");
         }
         Ok(ids.finish())
+    }
+}
+
+impl RecipeColumns {
+    /// The recipe.
+    pub fn recipe(&self) -> &TextRecipe {
+        &self.recipe
+    }
+
+    /// The names of the fields that the file has, in the order of the text.
+    pub fn names(&self) -> Vec<String> {
+        self.names_where(|found| found.is_some())
+    }
+
+    /// The names of the optional fields that the file does not have.
+    pub fn absent(&self) -> Vec<String> {
+        self.names_where(|found| found.is_none())
+    }
+
+    /// The names of the columns that hold the fields.
+    pub fn roots(&self) -> &[String] {
+        &self.roots
+    }
+
+    fn names_where(&self, is_meant: impl Fn(&Option<FieldPosition>) -> bool) -> Vec<String> {
+        let fields = self.recipe.fields().iter().zip(&self.fields);
+        fields.filter(|(_, found)| is_meant(found)).map(|(field, _)| field.name.clone()).collect()
+    }
+
+    fn build(
+        &self,
+        first_row: u64,
+        columns: &RecordBatch,
+        on_invalid_utf8: InvalidUtf8,
+    ) -> Result<LargeStringArray> {
+        let values = self.recipe.fields().iter().zip(&self.fields).map(|(field, found)| {
+            let Some(FieldPosition { position, names }) = found else { return Ok(None) };
+            let place = Place { name: &field.name, first_row, on_invalid_utf8 };
+            let separator = field.separator.as_deref();
+            FieldValues::new(columns.column(*position), names, separator, place).map(Some)
+        });
+        let values = values.collect::<Result<Vec<_>>>()?;
+        let mut texts = LargeStringBuilder::with_capacity(columns.num_rows(), 0);
+        for row in 0..columns.num_rows() {
+            self.recipe.write(&mut texts, &Row { values: &values, row }).map_err(|cause| {
+                Error::new(ErrorKind::Internal, "the text of the row cannot be built")
+                    .at(row_number(first_row + row as u64))
+                    .caused_by(cause)
+            })?;
+            texts.append_value("");
+        }
+        Ok(texts.finish())
     }
 }
 

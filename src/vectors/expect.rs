@@ -2,7 +2,7 @@
 
 use super::rows::Vector;
 use crate::config::VectorType;
-use crate::footer::Footer;
+use crate::footer::EmbeddingFooter;
 
 /// What the vectors of a column must be like.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,10 +25,10 @@ pub enum Flaw {
 }
 
 impl VectorExpectation {
-    /// What the footer of an output says.
-    pub fn from_footer(footer: &Footer) -> VectorExpectation {
+    /// What the footer of an output says of a vector column.
+    pub fn from_footer(footer: &EmbeddingFooter<'_>) -> VectorExpectation {
         let model = &footer.lineage.model;
-        let (vector_type, dims, scaled) = match &footer.form {
+        let (vector_type, dims, scaled) = match footer.form {
             Some(form) => (form.vector_type, form.dims, form.normalize),
             // Up to version 2 a column has the vectors as the model makes them.
             None => (VectorType::F32, model.dimension, false),

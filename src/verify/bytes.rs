@@ -20,7 +20,7 @@ pub fn check(
     let mut state = CarriedState { compared: "equal, byte for byte".into(), ..Default::default() };
     let found = output.metadata()?;
     let roots = &found.schema.roots;
-    let carried: Vec<bool> = roots.iter().map(|root| root.name != footer.column).collect();
+    let carried: Vec<bool> = roots.iter().map(|root| !footer.is_vectors(&root.name)).collect();
     let input = original.map(TableFile::metadata).transpose()?;
     let pairs = match &input {
         None => None,

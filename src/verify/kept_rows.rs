@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use arrow::array::{Array, LargeStringArray};
+use arrow::array::LargeStringArray;
 use reembed_encoder::batch::strings;
 use reembed_encoder::error::Result;
 
@@ -67,9 +67,9 @@ impl Iterator for KeptRows<'_> {
                 Ok(chunk) if self.drops_rows => chunk,
                 other => return Some(other),
             };
-            let parts = parts_with_text(&chunk.texts);
+            let parts = parts_with_text(chunk.first_texts());
             let kept: usize = parts.iter().map(Range::len).sum();
-            self.dropped += (chunk.texts.len() - kept) as u64;
+            self.dropped += (chunk.len() - kept) as u64;
             self.rest = parts.into_iter().map(|part| slice(&chunk, part)).collect();
         }
     }
@@ -92,7 +92,7 @@ fn slice(chunk: &RowChunk, part: Range<usize>) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: chunk.rows.slice(start, length),
-        texts: chunk.texts.slice(start, length),
+        texts: chunk.texts.iter().map(|texts| texts.slice(start, length)).collect(),
     }
 }
 

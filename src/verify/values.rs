@@ -39,8 +39,8 @@ pub fn check(
         .map(|reader| RowSource::of_input(reader, footer));
     let mut originals =
         original.as_ref().map(|source| Originals { rows: source.rows(), rest: None });
-    let vectors = output.schema().index_of(&footer.column).ok();
-    let mut hasher = TableHasher::new(output.schema(), |at| Some(at) != vectors)?;
+    let is_carried = |at: usize| !footer.is_vectors(output.schema().field(at).name());
+    let mut hasher = TableHasher::new(output.schema(), is_carried)?;
     for chunk in output.chunks() {
         let chunk = chunk?;
         hasher.update(&chunk.columns)?;
@@ -104,7 +104,7 @@ fn slice(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: chunk.rows.slice(start, length),
-        texts: LargeStringArray::from_iter_values(std::iter::empty::<&str>()),
+        texts: vec![LargeStringArray::from_iter_values(std::iter::empty::<&str>())],
     }
 }
 
@@ -117,7 +117,7 @@ fn compare(state: &mut CarriedState, footer: &Footer, output: &RowChunk, origina
         state.wrong_carried.get_or_insert_with(|| format!("{found}, the input has {expected}"));
     }
     for (position, field) in original.columns.schema_ref().fields().iter().enumerate() {
-        if *field.name() == footer.column {
+        if footer.is_vectors(field.name()) {
             continue;
         }
         let expected = original.columns.column(position);

@@ -15,7 +15,7 @@ use super::kept_rows::RowSource;
 use crate::chunk::RowChunk;
 use crate::config::Carry;
 use crate::digest::TableHasher;
-use crate::footer::{ColumnHash, Footer};
+use crate::footer::{ColumnHash, EmbeddingFooter};
 use crate::group_digest::vectors_digest;
 use crate::publish::readback::{GroupHasher, first_unequal, vector_decoder};
 use crate::reader::{Decoder, TableFile};
@@ -46,19 +46,21 @@ pub struct VectorState {
 pub struct Sample<'a> {
     /// The model.
     pub model: &'a Model,
-    /// Number of rows.
+    /// Number of rows of the column.
     pub rows: u64,
     /// The ranges of components, if the configuration names a file of them.
     pub ranges: Option<&'a Ranges>,
 }
 
-/// Checks the vectors of an output. `texts` reads the texts and ids of its rows, if it can be had.
+/// Checks the vectors of a column of an output. `texts` reads the texts and ids of its rows, if it can be
+/// had.
 ///
 /// # Errors
 /// When a file cannot be read to its end or a row cannot be embedded.
 pub fn check(
     output: &TableFile,
-    footer: &Footer,
+    carry: Carry,
+    footer: &EmbeddingFooter<'_>,
     texts: Option<&RowSource>,
     sample: Option<&Sample<'_>>,
 ) -> Result<VectorState> {
@@ -77,7 +79,7 @@ pub fn check(
     })?;
     let mut whole = TableHasher::new(decoder.schema(), |_| true)?;
     let mut by_group = GroupHasher::new(&decoder);
-    let mut hash = |group: usize, batch: &RecordBatch| match footer.carry {
+    let mut hash = |group: usize, batch: &RecordBatch| match carry {
         Carry::Copy => by_group.update(group, batch),
         Carry::Reencode => whole.update(batch),
     };
@@ -106,7 +108,7 @@ pub fn check(
             for chunk in source.rows() {
                 let chunk = chunk?;
                 let mut start = 0;
-                while start < chunk.texts.len() {
+                while start < chunk.len() {
                     let batch = match rest.pop_front() {
                         Some(batch) => batch,
                         None => match vectors.next()? {
@@ -117,7 +119,7 @@ pub fn check(
                             None => break,
                         },
                     };
-                    let rows = batch.num_rows().min(chunk.texts.len() - start);
+                    let rows = batch.num_rows().min(chunk.len() - start);
                     if rows < batch.num_rows() {
                         rest.push_front(batch.slice(rows, batch.num_rows() - rows));
                     }
@@ -148,16 +150,16 @@ pub fn check(
             }
         }
     }
-    if let Some(digests) = &footer.digests {
-        let is_wrong = match footer.carry {
+    if let Some(digest) = footer.vectors {
+        let is_wrong = match carry {
             Carry::Copy => {
                 let found = by_group.finish(decoder.group_count())?;
                 let written = footer.groups.iter().map(|group| &group.values);
                 first_unequal(found.iter(), written).is_some()
-                    || vectors_digest(&footer.groups) != digests.vectors
+                    || vectors_digest(footer.groups) != digest
             }
             Carry::Reencode => {
-                let expected = ColumnHash::Sha256(digests.vectors.clone());
+                let expected = ColumnHash::Sha256(digest.to_owned());
                 whole.finish().first().is_none_or(|found| found.digest != expected)
             }
         };
@@ -260,8 +262,8 @@ impl VectorState {
 }
 
 /// Why the vectors of an output cannot be made with these ranges; `None` if they can.
-fn lacks_ranges(footer: &Footer, given: Option<&Ranges>) -> Option<String> {
-    let written = footer.form.as_ref()?.ranges.as_ref()?;
+fn lacks_ranges(footer: &EmbeddingFooter<'_>, given: Option<&Ranges>) -> Option<String> {
+    let written = footer.form?.ranges.as_ref()?;
     match given.map(Ranges::sha256) {
         Some(given) if given == written => None,
         Some(given) => Some(format!(
@@ -284,14 +286,14 @@ struct EmbedAgain<'a> {
 
 impl<'a> EmbedAgain<'a> {
     /// `None` if the form has ranges other than those of `sample`.
-    fn new(footer: &Footer, sample: &Sample<'a>) -> Result<Option<EmbedAgain<'a>>> {
+    fn new(footer: &EmbeddingFooter<'_>, sample: &Sample<'a>) -> Result<Option<EmbedAgain<'a>>> {
         let dim = sample.model.encoder.dim();
-        let form = match &footer.form {
+        let form = match footer.form {
             Some(form) => VectorForm::from_footer(form, dim, sample.ranges),
             None => Some(VectorForm::of_model(dim)),
         };
         let Some(form) = form else { return Ok(None) };
-        let field = form.field(&footer.column, true)?;
+        let field = form.field(footer.column, true)?;
         Ok(Some(EmbedAgain { model: sample.model, form, field }))
     }
 
@@ -302,7 +304,7 @@ impl<'a> EmbedAgain<'a> {
         let names = chunk.rows.slice(row, 1);
         let limit = AdaptiveLimit::single();
         let inference = Inference::new(model.encoder.as_ref(), limit, None, &|_| ());
-        let text = [(0, chunk.texts.value(row))];
+        let text = [(0, chunk.first_texts().value(row))];
         let texts = tokenize_texts(&model.tokenizer, &names, 1, text, inference.limit())?;
         let made = inference.embed(&names, 1, texts.batches)?;
         let mut scaled = Vec::new();

@@ -4,17 +4,21 @@
 //! It must not change how any reader sees a carried column. So it is made only if every one has a type
 //! that all Arrow readers find in the same way without a schema; otherwise they see a plain list.
 
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use parquet::arrow::encode_arrow_schema;
 
 use crate::format::metadata::Metadata;
-use crate::format::output::Columns;
+use crate::format::output::{Columns, Slot};
 use crate::format::schema::{Annotation, Root, Text, element, physical, repetition};
 use crate::reader::types_of;
 
 /// The value of the footer entry `ARROW:schema`; `None` if the output gets none.
-pub fn arrow_schema(metadata: &Metadata<'_>, columns: &Columns, vectors: &Field) -> Option<String> {
-    if !matches!(vectors.data_type(), DataType::FixedSizeList(..)) {
+pub fn arrow_schema(
+    metadata: &Metadata<'_>,
+    columns: &Columns,
+    vectors: &[FieldRef],
+) -> Option<String> {
+    if !vectors.iter().any(|field| matches!(field.data_type(), DataType::FixedSizeList(..))) {
         return None;
     }
     let roots = &metadata.schema.roots;
@@ -23,9 +27,13 @@ pub fn arrow_schema(metadata: &Metadata<'_>, columns: &Columns, vectors: &Field)
         return None;
     }
     let types = types_of(metadata, &carried).ok()?;
-    let mut fields: Vec<FieldRef> = types.fields().to_vec();
-    fields.insert(columns.position().min(fields.len()), vectors.clone().into());
-    Some(encode_arrow_schema(&Schema::new(fields)))
+    let mut of_carried = types.fields().iter();
+    let field = |slot: Slot| match slot {
+        Slot::Carried(_) => of_carried.next().cloned(),
+        Slot::Vectors(number) => vectors.get(number).cloned(),
+    };
+    let fields: Option<Vec<FieldRef>> = columns.slots().into_iter().map(field).collect();
+    Some(encode_arrow_schema(&Schema::new(fields?)))
 }
 
 /// Whether a column is a leaf, or a list in the standard layout, of a type that readers agree about.

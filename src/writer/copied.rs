@@ -1,16 +1,18 @@
 //! An output whose carried columns are copied from the input as the bytes that they are.
 //!
-//! The pages of a row group lie in the order of its columns: carried ones before the vectors, the
-//! vectors as they come from the model, carried ones after them. Bloom filters, column indexes and
-//! offset indexes follow behind the last row group, then the footer. Memory does not grow with the
-//! row group: chunks are copied piece by piece, vectors are written page by page.
+//! The pages of a row group lie in the order of its columns: carried ones before the first vector
+//! column, its vectors as they come from the model, then the other columns. Vectors of further columns
+//! come at the same time; they wait in a temporary file until the row group ends. Bloom filters, column
+//! indexes and offset indexes follow behind the last row group, then the footer. Memory does not grow
+//! with the row group: chunks are copied piece by piece, vectors are written page by page.
 
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use arrow::array::Array;
-use arrow::datatypes::Field;
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{Field, FieldRef};
 use parquet::file::page_index::offset_index::PageLocation;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::stop::Stop;
@@ -27,13 +29,17 @@ use crate::footer::{ColumnDigest, FOOTER_KEY};
 use crate::format::chunk::Placed;
 use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata};
-use crate::format::output::{self, Columns, VectorChunk, WrittenGroup};
+use crate::format::output::{self, Columns, Slot, VectorChunk, WrittenGroup};
 use crate::format::pages::Headers;
 use crate::format::thrift::{Fields, List};
 use crate::group_digest::{GroupDigest, TextHasher};
+use crate::hidden_names::directory_of;
 use crate::publish::write_error;
 use crate::reader::TableFile;
 use crate::vectors::VectorRows;
+
+/// Bytes that are copied at once from a temporary file with vectors.
+const COPIED_BYTES: usize = 256 << 10;
 
 /// An output that is being written.
 pub struct CopiedTable<'a> {
@@ -41,12 +47,14 @@ pub struct CopiedTable<'a> {
     table: &'a TableFile,
     metadata: Metadata<'a>,
     columns: Columns,
-    /// The leaves that are carried before the vectors and after them.
-    leaves: (Vec<usize>, Vec<usize>),
-    /// The root column of each leaf.
+    /// The leaves of the output.
+    leaves: Vec<Slot>,
+    /// Number of leaves before the first vector column.
+    before: usize,
+    /// The root column of each leaf of the input.
     roots: Vec<usize>,
-    vectors: Field,
-    format: ChunkFormat,
+    /// The fields and the formats of the vector columns.
+    vectors: Vec<(FieldRef, ChunkFormat)>,
     stop: &'a Stop,
     sink: Sink,
     chunks: ChunkBytes<'a>,
@@ -56,11 +64,12 @@ pub struct CopiedTable<'a> {
     groups: Vec<WrittenGroup>,
     /// For each written row group, how many carried chunks have each [`Part`].
     parts: Vec<[usize; Part::ALL.len()]>,
-    digests: Vec<GroupDigest>,
+    /// For each vector column, what the footer says of its row groups.
+    digests: Vec<Vec<GroupDigest>>,
     /// The existing output, whose vector chunks may be copied.
     existing: Option<Existing<'a>>,
-    /// The offset index of the vector chunk of each row group, if one is wanted.
-    vector_indexes: Vec<Option<Vec<u8>>>,
+    /// The offset indexes of the vector chunks of each row group, if they are wanted.
+    vector_indexes: Vec<Vec<Vec<u8>>>,
     open: Option<Box<OpenGroup>>,
 }
 
@@ -69,16 +78,34 @@ struct Existing<'a> {
     metadata: Metadata<'a>,
     chunks: ChunkBytes<'a>,
     file: &'a File,
-    leaf: usize,
+    /// The leaf of each vector column.
+    leaves: Vec<usize>,
 }
 
 /// The row group whose vectors are being written.
 struct OpenGroup {
     rows_left: u64,
-    rows: GroupRows,
-    carried: Vec<Placed>,
+    /// The chunks before the vectors of the first vector column.
+    placed: Vec<Placed>,
+    /// Where the vectors of the first vector column start.
     start: u64,
-    vectors: VectorChunkWriter,
+    columns: Vec<OpenColumn>,
+}
+
+/// The vectors of a column in the row group that is being written.
+struct OpenColumn {
+    rows: GroupRows,
+    writer: VectorChunkWriter,
+    /// Where they wait; `None` for the first vector column.
+    waiting: Option<Sink<File>>,
+}
+
+/// A vector chunk in its place.
+struct PlacedVectors {
+    start: u64,
+    chunk: VectorChunk,
+    pages: Vec<PageLocation>,
+    digest: GroupDigest,
 }
 
 impl<'a> CopiedTable<'a> {
@@ -91,20 +118,26 @@ impl<'a> CopiedTable<'a> {
         target: &Path,
         table: &'a TableFile,
         columns: Columns,
-        (vectors, width): (&Field, usize),
-        existing: Option<(&'a TableFile, usize)>,
+        vectors: &[(FieldRef, usize)],
+        existing: Option<(&'a TableFile, Vec<usize>)>,
         stop: &'a Stop,
     ) -> Result<Self> {
         let existing = existing
-            .map(|(table, leaf)| {
+            .map(|(table, leaves)| {
                 let metadata = table.metadata()?;
                 let (chunks, file) = (ChunkBytes::new(table), table.file());
-                Ok::<_, Error>(Existing { metadata, chunks, file, leaf })
+                Ok::<_, Error>(Existing { metadata, chunks, file, leaves })
             })
             .transpose()?;
         let metadata = table.metadata()?;
-        let format = ChunkFormat::new(vectors, width).map_err(|cause| unwritable(target, cause))?;
-        let leaves = columns.carried_leaves(&metadata.schema);
+        let format = |(field, width): &(FieldRef, usize)| {
+            Ok((field.clone(), ChunkFormat::new(field, *width)?))
+        };
+        let vectors: parquet::errors::Result<Vec<_>> = vectors.iter().map(format).collect();
+        let vectors = vectors.map_err(|cause| unwritable(target, cause))?;
+        let leaves = columns.leaves(&metadata.schema);
+        let is_vectors = |leaf: &Slot| matches!(leaf, Slot::Vectors(_));
+        let before = leaves.iter().position(is_vectors).unwrap_or(leaves.len());
         let mut roots = vec![0; metadata.schema.leaves.len()];
         for (number, root) in metadata.schema.roots.iter().enumerate() {
             roots[root.leaves.clone()].fill(number);
@@ -121,9 +154,10 @@ impl<'a> CopiedTable<'a> {
             metadata,
             columns,
             leaves,
+            before,
             roots,
-            vectors: vectors.clone(),
-            format,
+            digests: vec![Vec::new(); vectors.len()],
+            vectors,
             stop,
             sink,
             chunks: ChunkBytes::new(table),
@@ -131,37 +165,41 @@ impl<'a> CopiedTable<'a> {
             rows,
             groups: Vec::new(),
             parts: Vec::new(),
-            digests: Vec::new(),
             existing,
             vector_indexes: Vec::new(),
             open: None,
         })
     }
 
-    /// Writes the vectors of the next rows, and the carried columns of row groups that begin or end.
+    /// Writes the vectors of the next rows, one array for each vector column, and the carried columns of
+    /// row groups that begin or end.
     ///
     /// # Errors
     /// `Output`, naming the target; `Data` when a chunk does not fit its footer.
-    pub fn write(&mut self, vectors: &dyn Array, facts: &RowFacts) -> Result<()> {
-        let rows = VectorRows::new(vectors).ok_or_else(|| {
-            let message = format!("vectors of type {}", vectors.data_type());
-            Error::new(ErrorKind::Internal, message)
-        })?;
+    pub fn write(&mut self, vectors: &[ArrayRef], facts: &[RowFacts]) -> Result<()> {
+        let rows: Option<Vec<VectorRows<'_>>> =
+            vectors.iter().map(|column| VectorRows::new(column.as_ref())).collect();
+        let rows =
+            rows.ok_or_else(|| Error::new(ErrorKind::Internal, "a column has no vectors (bug)"))?;
+        let length = vectors.first().map_or(0, |column| column.len());
         let mut start = 0;
-        while start < vectors.len() {
+        while start < length {
             let mut open = self.take_open()?;
             let left = usize::try_from(open.rows_left).unwrap_or(usize::MAX);
-            let end = vectors.len().min(start.saturating_add(left));
-            open.rows.add_values(vectors.slice(start, end - start).as_ref())?;
-            for row in start..end {
-                let vector = rows.get(row);
-                let pushed = open.vectors.push(vector);
-                pushed.map_err(|cause| unwritable(&self.target, cause))?;
-                open.rows.add(facts.keys.get(row), facts.measures.get(row), vector.is_none());
+            let end = length.min(start.saturating_add(left));
+            let columns = vectors.iter().zip(&rows).zip(facts);
+            for (open, ((vectors, rows), facts)) in open.columns.iter_mut().zip(columns) {
+                open.rows.add_values(vectors.slice(start, end - start).as_ref())?;
+                for row in start..end {
+                    let vector = rows.get(row);
+                    let pushed = open.writer.push(vector);
+                    pushed.map_err(|cause| unwritable(&self.target, cause))?;
+                    open.rows.add(facts.keys.get(row), facts.measures.get(row), vector.is_none());
+                }
             }
             open.rows_left -= (end - start) as u64;
             if open.rows_left == 0 {
-                self.close(open)?
+                self.close(*open)?
             } else {
                 self.open = Some(open)
             }
@@ -176,47 +214,58 @@ impl<'a> CopiedTable<'a> {
     /// As [`CopiedTable::write`]; `Internal` when rows of another row group are missing.
     pub fn copy_group(&mut self, unchanged: &UnchangedGroup) -> Result<()> {
         let misplaced = |message: &str| Error::new(ErrorKind::Internal, message);
-        let UnchangedGroup { existing: number, digest } = unchanged;
         self.write_empty_groups()?;
         let own = self.groups.len();
-        if self.open.is_some() || self.rows.get(own) != Some(&digest.rows) {
+        if self.open.is_some() || self.rows.get(own).copied() != Some(unchanged.rows()) {
             return Err(misplaced("a row group is copied between rows (bug)"));
         }
-        let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
-        self.copy_chunks(own, false, &mut carried)?;
+        let mut existing =
+            self.existing.take().ok_or_else(|| misplaced("there is no existing output (bug)"))?;
+        self.write_group(Vec::new(), &mut |table, number| {
+            table.copy_vectors(&mut existing, unchanged, number)
+        })?;
+        self.existing = Some(existing);
+        Ok(())
+    }
+
+    /// Copies a vector chunk of the existing output.
+    fn copy_vectors(
+        &self,
+        existing: &mut Existing<'_>,
+        unchanged: &UnchangedGroup,
+        number: usize,
+    ) -> Result<PlacedVectors> {
+        let lost = |message: &str| Error::new(ErrorKind::Internal, message);
+        let digest = unchanged.digests.get(number).zip(existing.leaves.get(number));
+        let (digest, leaf) = digest.ok_or_else(|| lost("a vector column is lost (bug)"))?;
         let start = self.sink.position();
-        let (sink, target, stop) = (&self.sink, &self.target, self.stop);
-        let existing =
-            self.existing.as_mut().ok_or_else(|| misplaced("there is no existing output (bug)"))?;
-        let group = existing.metadata.group(*number)?;
-        let leaf = existing.leaf;
-        let (pages, _) = existing.chunks.pages(&existing.metadata, (&group, leaf), |bytes| {
-            stop.check()?;
-            sink.write_all(bytes).map_err(|cause| unwritable(target, cause))
+        let group = existing.metadata.group(unchanged.existing)?;
+        let (pages, _) = existing.chunks.pages(&existing.metadata, (&group, *leaf), |bytes| {
+            self.stop.check()?;
+            self.sink.write_all(bytes).map_err(|cause| unwritable(&self.target, cause))
         })?;
         if format!("{pages:032x}") != digest.pages {
             return Err(write_error(
-                target,
+                &self.target,
                 "the existing file changed while it was read",
                 "its bytes",
             ));
         }
-        let chunk = group.chunk(leaf).and_then(|chunk| VectorChunk::of(chunk.metadata()));
-        let chunk =
-            chunk.ok_or_else(|| misplaced("the existing vectors have no metadata (bug)"))?;
+        let chunk = group.chunk(*leaf).and_then(|chunk| VectorChunk::of(chunk.metadata()));
+        let chunk = chunk.ok_or_else(|| lost("the existing vectors have no metadata (bug)"))?;
         let end = existing.metadata.pages_end();
-        let range = group.chunk(leaf).and_then(|chunk| chunk.range(end)).unwrap_or(4..4);
-        let rows_per_page = self.format.rows_per_page();
+        let range = group.chunk(*leaf).and_then(|chunk| chunk.range(end)).unwrap_or(4..4);
+        let rows_per_page = self.vectors[number].1.rows_per_page();
         let pages = locate_pages(existing.file, range, start, rows_per_page);
-        let index = encode_offset_index(&pages);
-        self.end_group(carried, start, chunk, Some(index), digest.clone())
+        Ok(PlacedVectors { start, chunk, pages, digest: digest.clone() })
     }
 
-    /// The digests of the carried columns and of the row groups, once every row is written.
+    /// The digests of the carried columns, and of the row groups of each vector column, once every row
+    /// is written.
     ///
     /// # Errors
     /// `Internal` when rows are missing; as [`CopiedTable::write`] for row groups without rows.
-    pub fn digests(&mut self) -> Result<(Vec<ColumnDigest>, Vec<GroupDigest>)> {
+    pub fn digests(&mut self) -> Result<(Vec<ColumnDigest>, Vec<Vec<GroupDigest>>)> {
         self.write_empty_groups()?;
         if self.open.is_some() || self.groups.len() < self.metadata.group_count() {
             return Err(Error::new(
@@ -234,7 +283,7 @@ impl<'a> CopiedTable<'a> {
     fn write_empty_groups(&mut self) -> Result<()> {
         while self.open.is_none() && self.rows.get(self.groups.len()) == Some(&0) {
             let open = self.begin()?;
-            self.close(open)?;
+            self.close(*open)?;
         }
         Ok(())
     }
@@ -246,14 +295,15 @@ impl<'a> CopiedTable<'a> {
     pub fn finish(mut self, entry: &str) -> Result<NamedTempFile> {
         self.copy_indexes()?;
         let mut entries = Vec::new();
+        let vectors: Vec<FieldRef> = self.vectors.iter().map(|(field, _)| field.clone()).collect();
         if self.metadata.key_value(ARROW_SCHEMA).is_none()
-            && let Some(schema) = arrow_schema(&self.metadata, &self.columns, &self.vectors)
+            && let Some(schema) = arrow_schema(&self.metadata, &self.columns, &vectors)
         {
             entries.push((ARROW_SCHEMA, schema));
         }
         entries.push((FOOTER_KEY, entry.to_owned()));
         let footer =
-            output::encode(&self.metadata, &self.columns, &self.groups, &self.vectors, &entries);
+            output::encode(&self.metadata, &self.columns, &self.groups, &vectors, &entries);
         let footer = footer.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the footer of the input cannot be edited")
                 .in_file(self.table.path())
@@ -293,63 +343,137 @@ impl<'a> CopiedTable<'a> {
             if open.rows_left > 0 {
                 return Ok(open);
             }
-            self.close(open)?;
+            self.close(*open)?;
         }
     }
 
-    /// Begins the next row group: copies the columns before the vectors.
+    /// Begins the next row group: copies the columns before the first vector column.
     fn begin(&mut self) -> Result<Box<OpenGroup>> {
         let number = self.groups.len();
         let rows_left = self.rows.get(number).copied().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "more rows are written than the input has (bug)")
         })?;
-        let mut carried = Vec::with_capacity(self.leaves.0.len() + self.leaves.1.len());
-        self.copy_chunks(number, false, &mut carried)?;
+        let mut placed = Vec::with_capacity(self.leaves.len());
+        self.copy_chunks(0..self.before, &mut placed)?;
         let start = self.sink.position();
-        let vectors = VectorChunkWriter::new(&self.format, self.sink.clone())
-            .map_err(|cause| unwritable(&self.target, cause))?;
-        let rows = GroupRows::new(rows_left, &self.vectors)?;
-        Ok(Box::new(OpenGroup { rows_left, rows, carried, start, vectors }))
+        let first = self.leaves.get(self.before).copied();
+        let open = |(number, (field, format)): (usize, &(FieldRef, ChunkFormat))| {
+            let cannot = |cause| unwritable(&self.target, cause);
+            let (writer, waiting) = match first == Some(Slot::Vectors(number)) {
+                true => (VectorChunkWriter::new(format, self.sink.clone()).map_err(cannot)?, None),
+                false => {
+                    let file = tempfile::tempfile_in(directory_of(&self.target))
+                        .map_err(|cause| unwritable(&self.target, cause))?;
+                    let sink = Sink::new(file);
+                    let writer = VectorChunkWriter::new(format, sink.clone()).map_err(cannot)?;
+                    (writer, Some(sink))
+                }
+            };
+            Ok(OpenColumn { rows: GroupRows::new(rows_left, field)?, writer, waiting })
+        };
+        let columns = self.vectors.iter().enumerate().map(open).collect::<Result<Vec<_>>>()?;
+        Ok(Box::new(OpenGroup { rows_left, placed, start, columns }))
     }
 
     /// Ends a row group: completes the vectors and copies the columns after them.
-    fn close(&mut self, open: Box<OpenGroup>) -> Result<()> {
-        let OpenGroup { rows, carried, start, vectors, .. } = *open;
-        let (chunk, pages, digest) =
-            vectors.finish().map_err(|cause| unwritable(&self.target, cause))?;
-        let digest = rows.finish(digest);
-        self.end_group(carried, start, chunk, Some(encode_offset_index(&pages)), digest)
+    fn close(&mut self, open: OpenGroup) -> Result<()> {
+        let OpenGroup { placed, start, columns, .. } = open;
+        let mut finished = Vec::with_capacity(columns.len());
+        for OpenColumn { rows, writer, waiting } in columns {
+            let (chunk, pages, digest) =
+                writer.finish().map_err(|cause| unwritable(&self.target, cause))?;
+            let vectors = PlacedVectors { start, chunk, pages, digest: rows.finish(digest) };
+            finished.push(Some((vectors, waiting)));
+        }
+        self.write_group(placed, &mut |table, number| {
+            let finished = finished.get_mut(number).and_then(Option::take);
+            let (vectors, waiting) = finished.ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "a vector column is not written (bug)")
+            })?;
+            match waiting {
+                None => Ok(vectors),
+                Some(waiting) => table.append_waiting(vectors, waiting),
+            }
+        })
     }
 
-    /// Ends a row group whose vectors are written: copies the columns after them.
-    fn end_group(
+    /// Appends a vector chunk that waits in a temporary file, which ends with it.
+    fn append_waiting(
+        &self,
+        mut vectors: PlacedVectors,
+        waiting: Sink<File>,
+    ) -> Result<PlacedVectors> {
+        let cannot = |cause: std::io::Error| unwritable(&self.target, cause);
+        let mut file = waiting
+            .into_file()
+            .ok_or_else(|| {
+                Error::new(ErrorKind::Internal, "a column is still written (bug)")
+                    .in_file(&self.target)
+            })?
+            .map_err(cannot)?;
+        file.rewind().map_err(cannot)?;
+        vectors.start = self.sink.position();
+        let mut buffer = vec![0; COPIED_BYTES];
+        loop {
+            self.stop.check()?;
+            let read = file.read(&mut buffer).map_err(cannot)?;
+            if read == 0 {
+                break;
+            }
+            self.sink.write_all(&buffer[..read]).map_err(cannot)?;
+        }
+        for page in &mut vectors.pages {
+            page.offset = page.offset.saturating_add_unsigned(vectors.start);
+        }
+        Ok(vectors)
+    }
+
+    /// Writes the rest of the next row group after the chunks that are `placed`. `vectors` places the
+    /// chunk of a vector column.
+    fn write_group(
         &mut self,
-        mut carried: Vec<Placed>,
-        start: u64,
-        chunk: VectorChunk,
-        index: Option<Vec<u8>>,
-        digest: GroupDigest,
+        mut placed: Vec<Placed>,
+        vectors: &mut dyn FnMut(&Self, usize) -> Result<PlacedVectors>,
     ) -> Result<()> {
         let number = self.groups.len();
-        self.copy_chunks(number, true, &mut carried)?;
+        let mut written = vec![None; self.vectors.len()];
+        let mut indexes = vec![Vec::new(); self.vectors.len()];
+        while placed.len() < self.leaves.len() {
+            let at = placed.len();
+            let Slot::Vectors(column) = self.leaves[at] else {
+                let next =
+                    self.leaves[at..].iter().position(|leaf| matches!(leaf, Slot::Vectors(_)));
+                let end = next.map_or(self.leaves.len(), |next| at + next);
+                self.copy_chunks(at..end, &mut placed)?;
+                continue;
+            };
+            let PlacedVectors { start, chunk, pages, digest } = vectors(self, column)?;
+            placed.push(Placed { start, ..Placed::default() });
+            written[column] = Some(chunk);
+            indexes[column] = encode_offset_index(&pages);
+            self.digests[column].push(digest);
+        }
         // Some readers want an offset index of every chunk or of none.
-        let wanted = self.parts[number][Part::OffsetIndex as usize] == carried.len();
-        self.vector_indexes.push(index.filter(|_| wanted));
-        self.digests.push(digest);
-        let vectors_at = Placed { start, ..Placed::default() };
-        self.groups.push(WrittenGroup { carried, vectors: chunk, vectors_at });
+        self.parts.resize(number + 1, Default::default());
+        let carried = placed.len() - self.vectors.len();
+        let wanted = self.parts[number][Part::OffsetIndex as usize] == carried;
+        self.vector_indexes.push(if wanted { indexes } else { Vec::new() });
+        let vectors = written.into_iter().flatten().collect();
+        self.groups.push(WrittenGroup { placed, vectors });
         Ok(())
     }
 
-    fn copy_chunks(&mut self, number: usize, after: bool, placed: &mut Vec<Placed>) -> Result<()> {
+    /// Copies carried chunks of the next row group: those of these leaves of the output.
+    fn copy_chunks(&mut self, leaves: Range<usize>, placed: &mut Vec<Placed>) -> Result<()> {
+        let number = self.groups.len();
         self.parts.resize(number + 1, Default::default());
-        let leaves = if after { &self.leaves.1 } else { &self.leaves.0 };
         if leaves.is_empty() {
             return Ok(());
         }
         let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
         let (sink, target, stop) = (&self.sink, &self.target, self.stop);
-        for leaf in leaves {
+        for leaf in &self.leaves[leaves] {
+            let Slot::Carried(leaf) = leaf else { continue };
             let start = sink.position();
             let (pages, indexes) =
                 self.chunks.pages_and_indexes(&self.metadata, (&group, *leaf), |bytes| {
@@ -376,12 +500,23 @@ impl<'a> CopiedTable<'a> {
                 if self.parts[number][part as usize] > 0 {
                     self.copy_parts(part, number)?;
                 }
-                if let (Part::OffsetIndex, Some(bytes)) = (part, &self.vector_indexes[number]) {
-                    let start = self.sink.position();
-                    self.sink.write_all(bytes).map_err(|c| unwritable(&self.target, c))?;
-                    self.groups[number].vectors_at.offset_index = Some((start, bytes.len() as u64));
+                if part == Part::OffsetIndex {
+                    self.write_vector_indexes(number)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Writes the offset indexes of the vector chunks of a row group, if they are wanted.
+    fn write_vector_indexes(&mut self, number: usize) -> Result<()> {
+        let placed = self.leaves.iter().zip(&mut self.groups[number].placed);
+        for (leaf, placed) in placed {
+            let Slot::Vectors(column) = leaf else { continue };
+            let Some(bytes) = self.vector_indexes[number].get(*column) else { continue };
+            let start = self.sink.position();
+            self.sink.write_all(bytes).map_err(|cause| unwritable(&self.target, cause))?;
+            placed.offset_index = Some((start, bytes.len() as u64));
         }
         Ok(())
     }
@@ -390,8 +525,8 @@ impl<'a> CopiedTable<'a> {
     fn copy_parts(&mut self, part: Part, number: usize) -> Result<()> {
         let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
         let written = &mut self.groups[number];
-        let leaves = self.leaves.0.iter().chain(&self.leaves.1);
-        for (leaf, placed) in leaves.zip(&mut written.carried) {
+        for (leaf, placed) in self.leaves.iter().zip(&mut written.placed) {
+            let Slot::Carried(leaf) = leaf else { continue };
             self.stop.check()?;
             let indexes = self.chunks.indexes(&self.metadata, (&group, *leaf))?;
             let Some(range) = part.of(&indexes).clone() else { continue };

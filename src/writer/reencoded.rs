@@ -49,10 +49,7 @@ pub struct ReencodedTable {
     target: PathBuf,
     arrow: ArrowWriter<BufWriter<NamedTempFile>>,
     schema: SchemaRef,
-    /// For each column of the input, whether it is carried.
-    carried: Vec<bool>,
-    /// The position of the vectors in the output.
-    position: usize,
+    columns: Columns,
     rows_per_write: usize,
 }
 
@@ -65,22 +62,19 @@ impl ReencodedTable {
         file: NamedTempFile,
         target: &Path,
         reader: &Reader,
-        columns: &Columns,
-        (vectors, width): (&FieldRef, usize),
+        columns: Columns,
+        vectors: &[(FieldRef, usize)],
         row_group_rows: NonZeroUsize,
     ) -> Result<Self> {
         let schema = reader.schema();
-        let (carried, position) = (columns.carried.clone(), columns.position());
-        let mut fields: Vec<FieldRef> = kept(schema.fields(), &carried).cloned().collect();
-        fields.insert(position, vectors.clone());
+        let of_vectors: Vec<FieldRef> = vectors.iter().map(|(field, _)| field.clone()).collect();
+        let fields = columns.arrange(schema.fields(), &of_vectors);
         // The entry of an earlier run must not stand beside the new one.
         let mut metadata = schema.metadata().clone();
         metadata.remove(FOOTER_KEY);
         let schema = Arc::new(Schema::new_with_metadata(Fields::from(fields), metadata));
 
-        let leaf = [columns.name.as_str(), "list", CHILD];
-        let column = ColumnPath::new(leaf.map(str::to_owned).to_vec());
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_created_by(concat!("reembed version ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(row_group_rows.get()))
@@ -89,28 +83,33 @@ impl ReencodedTable {
             .set_column_index_truncate_length(Some(MAX_STATISTIC_BYTES))
             .set_data_page_size_limit(PAGE_BYTES)
             .set_dictionary_page_size_limit(PAGE_BYTES)
-            .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
-            // Components hardly repeat, so a dictionary costs time and space.
-            .set_column_dictionary_enabled(column.clone(), false)
-            .set_column_encoding(column, ENCODING)
-            .set_key_value_metadata(Some(key_values(reader)?))
-            .build();
+            .set_key_value_metadata(Some(key_values(reader)?));
+        for field in &of_vectors {
+            let leaf = [field.name().as_str(), "list", CHILD];
+            let column = ColumnPath::new(leaf.map(str::to_owned).to_vec());
+            properties = properties
+                .set_column_data_page_size_limit(column.clone(), VECTOR_PAGE_BYTES)
+                // Components hardly repeat, so a dictionary costs time and space.
+                .set_column_dictionary_enabled(column.clone(), false)
+                .set_column_encoding(column, ENCODING);
+        }
+        let properties = properties.build();
         let buffered = BufWriter::with_capacity(1 << 20, file);
         let arrow = ArrowWriter::try_new(buffered, schema.clone(), Some(properties))
             .map_err(|cause| unwritable(target, cause))?;
+        let width = vectors.iter().map(|(_, width)| *width).max().unwrap_or(1);
         let rows_per_write = (COMPONENTS_PER_WRITE / width.max(1)).max(1);
         let target = target.to_owned();
-        Ok(ReencodedTable { target, arrow, schema, carried, position, rows_per_write })
+        Ok(ReencodedTable { target, arrow, schema, columns, rows_per_write })
     }
 
-    /// Writes rows.
+    /// Writes rows: the columns of the input, and one array for each vector column.
     ///
     /// # Errors
     /// `Output`, naming the file.
-    pub fn write(&mut self, columns: &RecordBatch, vectors: ArrayRef) -> Result<()> {
+    pub fn write(&mut self, columns: &RecordBatch, vectors: &[ArrayRef]) -> Result<()> {
         let parquet_error = |cause: ParquetError| unwritable(&self.target, cause);
-        let mut arrays: Vec<ArrayRef> = kept(columns.columns(), &self.carried).cloned().collect();
-        arrays.insert(self.position, vectors);
+        let arrays = self.columns.arrange(columns.columns(), vectors);
         let options = RecordBatchOptions::new().with_row_count(Some(columns.num_rows()));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .map_err(|cause| parquet_error(cause.into()))?;
@@ -212,8 +211,4 @@ fn key_values(reader: &Reader) -> Result<Vec<KeyValue>> {
         .into_iter()
         .filter_map(|(key, value)| Some(KeyValue { key: text(key)?, value: value.and_then(text) }));
     Ok(entries.filter(|entry| ![FOOTER_KEY, ARROW_SCHEMA].contains(&&*entry.key)).collect())
-}
-
-fn kept<'a, T>(items: &'a [T], carried: &'a [bool]) -> impl Iterator<Item = &'a T> {
-    items.iter().zip(carried).filter(|(_, carried)| **carried).map(|(item, _)| item)
 }

@@ -1,7 +1,7 @@
-//! The temporary file that an output is written to, shared by the copied columns and the Parquet
-//! library's page writer.
+//! A file that grows at its end, shared by the copied columns and the Parquet library's page writer: the
+//! temporary file of an output, or one with the vectors of a row group that stand further back.
 
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,19 +12,24 @@ use tempfile::NamedTempFile;
 use crate::publish::write_error;
 
 /// A file that grows at its end. Clones write to the same file.
-#[derive(Clone)]
-pub struct Sink {
-    out: Arc<Mutex<TrackedWrite<NamedTempFile>>>,
+pub struct Sink<W: Write + Send = NamedTempFile> {
+    out: Arc<Mutex<TrackedWrite<W>>>,
 }
 
-impl Sink {
+impl<W: Write + Send> Clone for Sink<W> {
+    fn clone(&self) -> Self {
+        Sink { out: self.out.clone() }
+    }
+}
+
+impl<W: Write + Send> Sink<W> {
     /// A sink to an empty file.
-    pub fn new(file: NamedTempFile) -> Sink {
+    pub fn new(file: W) -> Sink<W> {
         Sink { out: Arc::new(Mutex::new(TrackedWrite::new(file))) }
     }
 
     /// Calls `write` with the file. The lock is never contended: one thread writes an output.
-    pub fn with<T>(&self, write: impl FnOnce(&mut TrackedWrite<NamedTempFile>) -> T) -> T {
+    pub fn with<T>(&self, write: impl FnOnce(&mut TrackedWrite<W>) -> T) -> T {
         write(&mut self.out.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -39,7 +44,7 @@ impl Sink {
     }
 
     /// Ends the writing; `None` if a clone is still there.
-    pub fn into_file(self) -> Option<io::Result<NamedTempFile>> {
+    pub fn into_file(self) -> Option<io::Result<W>> {
         let out = Arc::into_inner(self.out)?.into_inner().unwrap_or_else(PoisonError::into_inner);
         Some(out.into_inner().map_err(io::Error::other))
     }

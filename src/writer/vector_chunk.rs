@@ -3,6 +3,7 @@
 //! A page has a fixed number of rows, counted from the start of the row group. The bytes of a chunk
 //! thus depend on its vectors alone, not on how rows came in chunks.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -121,7 +122,10 @@ impl VectorChunkWriter {
     ///
     /// # Errors
     /// When the library has another physical type for the column.
-    pub fn new(format: &ChunkFormat, sink: Sink) -> Result<VectorChunkWriter> {
+    pub fn new<W: Write + Send + 'static>(
+        format: &ChunkFormat,
+        sink: Sink<W>,
+    ) -> Result<VectorChunkWriter> {
         let digest = Arc::new(Mutex::new(Hasher::new()));
         let pages = Box::new(SinkPages { sink, digest: digest.clone() });
         let writer = get_column_writer(format.column.clone(), format.properties.clone(), pages);
@@ -249,13 +253,13 @@ impl Values {
     }
 }
 
-/// Writes pages at the end of the output.
-struct SinkPages {
-    sink: Sink,
+/// Writes pages at the end of a file.
+struct SinkPages<W: Write + Send> {
+    sink: Sink<W>,
     digest: Arc<Mutex<Hasher>>,
 }
 
-impl PageWriter for SinkPages {
+impl<W: Write + Send> PageWriter for SinkPages<W> {
     fn write_page(&mut self, page: CompressedPage) -> Result<PageWriteSpec> {
         // The library writes header and page to a buffer first, so that their bytes are known.
         let mut buffer = TrackedWrite::new(Vec::with_capacity(page.data().len() + 64));

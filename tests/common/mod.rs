@@ -7,7 +7,6 @@ use std::fs::File;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -153,7 +152,8 @@ pub fn run_opened(
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Report> {
-    let opened = pipeline::Opened { reader, lock, model, model_load: Duration::ZERO };
+    let models = &pipeline::Models::shared(model, config.embeddings.len());
+    let opened = pipeline::Opened { reader, lock, models };
     pipeline::run_with(config, None, &opened, stop, on_event)
 }
 

@@ -155,9 +155,9 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         let job = Job::of(&rows);
         let mut config = job.config(&[]);
         let setting = format!("compute.precision = \"{precision}\"");
-        config.model = model_config(directory.path(), &[&setting]);
+        config.embeddings.first.model = model_config(directory.path(), &[&setting]);
         let (reader, lock) = prepare(&config).expect("a job");
-        let model = model::load(&config.model, &|_| ()).expect("a model");
+        let model = model::load(&config.embeddings.first.model, &|_| ()).expect("a model");
         let warned = std::sync::Mutex::new(Vec::new());
         let note = |event: Event| {
             if let Event::Warning(warning) = event {
@@ -170,22 +170,27 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         drop(lock);
 
         let name = precision.as_str();
-        assert_eq!(report.lineage.model.precision, name);
-        assert_eq!(report.lineage.model.numerics, format!("packed-1-{name}"));
+        assert_eq!(report.first().lineage.model.precision, name);
+        assert_eq!(report.first().lineage.model.numerics, format!("packed-1-{name}"));
         let emulated = report.warnings.iter().any(|warning| {
             matches!(warning, Warning::Precision(PrecisionWarning::Emulated { precision: p, .. }) if *p == precision)
         });
         // A CPU may have AMX that its kernel does not enable.
         let native = Bf16Unit::detect(Isa::detect(), precision).is_some_and(|unit| unit.is_ok());
         assert_eq!(emulated, precision != Precision::F32 && !native, "{:?}", report.warnings);
-        assert_eq!(report.runs_on.contains("emulated"), emulated, "{}", report.runs_on);
+        assert_eq!(
+            report.first().runs_on.contains("emulated"),
+            emulated,
+            "{}",
+            report.first().runs_on
+        );
         assert_eq!(warned.into_inner().expect("no panic"), report.warnings);
-        fingerprints.insert(report.lineage.fingerprint.clone());
+        fingerprints.insert(report.first().lineage.fingerprint.clone());
 
         let (output, footer) = verify::open(&job.output()).expect("an output");
         assert_eq!(footer.lineage, Lineage::new(&model.identity));
         let sample = verify::Sample { model: &model, rows: 20, ranges: None };
-        let checks = verify::verify(&config.input, &output, &footer, None, Some(sample));
+        let checks = verify::verify(&config.input, &output, &footer, None, &[sample]);
         let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
         let checks = checks.expect("checks");
         assert_eq!(checks.iter().find(broken), None, "{precision}");

@@ -97,13 +97,13 @@ fn run_over_golden_file_gives_its_vectors_again() {
     let report =
         run_opened(&config, (&reader, &lock), &REAL.model(), &never, &|_| ()).expect("a report");
     let golden = &GOLDEN.rows;
-    assert_eq!((report.rows, report.null_rows, report.replaced_column), (66, 0, true));
+    assert_eq!((report.rows, report.null_rows(), report.first().replaced_column), (66, 0, true));
     let tokens = golden.iter().map(|row| row.tokens as u64).sum::<u64>();
     // Duplicate texts, each embedded once.
-    assert_eq!(report.work.tokens + report.origins.tokens_saved, tokens);
+    assert_eq!(report.work().tokens + report.origins().tokens_saved, tokens);
     let cut = golden.iter().filter(|row| row.is_cut).count() as u64;
     assert!(cut > 5);
-    assert_eq!(report.truncated_rows, cut);
+    assert_eq!(report.truncated_rows(), cut);
     let written = read_parquet(&job.output());
     for (vector, row) in written.vectors("embedding").iter().zip(golden) {
         let vector = vector.as_ref().expect("a vector");

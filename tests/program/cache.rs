@@ -39,16 +39,16 @@ fn a_second_run_encodes_nothing_and_leaves_the_same_bytes() {
         "cache.verify_sample = 10",
     ]);
     let first = run(&config, &Counted::new());
-    assert_eq!(first.origins, RowsByOrigin { encoded: 300, ..RowsByOrigin::default() });
+    assert_eq!(first.origins(), RowsByOrigin { encoded: 300, ..RowsByOrigin::default() });
     let bytes = fs::read(job.output()).expect("an output");
     fs::remove_file(job.output()).expect("a removed output");
 
     let counted = Counted::new();
     let second = run(&config, &counted);
-    assert_eq!(second.origins, RowsByOrigin { reused: 300, sampled: 10, ..second.origins });
+    assert_eq!(second.origins(), RowsByOrigin { reused: 300, sampled: 10, ..second.origins() });
     assert_eq!(counted.texts(), 10, "only the sample");
-    assert_eq!(second.work.rows, 10);
-    assert_eq!(first.work.tokens, second.work.tokens + second.origins.tokens_saved);
+    assert_eq!(second.work().rows, 10);
+    assert_eq!(first.work().tokens, second.work().tokens + second.origins().tokens_saved);
     assert!(fs::read(job.output()).expect("an output") == bytes, "the bytes differ");
     let cache = second.cache.expect("a cache");
     assert_eq!((cache.path, cache.entries), (job.cache(), 300));
@@ -61,10 +61,13 @@ fn truncated_rows_are_counted_for_every_origin() {
     let job = Job::of(&rows);
     let config = job.config(&["cache.verify_sample = 0"]);
     let first = run(&config, &Counted::new());
-    assert_eq!((first.origins.encoded, first.origins.duplicate, first.truncated_rows), (2, 1, 2));
+    assert_eq!(
+        (first.origins().encoded, first.origins().duplicate, first.truncated_rows()),
+        (2, 1, 2)
+    );
     let second = run(&config, &Counted::new());
-    assert_eq!((second.origins.reused, second.truncated_rows), (3, 2));
-    assert_eq!(second.work.rows, 0);
+    assert_eq!((second.origins().reused, second.truncated_rows()), (3, 2));
+    assert_eq!(second.work().rows, 0);
 }
 
 #[test]
@@ -85,7 +88,7 @@ fn moved_rows_cost_a_lookup_and_new_rows_the_model() {
     config.output.path = job.directory().join("out/other.parquet");
     let counted = Counted::new();
     let report = run(&config, &counted);
-    assert_eq!((report.origins.reused, report.origins.encoded), (200, 30));
+    assert_eq!((report.origins().reused, report.origins().encoded), (200, 30));
     assert_eq!(counted.texts(), 30);
     let written = read_parquet(&config.output.path);
     assert_eq!(written.tasks(), rows);
@@ -108,8 +111,8 @@ fn equal_texts_in_flight_go_through_the_model_once() {
         let counted = Counted::new();
         let report = run(&job.config(settings), &counted);
         assert_eq!(counted.texts(), expected, "{settings:?}");
-        assert_eq!(report.origins.encoded, expected);
-        assert_eq!(report.origins.duplicate, 600 - expected);
+        assert_eq!(report.origins().encoded, expected);
+        assert_eq!(report.origins().duplicate, 600 - expected);
         assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&rows));
     }
 }
@@ -122,9 +125,9 @@ fn other_fingerprint_reuses_nothing_and_keeps_both() {
     fs::remove_file(job.output()).expect("a removed output");
     let other = ModelDirectory::tiny().prompt(Some("query: ")).write();
     let counted = Counted::of(&other);
-    assert_eq!(run(&config, &counted).origins.encoded, 50);
+    assert_eq!(run(&config, &counted).origins().encoded, 50);
     fs::remove_file(job.output()).expect("a removed output");
-    assert_eq!(run(&config, &Counted::new()).origins.reused, 50);
+    assert_eq!(run(&config, &Counted::new()).origins().reused, 50);
 }
 
 proptest! {
@@ -174,10 +177,10 @@ proptest! {
         let report = run(&config(&job, mode), &counted);
         prop_assert!(fs::read(job.output()).unwrap() == fs::read(without.output()).unwrap());
 
-        let origins = report.origins;
-        let sum = origins.encoded + origins.reused + origins.duplicate + report.null_rows;
+        let origins = report.origins();
+        let sum = origins.encoded + origins.reused + origins.duplicate + report.null_rows();
         prop_assert_eq!(sum, rows.len() as u64);
-        prop_assert_eq!(origins.encoded + origins.sampled, report.work.rows);
+        prop_assert_eq!(origins.encoded + origins.sampled, report.work().rows);
         let embeds = |row: &&TaskRow| on_empty == "embed" || !build_input_text(row).is_empty();
         let texts: BTreeSet<String> = rows.iter().filter(embeds).map(build_input_text).collect();
         let known: BTreeSet<String> = earlier.iter().map(build_input_text).collect();
@@ -198,7 +201,7 @@ fn read_only_cache_is_not_written_and_missing_one_is_warned() {
     let job = Job::of(&plain(0..40));
     let read_only = job.config(&["cache.mode = \"read-only\"", "cache.verify_sample = 0"]);
     let (report, warnings) = run_and_hear(&read_only, &Counted::new().model).expect("a report");
-    assert_eq!((report.origins.encoded, report.cache), (40, None));
+    assert_eq!((report.origins().encoded, report.cache), (40, None));
     assert_eq!(warnings, [Warning::NoCache { path: job.cache() }]);
     assert!(!job.cache().exists());
 
@@ -206,7 +209,7 @@ fn read_only_cache_is_not_written_and_missing_one_is_warned() {
     let before = fs::read(job.cache()).expect("a cache");
     sample::write_tasks(&job.input(), plain(20..60)).expect("an input");
     let report = run(&read_only, &Counted::new());
-    assert_eq!((report.origins.encoded, report.origins.reused), (20, 20));
+    assert_eq!((report.origins().encoded, report.origins().reused), (20, 20));
     assert!(fs::read(job.cache()).expect("a cache") == before, "the cache was written to");
 }
 
@@ -268,10 +271,10 @@ fn sample_finds_foreign_vectors_and_rebuild_replaces_them() {
     sample::write_tasks(&job.input(), plain(0..100)).expect("an input");
     let rebuild = job.config(&["run.rebuild = true"]);
     let report = run(&rebuild, &Counted::new());
-    assert_eq!(report.origins, RowsByOrigin { encoded: 100, ..RowsByOrigin::default() });
+    assert_eq!(report.origins(), RowsByOrigin { encoded: 100, ..RowsByOrigin::default() });
     assert_eq!(report.cache.expect("a cache").entries, 100, "replaced, not added");
     assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..100)));
-    assert_eq!(run(&sampled, &Counted::new()).origins.reused, 100);
+    assert_eq!(run(&sampled, &Counted::new()).origins().reused, 100);
 }
 
 #[test]
@@ -289,7 +292,7 @@ fn interrupted_rebuild_continues_and_finished_one_restarts() {
         assert_eq!(error.kind(), ErrorKind::Encode);
     };
     let origins = |config| {
-        let RowsByOrigin { reused, encoded, .. } = run(config, &Counted::new()).origins;
+        let RowsByOrigin { reused, encoded, .. } = run(config, &Counted::new()).origins();
         (reused, encoded)
     };
     run(&ordinary, &Counted::new());
@@ -323,8 +326,8 @@ fn rebuild_with_another_model_completes_over_several_runs() {
         assert_eq!(error.kind(), ErrorKind::OtherModel);
     }
     let done = run(&rebuild, &Counted::of(&other));
-    assert_eq!((done.origins.reused, done.origins.encoded), (180, 20));
-    assert_eq!(run(&ordinary, &Counted::of(&other)).origins.reused, 200);
+    assert_eq!((done.origins().reused, done.origins().encoded), (180, 20));
+    assert_eq!(run(&ordinary, &Counted::of(&other)).origins().reused, 200);
 }
 
 #[test]
@@ -347,8 +350,8 @@ fn a_rebuild_whose_output_was_not_put_in_place_is_not_over() {
     drop(lock);
     fs::remove_file(job.output()).expect("a removed output");
     assert_eq!(counted.texts(), 60);
-    assert_eq!(run(&rebuild, &Counted::new()).origins.reused, 60);
-    assert_eq!(run(&rebuild, &Counted::new()).origins.encoded, 60);
+    assert_eq!(run(&rebuild, &Counted::new()).origins().reused, 60);
+    assert_eq!(run(&rebuild, &Counted::new()).origins().encoded, 60);
 }
 
 #[test]
@@ -370,7 +373,7 @@ fn wrong_vectors_of_a_rebuild_are_not_trusted_again() {
         assert!(error.advice_text().is_some_and(|advice| advice.contains("--rebuild")));
         run(&rebuild, &Counted::new());
         assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
-        assert_eq!(run(&ordinary, &Counted::new()).origins.reused, 200);
+        assert_eq!(run(&ordinary, &Counted::new()).origins().reused, 200);
     }
 }
 
@@ -388,7 +391,7 @@ fn rebuild_evicts_old_vectors_if_the_cache_is_full() {
     assert_eq!(rebuilt.not_stored, 0, "{rebuilt:?}");
     // Without an output, the vectors come from the cache.
     fs::remove_file(job.output()).expect("an output");
-    let sampled = run(&config, &Counted::new()).origins;
+    let sampled = run(&config, &Counted::new()).origins();
     assert_eq!((sampled.reused, sampled.sampled), (300, 300));
 }
 
@@ -400,7 +403,7 @@ fn a_rebuild_still_embeds_equal_texts_once() {
     run(&job.config(&[]), &Counted::new());
     let settings = ["run.rebuild = true", "input.chunk_rows = 10", "cache.commit_rows = 2"];
     let report = run(&job.config(&settings), &Counted::new());
-    assert_eq!((report.origins.encoded, report.origins.duplicate), (9, 81));
+    assert_eq!((report.origins().encoded, report.origins().duplicate), (9, 81));
 }
 
 #[test]
@@ -423,7 +426,7 @@ fn damaged_cache_gives_a_right_output_or_a_refusal() {
                     fs::read(job.output()).expect("an output") == expected,
                     "{what}: wrong output"
                 );
-                let origins = report.origins;
+                let origins = report.origins();
                 assert_eq!(origins.encoded + origins.reused, 120, "{what}");
                 let has = |wanted: fn(&Warning) -> bool| usize::from(warnings.iter().any(wanted));
                 counted += has(|warning| matches!(warning, Warning::DamagedEntries { .. }));
@@ -434,18 +437,18 @@ fn damaged_cache_gives_a_right_output_or_a_refusal() {
                 let (report, more) =
                     run_and_hear(&config, &Counted::new().model).expect("a report");
                 let warnings = [warnings, more].concat();
-                if report.origins.reused < 120 {
+                if report.origins().reused < 120 {
                     let told = |warning: &Warning| {
                         matches!(
                             warning,
                             Warning::CacheSetAside { .. } | Warning::DamagedEntries { .. }
                         )
                     };
-                    assert!(warnings.iter().any(told), "{what}: {:?}", report.origins);
+                    assert!(warnings.iter().any(told), "{what}: {:?}", report.origins());
                     late += 1;
                     fs::remove_file(job.output()).expect("an output");
                     let report = run(&config, &Counted::new());
-                    assert_eq!(report.origins.reused, 120, "{what}");
+                    assert_eq!(report.origins().reused, 120, "{what}");
                 }
             }
             Err(error) => {
@@ -490,7 +493,7 @@ fn cache_of_another_version_is_moved_aside() {
 
     let (report, warnings) =
         run_and_hear(&job.config(&[]), &Counted::new().model).expect("a report");
-    assert_eq!(report.origins.encoded, 30);
+    assert_eq!(report.origins().encoded, 30);
     let [Warning::CacheSetAside { path, moved_to, reason }] = &warnings[..] else {
         panic!("{warnings:?}")
     };
@@ -523,18 +526,18 @@ fn eviction_spares_what_the_last_run_used() {
             ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 0"];
         run(&job.config(&settings), &Counted::new())
     };
-    assert_eq!(night(0..200).origins.encoded, 200);
+    assert_eq!(night(0..200).origins().encoded, 200);
     // 100 stay in use and 200 are new: the 100 unused entries are not evicted before another run has
     // finished.
     let second = night(100..300);
-    assert_eq!((second.origins.reused, second.origins.encoded), (100, 100));
+    assert_eq!((second.origins().reused, second.origins().encoded), (100, 100));
     let third = night(200..400);
-    assert_eq!((third.origins.reused, third.origins.encoded), (100, 100));
+    assert_eq!((third.origins().reused, third.origins().encoded), (100, 100));
     let cache = third.cache.expect("a cache");
     assert!(cache.evicted >= 90 && cache.not_stored == 0, "{cache:?}");
     assert!(cache.entries <= 307, "{cache:?}");
     let fourth = night(200..400);
-    assert_eq!(fourth.origins.reused, 200, "entries of the last run");
+    assert_eq!(fourth.origins().reused, 200, "entries of the last run");
     let stats = cache::stats(&job.cache()).expect("stats");
     assert_eq!(stats.runs, 4);
     assert_eq!(stats.last_used.get(&0), Some(&200));
@@ -542,7 +545,7 @@ fn eviction_spares_what_the_last_run_used() {
     assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
     assert!(pruned.bytes_after <= pruned.bytes_before);
     assert!(cache::verify(&job.cache()).expect("a readable cache").is_ok());
-    assert_eq!(night(200..400).origins.reused, 200);
+    assert_eq!(night(200..400).origins().reused, 200);
 }
 
 #[test]
@@ -564,7 +567,7 @@ fn prune_counts_finished_runs_only() {
         let pruned = cache::prune(&job.cache(), keep_runs).expect("pruned");
         assert_eq!(pruned.removed, removed, "the last {keep_runs} finished runs");
     }
-    assert_eq!(run(&config, &Counted::new()).origins.reused, 100);
+    assert_eq!(run(&config, &Counted::new()).origins().reused, 100);
 }
 
 #[test]
@@ -601,7 +604,7 @@ fn run_larger_than_its_cache_warns_once() {
     assert!(used.entries > 20 && used.entries + used.not_stored == 200, "{used:?}");
     assert_eq!(warnings, [Warning::CacheFull { path: job.cache(), max_size: 6000 }]);
     let second = run(&config, &Counted::new());
-    assert_eq!(second.origins.reused, used.entries, "stored entries were evicted");
+    assert_eq!(second.origins().reused, used.entries, "stored entries were evicted");
 }
 
 // Crashes.
@@ -618,7 +621,7 @@ fn a_run_that_fails_keeps_what_it_has_made() {
     assert_eq!(error.kind(), ErrorKind::Encode);
     assert!(!job.output().exists());
     let report = run(&config, &Counted::new());
-    assert_eq!((report.origins.reused, report.origins.encoded), (80, 120));
+    assert_eq!((report.origins().reused, report.origins().encoded), (80, 120));
     assert_eq!(read_parquet(&job.output()).vectors("embedding"), alone(&plain(0..200)));
 }
 

@@ -22,4 +22,5 @@ mod models;
 mod publish;
 mod report;
 mod row_choice;
+mod several_vectors;
 mod vector_forms;

@@ -212,7 +212,9 @@ pub struct CalibrationScope;
 
 impl Scope for CalibrationScope {
     fn has(setting: &Setting) -> bool {
-        ["input", "text", "model", "compute", "batch", "vector"].contains(&setting.table())
+        // The column chooses among several.
+        setting.key == "output.column"
+            || ["input", "text", "model", "compute", "batch", "vector"].contains(&setting.table())
     }
 }
 

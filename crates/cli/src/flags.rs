@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
-use reembed::config::{Flag, Kind, Origin, RawConfig, SETTINGS, Setting};
+use reembed::config::{Flag, Kind, OF_ONE_MODEL, Origin, RawConfig, SETTINGS, Setting};
 use reembed::{Error, ErrorKind, Result};
 
 /// The flags of a command line that set keys, in the order of the settings.
@@ -93,10 +93,6 @@ impl<S: Scope> SettingFlags<S> {
         self.given.iter().flat_map(arguments).flatten().collect()
     }
 }
-
-/// The keys whose values hold for one model and for no other. Flags set them after `--model`.
-const OF_ONE_MODEL: [&str; 4] =
-    ["model.revision", "model.sha256", "model.prompt", "model.prompt_name"];
 
 /// Sets a key from the value of a flag. Only a path may be anything but UTF-8.
 fn set(raw: &mut RawConfig, setting: &Setting, value: &OsString, flag: &'static str) -> Result<()> {

@@ -28,10 +28,14 @@ pub struct Progress {
 struct State {
     started: Instant,
     last_line: Instant,
+    /// Rows of the input.
     total: u64,
-    rows: u64,
+    /// Number of vector columns.
+    columns: u64,
+    /// Rows that are done, counted once for each vector column.
+    done: u64,
     tokens: u64,
-    /// Rows that needed no model: their vector is in the cache, or an earlier row has the same text.
+    /// Those that needed no model: their vector is in the cache, or an earlier row has the same text.
     known: u64,
     is_reading_back: bool,
     limit: Option<BatchLimit>,
@@ -54,7 +58,8 @@ impl Progress {
                 started: now,
                 last_line: now,
                 total: 0,
-                rows: 0,
+                columns: 1,
+                done: 0,
                 tokens: 0,
                 known: 0,
                 is_reading_back: false,
@@ -71,8 +76,9 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Model(progress) => self.fetch(&mut state, progress),
-            Event::Started { rows, limit } => {
+            Event::Started { rows, columns, limit } => {
                 let now = Instant::now();
+                state.columns = columns.max(1);
                 (state.started, state.last_line) = (now, now);
                 (state.total, state.limit) = (rows, Some(limit));
                 self.start_rows(rows);
@@ -145,14 +151,16 @@ impl Progress {
     }
 
     fn advance(&self, state: &mut State, rows: usize) {
-        state.rows += rows as u64;
+        state.done += rows as u64;
+        let rows = state.done / state.columns;
         let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
-        let (tasks, tokens) = (state.rows as f64 / seconds, state.tokens as f64 / seconds);
+        let tasks = state.done as f64 / state.columns as f64 / seconds;
+        let tokens = state.tokens as f64 / seconds;
         let limit = state.limit.map_or(String::new(), |limit| limit.to_string());
-        let reused = state.known as f64 / state.rows.max(1) as f64;
+        let reused = state.known as f64 / state.done.max(1) as f64;
         match &self.bar {
             Some(bar) => {
-                bar.set_position(state.rows);
+                bar.set_position(rows);
                 let reused = match state.known {
                     0 => String::new(),
                     _ => format!(", {} reused", percent(reused)),
@@ -163,9 +171,9 @@ impl Progress {
             }
             None if is_due(state.last_line.elapsed()) => {
                 state.last_line = Instant::now();
-                let left = (state.total.saturating_sub(state.rows)) as f64 / tasks.max(1e-9);
+                let left = state.total.saturating_sub(rows) as f64 / tasks.max(1e-9);
                 tracing::info!(
-                    rows = state.rows,
+                    rows,
                     of = state.total,
                     tasks_per_s = tasks.round(),
                     tokens_per_s = tokens.round(),
@@ -346,7 +354,7 @@ mod tests {
     fn progress_line_has_rows_rates_limit_and_eta() {
         let progress = without_bar();
         let lines = logged(|| {
-            progress.event(Event::Started { rows: 1000, limit: limit(32) });
+            progress.event(Event::Started { rows: 1000, columns: 1, limit: limit(32) });
             progress.event(Event::BatchDone { rows: 8, tokens: 500 });
             pass_time(&progress, Duration::from_secs(10));
             progress.event(Event::BatchDone { rows: 32, tokens: 1500 });
@@ -367,7 +375,7 @@ mod tests {
     fn first_limit_change_is_logged_at_once() {
         let progress = without_bar();
         let lines = logged(|| {
-            progress.event(Event::Started { rows: 100, limit: limit(32) });
+            progress.event(Event::Started { rows: 100, columns: 1, limit: limit(32) });
             let cause =
                 LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
             progress.event(Event::LimitChanged(LimitChange {

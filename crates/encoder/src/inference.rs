@@ -116,6 +116,11 @@ impl<'a> Inference<'a> {
         self.with_limit(|limit| limit.current())
     }
 
+    /// Bytes that a batch may need; `None` if the device's allocator decides.
+    pub fn budget(&self) -> Option<u64> {
+        self.budget
+    }
+
     /// Components of a vector.
     pub fn dim(&self) -> usize {
         self.encoder.dim()

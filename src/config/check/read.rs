@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::config::layers::{Origin, RawConfig};
+use crate::config::blocks::key_in_block;
+use crate::config::layers::RawConfig;
+use crate::config::origin::Origin;
+use crate::config::settings::Setting;
 use crate::config::values::Value;
 
 impl RawConfig {
@@ -64,7 +67,9 @@ impl RawConfig {
     /// a variable sets it.
     pub(super) fn path(&self, key: &str) -> Option<PathBuf> {
         match self.values.get(key) {
-            Some((Value::Path(path), Origin::File(..))) => Some(self.base.join(path)),
+            Some((Value::Path(path), Origin::File(..) | Origin::Block(..))) => {
+                Some(self.base.join(path))
+            }
             Some((Value::Path(path), _)) => Some(path.clone()),
             _ => None,
         }
@@ -94,9 +99,15 @@ impl RawConfig {
             .advice("set it in the configuration file or with its flag")
     }
 
-    pub(super) fn value_error(&self, key: &str, message: &str) -> Error {
-        let origin = self.origin(key).map_or(String::new(), |origin| format!("{origin}: "));
-        Error::new(ErrorKind::Config, format!("{origin}`{key}` {message}"))
+    pub(in crate::config) fn value_error(&self, key: &str, message: &str) -> Error {
+        let origin = self.origin(key);
+        let in_block = Setting::find(key).and_then(key_in_block);
+        let shown = match (origin, in_block) {
+            (Some(Origin::Block(..)), Some(shown)) => shown,
+            _ => key,
+        };
+        let place = origin.map_or(String::new(), |origin| format!("{origin}: "));
+        Error::new(ErrorKind::Config, format!("{place}`{shown}` {message}"))
             .advice("set another value, or remove the setting; removing it uses the default")
     }
 }

@@ -6,7 +6,8 @@ use reembed_encoder::error::Result;
 use reembed_encoder::task::TextTemplate;
 
 use crate::config::IdColumn;
-use crate::config::layers::{Origin, RawConfig};
+use crate::config::layers::RawConfig;
+use crate::config::origin::Origin;
 use crate::config::values::Value;
 use crate::text::{TaskColumns, TextRecipe};
 

@@ -29,8 +29,11 @@ fn two_paths_are_a_complete_configuration() {
     assert_eq!(config.input.path, Path::new("conf/in.parquet"));
     assert_eq!(config.output.path, Path::new("/out.parquet"));
     assert_eq!(config.batch.requested, RequestedLimits::default());
-    assert_eq!(config.model.source.cache, Path::new("/home/someone/.cache/reembed"));
-    assert_eq!(config.model.text, TextOptions::default());
+    assert_eq!(
+        config.embeddings.first.model.source.cache,
+        Path::new("/home/someone/.cache/reembed")
+    );
+    assert_eq!(config.embeddings.first.model.text, TextOptions::default());
     assert_eq!(config.input.page_limit, 1 << 30);
     assert_eq!(config.input.on_invalid_utf8, InvalidUtf8::Error);
     assert!(!config.input.check_carried);
@@ -194,7 +197,7 @@ fn flag_overrides_variable_and_variable_overrides_file() {
     raw.set("output.column", "w", Origin::Flag("--column")).expect("valid");
     let config = raw.check(&environment).expect("valid");
     assert_eq!(config.batch.requested.start.map(NonZeroUsize::get), Some(7));
-    assert_eq!(config.output.column, "w");
+    assert_eq!(config.embeddings.first.column, "w");
     let origin = |key: &str| {
         config.effective.iter().find(|line| line.key == key).map(|line| line.origin.to_string())
     };
@@ -218,7 +221,11 @@ fn prompt_of_the_highest_layer_is_the_one_in_force() {
             let mut raw = parse(&file(low)).expect("settings");
             raw.set(high, "higher", origin.clone()).expect("a value");
             let config = raw.check(&environment()).expect("a valid configuration");
-            assert_eq!(config.model.text.prompt, choice(high, "higher"), "{high}, {origin}");
+            assert_eq!(
+                config.embeddings.first.model.text.prompt,
+                choice(high, "higher"),
+                "{high}, {origin}"
+            );
             let in_force = config.effective.iter().map(|effective| effective.key);
             let in_force: Vec<&str> = in_force.filter(|key| KEYS.contains(key)).collect();
             assert_eq!(in_force, [high], "{origin}");
@@ -229,7 +236,7 @@ fn prompt_of_the_highest_layer_is_the_one_in_force() {
             assert!(refused.contains("and so is `model.prompt`"), "{refused}");
         }
         let config = check(&file(low)).expect("a valid configuration");
-        assert_eq!(config.model.text.prompt, choice(low, "of the file"));
+        assert_eq!(config.embeddings.first.model.text.prompt, choice(low, "of the file"));
     }
 }
 

@@ -19,7 +19,7 @@ use proptest::test_runner::TestRunner;
 use reembed::ErrorKind;
 use reembed::events::Warning;
 use reembed::format::metadata::FooterBytes;
-use reembed::format::output::{self, Columns};
+use reembed::format::output::{self, Columns, VectorColumn};
 use reembed::format::projection::{self, Selection, Types};
 use reembed::reader::TableFile;
 use reembed::vectors::Element;
@@ -87,7 +87,7 @@ fn assert_kept(job: &Job, name: &str) {
 fn assert_verified(job: &Job, name: &str) {
     let (table, footer) = verify::open(&job.output()).expect("an output");
     let reading = job.config(&[]).input;
-    let checks = verify::verify(&reading, &table, &footer, Some(&job.input()), None);
+    let checks = verify::verify(&reading, &table, &footer, Some(&job.input()), &[]);
     for check in checks.expect("both files are read") {
         assert_ne!(check.verdict, Verdict::Failed, "{name}: {check:?}");
     }
@@ -267,12 +267,12 @@ fn unchanged_row_groups_are_copied_and_a_rerun_from_scratch_gives_the_same_bytes
     };
     let job = Job::of_batch(&rows(None), 30);
     let (first, _) = run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
-    assert_eq!(first.origins.reused, 0);
+    assert_eq!(first.origins().reused, 0);
     // One row of the second of four row groups changes; without a cache the others need no model.
     crate::common::write_parquet(&job.input(), &rows(Some(40)), 30);
     let settings = ["cache.mode = \"off\""];
     let (second, _) = run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
-    assert_eq!(second.origins.reused, 70, "rows of unchanged row groups");
+    assert_eq!(second.origins().reused, 70, "rows of unchanged row groups");
     assert_kept(&job, "one row changed");
     assert_verified(&job, "one row changed");
     let copied = fs::read(job.output()).expect("an output");
@@ -289,7 +289,7 @@ fn unchanged_row_groups_are_copied_and_a_rerun_from_scratch_gives_the_same_bytes
     damaged[range.expect("a range").end as usize - 1] ^= 1;
     fs::write(job.output(), damaged).expect("an output");
     let (third, _) = run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
-    assert_eq!(third.origins.reused, 70, "all but the damaged row group");
+    assert_eq!(third.origins().reused, 70, "all but the damaged row group");
     assert!(fs::read(job.output()).expect("an output") == copied, "mended");
 }
 
@@ -316,7 +316,7 @@ fn a_run_over_an_existing_output_names_the_same_row_as_a_first_run() {
     // Repeated ids are counted once, whether their row group is compared or read.
     crate::common::write_parquet(&job.input(), &forty(other, None), 10);
     let (report, _) = run(&job.config(&[]), &fake(Failure::Never)).expect("a report");
-    assert_eq!((report.origins.reused, report.origins.encoded), (10, 30));
+    assert_eq!((report.origins().reused, report.origins().encoded), (10, 30));
     assert!(report.warnings.iter().all(|w| !matches!(w, Warning::DuplicateIds { .. })));
 }
 
@@ -343,7 +343,7 @@ fn copied_vectors_have_an_offset_index_where_their_neighbours_have_one() {
         let (report, _) = run(&job.config(&settings), &fake(Failure::Never)).expect("a report");
         let over_existing = fs::read(job.output()).expect("an output");
         if indexed {
-            assert_eq!(report.origins.reused, 40, "copied");
+            assert_eq!(report.origins().reused, 40, "copied");
         }
         let scratch = Job::new();
         put(&scratch.input(), indexed);
@@ -410,12 +410,15 @@ fn edited(bytes: Vec<u8>) -> bool {
     }
     let columns = Columns {
         carried: vec![true; roots.len()],
-        vectors_after: roots.len(),
-        name: "embedding".to_owned(),
-        element: Element::F32,
-        is_nullable: true,
+        vectors: vec![VectorColumn {
+            after: roots.len(),
+            replaces: false,
+            name: "embedding".to_owned(),
+            element: Element::F32,
+            is_nullable: true,
+        }],
     };
-    let vectors = Field::new("embedding", DataType::Float32, true);
+    let vectors = [Arc::new(Field::new("embedding", DataType::Float32, true))];
     if let Some(new) = output::encode(&metadata, &columns, &[], &vectors, &[]) {
         let new = FooterBytes::new(new, 1 << 20);
         assert_eq!(new.parse().expect("a footer").schema.roots.len(), roots.len() + 1);

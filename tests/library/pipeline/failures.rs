@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use reembed::pipeline::RunOptions;
 use reembed::publish::SupervisorLock;
-use reembed::{Config, ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
+use reembed::{ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
 use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::{EncodeError, Model};
@@ -244,7 +244,7 @@ fn stop_request_ends_after_the_batch_and_keeps_finished_work() {
     assert_eq!(calls.load(Ordering::Relaxed), 6);
     assert_eq!(job.beside_output(), Vec::<String>::new());
     let (report, _) = run(&config, &fake(Failure::Never)).expect("a report");
-    assert_eq!((report.origins.reused, report.origins.encoded), (30, 70));
+    assert_eq!((report.origins().reused, report.origins().encoded), (30, 70));
 }
 
 #[test]
@@ -300,7 +300,8 @@ fn a_job_that_is_only_looked_at_makes_nothing() {
     let config = job.config(&[]);
     pipeline::prepare(&config).expect("a job");
     assert!(!job.output().parent().expect("a directory").exists());
-    let with_model = Config { model: crate::common::model_config(TINY.path(), &[]), ..config };
+    let mut with_model = config;
+    with_model.embeddings.first.model = crate::common::model_config(TINY.path(), &[]);
     pipeline::run(&with_model, RunOptions::default(), &Stop::new(), &|_| ()).expect("a report");
     assert_eq!(job.beside_output(), ["tasks.parquet"]);
 }

@@ -30,8 +30,12 @@ fn each_move_of_the_limit_is_told_with_its_cause() {
     let grown = grown.expect("the limit grew back");
     assert_eq!((grown.from.rows.get(), grown.to.rows.get()), (4, 8));
     assert_eq!(report.limit_changes, changes.len() as u64);
-    assert_eq!(changes.last().map(|change| change.to), Some(report.limit));
-    assert!(report.work.batch_sizes.keys().all(|rows| *rows <= 5), "{:?}", report.work.batch_sizes);
+    assert_eq!(changes.last().map(|change| change.to), Some(report.first().limit));
+    assert!(
+        report.work().batch_sizes.keys().all(|rows| *rows <= 5),
+        "{:?}",
+        report.work().batch_sizes
+    );
     assert_eq!(read_parquet(&job.output()).tasks(), plain(400));
 }
 

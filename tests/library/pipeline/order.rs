@@ -40,8 +40,8 @@ proptest! {
         prop_assert_eq!(&written.vectors("embedding"), &expected);
 
         let nulls = expected.iter().filter(|vector| vector.is_none()).count() as u64;
-        prop_assert_eq!((report.rows, report.null_rows), (rows.len() as u64, nulls));
-        let origins = report.origins;
+        prop_assert_eq!((report.rows, report.null_rows()), (rows.len() as u64, nulls));
+        let origins = report.origins();
         prop_assert_eq!(origins.encoded + origins.reused + origins.duplicate, rows.len() as u64 - nulls);
         let told: usize = events.iter().map(|event| match event {
             Event::BatchDone { rows, .. } | Event::Empty { rows } => *rows,
@@ -50,7 +50,7 @@ proptest! {
         }).sum();
         prop_assert_eq!(told, rows.len());
         let ran = events.iter().filter(|event| matches!(event, Event::BatchDone { .. })).count();
-        prop_assert_eq!(batches(&report.work), ran as u64);
+        prop_assert_eq!(batches(&report.work()), ran as u64);
         check_limits(&events, &report, sizes.start)?;
         prop_assert_eq!(job.beside_output(), ["tasks.parquet"]);
     }
@@ -155,7 +155,7 @@ fn check_limits(events: &[Event], report: &Report, start: usize) -> Result<(), T
             LimitCause::Successes(_) => prop_assert!(rows >= change.from.rows.get()),
         }
     }
-    prop_assert_eq!(report.limit.rows.get(), rows);
+    prop_assert_eq!(report.first().limit.rows.get(), rows);
     Ok(())
 }
 

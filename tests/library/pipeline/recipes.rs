@@ -66,12 +66,12 @@ fn texts(settings: &[&str]) -> Result<Vec<String>> {
     let config = job.config(settings);
     let reader = Reader::open(
         &config.input,
-        &config.text,
+        &config.embeddings.first.text,
         Decoded::from(config.output.carry.unwrap_or(Carry::Copy)),
     )?;
     let mut texts = Vec::new();
     for chunk in reader.chunks() {
-        texts.extend(strings(&chunk?.texts).map(str::to_owned));
+        texts.extend(strings(chunk?.first_texts()).map(str::to_owned));
     }
     Ok(texts)
 }
@@ -166,7 +166,7 @@ fn run_with_another_recipe_is_refused_with_the_difference() {
     run(&first, &model).expect("a report");
     let before = read_parquet(&job.output());
     let (again, _) = run(&first, &model).expect("the same recipe");
-    assert_eq!(again.origins.encoded, 0);
+    assert_eq!(again.origins().encoded, 0);
     // It makes the same texts of each row.
     run(&job.config(&["text.template = \"{review}\""]), &model).expect("the same recipe");
 
@@ -202,7 +202,7 @@ fn verify_reads_the_recipe_from_the_footer() {
     // The configuration of another job: its columns do not matter.
     let reading = job.config(&[]).input;
     let sample = Sample { model: &model, rows: 4, ranges: None };
-    let checks = verify::verify(&reading, &output, &footer, None, Some(sample)).expect("checks");
+    let checks = verify::verify(&reading, &output, &footer, None, &[sample]).expect("checks");
     let wrong = checks.iter().find(|check| check.verdict == verify::Verdict::Failed);
     assert!(wrong.is_none(), "{wrong:?}");
     let again = checks.iter().find(|check| check.what == "embedded again").expect("a check");
@@ -223,7 +223,7 @@ fn columns_with_braces_dots_and_line_breaks_verify() {
     run(&config, &model).expect("a report");
     let (output, footer) = verify::open(&job.output()).expect("an output");
     let sample = Sample { model: &model, rows: 2, ranges: None };
-    let checks = verify::verify(&config.input, &output, &footer, None, Some(sample));
+    let checks = verify::verify(&config.input, &output, &footer, None, &[sample]);
     let failed = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
     let checks = checks.expect("checks");
     assert!(!checks.iter().any(|check| failed(&check)), "{checks:?}");
@@ -243,7 +243,7 @@ fn output_without_ids_is_verified_without_ids() {
     // The default configuration would take the column `id`, which has a null.
     let reading = job.config(&[]).input;
     let sample = Sample { model: &model, rows: 2, ranges: None };
-    let checks = verify::verify(&reading, &output, &footer, None, Some(sample)).expect("checks");
+    let checks = verify::verify(&reading, &output, &footer, None, &[sample]).expect("checks");
     let again = checks.iter().find(|check| check.what == "embedded again").expect("a check");
     assert!(again.found.starts_with("2 rows"), "{again:?}");
 }

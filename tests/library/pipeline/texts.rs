@@ -31,7 +31,7 @@ fn a_row_without_text_follows_the_policy() {
         };
         let (job, result) = run_under("null");
         let (report, _) = result.expect("a report");
-        assert_eq!((report.rows, report.null_rows), (4, 2));
+        assert_eq!((report.rows, report.null_rows()), (4, 2));
         let with_nulls = read_parquet(&job.output());
         let present: Vec<bool> =
             with_nulls.vectors("embedding").iter().map(Option::is_some).collect();
@@ -39,7 +39,7 @@ fn a_row_without_text_follows_the_policy() {
         assert!(with_nulls.schema.field_with_name("embedding").expect("a field").is_nullable());
 
         let (job, result) = run_under("embed");
-        assert_eq!(result.expect("a report").0.null_rows, 0);
+        assert_eq!(result.expect("a report").0.null_rows(), 0);
         let without = read_parquet(&job.output());
         assert!(!without.schema.field_with_name("embedding").expect("a field").is_nullable());
         let vectors = without.vectors("embedding");

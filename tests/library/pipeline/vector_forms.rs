@@ -119,11 +119,11 @@ fn child(data_type: &DataType) -> DataType {
 
 fn verify(job: &Job, config: &Config, model: &Model) -> Vec<Check> {
     let (output, footer) = verify::open(&job.output()).expect("an output");
-    let ranges = config.output.vector.ranges.as_deref().map(reembed::vectors::Ranges::read);
+    let ranges =
+        config.embeddings.first.vector.ranges.as_deref().map(reembed::vectors::Ranges::read);
     let ranges = ranges.transpose().expect("ranges");
     let sample = Sample { model, rows: 100, ranges: ranges.as_ref() };
-    verify::verify(&config.input, &output, &footer, Some(&job.input()), Some(sample))
-        .expect("checks")
+    verify::verify(&config.input, &output, &footer, Some(&job.input()), &[sample]).expect("checks")
 }
 
 fn verdict(checks: &[Check], what: &str) -> Verdict {
@@ -150,7 +150,7 @@ fn every_type_and_layout_has_the_values_of_the_model() {
                     let more = [&forced[..], &[&layout, &carry]].concat();
                     let config = config(&job, &settings(vector_type), &more);
                     let done = report(&config, &model);
-                    assert_eq!(done.origins.encoded, 0, "{case}: the cache has every vector");
+                    assert_eq!(done.origins().encoded, 0, "{case}: the cache has every vector");
                     let (data_type, found) = elements(&job.output());
                     let element = match vector_type {
                         "f32" => DataType::Float32,
@@ -221,12 +221,12 @@ fn same_form_leaves_the_file_and_other_ranges_change_it() {
     let first = fs::read(job.output()).expect("an output");
     let again = report(&config, &model);
     assert!(again.output_unchanged);
-    assert_eq!((again.origins.encoded, again.origins.reused), (0, 29));
+    assert_eq!((again.origins().encoded, again.origins().reused), (0, 29));
     // Rows of another night do not change those of this one: the ranges stay.
     let (_, before) = elements(&job.output());
     write_ranges(&job, &[], 3, &model);
     let other = report(&config, &model);
-    assert_eq!((other.output_unchanged, other.origins.encoded), (false, 0));
+    assert_eq!((other.output_unchanged, other.origins().encoded), (false, 0));
     let (_, after) = elements(&job.output());
     assert_ne!(before, after);
     assert_ne!(fs::read(job.output()).expect("an output"), first);
@@ -335,8 +335,7 @@ fn verify_tells_vectors_of_another_form_or_model() {
     report(&config, &model);
     let (output, footer) = verify::open(&job.output()).expect("an output");
     let sample = Sample { model: &model, rows: 9, ranges: None };
-    let checks =
-        verify::verify(&config.input, &output, &footer, None, Some(sample)).expect("checks");
+    let checks = verify::verify(&config.input, &output, &footer, None, &[sample]).expect("checks");
     assert_eq!(verdict(&checks, "embedded again"), Verdict::Skipped);
     assert_eq!(verdict(&checks, "digests"), Verdict::Passed);
 }

@@ -97,7 +97,8 @@ fn bench_rows(args: &BenchArgs, raw: &RawConfig) -> Result<Vec<TaskRow>> {
     let mut rows = Vec::new();
     for chunk in reader.chunks() {
         let chunk = chunk?;
-        let with_text = strings(&chunk.texts).enumerate().filter(|(_, text)| !text.is_empty());
+        let with_text =
+            strings(chunk.first_texts()).enumerate().filter(|(_, text)| !text.is_empty());
         rows.extend(with_text.map(|(row, text)| TaskRow {
             id: chunk.rows.label(row),
             title: Some(text.to_owned()),

@@ -186,7 +186,10 @@ mod tests {
         let checked = raw.check(&environment).expect("a configuration");
         assert_eq!(checked.input.path, input);
         assert_eq!(checked.output.path, directory.path().join("out/tasks.parquet"));
-        assert_eq!(checked.text.to_string(), "{title}\n{description}\nFiles: {files}");
+        assert_eq!(
+            checked.embeddings.first.text.to_string(),
+            "{title}\n{description}\nFiles: {files}"
+        );
     }
 
     #[test]

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
-use reembed::pipeline::{self, RunOptions};
+use reembed::pipeline::{self, LoadedModels, RunOptions};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
-use reembed_encoder::{memory, model};
+use reembed_encoder::memory;
 
 use super::config::{FileAndEnvironment, environment, load_file};
 use crate::cli::{Logging, RunArgs};
@@ -76,13 +76,13 @@ fn load(args: &RunArgs) -> Result<Config> {
 fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(logging);
-    let precedents = pipeline::precedents(config, &existing, false);
     let on_progress = |event| progress.event(Event::Model(event));
-    let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
-    let form = pipeline::check_model(config, &reader, &existing, &model)?;
-    progress.model_notes(&model);
+    let loaded = LoadedModels::load(config, &existing, false, &Stop::new(), &on_progress)?;
+    let models = loaded.models();
+    let forms = pipeline::check_models(config, &reader, &existing, &models)?;
+    models.distinct().iter().for_each(|loaded| progress.model_notes(loaded.model));
     progress.step("reading and tokenizing every row");
-    let estimate = dry_run::estimate(config, &reader, &model, &form);
+    let estimate = dry_run::estimate(config, &reader, &models, &forms);
     progress.finish();
     print::result(&summary::estimate(&estimate?))?;
     Ok(Exit::Done)

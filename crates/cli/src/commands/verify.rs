@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use reembed::config::RawConfig;
-use reembed::footer::{Footer, Lineage};
+use reembed::footer::{EmbeddingFooter, Footer, Lineage};
 use reembed::vectors::Ranges;
 use reembed::verify::{self as checking, Check, Sample, Verdict};
 use reembed::{Error, ErrorKind, Event};
@@ -24,22 +24,16 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     let reading = raw.check_input(&args.output)?;
     let (output, footer) = checking::open(&args.output)?;
     let progress = Progress::new(logging);
-    let model = match args.sample {
-        0 => None,
-        _ => Some(load_model(&raw, &footer, args, &progress)?),
+    let models = match args.sample {
+        0 => Vec::new(),
+        _ => load_models(&raw, &footer, args, &progress)?,
     };
-    if let Some(model) = &model {
-        progress.model_notes(model);
-        check_model(model, &footer, args)?;
-    }
-    // Other vectors have no ranges, and need no file of them.
-    let needs_ranges = footer.form.as_ref().is_some_and(|form| form.ranges.is_some());
-    let ranges = raw.ranges_path().filter(|_| needs_ranges && model.is_some());
-    let ranges = ranges.as_deref().map(Ranges::read).transpose()?;
     progress.step("checking every row");
-    let sample =
-        model.as_ref().map(|model| Sample { model, rows: args.sample, ranges: ranges.as_ref() });
-    let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), sample);
+    let samples: Vec<Sample<'_>> = models
+        .iter()
+        .map(|(model, ranges)| Sample { model, rows: args.sample, ranges: ranges.as_ref() })
+        .collect();
+    let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), &samples);
     progress.finish();
     let checks = checks.map_err(|error| match error.place().file() {
         Some(_) => error,
@@ -50,10 +44,30 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }
 
-/// Loads the model of the output: as its footer says, unless the configuration says otherwise.
-fn load_model(
+/// Loads the model of each vector column, and the ranges of its components if it needs them.
+fn load_models(
     raw: &RawConfig,
     footer: &Footer,
+    args: &VerifyArgs,
+    progress: &Progress,
+) -> reembed::Result<Vec<(Model, Option<Ranges>)>> {
+    let load = |embedding: EmbeddingFooter<'_>| {
+        let raw = raw.of_column(embedding.column);
+        let model = load_model(&raw, &embedding, args, progress)?;
+        progress.model_notes(&model);
+        check_model(&model, &embedding, args)?;
+        // Other vectors have no ranges, and need no file of them.
+        let needs_ranges = embedding.form.is_some_and(|form| form.ranges.is_some());
+        let ranges = raw.ranges_path().filter(|_| needs_ranges);
+        Ok((model, ranges.as_deref().map(Ranges::read).transpose()?))
+    };
+    footer.embeddings().into_iter().map(load).collect()
+}
+
+/// Loads the model of a vector column: as the footer says, unless the configuration says otherwise.
+fn load_model(
+    raw: &RawConfig,
+    footer: &EmbeddingFooter<'_>,
     args: &VerifyArgs,
     progress: &Progress,
 ) -> reembed::Result<Model> {
@@ -71,29 +85,40 @@ fn load_model(
         })
 }
 
-/// Refuses a model that did not make the vectors of the output.
-fn check_model(model: &Model, footer: &Footer, args: &VerifyArgs) -> reembed::Result<()> {
-    let differences = Lineage::new(&model.identity).differences(&footer.lineage);
+/// Refuses a model that did not make the vectors of a column.
+fn check_model(
+    model: &Model,
+    footer: &EmbeddingFooter<'_>,
+    args: &VerifyArgs,
+) -> reembed::Result<()> {
+    let differences = Lineage::new(&model.identity).differences(footer.lineage);
     if differences.is_empty() {
         return Ok(());
     }
-    let message = format!("the vectors come from another model: {}", differences.join("; "));
+    let column = footer.column;
+    let message = format!("its vectors come from another model: {}", differences.join("; "));
     Err(Error::new(ErrorKind::OtherModel, message)
         .in_file(&args.output)
+        .at(format!("column `{}`", printable(column)))
         .advice("verify it with its own model, or with --sample 0")
         .details(model.identity.file_differences(&footer.lineage.model)))
 }
 
 fn checks_text(checks: &[Check]) -> String {
-    let width = checks.iter().map(|check| check.what.len()).max().unwrap_or(0);
+    let name = |check: &Check| match &check.column {
+        Some(column) => format!("{} ({})", check.what, printable(column)),
+        None => check.what.to_owned(),
+    };
+    let width = checks.iter().map(|check| name(check).chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for Check { what, found, verdict } in checks {
-        let verdict = match verdict {
+    for check in checks {
+        let verdict = match check.verdict {
             Verdict::Passed => "ok",
             Verdict::Failed => "WRONG",
             Verdict::Skipped => "-",
         };
-        let _ = writeln!(text, "{verdict:<5}  {what:<width$}  {}", printable(found));
+        let found = printable(&check.found);
+        let _ = writeln!(text, "{verdict:<5}  {:<width$}  {found}", name(check));
     }
     text
 }

@@ -16,7 +16,7 @@ use askama::Template;
 use reembed_encoder::error::Result;
 use reembed_encoder::model::identity::ModelIdentity;
 
-use super::record::{ErrorRecord, Outcome, RestartRecord, RunRecord, SettingRecord};
+use super::record::{ColumnRecord, ErrorRecord, Outcome, RestartRecord, RunRecord, SettingRecord};
 use crate::page::{self, Cell, Document, Figure, NumberFormat, Plot, Stacks, Table};
 use crate::timestamp;
 use section::Section;
@@ -153,8 +153,13 @@ fn lineage(record: &RunRecord) -> Table {
     rows.extend(record.runs_on.iter().map(|device| row("device", device.clone())));
     rows.push(row("input", record.input.path.clone()));
     rows.push(row("output", record.output.path.clone()));
-    if let Some(form) = &record.output.form {
-        rows.push(row("column", format!("{}, {form}", record.output.column)));
+    match (&record.output.columns[..], &record.output.form) {
+        ([_, _, ..], _) => rows.extend(record.output.columns.iter().map(|column| {
+            let ColumnRecord { column, form, model, fingerprint, .. } = column;
+            row("column", format!("{column}, {form}, {model}, fingerprint {fingerprint:.12}"))
+        })),
+        (_, Some(form)) => rows.push(row("column", format!("{}, {form}", record.output.column))),
+        (_, None) => {}
     }
     Table::new("Origin of the vectors", &["", ""], rows)
 }

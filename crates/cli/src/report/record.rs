@@ -60,7 +60,7 @@ pub struct RunRecord {
     pub restarts: Vec<RestartRecord>,
     /// The device of the model: instruction set and threads, or a GPU.
     pub runs_on: Option<String>,
-    /// The model that made the vectors.
+    /// The model that made the vectors of the first vector column.
     pub lineage: Option<Lineage>,
     /// Every setting in force.
     pub config: Vec<SettingRecord>,
@@ -94,20 +94,47 @@ pub struct InputRecord {
 pub struct OutputRecord {
     /// The path, as configured.
     pub path: String,
-    /// The name of the column of vectors.
+    /// The name of the first vector column.
     pub column: String,
     /// The form of its vectors, such as `int8 × 256`, once the output is in place.
     pub form: Option<String>,
+    /// All vector columns, once the output is in place.
+    pub columns: Vec<ColumnRecord>,
     /// The size in bytes, once the output is in place.
     pub bytes: Option<u64>,
 }
 
-/// Rows by where their vectors come from. After a successful run, `input = encoded + reused + duplicate +
-/// null + dropped`.
+/// A vector column of the output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ColumnRecord {
+    /// Its name.
+    pub column: String,
+    /// The form of its vectors.
+    pub form: String,
+    /// The name of its model.
+    pub model: String,
+    /// The fingerprint of its model.
+    pub fingerprint: String,
+    /// As [`RowCounts::encoded`].
+    pub encoded: u64,
+    /// As [`RowCounts::reused`].
+    pub reused: u64,
+    /// As [`RowCounts::duplicate`].
+    pub duplicate: u64,
+    /// As [`RowCounts::null`].
+    pub null: u64,
+    /// As [`RowCounts::truncated`].
+    pub truncated: u64,
+}
+
+/// Rows by where their vectors come from. With several vector columns, a row counts once for each. After a
+/// successful run, `input × columns = encoded + reused + duplicate + null + dropped`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct RowCounts {
     /// Rows of the input that are read; `None` if it could not be opened.
     pub input: Option<u64>,
+    /// Number of vector columns.
+    pub columns: u64,
     /// Vectors that the model computed in this run.
     pub encoded: u64,
     /// Vectors from the vector cache: of an earlier run, or of a worker of this run that died.
@@ -127,7 +154,12 @@ pub struct RowCounts {
 }
 
 impl RowCounts {
-    /// Rows that have their vector, or need none.
+    /// The number of vectors, or of rows that need none: the rows of the input, once for each vector column.
+    pub fn wanted(&self) -> Option<u64> {
+        Some(self.input? * self.columns.max(1))
+    }
+
+    /// Of them, those that are done.
     pub fn handled(&self) -> u64 {
         self.encoded + self.reused + self.duplicate + self.null + self.dropped
     }

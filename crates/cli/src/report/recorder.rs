@@ -5,16 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reembed::config::{Config, OnEmpty};
-use reembed::events::{Event, Loaded, Report, Stage, StageTimes};
+use reembed::events::{ColumnReport, Event, Loaded, Report, Stage, StageTimes};
 use reembed::footer::TOOL;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::BatchLimit;
 
 use super::bottleneck::bottleneck;
 use super::record::{
-    BatchSize, BatchesRecord, ErrorRecord, InputRecord, LimitChangeRecord, LimitRecord, MAX_IDS,
-    MAX_LIMIT_CHANGES, MemoryRecord, Outcome, OutputRecord, RestartRecord, RowCounts, RunRecord,
-    SCHEMA, SettingRecord, SpeedRecord, SpeedSample, StageRecord, TokenCounts,
+    BatchSize, BatchesRecord, ColumnRecord, ErrorRecord, InputRecord, LimitChangeRecord,
+    LimitRecord, MAX_IDS, MAX_LIMIT_CHANGES, MemoryRecord, Outcome, OutputRecord, RestartRecord,
+    RowCounts, RunRecord, SCHEMA, SettingRecord, SpeedRecord, SpeedSample, StageRecord,
+    TokenCounts,
 };
 use super::series::{Interval, Series};
 use super::verdict::verdict;
@@ -72,7 +73,10 @@ impl Recorder {
     /// A recorder of a run of `config` that starts at `started`.
     pub fn new(config: &Config, started: SystemTime) -> Recorder {
         let setting = |line: &reembed::config::Effective| SettingRecord {
-            key: line.key.to_owned(),
+            key: match line.block {
+                Some(number) => format!("embedding[{number}].{}", line.key),
+                None => line.key.to_owned(),
+            },
             value: line.value.clone(),
             origin: line.origin.to_string(),
         };
@@ -81,8 +85,9 @@ impl Recorder {
             input: InputRecord { path: config.input.path.display().to_string() },
             output: OutputRecord {
                 path: config.output.path.display().to_string(),
-                column: config.output.column.clone(),
+                column: config.embeddings.first.column.clone(),
                 form: None,
+                columns: Vec::new(),
                 bytes: None,
             },
             config: config.effective.iter().map(setting).collect(),
@@ -177,10 +182,14 @@ impl Observed {
     fn event(&mut self, at: Duration, event: &Event, drops_rows: bool) {
         let flow = at.saturating_sub(self.flow_start.unwrap_or(at));
         match event {
-            Event::Loaded(loaded) => self.loaded = Some(loaded.as_ref().clone()),
-            Event::Started { rows, limit } => {
+            Event::Loaded(loaded) => match &mut self.loaded {
+                Some(first) => first.took += loaded.took,
+                None => self.loaded = Some(loaded.as_ref().clone()),
+            },
+            Event::Started { rows, columns, limit } => {
                 self.flow_start = Some(at);
                 self.rows.input = Some(*rows);
+                self.rows.columns = *columns;
                 self.limit_at_start = Some(limit_record(*limit));
                 self.limit = self.limit_at_start;
             }
@@ -231,29 +240,45 @@ impl Observed {
 /// Replaces what the events said by the totals of a successful run.
 fn apply_report(record: &mut RunRecord, report: &Report) {
     record.rows.input = Some(report.rows + report.dropped_rows);
-    record.rows.encoded = report.origins.encoded;
-    record.rows.reused = report.origins.reused;
-    record.rows.duplicate = report.origins.duplicate;
-    record.rows.null = report.null_rows;
+    let (origins, work) = (report.origins(), report.work());
+    record.rows.columns = report.columns.len() as u64;
+    record.rows.encoded = origins.encoded;
+    record.rows.reused = origins.reused;
+    record.rows.duplicate = origins.duplicate;
+    record.rows.null = report.null_rows();
     record.rows.dropped = report.dropped_rows;
-    record.rows.truncated = report.truncated_rows;
+    record.rows.truncated = report.truncated_rows();
     record.rows.repeated_ids = report.repeated_ids;
-    record.tokens.real = report.work.tokens;
-    record.tokens.computed = report.work.padded_tokens;
-    record.tokens.padding_efficiency = Some(report.work.padding_efficiency());
+    record.tokens.real = work.tokens;
+    record.tokens.computed = work.padded_tokens;
+    record.tokens.padding_efficiency = Some(work.padding_efficiency());
     record.flow_seconds = Some(report.elapsed.as_secs_f64());
-    record.batches.sizes = report
-        .work
+    record.batches.sizes = work
         .batch_sizes
         .iter()
         .map(|(rows, batches)| BatchSize { rows: *rows as u64, batches: *batches })
         .collect();
-    record.batches.count = report.work.batch_sizes.values().sum();
-    record.output.form = Some(report.form.to_string());
+    record.batches.count = work.batch_sizes.values().sum();
+    record.output.form = Some(report.first().form.to_string());
+    record.output.columns = report.columns.iter().map(column_record).collect();
     record.output.bytes = Some(report.output_bytes);
     record.memory.peak_resident = report.peak_resident.or(record.memory.peak_resident);
-    record.lineage = Some(report.lineage.clone());
-    record.runs_on = Some(report.runs_on.clone());
+    record.lineage = Some(report.first().lineage.clone());
+    record.runs_on = Some(report.first().runs_on.clone());
+}
+
+fn column_record(report: &ColumnReport) -> ColumnRecord {
+    ColumnRecord {
+        column: report.column.clone(),
+        form: report.form.to_string(),
+        model: report.lineage.model.id.clone(),
+        fingerprint: report.lineage.fingerprint.clone(),
+        encoded: report.origins.encoded,
+        reused: report.origins.reused,
+        duplicate: report.origins.duplicate,
+        null: report.null_rows,
+        truncated: report.truncated_rows,
+    }
 }
 
 fn speed_record(record: &RunRecord, series: Series) -> SpeedRecord {
@@ -272,7 +297,7 @@ fn speed_record(record: &RunRecord, series: Series) -> SpeedRecord {
     };
     let rate = |done: u64| (flow > 0.0).then(|| done as f64 / flow);
     SpeedRecord {
-        tasks_per_second: rate(record.rows.handled()),
+        tasks_per_second: rate(record.rows.handled() / record.rows.columns.max(1)),
         tokens_per_second: rate(record.tokens.real),
         interval_seconds: width,
         over_time: intervals.iter().enumerate().map(sample).collect(),

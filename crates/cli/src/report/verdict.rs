@@ -14,29 +14,36 @@ pub fn verdict(record: &RunRecord) -> String {
 
 fn done(record: &RunRecord) -> String {
     let time = seconds(record.seconds);
-    let rows = record.rows.input.unwrap_or(record.rows.handled());
+    let rows = record.rows.wanted().unwrap_or(record.rows.handled());
+    let noun = noun(record);
     let speed = record.speed.tasks_per_second;
     let speed = speed.map_or(String::new(), |speed| format!(", {} tasks/s", measure(speed)));
     match (rows, record.rows.encoded) {
         (0, _) => format!("The input has no rows; the output is empty, after {time}."),
-        (rows, 0) => format!("{} rows in {time}, none of which needed the model.", count(rows)),
+        (rows, 0) => format!("{} {noun} in {time}, none of which needed the model.", count(rows)),
         (rows, encoded) if encoded == rows => {
-            format!("{} rows embedded in {time}{speed}.", count(rows))
+            format!("{} {noun} embedded in {time}{speed}.", count(rows))
         }
         (rows, encoded) => format!(
-            "{} rows in {time}, {} of them through the model{speed}.",
+            "{} {noun} in {time}, {} of them through the model{speed}.",
             count(rows),
             count(encoded)
         ),
     }
 }
 
+/// What is counted: a row has a vector in each vector column.
+fn noun(record: &RunRecord) -> &'static str {
+    if record.rows.columns > 1 { "vectors" } else { "rows" }
+}
+
 fn failed(record: &RunRecord) -> String {
     let time = seconds(record.seconds);
-    let progress = match (record.rows.handled(), record.rows.input) {
+    let noun = noun(record);
+    let progress = match (record.rows.handled(), record.rows.wanted()) {
         (0, _) => "before the first row".to_owned(),
-        (handled, Some(rows)) => format!("with {} of {} rows handled", count(handled), count(rows)),
-        (handled, None) => format!("with {} rows handled", count(handled)),
+        (handled, Some(all)) => format!("with {} of {} {noun} handled", count(handled), count(all)),
+        (handled, None) => format!("with {} {noun} handled", count(handled)),
     };
     let output = match record.error.as_ref().is_some_and(|error| error.output_in_place) {
         false => "The output is unchanged.",

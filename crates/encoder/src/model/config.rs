@@ -13,7 +13,7 @@ use crate::model::source::SourceConfig;
 
 /// Which model computes the vectors, and what runs it. Hardware is only named here; loading the
 /// model looks for it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelConfig {
     /// Where the files of the model come from.
     pub source: SourceConfig,

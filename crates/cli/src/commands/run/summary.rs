@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use reembed::config::{OPTIONAL_COLUMNS, Origin};
-use reembed::dry_run::Estimate;
-use reembed::events::CacheUse;
+use reembed::dry_run::{ColumnEstimate, Estimate};
+use reembed::events::{CacheUse, ColumnReport};
 use reembed::figures::{bytes, count};
 use reembed::{Config, Report};
 
@@ -29,7 +29,7 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
             ),
         ),
         ("batch sizes", batch_sizes(report)),
-        ("truncated", format!("{} rows", count(report.truncated_rows))),
+        ("truncated", format!("{} rows", count(report.truncated_rows()))),
     ];
     if report.repeated_ids > 0 {
         let what = "have the id of an earlier row";
@@ -37,26 +37,29 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
     }
     if report.limit_changes > 0 {
         let changes = report.limit_changes;
-        lines
-            .push(("batch limit", format!("changed {changes} times, {} at the end", report.limit)));
+        let limit = report.first().limit;
+        lines.push(("batch limit", format!("changed {changes} times, {limit} at the end")));
     }
-    if report.replaced_column {
-        lines.push(("replaced", format!("column `{}` of the input", printable(&report.column))));
+    for column in report.columns.iter().filter(|column| column.replaced_column) {
+        lines.push(("replaced", format!("column `{}` of the input", printable(&column.column))));
     }
     lines.extend(report.cache.as_ref().map(|cache| ("cache", cache_use(cache))));
     lines.extend(report.peak_resident.map(|peak| ("peak memory", bytes(peak))));
-    let model = &report.lineage.model;
-    lines.push((
-        "model",
-        format!(
-            "{}, {}, fingerprint {:.12}",
-            printable(&model.id),
-            model.numerics,
-            report.lineage.fingerprint
-        ),
-    ));
-    lines.push(("device", report.runs_on.clone()));
-    lines.push(("column", format!("`{}`, {}", printable(&report.column), report.form)));
+    for column in &report.columns {
+        let ColumnReport { column: name, form, lineage, runs_on, .. } = column;
+        let model = &lineage.model;
+        let (id, fingerprint) = (printable(&model.id), &lineage.fingerprint);
+        let model = format!("{id}, {}, fingerprint {fingerprint:.12}", model.numerics);
+        let name = format!("`{}`, {form}", printable(name));
+        lines.extend(match report.columns.len() {
+            1 => [("model", model), ("device", runs_on.clone()), ("column", name)],
+            _ => [
+                ("column", name),
+                ("  model", format!("{model}, {runs_on}")),
+                ("  vectors", column_vectors(column)),
+            ],
+        });
+    }
     let unchanged = if report.output_unchanged { ", unchanged" } else { "" };
     let output = printable_path(&report.output);
     lines.push(("output", format!("{output} ({}{unchanged})", bytes(report.output_bytes))));
@@ -67,16 +70,36 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
 /// `1,200 (3 without text, null)`.
 fn rows(report: &Report) -> String {
     let empty = match report.dropped_rows {
-        0 => format!("{} without text, null", count(report.null_rows)),
+        0 if report.columns.len() > 1 => String::new(),
+        0 => format!("{} without text, null", count(report.null_rows())),
         dropped => format!("{} without text, dropped", count(dropped)),
     };
     let limit = report.limit_rows.map(|limit| format!("; only the first {} read", count(limit)));
-    format!("{} ({empty}{})", count(report.rows), limit.unwrap_or_default())
+    let notes = format!("{empty}{}", limit.unwrap_or_default());
+    match notes.trim_start_matches("; ") {
+        "" => count(report.rows),
+        notes => format!("{} ({notes})", count(report.rows)),
+    }
+}
+
+/// `1,150 embedded, 40 reused, 9 duplicates, 1 null`: of one of several vector columns.
+fn column_vectors(column: &ColumnReport) -> String {
+    let origins = &column.origins;
+    let numbers = [
+        (origins.encoded, "embedded"),
+        (origins.reused, "reused"),
+        (origins.duplicate, "duplicates"),
+        (column.null_rows, "null"),
+    ];
+    let parts = numbers.iter().filter(|(number, _)| *number > 0);
+    let parts: Vec<String> =
+        parts.map(|(number, what)| format!("{} {what}", count(*number))).collect();
+    if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
 }
 
 /// `1,150 embedded, 40 reused (32 recomputed: equal), 9 duplicates; 689 tokens saved`.
 fn vectors(report: &Report) -> String {
-    let origins = &report.origins;
+    let origins = report.origins();
     let mut text = format!("{} embedded", count(origins.encoded));
     if report.cache.is_some() || origins.reused > 0 {
         let _ = write!(text, ", {} reused", count(origins.reused));
@@ -92,7 +115,7 @@ fn vectors(report: &Report) -> String {
 }
 
 fn tokens(report: &Report) -> String {
-    let work = &report.work;
+    let work = report.work();
     match work.padded_tokens - work.tokens {
         0 => format!("{} (no padding)", count(work.tokens)),
         padding => format!(
@@ -108,7 +131,7 @@ fn tokens(report: &Report) -> String {
 fn batch_sizes(report: &Report) -> String {
     const MAX_SIZES: usize = 6;
     let mut sizes: Vec<(usize, u64)> =
-        report.work.batch_sizes.iter().map(|(rows, batches)| (*rows, *batches)).collect();
+        report.work().batch_sizes.iter().map(|(rows, batches)| (*rows, *batches)).collect();
     if sizes.is_empty() {
         return "none".to_owned();
     }
@@ -138,32 +161,46 @@ fn cache_use(cache: &CacheUse) -> String {
 
 /// The result of `--dry-run`.
 pub fn estimate(estimate: &Estimate) -> String {
-    let work = &estimate.work;
-    let size = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);
-    let mut lines = vec![
-        ("rows", format!("{} ({} without text)", count(estimate.rows), count(estimate.empty_rows))),
-        ("tokens", format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens))),
-        ("truncated", format!("{} rows", count(estimate.truncated_rows))),
-        (
-            "batches",
-            format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), estimate.limit),
-        ),
-        (
-            "largest batch",
-            format!(
-                "{} rows of up to {} tokens, {} (limit {})",
-                estimate.largest.rows,
-                estimate.largest.longest,
-                size(estimate.largest_bytes),
-                size(estimate.budget)
+    let mut lines = Vec::new();
+    for column in &estimate.columns {
+        let ColumnEstimate { work, largest, .. } = column;
+        let size = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);
+        if estimate.columns.len() > 1 {
+            lines.push(("column", format!("`{}`", printable(&column.column))));
+        }
+        let rows = (count(estimate.rows), count(column.empty_rows));
+        lines.extend([
+            ("rows", format!("{} ({} without text)", rows.0, rows.1)),
+            (
+                "tokens",
+                format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens)),
             ),
-        ),
-        ("vectors", bytes(estimate.vector_bytes)),
-        ("time", format!("about {:.0} s, from a short trial", estimate.duration.as_secs_f64())),
-        ("model", printable(&estimate.lineage.model.id)),
-        ("written", "nothing (--dry-run)".to_owned()),
-    ];
-    lines.extend(estimate.preview.iter().map(|(row, text)| ("text", preview(row, text))));
+            ("truncated", format!("{} rows", count(column.truncated_rows))),
+            (
+                "batches",
+                format!("{} of at most {}", work.batch_sizes.values().sum::<u64>(), column.limit),
+            ),
+            (
+                "largest batch",
+                format!(
+                    "{} rows of up to {} tokens, {} (limit {})",
+                    largest.rows,
+                    largest.longest,
+                    size(column.largest_bytes),
+                    size(column.budget)
+                ),
+            ),
+            ("vectors", bytes(column.vector_bytes)),
+            ("time", format!("about {:.0} s, from a short trial", column.duration.as_secs_f64())),
+            ("model", printable(&column.lineage.model.id)),
+        ]);
+        lines.extend(column.preview.iter().map(|(row, text)| ("text", preview(row, text))));
+    }
+    if estimate.columns.len() > 1 {
+        let seconds = estimate.duration().as_secs_f64();
+        lines.push(("time of all", format!("about {seconds:.0} s")));
+    }
+    lines.push(("written", "nothing (--dry-run)".to_owned()));
     table(&lines)
 }
 
@@ -178,12 +215,23 @@ fn preview(row: &str, text: &str) -> String {
 /// The configuration in force as TOML, with the origin of each value.
 pub fn config(config: &Config) -> String {
     let mut text = String::new();
-    let mut table = "";
+    let mut table = String::new();
     for line in &config.effective {
-        let (line_table, key) = line.key.split_once('.').unwrap_or(("", line.key));
+        let (key, line_table) = match line.block {
+            // Keys of a block have their table: a block holds several.
+            Some(number) => match line.key {
+                "output.column" => ("column", format!("[embedding] {number}")),
+                key => (key, format!("[embedding] {number}")),
+            },
+            None => {
+                let (line_table, key) = line.key.split_once('.').unwrap_or(("", line.key));
+                (key, format!("[{line_table}]"))
+            }
+        };
         if line_table != table {
             let gap = if table.is_empty() { "" } else { "\n" };
-            let _ = writeln!(text, "{gap}[{line_table}]");
+            let head = if line.block.is_some() { "[[embedding]]" } else { &line_table };
+            let _ = writeln!(text, "{gap}{head}");
             table = line_table;
         }
         let origin = printable(&line.origin.to_string());

@@ -57,7 +57,7 @@ const GROUPS: [Group; 5] = [
 
 fn chart(record: &RunRecord) -> Stacks {
     let rows = &record.rows;
-    let whole = rows.input.unwrap_or(0).max(rows.handled());
+    let whole = rows.wanted().unwrap_or(0).max(rows.handled());
     let parts: Vec<_> = GROUPS
         .iter()
         .map(|group| {
@@ -75,7 +75,7 @@ fn chart(record: &RunRecord) -> Stacks {
 }
 
 fn sentence(record: &RunRecord) -> String {
-    let Some(input) = record.rows.input else {
+    let Some(wanted) = record.rows.wanted() else {
         return "The input was not opened, so its rows are unknown.".to_owned();
     };
     let truncated = match record.rows.truncated {
@@ -86,8 +86,11 @@ fn sentence(record: &RunRecord) -> String {
             count(many)
         ),
     };
-    match input.saturating_sub(record.rows.handled()) {
+    match wanted.saturating_sub(record.rows.handled()) {
         0 => truncated,
+        left if record.rows.columns > 1 => {
+            format!("The run did not reach {} vectors. {truncated}", count(left))
+        }
         left => format!("The run did not reach {} rows. {truncated}", count(left)),
     }
 }
@@ -98,6 +101,7 @@ fn table(json: &Document) -> Table {
         vec![Cell::text(name), number, Cell::text(meaning)]
     };
     let mut rows = vec![row("input", "rows of the input")];
+    rows.push(row("columns", "vector columns; below, a row counts once for each"));
     rows.extend(GROUPS.iter().map(|group| row(group.name, group.meaning)));
     rows.push(row("truncated", "their text was truncated at the model's maximum length"));
     rows.push(row("repeated_ids", "an earlier row has their id"));

@@ -39,7 +39,7 @@ pub fn is_default_model(files: &ModelFiles) -> bool {
 }
 
 /// Which model is wanted, and where it may come from.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceConfig {
     /// The name of the model: on the hub, `org/name`, or what a local directory is called. `None`:
     /// the default model, or the name of the directory.

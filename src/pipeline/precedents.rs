@@ -1,0 +1,46 @@
+//! The models that made the vectors which exist already.
+
+use std::path::Path;
+
+use reembed_encoder::error::Result;
+use reembed_encoder::model::precedent::Precedents;
+
+use crate::cache;
+use crate::config::{CacheConfig, CalibrationConfig, Config, EmbeddingConfig, Engine, ModelConfig};
+use crate::publish::ExistingTarget;
+
+/// The models of the vectors that a column may reuse, which decide its precision if the configuration
+/// does not. `writes` says whether the vector cache may be repaired.
+pub(super) fn precedents(
+    config: &Config,
+    embedding: &EmbeddingConfig,
+    existing: &ExistingTarget,
+    writes: bool,
+) -> Precedents {
+    let existing = (config.output.path.as_path(), existing);
+    precedents_at(existing, &embedding.column, (&embedding.model, &config.cache), writes)
+}
+
+/// The models of the vectors that exist already, for a calibration, which only reads.
+///
+/// # Errors
+/// `Target` when the existing output cannot be read.
+pub fn calibration_precedents(config: &CalibrationConfig) -> Result<Precedents> {
+    let Some(output) = &config.output else { return Ok(Precedents::default()) };
+    let existing = (output.as_path(), &ExistingTarget::read(output)?);
+    Ok(precedents_at(existing, &config.column, (&config.model, &config.cache), false))
+}
+
+fn precedents_at(
+    (output, existing): (&Path, &ExistingTarget),
+    column: &str,
+    (model, cache): (&ModelConfig, &CacheConfig),
+    writes: bool,
+) -> Precedents {
+    if model.engine != Engine::Packed || model.precision.is_some() {
+        return Precedents::default();
+    }
+    let made = existing.file().embedding(column);
+    let made = made.map(|embedding| embedding.lineage.model.clone());
+    Precedents { output: made, cache: cache::models(cache, output, writes) }
+}
