@@ -182,6 +182,7 @@ fn footer(config: &Config, mut contents: Contents) -> Footer {
         rows: contents.rows,
         dropped_rows: contents.dropped_rows,
         limit: None,
+        input_rows: None,
         carried: contents.copied.expect("copied columns"),
         on_empty: config.output.on_empty,
         earlier: Vec::new(),

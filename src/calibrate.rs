@@ -9,6 +9,7 @@ use reembed_encoder::model::tokenizer::tokenize_texts;
 
 use crate::chunk::needs_vector;
 use crate::config::CalibrationConfig;
+use crate::pipeline::Splitter;
 use crate::reader::Reader;
 use crate::vectors::{Components, RangeMeter, RangesFile};
 
@@ -34,13 +35,26 @@ pub fn calibrate(
     let mut meter = RangeMeter::new(components.kept());
     let mut picks = Picks::new(reader.rows(), sample);
     let mut scaled = Vec::new();
-    for chunk in reader.chunks() {
+    let splitter = Splitter::new(&config.text, &model.tokenizer, config.input.chunk_rows);
+    // A row may have several texts, one after the other.
+    let mut picked = None;
+    let chunks = reader.chunks().map(|chunk| match &splitter {
+        Some(splitter) => splitter.split(&chunk?),
+        None => Ok(vec![chunk?]),
+    });
+    let chunks = chunks.flat_map(|chunks| match chunks {
+        Ok(chunks) => chunks.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(error)],
+    });
+    for chunk in chunks {
         let chunk = chunk?;
         let mut texts = Vec::new();
         for (row, text) in strings(chunk.first_texts()).enumerate() {
-            if picks.takes(chunk.rows.first_row + row as u64)
-                && needs_vector(config.on_empty, text, &chunk.rows, row)?
-            {
+            let position = chunk.rows.position(row);
+            if picks.takes(position) {
+                picked = Some(position);
+            }
+            if picked == Some(position) && needs_vector(config.on_empty, text, &chunk.rows, row)? {
                 texts.push((row, text));
             }
         }

@@ -22,6 +22,7 @@ use crate::format::output::{Columns, VectorColumn};
 use crate::format::pages::PageWalk;
 use crate::format::schema::Schema;
 use crate::reader::{TableFile, all_of, check_not_encrypted, find_root};
+use crate::row_parts;
 
 /// Bytes of the longest offset index, which is edited in memory: those of some 600,000 pages.
 const MAX_OFFSET_INDEX_BYTES: u64 = 16 << 20;
@@ -82,10 +83,22 @@ pub fn select(
             faults.push(error.at(format!("column `{name}`")));
         }
     }
+    let has_parts = embeddings.iter().any(|embedding| embedding.text.chunk().is_some());
+    for name in row_parts::COLUMNS.into_iter().filter(|_| has_parts) {
+        let mut roots = schema.roots.iter().zip(&carried);
+        let is_carried = roots.any(|(root, carried)| *carried && root.name == name);
+        if is_carried || vectors.iter().any(|vectors| vectors.name == name) {
+            let message = format!("there would be two columns `{name}`: `text.chunk` makes one");
+            faults
+                .push(Error::new(ErrorKind::Input, message).advice(format!(
+                    "leave out that of the input with `output.drop = [{name:?}]`"
+                )));
+        }
+    }
     if !faults.is_empty() {
         return Err(all_of(faults));
     }
-    Ok(Columns { carried, vectors })
+    Ok(Columns { carried, vectors, has_parts })
 }
 
 /// The root column that the vectors replace.

@@ -3,10 +3,12 @@
 use arrow::array::{Array, LargeStringArray, RecordBatch};
 use reembed_encoder::batch::{PlannedTexts, RowNames};
 use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::inference::ChunkVectors;
 use reembed_encoder::task::ContentKey;
 
 use crate::config::{OnEmpty, TextUse};
 use crate::group_digest::GroupDigest;
+use crate::row_parts::RowParts;
 
 /// A fixed range of input rows: the unit of order and of memory. The reader makes it.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct RowChunk {
     pub rows: RowNames,
     /// The input texts of the rows by each recipe; empty where a row has no text.
     pub texts: Vec<LargeStringArray>,
+    /// If each text is a part of the text of a row of `columns`: which. The other fields are by part.
+    pub parts: Option<RowParts>,
 }
 
 impl RowChunk {
@@ -52,8 +56,10 @@ pub struct TokenChunk {
     pub columns: RecordBatch,
     /// The rows' positions and ids, for messages.
     pub rows: RowNames,
+    /// As [`RowChunk::parts`].
+    pub parts: Option<RowParts>,
     /// What each vector column needs.
-    pub parts: Vec<TokenPart>,
+    pub tokens: Vec<TokenPart>,
 }
 
 /// What a vector column needs of a chunk.
@@ -65,6 +71,19 @@ pub struct TokenPart {
     pub known: KnownVectors,
     /// The texts that go through the model.
     pub texts: PlannedTexts,
+}
+
+/// A chunk whose vectors are known: what the writer gets.
+#[derive(Debug)]
+pub struct ResolvedChunk {
+    /// The columns of the input, if they are encoded anew.
+    pub columns: RecordBatch,
+    /// The rows' positions and ids, for messages.
+    pub rows: RowNames,
+    /// As [`RowChunk::parts`].
+    pub parts: Option<RowParts>,
+    /// The vectors of each vector column, and what is known of its rows.
+    pub vectors: Vec<(ChunkVectors, RowFacts)>,
 }
 
 /// What is known of the rows of a chunk beside their vectors in a column, by row.

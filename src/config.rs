@@ -40,8 +40,8 @@ pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting
 pub use template::template;
 pub use toml::Value as TomlValue;
 pub use words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Preset, TextUse, Truncate, VectorLayout,
-    VectorType,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Pool, Preset, TextUse, Truncate,
+    VectorLayout, VectorType,
 };
 
 /// A checked configuration.

@@ -13,7 +13,7 @@ use reembed_encoder::model::tokenizer::tokenize_texts;
 use crate::chunk::needs_vector;
 use crate::config::Config;
 use crate::footer::Lineage;
-use crate::pipeline::{Models, add_input_file, batch_settings};
+use crate::pipeline::{Models, Splitter, add_input_file, batch_settings};
 use crate::reader::Reader;
 use crate::vectors::VectorForm;
 
@@ -28,6 +28,8 @@ pub const PREVIEW_TEXTS: usize = 3;
 pub struct Estimate {
     /// Rows of the input that are read.
     pub rows: u64,
+    /// The chunks of their texts, if each is a row of the output.
+    pub chunks: Option<u64>,
     /// The vector columns, one or more.
     pub columns: Vec<ColumnEstimate>,
 }
@@ -102,18 +104,27 @@ fn count(
         .zip(models.numbers())
         .map(|(model, number)| ColumnCounter::new(model, &inferences[number]))
         .collect();
-    let mut rows = 0;
+    let splitter = Splitter::of_config(config, models);
+    let (mut rows, mut chunks) = (0, 0);
     for chunk in reader.chunks() {
         let chunk = chunk?;
         rows += chunk.len() as u64;
-        for (column, texts) in columns.iter_mut().zip(&chunk.texts) {
-            column.add(config, &chunk.rows, texts)?;
+        let parts = match &splitter {
+            Some(splitter) => splitter.split(&chunk)?,
+            None => vec![chunk],
+        };
+        for chunk in parts {
+            chunks += chunk.len() as u64;
+            for (column, texts) in columns.iter_mut().zip(&chunk.texts) {
+                column.add(config, &chunk.rows, texts)?;
+            }
         }
     }
     let counted = config.embeddings.iter().zip(columns).zip(forms);
     let counted =
         counted.map(|((embedding, column), form)| column.finish(embedding.column.clone(), form));
-    Ok(Estimate { rows, columns: counted.collect() })
+    let chunks = splitter.map(|_| chunks);
+    Ok(Estimate { rows, chunks, columns: counted.collect() })
 }
 
 /// Counts what a run would do for a vector column.

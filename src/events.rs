@@ -36,6 +36,11 @@ pub enum Event {
         /// The initial batch limit of the first model.
         limit: BatchLimit,
     },
+    /// Texts were split into chunks, each of which is a row of the output: as many more rows.
+    Split {
+        /// Number of rows.
+        rows: u64,
+    },
     /// Every row of a chunk is done.
     ChunkDone {
         /// The token count of each text after truncation, in no particular order.
@@ -287,8 +292,11 @@ pub struct CacheUse {
 /// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// Rows of the output: those of the input that were read, less the dropped ones.
+    /// Rows of the output: those of the input that were read, less the dropped ones, or the chunks of
+    /// their texts.
     pub rows: u64,
+    /// Rows of the input that were read, if rows of the output are chunks of texts.
+    pub input_rows: Option<u64>,
     /// Rows of the input that were left out of the output because they have no text.
     pub dropped_rows: u64,
     /// Rows of the input that were read, the first ones; `None` if all were.
@@ -374,7 +382,8 @@ impl Report {
 
     /// Rows per second of [`Report::elapsed`], dropped ones included.
     pub fn rows_per_second(&self) -> f64 {
-        (self.rows + self.dropped_rows) as f64 / self.elapsed.as_secs_f64().max(1e-9)
+        let rows = self.input_rows.unwrap_or(self.rows + self.dropped_rows);
+        rows as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 
     /// Tokens per second of [`Report::elapsed`], without padding.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 
+use reembed_encoder::model::config::ChunkSize;
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,9 @@ pub struct Footer {
     /// Number of rows of the input that were read, the first ones; absent if all were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Number of rows of the input that were read, if rows are chunks of texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_rows: Option<u64>,
     /// Digests of the columns; absent in version 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digests: Option<Digests>,
@@ -296,6 +301,8 @@ pub struct FooterFrame {
     pub dropped_rows: u64,
     /// As [`Footer::limit`].
     pub limit: Option<u64>,
+    /// As [`Footer::input_rows`].
+    pub input_rows: Option<u64>,
     /// As [`Digests::carried`].
     pub carried: Vec<ColumnDigest>,
     /// As [`Footer::on_empty`].
@@ -307,7 +314,8 @@ pub struct FooterFrame {
 impl Footer {
     /// The footer of an output whose first vector column is `first`, and that has `more`.
     pub fn new(frame: FooterFrame, first: FooterColumn, more: Vec<FooterColumn>) -> Footer {
-        let FooterFrame { carry, rows, dropped_rows, limit, carried, on_empty, earlier } = frame;
+        let FooterFrame { carry, rows, dropped_rows, limit, .. } = frame;
+        let FooterFrame { input_rows, carried, on_empty, earlier, .. } = frame;
         let FooterColumn { column, lineage, text, form, null_rows, vectors, groups } = first;
         Footer {
             lineage,
@@ -319,6 +327,7 @@ impl Footer {
             null_rows,
             dropped_rows,
             limit,
+            input_rows,
             digests: Some(Digests { carried, vectors }),
             on_empty: Some(on_empty),
             groups,
@@ -412,6 +421,24 @@ pub struct FooterText {
     /// The column of the row ids; absent if rows have none, and up to version 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The chunks that a text was split into, each a row; absent if a text is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<FooterChunk>,
+}
+
+/// As [`ChunkSize`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FooterChunk {
+    /// Most tokens of a chunk.
+    pub tokens: NonZeroUsize,
+    /// Most tokens that two neighbours share.
+    pub overlap: usize,
+}
+
+impl From<ChunkSize> for FooterChunk {
+    fn from(size: ChunkSize) -> Self {
+        FooterChunk { tokens: size.tokens(), overlap: size.overlap() }
+    }
 }
 
 /// A part of a line: a string, or an object with the name of a column.
@@ -450,7 +477,8 @@ impl FooterText {
     pub fn new(recipe: &TextRecipe, columns: Vec<String>, id: Option<String>) -> Self {
         let parts = |line: Vec<Piece>| line.into_iter().map(FooterPart::from).collect();
         let lines = Some(recipe.to_lines().into_iter().map(parts).collect());
-        FooterText { lines, split: recipe.split(), columns, files_prefix: None, id }
+        let chunk = recipe.chunk().map(FooterChunk::from);
+        FooterText { lines, split: recipe.split(), columns, files_prefix: None, id, chunk }
     }
 
     /// The recipe. `is_list` says whether a column holds lists: up to version 3 the footer does not
@@ -463,7 +491,13 @@ impl FooterText {
             let pieces = |line: &Vec<FooterPart>| line.iter().cloned().map(Piece::from).collect();
             let recipe = TextRecipe::from_lines(lines.iter().map(pieces).collect());
             let has = |name: &str| self.columns.iter().any(|column| column == name);
-            return recipe.with_present(has).with_split(&self.split);
+            let chunk = match self.chunk {
+                Some(FooterChunk { tokens, overlap }) => Some(
+                    ChunkSize::new(tokens, overlap).ok_or("has chunks that overlap as a whole")?,
+                ),
+                None => None,
+            };
+            return Ok(recipe.with_present(has).with_split(&self.split)?.with_chunk(chunk));
         }
         let mut columns = self.columns.clone();
         let files = match columns.len() {
@@ -495,8 +529,18 @@ impl FooterText {
             let here = here.to_string();
             return Some(format!("the text was made by {there:?} there, it is {here:?} here"));
         }
-        (self.split != split)
-            .then(|| format!("text.split is {:?} there, {split:?} here", self.split))
+        if self.split != split {
+            return Some(format!("text.split is {:?} there, {split:?} here", self.split));
+        }
+        let shown = |chunk: Option<FooterChunk>| match chunk {
+            Some(FooterChunk { tokens, overlap }) => {
+                format!("{{ tokens = {tokens}, overlap = {overlap} }}")
+            }
+            None => "not set".to_owned(),
+        };
+        let chunk = recipe.chunk().map(FooterChunk::from);
+        (self.chunk != chunk)
+            .then(|| format!("text.chunk is {} there, {} here", shown(self.chunk), shown(chunk)))
     }
 }
 
@@ -557,6 +601,7 @@ pub(crate) mod tests {
             null_rows: 1,
             dropped_rows: 0,
             limit: None,
+            input_rows: None,
             digests: Some(Digests {
                 carried: vec![digest("id"), digest("title")],
                 vectors: "01".to_owned(),
@@ -651,6 +696,7 @@ pub(crate) mod tests {
             columns: columns.iter().map(|name| (*name).to_owned()).collect(),
             files_prefix: Some(prefix.to_owned()),
             id: None,
+            chunk: None,
         };
         let template = |text: &str| TextRecipe::template(text).expect("a template");
         let both = ["review", "files"];

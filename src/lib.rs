@@ -24,7 +24,7 @@
 //! ```text
 //!   pipeline, dry_run, calibrate, verify
 //!   writer ─► publish ─► reader, digest        cache
-//!   vectors, text, chunk, events, config, footer, file_id, hidden_names, figures, failpoints
+//!   vectors, text, chunk, row_parts, events, config, footer, file_id, hidden_names, figures, failpoints
 //! ```
 
 pub mod cache;
@@ -45,6 +45,7 @@ mod hidden_names;
 pub mod pipeline;
 pub mod publish;
 pub mod reader;
+pub mod row_parts;
 pub mod text;
 pub mod vectors;
 pub mod verify;

@@ -24,6 +24,7 @@ mod models;
 mod precedents;
 mod prepare;
 mod reuse;
+mod split;
 mod stages;
 mod unchanged;
 
@@ -46,9 +47,7 @@ use crate::cache::{CacheReadyToPublish, VectorCache};
 use crate::chunk::{KeyedChunk, Rows, TokenChunk};
 use crate::config::{Carry, Config};
 use crate::events::{ColumnReport, Event, Loaded, Report, Stage, Warning};
-use crate::footer::{
-    ColumnDigest, EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage,
-};
+use crate::footer::{EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
 use crate::publish::{LockHolder, OutputLock, readback};
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::vectors::VectorForm;
@@ -59,7 +58,8 @@ pub use precedents::calibration_precedents;
 use prepare::{carried_columns, check_carried};
 pub use prepare::{check_models, prepare};
 use reuse::{ChunkResolver, Sample};
-use stages::{ColumnEncoder, in_stage, infer, join, read, spawn, tokenize};
+pub use split::Splitter;
+use stages::{ColumnEncoder, ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
 use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
@@ -205,6 +205,8 @@ pub fn run_with(
     let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
     let commit_rows = config.cache.commit_rows.get();
     let clocks = StageClocks::default();
+    let splitter = Splitter::of_config(config, models);
+    let stage = ReadStage { config, reader, keys: &keys, splitter, on_event: &on_event };
     let outcome = thread::scope(|scope| {
         let reading = spawn(scope, "reader", || {
             let cache = cache.as_ref();
@@ -217,7 +219,7 @@ pub fn run_with(
                 None => &mut none,
             };
             let found = |number| existing.map(|existing| existing.group(number));
-            read(config, reader, &keys, (filter, &found), stop, &clocks, row_sender)
+            stage.read((filter, &found), stop, &clocks, row_sender)
         });
         let tokenizing = spawn(scope, "tokenizer", || {
             let sample = Sample::new(reader.rows(), config.cache.verify_sample);
@@ -234,15 +236,15 @@ pub fn run_with(
         // Upstream first, because the error of a stage ends the stages after it.
         let read = join(reading);
         let tokenized = join(tokenizing);
-        let (repeated, carried) = read?;
+        let read = read?;
         tokenized?;
-        Ok::<_, Error>((inferred?, repeated, carried))
+        Ok::<_, Error>((inferred?, read))
     })
     .map_err(|error| add_input_file(error, &config.input.path));
-    let (totals, repeated, carried) =
-        outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
-    let repeated_ids = repeated.count;
-    if let RepeatedIds { count, first: Some(first) } = repeated {
+    let (totals, read) = outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+    let repeated_ids = read.repeated.count;
+    if let RepeatedIds { count, first: Some(first) } = &read.repeated {
+        let (count, first) = (*count, first.clone());
         on_event(Event::Warning(Warning::DuplicateIds { count, first }));
     }
     let damaged: u64 = totals.columns.iter().map(|column| column.damaged).sum();
@@ -255,7 +257,7 @@ pub fn run_with(
 
     stop.check()?;
     let published = clocks.busy(Stage::Writer, || {
-        let footer = (carried, &of_columns[..]);
+        let footer = (read, &of_columns[..]);
         publish(config, reader, lock, writer, footer, stop, &on_event)
     });
     on_event(Event::Stages(clocks.times()));
@@ -280,6 +282,7 @@ pub fn run_with(
     });
     Ok(Report {
         rows: footer.rows,
+        input_rows: footer.input_rows,
         dropped_rows: footer.dropped_rows,
         limit_rows: reader.limit(),
         repeated_ids,
@@ -321,21 +324,21 @@ fn publish(
     reader: &Reader,
     lock: &OutputLock,
     writer: Writer<'_>,
-    (reencoded, columns): (Vec<ColumnDigest>, &[(Lineage, VectorForm)]),
+    (read, columns): (ReadRows, &[(Lineage, VectorForm)]),
     stop: &Stop,
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<(Published, Footer)> {
     reader.check_unchanged()?;
     let earlier = earlier_columns(config, reader)?;
     let (staged, footer) = writer.finish(|contents| {
-        footer_of(config, reader, columns, contents, reencoded, earlier)
+        footer_of(config, reader, columns, contents, read, earlier)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the output has no vector column (bug)"))
     })?;
     // How many rows have no text was not known before.
     let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
     let existing = lock.existing().file();
     existing
-        .check_replaceable(footer.rows, max_shrink, replace)
+        .check_replaceable(footer.input_rows.unwrap_or(footer.rows), max_shrink, replace)
         .map_err(|error| error.in_file(lock.path()))?;
     let on_rows = |rows| on_event(Event::ReadBack { rows });
     let published = staged.publish(lock, |path| {
@@ -350,7 +353,7 @@ fn footer_of(
     reader: &Reader,
     columns: &[(Lineage, VectorForm)],
     contents: Contents,
-    reencoded: Vec<ColumnDigest>,
+    read: ReadRows,
     earlier: Vec<EarlierColumn>,
 ) -> Option<Footer> {
     let Contents { rows, dropped_rows, copied, columns: written } = contents;
@@ -372,7 +375,8 @@ fn footer_of(
         rows,
         dropped_rows,
         limit: reader.limit(),
-        carried: copied.unwrap_or(reencoded),
+        input_rows: config.embeddings.first.text.chunk().map(|_| read.rows),
+        carried: copied.unwrap_or(read.carried),
         on_empty: config.output.on_empty,
         earlier,
     };

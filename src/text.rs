@@ -20,6 +20,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use reembed_encoder::model::config::ChunkSize;
 use reembed_encoder::task::TextTemplate;
 
 use template::escape;
@@ -33,6 +34,8 @@ pub const LIST_SEPARATOR: &str = ", ";
 pub struct TextRecipe {
     lines: Vec<Line>,
     fields: Vec<TextField>,
+    /// The chunks that a text is split into, each a row of the output; `None` if a text is one.
+    chunk: Option<ChunkSize>,
 }
 
 /// A line of a recipe.
@@ -100,7 +103,7 @@ impl TextRecipe {
     /// The recipe of a task row: the lines of [`TextTemplate`].
     pub fn task(columns: TaskColumns, template: &TextTemplate) -> TextRecipe {
         let TaskColumns { title, description, files, files_required } = columns;
-        let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new() };
+        let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new(), chunk: None };
         let mut add = |prefix: &str, name, key, holds, required| {
             let field = TextField { name, key, holds, required, separator: None };
             let literal = (!prefix.is_empty()).then(|| Part::Literal(prefix.to_owned()));
@@ -130,7 +133,7 @@ impl TextRecipe {
             required: true,
             separator: None,
         };
-        TextRecipe { lines, fields: names.into_iter().map(field).collect() }
+        TextRecipe { lines, fields: names.into_iter().map(field).collect(), chunk: None }
     }
 
     /// Parses a template such as `title: {title}\nbody: {body}`. `{{` and `}}` are braces.
@@ -143,7 +146,7 @@ impl TextRecipe {
 
     /// A recipe of these lines.
     pub fn from_lines(lines: Vec<Vec<Piece>>) -> TextRecipe {
-        let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new() };
+        let mut recipe = TextRecipe { lines: Vec::new(), fields: Vec::new(), chunk: None };
         for line in lines {
             let line = line.into_iter().map(|piece| match piece {
                 Piece::Literal(literal) => Part::Literal(literal),
@@ -196,6 +199,17 @@ impl TextRecipe {
         Ok(self)
     }
 
+    /// The same recipe, whose texts are split into chunks of this size.
+    #[must_use]
+    pub fn with_chunk(self, chunk: Option<ChunkSize>) -> TextRecipe {
+        TextRecipe { chunk, ..self }
+    }
+
+    /// The size of the chunks that a text is split into, each a row of the output.
+    pub fn chunk(&self) -> Option<ChunkSize> {
+        self.chunk
+    }
+
     /// The same recipe, in which only the fields that `has` names must be there.
     #[must_use]
     pub fn with_present(mut self, has: impl Fn(&str) -> bool) -> TextRecipe {
@@ -209,7 +223,8 @@ impl TextRecipe {
         let is_kept = |line: &Vec<Piece>| {
             line.iter().all(|piece| !matches!(piece, Piece::Column(name) if !has(name)))
         };
-        TextRecipe::from_lines(self.to_lines().into_iter().filter(is_kept).collect())
+        let lines = self.to_lines().into_iter().filter(is_kept).collect();
+        TextRecipe::from_lines(lines).with_chunk(self.chunk)
     }
 
     /// The fields, each once.

@@ -164,8 +164,14 @@ fn text_source(
     for (table, is_input) in tables {
         let recipe = recipe_of(embedding.text, table)?;
         match check_text_columns(&table.metadata()?, &reading.id, &[&recipe]) {
+            Ok(()) if is_input && footer.input_rows.is_some() => {
+                reasons.push("the input: rows of the output are chunks of its texts".to_owned());
+            }
             Ok(()) => {
                 let config = reading.for_output(table.path());
+                if footer.input_rows.is_some() {
+                    return Ok(Ok(RowSource::of_chunks(&config, &recipe)?));
+                }
                 let reader = Reader::open(&config, &recipe, Decoded::Text)?;
                 return Ok(Ok(match is_input {
                     true => RowSource::of_input(reader, footer),
@@ -277,6 +283,7 @@ fn name_of(columns: &[ColumnState<'_>], embedding: &EmbeddingFooter<'_>) -> Opti
 
 /// What is expected of the number of rows of the input, for people.
 fn row_count(footer: &Footer) -> String {
+    let chunks = footer.input_rows.map(|rows| format!("{rows}, in {} chunks", footer.rows));
     let first = footer.limit.map(|limit| format!("the first {limit} of the input"));
     let skipped = match footer.dropped_rows {
         0 => None,
@@ -284,7 +291,7 @@ fn row_count(footer: &Footer) -> String {
         rows => Some(format!("without the {rows} that have no text")),
     };
     let parts: Vec<String> =
-        std::iter::once("equal".to_owned()).chain(first).chain(skipped).collect();
+        std::iter::once("equal".to_owned()).chain(chunks).chain(first).chain(skipped).collect();
     parts.join(", ")
 }
 

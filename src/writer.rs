@@ -19,15 +19,14 @@ mod vector_chunk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::FieldRef;
-use reembed_encoder::batch::row_number;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::ChunkVectors;
 use reembed_encoder::stop::Stop;
 use tempfile::NamedTempFile;
 
-use crate::chunk::{RowFacts, UnchangedGroup};
+use crate::chunk::{ResolvedChunk, UnchangedGroup};
 use crate::config::{Carry, OnEmpty, OutputConfig};
 use crate::digest::ColumnHasher;
 use crate::footer::{ColumnDigest, Footer};
@@ -160,34 +159,28 @@ impl<'a> Writer<'a> {
         Ok(Writer { target, table, vectors, drops_rows, rows: 0, dropped_rows: 0 })
     }
 
-    /// Writes a chunk: the vectors of each vector column and what is known of its rows. `columns` are
-    /// those of the input if they are encoded anew; if rows without a vector are left out, `columns`
-    /// have the other rows alone.
+    /// Writes a chunk. If rows without a vector are left out, its columns have the other rows alone,
+    /// unless they are those of parts.
     ///
     /// # Errors
     /// `Output`, naming the file; `Data` when a carried column does not fit the input's footer;
     /// `Encode`, naming the row and the column, when a component is too large for the type of the
     /// column.
-    pub fn write(
-        &mut self,
-        columns: &RecordBatch,
-        vectors: Vec<(ChunkVectors, RowFacts)>,
-    ) -> Result<()> {
-        let first_row = self.rows + self.dropped_rows;
+    pub fn write(&mut self, chunk: ResolvedChunk) -> Result<()> {
+        let ResolvedChunk { columns, rows, mut parts, vectors } = chunk;
         let (mut arrays, mut facts) = (Vec::new(), Vec::new());
         let mut dropped = 0;
-        for (writer, (vectors, of_rows)) in self.vectors.iter_mut().zip(vectors) {
+        for (writer, (mut vectors, of_rows)) in self.vectors.iter_mut().zip(vectors) {
             // The place of each row in the chunk.
             let mut places: Vec<usize> = (0..vectors.present.len()).collect();
-            let mut vectors = vectors;
             if self.drops_rows {
                 places.retain(|row| vectors.present[*row]);
                 dropped = (vectors.present.len() - places.len()) as u64;
                 vectors = present_vectors(vectors, &places);
+                parts = parts.map(|parts| parts.select(&places));
             }
-            arrays.push(writer.build(vectors, &self.target, |row| {
-                first_row + places.get(row).copied().unwrap_or(row) as u64
-            })?);
+            let name = |row: usize| rows.name(places.get(row).copied().unwrap_or(row));
+            arrays.push(writer.build(vectors, &self.target, name)?);
             facts.push(of_rows);
         }
         self.rows += arrays.first().map_or(0, |array| array.len() as u64);
@@ -199,7 +192,7 @@ impl<'a> Writer<'a> {
                 for (hasher, array) in hashers.iter_mut().zip(&arrays) {
                     hasher.update(array.as_ref())?;
                 }
-                table.write(columns, &arrays)
+                table.write(&columns, parts.as_ref(), &arrays)
             }
         }
     }
@@ -264,12 +257,12 @@ impl<'a> Writer<'a> {
 }
 
 impl VectorWriter {
-    /// The array of the next rows. `position` says where in the input a row of them is.
+    /// The array of the next rows. `name` is the name of one of them.
     fn build(
         &mut self,
         vectors: ChunkVectors,
         target: &Path,
-        position: impl Fn(usize) -> u64,
+        name: impl Fn(usize) -> String,
     ) -> Result<ArrayRef> {
         self.null_rows += vectors.present.iter().filter(|present| !**present).count() as u64;
         self.form.build_column(&self.field, vectors).map_err(|error| match error {
@@ -281,7 +274,7 @@ impl VectorWriter {
                     "component {component} of its vector is {value:e}, too large for 16 bits (`vector.type`)"
                 );
                 Error::new(ErrorKind::Encode, message)
-                    .at(row_number(position(row)))
+                    .at(name(row))
                     .at(format!("column `{}`", self.field.name()))
                     .advice("set `vector.type` to \"f32\", or `vector.normalize` to true")
             }

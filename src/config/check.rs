@@ -302,6 +302,13 @@ impl RawConfig {
 
     fn output(&self, path: PathBuf) -> Result<OutputConfig> {
         let on_empty = self.word("output.on_empty", OnEmpty::parse)?;
+        if self.blocks.len() > 1 && self.splits_texts() {
+            let message = "`text.chunk` makes a row of each chunk, which rows of several vector \
+                           columns cannot be at once";
+            return Err(Error::new(ErrorKind::Config, message).advice(
+                "set `text.pool` to \"mean\" in that block, or write the columns in several runs",
+            ));
+        }
         if on_empty == OnEmpty::Drop && self.blocks.len() > 1 {
             let message = "is \"drop\", but a row may have a text for one vector column alone";
             return Err(self
@@ -384,6 +391,13 @@ impl RawConfig {
         let is_default = self.origin("output.carry") == Some(&Origin::Default);
         let invalid = self.word("input.on_invalid_utf8", InvalidUtf8::parse)?;
         match (carry, invalid) {
+            (Carry::Copy, _) if self.splits_texts() => Err(self
+                .value_error(
+                    "output.carry",
+                    "is \"copy\", which keeps every row once, but `text.chunk` makes a row of each \
+                     chunk of a text",
+                )
+                .advice("remove it, or set `text.pool` to \"mean\": then each text stays one row")),
             (Carry::Copy, _) if on_empty == OnEmpty::Drop => Err(self
                 .value_error(
                     "output.carry",
@@ -405,6 +419,16 @@ impl RawConfig {
                 .advice("set it to \"error\", or output.carry to \"copy\"")),
             _ => Ok((!is_default).then_some(carry)),
         }
+    }
+
+    /// Whether the texts of a vector column are split into rows.
+    fn splits_texts(&self) -> bool {
+        let of_column =
+            |raw: &RawConfig| raw.text_recipe().is_ok_and(|text| text.chunk().is_some());
+        self.by_column()
+            .iter()
+            .filter_map(|raw| raw.with_defaults().ok())
+            .any(|raw| of_column(&raw))
     }
 
     /// Reports are written beside the output unless `report.dir` is set.

@@ -234,11 +234,15 @@ impl RawConfig {
                 }
             }
         }
-        // Rows are left out, and copied columns keep them all.
+        // Rows are left out or repeated, and copied columns keep each of them once.
+        let splits = merged.by_column().iter().any(|raw| {
+            raw.values.contains_key("text.chunk") && !raw.values.contains_key("text.pool")
+        });
         let drops = matches!(merged.values.get("output.on_empty"),
             Some((Value::Text(word), _)) if OnEmpty::parse(word) == Some(OnEmpty::Drop));
-        if drops && !merged.values.contains_key("output.carry") {
-            let by = Origin::Implied { by: "output.on_empty = \"drop\"" };
+        if (drops || splits) && !merged.values.contains_key("output.carry") {
+            let by = if splits { "text.chunk" } else { "output.on_empty = \"drop\"" };
+            let by = Origin::Implied { by };
             merged.set("output.carry", Carry::Reencode.as_str(), by)?;
         }
         for setting in SETTINGS {

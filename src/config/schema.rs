@@ -90,6 +90,15 @@ fn key_schema(setting: &Setting) -> Value {
             "minItems": 1,
             "uniqueItems": true,
         }),
+        Kind::Chunk => json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "tokens": { "type": "integer", "minimum": 1 },
+                "overlap": { "type": "integer", "minimum": 0, "default": 0 },
+            },
+            "required": ["tokens"],
+        }),
         Kind::Separators => json!({
             "type": "object",
             "additionalProperties": { "type": "string", "minLength": 1 },

@@ -6,7 +6,7 @@
 use reembed_kernels::{IsaName, Precision};
 
 use super::words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Preset, Truncate, VectorLayout,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Pool, Preset, Truncate, VectorLayout,
     VectorType,
 };
 
@@ -80,6 +80,8 @@ pub enum Kind {
     /// One or more different names: an array of strings. In a variable or a flag, names are separated
     /// by commas. A flag may be given several times.
     Names,
+    /// A table with most tokens of a chunk and what neighbours share: `{ tokens = 256, overlap = 32 }`.
+    Chunk,
     /// A table of names and what separates the items of each, such as `{ files = ";" }`.
     Separators,
 }
@@ -269,6 +271,20 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("\"end\""),
         flag: None,
         help: "What happens to a text with more tokens. end: it loses its last tokens; start: it loses its first tokens, those of a prompt included; error: fail the run and name the row.",
+    },
+    Setting {
+        key: "text.chunk",
+        kind: Kind::Chunk,
+        default: DefaultValue::None { example: "{ tokens = 256, overlap = 32 }" },
+        flag: None,
+        help: "Splits long texts at words into chunks of at most so many tokens, special tokens and a prompt included, of which neighbours share at most overlap. Each chunk is a row of the output, with chunk_index, chunk_text_start and chunk_text_end (characters of the text); the other columns are encoded anew. Default: a text is one row, and too long a text is truncated.",
+    },
+    Setting {
+        key: "text.pool",
+        kind: Kind::Word(Pool::WORDS),
+        default: DefaultValue::None { example: "\"mean\"" },
+        flag: None,
+        help: "With text.chunk: one row for a text, whose vector is the mean of its chunks' vectors, weighted by their tokens, then normalised if the model is. Default: a row for each chunk.",
     },
     Setting {
         key: "model.id",

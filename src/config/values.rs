@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use reembed_encoder::model::config::Device;
+use reembed_encoder::model::config::{ChunkSize, Device};
 use toml::de::DeValue;
 
 use super::settings::Kind;
@@ -28,6 +29,8 @@ pub enum Value {
     Names(Vec<String>),
     /// `Separators`.
     Separators(BTreeMap<String, String>),
+    /// `Chunk`.
+    Chunk(ChunkSize),
 }
 
 /// A value as the user wrote it, before it is checked against its kind.
@@ -41,6 +44,8 @@ pub enum Written {
     Switch(bool),
     /// A table of strings.
     Table(BTreeMap<String, String>),
+    /// A table of integers.
+    Numbers(BTreeMap<String, i64>),
     /// An array of strings; `None`: it holds another value.
     List(Option<Vec<String>>),
     /// Any other TOML value; holds its description.
@@ -64,7 +69,17 @@ impl Written {
                     Some((key.to_string(), value.get_ref().as_str()?.to_owned()))
                 };
                 let entries: Option<BTreeMap<String, String>> = table.iter().map(entry).collect();
-                entries.map_or(Written::Other("a table"), Written::Table)
+                let number = |(key, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+                    let key: &std::borrow::Cow<'_, str> = key.get_ref();
+                    let number = value.get_ref().as_integer()?;
+                    let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+                    Some((key.to_string(), number))
+                };
+                let numbers = || table.iter().map(number).collect::<Option<BTreeMap<_, _>>>();
+                match entries {
+                    Some(entries) => Written::Table(entries),
+                    None => numbers().map_or(Written::Other("a table"), Written::Numbers),
+                }
             }
             DeValue::Float(_) => Written::Other("a number with a fraction"),
             DeValue::Datetime(_) => Written::Other("a date"),
@@ -169,6 +184,19 @@ impl Written {
             (Kind::Separators, _) => {
                 wrong("a table of names and separators such as { files = \";\" }")
             }
+            (Kind::Chunk, Written::Numbers(table)) => parse_chunk(table),
+            (Kind::Chunk, Written::Text(text)) if !typed => {
+                let table = format!("table = {text}").parse::<toml::Table>().ok();
+                let table = table.as_ref().and_then(|table| table.get("table")?.as_table());
+                let entry = |(key, value): (&String, &toml::Value)| {
+                    Some((key.clone(), value.as_integer()?))
+                };
+                match table.and_then(|table| table.iter().map(entry).collect::<Option<_>>()) {
+                    Some(table) => parse_chunk(&table),
+                    None => wrong(CHUNK),
+                }
+            }
+            (Kind::Chunk, _) => wrong(CHUNK),
             (Kind::Text, _) => wrong("a string"),
             (Kind::Path, _) => wrong("a path"),
         }
@@ -185,7 +213,7 @@ impl fmt::Display for Written {
             Written::Text(text) => write!(f, "{text:?}"),
             Written::Integer(number) => write!(f, "{number}"),
             Written::Switch(on) => write!(f, "{on}"),
-            Written::Table(_) => f.write_str("a table"),
+            Written::Table(_) | Written::Numbers(_) => f.write_str("a table"),
             Written::List(_) => f.write_str("a list"),
             Written::Other(name) => f.write_str(name),
         }
@@ -207,6 +235,10 @@ impl fmt::Display for Value {
                 };
                 toml::Value::Table(hashes.iter().map(entry).collect())
             }
+            Value::Chunk(size) => {
+                let (tokens, overlap) = (size.tokens(), size.overlap());
+                return write!(f, "{{ tokens = {tokens}, overlap = {overlap} }}");
+            }
             Value::Names(names) => {
                 toml::Value::Array(names.iter().cloned().map(toml::Value::String).collect())
             }
@@ -218,6 +250,29 @@ impl fmt::Display for Value {
 /// Words as a message lists them: quoted, separated by commas.
 pub(super) fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
+}
+
+/// What the size of a chunk must be.
+const CHUNK: &str = "a table such as { tokens = 256, overlap = 32 }";
+
+/// The size of a chunk. Without `overlap`, chunks share nothing.
+fn parse_chunk(table: &BTreeMap<String, i64>) -> Result<Value, ValueError> {
+    if let Some(key) = table.keys().find(|key| !["tokens", "overlap"].contains(&key.as_str())) {
+        return Err(format!("has the key {key:?}; it must be {CHUNK}"));
+    }
+    let tokens =
+        table.get("tokens").ok_or_else(|| format!("has no `tokens`; it must be {CHUNK}"))?;
+    let overlap = table.get("overlap").copied().unwrap_or(0);
+    let size = usize::try_from(*tokens)
+        .ok()
+        .and_then(NonZeroUsize::new)
+        .and_then(|tokens| ChunkSize::new(tokens, usize::try_from(overlap).ok()?));
+    size.map(Value::Chunk).ok_or_else(|| {
+        format!(
+            "must have at least one token and a smaller overlap, has tokens = {tokens} and \
+             overlap = {overlap}"
+        )
+    })
 }
 
 /// One or more different names, none of them empty.
@@ -357,6 +412,34 @@ mod tests {
                 .map_err(str::to_owned);
             assert_eq!(written.parse_as(Kind::Names, typed), expected, "{written:?}");
         }
+    }
+
+    #[test]
+    fn size_of_a_chunk_is_a_table_of_numbers() {
+        let size = |tokens, overlap| {
+            let tokens = NonZeroUsize::new(tokens).expect("a number");
+            Value::Chunk(ChunkSize::new(tokens, overlap).expect("a size"))
+        };
+        let variable = |text: &str| Written::Text(text.to_owned());
+        let table = |entries: &[(&str, i64)]| {
+            Written::Numbers(entries.iter().map(|(key, n)| ((*key).to_owned(), *n)).collect())
+        };
+        for (written, typed, expected) in [
+            (table(&[("tokens", 256), ("overlap", 32)]), true, Some(size(256, 32))),
+            (table(&[("tokens", 9)]), true, Some(size(9, 0))),
+            (variable("{ tokens = 9, overlap = 8 }"), false, Some(size(9, 8))),
+            (variable("{ tokens = 9, overlap = 8 }"), true, None),
+            (variable("{ tokens = \"9\" }"), false, None),
+            (table(&[("tokens", 9), ("overlap", 9)]), true, None),
+            (table(&[("tokens", 0)]), true, None),
+            (table(&[("tokens", 9), ("overlap", -1)]), true, None),
+            (table(&[("overlap", 1)]), true, None),
+            (table(&[("tokens", 9), ("step", 1)]), true, None),
+            (Written::Integer(256), true, None),
+        ] {
+            assert_eq!(written.parse_as(Kind::Chunk, typed).ok(), expected, "{written:?}");
+        }
+        assert_eq!(size(256, 32).to_string(), "{ tokens = 256, overlap = 32 }");
     }
 
     #[test]

@@ -43,6 +43,14 @@ words! {
 }
 
 words! {
+    /// What becomes of the chunks of a long text.
+    pub enum Pool {
+        /// Their vectors have one mean, that of the row.
+        Mean = "mean",
+    }
+}
+
+words! {
     /// What reads the output, which decides defaults of other settings.
     pub enum Preset {
         /// LanceDB.

@@ -20,6 +20,8 @@ pub struct Columns {
     pub carried: Vec<bool>,
     /// The vector columns.
     pub vectors: Vec<VectorColumn>,
+    /// Whether rows of the output are parts of rows of the input, which have columns of their own.
+    pub has_parts: bool,
 }
 
 /// A column of vectors in the output.
@@ -74,6 +76,13 @@ impl Columns {
     pub fn position(&self, vectors: usize) -> usize {
         let slots = self.slots();
         slots.iter().position(|slot| *slot == Slot::Vectors(vectors)).unwrap_or(slots.len())
+    }
+
+    /// The position among the root columns of the output before which those of parts stand: after the
+    /// last carried one.
+    pub fn parts_position(&self) -> usize {
+        let is_carried = |slot: &Slot| matches!(slot, Slot::Carried(_));
+        self.slots().iter().rposition(is_carried).map_or(0, |last| last + 1)
     }
 
     /// Puts the columns of an output in order: `carried` has an item for each root column of the input,
@@ -510,7 +519,7 @@ mod tests {
             ([true, true, false], vec![3, 3], vec![Carried(0), Carried(1), Vectors(0), Vectors(1)]),
         ] {
             let vectors: Vec<VectorColumn> = places.iter().map(|after| vectors(*after)).collect();
-            let columns = Columns { carried: carried.to_vec(), vectors };
+            let columns = Columns { carried: carried.to_vec(), vectors, has_parts: false };
             assert_eq!(columns.slots(), expected, "{places:?}");
             let arranged = columns.arrange(&["a", "b", "c"], &["v", "w"][..places.len()]);
             let name = |slot: &Slot| match slot {

@@ -15,6 +15,7 @@ use crate::format::projection::Types;
 use crate::format::schema::{Annotation, Text};
 use crate::publish::{self, ExistingFile, ExistingTarget};
 use crate::reader::{self, Decoder, Reader, RecipeColumns, TableFile};
+use crate::row_parts;
 use crate::vectors::{Ranges, VectorForm};
 use crate::writer;
 
@@ -43,16 +44,17 @@ pub fn prepare(config: &Config) -> Result<(Reader, ExistingTarget)> {
     check_vector_columns(config, &reader)?;
     if carry == Carry::Reencode {
         let metadata = reader.table().metadata()?;
-        let leaves_rows_out = match config.output.on_empty {
+        let needed_by = match config.output.on_empty {
+            _ if columns.has_parts => Some("`text.chunk`"),
             OnEmpty::Drop => Some("`output.on_empty`"),
             _ => limit.map(|_| "`run.limit`"),
         };
         writer::check_types(&metadata, reader.schema().fields(), &columns).map_err(|error| {
             let error = error.in_file(&config.input.path);
-            match leaves_rows_out {
+            match needed_by {
                 Some(setting) => error.advice(format!(
-                    "leave the columns out with `output.drop`, or keep every row without {setting}: \
-                     then they are copied"
+                    "leave the columns out with `output.drop`, or run without {setting}: then they \
+                     are copied"
                 )),
                 None => error,
             }
@@ -209,9 +211,15 @@ pub(super) fn carried_hasher(config: &Config, reader: &Reader) -> Result<Option<
         Carry::Copy => Ok(None),
         Carry::Reencode => {
             let columns = carried_columns(config, reader)?;
-            TableHasher::new(reader.schema(), |position| columns.carried[position])
-                .map(Some)
-                .map_err(|error| error.in_file(&config.input.path))
+            let is_made = |position: usize| position >= columns.carried.len();
+            let is_hashed = |position: usize| is_made(position) || columns.carried[position];
+            let with_parts = || row_parts::schema_with_parts(reader.schema());
+            match columns.has_parts {
+                true => TableHasher::new(&with_parts(), is_hashed),
+                false => TableHasher::new(reader.schema(), is_hashed),
+            }
+            .map(Some)
+            .map_err(|error| error.in_file(&config.input.path))
         }
     }
 }

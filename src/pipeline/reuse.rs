@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::{Array, LargeStringArray, RecordBatch};
+use arrow::array::{Array, LargeStringArray};
 use reembed_encoder::batch::{RowNames, TokenBatch, strings};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, allocate_zeros};
@@ -17,8 +17,8 @@ use reembed_encoder::task::{ContentKey, ContentKeys};
 
 use crate::cache::{CacheView, CacheWriter, Lookup, VectorCache};
 use crate::chunk::{
-    CachedText, KeyedChunk, KnownVectors, Origin, RowChunk, RowFacts, TokenChunk, TokenPart,
-    needs_vector,
+    CachedText, KeyedChunk, KnownVectors, Origin, ResolvedChunk, RowChunk, RowFacts, TokenChunk,
+    TokenPart, needs_vector,
 };
 use crate::config::OnEmpty;
 use crate::events::{Event, RowsByOrigin};
@@ -96,7 +96,7 @@ pub fn look_up(
         origins.push(match found {
             Lookup::Found(cached) if cached.truncated && refuses_long_texts => Origin::Model,
             Lookup::Found(cached) => {
-                let sampled = !cached.of_this_run && sample.takes(rows.first_row + row as u64);
+                let sampled = !cached.of_this_run && sample.takes(rows.position(row));
                 Origin::Cache(CachedText { sampled, ..cached })
             }
             Lookup::Absent => Origin::Model,
@@ -187,14 +187,12 @@ impl<'a> ChunkResolver<'a> {
     /// # Errors
     /// Those of the model; `Cache` when the cache cannot be read or written, or a cached vector differs
     /// from the model's.
-    pub fn resolve(
-        &mut self,
-        chunk: TokenChunk,
-    ) -> Result<(RecordBatch, Vec<(ChunkVectors, RowFacts)>)> {
-        let TokenChunk { columns, rows, parts } = chunk;
-        let resolved = parts.into_iter().enumerate();
+    pub fn resolve(&mut self, chunk: TokenChunk) -> Result<ResolvedChunk> {
+        let TokenChunk { columns, rows, parts, tokens } = chunk;
+        let resolved = tokens.into_iter().enumerate();
         let resolved = resolved.map(|(column, part)| self.resolve_part(column, &rows, part));
-        Ok((columns, resolved.collect::<Result<Vec<_>>>()?))
+        let vectors = resolved.collect::<Result<Vec<_>>>()?;
+        Ok(ResolvedChunk { columns, rows, parts, vectors })
     }
 
     fn resolve_part(

@@ -15,67 +15,134 @@ use reembed_encoder::task::ContentKeys;
 use super::clock::StageClocks;
 use super::prepare::carried_hasher;
 use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
+use super::split::Splitter;
 use crate::cache::VectorCache;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
 use crate::config::{Config, OnEmpty};
 use crate::digest::TableHasher;
-use crate::events::Stage;
+use crate::events::{Event, Stage};
 use crate::failpoints::{self, Failpoint};
 use crate::footer::ColumnDigest;
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::writer::Writer;
 
-/// The reader stage. Returns the repeated ids, and the digests of the carried columns if they are
-/// encoded anew.
-pub(super) fn read(
-    config: &Config,
-    reader: &Reader,
-    keys: &[ContentKeys],
-    (filter, found): (&mut dyn GroupFilter, &dyn Fn(usize) -> Option<UnchangedGroup>),
-    stop: &Stop,
-    clocks: &StageClocks,
-    out: Sender<Rows<KeyedChunk>>,
-) -> Result<(RepeatedIds, Vec<ColumnDigest>)> {
-    let mut hasher = carried_hasher(config, reader)?;
-    let mut chunks = reader.chunks();
-    let mut next = || {
-        let rows = chunks.next_rows(filter)?.and_then(|rows| {
-            let mut chunk = match rows {
-                Ok(chunk) => chunk,
+/// What the reader stage has told of its rows at its end.
+#[derive(Default)]
+pub(super) struct ReadRows {
+    pub repeated: RepeatedIds,
+    /// The digests of the carried columns, if they are encoded anew.
+    pub carried: Vec<ColumnDigest>,
+    /// Rows of the input.
+    pub rows: u64,
+}
+
+/// What the reader stage does with rows.
+pub(super) struct ReadStage<'a> {
+    pub config: &'a Config,
+    pub reader: &'a Reader,
+    /// Those of the vector columns.
+    pub keys: &'a [ContentKeys],
+    /// If each part of a text is a row of the output.
+    pub splitter: Option<Splitter<'a>>,
+    pub on_event: &'a (dyn Fn(Event) + Sync),
+}
+
+impl ReadStage<'_> {
+    /// The reader stage.
+    pub(super) fn read(
+        &self,
+        (filter, found): (&mut dyn GroupFilter, &dyn Fn(usize) -> Option<UnchangedGroup>),
+        stop: &Stop,
+        clocks: &StageClocks,
+        out: Sender<Rows<KeyedChunk>>,
+    ) -> Result<ReadRows> {
+        let mut hasher = carried_hasher(self.config, self.reader)?;
+        let mut chunks = self.reader.chunks();
+        let mut read = ReadRows::default();
+        let mut next = || {
+            let next = chunks.next_rows(filter)?;
+            Some(next.and_then(|rows| match rows {
+                Ok(chunk) => {
+                    read.rows += chunk.len() as u64;
+                    self.prepare(chunk, hasher.as_mut())
+                }
                 Err(number) => {
                     let group = found(number).ok_or_else(|| {
                         Error::new(ErrorKind::Internal, "an unchanged row group is lost (bug)")
                     })?;
-                    return Ok(Rows::Unchanged(Box::new(group)));
+                    read.rows += group.rows();
+                    Ok(vec![Rows::Unchanged(Box::new(group))])
                 }
-            };
-            match &mut hasher {
-                Some(hasher) => {
-                    if config.output.on_empty == OnEmpty::Drop {
+            }))
+        };
+        'read: while let Some(rows) = clocks.busy(Stage::Reader, &mut next) {
+            for rows in rows? {
+                stop.check()?;
+                let is_first =
+                    matches!(&rows, Rows::Chunk(chunk) if chunk.chunk.rows.first_row == 0);
+                if failpoints::is_on(Failpoint::DropOneBatch) && is_first {
+                    continue;
+                }
+                if !clocks.waiting_for_output(Stage::Reader, || out.send(rows).is_ok()) {
+                    break 'read;
+                }
+            }
+        }
+        read.carried = hasher.map(TableHasher::finish).unwrap_or_default();
+        read.repeated = chunks.repeated_ids().clone();
+        Ok(read)
+    }
+
+    /// Splits the texts of a chunk, hashes what is encoded anew, and adds the keys.
+    fn prepare(
+        &self,
+        chunk: RowChunk,
+        mut hasher: Option<&mut TableHasher>,
+    ) -> Result<Vec<Rows<KeyedChunk>>> {
+        let chunks = match &self.splitter {
+            Some(splitter) => {
+                let chunks = splitter.split(&chunk)?;
+                let rows = chunks.iter().map(RowChunk::len).sum::<usize>() - chunk.len();
+                (self.on_event)(Event::Split { rows: rows as u64 });
+                chunks
+            }
+            None => vec![chunk],
+        };
+        let drops_rows = self.config.output.on_empty == OnEmpty::Drop;
+        let prepare = |mut chunk: RowChunk| {
+            match (&mut hasher, &chunk.parts) {
+                (Some(hasher), Some(parts)) => {
+                    let parts = match drops_rows {
+                        true => &parts.select(&places_with_text(&chunk)),
+                        false => parts,
+                    };
+                    for start in (0..parts.len()).step_by(HASHED_PARTS) {
+                        let end = parts.len().min(start + HASHED_PARTS);
+                        hasher.update(&parts.columns(&chunk.columns, start..end)?)?;
+                    }
+                }
+                (Some(hasher), None) => {
+                    if drops_rows {
                         chunk.columns = rows_with_text(&chunk)?;
                     }
                     hasher.update(&chunk.columns)?;
                 }
                 // Only the texts go on: the writer copies the columns.
-                None => chunk.columns = without_columns(&chunk.columns)?,
+                (None, _) => chunk.columns = without_columns(&chunk.columns)?,
             }
-            Ok(Rows::Chunk(add_keys(chunk, keys)))
-        });
-        Some(rows)
-    };
-    while let Some(rows) = clocks.busy(Stage::Reader, &mut next) {
-        stop.check()?;
-        let rows = rows?;
-        let is_first = matches!(&rows, Rows::Chunk(chunk) if chunk.chunk.rows.first_row == 0);
-        if failpoints::is_on(Failpoint::DropOneBatch) && is_first {
-            continue;
-        }
-        if !clocks.waiting_for_output(Stage::Reader, || out.send(rows).is_ok()) {
-            break;
-        }
+            Ok(Rows::Chunk(add_keys(chunk, self.keys)))
+        };
+        chunks.into_iter().map(prepare).collect()
     }
-    let carried = hasher.map(TableHasher::finish).unwrap_or_default();
-    Ok((chunks.repeated_ids().clone(), carried))
+}
+
+/// Parts whose columns are repeated at once, to hash them.
+const HASHED_PARTS: usize = 64;
+
+/// The rows that have a text.
+fn places_with_text(chunk: &RowChunk) -> Vec<usize> {
+    let texts = strings(chunk.first_texts()).enumerate();
+    texts.filter(|(_, text)| !text.is_empty()).map(|(row, _)| row).collect()
 }
 
 /// The columns of the rows that have a text.
@@ -113,8 +180,8 @@ pub(super) fn tokenize(
 ) -> Result<()> {
     let mut samples = vec![sample; columns.len()];
     let mut prepare = |chunk: KeyedChunk| {
-        let KeyedChunk { chunk: RowChunk { columns: of_input, rows, texts }, keys } = chunk;
-        let mut parts = Vec::with_capacity(columns.len());
+        let KeyedChunk { chunk: RowChunk { columns: of_input, rows, texts, parts }, keys } = chunk;
+        let mut tokens = Vec::with_capacity(columns.len());
         let of_columns = columns.iter().zip(&mut samples).zip(texts.iter().zip(keys));
         for ((column, sample), (texts, keys)) in of_columns {
             let ColumnEncoder { tokenizer, inference } = *column;
@@ -122,9 +189,9 @@ pub(super) fn tokenize(
             let view = cache.map(VectorCache::view).transpose()?;
             let treatment = (on_empty, tokenizer.refuses_long_texts());
             let known = look_up((&rows, texts, &keys), view, inference.dim(), treatment, sample)?;
-            parts.push(tokenize_part(tokenizer, (&rows, texts, keys), known, inference.limit())?);
+            tokens.push(tokenize_part(tokenizer, (&rows, texts, keys), known, inference.limit())?);
         }
-        Ok(TokenChunk { columns: of_input, rows, parts })
+        Ok(TokenChunk { columns: of_input, rows, parts, tokens })
     };
     let receive = || clocks.waiting_for_input(Stage::Tokenizer, || rows.recv());
     while let Ok(rows) = receive() {
@@ -149,8 +216,8 @@ pub(super) fn infer(
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
     let resolved = std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {
-            let (columns, vectors) = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
-            clocks.busy(Stage::Writer, || writer.write(&columns, vectors))
+            let chunk = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
+            clocks.busy(Stage::Writer, || writer.write(chunk))
         }
         Rows::Unchanged(group) => {
             resolver.skip(&group.digests);

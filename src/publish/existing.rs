@@ -109,8 +109,8 @@ impl ExistingFile {
         }
     }
 
-    /// Checks that an output of `rows` rows may replace it. An earlier output must not shrink by
-    /// more than `max_shrink`; any other file needs `replace`.
+    /// Checks that an output of `rows` rows, or of chunks of the texts of that many rows, may replace
+    /// it. An earlier output must not shrink by more than `max_shrink`; any other file needs `replace`.
     ///
     /// # Errors
     /// `Target`, without the path.
@@ -131,13 +131,15 @@ impl ExistingFile {
                 refuse_unless_replace(format!("the existing file cannot be checked: {error}"))
             }
             ExistingFile::Output(footer) => {
-                match shrink::excess_percent(footer.rows, rows, max_shrink) {
+                // Chunks depend on the texts: rows of the input say whether some are missing.
+                let existing = footer.input_rows.unwrap_or(footer.rows);
+                match shrink::excess_percent(existing, rows, max_shrink) {
                     None => Ok(()),
                     Some(percent) => {
                         let message = format!(
-                            "the existing file has {} rows and the new one would have {rows}, \
-                             {percent} % fewer; at most {} % fewer are allowed",
-                            footer.rows,
+                            "the existing file has {existing} rows{} and the new one would have \
+                             {rows}, {percent} % fewer; at most {} % fewer are allowed",
+                            if footer.input_rows.is_some() { " of its input" } else { "" },
                             max_shrink.get()
                         );
                         Err(Error::new(ErrorKind::Target, message).advice(

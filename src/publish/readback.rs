@@ -21,6 +21,7 @@ use crate::format::projection::Types;
 use crate::format::schema::{element, repetition};
 use crate::group_digest::vectors_digest;
 use crate::reader::{Decoder, Limits, TableFile};
+use crate::row_parts;
 use crate::vectors::{Flaw, VectorExpectation, VectorRows, data_type};
 
 /// Reads the whole file at `path` and compares it with `written`. It was made from `input` and will
@@ -117,7 +118,14 @@ pub fn check(
             let all: Vec<usize> = (0..roots.len()).collect();
             let decoder =
                 Decoder::new(&table, &all, Types::AsWritten, Limits::NONE).map_err(incomplete)?;
-            check_types(decoder.schema(), input, &positions).map_err(differs)?;
+            let has_parts = written.input_rows.is_some();
+            let mut made = positions.clone();
+            if has_parts {
+                // They stand after the carried columns.
+                let others = (0..roots.len()).rev().filter(|root| !positions.contains(root));
+                made.extend(others.take(row_parts::COLUMNS.len()));
+            }
+            check_types(decoder.schema(), input, &made).map_err(differs)?;
             let mut hasher = TableHasher::new(decoder.schema(), |_| true)?;
             let scanned = decoder.scan(|batch| {
                 stop.check()?;
@@ -261,11 +269,11 @@ impl GroupHasher {
 }
 
 /// Checks that the types of the carried columns of an output that was encoded anew are those of the
-/// input.
+/// input. Columns of the output at the positions `made` are not carried.
 fn check_types(
     found: &Schema,
     input: &TableFile,
-    vectors: &[usize],
+    made: &[usize],
 ) -> std::result::Result<(), String> {
     let types = |schema: &Schema, skip: &dyn Fn(usize, &str) -> bool| {
         let fields = schema.fields().iter().enumerate();
@@ -274,7 +282,7 @@ fn check_types(
             .map(|(_, field)| (field.name().clone(), field.data_type().clone()))
             .collect::<Vec<_>>()
     };
-    let carried = types(found, &|at, _| vectors.contains(&at));
+    let carried = types(found, &|at, _| made.contains(&at));
     let expected = input
         .metadata()
         .and_then(|metadata| {

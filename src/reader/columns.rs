@@ -104,7 +104,8 @@ impl TextColumns {
                 None => text.build(first_row, &columns, self.on_invalid_utf8)?,
             });
         }
-        Ok(RowChunk { columns, rows: RowNames { first_row, ids }, texts })
+        let rows = RowNames { first_row, ids, parts: None };
+        Ok(RowChunk { columns, rows, texts, parts: None })
     }
 
     fn ids(

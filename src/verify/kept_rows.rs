@@ -8,34 +8,50 @@ use reembed_encoder::batch::strings;
 use reembed_encoder::error::Result;
 
 use crate::chunk::RowChunk;
-use crate::config::OnEmpty;
+use crate::config::{InputConfig, OnEmpty};
 use crate::footer::Footer;
-use crate::reader::{Chunks, Reader};
+use crate::reader::{Chunks, Decoded, Reader, TableFile};
+use crate::row_parts;
+use crate::text::TextRecipe;
 
 /// A reader of texts and ids, some of whose rows the output may lack.
 pub struct RowSource {
     reader: Reader,
     /// Whether rows without text are left out of the output.
     drops_rows: bool,
+    /// Whether rows are chunks of texts, and the reader has their places as further texts.
+    has_chunks: bool,
 }
 
 impl RowSource {
+    /// The rows of an output that are chunks of texts.
+    ///
+    /// # Errors
+    /// `Input` when the output lacks the columns that say which.
+    pub fn of_chunks(config: &InputConfig, recipe: &TextRecipe) -> Result<RowSource> {
+        let [_, start, end] =
+            row_parts::COLUMNS.map(|name| TextRecipe::columns(vec![name.to_owned()]));
+        let table = TableFile::open(&config.path)?;
+        let reader = Reader::with_table(table, config, &[recipe, &start, &end], Decoded::Text)?;
+        Ok(RowSource { reader, drops_rows: false, has_chunks: true })
+    }
+
     /// The rows of the output itself.
     pub fn of_output(reader: Reader) -> RowSource {
-        RowSource { reader, drops_rows: false }
+        RowSource { reader, drops_rows: false, has_chunks: false }
     }
 
     /// The rows of the input of an output with this footer.
     pub fn of_input(reader: Reader, footer: &Footer) -> RowSource {
         let drops_rows = footer.on_empty == Some(OnEmpty::Drop);
-        RowSource { reader: reader.with_limit(footer.limit), drops_rows }
+        RowSource { reader: reader.with_limit(footer.limit), drops_rows, has_chunks: false }
     }
 
     /// The rows that the output has, in order.
     pub fn rows(&self) -> KeptRows<'_> {
-        let RowSource { reader, drops_rows } = self;
-        let rest = VecDeque::new();
-        KeptRows { chunks: reader.chunks(), drops_rows: *drops_rows, rest, dropped: 0 }
+        let RowSource { reader, drops_rows, has_chunks } = self;
+        let (rest, drops_rows, has_chunks) = (VecDeque::new(), *drops_rows, *has_chunks);
+        KeptRows { chunks: reader.chunks(), drops_rows, has_chunks, rest, dropped: 0 }
     }
 }
 
@@ -43,6 +59,7 @@ impl RowSource {
 pub struct KeptRows<'a> {
     chunks: Chunks<'a>,
     drops_rows: bool,
+    has_chunks: bool,
     /// The next parts.
     rest: VecDeque<RowChunk>,
     dropped: u64,
@@ -65,6 +82,7 @@ impl Iterator for KeptRows<'_> {
             }
             let chunk = match self.chunks.next()? {
                 Ok(chunk) if self.drops_rows => chunk,
+                Ok(chunk) if self.has_chunks => return Some(Ok(texts_of_chunks(chunk))),
                 other => return Some(other),
             };
             let parts = parts_with_text(chunk.first_texts());
@@ -73,6 +91,25 @@ impl Iterator for KeptRows<'_> {
             self.rest = parts.into_iter().map(|part| slice(&chunk, part)).collect();
         }
     }
+}
+
+/// A chunk of rows with the texts of their chunks: the texts of the rows, cut where the other two texts say.
+/// A place that is none has the empty text.
+fn texts_of_chunks(chunk: RowChunk) -> RowChunk {
+    let [texts, starts, ends] = &chunk.texts[..] else { return chunk };
+    let cut = |((text, start), end): ((&str, &str), &str)| {
+        let (start, end): (usize, usize) = (start.parse().ok()?, end.parse().ok()?);
+        let mut bytes = text.char_indices().map(|(at, _)| at).chain([text.len()]).skip(start);
+        let from = bytes.next()?;
+        let to = match end.checked_sub(start)? {
+            0 => from,
+            length => bytes.nth(length - 1)?,
+        };
+        text.get(from..to).map(str::to_owned)
+    };
+    let rows = strings(texts).zip(strings(starts)).zip(strings(ends));
+    let cut = LargeStringArray::from_iter_values(rows.map(|row| cut(row).unwrap_or_default()));
+    RowChunk { texts: vec![cut], ..chunk }
 }
 
 /// The ranges of rows that have a text.
@@ -92,6 +129,7 @@ fn slice(chunk: &RowChunk, part: Range<usize>) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: chunk.rows.slice(start, length),
+        parts: None,
         texts: chunk.texts.iter().map(|texts| texts.slice(start, length)).collect(),
     }
 }

@@ -1,8 +1,11 @@
 //! Compares carried columns that were encoded anew: by value, as Arrow decodes both files.
 
-use arrow::array::LargeStringArray;
-use reembed_encoder::batch::strings;
-use reembed_encoder::error::Result;
+use arrow::array::{AsArray, LargeStringArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::Int32Type;
+use arrow::error::ArrowError;
+use reembed_encoder::batch::{RowNames, strings};
+use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::carried_state::CarriedState;
 use super::kept_rows::{KeptRows, RowSource};
@@ -11,6 +14,7 @@ use crate::config::InputConfig;
 use crate::digest::TableHasher;
 use crate::footer::{Footer, first_changed};
 use crate::reader::{Decoded, Reader, TableFile};
+use crate::row_parts;
 use crate::text::TextRecipe;
 
 /// Compares the carried columns of an output with its footer, and with the input if it is given.
@@ -38,13 +42,24 @@ pub fn check(
         .transpose()?
         .map(|reader| RowSource::of_input(reader, footer));
     let mut originals =
-        original.as_ref().map(|source| Originals { rows: source.rows(), rest: None });
+        original.as_ref().map(|source| Originals { rows: source.rows(), rest: None, last: None });
+    let has_parts = footer.input_rows.is_some();
     let is_carried = |at: usize| !footer.is_vectors(output.schema().field(at).name());
     let mut hasher = TableHasher::new(output.schema(), is_carried)?;
     for chunk in output.chunks() {
         let chunk = chunk?;
         hasher.update(&chunk.columns)?;
         let Some(originals) = &mut originals else { continue };
+        if let (true, Some(starts)) = (has_parts, starts_of_rows(&chunk.columns)) {
+            match originals.repeated(&starts)? {
+                Some(repeated) => compare(&mut state, footer, &chunk, &repeated),
+                None => {
+                    let name = chunk.rows.name(0);
+                    state.wrong_rows.get_or_insert(format!("the input ends after {name}"));
+                }
+            }
+            continue;
+        }
         let (mut start, rows) = (0, chunk.columns.num_rows());
         while start < rows {
             let Some(original) = originals.next(rows - start)? else {
@@ -66,7 +81,8 @@ pub fn check(
             state.wrong_rows =
                 Some(format!("the input has {found} rows without text, {written} were left out"));
         }
-        if footer.limit.is_some_and(|limit| limit != written + footer.rows) {
+        let of_input = footer.input_rows.unwrap_or(written + footer.rows);
+        if footer.limit.is_some_and(|limit| limit != of_input) {
             state.wrong_rows.get_or_insert("the footer's numbers of rows do not add up".to_owned());
         }
     }
@@ -82,6 +98,8 @@ pub fn check(
 struct Originals<'a> {
     rows: KeptRows<'a>,
     rest: Option<RowChunk>,
+    /// The row of the last part.
+    last: Option<RowChunk>,
 }
 
 impl Originals<'_> {
@@ -97,6 +115,57 @@ impl Originals<'_> {
         self.rest = Some(slice(&chunk, max_rows, rows - max_rows));
         Ok(Some(slice(&chunk, 0, max_rows)))
     }
+
+    /// The rows of parts: for each, whether the next row starts. `None` if the input has fewer rows.
+    fn repeated(&mut self, starts: &[bool]) -> Result<Option<RowChunk>> {
+        let mut wanted = starts.iter().filter(|starts| **starts).count();
+        let mut found: Vec<RowChunk> = Vec::new();
+        if starts.first() == Some(&false) {
+            let Some(last) = self.last.take() else { return Ok(None) };
+            found.push(last);
+        }
+        while wanted > 0 {
+            let Some(next) = self.next(wanted)? else { return Ok(None) };
+            wanted -= next.columns.num_rows();
+            found.push(next);
+        }
+        let Some(first) = found.first() else { return Ok(None) };
+        let cannot = |cause: ArrowError| {
+            Error::new(ErrorKind::Internal, "rows of the input cannot be repeated").caused_by(cause)
+        };
+        let batches = found.iter().map(|chunk| &chunk.columns);
+        let columns = concat_batches(first.columns.schema_ref(), batches).map_err(cannot)?;
+        let ids: Option<Vec<&str>> = found
+            .iter()
+            .map(|chunk| chunk.rows.ids.as_ref().map(|ids| strings(ids).collect::<Vec<_>>()))
+            .collect::<Option<Vec<_>>>()
+            .map(|ids| ids.concat());
+        let mut row = usize::from(starts.first() == Some(&false));
+        let rows: Vec<usize> = starts
+            .iter()
+            .map(|starts| {
+                row += usize::from(*starts);
+                row - 1
+            })
+            .collect();
+        let indices: UInt32Array =
+            rows.iter().map(|row| Some(u32::try_from(*row).unwrap_or(u32::MAX))).collect();
+        let ids = ids.map(|ids| rows.iter().map(|row| Some(ids[*row])).collect());
+        let names = RowNames { first_row: first.rows.first_row, ids, parts: None };
+        let repeated = take_record_batch(&columns, &indices).map_err(cannot)?;
+        let last = found.pop();
+        self.last = last.map(|last| slice(&last, last.columns.num_rows() - 1, 1));
+        let texts = vec![LargeStringArray::from_iter_values(std::iter::empty::<&str>())];
+        Ok(Some(RowChunk { columns: repeated, rows: names, texts, parts: None }))
+    }
+}
+
+/// For each part of a row in an output, whether it is the first of its row; `None` if the output has no
+/// column that says it.
+fn starts_of_rows(columns: &RecordBatch) -> Option<Vec<bool>> {
+    let index = columns.column_by_name(row_parts::COLUMNS[0])?;
+    let index = index.as_primitive_opt::<Int32Type>()?;
+    Some(index.iter().map(|index| index.is_none_or(|index| index == 0)).collect())
 }
 
 /// Some rows of a chunk, without their texts.
@@ -104,6 +173,7 @@ fn slice(chunk: &RowChunk, start: usize, length: usize) -> RowChunk {
     RowChunk {
         columns: chunk.columns.slice(start, length),
         rows: chunk.rows.slice(start, length),
+        parts: None,
         texts: vec![LargeStringArray::from_iter_values(std::iter::empty::<&str>())],
     }
 }
@@ -117,7 +187,10 @@ fn compare(state: &mut CarriedState, footer: &Footer, output: &RowChunk, origina
         state.wrong_carried.get_or_insert_with(|| format!("{found}, the input has {expected}"));
     }
     for (position, field) in original.columns.schema_ref().fields().iter().enumerate() {
-        if footer.is_vectors(field.name()) {
+        // A column of parts in the input was not carried.
+        let is_made =
+            footer.input_rows.is_some() && row_parts::COLUMNS.contains(&field.name().as_str());
+        if is_made || footer.is_vectors(field.name()) {
             continue;
         }
         let expected = original.columns.column(position);

@@ -26,6 +26,7 @@ use crate::format::output::Columns;
 use crate::format::schema::{Annotation, element, physical};
 use crate::publish::write_error;
 use crate::reader::{Reader, all_of};
+use crate::row_parts::{self, RowParts};
 use crate::vectors::CHILD;
 
 /// Bytes at which a row group ends before it has its rows, because carried columns can be large.
@@ -68,7 +69,11 @@ impl ReencodedTable {
     ) -> Result<Self> {
         let schema = reader.schema();
         let of_vectors: Vec<FieldRef> = vectors.iter().map(|(field, _)| field.clone()).collect();
-        let fields = columns.arrange(schema.fields(), &of_vectors);
+        let mut fields = columns.arrange(schema.fields(), &of_vectors);
+        if columns.has_parts {
+            let at = columns.parts_position();
+            fields.splice(at..at, row_parts::fields());
+        }
         // The entry of an earlier run must not stand beside the new one.
         let mut metadata = schema.metadata().clone();
         metadata.remove(FOOTER_KEY);
@@ -103,19 +108,38 @@ impl ReencodedTable {
         Ok(ReencodedTable { target, arrow, schema, columns, rows_per_write })
     }
 
-    /// Writes rows: the columns of the input, and one array for each vector column.
+    /// Writes rows: the columns of the input, or parts of its rows, and one array for each vector column.
     ///
     /// # Errors
     /// `Output`, naming the file.
-    pub fn write(&mut self, columns: &RecordBatch, vectors: &[ArrayRef]) -> Result<()> {
-        let parquet_error = |cause: ParquetError| unwritable(&self.target, cause);
-        let arrays = self.columns.arrange(columns.columns(), vectors);
-        let options = RecordBatchOptions::new().with_row_count(Some(columns.num_rows()));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
-            .map_err(|cause| parquet_error(cause.into()))?;
-        for start in (0..batch.num_rows()).step_by(self.rows_per_write) {
-            let rows = self.rows_per_write.min(batch.num_rows() - start);
-            self.arrow.write(&batch.slice(start, rows)).map_err(parquet_error)?;
+    pub fn write(
+        &mut self,
+        columns: &RecordBatch,
+        parts: Option<&RowParts>,
+        vectors: &[ArrayRef],
+    ) -> Result<()> {
+        let rows = parts.map_or(columns.num_rows(), RowParts::len);
+        for start in (0..rows).step_by(self.rows_per_write) {
+            let length = self.rows_per_write.min(rows - start);
+            let vectors: Vec<ArrayRef> =
+                vectors.iter().map(|vectors| vectors.slice(start, length)).collect();
+            let arrays = match parts {
+                None => self.columns.arrange(columns.slice(start, length).columns(), &vectors),
+                // A long row is repeated for each of its parts: few at a time.
+                Some(parts) => {
+                    let repeated = parts.columns(columns, start..start + length)?;
+                    let (of_input, of_parts) = repeated.columns().split_at(columns.num_columns());
+                    let mut arrays = self.columns.arrange(of_input, &vectors);
+                    let at = self.columns.parts_position();
+                    arrays.splice(at..at, of_parts.iter().cloned());
+                    arrays
+                }
+            };
+            let options = RecordBatchOptions::new().with_row_count(Some(length));
+            RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+                .map_err(ParquetError::from)
+                .and_then(|batch| self.arrow.write(&batch))
+                .map_err(|cause| unwritable(&self.target, cause))?;
         }
         Ok(())
     }

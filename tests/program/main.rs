@@ -18,6 +18,7 @@ mod bad_input;
 mod browser;
 mod cache;
 mod cli;
+mod long_texts;
 mod models;
 mod publish;
 mod report;

@@ -87,6 +87,12 @@ impl Progress {
                 state.tokens += tokens as u64;
                 self.advance(&mut state, rows);
             }
+            Event::Split { rows } => {
+                state.total += rows;
+                if let Some(bar) = &self.bar {
+                    bar.set_length(state.total);
+                }
+            }
             Event::Budget { .. } | Event::BatchStarted(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Known { reused, duplicate } => {

@@ -20,40 +20,65 @@ pub struct RowNames {
     pub first_row: u64,
     /// The id of each row; `None` if rows have no ids.
     pub ids: Option<LargeStringArray>,
+    /// If each row is a part of a row of the input: which. They are in order.
+    pub parts: Option<Vec<RowPart>>,
+}
+
+/// A part of a row of the input: a chunk of its text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPart {
+    /// Position of the row in the input, counted from 0.
+    pub row: u64,
+    /// The number of the chunk, from 0.
+    pub chunk: u32,
 }
 
 impl RowNames {
     /// Rows without ids, named by their numbers.
     pub fn unnamed(first_row: u64) -> Self {
-        RowNames { first_row, ids: None }
+        RowNames { first_row, ids: None, parts: None }
     }
 
     /// Rows with these ids, in order.
     pub fn new<S: AsRef<str>>(first_row: u64, ids: impl IntoIterator<Item = S>) -> Self {
-        RowNames { first_row, ids: Some(LargeStringArray::from_iter_values(ids)) }
+        let ids = Some(LargeStringArray::from_iter_values(ids));
+        RowNames { first_row, ids, parts: None }
+    }
+
+    /// The position in the input of a row, given that in the chunk.
+    pub fn position(&self, row: usize) -> u64 {
+        let part = self.parts.as_ref().and_then(|parts| parts.get(row));
+        part.map_or(self.first_row + row as u64, |part| part.row)
     }
 
     /// The name of a row, given its position in the chunk: its number in the input and its id, as in
-    /// `row 10 (id T-10)`.
+    /// `row 10 (id T-10)`. A part of a row has the number of its chunk as well, as in
+    /// `row 10 (id T-10), chunk_index 2`.
     pub fn name(&self, row: usize) -> String {
-        let number = row_number(self.first_row + row as u64);
-        match self.id(row) {
+        let number = row_number(self.position(row));
+        let name = match self.id(row) {
             Some(id) => format!("{number} (id {})", escape_id(id)),
             None => number,
+        };
+        match self.parts.as_ref().and_then(|parts| parts.get(row)) {
+            Some(part) => format!("{name}, chunk_index {}", part.chunk),
+            None => name,
         }
     }
 
     /// The id of a row, or its number if rows have no ids: safe to print.
     pub fn label(&self, row: usize) -> String {
-        self.id(row).map_or_else(|| row_number(self.first_row + row as u64), escape_id)
+        self.id(row).map_or_else(|| row_number(self.position(row)), escape_id)
     }
 
     /// The names of `length` rows from the row at `start` on.
     #[must_use]
     pub fn slice(&self, start: usize, length: usize) -> RowNames {
+        let part = |parts: &Vec<RowPart>| parts[start..start + length].to_vec();
         RowNames {
-            first_row: self.first_row + start as u64,
+            first_row: self.position(start),
             ids: self.ids.as_ref().map(|ids| ids.slice(start, length)),
+            parts: self.parts.as_ref().map(part),
         }
     }
 

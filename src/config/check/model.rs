@@ -101,6 +101,7 @@ impl RawConfig {
     }
 
     pub(super) fn text_options(&self) -> Result<TextOptions> {
+        // PENDING pool
         Ok(TextOptions {
             prompt: self.prompt()?,
             max_length: self.number("text.max_length").and_then(to_size),

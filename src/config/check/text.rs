@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use reembed_encoder::error::Result;
+use reembed_encoder::model::config::ChunkSize;
 use reembed_encoder::task::TextTemplate;
 
 use crate::config::IdColumn;
 use crate::config::layers::RawConfig;
 use crate::config::origin::Origin;
 use crate::config::values::Value;
+use crate::config::words::Pool;
 use crate::text::{TaskColumns, TextRecipe};
 
 /// The ways to write the recipe of a text. One of them is in force.
@@ -63,11 +65,41 @@ impl RawConfig {
                 TextRecipe::task(self.task_columns()?, &TextTemplate { files_prefix })
             }
         };
-        match self.split_in_force(&recipe) {
+        let recipe = match self.split_in_force(&recipe) {
             Some(split) => {
-                recipe.with_split(&split).map_err(|wrong| self.value_error("text.split", &wrong))
+                recipe.with_split(&split).map_err(|wrong| self.value_error("text.split", &wrong))?
             }
-            None => Ok(recipe),
+            None => recipe,
+        };
+        Ok(match self.pool()? {
+            Some(Pool::Mean) => recipe,
+            None => recipe.with_chunk(self.chunk_size()),
+        })
+    }
+
+    /// The value of `text.chunk`.
+    pub(super) fn chunk_size(&self) -> Option<ChunkSize> {
+        match self.values.get("text.chunk") {
+            Some((Value::Chunk(size), _)) => Some(*size),
+            _ => None,
+        }
+    }
+
+    /// The value of `text.pool`; `None` if each chunk is a row.
+    ///
+    /// # Errors
+    /// `Config` when there are no chunks.
+    pub(super) fn pool(&self) -> Result<Option<Pool>> {
+        const KEY: &str = "text.pool";
+        let pool = match self.values.contains_key(KEY) {
+            true => Some(self.word(KEY, Pool::parse)?),
+            false => None,
+        };
+        match (pool, self.chunk_size()) {
+            (Some(_), None) => Err(self
+                .value_error(KEY, "is set, but `text.chunk` is not")
+                .advice("set `text.chunk = { tokens = 256, overlap = 32 }`, or remove it")),
+            (pool, _) => Ok(pool),
         }
     }
 

@@ -61,6 +61,7 @@ pub fn done() -> RunRecord {
         },
         rows: RowCounts {
             input: Some(1200),
+            chunks: None,
             columns: 1,
             encoded: 1199,
             reused: 0,

@@ -133,6 +133,8 @@ pub struct ColumnRecord {
 pub struct RowCounts {
     /// Rows of the input that are read; `None` if it could not be opened.
     pub input: Option<u64>,
+    /// Chunks of their texts, if each is a row of the output; then the next counts are of chunks.
+    pub chunks: Option<u64>,
     /// Number of vector columns.
     pub columns: u64,
     /// Vectors that the model computed in this run.
@@ -154,9 +156,10 @@ pub struct RowCounts {
 }
 
 impl RowCounts {
-    /// The number of vectors, or of rows that need none: the rows of the input, once for each vector column.
+    /// The number of vectors, or of rows that need none: the rows of the output and the dropped ones, once
+    /// for each vector column.
     pub fn wanted(&self) -> Option<u64> {
-        Some(self.input? * self.columns.max(1))
+        Some(self.chunks.or(self.input)? * self.columns.max(1))
     }
 
     /// Of them, those that are done.

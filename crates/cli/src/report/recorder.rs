@@ -193,6 +193,10 @@ impl Observed {
                 self.limit_at_start = Some(limit_record(*limit));
                 self.limit = self.limit_at_start;
             }
+            Event::Split { rows } => {
+                let so_far = self.rows.chunks.or(self.rows.input).unwrap_or(0);
+                self.rows.chunks = Some(so_far + rows);
+            }
             Event::ChunkDone { lengths, truncated } => {
                 self.lengths.add(lengths);
                 self.rows.truncated += truncated.len() as u64;
@@ -239,7 +243,9 @@ impl Observed {
 
 /// Replaces what the events said by the totals of a successful run.
 fn apply_report(record: &mut RunRecord, report: &Report) {
-    record.rows.input = Some(report.rows + report.dropped_rows);
+    let output = report.rows + report.dropped_rows;
+    record.rows.input = Some(report.input_rows.unwrap_or(output));
+    record.rows.chunks = report.input_rows.map(|_| output);
     let (origins, work) = (report.origins(), report.work());
     record.rows.columns = report.columns.len() as u64;
     record.rows.encoded = origins.encoded;
@@ -297,10 +303,18 @@ fn speed_record(record: &RunRecord, series: Series) -> SpeedRecord {
     };
     let rate = |done: u64| (flow > 0.0).then(|| done as f64 / flow);
     SpeedRecord {
-        tasks_per_second: rate(record.rows.handled() / record.rows.columns.max(1)),
+        tasks_per_second: rate(rows_done(&record.rows)),
         tokens_per_second: rate(record.tokens.real),
         interval_seconds: width,
         over_time: intervals.iter().enumerate().map(sample).collect(),
+    }
+}
+
+/// Rows of the input that are done. If texts are split, they are known at the end alone.
+fn rows_done(rows: &RowCounts) -> u64 {
+    match (rows.chunks, rows.input) {
+        (Some(chunks), Some(input)) if rows.handled() >= chunks => input,
+        _ => rows.handled() / rows.columns.max(1),
     }
 }
 

@@ -34,7 +34,11 @@ fn done(record: &RunRecord) -> String {
 
 /// What is counted: a row has a vector in each vector column.
 fn noun(record: &RunRecord) -> &'static str {
-    if record.rows.columns > 1 { "vectors" } else { "rows" }
+    match record.rows.chunks {
+        _ if record.rows.columns > 1 => "vectors",
+        Some(_) => "chunks",
+        None => "rows",
+    }
 }
 
 fn failed(record: &RunRecord) -> String {

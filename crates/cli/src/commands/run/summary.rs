@@ -75,8 +75,9 @@ fn rows(report: &Report) -> String {
         dropped => format!("{} without text, dropped", count(dropped)),
     };
     let limit = report.limit_rows.map(|limit| format!("; only the first {} read", count(limit)));
-    let notes = format!("{empty}{}", limit.unwrap_or_default());
-    match notes.trim_start_matches("; ") {
+    let chunks = report.input_rows.map(|rows| format!("chunks of {} rows; ", count(rows)));
+    let notes = format!("{}{empty}{}", chunks.unwrap_or_default(), limit.unwrap_or_default());
+    match notes.trim_matches([';', ' ']) {
         "" => count(report.rows),
         notes => format!("{} ({notes})", count(report.rows)),
     }
@@ -169,8 +170,10 @@ pub fn estimate(estimate: &Estimate) -> String {
             lines.push(("column", format!("`{}`", printable(&column.column))));
         }
         let rows = (count(estimate.rows), count(column.empty_rows));
+        let chunks = estimate.chunks.map(|chunks| format!("; {} chunks", count(chunks)));
+        let chunks = chunks.unwrap_or_default();
         lines.extend([
-            ("rows", format!("{} ({} without text)", rows.0, rows.1)),
+            ("rows", format!("{} ({} without text{chunks})", rows.0, rows.1)),
             (
                 "tokens",
                 format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens)),

@@ -88,6 +88,9 @@ fn sentence(record: &RunRecord) -> String {
     };
     match wanted.saturating_sub(record.rows.handled()) {
         0 => truncated,
+        left if record.rows.chunks.is_some() => {
+            format!("The run did not reach {} chunks. {truncated}", count(left))
+        }
         left if record.rows.columns > 1 => {
             format!("The run did not reach {} vectors. {truncated}", count(left))
         }
@@ -101,6 +104,10 @@ fn table(json: &Document) -> Table {
         vec![Cell::text(name), number, Cell::text(meaning)]
     };
     let mut rows = vec![row("input", "rows of the input")];
+    rows.push(row(
+        "chunks",
+        "chunks of their texts, each a row of the output; below, they are counted",
+    ));
     rows.push(row("columns", "vector columns; below, a row counts once for each"));
     rows.extend(GROUPS.iter().map(|group| row(group.name, group.meaning)));
     rows.push(row("truncated", "their text was truncated at the model's maximum length"));
