@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use arrow::array::{Array, FixedSizeListArray, Float32Array};
 use arrow::datatypes::{DataType, Field};
-use reembed::chunk::{RowChunk, RowFacts};
+use reembed::chunk::{ResolvedChunk, RowChunk, RowFacts};
 use reembed::config::{Carry, RawConfig};
 use reembed::digest::{ColumnHasher, TableHasher};
 use reembed::footer::{ColumnDigest, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
@@ -96,7 +96,13 @@ fn main() {
                 present: vec![true; rows],
                 work: Work::default(),
             };
-            writer.write(&chunk.columns, vec![(vectors, RowFacts::default())]).expect("written");
+            let chunk = ResolvedChunk {
+                columns: chunk.columns.clone(),
+                rows: chunk.rows.clone(),
+                parts: None,
+                vectors: vec![(vectors, RowFacts::default())],
+            };
+            writer.write(chunk).expect("written");
         }
         let (finished, footer) =
             writer.finish(|contents| Ok(footer(&config, contents))).expect("written");

@@ -14,6 +14,7 @@ mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answer;
 mod bad_input;
 mod browser;
 mod cache;

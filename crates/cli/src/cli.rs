@@ -63,6 +63,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// How a command answers on standard output.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Format of the result on standard output; json: exactly one object, also after a failure
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub output_format: OutputFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Embed every row of a table
@@ -161,6 +177,11 @@ pub struct RunArgs {
     /// Run as the worker of a supervisor, which is connected to standard input
     #[arg(long, hide = true, conflicts_with = "no_supervise")]
     pub worker: bool,
+    /// Name of this run in logs, reports and the result [default: its time and six digits]
+    #[arg(long, value_name = "ID")]
+    pub run_id: Option<String>,
+    #[command(flatten)]
+    pub format: Format,
     /// Validate inputs, count rows and tokens, estimate cost; write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -201,6 +222,8 @@ pub struct BenchArgs {
     /// Results as a page [default: bench.html in report.dir]
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+    #[command(flatten)]
+    pub format: Format,
     /// Measure the memory of one batch in this process, and print it
     #[arg(long, hide = true, value_name = "TEXTS,TOKENS", value_delimiter = ',')]
     pub memory_of: Vec<usize>,
@@ -247,6 +270,8 @@ pub struct VerifyArgs {
     /// Number of rows to embed again and compare; 0: none
     #[arg(long, value_name = "N", default_value = "32")]
     pub sample: u64,
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]

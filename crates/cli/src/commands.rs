@@ -13,21 +13,23 @@ mod verify;
 
 use anyhow::Result;
 
-use crate::cli::{CacheCommand, Command, Logging, ModelCommand};
+use crate::cli::{CacheCommand, Command, ModelCommand};
 use crate::exit::Exit;
+use crate::session::Session;
 
 /// Executes a command.
 ///
 /// # Errors
 /// The error of the command, to be printed as one line.
-pub fn execute(command: &Command, logging: &Logging) -> Result<Exit> {
+pub fn execute(command: &Command, session: &Session) -> Result<Exit> {
     #[cfg(feature = "failpoints")]
     crate::failpoints::turn_on_from_environment()?;
+    let logging = &session.logging;
     match command {
-        Command::Run(args) => run::run(args, logging),
-        Command::Bench(args) => bench::bench(args, logging),
+        Command::Run(args) => run::run(args, session),
+        Command::Bench(args) => bench::bench(args, session),
         Command::Calibrate(args) => calibrate::calibrate(args, logging),
-        Command::Verify(args) => verify::verify(args, logging),
+        Command::Verify(args) => verify::verify(args, session),
         Command::Model(ModelCommand::Fetch(args)) => model::fetch(args, logging),
         Command::Model(ModelCommand::Show(args)) => model::show(args, logging),
         Command::Cache(CacheCommand::Stats(args)) => cache::stats(args),

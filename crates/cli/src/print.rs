@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
-use reembed::Error;
+use reembed::{Error, ErrorKind};
 
 use crate::cli::{LogFormat, Logging};
 use crate::exit::Exit;
@@ -33,12 +33,23 @@ pub fn result_or_warn(text: &str) {
 pub fn error(error: &anyhow::Error, logging: &Logging) {
     let line = error_line(error);
     match logging.log_format {
-        LogFormat::Json if !logging.quiet => tracing::error!("{line}"),
+        LogFormat::Json if !logging.quiet => {
+            let code = error.downcast_ref::<Error>().map_or("failed", |error| error.kind().code());
+            tracing::error!(code, "{line}");
+        }
         // A closed standard error must not end the program with a panic.
         _ => drop(writeln!(io::stderr(), "error: {line}")),
     }
     let details = error.downcast_ref::<Error>().map_or(&[][..], Error::detail_lines);
     details.iter().for_each(|detail| tracing::debug!("{}", printable(detail)));
+}
+
+/// The name of an error's kind in reports and answers, which keep those of version 0.1.
+pub fn kind_name(kind: ErrorKind) -> String {
+    match kind {
+        ErrorKind::Cache => "Store".to_owned(),
+        kind => format!("{kind:?}"),
+    }
 }
 
 /// Prints help and version to standard output, a usage error to standard error.

@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use reembed::figures::bytes;
 use reembed::publish::SupervisorLock;
-use reembed::{Config, Error, Stop};
+use reembed::{Config, Error, Stop, StopReason};
 use reembed_encoder::error::ErrorKind;
+use reembed_encoder::stop::stop_error;
 use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGSEGV, SIGTERM};
 
 use crate::exit::Exit;
@@ -45,7 +46,7 @@ const EXIT_DELAY: Duration = Duration::from_millis(500);
 /// # Errors
 /// When another run holds the lock, when no worker can be started, when a stop is requested before one is, and when
 /// workers were killed too often; that error names the rows in flight.
-pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
+pub fn run(config: &Config, run_id: &str, recorder: &Recorder) -> Result<Exit> {
     let started = Instant::now();
     let _lock = SupervisorLock::acquire(config)?;
     let worker = CurrentWorker::default();
@@ -61,7 +62,7 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
         stop.check()?;
         let deadline = config.run.deadline.map(|time| time.saturating_sub(started.elapsed()));
         let (status, reported) =
-            worker.run(&stop, &StartOrder { deaths: &deaths, budget, deadline })?;
+            worker.run(&stop, &StartOrder { run_id, deaths: &deaths, budget, deadline })?;
         let Some(signal) = status.signal() else { return exit_of_worker(status, &reported) };
         if let Some(reason) = stop.reason() {
             return Err(signals::forced_error(reason).into());
@@ -69,8 +70,8 @@ pub fn run(config: &Config, recorder: &Recorder) -> Result<Exit> {
         match signal {
             SIGKILL | SIGABRT | SIGSEGV | SIGBUS => {}
             // The signal came before the worker could handle it.
-            SIGINT => return Ok(Exit::Interrupted),
-            SIGTERM | SIGHUP => return Ok(Exit::Terminated),
+            SIGINT => return Err(stop_error(StopReason::Interrupted).into()),
+            SIGTERM | SIGHUP => return Err(stop_error(StopReason::Terminated).into()),
             _ => return Err(unexpected_signal(signal).into()),
         }
         budget = reported.budget.or(budget);

@@ -55,6 +55,48 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Every kind, in the order of the codes below.
+    pub const ALL: [ErrorKind; 15] = [
+        ErrorKind::Config,
+        ErrorKind::Input,
+        ErrorKind::Target,
+        ErrorKind::Locked,
+        ErrorKind::Model,
+        ErrorKind::Data,
+        ErrorKind::OutOfMemory,
+        ErrorKind::OtherModel,
+        ErrorKind::Encode,
+        ErrorKind::Output,
+        ErrorKind::Cache,
+        ErrorKind::Stopped(StopReason::Interrupted),
+        ErrorKind::Stopped(StopReason::Terminated),
+        ErrorKind::Stopped(StopReason::Deadline),
+        ErrorKind::Internal,
+    ];
+
+    /// A word for programs. It stays the same from version to version.
+    pub fn code(self) -> &'static str {
+        match self {
+            ErrorKind::Config => "config",
+            ErrorKind::Input => "input",
+            ErrorKind::Target => "output-path",
+            ErrorKind::Locked => "output-locked",
+            ErrorKind::Model => "model",
+            ErrorKind::Data => "input-data",
+            ErrorKind::OutOfMemory => "out-of-memory",
+            ErrorKind::OtherModel => "other-vectors",
+            ErrorKind::Encode => "encode",
+            ErrorKind::Output => "output",
+            ErrorKind::Cache => "cache",
+            ErrorKind::Stopped(StopReason::Interrupted) => "interrupted",
+            ErrorKind::Stopped(StopReason::Terminated) => "terminated",
+            ErrorKind::Stopped(StopReason::Deadline) => "deadline",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
 /// Why a run stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
@@ -182,6 +224,11 @@ impl Error {
         &self.0.place
     }
 
+    /// The sentence, without the place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// What the user can do; `None` if nothing is known.
     pub fn advice_text(&self) -> Option<&str> {
         self.0.advice.as_deref()
@@ -197,6 +244,11 @@ impl Place {
     /// The file, if it is known.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// The parts inside the file, from the outside in.
+    pub fn parts(&self) -> &[String] {
+        &self.parts
     }
 }
 

@@ -77,7 +77,7 @@ impl Stop {
 }
 
 /// The error of a run that stops for this reason.
-pub(crate) fn stop_error(reason: StopReason) -> Error {
+pub fn stop_error(reason: StopReason) -> Error {
     let message = match reason {
         StopReason::Interrupted => "the run was interrupted",
         StopReason::Terminated => "the run was asked to end",

@@ -417,6 +417,7 @@ fn edited(bytes: Vec<u8>) -> bool {
             element: Element::F32,
             is_nullable: true,
         }],
+        has_parts: false,
     };
     let vectors = [Arc::new(Field::new("embedding", DataType::Float32, true))];
     if let Some(new) = output::encode(&metadata, &columns, &[], &vectors, &[]) {

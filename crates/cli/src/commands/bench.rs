@@ -17,19 +17,20 @@ use reembed_kernels::{Bf16Unit, Isa, Precision};
 
 use super::config::{environment, load};
 use crate::bench::{self as measuring, BenchRecord, MemoryLine, Mode, Plan, Subject};
-use crate::cli::{BenchArgs, Logging};
+use crate::cli::BenchArgs;
 use crate::exit::Exit;
 use crate::progress::Progress;
+use crate::session::Session;
 use crate::{json, peak, print, report_file, sample};
 
 /// `reembed bench`.
-pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
+pub fn bench(args: &BenchArgs, session: &Session) -> Result<Exit> {
     let raw = load(&args.config)?;
     let model_config = raw.check_model(&environment())?;
     if let [rows, longest] = args.memory_of[..] {
         return print_memory(&model_config, measuring::uniform_shape(rows, longest));
     }
-    let progress = Progress::new(logging);
+    let progress = Progress::new(&session.logging);
     let rows = bench_rows(args, &raw)?;
     let files =
         source::resolve(&model_config.source, &|event| progress.event(Event::Model(event)))?;
@@ -79,7 +80,10 @@ pub fn bench(args: &BenchArgs, logging: &Logging) -> Result<Exit> {
         }
     }
     progress.finish();
-    print::result(&table::text(&record))?;
+    session.answer.record(|answer| answer.bench = serde_json::to_value(&record).ok());
+    if session.answer.is_text() {
+        print::result(&table::text(&record))?;
+    }
     write_results(args, &raw.check_report()?, &record)?;
     Ok(Exit::Done)
 }

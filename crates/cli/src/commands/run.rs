@@ -12,33 +12,39 @@ use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
 use reembed_encoder::memory;
 
 use super::config::{FileAndEnvironment, environment, load_file};
-use crate::cli::{Logging, RunArgs};
+use crate::answer::{Answer, Counts};
+use crate::cli::RunArgs;
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
 use crate::report::{Ending, Recorder, directory};
+use crate::session::Session;
 use crate::supervisor::worker::SupervisorLink;
 use crate::text::error_line;
 use crate::{signals, supervisor};
 
 /// `reembed run`.
-pub fn run(args: &RunArgs, logging: &Logging) -> Result<Exit> {
+pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     let config = load(args)?;
+    session.answer.record(|record| {
+        record.paths.input = Some(config.input.path.clone());
+        record.paths.output = Some(config.output.path.clone());
+    });
     if args.print_config {
         print::result(&summary::config(&config))?;
         return Ok(Exit::Done);
     }
     if args.dry_run {
-        return estimate(&config, logging);
+        return estimate(&config, session);
     }
-    let recorder = Recorder::new(&config, SystemTime::now());
+    let recorder = Recorder::new(&config, &session.run_id, SystemTime::now());
     if args.worker {
-        return run_as_worker(&config, recorder, logging);
+        return run_as_worker(&config, recorder, session);
     }
     if args.no_supervise {
-        return run_alone(&config, recorder, logging);
+        return run_alone(&config, recorder, session);
     }
-    run_supervised(&config, recorder)
+    run_supervised(&config, recorder, session)
 }
 
 /// The configuration: the file, then the environment, the flags, and IN and OUT.
@@ -73,9 +79,9 @@ fn load(args: &RunArgs) -> Result<Config> {
 }
 
 /// `--dry-run`.
-fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
+fn estimate(config: &Config, session: &Session) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
-    let progress = Progress::new(logging);
+    let progress = Progress::new(&session.logging);
     let on_progress = |event| progress.event(Event::Model(event));
     let loaded = LoadedModels::load(config, &existing, false, &Stop::new(), &on_progress)?;
     let models = loaded.models();
@@ -84,37 +90,52 @@ fn estimate(config: &Config, logging: &Logging) -> Result<Exit> {
     progress.step("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &models, &forms);
     progress.finish();
-    print::result(&summary::estimate(&estimate?))?;
+    let estimate = estimate?;
+    session.answer.record(|record| {
+        record.fingerprint = estimate.columns.first().map(|one| one.lineage.fingerprint.clone());
+        record.counts = Some(summary::expected_counts(&estimate));
+        record.estimate = Some(summary::expected_cost(&estimate));
+    });
+    if session.answer.is_text() {
+        print::result(&summary::estimate(&estimate))?;
+    }
     Ok(Exit::Done)
 }
 
-fn run_supervised(config: &Config, recorder: Recorder) -> Result<Exit> {
+fn run_supervised(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
     let started = Instant::now();
-    supervisor::run(config, &recorder).map_err(|error| match error.downcast::<Error>() {
-        // A worker that ends by itself has written its report; this error means that none did.
-        Ok(error) => {
-            write_report(config, recorder, started.elapsed(), Err(&error));
-            error.into()
+    match supervisor::run(config, &session.run_id, &recorder) {
+        // The worker has given its answer and written its report.
+        Ok(exit) => {
+            session.answer.leave();
+            Ok(exit)
         }
-        Err(other) => other,
-    })
+        // This error means that no worker did.
+        Err(error) => Err(match error.downcast::<Error>() {
+            Ok(error) => {
+                write_report(config, recorder, started.elapsed(), Err(&error), &session.answer);
+                error.into()
+            }
+            Err(other) => other,
+        }),
+    }
 }
 
-fn run_as_worker(config: &Config, recorder: Recorder, logging: &Logging) -> Result<Exit> {
+fn run_as_worker(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
     let link = SupervisorLink::connect()?;
     // The run started with the first worker.
     let offset = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
     let recorder = recorder.started_earlier(offset);
     link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
     let job = Job { config, options: link.run_options(), stop: &link.stop, recorder, offset };
-    let exit = job.embed(logging, &|event| link.report(event));
+    let exit = job.embed(session, &|event| link.report(event));
     link.finish();
     exit
 }
 
-fn run_alone(config: &Config, recorder: Recorder, logging: &Logging) -> Result<Exit> {
+fn run_alone(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
     let stop = Stop::new();
-    let error_log = logging.clone();
+    let error_log = session.logging.clone();
     let print_error = move |reason| print::error(&signals::forced_error(reason).into(), &error_log);
     signals::handle(&stop, signals::GRACE, |_| (), print_error.clone())
         .context("cannot handle signals")?;
@@ -123,7 +144,7 @@ fn run_alone(config: &Config, recorder: Recorder, logging: &Logging) -> Result<E
         .context("cannot enforce the deadline")?;
     let options = RunOptions::default();
     let job = Job { config, options, stop: &stop, recorder, offset: Duration::ZERO };
-    job.embed(logging, &|_| ())
+    job.embed(session, &|_| ())
 }
 
 /// A run in this process.
@@ -138,9 +159,9 @@ struct Job<'a> {
 
 impl Job<'_> {
     /// Embeds, writes the report and prints the summary. `observe` receives every event first.
-    fn embed(self, logging: &Logging, observe: &(dyn Fn(&Event) + Sync)) -> Result<Exit> {
+    fn embed(self, session: &Session, observe: &(dyn Fn(&Event) + Sync)) -> Result<Exit> {
         let Job { config, options, stop, recorder, offset } = self;
-        let progress = Progress::new(logging);
+        let progress = Progress::new(&session.logging);
         let started = Instant::now();
         let outcome = pipeline::run(config, options, stop, &|event| {
             observe(&event);
@@ -148,9 +169,17 @@ impl Job<'_> {
             progress.event(event);
         });
         progress.finish();
-        let page = write_report(config, recorder, offset + started.elapsed(), outcome.as_ref());
+        let at = offset + started.elapsed();
+        let page = write_report(config, recorder, at, outcome.as_ref(), &session.answer);
         let report = outcome?;
-        print::result_or_warn(&summary::run(&report, page.as_deref()));
+        session.answer.record(|record| {
+            record.counts = Some(Counts::of_report(&report));
+            record.output_unchanged = Some(report.output_unchanged);
+            record.paths.cache = report.cache.as_ref().map(|cache| cache.path.clone());
+        });
+        if session.answer.is_text() {
+            print::result_or_warn(&summary::run(&report, page.as_deref()));
+        }
         Ok(Exit::Done)
     }
 }
@@ -161,16 +190,33 @@ fn write_report(
     recorder: Recorder,
     at: Duration,
     outcome: Result<&Report, &Error>,
+    answer: &Answer,
 ) -> Option<PathBuf> {
     // The run that holds the lock writes the report.
     if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
         return None;
     }
     let record = recorder.finish(Ending { at, outcome, peak_rss: memory::peak_rss() });
-    directory::write(&config.report, record).unwrap_or_else(|error| {
+    answer.record(|answer| {
+        answer.fingerprint = record.lineage.as_ref().map(|lineage| lineage.fingerprint.clone());
+        answer.warnings.clone_from(&record.warnings);
+        answer.counts = record.rows.input.map(|input| Counts {
+            // A run that failed has no output.
+            rows: 0,
+            input_rows: input,
+            embedded: record.rows.encoded,
+            reused: record.rows.reused,
+            duplicates: record.rows.duplicate,
+            empty: record.rows.null + record.rows.dropped,
+            truncated: record.rows.truncated,
+        });
+    });
+    let page = directory::write(&config.report, record).unwrap_or_else(|error| {
         tracing::warn!("{}", error_line(&error.into()));
         None
-    })
+    });
+    answer.record(|answer| answer.paths.report.clone_from(&page));
+    page
 }
 
 #[cfg(test)]

@@ -11,19 +11,26 @@ use reembed::{Error, ErrorKind, Event};
 use reembed_encoder::model::{self, Model};
 
 use super::config::{environment, load};
-use crate::cli::{Logging, VerifyArgs};
+use crate::answer::CheckAnswer;
+use crate::cli::VerifyArgs;
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
+use crate::session::Session;
 use crate::text::printable;
 
 /// `reembed verify`.
-pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
+pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
+    session.answer.record(|record| {
+        record.paths.output = Some(args.output.clone());
+        record.paths.input.clone_from(&args.input);
+    });
     let raw = load(&args.config)?;
     raw.check_model(&environment())?;
     let reading = raw.check_input(&args.output)?;
     let (output, footer) = checking::open(&args.output)?;
-    let progress = Progress::new(logging);
+    session.answer.record(|record| record.fingerprint = Some(footer.lineage.fingerprint.clone()));
+    let progress = Progress::new(&session.logging);
     let models = match args.sample {
         0 => Vec::new(),
         _ => load_models(&raw, &footer, args, &progress)?,
@@ -39,7 +46,10 @@ pub fn verify(args: &VerifyArgs, logging: &Logging) -> Result<Exit> {
         Some(_) => error,
         None => error.in_file(&args.output),
     })?;
-    print::result(&checks_text(&checks))?;
+    session.answer.record(|record| record.checks = checks.iter().map(CheckAnswer::from).collect());
+    if session.answer.is_text() {
+        print::result(&checks_text(&checks))?;
+    }
     let broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
     Ok(if broken { Exit::Failed } else { Exit::Done })
 }

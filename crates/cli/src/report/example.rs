@@ -33,6 +33,7 @@ pub fn done() -> RunRecord {
     RunRecord {
         schema: SCHEMA.to_owned(),
         tool: "reembed 0.1.0".to_owned(),
+        run_id: "20261124T055325Z-5a3c1f".to_owned(),
         outcome: Outcome::Done,
         verdict: "1,200 rows embedded in 34.6 s.".to_owned(),
         bottleneck: Some("The model is the bottleneck: it was busy 97 % of the time.".to_owned()),

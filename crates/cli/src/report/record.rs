@@ -24,6 +24,8 @@ pub struct RunRecord {
     pub schema: String,
     /// The program and its version.
     pub tool: String,
+    /// The name of the run in logs and in the result on standard output.
+    pub run_id: String,
     /// Whether the run succeeded.
     pub outcome: Outcome,
     /// The run in one sentence.

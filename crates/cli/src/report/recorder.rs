@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use reembed::config::{Config, OnEmpty};
 use reembed::events::{ColumnReport, Event, Loaded, Report, Stage, StageTimes};
 use reembed::footer::TOOL;
-use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::error::{Error, Result};
 use reembed_encoder::limit::BatchLimit;
 
 use super::bottleneck::bottleneck;
@@ -20,13 +20,14 @@ use super::record::{
 use super::series::{Interval, Series};
 use super::verdict::verdict;
 use crate::lengths::Lengths;
-use crate::{limit_cause, timestamp};
+use crate::{limit_cause, print, timestamp};
 
 /// Maximum number of intervals in the record.
 const MAX_SAMPLES: usize = 120;
 
 /// Collects the events of a run, from any thread, and makes its [`RunRecord`].
 pub struct Recorder {
+    run_id: String,
     started: SystemTime,
     input: InputRecord,
     output: OutputRecord,
@@ -70,8 +71,8 @@ pub struct Ending<'a> {
 }
 
 impl Recorder {
-    /// A recorder of a run of `config` that starts at `started`.
-    pub fn new(config: &Config, started: SystemTime) -> Recorder {
+    /// A recorder of a run of `config` with this name, that starts at `started`.
+    pub fn new(config: &Config, run_id: &str, started: SystemTime) -> Recorder {
         let setting = |line: &reembed::config::Effective| SettingRecord {
             key: match line.block {
                 Some(number) => format!("embedding[{number}].{}", line.key),
@@ -81,6 +82,7 @@ impl Recorder {
             origin: line.origin.to_string(),
         };
         Recorder {
+            run_id: run_id.to_owned(),
             started,
             input: InputRecord { path: config.input.path.display().to_string() },
             output: OutputRecord {
@@ -124,6 +126,7 @@ impl Recorder {
         let mut record = RunRecord {
             schema: SCHEMA.to_owned(),
             tool: TOOL.to_owned(),
+            run_id: self.run_id,
             outcome,
             verdict: String::new(),
             bottleneck: None,
@@ -339,17 +342,10 @@ fn error_record(error: &Error) -> ErrorRecord {
         cause = inner.source();
     }
     ErrorRecord {
-        kind: kind_name(error.kind()),
+        kind: print::kind_name(error.kind()),
         message: error.to_string(),
         causes,
         advice: error.advice_text().map(str::to_owned),
         output_in_place: error.is_after_publish(),
-    }
-}
-/// The name of an error's kind in reports, which keep those of version 0.1.
-fn kind_name(kind: ErrorKind) -> String {
-    match kind {
-        ErrorKind::Cache => "Store".to_owned(),
-        kind => format!("{kind:?}"),
     }
 }

@@ -50,6 +50,8 @@ struct Worker {
 
 /// The order to start, and the deaths before it.
 pub struct StartOrder<'a> {
+    /// The name of the run.
+    pub run_id: &'a str,
     /// The deaths of the previous workers.
     pub deaths: &'a [WorkerDeath],
     /// The memory budget of a batch, instead of the configured one.
@@ -78,7 +80,7 @@ impl CurrentWorker {
     /// # Errors
     /// When it cannot be started or waited for.
     pub fn run(&self, stop: &Stop, start: &StartOrder<'_>) -> Result<(ExitStatus, Reported)> {
-        let (mut child, socket) = spawn().context("cannot start the worker process")?;
+        let (mut child, socket) = spawn(start.run_id).context("cannot start the worker process")?;
         let pid = Pid::from_child(&child);
         let reader = socket.try_clone().context("cannot read from the worker")?;
         let listener = thread::Builder::new()
@@ -119,7 +121,7 @@ impl Worker {
 }
 
 /// Starts this program again as a worker; returns the process and the supervisor's end of the socket.
-fn spawn() -> io::Result<(Child, UnixStream)> {
+fn spawn(run_id: &str) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let mut program = std::env::current_exe()?;
     // After an upgrade the path has another version, and supervisor and worker must have the same.
@@ -128,7 +130,7 @@ fn spawn() -> io::Result<(Child, UnixStream)> {
     }
     let mut command = Command::new(program);
     command
-        .args(worker_arguments(std::env::args_os().skip(1)))
+        .args(worker_arguments(std::env::args_os().skip(1), run_id))
         .stdin(Stdio::from(OwnedFd::from(theirs)));
     let is_limited = memory::read().address_space_left.is_some();
     for (name, value) in allocator_settings(is_limited) {
@@ -139,11 +141,16 @@ fn spawn() -> io::Result<(Child, UnixStream)> {
     Ok((command.spawn()?, ours))
 }
 
-/// The same arguments with `--worker`, before a `--` that ends the options.
-fn worker_arguments(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+/// The same arguments with `--worker` and the name of the run, before a `--` that ends the options.
+fn worker_arguments(arguments: impl Iterator<Item = OsString>, run_id: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
     let end = arguments.iter().position(|argument| argument == "--").unwrap_or(arguments.len());
-    arguments.insert(end, "--worker".into());
+    let is_named = arguments[..end].iter().any(|argument| {
+        argument == "--run-id" || argument.as_encoded_bytes().starts_with(b"--run-id=")
+    });
+    let name = [OsString::from("--run-id"), run_id.into()];
+    let name = name.into_iter().filter(|_| !is_named);
+    arguments.splice(end..end, std::iter::once("--worker".into()).chain(name));
     arguments
 }
 
@@ -188,8 +195,12 @@ mod tests {
 
     #[test]
     fn worker_flag_precedes_a_double_dash() {
-        let arguments = |words: &[&str]| worker_arguments(words.iter().map(OsString::from));
-        assert_eq!(arguments(&["run", "a", "b"]), ["run", "a", "b", "--worker"]);
-        assert_eq!(arguments(&["run", "--", "a", "b"]), ["run", "--worker", "--", "a", "b"]);
+        let arguments = |words: &[&str]| worker_arguments(words.iter().map(OsString::from), "7");
+        assert_eq!(arguments(&["run", "a", "b"]), ["run", "a", "b", "--worker", "--run-id", "7"]);
+        assert_eq!(
+            arguments(&["run", "--run-id", "8", "--", "a", "b"]),
+            ["run", "--run-id", "8", "--worker", "--", "a", "b"]
+        );
+        assert_eq!(arguments(&["run", "--run-id=8"]), ["run", "--run-id=8", "--worker"]);
     }
 }

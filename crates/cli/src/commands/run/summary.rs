@@ -10,6 +10,7 @@ use reembed::events::{CacheUse, ColumnReport};
 use reembed::figures::{bytes, count};
 use reembed::{Config, Report};
 
+use crate::answer::{Counts, EstimateAnswer};
 use crate::text::{printable, printable_path, table};
 
 /// The summary of a run. `page` is the path of its report.
@@ -205,6 +206,29 @@ pub fn estimate(estimate: &Estimate) -> String {
     }
     lines.push(("written", "nothing (--dry-run)".to_owned()));
     table(&lines)
+}
+
+/// The rows that a run would have. Nothing is reused: a dry run reads no cache.
+pub fn expected_counts(estimate: &Estimate) -> Counts {
+    let columns = &estimate.columns;
+    Counts {
+        rows: estimate.chunks.unwrap_or(estimate.rows),
+        input_rows: estimate.rows,
+        embedded: columns.iter().map(|column| column.work.rows).sum(),
+        empty: columns.iter().map(|column| column.empty_rows).sum(),
+        truncated: columns.iter().map(|column| column.truncated_rows).sum(),
+        ..Counts::default()
+    }
+}
+
+/// The cost of a run.
+pub fn expected_cost(estimate: &Estimate) -> EstimateAnswer {
+    let columns = &estimate.columns;
+    EstimateAnswer {
+        tokens: columns.iter().map(|column| column.work.tokens).sum(),
+        seconds: estimate.duration().as_secs_f64(),
+        vector_bytes: columns.iter().map(|column| column.vector_bytes).sum(),
+    }
 }
 
 /// `row 1 (id T-1): "Fix the login\nIt fails."`, without the end of a long text.
