@@ -148,7 +148,7 @@ impl<'a> ColumnCounter<'a> {
             model,
             inference,
             counting: TokenCount::from_padding(model.encoder.pads()),
-            limit: inference.limit(),
+            limit: inference.memory_limit(),
             empty_rows: 0,
             truncated_rows: 0,
             preview: Vec::new(),

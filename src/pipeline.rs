@@ -199,7 +199,7 @@ pub fn run_with(
     let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
     let mut writer = Writer::create(&config.output, lock, reader, columns, &forms, copied, stop)?;
     let (rows, columns) = (reader.rows(), forms.len() as u64);
-    on_event(Event::Started { rows, columns, limit: by_column[0].limit() });
+    on_event(Event::Started { rows, columns, limit: by_column[0].memory_limit() });
 
     let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
@@ -277,7 +277,7 @@ pub fn run_with(
             truncated_rows: totals.truncated,
             origins: totals.origins,
             work: totals.work,
-            limit: inference.limit(),
+            limit: inference.memory_limit(),
         }
     });
     Ok(Report {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::batch::{RowNames, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
@@ -116,6 +117,11 @@ impl<'a> Inference<'a> {
         self.with_limit(|limit| limit.current())
     }
 
+    /// The current batch limit of memory, whatever the time of a batch.
+    pub fn memory_limit(&self) -> BatchLimit {
+        self.with_limit(|limit| limit.of_memory())
+    }
+
     /// Bytes that a batch may need; `None` if the device's allocator decides.
     pub fn budget(&self) -> Option<u64> {
         self.budget
@@ -181,9 +187,11 @@ impl<'a> Inference<'a> {
             encoded.clear();
             encoded.resize(batch.len() * dim, 0.0);
             (self.on_event)(EncodeEvent::BatchStarted(self.in_flight(rows, &batch)));
+            let started = Instant::now();
             match self.encode(&batch, &mut encoded) {
                 Ok(()) => {
-                    self.change_limit(|limit| limit.record_success());
+                    let took = started.elapsed();
+                    self.change_limit(|limit| limit.record_success(shape, took));
                     work.count(&batch, self.encoder.pads());
                     self.emit_vectors(rows, &batch, &encoded, consume)?;
                     (self.on_event)(EncodeEvent::BatchDone {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 /// Batches in a row that must fit before the limit grows by one step.
 pub const SUCCESSES_BEFORE_GROWTH: u32 = 8;
@@ -18,6 +19,15 @@ pub const DEFAULT_BATCH_TOKENS: NonZeroUsize = NonZeroUsize::new(32_768).unwrap(
 
 /// Default texts of a batch for an encoder that pads.
 pub const DEFAULT_PADDED_BATCH_ROWS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
+
+/// The time that a batch may take: after it there is progress to tell, and work to keep if the run ends.
+const BATCH_TIME: Duration = Duration::from_secs(4);
+
+/// Maximum number of tokens of a batch until the speed is known.
+const UNTIMED_TOKENS: NonZeroUsize = NonZeroUsize::new(8_192).unwrap();
+
+/// Smaller batches cost throughput, whatever the speed.
+const MIN_PACED_TOKENS: NonZeroUsize = NonZeroUsize::new(1_024).unwrap();
 
 /// The size of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -133,12 +143,15 @@ impl LimitBounds {
     }
 }
 
-/// A batch limit that shrinks on out-of-memory and grows after batches that fit.
+/// A batch limit that shrinks on out-of-memory and grows after batches that fit. A slow encoder gets
+/// batches that take [`BATCH_TIME`].
 #[derive(Debug, Clone)]
 pub struct AdaptiveLimit {
     bounds: LimitBounds,
     current: BatchLimit,
     successes: u32,
+    /// Tokens that the encoder computes in [`BATCH_TIME`].
+    pace: NonZeroUsize,
 }
 
 /// A change of the batch limit.
@@ -167,7 +180,7 @@ impl AdaptiveLimit {
         let bounds = LimitBounds { max: bounds.max.max(bounds.start), ..bounds };
         let current =
             BatchLimit { rows: bounds.start, tokens: bounds.tokens, counting: bounds.counting };
-        AdaptiveLimit { bounds, current, successes: 0 }
+        AdaptiveLimit { bounds, current, successes: 0, pace: UNTIMED_TOKENS }
     }
 
     /// A limit of one text at a time.
@@ -184,12 +197,18 @@ impl AdaptiveLimit {
 
     /// The current limit.
     pub fn current(&self) -> BatchLimit {
+        BatchLimit { tokens: self.current.tokens.min(self.pace), ..self.current }
+    }
+
+    /// The current limit of memory, whatever the time of a batch.
+    pub fn of_memory(&self) -> BatchLimit {
         self.current
     }
 
-    /// Records a batch that fitted. After [`SUCCESSES_BEFORE_GROWTH`] of them the limit grows by a
-    /// step.
-    pub fn record_success(&mut self) -> Option<LimitChange> {
+    /// Records a batch that fitted, and its time. After [`SUCCESSES_BEFORE_GROWTH`] of them the limit
+    /// grows by a step.
+    pub fn record_success(&mut self, shape: BatchShape, took: Duration) -> Option<LimitChange> {
+        self.pace = pace(self.current.counting.tokens(shape), took).unwrap_or(self.pace);
         self.successes += 1;
         if self.successes < SUCCESSES_BEFORE_GROWTH {
             return None;
@@ -221,6 +240,18 @@ impl AdaptiveLimit {
     }
 }
 
+/// Tokens of [`BATCH_TIME`] at the speed of a batch; `None` if it was too short to tell.
+fn pace(tokens: usize, took: Duration) -> Option<NonZeroUsize> {
+    const SHORTEST: Duration = Duration::from_millis(1);
+    if took < SHORTEST {
+        // It may grow: a batch of this size takes no time.
+        return (tokens >= MIN_PACED_TOKENS.get()).then_some(NonZeroUsize::MAX);
+    }
+    let tokens = tokens as f64 * (BATCH_TIME.as_secs_f64() / took.as_secs_f64());
+    // A float that is too large becomes the largest number.
+    NonZeroUsize::new(tokens as usize).map(|tokens| tokens.max(MIN_PACED_TOKENS))
+}
+
 fn half(size: usize) -> NonZeroUsize {
     NonZeroUsize::new(size / 2).unwrap_or(NonZeroUsize::MIN)
 }
@@ -233,6 +264,30 @@ fn grow(size: NonZeroUsize, max: NonZeroUsize) -> NonZeroUsize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn batches_of_a_slow_encoder_take_seconds() {
+        let seconds = Duration::from_secs_f64;
+        let shape = |tokens| BatchShape { rows: 1, longest: tokens, tokens };
+        for (tokens, took, expected) in [
+            // 115 µs a token: the limit of the encoder holds.
+            (8_192, 0.94, 32_768),
+            (8_192, 8.0, 4_096),
+            (8_192, 4.0, 8_192),
+            (4_096, 100.0, 1_024),
+            (8_192, 0.0001, 32_768),
+            // Too short to tell.
+            (100, 0.0001, 8_192),
+        ] {
+            let bounds =
+                LimitBounds::new(RequestedLimits::default(), NonZeroUsize::MAX, TokenCount::Actual);
+            let mut limit = AdaptiveLimit::new(bounds);
+            assert_eq!(limit.current().tokens, UNTIMED_TOKENS);
+            limit.record_success(shape(tokens), seconds(took));
+            assert_eq!(limit.current().tokens.get(), expected, "{tokens} in {took} s");
+            assert_eq!(limit.of_memory().tokens, DEFAULT_BATCH_TOKENS);
+        }
+    }
 
     fn size(n: usize) -> NonZeroUsize {
         NonZeroUsize::new(n).expect("not zero")
@@ -319,7 +374,7 @@ mod tests {
         let now = limit.current();
         assert_eq!((now.rows.get(), now.tokens.get()), (50, 4000));
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 8 {
-            limit.record_success();
+            limit.record_success(BatchShape::default(), Duration::ZERO);
         }
         assert_eq!(limit.current().to_string(), "8000 tokens");
     }
@@ -329,7 +384,11 @@ mod tests {
         let mut limit = limit(32, 64, 8000);
         let mut seen = Vec::new();
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 6 {
-            seen.extend(limit.record_success().map(|change| change.to.rows.get()));
+            seen.extend(
+                limit
+                    .record_success(BatchShape::default(), Duration::ZERO)
+                    .map(|change| change.to.rows.get()),
+            );
         }
         assert_eq!(seen, [40, 48, 56, 64]);
         assert_eq!(limit.current().tokens.get(), 8000);
@@ -339,19 +398,19 @@ mod tests {
     fn out_of_memory_resets_the_count_of_successes() {
         let mut limit = limit(8, 16, 8000);
         for _ in 1..SUCCESSES_BEFORE_GROWTH {
-            assert_eq!(limit.record_success(), None);
+            assert_eq!(limit.record_success(BatchShape::default(), Duration::ZERO), None);
         }
         let shape = even(8, 10);
         let change = limit.record_out_of_memory(shape).expect("it halves");
         assert_eq!(change.cause, LimitCause::OutOfMemory(shape));
-        assert_eq!(limit.record_success(), None);
+        assert_eq!(limit.record_success(BatchShape::default(), Duration::ZERO), None);
     }
 
     #[test]
     fn limit_at_its_maximum_reports_no_change() {
         let mut limit = limit(4, 4, 100);
         for _ in 0..SUCCESSES_BEFORE_GROWTH * 2 {
-            assert_eq!(limit.record_success(), None);
+            assert_eq!(limit.record_success(BatchShape::default(), Duration::ZERO), None);
         }
     }
 
