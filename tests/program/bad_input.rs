@@ -190,7 +190,7 @@ fn rendered() -> String {
          A file may decode to 1 GiB and 1000 times its size, by default (`input.decode_limit`): \
          a run's memory is bounded by its chunks and not by this, so a sound file that is refused \
          needs nothing but a higher limit. docs/decisions/0015-decode-limit.md says why.\n\n\
-         Exit 1: failed while it was read, or for its model. Exit 2: refused before any work.\n",
+         Exit 1: failed while it was read. Exit 2: refused before any work, also for its model.\n",
         case::MOST_SECONDS,
         case::MOST_RESIDENT >> 20,
     );

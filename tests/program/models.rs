@@ -418,7 +418,7 @@ fn verify_of_a_local_model_asks_for_its_directory() {
     fs::rename(job.path("models/mine"), job.path("models/my own")).expect("a directory");
     job.run_with(&["--quiet", "--model-path", "models/my own"], &[]).assert().success();
     let verify = job.reembed(&["verify", "out/tasks.parquet", "--quiet"]);
-    assert_eq!(verify.status.code(), Some(1), "{}", err(&verify));
+    assert_eq!(verify.status.code(), Some(2), "{}", err(&verify));
     for part in ["its model is called \"my own\"", "--model-path", "--sample 0"] {
         assert!(err(&verify).contains(part), "{part}: {}", err(&verify));
     }

@@ -12,7 +12,7 @@ pub enum Exit {
     /// 1: failure; for `run`, the output path is unchanged unless the error says that the new file is in place (only
     /// the fsync of the directory failed); for `verify`, a check failed.
     Failed,
-    /// 2: refused before any work: usage, configuration, or an unusable input, schema or output path.
+    /// 2: refused before any work: usage, configuration, or an unusable input, schema, output path or model.
     Refused,
     /// 3: refused because the existing vectors come from another model.
     OtherModel,
@@ -81,7 +81,9 @@ impl From<StopReason> for Exit {
 impl From<&anyhow::Error> for Exit {
     fn from(error: &anyhow::Error) -> Exit {
         match error.downcast_ref::<Error>().map(Error::kind) {
-            Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target) => Exit::Refused,
+            Some(ErrorKind::Config | ErrorKind::Input | ErrorKind::Target | ErrorKind::Model) => {
+                Exit::Refused
+            }
             Some(ErrorKind::OtherModel) => Exit::OtherModel,
             Some(ErrorKind::Stopped(reason)) => Exit::from(reason),
             Some(ErrorKind::Locked) => Exit::Busy,
@@ -117,6 +119,8 @@ mod tests {
             (ErrorKind::OtherModel, Exit::OtherModel),
             (ErrorKind::Locked, Exit::Busy),
             (ErrorKind::Stopped(StopReason::Deadline), Exit::Deadline),
+            (ErrorKind::Model, Exit::Refused),
+            (ErrorKind::Fetch, Exit::Failed),
             (ErrorKind::Data, Exit::Failed),
         ] {
             assert_eq!(Exit::from(&Error::new(kind, "message").into()), exit, "{kind:?}");

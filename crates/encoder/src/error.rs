@@ -35,8 +35,10 @@ pub enum ErrorKind {
     Target,
     /// Another run holds the lock of this output.
     Locked,
-    /// The model could not be loaded: its files are missing, damaged or not supported.
+    /// The model cannot be used: its files are damaged or not supported. This shows before a row is read.
     Model,
+    /// The model is not on this machine, and could not be fetched. Another try may help.
+    Fetch,
     /// A row, page or row group of the input is invalid. Reading it shows this.
     Data,
     /// A single row, or the model, does not fit in the memory that may be used.
@@ -57,12 +59,13 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the codes below.
-    pub const ALL: [ErrorKind; 15] = [
+    pub const ALL: [ErrorKind; 16] = [
         ErrorKind::Config,
         ErrorKind::Input,
         ErrorKind::Target,
         ErrorKind::Locked,
         ErrorKind::Model,
+        ErrorKind::Fetch,
         ErrorKind::Data,
         ErrorKind::OutOfMemory,
         ErrorKind::OtherModel,
@@ -83,6 +86,7 @@ impl ErrorKind {
             ErrorKind::Target => "output-path",
             ErrorKind::Locked => "output-locked",
             ErrorKind::Model => "model",
+            ErrorKind::Fetch => "model-fetch",
             ErrorKind::Data => "input-data",
             ErrorKind::OutOfMemory => "out-of-memory",
             ErrorKind::OtherModel => "other-vectors",

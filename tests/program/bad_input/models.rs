@@ -5,7 +5,7 @@ use std::fs;
 use reembed_testing::model_directory::{ModelDirectory, Pooling, WrittenModel};
 use serde_json::json;
 
-use super::case::{Case, Expect, Job, Site, fails, site, succeeds};
+use super::case::{Case, Expect, Job, Site, fails, refused, site, succeeds};
 use super::table::Table;
 
 const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -56,17 +56,17 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 pub fn cases() -> Vec<Case> {
     let tensor = |name, made, says, damage: fn(&WrittenModel) -> &WrittenModel| {
-        broken(name, made, fails(says), damage).names("model/model.safetensors")
+        broken(name, made, refused(says), damage).names("model/model.safetensors")
     };
     let config = |name, made, says, damage: fn(&WrittenModel) -> &WrittenModel| {
-        broken(name, made, fails(says), damage).names("model/config.json")
+        broken(name, made, refused(says), damage).names("model/config.json")
     };
     vec![
         broken("good model", "two layers, 32 wide", succeeds(3), |m| m),
         site(
             "no model",
             "a directory that is not there",
-            fails(&["the directory does not exist"]),
+            refused(&["the directory does not exist"]),
             |site| {
                 let job = site.job();
                 fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
@@ -74,35 +74,35 @@ pub fn cases() -> Vec<Case> {
             },
         )
         .names("model"),
-        site("file for a model", "a file in the place of the directory", fails(&[]), |site| {
+        site("file for a model", "a file in the place of the directory", refused(&[]), |site| {
             let job = site.job();
             fs::write(&job.input, Table::tasks(3).bytes()).expect("the input");
             fs::write(site.root.join("model"), "x").expect("a file");
             Job { model: site.root.join("model"), ..job }
         })
         .names("model"),
-        broken("no config.json", "without it", fails(&["config.json is missing"]), |m| {
+        broken("no config.json", "without it", refused(&["config.json is missing"]), |m| {
             m.remove_file("config.json")
         }),
-        broken("no tokenizer.json", "without it", fails(&["tokenizer.json is missing"]), |m| {
+        broken("no tokenizer.json", "without it", refused(&["tokenizer.json is missing"]), |m| {
             m.remove_file("tokenizer.json")
         }),
         broken(
             "no weights",
             "without model.safetensors",
-            fails(&["model.safetensors is missing"]),
+            refused(&["model.safetensors is missing"]),
             |m| m.remove_file("model.safetensors"),
         ),
         broken(
             "no pooling config",
             "without 1_Pooling/config.json",
-            fails(&["1_Pooling/config.json"]),
+            refused(&["1_Pooling/config.json"]),
             |m| m.remove_file("1_Pooling/config.json"),
         ),
         broken(
             "pickled weights",
             "pytorch_model.bin alone",
-            fails(&["pytorch_model.bin", "pickle"]),
+            refused(&["pytorch_model.bin", "pickle"]),
             |m| m.pickle_weights(),
         ),
         tensor("cut weights", "100 bytes less", &["complete safetensors"], |m| {
@@ -111,19 +111,19 @@ pub fn cases() -> Vec<Case> {
         broken(
             "weights of 0 bytes",
             "an empty model.safetensors",
-            fails(&["model.safetensors"]),
+            refused(&["model.safetensors"]),
             |m| m.replace_file("model.safetensors", b""),
         ),
         broken(
             "weights are a page",
             "HTML in model.safetensors",
-            fails(&["model.safetensors"]),
+            refused(&["model.safetensors"]),
             |m| m.replace_file("model.safetensors", b"<!DOCTYPE html><title>Log in</title>"),
         ),
         broken(
             "weights are a pointer",
             "a Git LFS pointer in model.safetensors",
-            fails(&["model.safetensors"]),
+            refused(&["model.safetensors"]),
             |m| {
                 m.replace_file(
                     "model.safetensors",
@@ -134,13 +134,13 @@ pub fn cases() -> Vec<Case> {
         broken(
             "header of 2⁶³ bytes",
             "the weights' first eight bytes",
-            fails(&["model.safetensors"]),
+            refused(&["model.safetensors"]),
             |m| m.claim_header_length(1 << 63),
         ),
         broken(
             "header of 0 bytes",
             "the weights' first eight bytes",
-            fails(&["model.safetensors"]),
+            refused(&["model.safetensors"]),
             |m| m.claim_header_length(0),
         ),
         tensor("header cut", "the weights' header is shorter than it is", &["safetensors"], |m| {
@@ -174,7 +174,7 @@ pub fn cases() -> Vec<Case> {
         broken(
             "token without a row",
             "a token beyond the embeddings",
-            fails(&[WORDS, "rows"]),
+            refused(&[WORDS, "rows"]),
             |m| m.add_token_without_row("zebra"),
         )
         .names("model/tokenizer.json"),
@@ -185,7 +185,7 @@ pub fn cases() -> Vec<Case> {
             m
         })
         .names("tasks.parquet"),
-        broken("not JSON", "config.json cut in half", fails(&["config.json: not JSON"]), |m| {
+        broken("not JSON", "config.json cut in half", refused(&["config.json: not JSON"]), |m| {
             m.truncate("config.json", 200)
         }),
         config("config.json is a list", "`[]`", &["JSON"], |m| {
@@ -194,7 +194,7 @@ pub fn cases() -> Vec<Case> {
         broken(
             "config.json is deep",
             "a list in a list, 10,000 deep",
-            fails(&["config.json: not JSON"]),
+            refused(&["config.json: not JSON"]),
             |m| m.replace_file("config.json", "[".repeat(10_000).as_bytes()),
         ),
         config("missing size", "no hidden_size", &["hidden_size"], |m| {
@@ -243,41 +243,41 @@ pub fn cases() -> Vec<Case> {
                 m.edit_json("config.json", |c| c["model_type"] = json!("\u{1b}[2J\nx".repeat(1000)))
             },
         ),
-        broken("one more module", "a Dense module", fails(&["modules.json", "Dense"]), |m| {
+        broken("one more module", "a Dense module", refused(&["modules.json", "Dense"]), |m| {
             m.add_module("Dense")
         }),
-        broken("no modules", "an empty list in modules.json", fails(&["modules.json"]), |m| {
+        broken("no modules", "an empty list in modules.json", refused(&["modules.json"]), |m| {
             m.replace_file("modules.json", b"[]")
         }),
         broken(
             "module out of the directory",
             "a module at `../../etc`",
-            fails(&["modules.json", "../../etc"]),
+            refused(&["modules.json", "../../etc"]),
             |m| m.edit_json("modules.json", |list| list[1]["path"] = json!("../../etc")),
         ),
-        broken("modules are not a list", "`{}` in modules.json", fails(&["modules.json"]), |m| {
+        broken("modules are not a list", "`{}` in modules.json", refused(&["modules.json"]), |m| {
             m.replace_file("modules.json", b"{}")
         }),
         directory(
             "unknown pooling",
             "max pooling",
-            fails(&["pooling_mode", "max"]),
+            refused(&["pooling_mode", "max"]),
             || ModelDirectory::tiny().pooling(Pooling::Max),
             |m| m,
         )
         .names("model/1_Pooling/config.json"),
-        broken("two poolings", "mean and cls", fails(&["pooling_mode"]), |m| {
+        broken("two poolings", "mean and cls", refused(&["pooling_mode"]), |m| {
             m.set_pooling_flag("pooling_mode_cls_token", true)
         })
         .names("model/1_Pooling/config.json"),
-        broken("no pooling", "none of them", fails(&["pooling_mode"]), |m| {
+        broken("no pooling", "none of them", refused(&["pooling_mode"]), |m| {
             m.set_pooling_flag("pooling_mode_mean_tokens", false)
         })
         .names("model/1_Pooling/config.json"),
         broken(
             "other width in the pooling",
             "word_embedding_dimension = 384",
-            fails(&["word_embedding_dimension", "384"]),
+            refused(&["word_embedding_dimension", "384"]),
             |m| {
                 m.edit_json("1_Pooling/config.json", |c| c["word_embedding_dimension"] = json!(384))
             },
@@ -286,7 +286,7 @@ pub fn cases() -> Vec<Case> {
         directory(
             "too long a length",
             "max_seq_length beyond the positions",
-            fails(&["max_seq_length", "1000"]),
+            refused(&["max_seq_length", "1000"]),
             || ModelDirectory::tiny().max_seq_length(1000),
             |m| m,
         )
@@ -294,7 +294,7 @@ pub fn cases() -> Vec<Case> {
         directory(
             "too short a length",
             "max_seq_length = 2",
-            fails(&["max_seq_length", "2"]),
+            refused(&["max_seq_length", "2"]),
             || ModelDirectory::tiny().max_seq_length(2),
             |m| m,
         )
@@ -302,14 +302,14 @@ pub fn cases() -> Vec<Case> {
         broken(
             "tokenizer is no tokenizer",
             "`{}` in tokenizer.json",
-            fails(&["not a tokenizer"]),
+            refused(&["not a tokenizer"]),
             |m| m.replace_file("tokenizer.json", b"{}"),
         )
         .names("model/tokenizer.json"),
         broken(
             "tokenizer without [UNK]",
             "an unknown token that is not in the vocabulary",
-            fails(&["tokenizer"]),
+            refused(&["tokenizer"]),
             |m| {
                 m.edit_json("tokenizer.json", |t| t["model"]["unk_token"] = json!("[NONE]"));
                 m.edit_json("tokenizer.json", |t| {
@@ -328,7 +328,7 @@ pub fn cases() -> Vec<Case> {
         broken(
             "missing prompt",
             "a default prompt that is not there",
-            fails(&["default_prompt_name", "query"]),
+            refused(&["default_prompt_name", "query"]),
             |m| {
                 m.edit_json("config_sentence_transformers.json", |c| {
                     c["default_prompt_name"] = json!("query")

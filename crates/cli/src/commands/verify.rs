@@ -86,7 +86,7 @@ fn load_model(
     raw.check_model_of(&footer.lineage.model, &environment())
         .and_then(|config| model::load(&config, &on_progress))
         .map_err(|error| match error.kind() {
-            ErrorKind::Model if by_footer => error.in_file(&args.output).advice(format!(
+            ErrorKind::Model | ErrorKind::Fetch if by_footer => error.in_file(&args.output).advice(format!(
                 "the footer calls the model \"{}\": name its directory with --model-path, or check \
                  the rest with --sample 0",
                 printable(&footer.lineage.model.id)

