@@ -1,6 +1,7 @@
 //! New vectors between the model and a commit.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use reembed_encoder::error::Result;
 use reembed_encoder::task::ContentKey;
@@ -11,6 +12,9 @@ use super::vector_cache::{Access, VectorCache};
 use crate::chunk::CachedText;
 use crate::events::{Event, Warning};
 
+/// The longest time between two commits while vectors come.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Collects new vectors and commits them in groups.
 pub struct CacheWriter<'s> {
     cache: &'s VectorCache<'s>,
@@ -19,6 +23,8 @@ pub struct CacheWriter<'s> {
     by_key: HashMap<ContentKey, usize>,
     evicted: u64,
     not_stored: u64,
+    /// When the last commit was.
+    committed: Instant,
 }
 
 impl VectorCache<'_> {
@@ -31,6 +37,7 @@ impl VectorCache<'_> {
             by_key: HashMap::new(),
             evicted: 0,
             not_stored: 0,
+            committed: Instant::now(),
         })
     }
 }
@@ -50,12 +57,15 @@ impl CacheWriter<'_> {
         self.pending.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
     }
 
-    /// Commits if enough vectors are pending.
+    /// Commits if enough vectors are pending, or the last commit is some seconds ago: what a slow model
+    /// has computed is not lost either.
     ///
     /// # Errors
     /// As [`CacheWriter::commit`].
     pub fn commit_if_due(&mut self) -> Result<()> {
-        if self.pending.len() >= self.commit_rows { self.commit() } else { Ok(()) }
+        let is_due =
+            self.pending.len() >= self.commit_rows || self.committed.elapsed() >= COMMIT_INTERVAL;
+        if is_due { self.commit() } else { Ok(()) }
     }
 
     /// Commits all pending vectors. Vectors that do not fit into the quota are dropped, with one
@@ -64,6 +74,7 @@ impl CacheWriter<'_> {
     /// # Errors
     /// `Cache` when the file cannot be written, also because the disk is full.
     pub fn commit(&mut self) -> Result<()> {
+        self.committed = Instant::now();
         if self.pending.is_empty() {
             return Ok(());
         }

@@ -580,14 +580,14 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Count(1, 1_000_000),
         default: DefaultValue::Value("512"),
         flag: None,
-        help: "New vectors in one commit. A crash loses at most this many.",
+        help: "New vectors in one commit; there is one every five seconds in any case. A crash loses at most this many.",
     },
     Setting {
         key: "cache.verify_sample",
         kind: Kind::Count(0, 1_000_000),
         default: DefaultValue::Value("32"),
         flag: None,
-        help: "Number of reused vectors that a run computes again, to compare them with the cache.",
+        help: "Most reused vectors that a run computes again and compares: one of a hundred rows, at least one. 0: none.",
     },
     Setting {
         key: "publish.max_shrink",

@@ -48,9 +48,10 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Samples at most `sample` of `rows` rows.
-    pub fn new(rows: u64, sample: u64) -> Self {
-        let part = (sample > 0).then(|| rows.div_ceil(sample).max(1));
+    /// Samples one of a hundred of `rows` rows: at least one, and at most `most`.
+    pub fn new(rows: u64, most: u64) -> Self {
+        let wanted = rows.div_ceil(100).min(most);
+        let part = (wanted > 0).then(|| rows.div_ceil(wanted).max(1));
         Sample { part, next: 0 }
     }
 
@@ -416,11 +417,14 @@ mod tests {
             let mut choice = Sample::new(rows, sample);
             (0..rows).filter(|row| reused(*row) && choice.takes(*row)).collect()
         };
-        assert_eq!(taken(100, 4, &|_| true), [0, 25, 50, 75]);
-        assert_eq!(taken(100, 4, &|row| row % 10 == 9), [9, 29, 59, 79]);
-        assert_eq!(taken(100, 4, &|row| row == 99), [99]);
-        assert_eq!(taken(3, 32, &|_| true), [0, 1, 2]);
-        assert_eq!(taken(100, 0, &|_| true), [0u64; 0]);
+        assert_eq!(taken(1000, 4, &|_| true), [0, 250, 500, 750]);
+        assert_eq!(taken(1000, 4, &|row| row % 100 == 99), [99, 299, 599, 799]);
+        assert_eq!(taken(1000, 4, &|row| row == 999), [999]);
+        // One of a hundred, and at least one.
+        assert_eq!(taken(300, 32, &|_| true), [0, 100, 200]);
+        assert_eq!(taken(24, 32, &|_| true), [0]);
+        assert_eq!(taken(100_000, 32, &|_| true).len(), 32);
+        assert_eq!(taken(1000, 0, &|_| true), [0u64; 0]);
         assert_eq!(taken(0, 4, &|_| true), [0u64; 0]);
     }
 

@@ -12,14 +12,23 @@ const MIN_BUSY_SHARE: f64 = 0.6;
 const MIN_DURATION: Duration = Duration::from_millis(100);
 
 /// Names the bottleneck and what would help, in one or two sentences; `None` for a run too short to tell. `flow` is
-/// the time from the first row to the end.
-pub fn bottleneck(stages: &[(Stage, StageTimes)], flow: Duration) -> Option<String> {
+/// the time from the first row to the end. The model is none if no row needed it (`uses_model`).
+pub fn bottleneck(
+    stages: &[(Stage, StageTimes)],
+    flow: Duration,
+    uses_model: bool,
+) -> Option<String> {
     if flow < MIN_DURATION {
         return None;
     }
     let (stage, times) =
         stages.iter().max_by(|a, b| a.1.busy_share(flow).total_cmp(&b.1.busy_share(flow)))?;
     let share = percent(times.busy_share(flow));
+    if *stage == Stage::Inference && !uses_model {
+        return Some(
+            "No row needed the model; looking vectors up took most of the time.".to_owned(),
+        );
+    }
     if times.busy_share(flow) < MIN_BUSY_SHARE {
         let name = match stage {
             Stage::Reader => "the reader",
@@ -64,6 +73,13 @@ mod tests {
     }
 
     #[test]
+    fn model_that_no_row_needed_is_no_bottleneck() {
+        let stages = [(Stage::Inference, times(900, 0, 0))];
+        let found = bottleneck(&stages, Duration::from_secs(1), false).unwrap_or_default();
+        assert!(found.starts_with("No row needed the model"), "{found}");
+    }
+
+    #[test]
     fn busiest_stage_is_the_bottleneck() {
         use Stage::*;
         for (stages, expected) in [
@@ -96,8 +112,12 @@ mod tests {
                 ),
             ),
         ] {
-            let found = bottleneck(&stages, Duration::from_secs(1));
-            assert_eq!(bottleneck(&stages, Duration::from_millis(50)), None, "too short to judge");
+            let found = bottleneck(&stages, Duration::from_secs(1), true);
+            assert_eq!(
+                bottleneck(&stages, Duration::from_millis(50), true),
+                None,
+                "too short to judge"
+            );
             match expected {
                 None => assert_eq!(found, None, "{stages:?}"),
                 Some(start) => {

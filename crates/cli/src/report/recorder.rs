@@ -169,7 +169,10 @@ impl Recorder {
             apply_report(&mut record, report);
         }
         let flow = record.flow_seconds.map(Duration::from_secs_f64);
-        record.bottleneck = flow.and_then(|flow| bottleneck(&observed.stages, flow));
+        record.bottleneck = flow.and_then(|flow| {
+            // Sampled vectors are not worth a word.
+            bottleneck(&observed.stages, flow, record.rows.encoded > 0)
+        });
         record.speed = speed_record(&record, observed.series);
         record.verdict = verdict(&record);
         record
