@@ -1,5 +1,7 @@
-//! Estimates what a run would do and cost. Nothing is written.
+//! Estimates what a run would do and cost: which rows it would compute, which it would reuse, how long that
+//! takes and how many bytes it makes. Nothing is written.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, LargeStringArray};
@@ -9,12 +11,18 @@ use reembed_encoder::inference::{Inference, Work};
 use reembed_encoder::limit::{BatchLimit, BatchShape, TokenCount};
 use reembed_encoder::model::Model;
 use reembed_encoder::model::tokenizer::tokenize_texts;
+use reembed_encoder::stop::Stop;
+use reembed_encoder::task::{ContentKey, ContentKeys};
 
+use crate::cache::{self, CacheView, Lookup, VectorCache};
 use crate::chunk::needs_vector;
-use crate::config::Config;
+use crate::config::{CacheConfig, CacheMode, Carry, Config};
 use crate::footer::Lineage;
-use crate::pipeline::{Models, Splitter, add_input_file, batch_settings};
-use crate::reader::Reader;
+use crate::pipeline::{
+    ExistingVectors, Models, NoFilter, Splitter, UnchangedTexts, add_input_file, batch_settings,
+};
+use crate::publish::{self, ExistingTarget};
+use crate::reader::{GroupFilter, Reader};
 use crate::vectors::VectorForm;
 
 /// Tokens that are embedded to measure the speed of this machine.
@@ -32,6 +40,10 @@ pub struct Estimate {
     pub chunks: Option<u64>,
     /// The vector columns, one or more.
     pub columns: Vec<ColumnEstimate>,
+    /// Bytes that the output may have: its vectors, which hardly compress, and the carried columns.
+    pub output_bytes: u64,
+    /// Bytes by which the vector cache may grow.
+    pub cache_growth: u64,
 }
 
 /// The estimate of one vector column.
@@ -41,9 +53,14 @@ pub struct ColumnEstimate {
     pub column: String,
     /// Rows without text.
     pub empty_rows: u64,
+    /// Rows whose vector is in the vector cache or in the existing output.
+    pub reused_rows: u64,
+    /// Rows with the text of an earlier row.
+    pub duplicate_rows: u64,
     /// Rows whose text is cut at the model's maximum length.
     pub truncated_rows: u64,
-    /// What the model would compute.
+    /// What the model would compute. Some reused vectors are computed again, to compare them; they are
+    /// not counted.
     pub work: Work,
     /// The shape of the largest batch.
     pub largest: BatchShape,
@@ -70,26 +87,53 @@ impl Estimate {
     }
 }
 
-/// Reads and tokenizes the whole input, plans every batch, and embeds a few batches to measure the
-/// speed. `forms` are those of the vector columns.
+/// Reads the whole input, looks its texts up as a run does, tokenizes the others, plans every batch, and
+/// embeds a few batches to measure the speed. `forms` are those of the vector columns.
 ///
 /// # Errors
 /// Those of a run up to the inference stage.
 pub fn estimate(
     config: &Config,
     reader: &Reader,
+    existing: &ExistingTarget,
     models: &Models<'_>,
     forms: &[VectorForm],
 ) -> Result<Estimate> {
-    count(config, reader, models, forms).map_err(|error| add_input_file(error, &config.input.path))
+    count(config, reader, existing, models, forms)
+        .map_err(|error| add_input_file(error, &config.input.path))
 }
 
 fn count(
     config: &Config,
     reader: &Reader,
+    existing: &ExistingTarget,
     models: &Models<'_>,
     forms: &[VectorForm],
 ) -> Result<Estimate> {
+    let lineages = models.by_column().map(|model| Lineage::new(&model.identity));
+    let of_columns: Vec<(Lineage, VectorForm)> = lineages.zip(forms.iter().cloned()).collect();
+    let keys: Vec<ContentKeys> =
+        of_columns.iter().map(|(lineage, _)| ContentKeys::new(&lineage.fingerprint)).collect();
+    let (output, stop) = (&config.output.path, Stop::new());
+    let read_only = match config.cache.mode {
+        CacheMode::Off => CacheMode::Off,
+        CacheMode::ReadOnly | CacheMode::ReadWrite => CacheMode::ReadOnly,
+    };
+    let cache = CacheConfig { mode: read_only, ..config.cache.clone() };
+    let cache = VectorCache::open(&cache, output, config.run.rebuild, &|_| ())?;
+    let copied = match reader.carry() {
+        Carry::Copy => ExistingVectors::open(config, existing.file(), &of_columns),
+        Carry::Reencode => None,
+    };
+    let mut unchanged = copied
+        .as_ref()
+        .map(|copied| UnchangedTexts::new(copied, &keys, config, cache.as_ref(), &stop))
+        .transpose()?;
+    let mut nothing = NoFilter;
+    let filter: &mut dyn GroupFilter = match &mut unchanged {
+        Some(unchanged) => unchanged,
+        None => &mut nothing,
+    };
     let settings = batch_settings(config, config.batch.memory_limit, models);
     let inferences: Vec<Inference<'_>> = settings
         .into_iter()
@@ -102,12 +146,31 @@ fn count(
     let mut columns: Vec<ColumnCounter<'_>> = models
         .by_column()
         .zip(models.numbers())
-        .map(|(model, number)| ColumnCounter::new(model, &inferences[number]))
+        .zip(&keys)
+        .map(|((model, number), keys)| ColumnCounter::new(model, &inferences[number], keys))
         .collect();
+    // A text is computed once, whatever column has it.
+    let mut seen: HashMap<u64, bool> = HashMap::new();
     let splitter = Splitter::of_config(config, models);
     let (mut rows, mut chunks) = (0, 0);
-    for chunk in reader.chunks() {
-        let chunk = chunk?;
+    let mut reading = reader.chunks();
+    while let Some(next) = reading.next_rows(filter) {
+        let chunk = match next? {
+            Ok(chunk) => chunk,
+            Err(number) => {
+                let group = copied.as_ref().map(|copied| copied.group(number));
+                let digests = group.into_iter().flat_map(|group| group.digests);
+                let mut rows_of_group = 0;
+                for (column, digest) in columns.iter_mut().zip(digests) {
+                    column.empty_rows += digest.null_rows;
+                    column.reused_rows += digest.rows - digest.null_rows.min(digest.rows);
+                    column.truncated_rows += digest.truncated;
+                    rows_of_group = digest.rows;
+                }
+                rows += rows_of_group;
+                continue;
+            }
+        };
         rows += chunk.len() as u64;
         let parts = match &splitter {
             Some(splitter) => splitter.split(&chunk)?,
@@ -115,8 +178,9 @@ fn count(
         };
         for chunk in parts {
             chunks += chunk.len() as u64;
+            let mut view = cache.as_ref().map(VectorCache::view).transpose()?;
             for (column, texts) in columns.iter_mut().zip(&chunk.texts) {
-                column.add(config, &chunk.rows, texts)?;
+                column.add(config, (&chunk.rows, texts), view.as_mut(), &mut seen)?;
             }
         }
     }
@@ -124,16 +188,37 @@ fn count(
     let counted =
         counted.map(|((embedding, column), form)| column.finish(embedding.column.clone(), form));
     let chunks = splitter.map(|_| chunks);
-    Ok(Estimate { rows, chunks, columns: counted.collect() })
+    let columns: Vec<ColumnEstimate> = counted.collect();
+    let bytes_per_row = forms.iter().map(VectorForm::bytes_per_row).sum();
+    let of_output = chunks.unwrap_or(rows);
+    let new = of_columns.iter().zip(&columns);
+    let growth = new.map(|((lineage, _), column)| {
+        cache::max_growth(&config.cache, output, column.work.rows, lineage.model.dimension)
+    });
+    Ok(Estimate {
+        rows,
+        chunks,
+        output_bytes: publish::estimate_output_bytes(of_output, bytes_per_row, reader.bytes()),
+        cache_growth: growth.sum(),
+        columns,
+    })
+}
+
+/// Eight bytes of a content key, which suffice for an estimate and keep its memory small.
+fn short_key(key: &ContentKey) -> u64 {
+    key.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 /// Counts what a run would do for a vector column.
 struct ColumnCounter<'a> {
     model: &'a Model,
     inference: &'a Inference<'a>,
+    keys: &'a ContentKeys,
     counting: TokenCount,
     limit: BatchLimit,
     empty_rows: u64,
+    reused_rows: u64,
+    duplicate_rows: u64,
     truncated_rows: u64,
     preview: Vec<(String, String)>,
     work: Work,
@@ -143,13 +228,20 @@ struct ColumnCounter<'a> {
 }
 
 impl<'a> ColumnCounter<'a> {
-    fn new(model: &'a Model, inference: &'a Inference<'a>) -> ColumnCounter<'a> {
+    fn new(
+        model: &'a Model,
+        inference: &'a Inference<'a>,
+        keys: &'a ContentKeys,
+    ) -> ColumnCounter<'a> {
         ColumnCounter {
             model,
             inference,
+            keys,
             counting: TokenCount::from_padding(model.encoder.pads()),
             limit: inference.memory_limit(),
             empty_rows: 0,
+            reused_rows: 0,
+            duplicate_rows: 0,
             truncated_rows: 0,
             preview: Vec::new(),
             work: Work::default(),
@@ -159,8 +251,15 @@ impl<'a> ColumnCounter<'a> {
         }
     }
 
-    /// Counts the texts of a chunk.
-    fn add(&mut self, config: &Config, rows: &RowNames, texts: &LargeStringArray) -> Result<()> {
+    /// Counts the texts of a chunk. `seen` has the texts so far that are computed, and whether they are
+    /// truncated.
+    fn add(
+        &mut self,
+        config: &Config,
+        (rows, texts): (&RowNames, &LargeStringArray),
+        mut view: Option<&mut CacheView<'_>>,
+        seen: &mut HashMap<u64, bool>,
+    ) -> Result<()> {
         let shown = match config.run.limit {
             Some(_) => PREVIEW_TEXTS - self.preview.len(),
             None => 0,
@@ -168,15 +267,46 @@ impl<'a> ColumnCounter<'a> {
         let first = strings(texts).enumerate().take(shown);
         self.preview.extend(first.map(|(row, text)| (rows.name(row), text.to_owned())));
         let mut wanted = Vec::with_capacity(texts.len());
+        let (mut computed, mut duplicates) = (Vec::new(), Vec::new());
+        let mut vector = vec![0.0; self.inference.dim()];
         for (row, text) in strings(texts).enumerate() {
-            if needs_vector(config.output.on_empty, text, rows, row)? {
-                wanted.push((row, text));
+            if !needs_vector(config.output.on_empty, text, rows, row)? {
+                self.empty_rows += 1;
+                continue;
+            }
+            let key = self.keys.key(text);
+            let short = short_key(&key);
+            if seen.contains_key(&short) {
+                duplicates.push(short);
+                continue;
+            }
+            let found = match &mut view {
+                Some(view) => view.find(&key, &mut vector)?,
+                None => Lookup::Absent,
+            };
+            match found {
+                Lookup::Found(cached) => {
+                    self.reused_rows += 1;
+                    self.truncated_rows += u64::from(cached.truncated);
+                }
+                Lookup::Absent | Lookup::Damaged => {
+                    seen.insert(short, false);
+                    computed.push((row, short));
+                    wanted.push((row, text));
+                }
             }
         }
+        self.duplicate_rows += duplicates.len() as u64;
         let count = texts.len();
-        self.empty_rows += (count - wanted.len()) as u64;
         let texts = tokenize_texts(&self.model.tokenizer, rows, count, wanted, self.limit)?;
         self.truncated_rows += texts.truncated.len() as u64;
+        for (row, key) in computed {
+            if texts.truncated.binary_search(&row).is_ok() {
+                seen.insert(key, true);
+            }
+        }
+        self.truncated_rows +=
+            duplicates.iter().filter(|key| seen.get(key) == Some(&true)).count() as u64;
         // From the middle, where batches have an average length.
         let mut tried = Vec::new();
         for batch in texts.batches.iter().skip(texts.batches.len() / 2) {
@@ -208,6 +338,8 @@ impl<'a> ColumnCounter<'a> {
         ColumnEstimate {
             column,
             empty_rows: self.empty_rows,
+            reused_rows: self.reused_rows,
+            duplicate_rows: self.duplicate_rows,
             truncated_rows: self.truncated_rows,
             vector_bytes: self.work.rows * form.bytes_per_row(),
             work: self.work,

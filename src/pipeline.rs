@@ -60,7 +60,7 @@ pub use prepare::{check_models, prepare};
 use reuse::{ChunkResolver, Sample};
 pub use split::Splitter;
 use stages::{ColumnEncoder, ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
-use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
+pub(crate) use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
 pub const CHANNEL_CHUNKS: usize = 1;

@@ -118,7 +118,7 @@ impl RowParts {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray, StringArray};
+    use arrow::array::{AsArray, StringArray};
     use arrow::datatypes::{Int32Type, Int64Type};
 
     use super::*;

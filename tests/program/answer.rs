@@ -136,3 +136,33 @@ fn dry_run_and_bench_answer_too() {
     let bench = answer(&job.reembed(&job.with_model(&[&bench[..], &JSON].concat())));
     assert_eq!(bench["bench"]["schema"], "reembed-bench/1");
 }
+
+#[test]
+fn dry_run_tells_what_the_run_then_does() {
+    let job = job();
+    let expect = |arguments: &[&str]| {
+        let dry = answer(&job.run(&[&JSON[..], &["--dry-run"], arguments].concat()));
+        let run = answer(&job.run(&[&JSON[..], arguments].concat()));
+        assert_eq!(dry["counts"], run["counts"], "{arguments:?}");
+        dry["counts"]["embedded"].as_u64().expect("a number")
+    };
+    let all = expect(&[]);
+    assert!(all > 30, "{all}");
+    assert_eq!(expect(&[]), 0);
+    // A longer table has the rows of the shorter one.
+    job.reembed(&["sample", "tasks.parquet", "--rows", "60"]);
+    let new = expect(&[]);
+    assert!((1..=20).contains(&new), "{new}");
+    // Without a cache, unchanged row groups are copied all the same.
+    assert_eq!(expect(&["--cache-mode", "off"]), 0);
+    assert!(expect(&["--rebuild"]) > 50);
+    // Several columns.
+    let mut config = fs::read_to_string(job.path("pipeline.toml")).expect("a file");
+    config += "\n[[embedding]]\ncolumn = \"embedding\"\n[[embedding]]\ncolumn = \"title_vector\"\n\
+               text.columns = [\"title\"]\n";
+    fs::write(job.path("pipeline.toml"), config).expect("a file");
+    let of_titles = expect(&[]);
+    assert!((40..=60).contains(&of_titles), "{of_titles}");
+    let dry = answer(&job.run(&[&JSON[..], &["--dry-run"]].concat()));
+    assert!(dry["estimate"]["output_bytes"].as_u64() > Some(60 * 2 * 32 * 4));
+}

@@ -119,8 +119,12 @@ pub struct EstimateAnswer {
     pub tokens: u64,
     /// The time of the models, in seconds.
     pub seconds: f64,
-    /// Bytes of the vectors, before compression.
+    /// Bytes of the new vectors, before compression.
     pub vector_bytes: u64,
+    /// Bytes of the output.
+    pub output_bytes: u64,
+    /// Bytes by which the vector cache may grow.
+    pub cache_growth: u64,
 }
 
 /// A check of `verify`.
@@ -320,7 +324,13 @@ mod tests {
         let answer = Answer::in_json("run", "id".to_owned());
         answer.record(|record| {
             record.counts = Some(Counts::default());
-            record.estimate = Some(EstimateAnswer { tokens: 1, seconds: 1.0, vector_bytes: 1 });
+            record.estimate = Some(EstimateAnswer {
+                tokens: 1,
+                seconds: 1.0,
+                vector_bytes: 1,
+                output_bytes: 1,
+                cache_growth: 1,
+            });
             record.error = Some(ErrorAnswer::new(&anyhow::anyhow!("wrong")));
             record.checks = vec![CheckAnswer {
                 what: "rows",

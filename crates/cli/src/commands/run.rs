@@ -88,7 +88,7 @@ fn estimate(config: &Config, session: &Session) -> Result<Exit> {
     let forms = pipeline::check_models(config, &reader, &existing, &models)?;
     models.distinct().iter().for_each(|loaded| progress.model_notes(loaded.model));
     progress.step("reading and tokenizing every row");
-    let estimate = dry_run::estimate(config, &reader, &models, &forms);
+    let estimate = dry_run::estimate(config, &reader, &existing, &models, &forms);
     progress.finish();
     let estimate = estimate?;
     session.answer.record(|record| {

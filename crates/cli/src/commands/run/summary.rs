@@ -175,6 +175,7 @@ pub fn estimate(estimate: &Estimate) -> String {
         let chunks = chunks.unwrap_or_default();
         lines.extend([
             ("rows", format!("{} ({} without text{chunks})", rows.0, rows.1)),
+            ("vectors", expected_vectors(column)),
             (
                 "tokens",
                 format!("{} ({} with padding)", count(work.tokens), count(work.padded_tokens)),
@@ -194,12 +195,16 @@ pub fn estimate(estimate: &Estimate) -> String {
                     size(column.budget)
                 ),
             ),
-            ("vectors", bytes(column.vector_bytes)),
             ("time", format!("about {:.0} s, from a short trial", column.duration.as_secs_f64())),
             ("model", printable(&column.lineage.model.id)),
         ]);
         lines.extend(column.preview.iter().map(|(row, text)| ("text", preview(row, text))));
     }
+    let (output, cache) = (bytes(estimate.output_bytes), bytes(estimate.cache_growth));
+    lines.push((
+        "disk",
+        format!("about {output} for the output, {cache} more for the vector cache"),
+    ));
     if estimate.columns.len() > 1 {
         let seconds = estimate.duration().as_secs_f64();
         lines.push(("time of all", format!("about {seconds:.0} s")));
@@ -208,16 +213,27 @@ pub fn estimate(estimate: &Estimate) -> String {
     table(&lines)
 }
 
-/// The rows that a run would have. Nothing is reused: a dry run reads no cache.
+/// `12 to embed, 1,180 reused, 8 duplicates`.
+fn expected_vectors(column: &ColumnEstimate) -> String {
+    format!(
+        "{} to embed, {} reused, {} duplicates",
+        count(column.work.rows),
+        count(column.reused_rows),
+        count(column.duplicate_rows)
+    )
+}
+
+/// The rows that a run would have, by where their vectors would come from.
 pub fn expected_counts(estimate: &Estimate) -> Counts {
     let columns = &estimate.columns;
     Counts {
         rows: estimate.chunks.unwrap_or(estimate.rows),
         input_rows: estimate.rows,
         embedded: columns.iter().map(|column| column.work.rows).sum(),
+        reused: columns.iter().map(|column| column.reused_rows).sum(),
+        duplicates: columns.iter().map(|column| column.duplicate_rows).sum(),
         empty: columns.iter().map(|column| column.empty_rows).sum(),
         truncated: columns.iter().map(|column| column.truncated_rows).sum(),
-        ..Counts::default()
     }
 }
 
@@ -228,6 +244,8 @@ pub fn expected_cost(estimate: &Estimate) -> EstimateAnswer {
         tokens: columns.iter().map(|column| column.work.tokens).sum(),
         seconds: estimate.duration().as_secs_f64(),
         vector_bytes: columns.iter().map(|column| column.vector_bytes).sum(),
+        output_bytes: estimate.output_bytes,
+        cache_growth: estimate.cache_growth,
     }
 }
 
