@@ -86,7 +86,7 @@ impl Bench {
     }
 
     fn cache(&self) -> PathBuf {
-        self.directory.join(".out.parquet.reembed-store")
+        self.directory.join("_reembed/out.parquet.cache")
     }
 
     /// The seconds of one run, model load excluded.

@@ -211,6 +211,16 @@ pub struct OutputConfig {
     pub preset: Option<Preset>,
 }
 
+impl OutputConfig {
+    /// The name of the output in metrics, reports and their history: its path below the root of the output.
+    ///
+    /// The root of a single table is its directory, so this is the file name. It does not depend on the directory
+    /// in which the program is started, and stays when the directory is moved.
+    pub fn label(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 /// The form of a vector column, before the model is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VectorConfig {
@@ -277,6 +287,8 @@ pub enum ColumnChoice {
 pub struct ReportConfig {
     /// The directory.
     pub dir: PathBuf,
+    /// The uppermost directory that may be created for it: the one above has to exist.
+    pub topmost: PathBuf,
     /// Number of reports to keep; 0 writes none.
     pub keep: usize,
 }
@@ -284,7 +296,7 @@ pub struct ReportConfig {
 /// The vector cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheConfig {
-    /// Its file; `None`: a hidden file beside the output.
+    /// Its file; `None`: a file below `_reembed` beside the output.
     pub path: Option<PathBuf>,
     /// How a run uses it.
     pub mode: CacheMode,

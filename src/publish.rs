@@ -3,18 +3,20 @@
 //! ```text
 //!   output_path  may the path be used            cache_path  is `cache.path` another file
 //!   existing     what is there, may it go        shrink      how many rows it may lose
-//!   lock_file    one writer per output           sweep       temporary files of dead runs
-//!   output_lock  all checks, under the lock      space       free space of the disks
+//!   lock_file    one writer per output           old_lock    the lock of version 0.1
+//!   output_lock  all checks, under the lock      sweep       temporary files of dead runs
 //!   replace      fsync, rename, fsync            readback    does the new file hold what was written
+//!   space        free space of the disks         work_directory  `_reembed` beside the output
 //! ```
 //!
-//! [`check_output`] only reads. [`OutputLock::acquire`] creates the directory, takes the lock, deletes
+//! [`check_output`] only reads. [`OutputLock::acquire`] creates the directories, takes the lock, deletes
 //! temporary files of dead runs and checks the output once more, since no other run can change it
 //! any more. docs/decisions/0014-publishing.md lists the steps of publishing.
 
 mod cache_path;
 mod existing;
 mod lock_file;
+mod old_lock;
 mod output_lock;
 mod output_path;
 pub mod readback;
@@ -22,8 +24,12 @@ mod replace;
 mod shrink;
 mod space;
 mod sweep;
+mod work_directory;
 
 pub use existing::{ExistingFile, ExistingTarget, Ownership};
 pub use output_lock::{LockHolder, OutputLock, SupervisorLock, check_output};
-pub use replace::{create_temporary, has_same_bytes, replace, sync_existing, write_error};
+pub use replace::{
+    create_temporary, create_temporary_beside, has_same_bytes, replace, sync_existing, write_error,
+};
 pub use space::{check_space, estimate_output_bytes};
+pub use work_directory::create_like_parent;

@@ -1,13 +1,15 @@
 //! An open cache: from opening the file to the published output.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use redb::Error as Cause;
 use reembed_encoder::error::Result;
+use reembed_encoder::files;
 
 use super::database::{
-    self, Db, DbError, FileKind, MetaKey, Tables, file_size, not_a_cache, set_aside,
+    self, Db, DbError, FileKind, MetaKey, Tables, failed, file_size, not_a_cache, set_aside,
 };
 use super::entries::SlotSet;
 use super::eviction::{self, Quota};
@@ -42,9 +44,34 @@ pub(super) enum Access {
     ReadOnly,
 }
 
-/// The cache file of an output: `cache.path`, or a hidden file beside the output.
+/// The cache file of an output: `cache.path`, or a file below `_reembed` beside the output, or the file of
+/// version 0.1 as long as it is the only one.
 pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
-    config.path.clone().unwrap_or_else(|| hidden_names::cache(output))
+    let exists = |path: &Path| path.symlink_metadata().is_ok();
+    let beside = || {
+        let (now, old) = (hidden_names::cache(output), hidden_names::old_cache(output));
+        if !exists(&now) && exists(&old) { old } else { now }
+    };
+    config.path.clone().unwrap_or_else(beside)
+}
+
+/// The cache file that a run opens. A run that writes moves the file of version 0.1 to its place of today. A file
+/// that cannot be moved is used where it is; so is a link, which would lead elsewhere.
+fn path_to_open(config: &CacheConfig, output: &Path, access: Access) -> Result<PathBuf> {
+    let (path, now) = (path_for(config, output), hidden_names::cache(output));
+    let is_old = config.path.is_none() && path != now;
+    let is_file = || path.symlink_metadata().is_ok_and(|found| found.is_file());
+    if access == Access::ReadOnly || !is_old || !is_file() || fs::rename(&path, &now).is_err() {
+        return Ok(path);
+    }
+    make_durable(&now)?;
+    Ok(now)
+}
+
+/// Makes the entry of a new cache file durable, so that a power failure does not lose its vectors.
+fn make_durable(path: &Path) -> Result<()> {
+    files::sync_directory(hidden_names::directory_of(path))
+        .map_err(|cause| failed(path, "fsync of its directory failed").caused_by(cause))
 }
 
 /// The most bytes by which a run over `rows` rows of `dim` components may grow the cache file.
@@ -80,7 +107,7 @@ impl<'a> VectorCache<'a> {
             CacheMode::ReadOnly => Access::ReadOnly,
             CacheMode::ReadWrite => Access::ReadWrite,
         };
-        let path = path_for(config, output);
+        let path = path_to_open(config, output, access)?;
         let db = match (database::file_kind(&path)?, access) {
             (FileKind::Other, _) => return Err(not_a_cache(&path)),
             (FileKind::Missing, Access::ReadOnly) => {
@@ -93,11 +120,18 @@ impl<'a> VectorCache<'a> {
             (FileKind::Zeros, Access::ReadWrite) => {
                 replace_damaged(&path, database::ZEROS, on_event)?
             }
-            (FileKind::Missing | FileKind::Database, Access::ReadWrite) => match Db::open(&path) {
-                Ok(db) => db,
-                Err(DbError::Damaged(reason)) => replace_damaged(&path, &reason, on_event)?,
-                Err(DbError::Failed(error)) => return Err(error),
-            },
+            (kind @ (FileKind::Missing | FileKind::Database), Access::ReadWrite) => {
+                match Db::open(&path) {
+                    Ok(db) => {
+                        if kind == FileKind::Missing {
+                            make_durable(&path)?;
+                        }
+                        db
+                    }
+                    Err(DbError::Damaged(reason)) => replace_damaged(&path, &reason, on_event)?,
+                    Err(DbError::Failed(error)) => return Err(error),
+                }
+            }
         };
         let run_number = |key: MetaKey| {
             let number = db.meta(key).map_err(|error| error.into_error(&path))?;
@@ -249,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cache_is_a_hidden_file_beside_the_output_unless_named() {
+    fn cache_is_below_the_work_directory_unless_named() {
         let config = |path: Option<&str>| CacheConfig {
             path: path.map(PathBuf::from),
             mode: CacheMode::ReadWrite,
@@ -258,8 +292,8 @@ mod tests {
             verify_sample: 0,
         };
         let beside = |output: &str| path_for(&config(None), Path::new(output));
-        assert_eq!(beside("out/tasks.parquet"), Path::new("out/.tasks.parquet.reembed-store"));
-        assert_eq!(beside("tasks"), Path::new(".tasks.reembed-store"));
+        assert_eq!(beside("out/tasks.parquet"), Path::new("out/_reembed/tasks.parquet.cache"));
+        assert_eq!(beside("tasks"), Path::new("_reembed/tasks.cache"));
         assert_eq!(path_for(&config(Some("a/b")), Path::new("out/t")), Path::new("a/b"));
         for long in ["n".repeat(255), "\u{1f4c4}".repeat(63)] {
             let damaged = hidden_names::damaged_cache(&beside(&format!("out/{long}")));

@@ -33,6 +33,7 @@ use super::{
     Embeddings, IdColumn, InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig,
     RunConfig, VectorConfig, VectorValues,
 };
+use crate::hidden_names;
 use crate::text::TextRecipe;
 use model::{PROMPT, PROMPT_NAME};
 use read::to_size;
@@ -67,7 +68,7 @@ impl RawConfig {
         let path = |key| merged.path(key).ok_or_else(|| merged.missing(key));
         let input = checked.of(path("input.path"));
         let output = checked.of(path("output.path"));
-        let report = checked.of(merged.report(output.as_deref()));
+        let report = checked.of(merged.report(output.as_deref().unwrap_or(Path::new(""))));
         let batch = checked.of(merged.batch());
         let input = checked.of(merged.input(input.unwrap_or_default()));
         let embeddings = self.embeddings(environment, &mut checked)?;
@@ -229,14 +230,14 @@ impl RawConfig {
     }
 
     /// Checks the table `[report]` alone. Without `report.dir` and `output.path` the directory is
-    /// `out/report`.
+    /// `out/_reembed/reports/bench`.
     ///
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_report(&self) -> Result<ReportConfig> {
         let merged = self.with_defaults()?;
-        let output = merged.path("output.path");
-        merged.report(output.as_deref())
+        let output = merged.path("output.path").unwrap_or_else(|| "out/bench".into());
+        merged.report(&output)
     }
 
     /// Checks the table `[cache]` alone.
@@ -431,11 +432,18 @@ impl RawConfig {
             .any(|raw| of_column(&raw))
     }
 
-    /// Reports are written beside the output unless `report.dir` is set.
-    fn report(&self, output: Option<&Path>) -> Result<ReportConfig> {
-        let beside = || Some(output?.parent()?.join("report"));
+    /// Reports of an output are written below `_reembed` beside it unless `report.dir` is set.
+    fn report(&self, output: &Path) -> Result<ReportConfig> {
+        let (dir, topmost) = match self.path("report.dir") {
+            Some(dir) => {
+                let topmost = hidden_names::directory_of(&dir).to_owned();
+                (dir, topmost)
+            }
+            None => (hidden_names::reports(output), hidden_names::directory_of(output).to_owned()),
+        };
         Ok(ReportConfig {
-            dir: self.path("report.dir").or_else(beside).unwrap_or_else(|| "out/report".into()),
+            dir,
+            topmost,
             keep: self
                 .number("report.keep")
                 .and_then(|keep| usize::try_from(keep).ok())

@@ -543,9 +543,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "report.dir",
         kind: Kind::Path,
-        default: DefaultValue::None { example: "\"out/report\"" },
+        default: DefaultValue::None { example: "\"reports/tasks\"" },
         flag: None,
-        help: "Directory for the reports of runs; default: `report` beside the output.",
+        help: "Directory for the reports of runs; default: _reembed/reports/NAME beside the output NAME.",
     },
     Setting {
         key: "report.keep",
@@ -557,9 +557,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "cache.path",
         kind: Kind::Path,
-        default: DefaultValue::None { example: "\"out/.tasks.parquet.reembed-store\"" },
+        default: DefaultValue::None { example: "\"cache/tasks\"" },
         flag: Some(Flag { name: "--cache", value: None, value_name: "FILE", help: None }),
-        help: "File of the vector cache; default: a hidden file beside the output.",
+        help: "File of the vector cache; default: _reembed/NAME.cache beside the output NAME.",
     },
     Setting {
         key: "cache.mode",

@@ -18,10 +18,12 @@ pub fn check_cache_path(config: &Config) -> Result<()> {
         return Ok(());
     };
     let report = |name: &str| ("a report in `report.dir`", config.report.dir.join(name));
+    let work_directory = hidden_names::work_directory(&config.output.path);
     let others = [
         ("`input.path`", config.input.path.clone()),
         ("`output.path`", config.output.path.clone()),
         ("the lock of `output.path`", hidden_names::lock(&config.output.path)),
+        ("the directory of that lock", work_directory),
         ("`report.dir`", config.report.dir.clone()),
         report("report.html"),
         report("report.json"),

@@ -1,4 +1,4 @@
-//! One writer per output: an advisory lock on a hidden file beside it.
+//! One writer per output: an advisory lock on a file in the directory `_reembed` beside it.
 //!
 //! The kernel releases the lock when its process exits, so a lock is never stale. The PID in the
 //! file is for messages only. The holder deletes the file before it releases the lock; a process
@@ -151,6 +151,7 @@ mod tests {
     fn target() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let target = directory.path().join("tasks.parquet");
+        fs::create_dir(hidden_names::work_directory(&target)).expect("a directory");
         (directory, target)
     }
 
@@ -166,7 +167,7 @@ mod tests {
         held.check(&target).expect("it is ours");
         drop(held);
         assert_eq!(
-            fs::read_dir(directory.path()).expect("a directory").count(),
+            fs::read_dir(hidden_names::work_directory(&target)).expect("a directory").count(),
             0,
             "no file is left"
         );

@@ -9,11 +9,13 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use super::cache_path::check_cache_path;
 use super::existing::ExistingTarget;
 use super::lock_file::LockFile;
+use super::old_lock::check_old_lock;
 use super::output_path::{check_path, create_directory, path_error};
 use super::sweep::delete_temporaries;
+use super::work_directory::{create_work_directory, remove_if_empty};
 use crate::config::Config;
 use crate::file_id::FileId;
-use crate::hidden_names::directory_of;
+use crate::hidden_names::{directory_of, work_directory};
 use crate::reader::Reader;
 
 /// The process that holds the lock of the output.
@@ -29,7 +31,7 @@ pub enum LockHolder {
 /// A locked output path. Dropping it releases the lock.
 pub struct OutputLock {
     path: PathBuf,
-    lock: LockFile,
+    lock: HeldLock,
     existing: ExistingTarget,
 }
 
@@ -43,8 +45,8 @@ impl OutputLock {
         let path = config.output.path.clone();
         create_directory(&path)?;
         let lock = match holder {
-            LockHolder::ThisProcess => LockFile::acquire(&path)?,
-            LockHolder::Parent => LockFile::held_by_parent(&path)?,
+            LockHolder::ThisProcess => HeldLock::acquire(&path)?,
+            LockHolder::Parent => HeldLock::new(&path, LockFile::held_by_parent(&path)?),
         };
         delete_temporaries(&path)?;
         let existing = check_output(config, input)?;
@@ -61,13 +63,13 @@ impl OutputLock {
         &self.existing
     }
 
-    /// Checks that the lock is still held and the existing file is unchanged. Call it before the
-    /// file is replaced.
+    /// Checks that the lock is still held, also against version 0.1, and the existing file is unchanged. Call it
+    /// before the file is replaced.
     ///
     /// # Errors
     /// `Locked` when the lock file is gone; `Output` when the existing file changed.
     pub fn check(&self) -> Result<()> {
-        self.lock.check(&self.path)?;
+        self.lock.check()?;
         let now = match fs::symlink_metadata(&self.path) {
             Ok(metadata) => Some(FileId::from(&metadata)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
@@ -92,7 +94,7 @@ impl OutputLock {
 /// it was created for this run and is empty.
 pub struct SupervisorLock {
     path: PathBuf,
-    lock: Option<LockFile>,
+    lock: Option<HeldLock>,
     created: Option<PathBuf>,
 }
 
@@ -109,7 +111,7 @@ impl SupervisorLock {
         let directory = directory_of(path);
         let created = (!directory.exists()).then(|| directory.to_owned());
         create_directory(path)?;
-        Ok(SupervisorLock { path: path.clone(), lock: Some(LockFile::acquire(path)?), created })
+        Ok(SupervisorLock { path: path.clone(), lock: Some(HeldLock::acquire(path)?), created })
     }
 }
 
@@ -117,12 +119,58 @@ impl Drop for SupervisorLock {
     fn drop(&mut self) {
         // If a temporary file cannot be deleted now, the next run deletes it.
         let _ = delete_temporaries(&self.path);
-        // First, because the lock is a file in the directory.
+        // First, because the lock is a file below the directory.
         drop(self.lock.take());
         if let Some(created) = &self.created {
             // This fails if the directory holds an output or a cache, which stay.
             let _ = fs::remove_dir(created);
         }
+    }
+}
+
+/// The lock file of an output in its directory `_reembed`, which is removed at the end if it is empty.
+struct HeldLock {
+    path: PathBuf,
+    lock: Option<LockFile>,
+}
+
+impl HeldLock {
+    fn new(path: &Path, lock: LockFile) -> HeldLock {
+        HeldLock { path: path.to_owned(), lock: Some(lock) }
+    }
+
+    fn acquire(path: &Path) -> Result<HeldLock> {
+        /// Attempts to create a directory that runs of other outputs keep removing.
+        const ATTEMPTS: usize = 100;
+        let mut attempt = 1;
+        loop {
+            create_work_directory(path)?;
+            match LockFile::acquire(path) {
+                Ok(lock) => {
+                    let lock = HeldLock::new(path, lock);
+                    check_old_lock(path)?;
+                    return Ok(lock);
+                }
+                Err(_) if attempt < ATTEMPTS && !work_directory(path).exists() => attempt += 1,
+                Err(error) => {
+                    remove_if_empty(path);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.check(&self.path))?;
+        check_old_lock(&self.path)
+    }
+}
+
+impl Drop for HeldLock {
+    fn drop(&mut self) {
+        // First, because it is a file in the directory.
+        drop(self.lock.take());
+        remove_if_empty(&self.path);
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 use rustix::fs::Access;
 
+use super::work_directory::{check_work_directory, is_for_other_files};
 use crate::file_id::FileId;
-use crate::hidden_names::directory_of;
+use crate::hidden_names::{WORK_DIRECTORY, directory_of};
 
 /// Checks that the path is or can become a regular file in a writable directory, and is not the
 /// input. Only the last part of its directory may be missing.
@@ -21,6 +23,10 @@ pub fn check_path(target: &Path, input: &Path) -> Result<()> {
     if target.file_name().is_none() {
         return Err(refuse("the output path has no file name"));
     }
+    if is_for_other_files(target) {
+        let message = format!("`{WORK_DIRECTORY}` is for the files of reembed that are not tables");
+        return Err(refuse(&message));
+    }
     let is_input = |output: &fs::Metadata| {
         fs::metadata(input)
             .is_ok_and(|input| FileId::from(&input).is_same_file(&FileId::from(output)))
@@ -29,9 +35,9 @@ pub fn check_path(target: &Path, input: &Path) -> Result<()> {
         Ok(output) if output.is_symlink() => {
             return Err(refuse("the output is a symbolic link, which reembed does not replace"));
         }
-        Ok(output) if output.is_dir() => return Err(refuse("the output is a directory")),
         Ok(output) if !output.is_file() => {
-            return Err(refuse("the output is not a regular file"));
+            let kind = kind_of(output.file_type());
+            return Err(refuse(&format!("the output is {kind}, not a regular file")));
         }
         Ok(output) if is_input(&output) => {
             return Err(refuse("the output and the input are the same file"));
@@ -54,7 +60,19 @@ pub fn check_path(target: &Path, input: &Path) -> Result<()> {
         Err(cause) => return Err(refuse(NO_DIRECTORY).caused_by(cause)),
     };
     rustix::fs::access(writable, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|cause| refuse("its directory is not writable").caused_by(cause))
+        .map_err(|cause| refuse("its directory is not writable").caused_by(cause))?;
+    check_work_directory(target)
+}
+
+/// What is not a regular file, in words.
+fn kind_of(file: fs::FileType) -> &'static str {
+    match file {
+        file if file.is_dir() => "a directory",
+        file if file.is_fifo() => "a FIFO",
+        file if file.is_socket() => "a socket",
+        file if file.is_block_device() || file.is_char_device() => "a device",
+        _ => "a special file",
+    }
 }
 
 /// Creates the directory of the output if it does not exist.

@@ -14,14 +14,31 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::existing::Ownership;
 use crate::failpoints::{self, Failpoint};
-use crate::hidden_names::{TEMPORARY_SUFFIX, directory_of, hidden_prefix};
+use crate::hidden_names::{TEMPORARY_SUFFIX, directory_of, temporary_prefix, work_directory};
 
-/// Creates a new hidden file beside the target (`O_EXCL`), with mode and owner of the existing file.
-/// Dropping it deletes the file.
+/// Creates a new file in the directory `_reembed` beside the target (`O_EXCL`), with mode and owner of the
+/// existing file. Dropping it deletes the file.
 ///
 /// # Errors
 /// `Target` when it cannot be created or its owner cannot be set.
 pub fn create_temporary(target: &Path, ownership: Option<Ownership>) -> Result<NamedTempFile> {
+    create_in(&work_directory(target), &temporary_prefix(target), target, ownership)
+}
+
+/// Creates a new hidden file beside a target that has no lock and no cache. Dropping it deletes the file.
+///
+/// # Errors
+/// `Target` when it cannot be created.
+pub fn create_temporary_beside(target: &Path) -> Result<NamedTempFile> {
+    create_in(directory_of(target), &format!(".{}", temporary_prefix(target)), target, None)
+}
+
+fn create_in(
+    directory: &Path,
+    prefix: &str,
+    target: &Path,
+    ownership: Option<Ownership>,
+) -> Result<NamedTempFile> {
     let refuse = |message: &str, cause: io::Error| {
         Error::new(ErrorKind::Target, message)
             .in_file(target)
@@ -31,10 +48,10 @@ pub fn create_temporary(target: &Path, ownership: Option<Ownership>) -> Result<N
     // The umask of the process applies to the mode of a new output.
     let permissions = Permissions::from_mode(if ownership.is_some() { 0o600 } else { 0o666 });
     let file = Builder::new()
-        .prefix(&hidden_prefix(target))
+        .prefix(prefix)
         .suffix(TEMPORARY_SUFFIX)
         .permissions(permissions)
-        .tempfile_in(directory_of(target))
+        .tempfile_in(directory)
         .map_err(|cause| refuse("a temporary file in its directory cannot be created", cause))?;
     if let Some(ownership) = ownership {
         set_ownership(file.as_file(), ownership).map_err(|cause| {
@@ -181,6 +198,8 @@ mod tests {
     fn temporary_has_the_given_mode_and_is_deleted_when_dropped() {
         let directory = tempfile::tempdir().expect("a directory");
         let target = directory.path().join("out.parquet");
+        let directory = work_directory(&target);
+        fs::create_dir(&directory).expect("a directory");
         let created = create_temporary(&target, None).expect("a file");
         let own = created.as_file().metadata().expect("a file");
         for mode in [0o640, 0o444, 0o600] {
@@ -189,6 +208,8 @@ mod tests {
             assert_eq!(file.as_file().metadata().expect("a file").mode() & 0o7777, mode);
         }
         drop(created);
-        assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 0);
+        assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
+        drop(create_temporary_beside(&target).expect("a file"));
+        assert_eq!(fs::read_dir(directory_of(&target)).expect("a directory").count(), 1);
     }
 }

@@ -31,7 +31,7 @@ pub fn check_space(target: &Path, output: u64, cache: &Path, growth: u64) -> Res
     if !has_space(free, output) {
         return Err(no_space_for_output(target, output, 0, free));
     }
-    // A missing directory is reported when the cache is opened.
+    // A directory that cannot be read is reported when the cache is opened.
     match free_space(cache) {
         Ok(free) if !has_space(free, growth) => Err(no_space_for_cache(cache, growth, free)),
         _ => Ok(()),
@@ -87,10 +87,13 @@ fn free_space(file: &Path) -> rustix::io::Result<Option<u64>> {
     Ok((disk.f_blocks > 0).then(|| disk.f_bavail.saturating_mul(disk.f_frsize)))
 }
 
-/// The directory of a file, or its parent if the directory is not created yet.
+/// The directory of a file, or the nearest one above it that exists already.
 fn existing_directory(file: &Path) -> &Path {
-    let directory = directory_of(file);
-    if directory.exists() { directory } else { directory_of(directory) }
+    let mut directory = directory_of(file);
+    while !directory.exists() && directory_of(directory) != directory {
+        directory = directory_of(directory);
+    }
+    directory
 }
 
 #[cfg(test)]
@@ -130,7 +133,7 @@ mod tests {
             // Each would fit by itself.
             (most, &*cache, most, Some(" more, but its disk has ")),
             (most, &*new, most, Some(" more, but its disk has ")),
-            (most, &*nowhere, most, None),
+            (most, &*nowhere, most, Some(" more, but its disk has ")),
             (EXABYTE, elsewhere, 1, Some("the output may take 1152921.5 TB, but its disk has ")),
         ] {
             let told = check_space(&target, output, cache, growth).map_err(|error| {

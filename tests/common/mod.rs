@@ -121,19 +121,21 @@ impl Job {
 
     /// The cache beside the job's output.
     pub fn cache(&self) -> PathBuf {
-        self.directory().join("out/.tasks.parquet.reembed-store")
+        self.directory().join("out/_reembed/tasks.parquet.cache")
     }
 
-    /// The names of the files in the output directory, output included, cache excluded.
+    /// The names of the files in the output's directory and in `_reembed`, without the cache and the reports.
     pub fn beside_output(&self) -> Vec<String> {
-        let directory = self.output().parent().expect("a directory").to_owned();
-        let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.expect("an entry").file_name().to_string_lossy().into_owned()
         };
-        let cache = self.cache();
-        let cache = cache.file_name().and_then(std::ffi::OsStr::to_str);
-        entries.map(name).filter(|name| Some(name.as_str()) != cache).collect()
+        let names = |directory: &str| {
+            let entries = std::fs::read_dir(self.directory().join(directory));
+            entries.into_iter().flatten().map(name).collect::<Vec<String>>()
+        };
+        let mut all = [names("out"), names("out/_reembed")].concat();
+        all.retain(|name| !["_reembed", "tasks.parquet.cache", "reports"].contains(&name.as_str()));
+        all
     }
 }
 

@@ -18,9 +18,9 @@ use crate::common::{Job, real_model};
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
-/// Prefixes of the hidden files that may outlast a run: the cache and, under a longer name, an incomplete
-/// cache that was moved aside.
-const MAY_STAY: &str = ".tasks.parquet.reembed-store";
+/// Prefix of the files that may outlast a run: the cache and, under a longer name, an incomplete cache that was
+/// moved aside.
+const MAY_STAY: &str = "tasks.parquet.cache";
 
 /// Timeout after which a process counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -172,7 +172,7 @@ impl Night {
     }
 
     pub fn forget_cache(&self) {
-        let _ = fs::remove_file(self.output().with_file_name(MAY_STAY));
+        let _ = fs::remove_file(self.job.cache());
     }
 
     /// Unexpected files beside the output after a run has ended.
@@ -188,9 +188,9 @@ impl Night {
         let has = |suffix: &str| names.iter().any(|name| name.ends_with(suffix));
         if self.bytes().is_none_or(|bytes| bytes != old) {
             Phase::Published
-        } else if has(".reembed-tmp") {
+        } else if has(".tmp") {
             Phase::Writing
-        } else if has(".reembed-lock") {
+        } else if has(".lock") {
             Phase::Locked
         } else {
             Phase::Start

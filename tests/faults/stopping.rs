@@ -138,7 +138,7 @@ fn a_second_signal_ends_it_at_once() {
         assert!(worker.is_none_or(|worker| wait_for(|| !is_alive(worker))));
         // Without a supervisor no process is left to print the error.
         assert_eq!(
-            night.output().with_file_name("report").join("report.json").exists(),
+            night.output().with_file_name("_reembed/reports/tasks.parquet/report.json").exists(),
             supervised
         );
         assert_eq!(night.bytes(), None);

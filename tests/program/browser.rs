@@ -37,7 +37,7 @@ fn the_report_of_a_run_reads_well_in_a_browser() {
     assert!(run("300", &[]).0);
     let (done, said) = run("400", &["--memory-limit", "1"]);
     assert!(!done, "succeeded within one byte: {said}");
-    let report = directory.path().join("out/report");
+    let report = directory.path().join("out/_reembed/reports/tasks.parquet");
     look(&mut browser, &report.join("report.html"), &report.join("report.json"), "report-failed");
     let failed = read(&report.join("report.json"));
     assert_eq!(
@@ -68,7 +68,7 @@ fn the_bench_reads_well_in_a_browser() {
         &["bench", "--tasks", "64", "--repeats", "3", "--time", "20", "--model-path", model],
     );
     assert!(done, "{said}");
-    let report = directory.path().join("out/report");
+    let report = directory.path().join("out/_reembed/reports/bench");
     look(&mut browser, &report.join("bench.html"), &report.join("bench.json"), "bench");
     let bench = read(&report.join("bench.json"));
     let names: Vec<&str> = bench["subjects"]

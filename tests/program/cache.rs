@@ -681,7 +681,7 @@ fn full_disk_under_the_cache_fails_and_is_resumable() {
         .expect("a shell");
     let said = String::from_utf8_lossy(&limited.stderr).into_owned();
     assert_eq!(limited.status.code(), Some(1), "{said}");
-    assert!(said.contains("reembed-store: the cache cannot be read or written"), "{said}");
+    assert!(said.contains("parquet.cache: the cache cannot be read or written"), "{said}");
     assert!(!program.job.output().exists());
     let (encoded, reused) = program.encoded_and_reused();
     assert!(reused >= 50 && encoded + reused == 1500, "{encoded} and {reused}");

@@ -565,7 +565,7 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
             insta::assert_snapshot!("cache-stats", shown(&by_output));
         })
     });
-    let path = job.path(".result.parquet.reembed-store");
+    let path = job.path("_reembed/result.parquet.cache");
     let by_name = job.reembed(&["cache", "stats", "--cache", path.to_str().expect("text")]);
     assert!(by_name.status.success(), "{}", err(&by_name));
     let checked = job.reembed(&["cache", "verify", "--output", "result.parquet"]);

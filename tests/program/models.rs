@@ -45,7 +45,8 @@ impl Job {
     }
 
     fn report_file(&self, file: &str) -> String {
-        fs::read_to_string(self.path("out/report").join(file)).expect("a report")
+        fs::read_to_string(self.path("out/_reembed/reports/tasks.parquet").join(file))
+            .expect("a report")
     }
 }
 
@@ -269,7 +270,7 @@ fn cache_without_the_table_of_models_is_used() {
     let local = ["--quiet", "--model-path", "models/mine"];
     job.run_with(&[&local[..], &["--precision", "bf16"]].concat(), &[]).assert().success();
     fs::remove_file(job.path("out/tasks.parquet")).expect("a removed output");
-    let cache = job.path("out/.tasks.parquet.reembed-store");
+    let cache = job.path("out/_reembed/tasks.parquet.cache");
     let database = Database::open(cache).expect("a cache");
     let write = database.begin_write().expect("a transaction");
     let models: TableDefinition<'_, &str, &str> = TableDefinition::new("models");

@@ -133,12 +133,12 @@ fn report_says_output_is_in_place_after_directory_fsync_error() {
     let night = PublishJob::of(&plain(3));
     for number in 1.. {
         let _ = fs::remove_dir_all(night.directory());
-        fs::create_dir(night.directory()).expect("a directory");
+        night.create_directories();
         let inject = format!("fsync:error=EIO:when={number}");
         let trace = night.job.directory().join("trace");
         let mut command = strace.command(&night, &inject, &[], &trace);
         let run = command.env("REEMBED_REPORT_KEEP", "1").output().expect("a child");
-        let report = night.directory().join("report/report.json");
+        let report = night.directory().join("_reembed/reports/tasks.parquet/report.json");
         let report = fs::read(&report).unwrap_or_else(|cause| panic!("{cause}: {}", err(&run)));
         let report: serde_json::Value = serde_json::from_slice(&report).expect("JSON");
         let verdict = report["verdict"].as_str().expect("a sentence");
@@ -177,7 +177,7 @@ fn kill_at_any_write_leaves_a_whole_file_and_no_lock() {
             assert_eq!(run.status.signal(), Some(9), "{case}: {}", run.told);
             let left = night.output();
             assert!(left == old || left == new, "{case}: neither the old file nor the new one");
-            let temporary = night.beside().iter().any(|name| name.ends_with(".reembed-tmp"));
+            let temporary = night.beside().iter().any(|name| name.ends_with(".tmp"));
             outcomes.insert((left == new, temporary));
             night.completes_with(&new, &case);
         }
@@ -367,12 +367,12 @@ fn second_run_fails_at_once_naming_the_lock_holder() {
 fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     let Some(strace) = Strace::find() else { return };
     let night = PublishJob::of(&plain(3));
-    fs::create_dir(night.directory()).expect("a directory");
+    night.create_directories();
     let child = strace.start(&night, "fsync:delay_enter=60s:when=1");
     let strace = Reaped(child);
-    let lock = night.directory().join(".tasks.parquet.reembed-lock");
+    let lock = night.directory().join("_reembed/tasks.parquet.lock");
     let holder: i32 = wait_for(|| {
-        let temporary = night.beside().iter().any(|name| name.ends_with(".reembed-tmp"));
+        let temporary = night.beside().iter().any(|name| name.ends_with(".tmp"));
         fs::read_to_string(&lock).ok().filter(|_| temporary)?.parse().ok()
     });
     let second = night.run();
@@ -410,7 +410,7 @@ fn deleted_lock_or_changed_output_prevents_publishing() {
     let cases: [(&str, Act, ErrorKind, &str); 3] = [
         (
             "the lock is deleted",
-            |output| fs::remove_file(output.with_file_name(".tasks.parquet.reembed-lock")),
+            |output| fs::remove_file(output.with_file_name("_reembed/tasks.parquet.lock")),
             ErrorKind::Locked,
             "its lock file was deleted during the run",
         ),
@@ -610,15 +610,14 @@ fn unwritable_directory_is_refused_before_the_model() {
 #[test]
 fn only_what_dead_runs_of_this_output_left_is_swept() {
     let night = PublishJob::of(&plain(3));
-    fs::create_dir(night.directory()).expect("a directory");
-    let others =
-        [".other.parquet.abcdef.reembed-tmp", ".tasks.parquet.abcdef.tmp", ".tasks.parquet.old"];
-    for name in [".tasks.parquet.abcdef.reembed-tmp", ".tasks.parquet.012345.reembed-tmp"]
-        .iter()
-        .chain(&others)
-    {
-        fs::write(night.directory().join(name), "half of a file").expect("a file");
+    night.create_directories();
+    let others = ["other.parquet.abcdef.tmp", ".tasks.parquet.abcdef.tmp", "tasks.parquet.old"];
+    for name in ["tasks.parquet.abcdef.tmp", "tasks.parquet.012345.tmp"].iter().chain(&others) {
+        fs::write(night.directory().join("_reembed").join(name), "half of a file").expect("a file");
     }
+    // Of version 0.1.
+    let old = night.directory().join(".tasks.parquet.abcdef.reembed-tmp");
+    fs::write(old, "half of a file").expect("a file");
     let run = night.run();
     assert_eq!(run.status.code(), Some(0), "{}", err(&run));
     let left: BTreeSet<String> = night.beside().into_iter().collect();
@@ -715,9 +714,14 @@ impl PublishJob {
         fs::read(self.path()).expect("an output")
     }
 
+    /// Creates what a run would create, so that its calls for it are not among those that are counted.
+    fn create_directories(&self) {
+        fs::create_dir_all(self.directory().join("_reembed")).expect("a directory");
+    }
+
     /// Writes these bytes to the output path.
     fn put(&self, bytes: &[u8]) {
-        fs::create_dir_all(self.directory()).expect("a directory");
+        self.create_directories();
         fs::write(self.path(), bytes).expect("an output");
     }
 
@@ -886,7 +890,7 @@ enum On {
 }
 
 impl Call {
-    /// `1234 write(5</tmp/x/out/.tasks.parquet.aB3xYz.reembed-tmp>, ""..., 1048576) = 1048576`
+    /// `1234 write(5</tmp/x/out/_reembed/tasks.parquet.aB3xYz.tmp>, ""..., 1048576) = 1048576`
     fn parse(line: &str) -> Option<Call> {
         let (_, call) = line.split_once(' ')?;
         let (name, rest) = call.trim_start().split_once('(')?;
@@ -903,8 +907,8 @@ impl Call {
         let made = name == "open" && rest.contains("O_CREAT");
         let on = match rest {
             _ if made => On::Other,
-            _ if rest.contains(".reembed-tmp") => On::Temporary,
-            _ if rest.contains(".reembed-lock") => On::Lock,
+            _ if rest.contains("_reembed/tasks.parquet.lock") => On::Lock,
+            _ if rest.contains("_reembed/tasks.parquet.") => On::Temporary,
             _ if rest.contains("/out>)") => On::Directory,
             _ => On::Other,
         };

@@ -17,7 +17,8 @@ impl Job {
     }
 
     fn report(&self) -> Value {
-        let text = fs::read_to_string(self.path("out/report/report.json")).expect("a report");
+        let text = fs::read_to_string(self.path("out/_reembed/reports/tasks.parquet/report.json"))
+            .expect("a report");
         serde_json::from_str(&text).expect("JSON")
     }
 }
@@ -32,7 +33,11 @@ fn a_run_leaves_its_report_beside_the_output() {
     let done = job.run(&["--quiet"]);
     assert!(done.status.success(), "{}", err(&done));
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(said.lines().any(|line| line == "report       out/report/report.html"), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line == "report       out/_reembed/reports/tasks.parquet/report.html"),
+        "{said}"
+    );
 
     let report = job.report();
     let rows = &report["rows"];
@@ -69,7 +74,7 @@ fn a_run_leaves_its_report_beside_the_output() {
     }
     assert_eq!(report["config"][0]["key"], json!("input.path"));
     assert!(report["lineage"]["fingerprint"].is_string() && report["error"].is_null());
-    check_metrics(&job.path("out/report/report.prom"));
+    check_metrics(&job.path("out/_reembed/reports/tasks.parquet/report.prom"));
 }
 
 #[test]
@@ -84,7 +89,7 @@ fn a_run_that_fails_leaves_a_report_that_says_why() {
     assert!(err(&failed).contains(message), "{message}\n{}", err(&failed));
     assert!(report["error"]["advice"].is_string() && report["lineage"].is_object());
     assert!(!job.path("out/tasks.parquet").exists());
-    check_metrics(&job.path("out/report/report.prom"));
+    check_metrics(&job.path("out/_reembed/reports/tasks.parquet/report.prom"));
 
     let refused = job.run(&["--quiet", "--input", "no.parquet"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -130,8 +135,8 @@ fn small_memory_limit_plans_small_batches_from_the_start() {
 #[test]
 fn unwritable_report_is_a_warning() {
     let job = Job::new("20");
-    fs::create_dir(job.path("out")).expect("a directory");
-    fs::write(job.path("out/report"), "in the way").expect("a file");
+    fs::create_dir_all(job.path("out/_reembed")).expect("a directory");
+    fs::write(job.path("out/_reembed/reports"), "in the way").expect("a file");
     let done = job.run(&[]);
     assert!(done.status.success(), "{}", err(&done));
     assert!(err(&done).contains("the report cannot be written"), "{}", err(&done));
@@ -141,7 +146,7 @@ fn unwritable_report_is_a_warning() {
     let model = ["run", "--quiet", "--model-path", job.model.path().to_str().expect("text")];
     let done = job.command(&model).env("REEMBED_REPORT_KEEP", "0").output().expect("a child");
     assert!(done.status.success(), "{}", err(&done));
-    assert!(job.path("out/tasks.parquet").exists() && !job.path("out/report").exists());
+    assert!(job.path("out/tasks.parquet").exists() && !job.path("out/_reembed/reports").exists());
 }
 
 #[test]
@@ -159,7 +164,8 @@ fn documented_alerts_fire_for_failed_and_missing_runs() {
     // The alert rules use metrics that a run writes.
     let job = Job::new("20");
     assert!(job.run(&[]).status.success());
-    let metrics = fs::read_to_string(job.path("out/report/report.prom")).expect("metrics");
+    let metrics = fs::read_to_string(job.path("out/_reembed/reports/tasks.parquet/report.prom"))
+        .expect("metrics");
     let words = rules.split(|c: char| !c.is_alphanumeric() && c != '_');
     let named: Vec<&str> = words.filter(|word| word.starts_with("reembed_")).collect();
     assert!(named.len() >= 3, "{rules}");
@@ -212,7 +218,8 @@ fn every_key_of_a_json_log_line_is_documented() {
 fn every_metric_is_documented() {
     let job = Job::new("20");
     assert!(job.run(&["--quiet"]).status.success());
-    let metrics = fs::read_to_string(job.path("out/report/report.prom")).expect("metrics");
+    let metrics = fs::read_to_string(job.path("out/_reembed/reports/tasks.parquet/report.prom"))
+        .expect("metrics");
     let names: Vec<&str> = metrics
         .lines()
         .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())

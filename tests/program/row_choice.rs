@@ -93,12 +93,14 @@ fn rows_without_text_are_dropped_counted_and_skipped_by_verify() {
         let expected: serde_json::Value = expected;
         assert_eq!(footer[key], expected, "{key}");
     }
-    let report = fs::read_to_string(job.path("report/report.json")).expect("a report");
+    let report = fs::read_to_string(job.path("_reembed/reports/result.parquet/report.json"))
+        .expect("a report");
     let report: serde_json::Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!(report["rows"]["dropped"], 8);
     assert_eq!(report["rows"]["null"], 0);
     assert_eq!(report["rows"]["input"], 40);
-    let metrics = fs::read_to_string(job.path("report/report.prom")).expect("metrics");
+    let metrics = fs::read_to_string(job.path("_reembed/reports/result.parquet/report.prom"))
+        .expect("metrics");
     assert!(
         metrics.contains("reembed_rows{kind=\"dropped\",output=\"result.parquet\"} 8\n"),
         "{metrics}"

@@ -85,7 +85,8 @@ fn columns(table: &Table) -> Vec<&str> {
 }
 
 fn report(job: &Job) -> serde_json::Value {
-    let report = fs::read_to_string(job.path("report/report.json")).expect("a report");
+    let report = fs::read_to_string(job.path("_reembed/reports/result.parquet/report.json"))
+        .expect("a report");
     serde_json::from_str(&report).expect("JSON")
 }
 
@@ -166,7 +167,7 @@ fn second_run_leaves_the_file_and_a_changed_row_costs_its_own_columns() {
     let columns = &report(&job)["output"]["columns"];
     assert_eq!((&columns[0]["encoded"], &columns[1]["encoded"]), (&0.into(), &1.into()));
     let followed = fs::read(job.path("result.parquet")).expect("an output");
-    for file in ["result.parquet", ".result.parquet.reembed-store"] {
+    for file in ["result.parquet", "_reembed/result.parquet.cache"] {
         fs::remove_file(job.path(file)).expect("a file");
     }
     done(&job.run(&[]));

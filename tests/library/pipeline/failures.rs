@@ -59,9 +59,10 @@ fn cache_path_of_another_file_is_refused_with_both_keys() {
         ("out/../out/./tasks.parquet", "`output.path`"),
         ("in.parquet", "`input.path`"),
         ("hard.parquet", "`input.path`"),
-        ("out/.tasks.parquet.reembed-lock", "`output.path`"),
-        ("out/report/report.json", "`report.dir`"),
-        ("out/report", "`report.dir`"),
+        ("out/_reembed/tasks.parquet.lock", "`output.path`"),
+        ("out/_reembed", "the directory of that lock"),
+        ("out/_reembed/reports/tasks.parquet/report.json", "`report.dir`"),
+        ("out/_reembed/reports/tasks.parquet", "`report.dir`"),
     ] {
         let config = job.config(&[&format!("cache.path = {cache:?}")]);
         let error = run(&config, &fake(Failure::Never)).expect_err(cache);

@@ -336,7 +336,7 @@ fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_dir() {
             found.extend(files_below(&entry.path()));
-        } else if !entry.file_name().to_string_lossy().ends_with(".reembed-store") {
+        } else if !entry.file_name().to_string_lossy().ends_with(".cache") {
             found.insert(entry.path());
         }
     }

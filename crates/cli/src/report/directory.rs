@@ -1,8 +1,8 @@
 //! The report directory: the latest report, and one for each of the last runs.
 //!
 //! ```text
-//! out/report/report.html, report.json, report.prom     the latest run
-//! out/report/runs/20261124T055325Z.html, .json         each of the last `report.keep` runs
+//! out/_reembed/reports/tasks.parquet/report.html, report.json, report.prom     the latest run of out/tasks.parquet
+//! out/_reembed/reports/tasks.parquet/runs/20261124T055325Z.html, .json         each of the last `report.keep` runs
 //! ```
 //!
 //! Files are written atomically. A run that is killed, or whose disk is full, leaves at most a reserved name (an empty
@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use reembed::config::ReportConfig;
+use reembed::publish;
 use reembed_encoder::error::Result;
+use reembed_encoder::files;
 use serde_json::Value;
 
 use super::record::{EarlierRun, Outcome, RunRecord};
@@ -33,8 +35,8 @@ const STALE: Duration = Duration::from_secs(3600);
 /// Writes the report of a run, adds the earlier runs of the same output to it, and removes the oldest reports. Returns
 /// the path of the page; `None` if `report.keep` is 0.
 ///
-/// It creates only the report directory and its parent. A missing grandparent can mean an unmounted disk, and a later
-/// run must not find directories there that look like the output's own.
+/// It creates no directory above `topmost`, the directory of the output. A missing one there can mean an unmounted
+/// disk, and a later run must not find directories there that look like the output's own.
 ///
 /// # Errors
 /// `Output`, naming the file. The caller logs it as a warning, since the run itself succeeded or failed before.
@@ -44,14 +46,12 @@ pub fn write(config: &ReportConfig, mut record: RunRecord) -> Result<Option<Path
     }
     let runs = config.dir.join(RUNS);
     let runs_error = |cause| report_file::error(&runs, cause);
-    let parent = config.dir.parent().filter(|directory| !directory.as_os_str().is_empty());
-    for directory in parent.into_iter().chain([&*config.dir, &*runs]) {
-        create_directory(directory).map_err(|cause| report_file::error(&config.dir, cause))?;
-    }
+    create_directories(&config.topmost, &runs)
+        .map_err(|cause| report_file::error(&config.dir, cause))?;
     let names = run_names(&runs).map_err(runs_error)?;
     // One place is for this run.
     let (oldest, kept) = names.split_at(names.len().saturating_sub(config.keep - 1));
-    let output = &record.output.path;
+    let output = &record.output.label;
     record.earlier = kept.iter().filter_map(|name| earlier_run(&runs, name, output)).collect();
     let json = json::to_document(&record, "the report")?;
     let page = html::page(&record, &json, "")?;
@@ -75,15 +75,22 @@ pub fn write(config: &ReportConfig, mut record: RunRecord) -> Result<Option<Path
     Ok(Some(latest))
 }
 
-/// Creates a directory unless it exists; its parent must exist.
-fn create_directory(directory: &Path) -> io::Result<()> {
-    match fs::create_dir(directory) {
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            Err(io::Error::new(cause.kind(), "its parent directory does not exist"))
+/// Creates the directories from `topmost` down to `directory` that do not exist; the parent of `topmost` must exist.
+fn create_directories(topmost: &Path, directory: &Path) -> io::Result<()> {
+    let below = directory.ancestors().take_while(|ancestor| *ancestor != topmost);
+    let mut below: Vec<&Path> = below.filter(|path| !path.as_os_str().is_empty()).collect();
+    below.reverse();
+    create_directory(topmost, files::create_directory)?;
+    below.into_iter().try_for_each(|path| create_directory(path, publish::create_like_parent))
+}
+
+fn create_directory(path: &Path, create: fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    create(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => {
+            io::Error::new(cause.kind(), "its parent directory does not exist")
         }
-        created => created,
-    }
+        _ => cause,
+    })
 }
 
 /// Removes the report of a run, or what exists of it.
@@ -177,7 +184,7 @@ fn earlier_run(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
         return None;
     }
     let report: Value = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    if report.pointer("/output/path")?.as_str()? != output {
+    if label_of(&report)? != output {
         return None;
     }
     let outcome = serde_json::from_value(report.get("outcome")?.clone()).ok()?;
@@ -196,6 +203,15 @@ fn earlier_run(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
     })
 }
 
+/// The label of the output of a report. A report of version 0.1 has a path, whose file name is the label.
+fn label_of(report: &Value) -> Option<&str> {
+    let label = report.pointer("/output/label").and_then(Value::as_str);
+    label.or_else(|| {
+        let path = report.pointer("/output/path")?.as_str()?;
+        Path::new(path).file_name()?.to_str()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
@@ -204,6 +220,11 @@ mod tests {
 
     use super::super::example;
     use super::*;
+
+    fn config_at(dir: PathBuf, keep: usize) -> ReportConfig {
+        let topmost = dir.parent().expect("a parent").to_owned();
+        ReportConfig { dir, topmost, keep }
+    }
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).expect("a directory");
@@ -217,7 +238,7 @@ mod tests {
     #[test]
     fn last_runs_are_kept_and_foreign_files_stay() {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = ReportConfig { dir: directory.path().join("report"), keep: 3 };
+        let config = config_at(directory.path().join("report"), 3);
         let runs = config.dir.join(RUNS);
         for second in 10..15 {
             let started = format!("2026-11-24T05:53:{second}Z");
@@ -248,7 +269,7 @@ mod tests {
     #[test]
     fn runs_of_one_second_have_a_report_each() {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = ReportConfig { dir: directory.path().join("report"), keep: 10 };
+        let config = config_at(directory.path().join("report"), 10);
         for _ in 0..3 {
             write(&config, example::done()).expect("it can be written");
         }
@@ -259,7 +280,7 @@ mod tests {
     #[test]
     fn no_report_is_written_if_keep_is_zero() {
         let directory = tempfile::tempdir().expect("a directory");
-        let none = ReportConfig { dir: directory.path().join("none"), keep: 0 };
+        let none = config_at(directory.path().join("none"), 0);
         assert_eq!(write(&none, example::done()).expect("nothing to do"), None);
         assert!(!none.dir.exists());
     }
@@ -269,8 +290,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let dir = directory.path().join("file");
         fs::write(&dir, "in the way").expect("a file");
-        let error =
-            write(&ReportConfig { dir, keep: 1 }, example::done()).expect_err("no directory");
+        let error = write(&config_at(dir, 1), example::done()).expect_err("no directory");
         assert_eq!(error.kind(), ErrorKind::Output);
         assert!(error.advice_text().is_some_and(|advice| advice.contains("report.dir")));
         assert_eq!(names(directory.path()), ["file"]);
@@ -280,29 +300,34 @@ mod tests {
     fn no_grandparent_directory_is_created() {
         let directory = tempfile::tempdir().expect("a directory");
         let dir = directory.path().join("not/mounted/report");
-        let config = ReportConfig { dir, keep: 3 };
+        let config = config_at(dir, 3);
         let error = write(&config, example::failed()).expect_err("its parent does not exist");
         let cause = std::error::Error::source(&error).expect("a cause").to_string();
         assert!(cause.contains("does not exist"), "{cause}");
         assert_eq!(error.place().file(), Some(config.dir.as_path()));
         assert_eq!(names(directory.path()), [""; 0]);
-        let config = ReportConfig { dir: directory.path().join("out/report"), keep: 3 };
+        let config = config_at(directory.path().join("out/report"), 3);
+        write(&config, example::failed()).expect("a report").expect("its page");
+        // The directory of the output may be created, and all below it.
+        let topmost = directory.path().join("new");
+        let dir = topmost.join("_reembed/reports/tasks.parquet");
+        let config = ReportConfig { dir, topmost, keep: 3 };
         write(&config, example::failed()).expect("a report").expect("its page");
     }
 
     #[test]
     fn runs_of_another_output_are_not_earlier_runs() {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = ReportConfig { dir: directory.path().join("report"), keep: 10 };
+        let config = config_at(directory.path().join("report"), 10);
         let run = |second: u32, output: &str, mut record: RunRecord| {
             record.started = format!("2026-11-24T05:53:{second}Z");
             record.ended = format!("2026-11-24T05:54:{second}Z");
-            record.output.path = output.to_owned();
+            record.output.label = output.to_owned();
             write(&config, record).expect("it can be written");
         };
-        run(10, "out/mine.parquet", example::done());
-        run(20, "out/other.parquet", example::done());
-        run(30, "out/mine.parquet", example::failed());
+        run(10, "mine.parquet", example::done());
+        run(20, "other.parquet", example::done());
+        run(30, "mine.parquet", example::failed());
         let latest = fs::read_to_string(config.dir.join("report.json")).expect("a report");
         let latest: Value = serde_json::from_str(&latest).expect("JSON");
         assert_eq!(latest["earlier"].as_array().map(Vec::len), Some(1));
@@ -310,15 +335,27 @@ mod tests {
         let metrics = fs::read_to_string(config.dir.join("report.prom")).expect("metrics");
         let success = timestamp::unix_seconds("2026-11-24T05:54:10Z").expect("a time");
         let line = format!(
-            "reembed_run_last_success_timestamp_seconds{{output=\"out/mine.parquet\"}} {success}\n"
+            "reembed_run_last_success_timestamp_seconds{{output=\"mine.parquet\"}} {success}\n"
         );
         assert!(metrics.contains(&line), "{metrics}");
     }
 
     #[test]
+    fn label_of_an_earlier_report_is_its_own_or_the_file_name() {
+        for (output, expected) in [
+            (serde_json::json!({"label": "a.parquet", "path": "out/b.parquet"}), Some("a.parquet")),
+            (serde_json::json!({"path": "../out/b.parquet"}), Some("b.parquet")),
+            (serde_json::json!({"path": 1}), None),
+        ] {
+            let report = serde_json::json!({ "output": output });
+            assert_eq!(label_of(&report), expected, "{report}");
+        }
+    }
+
+    #[test]
     fn failed_report_displaces_no_other() {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = ReportConfig { dir: directory.path().join("report"), keep: 2 };
+        let config = config_at(directory.path().join("report"), 2);
         let runs = config.dir.join(RUNS);
         let run = |second: u32| {
             let started = format!("2026-11-24T05:53:{second}Z");
@@ -345,7 +382,7 @@ mod tests {
     #[test]
     fn old_leftovers_of_dead_runs_are_removed() {
         let directory = tempfile::tempdir().expect("a directory");
-        let config = ReportConfig { dir: directory.path().join("report"), keep: 9 };
+        let config = config_at(directory.path().join("report"), 9);
         let runs = config.dir.join(RUNS);
         fs::create_dir_all(&runs).expect("a directory");
         let long_ago = SystemTime::now() - 2 * STALE;

@@ -45,6 +45,7 @@ pub fn done() -> RunRecord {
         input: InputRecord { path: "data/tasks.parquet".to_owned() },
         output: OutputRecord {
             path: "out/tasks.parquet".to_owned(),
+            label: "tasks.parquet".to_owned(),
             column: "embedding".to_owned(),
             form: Some("f32 × 384".to_owned()),
             columns: vec![ColumnRecord {

@@ -1,6 +1,6 @@
 //! `report.prom`: the latest run as Prometheus metrics, for the textfile collector of node_exporter.
 //!
-//! Every metric is a gauge with the label `output`, so that several jobs of one machine stay apart.
+//! Every metric is a gauge with the label `output`, so that several outputs of one directory stay apart.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use super::record::{Outcome, RunRecord};
 
 /// The content of the file. `ended_unix` is the end of the run in seconds since 1970.
 pub fn metrics(record: &RunRecord, ended_unix: f64) -> String {
-    let mut text = Metrics { text: String::new(), output: escape(&record.output.path) };
+    let mut text = Metrics { text: String::new(), output: escape(&record.output.label) };
     let done = record.outcome == Outcome::Done;
     text.gauge("reembed_run_success", "1 if the last run succeeded, 0 if it failed.", done.into());
     text.gauge("reembed_run_end_timestamp_seconds", "When the last run ended.", ended_unix);
@@ -170,27 +170,25 @@ mod tests {
             let name = line.split('{').next().expect("a name");
             assert!(text.contains(&format!("# HELP {name} ")), "{line}");
             assert!(text.contains(&format!("# TYPE {name} gauge")), "{line}");
-            assert!(line.contains("output=\"out/tasks.parquet\"}"), "{line}");
+            assert!(line.contains("output=\"tasks.parquet\"}"), "{line}");
         }
-        assert!(
-            text.contains("reembed_rows{kind=\"encoded\",output=\"out/tasks.parquet\"} 1199\n")
-        );
-        assert!(text.contains("reembed_run_success{output=\"out/tasks.parquet\"} 1\n"));
+        assert!(text.contains("reembed_rows{kind=\"encoded\",output=\"tasks.parquet\"} 1199\n"));
+        assert!(text.contains("reembed_run_success{output=\"tasks.parquet\"} 1\n"));
     }
 
     #[test]
     fn failed_run_keeps_the_time_of_the_last_success() {
         let text = metrics(&example::failed(), 1_800_000_000.0);
-        assert!(text.contains("reembed_run_success{output=\"out/tasks.parquet\"} 0\n"), "{text}");
+        assert!(text.contains("reembed_run_success{output=\"tasks.parquet\"} 0\n"), "{text}");
         let line =
-            "reembed_run_last_success_timestamp_seconds{output=\"out/tasks.parquet\"} 1799990000\n";
+            "reembed_run_last_success_timestamp_seconds{output=\"tasks.parquet\"} 1799990000\n";
         assert!(text.contains(line), "{text}");
     }
 
     #[test]
     fn label_values_are_escaped() {
         let mut record = example::done();
-        record.output.path = "a\"} 1\nevil{x=\"\\".to_owned();
+        record.output.label = "a\"} 1\nevil{x=\"\\".to_owned();
         let text = metrics(&record, 0.0);
         assert!(text.contains(r#"output="a\"} 1\nevil{x=\"\\"} "#), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");

@@ -96,6 +96,8 @@ pub struct InputRecord {
 pub struct OutputRecord {
     /// The path, as configured.
     pub path: String,
+    /// Its name in metrics and in the history: [`reembed::config::OutputConfig::label`].
+    pub label: String,
     /// The name of the first vector column.
     pub column: String,
     /// The form of its vectors, such as `int8 × 256`, once the output is in place.

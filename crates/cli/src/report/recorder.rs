@@ -87,6 +87,7 @@ impl Recorder {
             input: InputRecord { path: config.input.path.display().to_string() },
             output: OutputRecord {
                 path: config.output.path.display().to_string(),
+                label: config.output.label(),
                 column: config.embeddings.first.column.clone(),
                 form: None,
                 columns: Vec::new(),

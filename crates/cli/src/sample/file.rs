@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 8192;
 /// `Output`, naming the file.
 pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Result<u64> {
     let write_error = |cause| publish::write_error(path, "it cannot be written", cause);
-    let file = publish::create_temporary(path, None)?;
+    let file = publish::create_temporary_beside(path)?;
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
