@@ -62,7 +62,8 @@ fn footer(table: &Table) -> serde_json::Value {
 }
 
 fn report(job: &Job) -> serde_json::Value {
-    let report = fs::read_to_string(job.path("report/report.json")).expect("a report");
+    let report = fs::read_to_string(job.path("_reembed/reports/result.parquet/report.json"))
+        .expect("a report");
     serde_json::from_str(&report).expect("JSON")
 }
 

@@ -85,8 +85,10 @@ fn dry_run_prices_the_vectors_in_their_form() {
         job.set_vector(lines);
         let run = job.run(&["--dry-run", "--quiet"]);
         assert!(run.status.success(), "{}", text(&run));
-        let line = text(&run).lines().find(|line| line.starts_with("vectors")).map(str::to_owned);
-        line.expect("a line").split_whitespace().nth(1).expect("bytes").to_owned()
+        let line = text(&run).lines().find(|line| line.starts_with("vectors  ")).map(str::to_owned);
+        let line = line.expect("a line");
+        let (_, bytes) = line.split_once('(').expect("bytes");
+        bytes.split(' ').next().expect("a number").to_owned()
     };
     let whole: f64 = bytes("type = \"f32\"").parse().expect("a number");
     let bits: f64 = bytes("type = \"binary\"").parse().expect("a number");

@@ -213,11 +213,12 @@ pub fn estimate(estimate: &Estimate) -> String {
     table(&lines)
 }
 
-/// `12 to embed, 1,180 reused, 8 duplicates`.
+/// `12 to embed (18.4 KB), 1,180 reused, 8 duplicates`.
 fn expected_vectors(column: &ColumnEstimate) -> String {
     format!(
-        "{} to embed, {} reused, {} duplicates",
+        "{} to embed ({}), {} reused, {} duplicates",
         count(column.work.rows),
+        bytes(column.vector_bytes),
         count(column.reused_rows),
         count(column.duplicate_rows)
     )
