@@ -300,6 +300,8 @@ pub struct CacheConfig {
     pub path: Option<PathBuf>,
     /// How a run uses it.
     pub mode: CacheMode,
+    /// How long a run waits while another process has it open.
+    pub wait: Duration,
     /// Bytes that its entries may take.
     pub max_size: u64,
     /// New vectors per commit. A crash loses at most this many.

@@ -120,7 +120,7 @@ fn count(
         CacheMode::ReadOnly | CacheMode::ReadWrite => CacheMode::ReadOnly,
     };
     let cache = CacheConfig { mode: read_only, ..config.cache.clone() };
-    let cache = VectorCache::open(&cache, output, config.run.rebuild, &|_| ())?;
+    let cache = VectorCache::open(&cache, output, config.run.rebuild, &stop, &|_| ())?;
     let copied = match reader.carry() {
         Carry::Copy => ExistingVectors::open(config, existing.file(), &of_columns),
         Carry::Reencode => None,

@@ -53,6 +53,11 @@ pub enum Event {
         /// Rows checked so far.
         rows: u64,
     },
+    /// The run waits for its vector cache, which another process has open.
+    WaitingForCache {
+        /// The path of the cache.
+        path: PathBuf,
+    },
     /// The memory budget of a batch.
     Budget {
         /// Bytes that a batch may take; `None` if there is no budget.

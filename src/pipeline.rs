@@ -104,8 +104,7 @@ pub fn run(
     let stop = &stop.with_deadline(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
     let lock = OutputLock::acquire(config, options.lock, &reader)?;
-    let on_progress = |progress| on_event(Event::Model(progress));
-    let loaded = LoadedModels::load(config, lock.existing(), true, stop, &on_progress)?;
+    let loaded = LoadedModels::load(config, lock.existing(), true, stop, on_event)?;
     let opened = Opened { reader: &reader, lock: &lock, models: &loaded.models() };
     run_with(config, options.memory_limit, &opened, stop, on_event)
 }
@@ -144,7 +143,7 @@ pub fn run_with(
     }
 
     let cache =
-        VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, &on_event)?;
+        VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, stop, &on_event)?;
     for LoadedModel { model, took } in models.distinct() {
         if let Some(cache) = &cache {
             cache.record_model(&model.identity)?;

@@ -452,7 +452,7 @@ pub fn catch_damage<T>(path: &Path, work: impl FnOnce() -> Result<T, Cause>) -> 
 fn classify(path: &Path, cause: Cause) -> DbError {
     match cause {
         Cause::DatabaseAlreadyOpen | Cause::LockProtocolMismatch => DbError::Failed(
-            Error::new(ErrorKind::Cache, "another process has the cache open")
+            Error::new(ErrorKind::CacheBusy, "another process has the cache open")
                 .in_file(path)
                 .advice(
                     "wait until that process ends, set `cache.path` to another file, or use no \

@@ -11,6 +11,7 @@ use reembed_encoder::model::identity::ModelIdentity;
 use serde::{Deserialize, Serialize};
 
 use super::database::{Db, DbError, FileKind, Tables, file_kind};
+use super::patience::Patience;
 use super::vector_cache::{Access, VectorCache, path_for};
 use crate::config::{CacheConfig, CacheMode};
 
@@ -29,25 +30,42 @@ struct ModelRecord {
 /// or unusable has none: the run opens it later and tells what is wrong.
 ///
 /// `writes` says whether the file may be repaired.
-pub fn models(config: &CacheConfig, output: &Path, writes: bool) -> Vec<ModelIdentity> {
+///
+/// # Errors
+/// `CacheBusy` when another process has it open for longer than the `patience`, `Stopped` when a stop is
+/// requested.
+pub fn models(
+    config: &CacheConfig,
+    output: &Path,
+    writes: bool,
+    patience: Patience<'_>,
+) -> Result<Vec<ModelIdentity>> {
     let path = path_for(config, output);
     let open: fn(&Path) -> Result<Db, DbError> = match config.mode {
-        CacheMode::Off => return Vec::new(),
+        CacheMode::Off => return Ok(Vec::new()),
         CacheMode::ReadWrite if writes => Db::open_unchecked,
         CacheMode::ReadWrite | CacheMode::ReadOnly => Db::open_read_only_unchecked,
     };
     if !file_kind(&path).is_ok_and(|kind| kind == FileKind::Database) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let values = open(&path).and_then(|db| {
+    let values = patience.open(&path, || open(&path)).and_then(|db| {
         let values = db.models()?;
         db.close()?;
         Ok(values)
     });
+    let values = match values {
+        Err(DbError::Failed(error))
+            if matches!(error.kind(), ErrorKind::CacheBusy | ErrorKind::Stopped(_)) =>
+        {
+            return Err(error);
+        }
+        values => values,
+    };
     let mut records: Vec<ModelRecord> =
         values.unwrap_or_default().iter().filter_map(parse).collect();
     records.sort_by_key(|record| std::cmp::Reverse(record.run));
-    records.into_iter().map(|record| record.model).collect()
+    Ok(records.into_iter().map(|record| record.model).collect())
 }
 
 /// A record; `None` if another version wrote it.

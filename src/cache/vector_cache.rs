@@ -7,12 +7,14 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use redb::Error as Cause;
 use reembed_encoder::error::Result;
 use reembed_encoder::files;
+use reembed_encoder::stop::Stop;
 
 use super::database::{
     self, Db, DbError, FileKind, MetaKey, Tables, failed, file_size, not_a_cache, set_aside,
 };
 use super::entries::SlotSet;
 use super::eviction::{self, Quota};
+use super::patience::Patience;
 use super::record;
 use crate::config::{CacheConfig, CacheMode};
 use crate::events::{CacheUse, Event, Warning};
@@ -94,14 +96,17 @@ impl<'a> VectorCache<'a> {
     /// warning.
     ///
     /// # Errors
-    /// `Cache`, naming the file, when it is not a cache, another process has it open, it cannot be
-    /// read or written, or it is damaged and the mode is `read-only`.
+    /// `Cache`, naming the file, when it is not a cache, it cannot be read or written, or it is damaged
+    /// and the mode is `read-only`; `CacheBusy` when another process has it open for longer than
+    /// `cache.wait`.
     pub fn open(
         config: &CacheConfig,
         output: &Path,
         rebuild: bool,
+        stop: &Stop,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Result<Option<VectorCache<'a>>> {
+        let patience = Patience { time: config.wait, stop, on_event };
         let access = match config.mode {
             CacheMode::Off => return Ok(None),
             CacheMode::ReadOnly => Access::ReadOnly,
@@ -115,13 +120,14 @@ impl<'a> VectorCache<'a> {
                 return Ok(None);
             }
             (_, Access::ReadOnly) => {
-                Db::open_read_only(&path).map_err(|error| error.into_error(&path))?
+                let open = || Db::open_read_only(&path);
+                patience.open(&path, open).map_err(|error| error.into_error(&path))?
             }
             (FileKind::Zeros, Access::ReadWrite) => {
                 replace_damaged(&path, database::ZEROS, on_event)?
             }
             (kind @ (FileKind::Missing | FileKind::Database), Access::ReadWrite) => {
-                match Db::open(&path) {
+                match patience.open(&path, || Db::open(&path)) {
                     Ok(db) => {
                         if kind == FileKind::Missing {
                             make_durable(&path)?;
@@ -286,6 +292,7 @@ mod tests {
     fn cache_is_below_the_work_directory_unless_named() {
         let config = |path: Option<&str>| CacheConfig {
             path: path.map(PathBuf::from),
+            wait: std::time::Duration::ZERO,
             mode: CacheMode::ReadWrite,
             max_size: 1,
             commit_rows: std::num::NonZeroUsize::MIN,

@@ -456,6 +456,7 @@ impl RawConfig {
         Ok(CacheConfig {
             path: self.path("cache.path"),
             mode: self.word("cache.mode", CacheMode::parse)?,
+            wait: Duration::from_secs(number("cache.wait")?),
             max_size: number("cache.max_size")?,
             commit_rows: self.size("cache.commit_rows")?,
             verify_sample: number("cache.verify_sample")?,

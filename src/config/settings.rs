@@ -569,6 +569,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "read-write: reuse cached vectors and store new ones; read-only: only reuse them; off: use no cache.",
     },
     Setting {
+        key: "cache.wait",
+        kind: Kind::Seconds,
+        default: DefaultValue::Value("\"10m\""),
+        flag: None,
+        help: "How long a run waits for a cache that another process has open, such as a run over another output; then it ends with exit code 75.",
+    },
+    Setting {
         key: "cache.max_size",
         kind: Kind::Bytes(1),
         default: DefaultValue::Value("\"8 GiB\""),

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use reembed_encoder::error::Result;
 use reembed_encoder::model::config::ModelConfig;
 use reembed_encoder::model::precedent::Precedents;
-use reembed_encoder::model::source::FetchProgress;
 use reembed_encoder::model::{self, Model};
 use reembed_encoder::stop::Stop;
 
 use super::precedents::precedents;
 use crate::config::Config;
+use crate::events::Event;
 use crate::publish::ExistingTarget;
 
 /// The models of all vector columns, as they were loaded.
@@ -42,26 +42,28 @@ impl LoadedModels {
     /// follow; `writes` says whether the vector cache may be repaired.
     ///
     /// # Errors
-    /// As [`model::load_until`].
+    /// As [`model::load_until`]; `CacheBusy` when another process has the vector cache open for longer
+    /// than `cache.wait`.
     pub fn load(
         config: &Config,
         existing: &ExistingTarget,
         writes: bool,
         stop: &Stop,
-        on_progress: &dyn Fn(FetchProgress),
+        on_event: &(dyn Fn(Event) + Sync),
     ) -> Result<LoadedModels> {
-        let wanted: Vec<(&ModelConfig, Precedents)> = config
-            .embeddings
-            .iter()
-            .map(|embedding| (&embedding.model, precedents(config, embedding, existing, writes)))
-            .collect();
+        let on_progress = |progress| on_event(Event::Model(progress));
+        let wanted = config.embeddings.iter().map(|embedding| {
+            let precedents = precedents(config, embedding, existing, writes, (stop, on_event))?;
+            Ok((&embedding.model, precedents))
+        });
+        let wanted: Vec<(&ModelConfig, Precedents)> = wanted.collect::<Result<_>>()?;
         let mut models = LoadedModels { loaded: Vec::new(), of_column: Vec::new() };
         for (column, one) in wanted.iter().enumerate() {
             let number = match wanted[..column].iter().position(|earlier| earlier == one) {
                 Some(same) => models.of_column[same],
                 None => {
                     let loading = Instant::now();
-                    let model = model::load_until(one.0, &one.1, stop, on_progress)?;
+                    let model = model::load_until(one.0, &one.1, stop, &on_progress)?;
                     models.loaded.push((model, loading.elapsed()));
                     models.loaded.len() - 1
                 }

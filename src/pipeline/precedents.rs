@@ -4,9 +4,11 @@ use std::path::Path;
 
 use reembed_encoder::error::Result;
 use reembed_encoder::model::precedent::Precedents;
+use reembed_encoder::stop::Stop;
 
-use crate::cache;
+use crate::cache::{self, Patience};
 use crate::config::{CacheConfig, CalibrationConfig, Config, EmbeddingConfig, Engine, ModelConfig};
+use crate::events::Event;
 use crate::publish::ExistingTarget;
 
 /// The models of the vectors that a column may reuse, which decide its precision if the configuration
@@ -16,19 +18,26 @@ pub(super) fn precedents(
     embedding: &EmbeddingConfig,
     existing: &ExistingTarget,
     writes: bool,
-) -> Precedents {
+    (stop, on_event): (&Stop, &(dyn Fn(Event) + Sync)),
+) -> Result<Precedents> {
     let existing = (config.output.path.as_path(), existing);
-    precedents_at(existing, &embedding.column, (&embedding.model, &config.cache), writes)
+    let patience = Patience { time: config.cache.wait, stop, on_event };
+    precedents_at(existing, &embedding.column, (&embedding.model, &config.cache), writes, patience)
 }
 
 /// The models of the vectors that exist already, for a calibration, which only reads.
 ///
 /// # Errors
-/// `Target` when the existing output cannot be read.
-pub fn calibration_precedents(config: &CalibrationConfig) -> Result<Precedents> {
+/// `Target` when the existing output cannot be read; `CacheBusy` when another process has the vector cache
+/// open.
+pub fn calibration_precedents(
+    config: &CalibrationConfig,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Precedents> {
     let Some(output) = &config.output else { return Ok(Precedents::default()) };
     let existing = (output.as_path(), &ExistingTarget::read(output)?);
-    Ok(precedents_at(existing, &config.column, (&config.model, &config.cache), false))
+    let patience = Patience { time: config.cache.wait, stop: &Stop::new(), on_event };
+    precedents_at(existing, &config.column, (&config.model, &config.cache), false, patience)
 }
 
 fn precedents_at(
@@ -36,11 +45,12 @@ fn precedents_at(
     column: &str,
     (model, cache): (&ModelConfig, &CacheConfig),
     writes: bool,
-) -> Precedents {
+    patience: Patience<'_>,
+) -> Result<Precedents> {
     if model.engine != Engine::Packed || model.precision.is_some() {
-        return Precedents::default();
+        return Ok(Precedents::default());
     }
     let made = existing.file().embedding(column);
     let made = made.map(|embedding| embedding.lineage.model.clone());
-    Precedents { output: made, cache: cache::models(cache, output, writes) }
+    Ok(Precedents { output: made, cache: cache::models(cache, output, writes, patience)? })
 }

@@ -220,10 +220,11 @@ fn cache_of_another_process_is_refused_and_output_stays() {
     let before = fs::read(job.output()).expect("an output");
     let held = Database::open(job.cache()).expect("a database");
     for mode in ["read-write", "read-only"] {
-        let config = job.config(&[&format!("cache.mode = {mode:?}")]);
+        let config = job.config(&[&format!("cache.mode = {mode:?}"), "cache.wait = 1"]);
         let error = run_and_hear(&config, &Counted::new().model).expect_err("it is held");
-        assert_eq!(error.kind(), ErrorKind::Cache);
-        assert!(error.to_string().ends_with("another process has the cache open"), "{error}");
+        assert_eq!(error.kind(), ErrorKind::CacheBusy);
+        let end = "another process has the cache open, and still had it after 1 s";
+        assert!(error.to_string().ends_with(end), "{error}");
         assert_eq!(error.place().file(), Some(&*job.cache()));
         assert!(error.advice_text().is_some_and(|advice| advice.contains("--cache-mode off")));
     }
@@ -231,6 +232,23 @@ fn cache_of_another_process_is_refused_and_output_stays() {
     run(&job.config(&["cache.mode = \"off\""]), &Counted::new());
     drop(held);
     run(&job.config(&[]), &Counted::new());
+}
+
+#[test]
+fn a_busy_cache_is_waited_for() {
+    let job = Job::of(&plain(0..20));
+    run(&job.config(&[]), &Counted::new());
+    let held = Database::open(job.cache()).expect("a database");
+    let (started, hold) = (std::time::Instant::now(), std::time::Duration::from_millis(300));
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            std::thread::sleep(hold);
+            drop(held);
+        });
+        let done = run(&job.config(&[]), &Counted::new());
+        assert_eq!(done.origins().reused, 20);
+    });
+    assert!(started.elapsed() >= hold);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
 #[command(
     after_help = "Exit codes: 0 success; 1 failure; 2 refused before any work (usage, configuration, \
     input, schema, output path, model); 3 the existing vectors come from another model; 75 another run holds the lock \
-    of this output; 124 deadline exceeded (run.deadline); 130 interrupted (SIGINT); 143 terminated (SIGTERM, SIGHUP)."
+    of this output or has the vector cache open; 124 deadline exceeded (run.deadline); 130 interrupted (SIGINT); 143 terminated (SIGTERM, SIGHUP)."
 )]
 pub struct Cli {
     #[command(subcommand)]

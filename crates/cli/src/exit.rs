@@ -16,7 +16,7 @@ pub enum Exit {
     Refused,
     /// 3: refused because the existing vectors come from another model.
     OtherModel,
-    /// 75: another run holds the lock of this output; retry later (`EX_TEMPFAIL` of sysexits.h).
+    /// 75: another run holds the lock of this output, or has the vector cache open; retry later (`EX_TEMPFAIL` of sysexits.h).
     Busy,
     /// 124: deadline exceeded (`run.deadline`), the code of `timeout`; finished vectors stay in the vector cache.
     Deadline,
@@ -86,7 +86,7 @@ impl From<&anyhow::Error> for Exit {
             }
             Some(ErrorKind::OtherModel) => Exit::OtherModel,
             Some(ErrorKind::Stopped(reason)) => Exit::from(reason),
-            Some(ErrorKind::Locked) => Exit::Busy,
+            Some(ErrorKind::Locked | ErrorKind::CacheBusy) => Exit::Busy,
             _ => Exit::Failed,
         }
     }
@@ -118,6 +118,7 @@ mod tests {
             (ErrorKind::Config, Exit::Refused),
             (ErrorKind::OtherModel, Exit::OtherModel),
             (ErrorKind::Locked, Exit::Busy),
+            (ErrorKind::CacheBusy, Exit::Busy),
             (ErrorKind::Stopped(StopReason::Deadline), Exit::Deadline),
             (ErrorKind::Model, Exit::Refused),
             (ErrorKind::Fetch, Exit::Failed),

@@ -93,6 +93,12 @@ impl Progress {
                     bar.set_length(state.total);
                 }
             }
+            Event::WaitingForCache { path } => self.log(|| {
+                let path = printable(&path.display().to_string());
+                tracing::info!(
+                    "waiting for the vector cache {path}, which another process has open"
+                );
+            }),
             Event::Budget { .. } | Event::BatchStarted(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Known { reused, duplicate } => {

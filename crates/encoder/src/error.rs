@@ -51,6 +51,8 @@ pub enum ErrorKind {
     Output,
     /// The vector cache could not be read or written, or holds a wrong vector.
     Cache,
+    /// Another process has the vector cache open.
+    CacheBusy,
     /// The caller requested a stop, or the deadline passed. Finished work is kept.
     Stopped(StopReason),
     /// An invariant does not hold: a bug in this program or in a library.
@@ -59,7 +61,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the codes below.
-    pub const ALL: [ErrorKind; 16] = [
+    pub const ALL: [ErrorKind; 17] = [
         ErrorKind::Config,
         ErrorKind::Input,
         ErrorKind::Target,
@@ -72,6 +74,7 @@ impl ErrorKind {
         ErrorKind::Encode,
         ErrorKind::Output,
         ErrorKind::Cache,
+        ErrorKind::CacheBusy,
         ErrorKind::Stopped(StopReason::Interrupted),
         ErrorKind::Stopped(StopReason::Terminated),
         ErrorKind::Stopped(StopReason::Deadline),
@@ -93,6 +96,7 @@ impl ErrorKind {
             ErrorKind::Encode => "encode",
             ErrorKind::Output => "output",
             ErrorKind::Cache => "cache",
+            ErrorKind::CacheBusy => "cache-busy",
             ErrorKind::Stopped(StopReason::Interrupted) => "interrupted",
             ErrorKind::Stopped(StopReason::Terminated) => "terminated",
             ErrorKind::Stopped(StopReason::Deadline) => "deadline",

@@ -28,7 +28,7 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
     let reader = Reader::open(&config.input, &config.text, Decoded::Text)?;
     let progress = Progress::new(logging);
     let on_progress = |event| progress.event(Event::Model(event));
-    let precedents = pipeline::calibration_precedents(&config)?;
+    let precedents = pipeline::calibration_precedents(&config, &|event| progress.event(event))?;
     let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
     progress.model_notes(&model);
     let sample = args.sample.get() as u64;

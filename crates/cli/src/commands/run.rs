@@ -82,8 +82,8 @@ fn load(args: &RunArgs) -> Result<Config> {
 fn estimate(config: &Config, session: &Session) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(&session.logging);
-    let on_progress = |event| progress.event(Event::Model(event));
-    let loaded = LoadedModels::load(config, &existing, false, &Stop::new(), &on_progress)?;
+    let on_event = |event| progress.event(event);
+    let loaded = LoadedModels::load(config, &existing, false, &Stop::new(), &on_event)?;
     let models = loaded.models();
     let forms = pipeline::check_models(config, &reader, &existing, &models)?;
     models.distinct().iter().for_each(|loaded| progress.model_notes(loaded.model));

@@ -241,6 +241,7 @@ impl Observed {
             }
             Event::Model(_)
             | Event::PrecisionFollowed(_)
+            | Event::WaitingForCache { .. }
             | Event::BatchStarted(_)
             | Event::Committed { .. }
             | Event::ReadBack { .. } => {}
