@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
 
 /// The crates, bottom up, and their source directories. Cargo enforces the order between them.
 const CRATES: [(&str, &str); 4] = [
@@ -244,6 +245,55 @@ fn each_rule_notices_what_breaks_it() {
     ] {
         assert_eq!(complaints(file, snippet), Vec::<String>::new(), "{file}: {snippet:?}");
     }
+}
+
+#[test]
+fn every_variable_that_is_named_is_known() {
+    let of_settings = reembed::config::SETTINGS.iter().map(reembed::config::Setting::variable);
+    let others = reembed_encoder::environment::OTHER_VARIABLES.map(str::to_owned);
+    let known: BTreeSet<String> = of_settings.chain(others).collect();
+    let documents = ["README.md", "BENCHMARKS.md", "CONTRIBUTING.md", "ARCHITECTURE.md"];
+    let mut texts: Vec<(String, String)> = sources();
+    for path in documents
+        .iter()
+        .map(|name| reembed_testing::repository().join(name))
+        .chain(documents_below("docs"))
+    {
+        let text = fs::read_to_string(&path).expect("a document");
+        texts.push((path.display().to_string(), text));
+    }
+    let mut unknown = BTreeSet::new();
+    for (file, text) in &texts {
+        // Names of earlier versions, and the name of what is refused.
+        let text = if file.ends_with("upgrade-0.2.md") { "" } else { text };
+        let shown = without_unit_tests(text);
+        for name in variables(shown).filter(|name| !known.contains(*name)) {
+            unknown.insert(format!("{file}: {name}"));
+        }
+    }
+    // In builds for tests alone.
+    unknown.retain(|line| !line.ends_with("REEMBED_FAILPOINTS"));
+    // Of Kubernetes, which docs/operations.md warns of.
+    unknown.retain(|line| !line.ends_with("operations.md: REEMBED_SERVICE_HOST"));
+    assert!(unknown.is_empty(), "{unknown:#?}");
+}
+
+/// The names of variables of this program in a text.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let words = text.split(move |c| !is_part(c));
+    words.filter(|word| word.strip_prefix("REEMBED_").is_some_and(|rest| !rest.is_empty()))
+}
+
+/// The text before the unit tests of a source.
+fn without_unit_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+}
+
+fn documents_below(directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(reembed_testing::repository().join(directory)).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "md")).collect()
 }
 
 #[test]

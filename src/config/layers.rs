@@ -9,14 +9,16 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use reembed_encoder::environment::Environment;
+use reembed_encoder::environment::{Environment, OTHER_VARIABLES};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use toml::de::DeTable;
 
 use super::blocks::{self, Block};
-use super::names::{not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table};
+use super::names::{
+    nearest, not_a_table, renamed_key, renamed_table, shown, suggest_key, suggest_table,
+};
 use super::origin::Origin;
-use super::settings::{DefaultValue, Kind, RENAMED, SETTINGS, Setting, variable_of};
+use super::settings::{DefaultValue, Kind, PREFIX, RENAMED, SETTINGS, Setting, variable_of};
 use super::values::{Value, Written};
 use super::words::{Carry, OnEmpty, Preset};
 
@@ -153,7 +155,7 @@ impl RawConfig {
     /// Applies the environment variables `REEMBED_…`.
     ///
     /// # Errors
-    /// `Config`, naming every variable whose name is of an earlier version or whose value is wrong.
+    /// `Config`, naming every variable whose name is unknown or of an earlier version, or whose value is wrong.
     pub fn apply_environment(&mut self, environment: &Environment) -> Result<()> {
         let mut faults = Vec::new();
         for (old, now) in RENAMED {
@@ -166,6 +168,7 @@ impl RawConfig {
                 );
             }
         }
+        faults.extend(unknown_variables(environment));
         for setting in SETTINGS {
             let variable = setting.variable();
             if let Some(text) = environment.get(&variable) {
@@ -253,6 +256,29 @@ impl RawConfig {
         }
         Ok(merged)
     }
+}
+
+/// An error for each variable `REEMBED_…` that nothing reads, such as a misspelt one.
+fn unknown_variables(environment: &Environment) -> Vec<Error> {
+    let of_settings = SETTINGS.iter().map(Setting::variable);
+    let known: Vec<String> =
+        of_settings.chain(OTHER_VARIABLES.map(str::to_owned)).chain(for_tests()).collect();
+    let is_known = |name: &str| known.iter().any(|other| other == name);
+    let is_renamed = |name: &str| RENAMED.iter().any(|(old, _)| variable_of(old) == name);
+    let ours = environment.names().filter(|name| name.starts_with(PREFIX));
+    let unknown = ours.filter(|name| !is_known(name) && !is_renamed(name));
+    let error = |name: &str| {
+        let hint = nearest(name, known.iter().map(String::as_str));
+        Error::new(ErrorKind::Config, format!("unknown variable {}{hint}", shown(name))).advice(
+            "fix its name or unset it; the variable of `batch.start` is REEMBED_BATCH_START",
+        )
+    };
+    unknown.map(error).collect()
+}
+
+/// The variables that the program reads in a build for its tests alone.
+fn for_tests() -> Option<String> {
+    cfg!(feature = "failpoints").then(|| "REEMBED_FAILPOINTS".to_owned())
 }
 
 fn too_large(path: &Path) -> Error {

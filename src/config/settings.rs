@@ -128,9 +128,12 @@ impl Setting {
     }
 }
 
+/// The prefix of every environment variable of this program.
+pub(super) const PREFIX: &str = "REEMBED_";
+
 /// The environment variable that sets a key.
 pub(super) fn variable_of(key: &str) -> String {
-    format!("REEMBED_{}", key.replace('.', "_").to_ascii_uppercase())
+    format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase())
 }
 
 /// Keys of earlier versions and their new names.

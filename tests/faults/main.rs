@@ -4,11 +4,11 @@
 //! `cargo test` runs the short form in half a minute. The full form takes half an hour:
 //!
 //! ```console
-//! $ REEMBED_FAULTS=full cargo test --test faults -- --nocapture --test-threads 1
+//! $ TEST_FAULTS=full cargo test --test faults -- --nocapture --test-threads 1
 //! ```
 //!
-//! `REEMBED_FAULTS=1000,2000` sets the kills and the faults, `REEMBED_FAULTS_SEED` the printed random seed.
-//! `REEMBED_NO_SKIPS` makes a missing strace a failure.
+//! `TEST_FAULTS=1000,2000` sets the kills and the faults, `TEST_FAULTS_SEED` the printed random seed.
+//! `TEST_NO_SKIPS` makes a missing strace a failure.
 
 #![allow(
     clippy::expect_used,

@@ -363,17 +363,17 @@ pub struct Form {
 }
 
 pub static FORM: LazyLock<Form> = LazyLock::new(|| {
-    let set = std::env::var("REEMBED_FAULTS").unwrap_or_default();
+    let set = std::env::var("TEST_FAULTS").unwrap_or_default();
     let (kills, faults) = match set.as_str() {
         "" | "short" => (16, 12),
         "full" => (1000, 2000),
         numbers => numbers
             .split_once(',')
             .and_then(|(kills, faults)| Some((kills.parse().ok()?, faults.parse().ok()?)))
-            .expect("REEMBED_FAULTS is `short`, `full` or `KILLS,FAULTS`"),
+            .expect("TEST_FAULTS is `short`, `full` or `KILLS,FAULTS`"),
     };
     let nights = if kills < 100 { 3 } else { 30 };
-    let seed = std::env::var("REEMBED_FAULTS_SEED").map(|seed| seed.parse().expect("a number"));
+    let seed = std::env::var("TEST_FAULTS_SEED").map(|seed| seed.parse().expect("a number"));
     Form { kills, faults, nights, seed: seed.unwrap_or(20_261_124) }
 });
 

@@ -269,7 +269,7 @@ impl Browser {
     fn start() -> Option<Browser> {
         let Some(program) = program() else {
             eprintln!("SKIPPED: Chromium is not installed (apt-get install chromium)");
-            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "skips are disabled");
+            assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "skips are disabled");
             return None;
         };
         let profile = tempfile::tempdir().expect("a directory");

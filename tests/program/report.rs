@@ -188,7 +188,7 @@ fn promtool(command: &mut Command) {
         }
         Err(_) => {
             eprintln!("SKIPPED: promtool is not installed (apt-get install prometheus)");
-            assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "skips are disabled");
+            assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "skips are disabled");
         }
     }
 }

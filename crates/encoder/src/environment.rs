@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// The variables of this program that set no key of a configuration. `REEMBED_MODEL_CACHE` sets `model.cache`.
+pub const OTHER_VARIABLES: [&str; 2] = ["REEMBED_CACHE", "REEMBED_PYTHON"];
+
 /// Environment variables that the caller passes: `Environment::new(std::env::vars())`.
 ///
 /// The library never reads the process environment itself.
@@ -22,6 +25,11 @@ impl Environment {
     /// The value of a variable; `None` if it is unset or empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The names of the variables that are set and not empty, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name.as_str())
     }
 
     /// Whether a variable is set and not `0`, `off`, `no` or `false`, as `huggingface_hub` reads

@@ -262,6 +262,29 @@ fn names_of_version_0_1_are_refused_with_the_new_name() {
 }
 
 #[test]
+fn every_variable_is_one_of_a_setting_or_of_the_list() {
+    for (name, expected) in [
+        ("REEMBED_BATCH_START", None),
+        ("REEMBED_CACHE", None),
+        ("REEMBED_PYTHON", None),
+        ("REEMBED_MODEL_CACHE", None),
+        ("REEMBED", None),
+        ("reembed_batch_start", None),
+        ("REEMBED_BATCH_STRAT", Some("did you mean `REEMBED_BATCH_START`?")),
+        ("REEMBED_MODEL_CASHE", Some("did you mean `REEMBED_MODEL_CACHE`?")),
+        ("REEMBED_", Some("unknown variable REEMBED_")),
+    ] {
+        let environment = Environment::new([(name.to_owned(), "1".to_owned())]);
+        let unknown = super::unknown_variables(&environment);
+        let said: Vec<String> = unknown.iter().map(Error::to_string).collect();
+        match expected {
+            None => assert_eq!(said, [""; 0], "{name}"),
+            Some(part) => assert!(said.len() == 1 && said[0].contains(part), "{said:?}"),
+        }
+    }
+}
+
+#[test]
 fn path_from_a_flag_may_hold_bytes_that_are_not_utf_8() {
     let path = Path::new(OsStr::from_bytes(b"in\xff.parquet"));
     let flag = || Origin::Flag("--input");

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use reembed::config::RawConfig;
-use reembed::{Environment, Error};
+use reembed::{Environment, Error, ErrorKind};
 
 use crate::cli::{ConfigArgs, ConfigFile};
 
@@ -40,6 +40,7 @@ pub fn load_file(
             faults.push(error);
             RawConfig::default()
         });
+    faults.extend(variables_that_are_not_text());
     faults.extend(raw.apply_environment(&environment()).err());
     faults.extend(flags(&mut raw).err());
     match Error::all(faults) {
@@ -56,10 +57,24 @@ pub fn load(args: &ConfigArgs) -> Result<RawConfig> {
     Ok(load_file(&args.file, |raw| args.flags.apply_to(raw))?.raw)
 }
 
-/// The environment. Variables that are not UTF-8 cannot be settings.
+/// The environment, without variables that are not UTF-8. A setting among those is [refused](load_file).
 pub fn environment() -> Environment {
     let text = |(name, value): (OsString, OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
     Environment::new(std::env::vars_os().filter_map(text))
+}
+
+/// An error for each variable of this program that is not UTF-8.
+fn variables_that_are_not_text() -> Vec<Error> {
+    let is_ours = |(name, value): &(OsString, OsString)| {
+        let is_text = name.to_str().is_some() && value.to_str().is_some();
+        name.as_encoded_bytes().starts_with(b"REEMBED_") && !is_text
+    };
+    let error = |(name, _): (OsString, OsString)| {
+        let message = format!("the variable {} is not UTF-8", name.to_string_lossy());
+        Error::new(ErrorKind::Config, message)
+            .advice("set it to text in UTF-8; a path with other bytes can be given with a flag")
+    };
+    std::env::vars_os().filter(is_ours).map(error).collect()
 }
