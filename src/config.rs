@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   defaults < file < blocks < environment < flags     layers.rs, blocks.rs, presets.rs; names.rs (hints)
-//!        └──────► RawConfig ──check.rs──► Config
+//!        └──────► RawConfig ──check.rs, paths.rs──► Config
 //!   values.rs (parsing), settings.rs + words.rs ──► template.rs, schema.rs
 //! ```
 
@@ -15,6 +15,7 @@ mod check;
 mod layers;
 mod names;
 mod origin;
+mod paths;
 mod presets;
 mod schema;
 mod settings;
@@ -35,6 +36,7 @@ use crate::text::TextRecipe;
 pub use blocks::OF_ONE_MODEL;
 pub use layers::RawConfig;
 pub use origin::Origin;
+pub use paths::check_local_path;
 pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting};
 pub use template::template;

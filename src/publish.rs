@@ -28,6 +28,7 @@ mod work_directory;
 
 pub use existing::{ExistingFile, ExistingTarget, Ownership};
 pub use output_lock::{LockHolder, OutputLock, SupervisorLock, check_output};
+pub use output_path::may_write_report;
 pub use replace::{
     create_temporary, create_temporary_beside, has_same_bytes, replace, sync_existing, write_error,
 };

@@ -63,7 +63,7 @@ impl RawConfig {
         let merged = self.with_defaults()?;
         let mut faults = Vec::new();
         faults.extend(merged.check_blocks().err());
-        faults.extend(merged.check_paths().err());
+        faults.extend(self.check_paths(None).err());
         let mut checked = Checked { faults };
         let path = |key| merged.path(key).ok_or_else(|| merged.missing(key));
         let input = checked.of(path("input.path"));
@@ -143,6 +143,7 @@ impl RawConfig {
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_model(&self, environment: &Environment) -> Result<ModelConfig> {
+        self.check_paths(Some(&["model", "vector"]))?;
         self.first_column().with_defaults()?.model(environment)
     }
 
@@ -169,7 +170,7 @@ impl RawConfig {
     /// As [`RawConfig::check`].
     pub fn check_calibration(&self, environment: &Environment) -> Result<CalibrationConfig> {
         let merged = self.calibrated()?.with_defaults()?;
-        merged.check_paths()?;
+        merged.check_paths(None)?;
         let input = merged.path("input.path").ok_or_else(|| merged.missing("input.path"))?;
         Ok(CalibrationConfig {
             input: merged.input(input)?,
@@ -235,6 +236,7 @@ impl RawConfig {
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_report(&self) -> Result<ReportConfig> {
+        self.check_paths(Some(&["report", "output"]))?;
         let merged = self.with_defaults()?;
         let output = merged.path("output.path").unwrap_or_else(|| "out/bench".into());
         merged.report(&output)
@@ -245,6 +247,7 @@ impl RawConfig {
     /// # Errors
     /// As [`RawConfig::check`].
     pub fn check_cache(&self) -> Result<CacheConfig> {
+        self.check_paths(Some(&["cache", "output"]))?;
         self.with_defaults()?.cache()
     }
 
@@ -509,24 +512,5 @@ impl RawConfig {
             KEEP | DROP => is_the_one([KEEP, DROP]),
             _ => !is_of_other_recipe(),
         }
-    }
-
-    /// Checks what a path looks like, before anything is made at it.
-    fn check_paths(&self) -> Result<()> {
-        let mut faults = Vec::new();
-        for setting in SETTINGS {
-            let Some((Value::Path(path), _)) = self.values.get(setting.key) else { continue };
-            if path.starts_with("~") {
-                let message = format!("is {path:?}; `~` is not expanded, write the path in full");
-                faults.push(self.value_error(setting.key, &message));
-            }
-        }
-        if let Some((Value::Path(path), _)) = self.values.get("output.path")
-            && path.as_os_str().as_encoded_bytes().ends_with(b"/")
-        {
-            let message = format!("is {path:?}, which names a directory; name a file");
-            faults.push(self.value_error("output.path", &message));
-        }
-        Error::all(faults).map_or(Ok(()), Err)
     }
 }

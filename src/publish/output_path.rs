@@ -10,8 +10,9 @@ use reembed_encoder::files;
 use rustix::fs::Access;
 
 use super::work_directory::{check_work_directory, is_for_other_files};
+use crate::config::Config;
 use crate::file_id::FileId;
-use crate::hidden_names::{WORK_DIRECTORY, directory_of};
+use crate::hidden_names::{WORK_DIRECTORY, directory_of, work_directory};
 
 /// Checks that the path is or can become a regular file in a writable directory, and is not the
 /// input. Only the last part of its directory may be missing.
@@ -73,6 +74,18 @@ fn kind_of(file: fs::FileType) -> &'static str {
         file if file.is_block_device() || file.is_char_device() => "a device",
         _ => "a special file",
     }
+}
+
+/// Whether a report may be written: not below `_reembed` beside an output that is refused for its path, such as
+/// `/dev/null`.
+pub fn may_write_report(config: &Config) -> bool {
+    let output = &config.output.path;
+    let is_refused = || {
+        is_for_other_files(output)
+            || fs::symlink_metadata(output).is_ok_and(|found| !found.is_file())
+            || check_work_directory(output).is_err()
+    };
+    !config.report.dir.starts_with(work_directory(output)) || !is_refused()
 }
 
 /// Creates the directory of the output if it does not exist.

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, ArrayRef, BinaryArray, RecordBatch, StringArray};
 use reembed::{Config, ErrorKind, Report, Result, Stop, TaskRow};
 use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::files::FileLock;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::{Encoder, Model};
@@ -407,12 +408,24 @@ fn of_concurrent_runs_one_completes_and_others_are_locked_out() {
 #[test]
 fn deleted_lock_or_changed_output_prevents_publishing() {
     type Act = fn(&Path) -> std::io::Result<()>;
-    let cases: [(&str, Act, ErrorKind, &str); 3] = [
+    let cases: [(&str, Act, ErrorKind, &str); 4] = [
         (
             "the lock is deleted",
             |output| fs::remove_file(output.with_file_name("_reembed/tasks.parquet.lock")),
             ErrorKind::Locked,
             "its lock file was deleted during the run",
+        ),
+        (
+            "version 0.1 takes its own lock",
+            |output| {
+                let lock = FileLock::open(&output.with_file_name(".tasks.parquet.reembed-lock"))?;
+                assert!(lock.try_lock()?);
+                // It is held until the process ends.
+                std::mem::forget(lock);
+                Ok(())
+            },
+            ErrorKind::Locked,
+            "a process of reembed 0.1 is writing this output",
         ),
         (
             "another file comes to the output",
@@ -812,7 +825,7 @@ impl Strace {
         if traced.is_ok_and(|traced| traced.status.success()) {
             return Some(Strace);
         }
-        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace is required");
+        assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "strace is required");
         skipped("strace is not there, or may not trace");
         None
     }

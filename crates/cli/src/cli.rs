@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use reembed::config::Setting;
+use reembed::config::{Setting, check_local_path};
 
 use crate::bench::Mode;
 use crate::flags::{ModelScope, RunScope, Scope, SettingFlags};
 use crate::renamed;
+use crate::text::error_line;
 
 /// Parses a command line.
 ///
@@ -138,7 +140,7 @@ pub enum CacheCommand {
 #[derive(Debug, Args)]
 pub struct ConfigFile {
     /// Configuration file [default: pipeline.toml, if it exists]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub config: Option<PathBuf>,
 }
 
@@ -195,7 +197,7 @@ pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Table to embed [default: a built-in sample]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub input: Option<PathBuf>,
     /// Maximum number of rows
     #[arg(long, value_name = "N", default_value = "1000", value_parser = at_least_one)]
@@ -217,10 +219,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = "benches/peers")]
     pub peers: Option<PathBuf>,
     /// Results as JSON [default: bench.json in report.dir]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub json: Option<PathBuf>,
     /// Results as a page [default: bench.html in report.dir]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub html: Option<PathBuf>,
     #[command(flatten)]
     pub format: Format,
@@ -254,18 +256,19 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "N", default_value = "10000", value_parser = at_least_one)]
     pub sample: NonZeroUsize,
     /// File to write; an existing file of ranges is replaced [default: vector.ranges]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// Output to check
+    #[arg(value_parser = local_path())]
     pub output: PathBuf,
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Input of the output; ids and carried columns are compared
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub input: Option<PathBuf>,
     /// Number of rows to embed again and compare; 0: none
     #[arg(long, value_name = "N", default_value = "32")]
@@ -285,10 +288,10 @@ pub struct CacheArgs {
     #[command(flatten)]
     pub file: ConfigFile,
     /// Output that the cache belongs to [output.path]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub output: Option<PathBuf>,
     /// File of the cache [cache.path]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
     pub cache: Option<PathBuf>,
 }
 
@@ -304,7 +307,7 @@ pub struct PruneArgs {
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// Parquet file to embed
-    #[arg(value_name = "INPUT")]
+    #[arg(value_name = "INPUT", value_parser = local_path())]
     pub input: Option<PathBuf>,
     /// File to write; `-` for standard output
     #[arg(long, value_name = "FILE", default_value = "pipeline.toml")]
@@ -320,6 +323,7 @@ pub struct InitArgs {
 #[derive(Debug, Args)]
 pub struct SampleArgs {
     /// Parquet file to write
+    #[arg(value_parser = local_path())]
     pub file: PathBuf,
     /// Number of rows
     #[arg(long, value_name = "N", default_value = "1200", value_parser = at_least_one)]
@@ -333,6 +337,14 @@ pub struct SampleArgs {
 pub struct CompletionsArgs {
     /// Shell
     pub shell: Shell,
+}
+
+/// Parses the path of a local file.
+fn local_path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| match check_local_path(&path) {
+        Ok(()) => Ok(path),
+        Err(error) => Err(error_line(&error.into())),
+    })
 }
 
 /// Parses a count. The standard library's message for zero is about types.

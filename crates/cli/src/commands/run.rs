@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
 use reembed::pipeline::{self, LoadedModels, RunOptions};
-use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run};
+use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run, publish};
 use reembed_encoder::memory;
 
 use super::config::{FileAndEnvironment, environment, load_file};
@@ -194,6 +194,9 @@ fn write_report(
 ) -> Option<PathBuf> {
     // The run that holds the lock writes the report.
     if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
+        return None;
+    }
+    if !publish::may_write_report(config) {
         return None;
     }
     let record = recorder.finish(Ending { at, outcome, peak_rss: memory::peak_rss() });
