@@ -5,6 +5,7 @@
 
 #[cfg(feature = "candle")]
 pub mod candle;
+pub mod chunk_size;
 pub mod config;
 pub mod description;
 pub mod encoder;

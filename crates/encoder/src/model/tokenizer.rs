@@ -1,6 +1,7 @@
 //! The tokenizer of a model: texts to token ids, and the texts of a chunk to planned batches.
 
 mod shorten;
+mod split;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
@@ -156,22 +157,39 @@ impl TextTokenizer {
     /// `Encode` if the tokenizer fails or panics; `Data` if the text is too long and must not be
     /// truncated.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
-        let text = match self.prompt.as_str() {
-            "" => Cow::Borrowed(text),
-            prompt => Cow::Owned(format!("{prompt}{text}")),
-        };
+        let text = self.with_prompt(text);
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
-            let tokenized = match (&self.shortener, self.truncation) {
-                (None, _) => self.encode_all(&text),
-                (Some(_), _) if text.len() <= self.min_bytes() => self.encode_all(&text),
-                (Some(shortener), Truncation::Start) => self.encode_last(&text, shortener),
-                (Some(shortener), _) => self.encode_first(&text, shortener),
-            }?;
+            let tokenized = self.encode_truncated(&text)?;
             match tokenized.truncated && self.refuses_long_texts() {
                 true => Err(self.too_long(&text, tokenized.ids.len())),
                 false => Ok(tokenized),
             }
         })
+    }
+
+    /// Encodes a text that has its prompt. If texts that are too long are an error, it may have all
+    /// tokens although it is marked as truncated.
+    fn encode_truncated(&self, text: &str) -> Result<TokenizedText> {
+        match (&self.shortener, self.truncation) {
+            (None, _) => self.encode_all(text),
+            (Some(_), _) if text.len() <= self.min_bytes() => self.encode_all(text),
+            (Some(shortener), Truncation::Start) => self.encode_last(text, shortener),
+            (Some(shortener), _) => self.encode_first(text, shortener),
+        }
+    }
+
+    /// The ids of the prompt and the text if there are at most `max`, which is not more than the
+    /// maximum length.
+    fn encode_within(&self, text: &str, max: usize) -> Result<Option<Vec<u32>>> {
+        let TokenizedText { ids, truncated } = self.encode_truncated(&self.with_prompt(text))?;
+        Ok(Some(ids).filter(|ids| !truncated && ids.len() <= max))
+    }
+
+    fn with_prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.prompt.as_str() {
+            "" => Cow::Borrowed(text),
+            prompt => Cow::Owned(format!("{prompt}{text}")),
+        }
     }
 
     /// Bytes that a longer text is first shortened to.

@@ -100,6 +100,22 @@ impl Shortener {
         text.char_indices().rev().find(begins).map_or(text, |(at, _)| &text[at..])
     }
 
+    /// Whether the tokens of `text` are those of its part before `at`, where `c` is, and those of its
+    /// part from there on. `lower_case`: each part is converted to lower case alone.
+    pub fn may_split(&self, text: &str, at: usize, c: char, lower_case: bool) -> bool {
+        match self.classes.class(c) {
+            CharClass::WhiteSpace => c.is_whitespace() || !lower_case,
+            // The lower case of a letter may depend on letters after a punctuation mark.
+            CharClass::Isolated if lower_case && !c.is_alphabetic() => false,
+            class => self.may_end(&text[..at], class, &text[at..]),
+        }
+    }
+
+    /// Whether a character ends a word and is not a token.
+    pub fn is_white_space(&self, c: char) -> bool {
+        self.classes.is(c, CharClass::WhiteSpace)
+    }
+
     /// Whether `text` may end before `rest`, which begins with a character of this class.
     fn may_end(&self, text: &str, class: CharClass, rest: &str) -> bool {
         let spans_the_end = |token: &String| {
