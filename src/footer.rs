@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use reembed_encoder::model::config::ChunkSize;
+use reembed_encoder::model::chunk_size::ChunkSize;
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::task::TextTemplate;
 use serde::{Deserialize, Serialize};
@@ -493,7 +493,8 @@ impl FooterText {
             let has = |name: &str| self.columns.iter().any(|column| column == name);
             let chunk = match self.chunk {
                 Some(FooterChunk { tokens, overlap }) => Some(
-                    ChunkSize::new(tokens, overlap).ok_or("has chunks that overlap as a whole")?,
+                    ChunkSize::new(tokens, overlap)
+                        .map_err(|_| "has chunks that overlap as a whole")?,
                 ),
                 None => None,
             };

@@ -20,7 +20,7 @@ mod template;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use reembed_encoder::model::config::ChunkSize;
+use reembed_encoder::model::chunk_size::ChunkSize;
 use reembed_encoder::task::TextTemplate;
 
 use template::escape;

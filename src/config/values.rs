@@ -5,7 +5,8 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use reembed_encoder::model::config::{ChunkSize, Device};
+use reembed_encoder::model::chunk_size::ChunkSize;
+use reembed_encoder::model::config::Device;
 use toml::de::DeValue;
 
 use super::settings::Kind;
@@ -266,7 +267,7 @@ fn parse_chunk(table: &BTreeMap<String, i64>) -> Result<Value, ValueError> {
     let size = usize::try_from(*tokens)
         .ok()
         .and_then(NonZeroUsize::new)
-        .and_then(|tokens| ChunkSize::new(tokens, usize::try_from(overlap).ok()?));
+        .and_then(|tokens| ChunkSize::new(tokens, usize::try_from(overlap).ok()?).ok());
     size.map(Value::Chunk).ok_or_else(|| {
         format!(
             "must have at least one token and a smaller overlap, has tokens = {tokens} and \

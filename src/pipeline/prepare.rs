@@ -186,6 +186,9 @@ pub fn check_models(
     let (mut bytes_per_row, mut growth) = (0, 0);
     for (embedding, model) in config.embeddings.iter().zip(models.by_column()) {
         let lineage = Lineage::new(&model.identity);
+        if let Some(size) = embedding.text.chunk() {
+            model.tokenizer.check_chunk_size(size)?;
+        }
         let form = VectorForm::new(&embedding.vector, model)?;
         config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
         existing

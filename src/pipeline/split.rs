@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use arrow::array::LargeStringBuilder;
 use reembed_encoder::batch::{RowNames, RowPart};
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::model::config::ChunkSize;
+use reembed_encoder::model::chunk_size::ChunkSize;
 use reembed_encoder::model::tokenizer::TextTokenizer;
 
 use super::models::Models;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use reembed_encoder::error::Result;
-use reembed_encoder::model::config::ChunkSize;
+use reembed_encoder::model::chunk_size::ChunkSize;
 use reembed_encoder::task::TextTemplate;
 
 use crate::config::IdColumn;

@@ -43,28 +43,6 @@ pub struct TextOptions {
     pub truncation: Truncation,
 }
 
-/// TEMPORARY
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChunkSize {
-    tokens: NonZeroUsize,
-    overlap: usize,
-}
-
-impl ChunkSize {
-    /// TEMPORARY
-    pub fn new(tokens: NonZeroUsize, overlap: usize) -> Option<ChunkSize> {
-        (overlap < tokens.get()).then_some(ChunkSize { tokens, overlap })
-    }
-    /// TEMPORARY
-    pub fn tokens(self) -> NonZeroUsize {
-        self.tokens
-    }
-    /// TEMPORARY
-    pub fn overlap(self) -> usize {
-        self.overlap
-    }
-}
-
 /// What happens to a text with too many tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Truncation {

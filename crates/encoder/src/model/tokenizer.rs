@@ -265,26 +265,6 @@ impl TextTokenizer {
         Ok(Counted { tokens: tokens.max(found), is_complete })
     }
 
-    /// TEMPORARY
-    pub fn split(
-        &self,
-        text: &str,
-        size: super::config::ChunkSize,
-    ) -> Result<Vec<std::ops::Range<usize>>> {
-        let words: Vec<(usize, usize)> = text
-            .split_ascii_whitespace()
-            .map(|word| {
-                let start = word.as_ptr() as usize - text.as_ptr() as usize;
-                (start, start + word.len())
-            })
-            .collect();
-        let each = (size.tokens().get() - 2) / 2;
-        if words.len() <= each {
-            return Ok(vec![0..text.len()]);
-        }
-        Ok(words.chunks(each).map(|words| words[0].0..words[words.len() - 1].1).collect())
-    }
-
     fn encode(&self, text: &str) -> Result<TokenizedText> {
         let encoding = self.tokenizer.encode_fast(text, true).map_err(failed)?;
         let ids = encoding.get_ids().to_vec();
