@@ -26,6 +26,15 @@ MAY_END_WITH = {
     "g_old_list_type": 2,  # it has no title
 }
 
+# Two vector columns of the same texts.
+SEVERAL = """
+[[embedding]]
+column = "embedding"
+[[embedding]]
+column = "second"
+vector.layout = "list"
+"""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,7 +56,10 @@ def main() -> int:
     config = options.work / "empty.toml"
     config.write_text("")
 
-    pairs, failed, refused = [], 0, 0
+    several = options.work / "several.toml"
+    several.write_text(SEVERAL)
+
+    pairs, pairs_of_several, failed, refused = [], [], 0, 0
     for table in sorted(path for place in [tables, *options.tables] for path in place.glob("*.parquet")):
         if not fnmatch.fnmatch(table.stem, options.only):
             continue
@@ -56,6 +68,15 @@ def main() -> int:
         run = subprocess.run(command(options, config, table, output), capture_output=True, text=True)
         if run.returncode == 0:
             pairs += [table, output]
+            # The same with two vector columns: a list follows what another column made of the footer.
+            output = outputs / f"several-{table.name}"
+            output.unlink(missing_ok=True)
+            run = subprocess.run(command(options, several, table, output), capture_output=True, text=True)
+            if run.returncode == 0:
+                pairs_of_several += [table, output]
+            else:
+                failed += 1
+                print(f"{table.stem}: two columns: it failed with {run.returncode}: {last_line(run.stderr)}", flush=True)
         elif run.returncode == MAY_END_WITH.get(table.stem):
             refused += 1
             print(f"refused: {table.stem}: {last_line(run.stderr)}", flush=True)
@@ -64,7 +85,11 @@ def main() -> int:
             print(f"{table.stem}: the run failed with {run.returncode}: {last_line(run.stderr)}", flush=True)
     differ = False
     if pairs:
-        differ = subprocess.run([sys.executable, HERE / "judge.py", *pairs, *spark]).returncode != 0
+        judge = [sys.executable, HERE / "judge.py"]
+        differ = subprocess.run([*judge, *pairs, *spark]).returncode != 0
+    if pairs_of_several:
+        columns = ["--column", "embedding", "--column", "second"]
+        differ |= subprocess.run([*judge, *columns, *pairs_of_several]).returncode != 0
     print(f"carry.py: {len(pairs) // 2} tables carried, {refused} refused as they may be, {failed} runs failed")
     return 1 if failed or differ or not pairs else 0
 

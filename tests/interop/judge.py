@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Compares inputs and outputs of reembed as DuckDB, pyarrow, Polars, pandas and Spark read them.
 
-    judge.py INPUT OUTPUT [INPUT OUTPUT ...] [--column embedding] [--spark]
+    judge.py INPUT OUTPUT [INPUT OUTPUT ...] [--column embedding ...] [--spark]
 
-For each reader: the old columns have the same names, order, types and values, and the new column is there. For
+For each reader: the old columns have the same names, order, types and values, and the new columns are there. For
 pyarrow also the Parquet schema and the metadata. Without a reader's help: each chunk of an old column has the same
 bytes, encodings, statistics, bloom filter and indexes.
 
@@ -76,11 +76,11 @@ def main() -> int:
 
     for pair in pairs:
         for reader, judge in READERS.items():
-            tell(pair, reader, findings(judge, pair, options.column))
+            tell(pair, reader, findings(judge, pair, options.added))
     if options.spark:
         judge = spark_reader()
         for pair in pairs:
-            tell(pair, "Spark", caught(judge, pair, options.column))
+            tell(pair, "Spark", caught(judge, pair, options.added))
     print(f"judge.py: {len(pairs)} tables, {differences} differences, {skips} skipped")
     return 1 if differences else 0
 
@@ -88,31 +88,32 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("paths", nargs="+", metavar="INPUT OUTPUT", help="files that reembed read and wrote, in turn")
-    parser.add_argument("--column", default="embedding", help="name of the new column (%(default)s)")
+    parser.add_argument("--column", action="append", help="name of a new column (embedding)")
     parser.add_argument("--spark", action="store_true", help="read with Spark, too (needs requirements-spark.txt)")
     options = parser.parse_args()
+    options.added = options.column or ["embedding"]
     if len(options.paths) % 2:
         parser.error("each INPUT needs an OUTPUT")
     return options
 
 
-def findings(judge: Callable, pair: Pair, column: str) -> list[Finding]:
+def findings(judge: Callable, pair: Pair, added: list) -> list[Finding]:
     """The findings of one reader, which works in a process of its own: a reader may abort on a file."""
-    found = in_child(judge, pair, column)
+    found = in_child(judge, pair, added)
     if found is not None:
         return found
-    if in_child(judge, Pair(pair.input, pair.input), column) is None:
+    if in_child(judge, Pair(pair.input, pair.input), added) is None:
         return [Finding(TABLE, "the reader aborts on the input", is_skip=True)]
     return [Finding(TABLE, "the reader aborts on the output, not on the input")]
 
 
-def in_child(judge: Callable, pair: Pair, column: str) -> list[Finding] | None:
+def in_child(judge: Callable, pair: Pair, added: list) -> list[Finding] | None:
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def work():
         # Panics and aborts of readers print their stacks.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-        sender.send([finding._replace(what=short(finding.what)) for finding in caught(judge, pair, column)])
+        sender.send([finding._replace(what=short(finding.what)) for finding in caught(judge, pair, added)])
 
     child = multiprocessing.get_context("fork").Process(target=work)
     child.start()
@@ -125,8 +126,8 @@ def in_child(judge: Callable, pair: Pair, column: str) -> list[Finding] | None:
         child.join()
 
 
-def caught(judge: Callable, pair: Pair, column: str) -> Iterator[Finding]:
-    yield from unreadable_is_finding(TABLE, judge(pair, column))
+def caught(judge: Callable, pair: Pair, added: list) -> Iterator[Finding]:
+    yield from unreadable_is_finding(TABLE, judge(pair, added))
 
 
 def unreadable_is_finding(name: str, found: Iterator[Finding]) -> Iterator[Finding]:
@@ -157,18 +158,19 @@ def short(text: str) -> str:
     return line if len(line) <= 300 else line[:297] + "..."
 
 
-def columns_differ(before: list, after: list, column: str) -> Iterator[Finding]:
-    if column not in after:
-        yield Finding(column, "the new column is missing")
-    rest = [name for name in after if name != column]
-    if rest != [name for name in before if name != column]:
+def columns_differ(before: list, after: list, added: list) -> Iterator[Finding]:
+    for column in added:
+        if column not in after:
+            yield Finding(column, "the new column is missing")
+    rest = [name for name in after if name not in added]
+    if rest != [name for name in before if name not in added]:
         yield Finding(TABLE, f"the columns are {rest}, before {before}")
 
 
 # ------------------------------------------------------------------------------------------------------------ DuckDB
 
 
-def judge_duckdb(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_duckdb(pair: Pair, added: list) -> Iterator[Finding]:
     with duckdb.connect() as connection:
         connection.sql("SET TimeZone = 'UTC'")
 
@@ -180,9 +182,9 @@ def judge_duckdb(pair: Pair, column: str) -> Iterator[Finding]:
             yield Finding(TABLE, error, is_skip=True)
             return
         after = describe(pair.output)
-        yield from columns_differ(list(before), list(after), column)
+        yield from columns_differ(list(before), list(after), added)
         for name in before:
-            if name == column or name not in after:
+            if name in added or name not in after:
                 continue
             if before[name] != after[name]:
                 yield Finding(name, f"its type is {after[name]}, before {before[name]}")
@@ -222,24 +224,24 @@ def duckdb_values(connection, pair: Pair, name: str) -> Iterator[Finding]:
 # ----------------------------------------------------------------------------------------------------------- pyarrow
 
 
-def judge_pyarrow(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_pyarrow(pair: Pair, added: list) -> Iterator[Finding]:
     before, error = attempt(lambda: pq.ParquetFile(pair.input))
     if error:
         yield Finding(TABLE, error, is_skip=True)
         return
     after = pq.ParquetFile(pair.output)
-    yield from parquet_schemas(before.schema, after.schema, column)
+    yield from parquet_schemas(before.schema, after.schema, added)
     yield from footer_entries(before.metadata.metadata or {}, after.metadata.metadata or {})
     old, error = attempt(lambda: before.schema_arrow)
     if error:
         yield Finding(TABLE, error, is_skip=True)
         return
     new = after.schema_arrow
-    yield from columns_differ(old.names, new.names, column)
+    yield from columns_differ(old.names, new.names, added)
     yield from footer_entries(old.metadata or {}, new.metadata or {})
     for index, field in enumerate(old):
         name = field.name
-        if name == column or index >= len(new) or new.field(index).name != name:
+        if name in added or index >= len(new) or new.field(index).name != name:
             continue
         found = new.field(index)
         # `Field.equals` leaves out the metadata of children and the order of categories in some versions.
@@ -305,13 +307,13 @@ def leaves_of(schema: pq.ParquetSchema) -> list[list[int]]:
     return roots
 
 
-def parquet_schemas(before: pq.ParquetSchema, after: pq.ParquetSchema, column: str) -> Iterator[Finding]:
+def parquet_schemas(before: pq.ParquetSchema, after: pq.ParquetSchema, added: list) -> Iterator[Finding]:
     def leaves(schema):
         return [
             (c.path, (c.physical_type, str(c.logical_type), c.converted_type, c.length, c.precision, c.scale,
                       c.max_definition_level, c.max_repetition_level))
             for c in map(schema.column, range(len(schema)))
-            if c.path.split(".")[0] != column
+            if c.path.split(".")[0] not in added
         ]
 
     old, new = leaves(before), leaves(after)
@@ -348,7 +350,7 @@ def footer_entries(before: dict, after: dict) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------------------------------ Polars
 
 
-def judge_polars(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_polars(pair: Pair, added: list) -> Iterator[Finding]:
     def schema(path):
         return pl.read_parquet_schema(path)
 
@@ -357,9 +359,9 @@ def judge_polars(pair: Pair, column: str) -> Iterator[Finding]:
         yield Finding(TABLE, error, is_skip=True)
         return
     after = schema(pair.output)
-    yield from columns_differ(list(before), list(after), column)
+    yield from columns_differ(list(before), list(after), added)
     for name, kind in before.items():
-        if name == column or name not in after:
+        if name in added or name not in after:
             continue
         if kind != after[name] or str(kind) != str(after[name]):
             yield Finding(name, f"its type is {after[name]}, before {kind}")
@@ -387,20 +389,20 @@ def polars_values(pair: Pair, name: str) -> Iterator[Finding]:
 # ------------------------------------------------------------------------------------------------------------ pandas
 
 
-def judge_pandas(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_pandas(pair: Pair, added: list) -> Iterator[Finding]:
     before, error = attempt(lambda: pd.read_parquet(pair.input, engine="pyarrow"))
     if error:
         yield Finding(TABLE, error, is_skip=True)
         return
     after = pd.read_parquet(pair.output, engine="pyarrow")
-    yield from columns_differ(list(before.columns), list(after.columns), column)
+    yield from columns_differ(list(before.columns), list(after.columns), added)
     if before.attrs != after.attrs:
         yield Finding(TABLE, f"attrs are {after.attrs}, before {before.attrs}")
     _, error = attempt(lambda: pd.testing.assert_index_equal(before.index, after.index, exact=True))
     if error:
         yield Finding("(index)", error)
     for name in before.columns:
-        if name == column or name not in after.columns:
+        if name in added or name not in after.columns:
             continue
         old, new = before[name].reset_index(drop=True), after[name].reset_index(drop=True)
         if old.dtype != new.dtype or getattr(old.dtype, "ordered", None) != getattr(new.dtype, "ordered", None):
@@ -427,7 +429,7 @@ CHUNK_FIELDS = [
 ]
 
 
-def judge_bytes(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_bytes(pair: Pair, added: list) -> Iterator[Finding]:
     """Compares chunks as pyarrow finds them in the footer."""
     before, error = attempt(lambda: pq.read_metadata(pair.input))
     if error:
@@ -454,7 +456,7 @@ def judge_bytes(pair: Pair, column: str) -> Iterator[Finding]:
                     yield Finding(f"leaf {index}", error, is_skip=True)
                     continue
                 path = old.path_in_schema
-                if path in seen or path.split(".")[0] == column:
+                if path in seen or path.split(".")[0] in added:
                     continue
                 found = new_chunks.get(path)
                 what = chunk_difference(old, found.pop(0), old_file, new_file) if found else "the chunk is missing"
@@ -496,7 +498,7 @@ OFFSETS = [
 ]
 
 
-def judge_bytes_by_duckdb(pair: Pair, column: str) -> Iterator[Finding]:
+def judge_bytes_by_duckdb(pair: Pair, added: list) -> Iterator[Finding]:
     """Compares chunks, bloom filters and column indexes as DuckDB finds them in the footer."""
 
     def read(path):
@@ -516,7 +518,7 @@ def judge_bytes_by_duckdb(pair: Pair, column: str) -> Iterator[Finding]:
     with open(pair.input, "rb") as old_file, open(pair.output, "rb") as new_file:
         for old in before:
             leaf = old["path_in_schema"]
-            if leaf in seen or leaf.split(", ")[0] == column:
+            if leaf in seen or leaf.split(", ")[0] in added:
                 continue
             found = after.get((old["row_group_id"], leaf))
             what = differing_field(old, found.pop(0), old_file, new_file) if found else "the chunk is missing"
@@ -599,21 +601,21 @@ def spark_reader() -> Callable:
         rows = renamed.select(*map(text, places)).collect()
         return [[row[index] for row in rows] for index in range(len(places))]
 
-    def judge(pair: Pair, column: str) -> Iterator[Finding]:
+    def judge(pair: Pair, added: list) -> Iterator[Finding]:
         before, error = attempt(lambda: spark.read.parquet(str(pathlib.Path(pair.input).absolute())))
         if error:
             yield Finding(TABLE, error, is_skip=True)
             return
         after = spark.read.parquet(str(pathlib.Path(pair.output).absolute()))
-        yield from columns_differ(before.columns, after.columns, column)
+        yield from columns_differ(before.columns, after.columns, added)
         places = {name: place for place, name in enumerate(after.columns)}
-        if column in places:
+        for column in filter(places.__contains__, added):
             kind = after.schema[places[column]].dataType.simpleString()
             if kind not in ("array<float>", "array<double>"):
                 yield Finding(column, f"its type is {kind}")
         comparable = []
         for place, field in enumerate(before.schema):
-            if field.name == column or field.name not in places:
+            if field.name in added or field.name not in places:
                 continue
             found = after.schema[places[field.name]]
             if field.jsonValue() != found.jsonValue():

@@ -76,11 +76,12 @@ fn run_id_is_the_same_in_answer_report_and_log() {
 fn failures_answer_with_code_place_and_advice() {
     let job = job();
     fs::write(job.path("damaged.parquet"), b"PAR1 nothing PAR1").expect("a file");
+    fs::create_dir(job.path("taken")).expect("a directory");
     for (arguments, exit, code) in [
         (&["--input", "no.parquet"][..], 2, "input"),
         (&["--input", "damaged.parquet"], 2, "input"),
         (&["--batch-size", "0"], 2, "config"),
-        (&["--output", "."], 2, "output-path"),
+        (&["--output", "taken"], 2, "output-path"),
         (&["--no-such-flag"], 2, "usage"),
     ] {
         let output = job.run(&[&JSON, arguments].concat());
