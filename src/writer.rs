@@ -1,6 +1,6 @@
 //! Writes the output: the carried columns and the vector columns, to a temporary file.
 //!
-//! The file has a hidden name beside the output. [`StagedFile::publish`] renames it to the output
+//! The file is in the directory `_reembed` beside the output. [`StagedFile::publish`] renames it to the output
 //! path once it is complete, durable and read back, so that readers find the old complete file or
 //! the new complete file. docs/decisions/0014-publishing.md lists the steps.
 //!

@@ -15,7 +15,7 @@ use super::sweep::delete_temporaries;
 use super::work_directory::{create_work_directory, remove_if_empty};
 use crate::config::Config;
 use crate::file_id::FileId;
-use crate::hidden_names::{directory_of, work_directory};
+use crate::hidden_names::directory_of;
 use crate::reader::Reader;
 
 /// The process that holds the lock of the output.
@@ -140,18 +140,17 @@ impl HeldLock {
     }
 
     fn acquire(path: &Path) -> Result<HeldLock> {
-        /// Attempts to create a directory that runs of other outputs keep removing.
+        /// Attempts to use a directory that runs of other outputs keep removing.
         const ATTEMPTS: usize = 100;
         let mut attempt = 1;
         loop {
-            create_work_directory(path)?;
-            match LockFile::acquire(path) {
+            match create_work_directory(path).and_then(|()| LockFile::acquire(path)) {
                 Ok(lock) => {
                     let lock = HeldLock::new(path, lock);
                     check_old_lock(path)?;
                     return Ok(lock);
                 }
-                Err(_) if attempt < ATTEMPTS && !work_directory(path).exists() => attempt += 1,
+                Err(error) if attempt < ATTEMPTS && was_removed(&error) => attempt += 1,
                 Err(error) => {
                     remove_if_empty(path);
                     return Err(error);
@@ -164,6 +163,14 @@ impl HeldLock {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.check(&self.path))?;
         check_old_lock(&self.path)
     }
+}
+
+/// Whether another run removed the directory: before it was used, or while it was looked for.
+fn was_removed(error: &Error) -> bool {
+    let cause =
+        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::AlreadyExists];
+    cause.is_some_and(|cause| kinds.contains(&cause.kind()))
 }
 
 impl Drop for HeldLock {
@@ -188,4 +195,28 @@ pub fn check_output(config: &Config, input: &Reader) -> Result<ExistingTarget> {
         .check_replaceable(input.rows(), config.publish.max_shrink, config.run.replace)
         .map_err(|error| error.in_file(&config.output.path))?;
     Ok(existing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_other_outputs_that_end_do_not_disturb_one_that_starts() {
+        const ROUNDS: usize = 200;
+        let directory = tempfile::tempdir().expect("a directory");
+        std::thread::scope(|scope| {
+            for output in ["a.parquet", "b.parquet", "c.parquet"] {
+                let output = directory.path().join(output);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let lock = HeldLock::acquire(&output)
+                            .unwrap_or_else(|error| panic!("round {round}: {error:?}"));
+                        lock.check().expect("it is held");
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
+    }
 }

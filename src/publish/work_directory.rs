@@ -19,7 +19,8 @@ const STICKY: u32 = 0o1000;
 
 /// Checks that the directory can be used, or be created. It creates nothing.
 ///
-/// It has to be on the file system of the output: the finished file is renamed from it.
+/// It has to be on the file system of the output: the finished file is renamed from it. In a directory like `/tmp`
+/// it has to be this user's: whoever owns a directory may exchange the files in it.
 ///
 /// # Errors
 /// `Target`, naming the directory.
@@ -42,8 +43,15 @@ pub fn check_work_directory(output: &Path) -> Result<()> {
             "move it away; `cache.path` and `report.dir` put the vector cache and the reports elsewhere",
         ));
     }
-    let of_output = fs::metadata(directory_of(output)).map(|metadata| metadata.dev());
-    if of_output.is_ok_and(|device| device != found.dev()) {
+    let of_output = fs::metadata(directory_of(output)).ok();
+    let is_shared = of_output.as_ref().is_some_and(|directory| directory.mode() & STICKY != 0);
+    if is_shared && ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
+        return Err(refuse(
+            "this directory is another user's, who could exchange the finished file",
+            "name an output in a directory of your own",
+        ));
+    }
+    if of_output.is_some_and(|directory| directory.dev() != found.dev()) {
         return Err(refuse(
             "this directory is on another file system than the output, which is renamed from it",
             "unmount it; `cache.path` and `report.dir` put the vector cache and the reports elsewhere",
@@ -91,9 +99,12 @@ pub fn remove_if_empty(output: &Path) {
 pub fn create_like_parent(directory: &Path) -> io::Result<()> {
     let is_new = fs::symlink_metadata(directory).is_err();
     files::create_directory(directory)?;
+    if !is_new {
+        return Ok(());
+    }
     let mode_of = |path: &Path| Ok::<u32, io::Error>(fs::metadata(path)?.mode() & MODE_BITS);
     let parent = mode_of(directory_of(directory))?;
-    if is_new && parent & STICKY == 0 && mode_of(directory)? != parent {
+    if parent & STICKY == 0 && mode_of(directory)? != parent {
         // Some file systems have no modes, and a run can go on without.
         let _ = fs::set_permissions(directory, Permissions::from_mode(parent));
     }
@@ -163,6 +174,23 @@ mod tests {
             fs::remove_file(path).expect("it is removed");
         }
         assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
+    }
+
+    #[test]
+    fn directory_of_another_user_in_a_shared_one_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let (directory, output) = output();
+        create_work_directory(&output).expect("it is created");
+        for (mode, owner, is_refused) in
+            [(0o1777, 0, false), (0o1777, 1234, true), (0o777, 1234, false)]
+        {
+            fs::set_permissions(&directory, Permissions::from_mode(mode)).expect("a mode");
+            std::os::unix::fs::chown(work_directory(&output), Some(owner), None).expect("an owner");
+            let checked = check_work_directory(&output);
+            assert_eq!(checked.is_err(), is_refused, "{mode:o}, {owner}: {checked:?}");
+        }
     }
 
     #[test]

@@ -29,6 +29,9 @@ const RUNS: &str = "runs";
 /// Maximum size of a report that is read again.
 const MAX_JSON_BYTES: u64 = 16 << 20;
 
+/// Attempts to create the directories.
+const ATTEMPTS: usize = 10;
+
 /// The age from which an unfinished report is that of a dead run. Writing a report takes a moment.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -46,7 +49,11 @@ pub fn write(config: &ReportConfig, mut record: RunRecord) -> Result<Option<Path
     }
     let runs = config.dir.join(RUNS);
     let runs_error = |cause| report_file::error(&runs, cause);
-    create_directories(&config.topmost, &runs)
+    // A run of another output may remove `_reembed` as long as it is empty.
+    let create = || create_directories(&config.topmost, &runs);
+    (1..ATTEMPTS)
+        .find_map(|_| create().ok())
+        .map_or_else(create, Ok)
         .map_err(|cause| report_file::error(&config.dir, cause))?;
     let names = run_names(&runs).map_err(runs_error)?;
     // One place is for this run.
