@@ -167,6 +167,7 @@ fn footer(config: &Config, mut contents: Contents) -> Footer {
         normalized: true,
         max_seq_length: 256,
         truncation: None,
+        chunks: None,
         prompt: String::new(),
         dimension: DIM,
         precision: "f32".to_owned(),

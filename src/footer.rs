@@ -741,6 +741,7 @@ pub(crate) mod tests {
             normalized: true,
             max_seq_length: 256,
             truncation: None,
+            chunks: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),

@@ -268,6 +268,9 @@ where
     fn pads(&self) -> bool {
         self.inner.pads()
     }
+    fn normalizes(&self) -> bool {
+        self.inner.normalizes()
+    }
     fn runs_on(&self) -> String {
         self.inner.runs_on()
     }
@@ -295,6 +298,9 @@ impl Encoder for Negated {
     }
     fn pads(&self) -> bool {
         self.0.pads()
+    }
+    fn normalizes(&self) -> bool {
+        self.0.normalizes()
     }
     fn runs_on(&self) -> String {
         self.0.runs_on()

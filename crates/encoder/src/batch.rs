@@ -4,10 +4,11 @@ use arrow_array::{Array, LargeStringArray};
 
 use crate::limit::BatchShape;
 
-/// The tokenized texts of a chunk, planned as batches.
+/// The tokenized texts of a chunk of rows, planned as batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlannedTexts {
-    /// Batches in the order in which they run. Together they hold each text once.
+    /// Batches in the order in which they run. Together they hold each text once, or each chunk of
+    /// it if its vector is the mean of them.
     pub batches: Vec<TokenBatch>,
     /// The rows whose text was truncated to the model's maximum length, ascending.
     pub truncated: Vec<usize>,
@@ -109,20 +110,47 @@ pub fn escape_id(id: &str) -> String {
     escaped
 }
 
+/// Which chunk of its row's text a text is. The vector of a row is the mean of its chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextChunk {
+    /// Its position among the chunks of the row, from 0.
+    pub number: usize,
+    /// The number of chunks of the row.
+    pub count: usize,
+}
+
+impl TextChunk {
+    /// The only chunk: the whole text.
+    pub const WHOLE: TextChunk = TextChunk { number: 0, count: 1 };
+
+    /// Whether it is the last chunk of the row.
+    pub fn is_last(self) -> bool {
+        self.number + 1 == self.count
+    }
+}
+
 /// The token ids of several texts, ragged: all ids in one vector, and the start of each text in it.
+/// A text may be a chunk of the text of a row, which then has several.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
     starts: Vec<usize>,
     rows: Vec<usize>,
+    chunks: Vec<TextChunk>,
 }
 
 impl TokenBatch {
-    /// Adds a text: its row in the chunk, and its token ids.
+    /// Adds the text of a row: the row in the chunk, and its token ids.
     pub fn push(&mut self, row: usize, ids: &[u32]) {
+        self.push_chunk(row, TextChunk::WHOLE, ids);
+    }
+
+    /// Adds a chunk of the text of a row.
+    pub fn push_chunk(&mut self, row: usize, chunk: TextChunk, ids: &[u32]) {
         self.starts.push(self.ids.len());
         self.ids.extend_from_slice(ids);
         self.rows.push(row);
+        self.chunks.push(chunk);
     }
 
     /// Number of texts.
@@ -138,6 +166,16 @@ impl TokenBatch {
     /// The row in the chunk of each text.
     pub fn rows(&self) -> &[usize] {
         &self.rows
+    }
+
+    /// Which chunk of its row each text is.
+    pub fn chunks(&self) -> &[TextChunk] {
+        &self.chunks
+    }
+
+    /// Number of rows whose text or last chunk is here. Over all batches each row counts once.
+    pub fn whole_rows(&self) -> usize {
+        self.chunks.iter().filter(|chunk| chunk.is_last()).count()
     }
 
     /// The token ids of the text at `position`, special tokens included.
@@ -161,7 +199,7 @@ impl TokenBatch {
         self.texts().map(<[u32]>::len).max().unwrap_or(0)
     }
 
-    /// Its number of rows, longest text and tokens.
+    /// Its number of texts, longest text and tokens.
     pub fn shape(&self) -> BatchShape {
         BatchShape { rows: self.len(), longest: self.longest(), tokens: self.tokens() }
     }
@@ -178,7 +216,9 @@ impl TokenBatch {
 
     fn part(&self, positions: impl Iterator<Item = usize>) -> TokenBatch {
         let mut part = TokenBatch::default();
-        positions.for_each(|position| part.push(self.rows[position], self.text(position)));
+        positions.for_each(|position| {
+            part.push_chunk(self.rows[position], self.chunks[position], self.text(position));
+        });
         part
     }
 }
@@ -207,11 +247,27 @@ mod tests {
         assert_eq!(right.texts().collect::<Vec<_>>(), [&[4][..], &[5, 6]]);
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
         assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3, tokens: 6 });
+        assert_eq!((batch.whole_rows(), left.whole_rows()), (3, 1));
         assert_eq!(batch.filter_rows(|row| row != 2), {
             let mut kept = TokenBatch::default();
             kept.push(7, &[1, 2, 3]);
             kept.push(5, &[5, 6]);
             kept
         });
+    }
+
+    #[test]
+    fn chunks_stay_with_their_row_which_counts_once() {
+        let chunk = |number| TextChunk { number, count: 3 };
+        let mut batch = TokenBatch::default();
+        batch.push_chunk(1, chunk(2), &[1]);
+        batch.push_chunk(1, chunk(0), &[2, 2]);
+        batch.push(4, &[3]);
+        batch.push_chunk(1, chunk(1), &[4]);
+        assert_eq!((batch.len(), batch.whole_rows()), (4, 2));
+        let (left, right) = batch.split_at(2);
+        assert_eq!((left.chunks(), left.whole_rows()), (&[chunk(2), chunk(0)][..], 1));
+        assert_eq!((right.chunks(), right.whole_rows()), (&[TextChunk::WHOLE, chunk(1)][..], 1));
+        assert_eq!(batch.filter_rows(|row| row == 1).chunks(), [chunk(2), chunk(0), chunk(1)]);
     }
 }

@@ -165,12 +165,16 @@ impl Embedder {
         self.model.encoder.runs_on()
     }
 
-    /// Counts the tokens of the text of each row, special tokens included, after truncation.
+    /// Counts the tokens of the text of each row, special tokens included, after truncation; of all
+    /// chunks together if a vector is their mean.
     ///
     /// # Errors
     /// `Encode` if the tokenizer fails.
     pub fn count_tokens(&self, rows: &[TaskRow]) -> Result<Vec<usize>> {
-        let count = |row| Ok(self.model.tokenizer.tokenize(&build_input_text(row))?.ids.len());
+        let count = |row| {
+            let chunks = self.model.tokenizer.tokenize_chunks(&build_input_text(row))?;
+            Ok(chunks.iter().map(|chunk| chunk.ids.len()).sum())
+        };
         rows.iter().map(count).collect()
     }
 
@@ -180,7 +184,9 @@ impl Embedder {
     }
 
     /// Embeds texts. The result has one vector for each text, in order; an empty text has a vector
-    /// too.
+    /// too. A text that is too long is truncated, or has the mean of its chunks ([`TextOptions`]).
+    ///
+    /// [`TextOptions`]: crate::model::config::TextOptions
     ///
     /// # Errors
     /// `OutOfMemory` or `Encode`, naming the position of the text, from 0.
@@ -338,6 +344,9 @@ fn fixed_size_list(
     let values = Arc::new(Float32Array::from(values));
     FixedSizeListArray::try_new(child, size, values, nulls).map_err(|cause| too_wide(cause.into()))
 }
+
+#[cfg(test)]
+mod pool_tests;
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,8 @@ pub enum EncodeEvent {
     BatchStarted(InFlight),
     /// A batch went through the model.
     BatchDone {
-        /// Number of texts.
+        /// Number of rows whose vector is known now. A row with several chunks counts when the
+        /// last of them is done, so that the sum over all batches is the number of rows.
         rows: usize,
         /// Tokens of all texts, without padding.
         tokens: usize,
@@ -21,7 +22,7 @@ pub enum EncodeEvent {
 /// The batch that is going through the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
-    /// Number of texts.
+    /// Number of texts. Each chunk of a text is one.
     pub rows: usize,
     /// The name of its first row in the order of the input, as [`RowNames::name`] gives it.
     ///

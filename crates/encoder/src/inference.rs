@@ -2,12 +2,14 @@
 //!
 //! A batch that does not fit in memory is split in half, and both halves are tried in order until
 //! they fit. A single text that does not fit is an error that names its row. No row is dropped.
+//! The vector of a text that was split into chunks is their mean (`TextOptions::pool`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::batch::{RowNames, TokenBatch};
+use crate::batch::{RowNames, TextChunk, TokenBatch};
+use crate::chunk_means::ChunkMeans;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::events::{EncodeEvent, InFlight};
 use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange, TokenCount};
@@ -29,11 +31,11 @@ pub struct Inference<'a> {
 /// batch-invariant.
 pub const TOLERANCE: f32 = 1e-6;
 
-/// The vector of one text.
+/// The vector of the text of one row.
 pub struct EncodedText<'v> {
     /// The row of the text in the chunk.
     pub row: usize,
-    /// The number of tokens of the text.
+    /// The number of tokens of the text, or of all its chunks together.
     pub tokens: usize,
     /// The vector, `dim` components, all finite.
     pub vector: &'v [f32],
@@ -53,13 +55,14 @@ pub struct ChunkVectors {
 /// Counters of the work of an encoder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Work {
-    /// Number of vectors.
+    /// Number of rows that got a vector. Of a row with several chunks, the batch with the last of
+    /// them counts.
     pub rows: u64,
     /// Tokens without padding.
     pub tokens: u64,
     /// Tokens that the encoder computed, padding included.
     pub padded_tokens: u64,
-    /// Number of batches by their number of rows.
+    /// Number of batches by their number of texts. Each chunk of a text is one.
     pub batch_sizes: BTreeMap<usize, u64>,
 }
 
@@ -81,11 +84,11 @@ impl Work {
 
     /// Adds a batch. `pads` says whether the encoder pads it.
     pub fn count(&mut self, batch: &TokenBatch, pads: bool) {
-        let (rows, tokens) = (batch.len(), batch.tokens());
-        self.rows += rows as u64;
+        let tokens = batch.tokens();
+        self.rows += batch.whole_rows() as u64;
         self.tokens += tokens as u64;
         self.padded_tokens += TokenCount::from_padding(pads).tokens(batch.shape()) as u64;
-        *self.batch_sizes.entry(rows).or_default() += 1;
+        *self.batch_sizes.entry(batch.len()).or_default() += 1;
     }
 }
 
@@ -159,7 +162,13 @@ impl<'a> Inference<'a> {
         Ok(ChunkVectors { values, present, work })
     }
 
-    /// Embeds planned batches and calls `consume` with each vector, in the order of the batches.
+    /// Embeds planned batches and calls `consume` once with each row, when its vector is known.
+    ///
+    /// The vector of a row with several chunks is the mean of their vectors, each weighted by its
+    /// tokens, special tokens included; then scaled to length 1 if the model does that. It is summed
+    /// in the order of the chunks, so that its bits do not depend on the batches. The vectors of
+    /// chunks wait in memory for the others of their row, 4 × `dim` bytes each. A row whose chunks
+    /// are not all in `batches` gets no vector.
     ///
     /// # Errors
     /// As [`Inference::embed`], and the errors of `consume`.
@@ -172,6 +181,7 @@ impl<'a> Inference<'a> {
         let dim = self.dim();
         let mut work = Work::default();
         let mut encoded = Vec::new();
+        let mut means = ChunkMeans::new(dim, self.encoder.normalizes());
         // A stack with the next batch on top.
         batches.reverse();
         let mut pending = batches;
@@ -193,11 +203,9 @@ impl<'a> Inference<'a> {
                     let took = started.elapsed();
                     self.change_limit(|limit| limit.record_success(shape, took));
                     work.count(&batch, self.encoder.pads());
-                    self.emit_vectors(rows, &batch, &encoded, consume)?;
-                    (self.on_event)(EncodeEvent::BatchDone {
-                        rows: batch.len(),
-                        tokens: batch.tokens(),
-                    });
+                    let done = self.emit_vectors(rows, &batch, &encoded, &mut means, consume)?;
+                    let tokens = batch.tokens();
+                    (self.on_event)(EncodeEvent::BatchDone { rows: done, tokens });
                 }
                 Err(EncodeError::OutOfMemory { cause, .. }) if batch.len() == 1 => {
                     return Err(text_too_large(rows, &batch).caused_by(cause));
@@ -242,13 +250,16 @@ impl<'a> Inference<'a> {
             .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
     }
 
+    /// Calls `consume` with each row whose vector is known now, and returns their number.
     fn emit_vectors(
         &self,
         rows: &RowNames,
         batch: &TokenBatch,
         encoded: &[f32],
+        means: &mut ChunkMeans,
         consume: &mut dyn FnMut(EncodedText<'_>) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
+        let mut done = 0;
         let vectors = encoded.chunks_exact(self.dim());
         for (position, (&row, vector)) in batch.rows().iter().zip(vectors).enumerate() {
             if let Some(component) = vector.iter().position(|value| !value.is_finite()) {
@@ -259,9 +270,19 @@ impl<'a> Inference<'a> {
                 .at(rows.name(row))
                 .advice("the model's weights may be damaged; nothing was written"));
             }
-            consume(EncodedText { row, tokens: batch.text(position).len(), vector })?;
+            let tokens = batch.text(position).len();
+            match batch.chunks()[position] {
+                TextChunk { count: 1, .. } => consume(EncodedText { row, tokens, vector })?,
+                chunk => {
+                    let mean = means.add(row, chunk, tokens, vector);
+                    let mean = mean.map_err(|error| error.at(rows.name(row)))?;
+                    let Some(mean) = mean else { continue };
+                    consume(EncodedText { row, tokens: mean.tokens, vector: &mean.vector })?;
+                }
+            }
+            done += 1;
         }
-        Ok(())
+        Ok(done)
     }
 
     fn change_limit(&self, change: impl FnOnce(&mut AdaptiveLimit) -> Option<LimitChange>) {

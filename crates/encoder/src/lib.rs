@@ -36,7 +36,7 @@
 //!                           └ limit ◄┘  halves on out-of-memory, grows back
 //! ```
 //! Modules import in one direction: `error`, `hash`, `files` ← `environment`, `stop`, `limit` ←
-//! `budget`, `batch`, `plan`, `events`, `memory`, `task` ← `model` ← `inference` ← `embedder`.
+//! `budget`, `batch`, `chunk_means`, `plan`, `events`, `memory`, `task` ← `model` ← `inference` ← `embedder`.
 //!
 //! # Features
 //! - `candle` (default): the reference encoder on candle.
@@ -44,6 +44,7 @@
 
 pub mod batch;
 pub mod budget;
+mod chunk_means;
 pub mod embedder;
 pub mod environment;
 pub mod error;

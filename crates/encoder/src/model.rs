@@ -65,10 +65,10 @@ pub struct ModelNotes {
 }
 
 impl Model {
-    /// Bytes that a single text of the maximum length needs beside the weights; `None` if the
+    /// Bytes that the longest text or chunk needs beside the weights; `None` if the
     /// device's allocator decides.
     pub fn single_text_bytes(&self) -> Option<u64> {
-        let longest = self.tokenizer.max_length().get();
+        let longest = self.tokenizer.longest_text().get();
         self.encoder.bytes_for(BatchShape { rows: 1, longest, tokens: longest })
     }
 
@@ -87,7 +87,7 @@ impl Model {
         let counting = TokenCount::from_padding(self.encoder.pads());
         let bytes_for = |shape| self.encoder.bytes_for(shape);
         let affordable =
-            max_tokens_for_budget(budget, self.tokenizer.max_length(), counting, bytes_for);
+            max_tokens_for_budget(budget, self.tokenizer.longest_text(), counting, bytes_for);
         let limit = AdaptiveLimit::new(LimitBounds::new(requested, affordable, counting));
         BatchSettings { limit, budget, single_text_bytes }
     }

@@ -55,6 +55,7 @@ impl RawConfig {
                     true => set.text.truncation,
                     false => made.text.truncation,
                 },
+                pool: set.text.pool.or(made.text.pool),
             },
             engine,
             isa: set.isa,
@@ -110,6 +111,7 @@ impl RawConfig {
                 Truncate::Start => Truncation::Start,
                 Truncate::Error => Truncation::Error,
             },
+            pool: None,
         })
     }
 

@@ -19,6 +19,7 @@ pub fn done() -> RunRecord {
         normalized: true,
         max_seq_length: 256,
         truncation: None,
+        chunks: None,
         prompt: String::new(),
         dimension: 384,
         precision: "f32".to_owned(),

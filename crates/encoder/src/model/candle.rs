@@ -114,6 +114,10 @@ impl Encoder for CandleEncoder {
         true
     }
 
+    fn normalizes(&self) -> bool {
+        self.normalize
+    }
+
     fn runs_on(&self) -> String {
         if self.device.is_cpu() {
             format!("candle, {} threads", self.pool.current_num_threads())

@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use reembed_kernels::{Isa, IsaName, Precision};
 
+use super::chunk_size::ChunkSize;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::prompt::PromptChoice;
@@ -41,6 +42,11 @@ pub struct TextOptions {
     pub max_length: Option<NonZeroUsize>,
     /// What happens to a longer text.
     pub truncation: Truncation,
+    /// The vector of a text is the mean of its chunks of this size. The weight of a chunk is the
+    /// number of its tokens, special tokens included; the mean is scaled to length 1 if the model
+    /// scales vectors. A text that fits in one chunk has its plain vector. No text is too long then,
+    /// so that `truncation` has no effect.
+    pub pool: Option<ChunkSize>,
 }
 
 /// What happens to a text with too many tokens.

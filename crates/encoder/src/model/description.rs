@@ -18,6 +18,7 @@ use std::num::NonZeroUsize;
 pub use reembed_kernels::Activation;
 use serde::Deserialize;
 
+use super::chunk_size::ChunkSize;
 use super::config::{TextOptions, Truncation};
 use super::json::{DAMAGED, json, quote, refuse, required_json};
 use super::prompt::{self, Prompt};
@@ -37,6 +38,8 @@ pub struct ModelDescription {
     pub max_seq_length: NonZeroUsize,
     /// What happens to a longer text.
     pub truncation: Truncation,
+    /// The vector of a text is the mean of its chunks of this size.
+    pub pool: Option<ChunkSize>,
     /// Whether a text is converted to lower case before it is tokenized.
     pub lower_case: bool,
     /// The text before every input text.
@@ -105,6 +108,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     let max_seq_length =
         max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
+    options.pool.map_or(Ok(()), |size| size.check_length(max_seq_length))?;
     let prompt = prompt::choose(files, &options.prompt)?;
     let pooling = match &modules.pooling {
         Some(directory) => {
@@ -118,6 +122,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         normalize: modules.normalize,
         max_seq_length,
         truncation: options.truncation,
+        pool: options.pool,
         lower_case: sentence.do_lower_case,
         prompt,
         truncate_dim: truncate_dim(files)?,

@@ -20,6 +20,9 @@ pub trait Encoder: Send + Sync {
     /// Whether texts are padded to the longest of their batch. Padding costs time like text.
     fn pads(&self) -> bool;
 
+    /// Whether vectors are scaled to Euclidean length 1. The mean of vectors is scaled too then.
+    fn normalizes(&self) -> bool;
+
     /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on
     /// it.
     fn runs_on(&self) -> String;

@@ -63,6 +63,10 @@ impl Encoder for FakeEncoder {
         true
     }
 
+    fn normalizes(&self) -> bool {
+        true
+    }
+
     fn runs_on(&self) -> String {
         "nothing".to_owned()
     }

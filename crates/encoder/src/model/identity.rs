@@ -1,10 +1,12 @@
 //! The identity of a model, and the fingerprint that says whether two vectors may be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use reembed_kernels::Precision;
 use serde::{Deserialize, Serialize};
 
+use super::chunk_size::ChunkSize;
 use crate::hash::{FramedHasher, hex};
 use crate::model::description::ModelDescription;
 use crate::model::source::ModelFiles;
@@ -26,6 +28,9 @@ pub struct ModelIdentity {
     /// `start` if a longer text loses its first tokens; absent if it loses its last ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<String>,
+    /// The chunks whose mean is the vector of a text; absent if a text is not split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunks: Option<ChunksIdentity>,
     /// The text before every input text.
     pub prompt: String,
     /// Components of a vector.
@@ -35,6 +40,40 @@ pub struct ModelIdentity {
     /// The numerics version. Encoders with equal ones give vectors that are equal within their
     /// tolerance.
     pub numerics: String,
+}
+
+/// How the chunks of a text become its vector, as [`TextOptions::pool`].
+///
+/// [`TextOptions::pool`]: super::config::TextOptions::pool
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunksIdentity {
+    /// Most tokens of a chunk, prompt and special tokens included.
+    pub tokens: usize,
+    /// Most tokens that a chunk shares with the one before it.
+    pub overlap: usize,
+    /// How their vectors become one: `mean`, weighted by tokens.
+    pub pool: String,
+}
+
+impl ChunksIdentity {
+    /// The only pooling of this version.
+    pub const MEAN: &str = "mean";
+
+    /// The mean of chunks of this size.
+    pub fn mean(size: ChunkSize) -> Self {
+        ChunksIdentity {
+            tokens: size.tokens().get(),
+            overlap: size.overlap(),
+            pool: Self::MEAN.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ChunksIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ChunksIdentity { tokens, overlap, pool } = self;
+        write!(f, "{pool} of {tokens} tokens, overlap {overlap}")
+    }
 }
 
 impl ModelIdentity {
@@ -51,7 +90,12 @@ impl ModelIdentity {
             pooling: description.pooling.as_str().to_owned(),
             normalized: description.normalize,
             max_seq_length: description.max_seq_length.get(),
-            truncation: description.truncation.in_identity(),
+            // Of chunks, none is too long.
+            truncation: match description.pool {
+                Some(_) => None,
+                None => description.truncation.in_identity(),
+            },
+            chunks: description.pool.map(ChunksIdentity::mean),
             prompt: description.prompt.text.clone(),
             dimension: description.bert.hidden,
             precision: precision.as_str().to_owned(),
@@ -62,7 +106,7 @@ impl ModelIdentity {
     /// The fingerprint of the model: SHA-256 in hexadecimal over everything that changes a vector.
     ///
     /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, truncation
-    /// at the start, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
+    /// at the start, chunks, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
     /// compared only if their fingerprints are equal.
     pub fn fingerprint(&self) -> String {
         let mut hasher = FramedHasher::default();
@@ -82,6 +126,11 @@ impl ModelIdentity {
         // Later than version 0.1, so only where it is set.
         if let Some(truncation) = &self.truncation {
             field("truncation", truncation);
+        }
+        if let Some(chunks) = &self.chunks {
+            field("chunks.tokens", &chunks.tokens.to_string());
+            field("chunks.overlap", &chunks.overlap.to_string());
+            field("chunks.pool", &chunks.pool);
         }
         hex(&hasher.finish())
     }
@@ -126,6 +175,10 @@ impl ModelIdentity {
         let truncation =
             |model: &ModelIdentity| model.truncation.clone().unwrap_or("end".to_owned());
         compare("truncation", &truncation(here), &truncation(there));
+        let chunks = |model: &ModelIdentity| {
+            model.chunks.as_ref().map_or("none".to_owned(), ChunksIdentity::to_string)
+        };
+        compare("chunks", &chunks(here), &chunks(there));
         compare("precision", &here.precision, &there.precision);
         // The numerics of the packed engine follow from the precision.
         if here.packed_precision().is_none() || there.packed_precision().is_none() {
@@ -163,11 +216,41 @@ mod tests {
             normalized: true,
             max_seq_length: 256,
             truncation: None,
+            chunks: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),
             numerics: "fake-1".to_owned(),
         }
+    }
+
+    fn chunks(tokens: usize, overlap: usize) -> ChunksIdentity {
+        ChunksIdentity { tokens, overlap, pool: ChunksIdentity::MEAN.to_owned() }
+    }
+
+    #[test]
+    fn fingerprint_depends_on_each_number_of_the_chunks() {
+        let fingerprint = |chunks: ChunksIdentity| {
+            ModelIdentity { chunks: Some(chunks), ..model() }.fingerprint()
+        };
+        let base = fingerprint(chunks(128, 16));
+        let max = ChunksIdentity { pool: "max".to_owned(), ..chunks(128, 16) };
+        for other in [chunks(129, 16), chunks(128, 15), chunks(12, 816), max] {
+            assert_ne!(fingerprint(other.clone()), base, "{other}");
+        }
+    }
+
+    #[test]
+    fn identity_without_chunks_is_written_as_before() {
+        let json = serde_json::to_value(model()).expect("JSON");
+        assert!(json.get("chunks").is_none(), "{json}");
+        let with = ModelIdentity { chunks: Some(chunks(128, 16)), ..model() };
+        let json = serde_json::to_value(&with).expect("JSON");
+        assert_eq!(
+            json["chunks"],
+            serde_json::json!({ "tokens": 128, "overlap": 16, "pool": "mean" })
+        );
+        assert_eq!(serde_json::from_value::<ModelIdentity>(json).expect("an identity"), with);
     }
 
     #[test]
@@ -183,6 +266,7 @@ mod tests {
         there.normalized = false;
         there.max_seq_length = 128;
         there.truncation = Some("start".to_owned());
+        there.chunks = Some(chunks(128, 16));
         there.precision = "bf16".to_owned();
         there.numerics = "fake-2".to_owned();
         assert_eq!(
@@ -195,6 +279,7 @@ mod tests {
                 r#"normalized "false" there, "true" here"#,
                 r#"max_seq_length "128" there, "256" here"#,
                 r#"truncation "start" there, "end" here"#,
+                r#"chunks "mean of 128 tokens, overlap 16" there, "none" here"#,
                 r#"precision "bf16" there, "f32" here"#,
                 r#"numerics "fake-2" there, "fake-1" here"#,
             ]
@@ -220,7 +305,7 @@ mod tests {
     #[test]
     fn fingerprint_depends_on_each_field_but_not_the_name() {
         let base = model().fingerprint();
-        let changes: [fn(&mut ModelIdentity); 8] = [
+        let changes: [fn(&mut ModelIdentity); 9] = [
             |model| {
                 model.files.insert("config.json".to_owned(), "01".to_owned());
             },
@@ -229,6 +314,7 @@ mod tests {
             |model| model.normalized = false,
             |model| model.max_seq_length = 128,
             |model| model.truncation = Some("start".to_owned()),
+            |model| model.chunks = Some(chunks(128, 16)),
             |model| model.precision = "bf16".to_owned(),
             |model| model.numerics = "fake-2".to_owned(),
         ];

@@ -128,6 +128,10 @@ impl Encoder for PackedEncoder {
         false
     }
 
+    fn normalizes(&self) -> bool {
+        self.model.shape().normalize
+    }
+
     fn precision(&self) -> Precision {
         self.model.arithmetic().precision()
     }

@@ -10,11 +10,12 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams, TruncationStrategy};
 
+use super::chunk_size::ChunkSize;
 use super::config::Truncation;
 use super::description::ModelDescription;
 use super::resources::start_threads;
 use super::source::ModelFiles;
-use crate::batch::{PlannedTexts, RowNames, TokenBatch};
+use crate::batch::{PlannedTexts, RowNames, TextChunk, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::BatchLimit;
 use crate::plan::plan_batches;
@@ -40,14 +41,16 @@ pub struct TextTokenizer {
     lower_case: bool,
     max_length: NonZeroUsize,
     truncation: Truncation,
+    /// The vector of a text is the mean of its chunks of this size.
+    pool: Option<ChunkSize>,
     /// The threads that tokenize a chunk; `None` for one thread.
-    pool: Option<ThreadPool>,
+    threads: Option<ThreadPool>,
 }
 
 /// With fewer texts, waking other threads costs more time than they save.
 const MIN_PARALLEL_TEXTS: usize = 16;
 
-/// The token ids of a text.
+/// The token ids of a text or of a chunk of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenizedText {
     /// Token ids, special tokens included; at most the maximum length of the model.
@@ -71,7 +74,7 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// `Model` if the file is not a tokenizer, or its ids do not match the rows of the word
-    /// embedding.
+    /// embedding; `Config` if chunks are too small or too large for the model.
     pub fn new(files: &ModelFiles, description: &ModelDescription) -> Result<Self> {
         let refuse = |message: String| {
             Error::new(ErrorKind::Model, message)
@@ -117,15 +120,18 @@ impl TextTokenizer {
                 "has {tokens} tokens, but tensor `embeddings.word_embeddings.weight` has {rows} rows"
             )));
         }
-        Ok(TextTokenizer {
+        let tokenizer = TextTokenizer {
             shortener: Shortener::from_tokenizer(&tokenizer, bytes),
             tokenizer,
             prompt: description.prompt.text.clone(),
             lower_case: description.lower_case,
             max_length,
             truncation: description.truncation,
-            pool: None,
-        })
+            pool: description.pool,
+            threads: None,
+        };
+        tokenizer.pool.map_or(Ok(()), |size| tokenizer.check_chunk_size(size))?;
+        Ok(tokenizer)
     }
 
     /// The same tokenizer, with this many threads for the texts of a chunk. Ids do not depend on
@@ -135,8 +141,8 @@ impl TextTokenizer {
     /// `Internal` if the threads cannot be started.
     pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
         let start = || start_threads(threads, "the tokenizer");
-        let pool = (threads.get() > 1).then(start).transpose()?;
-        Ok(TextTokenizer { pool, ..self })
+        let threads = (threads.get() > 1).then(start).transpose()?;
+        Ok(TextTokenizer { threads, ..self })
     }
 
     /// The maximum length of the model in tokens, special tokens included.
@@ -144,9 +150,14 @@ impl TextTokenizer {
         self.max_length
     }
 
-    /// Whether a text with too many tokens is an error.
+    /// Most tokens that go through the model as one text: those of a chunk, or the maximum length.
+    pub fn longest_text(&self) -> NonZeroUsize {
+        self.pool.map_or(self.max_length, ChunkSize::tokens)
+    }
+
+    /// Whether a text with too many tokens is an error. None is if texts are split.
     pub fn refuses_long_texts(&self) -> bool {
-        self.truncation == Truncation::Error
+        self.truncation == Truncation::Error && self.pool.is_none()
     }
 
     /// Tokenizes the prompt and the text, truncated to the maximum length.
@@ -160,11 +171,24 @@ impl TextTokenizer {
         let text = self.with_prompt(text);
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
             let tokenized = self.encode_truncated(&text)?;
-            match tokenized.truncated && self.refuses_long_texts() {
+            match tokenized.truncated && self.truncation == Truncation::Error {
                 true => Err(self.too_long(&text, tokenized.ids.len())),
                 false => Ok(tokenized),
             }
         })
+    }
+
+    /// Tokenizes a text as it goes through the model: as a whole, or its chunks if its vector is the
+    /// mean of them. Of these none is truncated.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::tokenize`] or [`TextTokenizer::split`].
+    pub fn tokenize_chunks(&self, text: &str) -> Result<Vec<TokenizedText>> {
+        let Some(size) = self.pool else { return Ok(vec![self.tokenize(text)?]) };
+        let mut chunks = Vec::new();
+        let each = &mut |_, ids| chunks.push(TokenizedText { ids, truncated: false });
+        self.split_each(text, size, each)?;
+        Ok(chunks)
     }
 
     /// Encodes a text that has its prompt. If texts that are too long are an error, it may have all
@@ -286,7 +310,8 @@ fn lower_case_pieces(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
     text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
-/// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`.
+/// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`. If vectors
+/// are means of chunks, each chunk of a text is planned like a text.
 ///
 /// `texts` has the row in the chunk and the text, with ascending rows. Other rows get no vector.
 ///
@@ -300,27 +325,34 @@ pub fn tokenize_texts<'a>(
     limit: BatchLimit,
 ) -> Result<PlannedTexts> {
     let texts: Vec<(usize, &str)> = texts.into_iter().collect();
-    let tokenized = map_texts(tokenizer.pool.as_ref(), &texts, |row, text| {
+    let tokenized = map_texts(tokenizer.threads.as_ref(), &texts, |row, text| {
         tokenizer
-            .tokenize(text)
-            .and_then(|text| if text.ids.is_empty() { Err(no_token()) } else { Ok(text) })
+            .tokenize_chunks(text)
+            .and_then(|chunks| match chunks.iter().any(|chunk| chunk.ids.is_empty()) {
+                true => Err(no_token()),
+                false => Ok(chunks),
+            })
             .map_err(|error| error.at(rows.name(row)))
     })?;
     let mut truncated = Vec::new();
-    // Rows without a text keep 0 ids, and the plan leaves them out.
-    let mut ids = vec![Vec::new(); count];
-    for ((row, _), text) in texts.into_iter().zip(tokenized) {
-        if text.truncated {
-            truncated.push(row);
+    let mut sequences = Vec::with_capacity(count);
+    for ((row, _), chunks) in texts.into_iter().zip(tokenized) {
+        let count = chunks.len();
+        for (number, TokenizedText { ids, truncated: is_cut }) in chunks.into_iter().enumerate() {
+            if is_cut {
+                truncated.push(row);
+            }
+            sequences.push((row, TextChunk { number, count }, ids));
         }
-        ids[row] = text.ids;
     }
-    let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
+    let lengths: Vec<usize> = sequences.iter().map(|(_, _, ids)| ids.len()).collect();
     let batches = plan_batches(&lengths, limit)
         .into_iter()
-        .map(|rows| {
+        .map(|positions| {
             let mut batch = TokenBatch::default();
-            rows.into_iter().for_each(|row| batch.push(row, &ids[row]));
+            for (row, chunk, ids) in positions.into_iter().map(|at| &sequences[at]) {
+                batch.push_chunk(*row, *chunk, ids);
+            }
             batch
         })
         .collect();
