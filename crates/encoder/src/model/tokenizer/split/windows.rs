@@ -69,14 +69,15 @@ fn leave_room(words: &[usize], mut first: usize, next: usize, room: usize) -> us
 mod tests {
     use super::*;
 
-    /// The windows, of which `accept` takes those of at most `most` tokens or of one word.
-    fn found(words: &[usize], room: usize, overlap: usize, most: usize) -> Vec<Range<usize>> {
+    /// Start and end of the windows, of which `accept` takes those of at most `most` tokens or of one
+    /// word.
+    fn found(words: &[usize], room: usize, overlap: usize, most: usize) -> Vec<[usize; 2]> {
         let mut found = Vec::new();
         windows(words, room, overlap, &mut |window| {
             let tokens: usize = words[window.clone()].iter().sum();
             let accepts = window.len() == 1 || tokens <= most;
             if accepts {
-                found.push(window);
+                found.push([window.start, window.end]);
             }
             Ok(accepts)
         })
@@ -88,25 +89,25 @@ mod tests {
     fn windows_are_full_and_overlap_by_whole_words() {
         for (words, room, overlap, expected) in [
             (&[][..], 4, 1, vec![]),
-            (&[9], 4, 1, vec![0..1]),
-            (&[1, 1, 1, 1, 1, 1], 3, 0, vec![0..3, 3..6]),
-            (&[1, 1, 1, 1, 1, 1], 3, 1, vec![0..3, 2..5, 4..6]),
+            (&[9], 4, 1, vec![[0, 1]]),
+            (&[1, 1, 1, 1, 1, 1], 3, 0, vec![[0, 3], [3, 6]]),
+            (&[1, 1, 1, 1, 1, 1], 3, 1, vec![[0, 3], [2, 5], [4, 6]]),
             // The last window would add nothing.
-            (&[1, 1, 1, 1, 1], 3, 1, vec![0..3, 2..5]),
-            (&[1, 1, 1], 3, 2, vec![0..3]),
-            (&[1, 1, 1, 1], 3, 2, vec![0..3, 1..4]),
+            (&[1, 1, 1, 1, 1], 3, 1, vec![[0, 3], [2, 5]]),
+            (&[1, 1, 1], 3, 2, vec![[0, 3]]),
+            (&[1, 1, 1, 1], 3, 2, vec![[0, 3], [1, 4]]),
             // A word that does not fit in the overlap is not repeated.
-            (&[1, 1, 3, 1, 1], 5, 2, vec![0..3, 3..5]),
-            (&[2, 2, 1, 1, 2], 5, 2, vec![0..3, 2..5]),
+            (&[1, 1, 3, 1, 1], 5, 2, vec![[0, 3], [3, 5]]),
+            (&[2, 2, 1, 1, 2], 5, 2, vec![[0, 3], [2, 5]]),
             // The overlap makes room for the next word.
-            (&[1, 1, 1, 1, 4, 1], 4, 3, vec![0..4, 4..5, 5..6]),
-            (&[1, 1, 1, 1, 2, 1], 4, 3, vec![0..4, 2..5, 3..6]),
-            (&[3, 3, 3], 4, 3, vec![0..1, 1..2, 2..3]),
+            (&[1, 1, 1, 1, 4, 1], 4, 3, vec![[0, 4], [4, 5], [5, 6]]),
+            (&[1, 1, 1, 1, 2, 1], 4, 3, vec![[0, 4], [2, 5], [3, 6]]),
+            (&[3, 3, 3], 4, 3, vec![[0, 1], [1, 2], [2, 3]]),
             // Each window begins later, whatever the overlap.
-            (&[1, 1, 1], 2, 9, vec![0..2, 1..3]),
-            (&[1, 1, 1], 1, 9, vec![0..1, 1..2, 2..3]),
+            (&[1, 1, 1], 2, 9, vec![[0, 2], [1, 3]]),
+            (&[1, 1, 1], 1, 9, vec![[0, 1], [1, 2], [2, 3]]),
             // Words without tokens.
-            (&[0, 0, 2, 0, 2], 2, 1, vec![0..4, 3..5]),
+            (&[0, 0, 2, 0, 2], 2, 1, vec![[0, 4], [3, 5]]),
         ] {
             let found = found(words, room, overlap, usize::MAX);
             assert_eq!(found, expected, "{words:?}, {room}, {overlap}");
@@ -116,12 +117,12 @@ mod tests {
     #[test]
     fn window_that_is_not_accepted_is_made_smaller() {
         for (words, room, overlap, most, expected) in [
-            (&[1, 1, 1, 1, 1, 1][..], 4, 0, 3, vec![0..3, 3..6]),
-            (&[1, 1, 1, 1, 1, 1], 6, 0, 2, vec![0..2, 2..4, 4..6]),
+            (&[1, 1, 1, 1, 1, 1][..], 4, 0, 3, vec![[0, 3], [3, 6]]),
+            (&[1, 1, 1, 1, 1, 1], 6, 0, 2, vec![[0, 2], [2, 4], [4, 6]]),
             // The window keeps a new word and loses its overlap.
-            (&[1, 1, 1, 1, 1], 4, 3, 3, vec![0..3, 1..4, 2..5]),
-            (&[2, 2, 2], 4, 2, 3, vec![0..1, 1..2, 2..3]),
-            (&[1, 1, 3, 3], 5, 2, 4, vec![0..2, 1..3, 3..4]),
+            (&[1, 1, 1, 1, 1], 4, 3, 3, vec![[0, 3], [1, 4], [2, 5]]),
+            (&[2, 2, 2], 4, 2, 3, vec![[0, 1], [1, 2], [2, 3]]),
+            (&[1, 1, 3, 3], 5, 2, 4, vec![[0, 2], [1, 3], [3, 4]]),
         ] {
             let found = found(words, room, overlap, most);
             assert_eq!(found, expected, "{words:?}, {room}, {overlap}, {most}");
