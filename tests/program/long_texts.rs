@@ -239,6 +239,54 @@ fn settings_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn mean_of_the_chunks_keeps_a_text_one_row() {
+    let job = job(CHUNK);
+    done(&job.run(&[]));
+    let chunked = chunks(&read_parquet(&job.path("result.parquet")));
+    let pooled = "text.chunk = { tokens = 16, overlap = 4 }\ntext.pool = \"mean\"\n";
+    configure(&job, pooled);
+    refused(&job.run(&[]), 3, &["text.chunk is { tokens = 16, overlap = 4 } there, not set here"]);
+    done(&job.run(&["--output", "pooled.parquet"]));
+    let table = read_parquet(&job.path("pooled.parquet"));
+    assert_eq!(table.rows.num_rows(), 4);
+    assert!(table.rows.column_by_name("chunk_index").is_none());
+    let column = table.rows.column_by_name("embedding").expect("vectors").clone();
+    let column = column.as_fixed_size_list();
+    let vector = |row: usize| column.value(row).as_primitive::<Float32Type>().values().to_vec();
+    assert!(column.is_null(1));
+    assert_eq!(vector(0), vector(3));
+    // A text of one chunk has its plain vector, and a long one a mean of all of its chunks.
+    let of = |key: &str| {
+        let rows = chunked.iter().filter(|row| row.0 == key);
+        rows.map(|row| row.3.clone().expect("a vector")).collect::<Vec<_>>()
+    };
+    assert_eq!(vec![vector(2)], of("K-2"));
+    let parts = of("K-0");
+    let plain: Vec<f64> = (0..32)
+        .map(|at| parts.iter().map(|part| f64::from(part[at])).sum::<f64>() / parts.len() as f64)
+        .collect();
+    let dot: f64 = plain.iter().zip(vector(0)).map(|(a, b)| a * f64::from(b)).sum();
+    let length = plain.iter().map(|value| value * value).sum::<f64>().sqrt();
+    assert!(dot / length > 0.99, "{}", dot / length);
+    let footer = footer(&table);
+    assert_eq!(footer["lineage"]["model"]["chunks"]["tokens"], 16, "{footer}");
+    assert_eq!(footer["text"].get("chunk"), None);
+    let verify = ["verify", "pooled.parquet", "--input", "reviews.parquet"];
+    let found = done(&job.reembed(&job.with_model(&verify)));
+    assert!(found.contains("largest difference 0.0e0"), "{found}");
+    let again = done(&job.run(&["--output", "pooled.parquet"]));
+    assert!(again.contains("unchanged"), "{again}");
+}
+
+#[test]
+fn chunks_that_the_model_cannot_take_are_refused() {
+    let job = job("text.chunk = { tokens = 300 }\n");
+    refused(&job.run(&[]), 2, &["tokens` is 300, more than the maximum length, 256 tokens"]);
+    configure(&job, "text.chunk = { tokens = 2 }\n");
+    refused(&job.run(&["--dry-run"]), 2, &["prompt and special tokens take 2", "at least 3"]);
+}
+
+#[test]
 fn dry_run_counts_chunks() {
     let job = job(CHUNK);
     let estimate = done(&job.run(&["--dry-run", "--limit", "1"]));

@@ -13,7 +13,7 @@ use reembed_kernels::{IsaName, Precision};
 use super::read::to_size;
 use crate::config::layers::RawConfig;
 use crate::config::values::Value;
-use crate::config::words::{EngineChoice, Truncate};
+use crate::config::words::{EngineChoice, Pool, Truncate};
 
 /// The keys that give the prompt. One of them is in force.
 pub(super) const PROMPT: &str = "model.prompt";
@@ -102,7 +102,6 @@ impl RawConfig {
     }
 
     pub(super) fn text_options(&self) -> Result<TextOptions> {
-        // PENDING pool
         Ok(TextOptions {
             prompt: self.prompt()?,
             max_length: self.number("text.max_length").and_then(to_size),
@@ -111,7 +110,7 @@ impl RawConfig {
                 Truncate::Start => Truncation::Start,
                 Truncate::Error => Truncation::Error,
             },
-            pool: None,
+            pool: self.pool()?.and_then(|_: Pool| self.chunk_size()),
         })
     }
 
