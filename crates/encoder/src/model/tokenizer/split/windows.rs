@@ -2,20 +2,18 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
-
 /// Groups words into windows of at most `room` tokens, of which neighbours share words of at most
 /// `overlap` tokens. `words` has the tokens of each word.
 ///
 /// Calls `accept` with each window, in order. If it returns `false`, the window has too many tokens
 /// after all and is made smaller; it must not do so for a single word. Each window has a word that no
 /// window before it has, and begins after the one before it. Together they have every word.
-pub fn windows(
+pub fn windows<E>(
     words: &[usize],
     room: usize,
     overlap: usize,
-    accept: &mut dyn FnMut(Range<usize>) -> Result<bool>,
-) -> Result<()> {
+    accept: &mut dyn FnMut(Range<usize>) -> Result<bool, E>,
+) -> Result<(), E> {
     // The first word that no window has.
     let mut next = 0;
     let mut start = 0;
@@ -79,7 +77,7 @@ mod tests {
             if accepts {
                 found.push([window.start, window.end]);
             }
-            Ok(accepts)
+            Ok::<bool, ()>(accepts)
         })
         .expect("no error");
         found

@@ -32,7 +32,7 @@ pub struct WordList<'t, S> {
     open: Vec<TokenStart>,
     /// Where the last word begins.
     start: usize,
-    /// Where the last token begins; before it every word is known.
+    /// Where the last token begins; before it every word is known. The end if only white space is left.
     position: usize,
 }
 
@@ -55,8 +55,10 @@ impl<'t, S: Fn(char) -> bool> WordList<'t, S> {
     /// Adds a token. Tokens come in order.
     pub fn push(&mut self, token: TokenStart) {
         let Some(at) = self.find_letter(token.at) else {
-            // It stands for white space at the end.
-            return self.open.push(TokenStart { at: self.position, begins_word: false });
+            // It stands for white space at the end, which is not searched again.
+            self.position = self.text.len();
+            let at = self.open.last().map_or(self.start, |last| last.at);
+            return self.open.push(TokenStart { at, begins_word: false });
         };
         let passed = &self.text[self.position..at];
         let space = passed.char_indices().rev().find(|(_, c)| (self.is_space)(*c));
@@ -136,4 +138,60 @@ fn is_of_unspaced_script(c: char) -> bool {
         | '\u{2e80}'..='\u{312f}' | '\u{3190}'..='\u{a4cf}' | '\u{f900}'..='\u{faff}'
         | '\u{fe30}'..='\u{fe4f}' | '\u{ff00}'..='\u{ff9f}' | '\u{1b000}'..='\u{1b16f}'
         | '\u{20000}'..='\u{3ffff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of a text whose tokens begin at these positions; `true` for the first one of a word
+    /// of the tokenizer.
+    fn words(text: &str, room: usize, tokens: &[(usize, bool)]) -> Vec<(usize, usize)> {
+        let mut words = WordList::new(text, room, |c| c == ' ');
+        for (at, begins_word) in tokens {
+            words.push(TokenStart { at: *at, begins_word: *begins_word });
+        }
+        words.finish().iter().map(|word| (word.start, word.tokens)).collect()
+    }
+
+    #[test]
+    fn tokens_make_words_that_are_cut_if_they_do_not_fit() {
+        const FIRST: bool = true;
+        const NEXT: bool = false;
+        for (text, room, tokens, expected) in [
+            ("", 4, &[][..], vec![(0, 0)]),
+            ("  ", 4, &[], vec![(2, 0)]),
+            (" ab cd", 4, &[(1, FIRST), (4, FIRST)], vec![(1, 1), (4, 1)]),
+            // A token may begin with the white space before it, or be white space alone.
+            ("ab cd  ", 4, &[(0, FIRST), (2, FIRST)], vec![(0, 1), (3, 1)]),
+            (
+                "ab  cd  ",
+                9,
+                &[(0, FIRST), (2, FIRST), (3, NEXT), (6, FIRST), (7, FIRST)],
+                vec![(0, 1), (4, 4)],
+            ),
+            // White space at the end is no place to cut.
+            ("ab  ", 1, &[(0, FIRST), (2, FIRST), (3, FIRST)], vec![(0, 3)]),
+            // Characters without a token belong to their word.
+            ("-ab -cd", 4, &[(1, FIRST), (5, FIRST)], vec![(0, 1), (4, 1)]),
+            ("ab, cd", 4, &[(0, FIRST), (2, FIRST), (4, FIRST)], vec![(0, 2), (4, 1)]),
+            ("a.b.c", 2, &[(0, FIRST), (1, FIRST), (2, FIRST)], vec![(0, 1), (1, 1), (2, 1)]),
+            (
+                "abc.d",
+                2,
+                &[(0, FIRST), (1, NEXT), (2, NEXT), (3, FIRST)],
+                vec![(0, 1), (1, 1), (2, 1), (3, 1)],
+            ),
+            (
+                "文中。文",
+                4,
+                &[(0, FIRST), (3, FIRST), (6, FIRST), (9, FIRST)],
+                vec![(0, 1), (3, 2), (9, 1)],
+            ),
+            // Several tokens of one character, the last one at no character of the text.
+            ("ﷺa", 2, &[(0, FIRST), (0, NEXT), (1, NEXT), (3, NEXT)], vec![(0, 3), (3, 1)]),
+        ] {
+            assert_eq!(words(text, room, tokens), expected, "{text:?}, {room}");
+        }
+    }
 }
