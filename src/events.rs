@@ -202,6 +202,11 @@ pub enum Warning {
         /// `cache.max_size` in bytes.
         max_size: u64,
     },
+    /// The output is in place, and its file system has no fsync of directories.
+    NoDirectorySync {
+        /// The path of the output.
+        path: PathBuf,
+    },
 }
 
 /// The origins of a run's vectors. A row counts in one of the first three, or has no vector.
@@ -265,6 +270,12 @@ impl fmt::Display for Warning {
                 "the vector cache {} is full (cache.max_size is {}); new vectors are not stored",
                 shown_path(path),
                 bytes(*max_size)
+            ),
+            Warning::NoDirectorySync { path } => write!(
+                f,
+                "the file system of {} has no fsync of directories; the new file is complete, and a \
+                 power failure within seconds of the run may bring the old one back",
+                shown_path(path)
             ),
         }
     }

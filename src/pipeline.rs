@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::events::EncodeEvent;
+use reembed_encoder::files::DirectorySync;
 use reembed_encoder::inference::Inference;
 use reembed_encoder::memory;
 use reembed_encoder::model::BatchSettings;
@@ -261,6 +262,9 @@ pub fn run_with(
     });
     on_event(Event::Stages(clocks.times()));
     let (published, footer) = published?;
+    if published.sync == DirectorySync::NotOffered {
+        on_event(Event::Warning(Warning::NoDirectorySync { path: published.path.clone() }));
+    }
     let cache = cache.map(CacheReadyToPublish::mark_published);
     let of_columns = config.embeddings.iter().zip(of_columns).zip(by_column).zip(totals.columns);
     let written = models.by_column().zip(footer.embeddings()).zip(replaced);

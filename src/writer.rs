@@ -22,6 +22,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::FieldRef;
 use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::files::DirectorySync;
 use reembed_encoder::inference::ChunkVectors;
 use reembed_encoder::stop::Stop;
 use tempfile::NamedTempFile;
@@ -94,6 +95,8 @@ pub struct StagedFile {
 /// A published output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
+    /// Whether its name is durable.
+    pub sync: DirectorySync,
     /// The path of the output.
     pub path: PathBuf,
     /// The size of the file in bytes.
@@ -308,13 +311,13 @@ impl StagedFile {
         });
         let (bytes, unchanged) = compared
             .map_err(|cause| write_error(&path, "the finished file cannot be read", cause))?;
-        if unchanged {
+        let sync = if unchanged {
             check(&path)?;
-            publish::sync_existing(&path)?;
+            publish::sync_existing(&path)?
         } else {
-            publish::replace(file, &path, check)?;
-        }
-        Ok(Published { path, bytes, unchanged })
+            publish::replace(file, &path, check)?
+        };
+        Ok(Published { path, bytes, unchanged, sync })
     }
 }
 

@@ -72,7 +72,9 @@ fn path_to_open(config: &CacheConfig, output: &Path, access: Access) -> Result<P
 
 /// Makes the entry of a new cache file durable, so that a power failure does not lose its vectors.
 fn make_durable(path: &Path) -> Result<()> {
+    // What the file system does not offer is told when the output is published.
     files::sync_directory(hidden_names::directory_of(path))
+        .map(drop)
         .map_err(|cause| failed(path, "fsync of its directory failed").caused_by(cause))
 }
 

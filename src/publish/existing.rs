@@ -56,6 +56,13 @@ pub struct Ownership {
     pub group: u32,
 }
 
+impl From<&fs::Metadata> for Ownership {
+    fn from(metadata: &fs::Metadata) -> Ownership {
+        let (mode, user, group) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        Ownership { mode, user, group }
+    }
+}
+
 impl ExistingTarget {
     /// Reads the footer and the metadata of a regular file, if the path leads to one.
     ///
@@ -71,11 +78,7 @@ impl ExistingTarget {
         let metadata = metadata.map_err(|cause| {
             path_error(path, "the existing file cannot be read").caused_by(cause)
         })?;
-        let ownership = Ownership {
-            mode: metadata.mode() & 0o7777,
-            user: metadata.uid(),
-            group: metadata.gid(),
-        };
+        let ownership = Ownership::from(&metadata);
         let meta = Some(FileMeta { id: FileId::from(&metadata), ownership });
         Ok(ExistingTarget { file: ExistingFile::read(path), meta })
     }

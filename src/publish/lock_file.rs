@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::files::FileLock;
+use reembed_encoder::files::{FileLock, lacks_locks};
 
 use crate::file_id::FileId;
 use crate::hidden_names;
@@ -125,10 +125,17 @@ fn leads_to(path: &Path, file: &File) -> io::Result<bool> {
 }
 
 fn lock_error(target: &Path, message: &str, cause: io::Error) -> Error {
-    Error::new(ErrorKind::Target, message)
-        .in_file(target)
-        .advice("check that its directory is writable and its file system supports locks")
-        .caused_by(cause)
+    let (message, advice) = match lacks_locks(&cause) {
+        true => (
+            "the file system of its directory has no locks (flock), and without one two runs could \
+             write this output",
+            "name an output on another disk, such as a local one, and copy the finished file; or \
+             mount this file system with locks (Lustre: option flock; NFS: a lock daemon, or \
+             local_lock=flock)",
+        ),
+        false => (message, "check that its directory is writable"),
+    };
+    Error::new(ErrorKind::Target, message).in_file(target).advice(advice).caused_by(cause)
 }
 
 fn held_by_another(target: &Path, file: &File) -> Error {

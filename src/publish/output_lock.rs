@@ -15,7 +15,6 @@ use super::sweep::delete_temporaries;
 use super::work_directory::{create_work_directory, remove_if_empty};
 use crate::config::Config;
 use crate::file_id::FileId;
-use crate::hidden_names::directory_of;
 use crate::reader::Reader;
 
 /// The process that holds the lock of the output.
@@ -43,9 +42,8 @@ impl OutputLock {
     /// existing file may not be replaced.
     pub fn acquire(config: &Config, holder: LockHolder, input: &Reader) -> Result<OutputLock> {
         let path = config.output.path.clone();
-        create_directory(&path)?;
         let lock = match holder {
-            LockHolder::ThisProcess => HeldLock::acquire(&path)?,
+            LockHolder::ThisProcess => lock_in_directory(&path)?.0,
             LockHolder::Parent => HeldLock::new(&path, LockFile::held_by_parent(&path)?),
         };
         delete_temporaries(&path)?;
@@ -108,11 +106,21 @@ impl SupervisorLock {
         let path = &config.output.path;
         check_path(path, &config.input.path)?;
         check_cache_path(config)?;
-        let directory = directory_of(path);
-        let created = (!directory.exists()).then(|| directory.to_owned());
-        create_directory(path)?;
-        Ok(SupervisorLock { path: path.clone(), lock: Some(HeldLock::acquire(path)?), created })
+        let (lock, created) = lock_in_directory(path)?;
+        Ok(SupervisorLock { path: path.clone(), lock: Some(lock), created })
     }
+}
+
+/// Takes the lock of an output, in a directory that is created if it is missing. Returns the
+/// directory if it is new; without a lock it is removed again.
+fn lock_in_directory(target: &Path) -> Result<(HeldLock, Option<PathBuf>)> {
+    let created = create_directory(target)?;
+    let lock = HeldLock::acquire(target).inspect_err(|_| {
+        if let Some(created) = created {
+            let _ = fs::remove_dir(created);
+        }
+    })?;
+    Ok((lock, created.map(Path::to_owned)))
 }
 
 impl Drop for SupervisorLock {

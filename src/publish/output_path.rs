@@ -88,12 +88,14 @@ pub fn may_write_report(config: &Config) -> bool {
     !config.report.dir.starts_with(work_directory(output)) || !is_refused()
 }
 
-/// Creates the directory of the output if it does not exist.
+/// Creates the directory of the output if it does not exist. Returns a directory that is new.
 ///
 /// # Errors
 /// `Target`, naming the path.
-pub fn create_directory(target: &Path) -> Result<()> {
-    files::create_directory(directory_of(target))
+pub fn create_directory(target: &Path) -> Result<Option<&Path>> {
+    let directory = directory_of(target);
+    files::create_directory(directory)
+        .map(|is_new| is_new.then_some(directory))
         .map_err(|cause| path_error(target, NO_DIRECTORY).caused_by(cause))
 }
 

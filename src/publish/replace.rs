@@ -5,11 +5,11 @@
 
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::files;
+use reembed_encoder::files::{self, DirectorySync};
 use tempfile::{Builder, NamedTempFile};
 
 use super::existing::Ownership;
@@ -20,7 +20,7 @@ use crate::hidden_names::{TEMPORARY_SUFFIX, directory_of, temporary_prefix, work
 /// existing file. Dropping it deletes the file.
 ///
 /// # Errors
-/// `Target` when it cannot be created or its owner cannot be set.
+/// `Target` when it cannot be created, or has another mode or owner and the file system keeps it so.
 pub fn create_temporary(target: &Path, ownership: Option<Ownership>) -> Result<NamedTempFile> {
     create_in(&work_directory(target), &temporary_prefix(target), target, ownership)
 }
@@ -39,41 +39,58 @@ fn create_in(
     target: &Path,
     ownership: Option<Ownership>,
 ) -> Result<NamedTempFile> {
-    let refuse = |message: &str, cause: io::Error| {
-        Error::new(ErrorKind::Target, message)
-            .in_file(target)
-            .advice("check that its directory is writable and its disk has free space")
-            .caused_by(cause)
+    let create = |mode: u32| {
+        Builder::new()
+            .prefix(prefix)
+            .suffix(TEMPORARY_SUFFIX)
+            .permissions(Permissions::from_mode(mode))
+            .tempfile_in(directory)
+            .map_err(|cause| {
+                let message = "a temporary file in its directory cannot be created";
+                Error::new(ErrorKind::Target, message)
+                    .in_file(target)
+                    .advice("check that its directory is writable and its disk has free space")
+                    .caused_by(cause)
+            })
     };
     // The umask of the process applies to the mode of a new output.
-    let permissions = Permissions::from_mode(if ownership.is_some() { 0o600 } else { 0o666 });
-    let file = Builder::new()
-        .prefix(prefix)
-        .suffix(TEMPORARY_SUFFIX)
-        .permissions(permissions)
-        .tempfile_in(directory)
-        .map_err(|cause| refuse("a temporary file in its directory cannot be created", cause))?;
-    if let Some(ownership) = ownership {
-        set_ownership(file.as_file(), ownership).map_err(|cause| {
-            let Ownership { mode, user, group } = ownership;
-            let what = format!("its owner (user {user}, group {group}) and mode {mode:o}");
-            refuse(&format!("{what} cannot be kept"), cause)
-                .advice("run as the owner of the existing file, or name another output")
-        })?;
+    let Some(ownership) = ownership else { return create(0o666) };
+    let file = create(0o600)?;
+    let Err(cause) = set_ownership(file.as_file(), ownership) else { return Ok(file) };
+    drop(file);
+    // Some file systems take a mode when a file is created and never again.
+    let file = create(ownership.mode)?;
+    if current_ownership(file.as_file()).is_ok_and(|current| current == ownership) {
+        return Ok(file);
     }
-    Ok(file)
+    let Ownership { mode, user, group } = ownership;
+    let message =
+        format!("its owner (user {user}, group {group}) and mode {mode:o} cannot be kept");
+    Err(Error::new(ErrorKind::Target, message)
+        .in_file(target)
+        .advice("run as the owner of the existing file, or name another output")
+        .caused_by(cause))
 }
 
-fn set_ownership(file: &File, ownership: Ownership) -> io::Result<()> {
-    let created = file.metadata()?;
+/// Changes what differs. What is right already is left alone: an SMB share has one owner and mode for
+/// all files, and refuses to set even these.
+fn set_ownership(file: &File, wanted: Ownership) -> io::Result<()> {
+    let current = current_ownership(file)?;
     let changed = |now: u32, wanted: u32| (now != wanted).then_some(wanted);
-    let user = changed(created.uid(), ownership.user);
-    let group = changed(created.gid(), ownership.group);
+    let user = changed(current.user, wanted.user);
+    let group = changed(current.group, wanted.group);
     if user.is_some() || group.is_some() {
         fchown(file, user, group)?;
     }
     // Last, because a change of owner clears bits of the mode.
-    file.set_permissions(Permissions::from_mode(ownership.mode))
+    if current_ownership(file)?.mode != wanted.mode {
+        file.set_permissions(Permissions::from_mode(wanted.mode))?;
+    }
+    Ok(())
+}
+
+fn current_ownership(file: &File) -> io::Result<Ownership> {
+    file.metadata().map(|metadata| Ownership::from(&metadata))
 }
 
 /// Makes a finished file durable and renames it to the target. `check` may reject it before: it gets
@@ -87,7 +104,7 @@ pub fn replace(
     file: NamedTempFile,
     target: &Path,
     check: impl FnOnce(&Path) -> Result<()>,
-) -> Result<()> {
+) -> Result<DirectorySync> {
     file.as_file()
         .sync_all()
         .map_err(|cause| write_error(target, "fsync of the finished file failed", cause))?;
@@ -104,7 +121,7 @@ pub fn replace(
 ///
 /// # Errors
 /// `Output`, naming the target.
-pub fn sync_existing(target: &Path) -> Result<()> {
+pub fn sync_existing(target: &Path) -> Result<DirectorySync> {
     File::open(target).and_then(|file| file.sync_all()).map_err(|cause| {
         write_error(target, "the file is unchanged, but its fsync failed", cause)
     })?;
@@ -142,9 +159,9 @@ fn drop_page_cache(file: &File) {
 }
 
 /// A rename survives a power failure only after an fsync of the directory.
-fn sync_directory(target: &Path) -> Result<()> {
+fn sync_directory(target: &Path) -> Result<DirectorySync> {
     if failpoints::is_on(Failpoint::SkipDirectoryFsync) {
-        return Ok(());
+        return Ok(DirectorySync::Durable);
     }
     files::sync_directory(directory_of(target)).map_err(|cause| {
         let message = "the new file is in place, but fsync of its directory failed; it may be \
@@ -168,6 +185,7 @@ pub fn write_error(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 

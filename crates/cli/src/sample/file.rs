@@ -10,6 +10,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use reembed::publish;
 use reembed_encoder::error::Result;
+use reembed_encoder::files::DirectorySync;
 use reembed_encoder::task::TaskRow;
 
 /// Rows of a row group. Its dictionaries, which a reader keeps in memory, fill up within this number of rows.
@@ -48,7 +49,8 @@ pub fn write_tasks(path: &Path, rows: impl IntoIterator<Item = TaskRow>) -> Resu
     let file = buffered
         .into_inner()
         .map_err(|cause| publish::write_error(path, "it cannot be written", cause.into_error()))?;
-    publish::replace(file, path, |_| Ok(()))?;
+    // Where the file system has no fsync of directories, the sample is made again.
+    let _: DirectorySync = publish::replace(file, path, |_| Ok(()))?;
     Ok(count)
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::files::{ModelFile, Pins};
 use super::reason::Reason;
-use crate::files::{FileLock, sync_directory};
+use crate::files::{DirectorySync, FileLock, lacks_locks, sync_directory};
 use crate::stop::Stop;
 
 /// Hashes in the format of `sha256sum`; `sha256sum -c` checks them.
@@ -123,7 +123,8 @@ impl ModelCache {
                 fs::rename(&self.directory, &old)?;
             }
             fs::rename(&partial, &self.directory)?;
-            sync_directory(&self.parent())?;
+            // Where it is not offered, a power failure may lose the copy, and it is fetched again.
+            let _: DirectorySync = sync_directory(&self.parent())?;
             remove(&old)
         };
         publish().map_err(|e| {
@@ -177,7 +178,10 @@ impl Drop for Scratch {
 }
 
 fn not_writable(error: io::Error) -> Reason {
-    format!("the model cache is not writable: {error}")
+    match lacks_locks(&error) {
+        true => format!("the file system of the model cache has no locks (flock): {error}"),
+        false => format!("the model cache is not writable: {error}"),
+    }
 }
 
 /// Writes the files and `SHA256SUMS` durably into a new directory.
@@ -195,7 +199,7 @@ fn write_files(directory: &Path, files: &BTreeMap<String, ModelFile>) -> io::Res
         sums.push_str(&format!("{}  {name}\n", file.sha256));
     }
     write(&directory.join(SUMS), sums.as_bytes())?;
-    directories.iter().try_for_each(|directory| sync_directory(directory))
+    directories.iter().try_for_each(|directory| sync_directory(directory).map(|_| ()))
 }
 
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
