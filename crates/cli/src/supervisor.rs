@@ -32,6 +32,7 @@ use crate::exit::Exit;
 use crate::report::Recorder;
 use crate::signals;
 use policy::{Death, Decision};
+pub use process::own_program;
 use process::{CurrentWorker, Reported, StartOrder};
 use wire::{Order, WorkerDeath, signal_name};
 

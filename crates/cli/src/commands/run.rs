@@ -44,7 +44,16 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     if args.no_supervise {
         return run_alone(&config, recorder, session);
     }
-    run_supervised(&config, recorder, session)
+    match supervisor::own_program() {
+        Ok(_) => run_supervised(&config, recorder, session),
+        Err(cause) => {
+            tracing::warn!(
+                "running in one process, as with --no-supervise, without a restart after the memory ran out: this \
+                 program's own file is not known: {cause}"
+            );
+            run_alone(&config, recorder, session)
+        }
+    }
 }
 
 /// The configuration: the file, then the environment, the flags, and IN and OUT.

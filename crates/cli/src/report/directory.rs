@@ -87,7 +87,7 @@ fn create_directories(topmost: &Path, directory: &Path) -> io::Result<()> {
     let below = directory.ancestors().take_while(|ancestor| *ancestor != topmost);
     let mut below: Vec<&Path> = below.filter(|path| !path.as_os_str().is_empty()).collect();
     below.reverse();
-    create_directory(topmost, files::create_directory)?;
+    create_directory(topmost, |path| files::create_directory(path).map(drop))?;
     below.into_iter().try_for_each(|path| create_directory(path, publish::create_like_parent))
 }
 

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use reembed::Stop;
+use reembed::{Error, ErrorKind, Stop};
 use reembed_encoder::events::InFlight;
 use reembed_encoder::memory;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -80,7 +81,11 @@ impl CurrentWorker {
     /// # Errors
     /// When it cannot be started or waited for.
     pub fn run(&self, stop: &Stop, start: &StartOrder<'_>) -> Result<(ExitStatus, Reported)> {
-        let (mut child, socket) = spawn(start.run_id).context("cannot start the worker process")?;
+        let (mut child, socket) = spawn(start.run_id).map_err(|cause| {
+            Error::new(ErrorKind::Internal, "cannot start the worker process")
+                .advice("run in one process, with --no-supervise")
+                .caused_by(cause)
+        })?;
         let pid = Pid::from_child(&child);
         let reader = socket.try_clone().context("cannot read from the worker")?;
         let listener = thread::Builder::new()
@@ -120,15 +125,21 @@ impl Worker {
     }
 }
 
+/// The file of this program, to be started again as a worker.
+///
+/// # Errors
+/// What the system answers, on Linux without `/proc`.
+pub fn own_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    // After an upgrade the path has another version, and supervisor and worker must have the same.
+    let is_replaced = cfg!(target_os = "linux") && !program.exists();
+    Ok(if is_replaced { "/proc/self/exe".into() } else { program })
+}
+
 /// Starts this program again as a worker; returns the process and the supervisor's end of the socket.
 fn spawn(run_id: &str) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut program = std::env::current_exe()?;
-    // After an upgrade the path has another version, and supervisor and worker must have the same.
-    if cfg!(target_os = "linux") && !program.exists() {
-        program = "/proc/self/exe".into();
-    }
-    let mut command = Command::new(program);
+    let mut command = Command::new(own_program()?);
     command
         .args(worker_arguments(std::env::args_os().skip(1), run_id))
         .stdin(Stdio::from(OwnedFd::from(theirs)));
