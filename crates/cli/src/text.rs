@@ -4,14 +4,23 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use reembed::Error;
+use reembed_encoder::error::limit_advice;
 
 /// An error in one line: place, message, causes, advice.
 pub fn error_line(error: &anyhow::Error) -> String {
     let mut line = error.to_string();
     for cause in error.chain().skip(1) {
-        let _ = write!(line, ": {cause}");
+        let cause = cause.to_string();
+        // Some errors show their cause and name it as the next one, too.
+        if !line.ends_with(&cause) {
+            let _ = write!(line, ": {cause}");
+        }
     }
-    if let Some(advice) = error.downcast_ref::<Error>().and_then(Error::advice_text) {
+    let advice = match error.downcast_ref::<Error>() {
+        Some(error) => error.advice_text(),
+        None => limit_advice(error.as_ref()),
+    };
+    if let Some(advice) = advice {
         let _ = write!(line, " ({advice})");
     }
     printable(&line)
@@ -47,6 +56,17 @@ mod tests {
         let cause = std::io::Error::other("line one\nline two \u{1b}[2J");
         let error = Error::new(ErrorKind::Data, "bad").advice("fix it").caused_by(cause);
         assert_eq!(error_line(&error.into()), "bad: line one line two  [2J (fix it)");
+    }
+
+    #[test]
+    fn text_of_a_cause_is_shown_once() {
+        let cause = || std::io::Error::other("no room");
+        let error = Error::new(ErrorKind::Data, "bad: no room").caused_by(cause());
+        assert_eq!(error_line(&error.into()), "bad: no room");
+        let error =
+            anyhow::Error::from(std::io::Error::from_raw_os_error(24)).context("no handler");
+        let line = error_line(&error);
+        assert!(line.starts_with("no handler: ") && line.contains("ulimit -n"), "{line}");
     }
 
     #[test]

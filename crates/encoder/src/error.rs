@@ -2,7 +2,10 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -238,8 +241,11 @@ impl Error {
     }
 
     /// What the user can do; `None` if nothing is known.
+    ///
+    /// If a cause is a limit of the system, such as too many open files, raising that limit is all
+    /// that helps, whatever the work was.
     pub fn advice_text(&self) -> Option<&str> {
-        self.0.advice.as_deref()
+        self.source().and_then(limit_advice).or(self.0.advice.as_deref())
     }
 
     /// The lines of [`Error::details`].
@@ -293,6 +299,37 @@ impl StdError for Error {
     }
 }
 
+/// How to raise the limit of the system that an error, or a cause of it, is about; `None` if it is
+/// about something else.
+pub fn limit_advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let advice = match os_error(error) {
+        Some(Errno::MFILE) => Some(
+            "raise the limit on open files: `ulimit -n 1024` in the shell, LimitNOFILE=1024 in \
+             systemd, --ulimit nofile=1024 in Docker",
+        ),
+        Some(Errno::NFILE) => Some("end other programs, or raise the system's limit fs.file-max"),
+        // A thread or process that cannot be started: nothing else here answers so.
+        Some(Errno::AGAIN) => Some(
+            "lower `compute.threads`, or raise the limit on processes and threads: `ulimit -u` in \
+             the shell, TasksMax in systemd, --pids-limit in Docker",
+        ),
+        _ => None,
+    };
+    advice.or_else(|| limit_advice(error.source()?))
+}
+
+/// The error of the system, also of a library that keeps only its text.
+fn os_error(error: &(dyn StdError + 'static)) -> Option<Errno> {
+    let known = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+    let from_text = || {
+        let text = error.to_string();
+        let (_, number) = text.rsplit_once("(os error ")?;
+        let number: i32 = number.split(')').next()?.parse().ok()?;
+        (number > 0).then(|| Errno::from_raw_os_error(number))
+    };
+    known.or_else(from_text)
+}
+
 /// Runs `work` and converts a panic inside it into an error of this `kind`.
 ///
 /// A decoder that panics on hostile bytes then fails the run and not the process. `what` names the
@@ -344,5 +381,30 @@ mod tests {
             .expect_err("it panics");
         assert_eq!(error.to_string(), "the decoder panicked: bad");
         assert_eq!(error.kind(), ErrorKind::Data);
+    }
+
+    #[test]
+    fn limit_of_the_system_replaces_the_advice() {
+        let advised = |cause: io::Error| {
+            let error =
+                Error::new(ErrorKind::Data, "it cannot be decoded").advice("write it again");
+            error.caused_by(cause).advice_text().map(str::to_owned).unwrap_or_default()
+        };
+        let too_many = || io::Error::from(Errno::MFILE);
+        // As tempfile and parquet wrap it: the text alone.
+        let wrapped = io::Error::other(format!("External: {} at path x", too_many()));
+        for (cause, advice) in [
+            (too_many(), "`ulimit -n 1024`"),
+            (wrapped, "`ulimit -n 1024`"),
+            (Errno::NFILE.into(), "fs.file-max"),
+            (Errno::AGAIN.into(), "`ulimit -u`"),
+            (Errno::IO.into(), "write it again"),
+            (io::Error::other("(os error )"), "write it again"),
+            (io::Error::other("(os error 0)"), "write it again"),
+        ] {
+            let shown = cause.to_string();
+            let found = advised(cause);
+            assert!(found.contains(advice), "{shown}: {found}");
+        }
     }
 }

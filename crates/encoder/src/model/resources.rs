@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) fn start_threads(threads: NonZeroUsize, user: &str) -> Result<ThreadPool> {
     ThreadPoolBuilder::new().num_threads(threads.get()).build().map_err(|cause| {
         Error::new(ErrorKind::Internal, format!("cannot start {threads} threads for {user}"))
-            .advice("set a smaller `compute.threads`, or raise `ulimit -u`")
+            .advice("set a smaller `compute.threads`, or raise the limit on threads (`ulimit -u`)")
             .caused_by(cause)
     })
 }
