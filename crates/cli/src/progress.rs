@@ -239,6 +239,10 @@ impl Progress {
             FetchProgress::Waiting => {
                 self.log(|| tracing::info!("waiting for another process that fetches the model"));
             }
+            FetchProgress::Retrying { origin, reason, pause } => self.log(|| {
+                let (reason, seconds) = (printable(&reason), pause.as_secs_f64());
+                tracing::warn!("{origin}: {reason}; trying again in {seconds} s");
+            }),
             FetchProgress::Reading { origin, file, done, total } => {
                 let is_new = state.file.as_ref() != Some(&file);
                 match &self.bar {

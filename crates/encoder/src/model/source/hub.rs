@@ -2,20 +2,34 @@
 //!
 //! Why ureq, and why redirects are followed here: docs/decisions/0002-hub-client.md.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::time::{Duration, SystemTime};
 
-use ureq::http::header::{AUTHORIZATION, HeaderValue, LOCATION};
+use ureq::http::header::{
+    AUTHORIZATION, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
+};
 use ureq::http::uri::{Authority, Uri};
 use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, BodyReader};
 
 use super::config::SourceConfig;
 use super::fetcher::{FileSource, OpenFile};
+use super::proxy::{Proxies, ProxySetting};
 use super::reason::Reason;
+use super::retry::{Answer, Tries, parse_retry_after, pause_before_retry};
+use super::token::{self, Token};
+use crate::stop::Stop;
 
 /// The hub redirects once or twice.
 const MAX_REDIRECTS: usize = 8;
+
+/// Bytes after which a connection that breaks counts as the first one that did.
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// What helps where no connection is made.
+pub(super) const OPEN_NETWORK: &str = "open the network to the hub or PyPI";
 
 /// The timeouts of a request. The download of a file has none, as long as bytes arrive.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +40,8 @@ pub(super) struct Timeouts {
     pub(super) connect: Duration,
     /// To receive or send the next bytes.
     pub(super) idle: Duration,
+    /// The wait before a request is sent for the second time.
+    pub(super) first_pause: Duration,
 }
 
 impl Default for Timeouts {
@@ -34,61 +50,149 @@ impl Default for Timeouts {
             resolve: Duration::from_secs(2),
             connect: Duration::from_secs(3),
             idle: Duration::from_secs(30),
+            first_pause: Duration::from_secs(1),
         }
     }
 }
 
+/// Receives why a request is sent again, and after how long.
+pub(super) type OnRetry<'a> = &'a dyn Fn(&Reason, Duration);
+
 /// A model on the hub.
-pub(super) struct Hub {
-    agent: Agent,
+pub(super) struct Hub<'a> {
+    timeouts: Timeouts,
+    stop: &'a Stop,
+    on_retry: OnRetry<'a>,
+    proxies: Proxies,
+    /// The clients, by the variable of their proxy.
+    agents: BTreeMap<Option<String>, Agent>,
     endpoint: Uri,
     /// The URL of the model without the revision.
     model: String,
     /// The revision; after the first response, its commit: a branch may move between two files.
     revision: String,
-    authorization: Option<HeaderValue>,
+    token: Option<Token>,
+    /// Whether the hub answered a request.
+    is_known: bool,
+    /// The sum of the waits between requests.
+    waited: Duration,
 }
 
-impl Hub {
-    pub(super) fn new(config: &SourceConfig, timeouts: Timeouts) -> Result<Hub, Reason> {
-        let endpoint = config.endpoint.trim_end_matches('/');
+/// A request without a response.
+struct Failure {
+    reason: Reason,
+    /// Whether the connection failed, and not the request.
+    is_connection: bool,
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Failure {
+        Failure { reason, is_connection: false }
+    }
+}
+
+impl<'a> Hub<'a> {
+    /// # Errors
+    /// An endpoint that is no URL; a token that cannot be read.
+    pub(super) fn new(
+        config: &SourceConfig,
+        timeouts: Timeouts,
+        stop: &'a Stop,
+        on_retry: OnRetry<'a>,
+    ) -> Result<Hub<'a>, Reason> {
+        let endpoint = config.endpoint.trim().trim_end_matches('/');
         let model = format!("{endpoint}/{}/resolve", config.hub_id());
-        let endpoint: Uri = endpoint.parse().map_err(|e| format!("invalid URL: {e}"))?;
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .proxy(proxy(config)?)
-            .user_agent(concat!("reembed/", env!("CARGO_PKG_VERSION")))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_resolve(Some(timeouts.resolve))
-            .timeout_connect(Some(timeouts.connect))
-            .timeout_recv_response(Some(timeouts.idle))
-            .timeout_per_read(Some(timeouts.idle))
-            .timeout_per_write(Some(timeouts.idle))
-            .build()
-            .new_agent();
-        let authorization = config
-            .token
-            .as_ref()
-            .map(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())))
-            .transpose()
-            .map_err(|_| "HF_TOKEN has characters that HTTP does not allow".to_owned())?;
-        Ok(Hub { agent, endpoint, model, revision: config.revision.clone(), authorization })
+        Ok(Hub {
+            timeouts,
+            stop,
+            on_retry,
+            proxies: config.proxies.clone(),
+            agents: BTreeMap::new(),
+            endpoint: parse_endpoint(config.endpoint.trim())?,
+            model,
+            revision: config.revision.clone(),
+            token: token::find(config)?,
+            is_known: false,
+            waited: Duration::ZERO,
+        })
+    }
+
+    /// Requests a file from the byte `from` on, and again while the answer is a temporary one.
+    /// `count` is the number of requests for the file so far.
+    fn request(
+        &mut self,
+        file: &str,
+        from: u64,
+        tag: Option<&str>,
+        count: &mut u32,
+    ) -> Result<Response<Body>, Reason> {
+        loop {
+            let revision = percent_encoded(&self.revision, "");
+            let address = format!("{}/{revision}/{}", self.model, percent_encoded(file, "/"));
+            let outcome = self.get(&address, from, tag);
+            *count += 1;
+            let answer = match &outcome {
+                Ok(response) => Answer::Status {
+                    code: response.status().as_u16(),
+                    retry_after: retry_after(response),
+                },
+                Err(Failure { is_connection: true, .. }) => {
+                    Answer::None { hub_is_known: self.is_known }
+                }
+                Err(_) => return outcome.map_err(|failure| failure.reason),
+            };
+            self.is_known |= outcome.is_ok();
+            let told = || match &outcome {
+                Ok(response) => self.refusal(response),
+                Err(failure) => failure.reason.clone(),
+            };
+            let Some(pause) = self.pause(*count, answer) else {
+                return outcome.map_err(|failure| failure.reason);
+            };
+            (self.on_retry)(&told().in_file(file), pause);
+            self.wait(pause)?;
+        }
+    }
+
+    fn pause(&self, count: u32, answer: Answer) -> Option<Duration> {
+        let tries = Tries { count, waited: self.waited };
+        pause_before_retry(tries, answer, self.timeouts.first_pause)
+    }
+
+    /// Waits, unless a stop is requested.
+    fn wait(&mut self, pause: Duration) -> Result<(), Reason> {
+        self.waited = self.waited.saturating_add(pause);
+        match self.stop.wait(pause) {
+            Some(_) => Err("stopped".into()),
+            None => Ok(()),
+        }
     }
 
     /// Sends a GET request and follows redirects. Only the endpoint receives the token.
-    fn get(&mut self, address: &str) -> Result<Response<Body>, Reason> {
-        let mut address: Uri = address.parse().map_err(|e| format!("invalid URL: {e}"))?;
+    fn get(
+        &mut self,
+        address: &str,
+        from: u64,
+        tag: Option<&str>,
+    ) -> Result<Response<Body>, Failure> {
+        let mut address: Uri =
+            address.parse().map_err(|e| Reason::from(format!("invalid URL: {e}")))?;
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.agent.get(&address);
-            if let Some(authorization) = &self.authorization
-                && http_origin(&address) == http_origin(&self.endpoint)
-            {
-                request = request.header(AUTHORIZATION, authorization);
+            let proxy = self.proxies.for_address(&address).cloned();
+            let mut request = self.agent(proxy.as_ref())?.get(&address);
+            let is_endpoint = http_origin(&address) == http_origin(&self.endpoint);
+            if let (Some(token), true) = (&self.token, is_endpoint) {
+                request = request.header(AUTHORIZATION, &token.header);
             }
-            let response = request.call().map_err(|e| e.to_string())?;
-            if http_origin(&address) == http_origin(&self.endpoint) {
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+                if let Some(tag) = tag {
+                    request = request.header(IF_RANGE, tag);
+                }
+            }
+            let response =
+                request.call().map_err(|error| connection_failure(&error, proxy.as_ref()))?;
+            if is_endpoint {
                 self.pin_commit(&response);
             }
             if !response.status().is_redirection() {
@@ -96,7 +200,31 @@ impl Hub {
             }
             address = redirect_target(&address, &response)?;
         }
-        Err(format!("more than {MAX_REDIRECTS} redirects"))
+        Err(Reason::from(format!("more than {MAX_REDIRECTS} redirects")).into())
+    }
+
+    /// The client for a proxy, or for none. It keeps its connections.
+    fn agent(&mut self, proxy: Option<&ProxySetting>) -> Result<&Agent, Reason> {
+        let key = proxy.map(|proxy| proxy.variable.clone());
+        if !self.agents.contains_key(&key) {
+            let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
+            let Timeouts { resolve, connect, idle, .. } = self.timeouts;
+            let agent = Agent::config_builder()
+                .tls_config(tls)
+                .proxy(proxy.map(ProxySetting::parse).transpose()?)
+                .user_agent(concat!("reembed/", env!("CARGO_PKG_VERSION")))
+                .max_redirects(0)
+                .http_status_as_error(false)
+                .timeout_resolve(Some(resolve))
+                .timeout_connect(Some(connect))
+                .timeout_recv_response(Some(idle))
+                .timeout_per_read(Some(idle))
+                .timeout_per_write(Some(idle))
+                .build()
+                .new_agent();
+            self.agents.insert(key.clone(), agent);
+        }
+        self.agents.get(&key).ok_or_else(|| Reason::from("no HTTP client"))
     }
 
     /// Replaces the revision by the commit of a response.
@@ -106,58 +234,206 @@ impl Hub {
             self.revision = commit.to_owned();
         }
     }
-}
 
-impl FileSource for Hub {
-    fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
-        let revision = percent_encoded(&self.revision, "");
-        let address = format!("{}/{revision}/{}", self.model, percent_encoded(file, "/"));
-        let response = self.get(&address).map_err(|reason| format!("{file}: {reason}"))?;
-        // `EntryNotFound` is a missing file; other codes are a missing model or revision.
+    /// Why a response is not the file.
+    fn refusal(&self, response: &Response<Body>) -> Reason {
+        let (status, code) = (response.status(), header(response, "x-error-code"));
+        let because = |why: &str| Reason::from(format!("{status}: {why}"));
+        let get_token = || match &self.token {
+            None => "set HF_TOKEN, or log in with `hf auth login`".to_owned(),
+            Some(token) => format!("check {}", token.place),
+        };
+        match (status.as_u16(), code) {
+            (401 | 403, "GatedRepo") => because("the model is gated").or_cure(format!(
+                "accept its conditions on its page at the hub, then {}",
+                get_token()
+            )),
+            (401 | 404, "RepoNotFound") | (401 | 403, _) => because(
+                "the model does not exist, or it is private or gated",
+            )
+            .or_cure(format!("check `model.id`; for a private or gated model {}", get_token())),
+            (404, "RevisionNotFound") => {
+                because("the model has no such revision").or_cure("check `model.revision`")
+            }
+            (407, _) => because("the proxy wants a user and a password"),
+            (408 | 429 | 500..=599, _) => {
+                let asked = retry_after(response)
+                    .map(|wait| format!("; the hub asks to wait {} s", wait.as_secs()));
+                Reason::from(format!("{status}{}", asked.unwrap_or_default()))
+                    .or_cure("the hub is busy or broken: run again later")
+            }
+            _ => Reason::from(format!("{status} {code}").trim_end().to_owned()),
+        }
+    }
+
+    fn open_body(&mut self, file: &str) -> Result<Option<HubBody<'_, 'a>>, Reason> {
+        let mut count = 0;
+        let response = self.request(file, 0, None, &mut count)?;
         let code = header(&response, "x-error-code");
         match response.status() {
             StatusCode::OK => {
+                let tag = strong_tag(&response).map(str::to_owned);
                 let body = response.into_body();
-                let length = body.content_length();
-                Ok(Some(OpenFile { body: Box::new(body.into_reader()), length }))
+                Ok(Some(HubBody {
+                    hub: self,
+                    file: file.to_owned(),
+                    length: body.content_length(),
+                    reader: body.into_reader(),
+                    tag,
+                    received: 0,
+                    progress: 0,
+                    count,
+                }))
             }
+            // Other codes are a missing model or revision.
             StatusCode::NOT_FOUND if code.is_empty() || code == "EntryNotFound" => Ok(None),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(format!(
-                "{file}: {}: the model does not exist, or it is private or gated and requires a different HF_TOKEN",
-                response.status()
-            )),
-            status => Err(format!("{file}: {status} {code}")),
+            _ => Err(self.refusal(&response)),
         }
     }
 }
 
-/// Removes user name and password from the URL of the endpoint.
-pub(super) fn redact_credentials(endpoint: &str) -> String {
-    match endpoint.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-            let path = path.trim_end_matches('/');
-            format!("{scheme}://{host}{}{path}", if path.is_empty() { "" } else { "/" })
-        }
-        None => endpoint.to_owned(),
+impl FileSource for Hub<'_> {
+    fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
+        let opened = self.open_body(file).map_err(|reason| reason.in_file(file))?;
+        Ok(opened.map(|body| OpenFile { length: body.length, body: Box::new(body) }))
     }
 }
 
-fn proxy(config: &SourceConfig) -> Result<Option<ureq::Proxy>, Reason> {
-    let Some(url) = &config.proxy else { return Ok(None) };
-    let build = || {
-        let url = ureq::Proxy::new(url.reveal())?;
-        let mut proxy = ureq::Proxy::builder(url.protocol()).host(url.host()).port(url.port());
-        if let Some(name) = url.username() {
-            proxy = proxy.username(name);
+/// The body of a response. Where the connection breaks, another request continues it.
+struct HubBody<'h, 'a> {
+    hub: &'h mut Hub<'a>,
+    file: String,
+    reader: BodyReader<'static>,
+    length: Option<u64>,
+    /// Names the content: the rest of another content does not fit.
+    tag: Option<String>,
+    received: u64,
+    /// What was received when the connection broke last.
+    progress: u64,
+    /// The requests since then.
+    count: u32,
+}
+
+impl Read for HubBody<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let cause = match self.reader.read(buffer) {
+                Ok(0)
+                    if !buffer.is_empty() && self.length.is_some_and(|all| self.received < all) =>
+                {
+                    "the connection was closed".to_owned()
+                }
+                Ok(bytes) => {
+                    self.received += bytes as u64;
+                    return Ok(bytes);
+                }
+                Err(cause) => cause.to_string(),
+            };
+            self.resume(&cause).map_err(io::Error::other)?;
         }
-        if let Some(password) = url.password() {
-            proxy = proxy.password(password);
+    }
+}
+
+impl HubBody<'_, '_> {
+    /// Requests what is missing.
+    fn resume(&mut self, cause: &str) -> Result<(), Reason> {
+        if self.received - self.progress >= PROGRESS_BYTES {
+            self.count = 1;
         }
-        config.no_proxy.iter().fold(proxy, |proxy, host| proxy.no_proxy(host)).build()
+        self.progress = self.received;
+        let Some(pause) = self.hub.pause(self.count, Answer::Short) else {
+            let again = "run again, where the network keeps its connections";
+            return Err(Reason::from(cause).or_cure(again));
+        };
+        (self.hub.on_retry)(&Reason::from(cause).in_file(&self.file), pause);
+        self.hub.wait(pause)?;
+        let (from, tag) = (self.received, self.tag.as_deref());
+        let response = self.hub.request(&self.file, from, tag, &mut self.count)?;
+        let skipped = match response.status() {
+            StatusCode::PARTIAL_CONTENT if is_rest(&response, from, self.length) => 0,
+            // The whole file: the hub knows no ranges.
+            StatusCode::OK => from,
+            StatusCode::PARTIAL_CONTENT => return Err(CHANGED.into()),
+            _ => return Err(self.hub.refusal(&response)),
+        };
+        let is_same_tag = self.tag.is_none() || strong_tag(&response) == self.tag.as_deref();
+        let body = response.into_body();
+        let is_same_length = body
+            .content_length()
+            .is_none_or(|rest| self.length.is_none_or(|all| rest == all - from + skipped));
+        if !is_same_tag || !is_same_length {
+            return Err(CHANGED.into());
+        }
+        self.reader = body.into_reader();
+        // A connection that breaks in here is resumed by the next read: nothing is received twice.
+        let skip = io::copy(&mut self.reader.by_ref().take(skipped), &mut io::sink());
+        match skip {
+            Ok(bytes) if bytes == skipped => Ok(()),
+            Ok(_) => self.resume("the connection was closed"),
+            Err(cause) => self.resume(&cause.to_string()),
+        }
+    }
+}
+
+const CHANGED: &str = "the file changed while it was fetched";
+
+/// Whether a response is the rest of a file of this length, from this byte on.
+fn is_rest(response: &Response<Body>, from: u64, length: Option<u64>) -> bool {
+    let range = header(response, CONTENT_RANGE.as_str());
+    let range = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
+    range.is_some_and(|(range, all)| {
+        let starts = range.split('-').next().and_then(|first| first.parse().ok()) == Some(from);
+        let fits = all == "*" || length.is_none_or(|length| all.parse() == Ok(length));
+        starts && fits
+    })
+}
+
+/// The entity tag, unless it is a weak one, which names no bytes.
+fn strong_tag(response: &Response<Body>) -> Option<&str> {
+    let tag = header(response, ETAG.as_str());
+    tag.starts_with('"').then_some(tag)
+}
+
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    parse_retry_after(header(response, RETRY_AFTER.as_str()), now)
+}
+
+fn parse_endpoint(endpoint: &str) -> Result<Uri, Reason> {
+    let shown = redact_credentials(endpoint);
+    let is_url =
+        |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    endpoint.parse().ok().filter(is_url).ok_or_else(|| {
+        let example = match endpoint.contains("://") {
+            true => "https://huggingface.co".to_owned(),
+            false => format!("https://{shown}"),
+        };
+        let reason = match endpoint.contains("://") {
+            true => "HF_ENDPOINT is not a URL of http or https".to_owned(),
+            false => format!("HF_ENDPOINT is `{shown}`, which has no https:// in front"),
+        };
+        Reason::from(reason).or_cure(format!("set HF_ENDPOINT to a URL such as {example}"))
+    })
+}
+
+fn connection_failure(error: &ureq::Error, proxy: Option<&ProxySetting>) -> Failure {
+    let reason = match proxy {
+        None => Reason::from(error.to_string()).or_cure(OPEN_NETWORK),
+        Some(proxy) => Reason::from(format!("through {proxy}: {error}"))
+            .or_cure(format!("check the proxy in {}, or add the host to NO_PROXY", proxy.variable)),
     };
-    build().map(Some).map_err(|_: ureq::Error| "the URL of the proxy is invalid".to_owned())
+    Failure { reason, is_connection: true }
+}
+
+/// Removes user name and password from a URL, also from one without a scheme or a valid host.
+pub(super) fn redact_credentials(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    // A password may have a slash.
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    format!("{scheme}{}", rest.trim_end_matches('/'))
 }
 
 fn redirect_target(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason> {
@@ -171,12 +447,13 @@ fn redirect_target(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason>
         location.to_owned()
     };
     // URLs of the storage host are signed, so messages do not quote them.
-    let to: Uri =
-        address.parse().map_err(|_| format!("a redirect without a valid {LOCATION} header"))?;
+    let to: Uri = address
+        .parse()
+        .map_err(|_| Reason::from(format!("a redirect without a valid {LOCATION} header")))?;
     match to.scheme_str() {
         Some("https") => Ok(to),
         Some("http") if scheme == "http" => Ok(to),
-        _ => Err("a redirect from https to http, which is refused".to_owned()),
+        _ => Err("a redirect from https to http, which is refused".into()),
     }
 }
 

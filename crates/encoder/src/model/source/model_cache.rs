@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use super::files::{ModelFile, Pins};
 use super::reason::Reason;
+use crate::error::limit_advice;
 use crate::files::{DirectorySync, FileLock, lacks_locks, sync_directory};
 use crate::stop::Stop;
 
@@ -61,9 +62,9 @@ impl ModelCache {
         let sums = match fs::read_to_string(self.directory.join(SUMS)) {
             Ok(sums) => sums,
             Err(e) if e.kind() == ErrorKind::NotFound && !self.directory.exists() => {
-                return Err("the model is not cached".to_owned());
+                return Err("the model is not cached".into());
             }
-            Err(e) => return Err(format!("{SUMS}: {e}")),
+            Err(e) => return Err(Reason::from_io(SUMS, &e)),
         };
         let mut expected = BTreeMap::new();
         for line in sums.lines() {
@@ -178,10 +179,21 @@ impl Drop for Scratch {
 }
 
 fn not_writable(error: io::Error) -> Reason {
-    match lacks_locks(&error) {
-        true => format!("the file system of the model cache has no locks (flock): {error}"),
-        false => format!("the model cache is not writable: {error}"),
-    }
+    let (text, cure) = match error.kind() {
+        _ if lacks_locks(&error) => (
+            "the file system of the model cache has no locks (flock)",
+            "set `model.cache` (REEMBED_MODEL_CACHE) to a directory on another disk",
+        ),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            ("the model cache is not writable", "free space on the disk of the model cache")
+        }
+        _ => (
+            "the model cache is not writable",
+            "make the directory of the model cache writable, or set `model.cache` \
+             (REEMBED_MODEL_CACHE) to another one",
+        ),
+    };
+    Reason::from(format!("{text}: {error}")).or_cure(limit_advice(&error).unwrap_or(cure))
 }
 
 /// Writes the files and `SHA256SUMS` durably into a new directory.

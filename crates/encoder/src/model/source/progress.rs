@@ -1,6 +1,7 @@
 //! The sources of a model, and the progress of the search in them.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The sources, in the order in which they are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +47,15 @@ pub enum FetchProgress {
     },
     /// Another process is fetching the same model; this process waits for it.
     Waiting,
+    /// A source gave a temporary answer, and is asked again.
+    Retrying {
+        /// The source.
+        origin: Origin,
+        /// The answer, in one line.
+        reason: String,
+        /// The wait before the next request.
+        pause: Duration,
+    },
     /// A file is being read.
     Reading {
         /// The source.

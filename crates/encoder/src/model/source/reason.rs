@@ -1,7 +1,84 @@
-//! Why a source does not have the model.
+//! Why a source does not have the model, and what helps.
 
-/// Why a source failed, for a message.
-pub(super) type Reason = String;
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::error::limit_advice;
+
+/// Why a source failed, for a message, and what the user can do about it, if that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reason {
+    text: String,
+    cure: Option<String>,
+}
+
+impl Reason {
+    /// A reason with a known cure, unless it has one already.
+    pub(super) fn or_cure(self, cure: impl Into<String>) -> Reason {
+        Reason { cure: self.cure.or_else(|| Some(cure.into())), ..self }
+    }
+
+    /// The error of the system at a file of the model.
+    pub(super) fn from_io(file: &str, error: &io::Error) -> Reason {
+        let reason = Reason::from(format!("{file}: {error}"));
+        match limit_advice(error) {
+            Some(advice) => reason.or_cure(advice),
+            None if error.kind() == io::ErrorKind::PermissionDenied => {
+                reason.or_cure("make the file readable for this user (chmod, chown)")
+            }
+            None => reason,
+        }
+    }
+
+    /// The error of reading a file of the model, after so many bytes. It may have a reason inside.
+    pub(super) fn from_read(file: &str, error: &io::Error, bytes: u64) -> Reason {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Reason>());
+        let reason = Reason::from_io(file, error);
+        let cure = inner.and_then(|inner| inner.cure.clone()).or(reason.cure);
+        Reason { text: format!("{}, after {bytes} bytes", reason.text), cure }
+    }
+
+    /// The reason behind the name of the file that it is about.
+    pub(super) fn in_file(self, file: &str) -> Reason {
+        Reason { text: format!("{file}: {}", self.text), ..self }
+    }
+
+    /// The reason as text that is safe to print.
+    pub(super) fn one_line(self) -> Reason {
+        Reason { text: one_line(&self.text), ..self }
+    }
+
+    /// The text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What the user can do.
+    pub(super) fn cure(&self) -> Option<&str> {
+        self.cure.as_deref()
+    }
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Reason {
+        Reason { text, cure: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Reason {
+        Reason::from(text.to_owned())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Reason {}
 
 /// Replaces control characters in a text from outside and truncates it, so that it is safe to
 /// print.

@@ -30,7 +30,7 @@ impl Snapshot {
         let directory = model.join("snapshots").join(&commit);
         let is_name = commit.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-+".contains(&b));
         if !is_name || commit.starts_with('.') || commit.is_empty() || !directory.is_dir() {
-            return Err(format!("no snapshot of {id} ({revision})"));
+            return Err(format!("no snapshot of {id} ({revision})").into());
         }
         Ok(Snapshot {
             files: Directory::new(&directory),
@@ -56,7 +56,9 @@ impl FileSource for Snapshot {
         // A snapshot has only the files that were requested. Without `modules.json`, other files
         // that decide the pooling and the maximum length may be missing too.
         if found.is_none() && file == MODULES && !known_absent {
-            return Err(format!("{MODULES} is not cached, so the snapshot may be incomplete"));
+            return Err(
+                format!("{MODULES} is not cached, so the snapshot may be incomplete").into()
+            );
         }
         Ok(found)
     }

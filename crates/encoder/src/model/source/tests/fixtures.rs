@@ -1,7 +1,7 @@
 //! Fixtures: caches, a hub, and a Python with pip.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -71,13 +71,24 @@ impl Home {
             hub_cache: Some(directory.path().join("hub")),
             endpoint: format!("http://{}", closed_port()),
             token: Some(Secret::new("hf_secret")),
-            proxy: None,
-            no_proxy: Vec::new(),
+            token_file: None,
+            proxies: Proxies::default(),
             offline: false,
             python: directory.path().join("no-python"),
             pins: pins(),
         };
         Home { directory, config, events: RefCell::default() }
+    }
+
+    /// Sets the variable and the URL of a proxy for http.
+    pub fn set_proxy(&mut self, variable: &str, url: impl Into<String>) {
+        let (variable, url) = (variable.to_owned(), Secret::new(url));
+        self.config.proxies.http = Some(ProxySetting { variable, url });
+    }
+
+    pub fn advice(&self) -> String {
+        let error = self.resolve().expect_err("no model");
+        error.advice_text().map(str::to_owned).unwrap_or_default()
     }
 
     pub fn resolve(&self) -> Result<ModelFiles> {
@@ -130,6 +141,11 @@ pub struct Server {
 
 impl Server {
     pub fn new(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Server {
+        Server::of_heads(move |head| answer(head.split(' ').nth(1).unwrap_or_default()))
+    }
+
+    /// A server that answers the head of a request.
+    pub fn of_heads(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let (heads, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
@@ -141,10 +157,9 @@ impl Server {
                 }
                 let mut stream = stream.expect("a connection");
                 let head = read_head(&stream);
-                let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                recorded.lock().expect("the heads").push(head);
+                recorded.lock().expect("the heads").push(head.clone());
                 // The client may disconnect early.
-                let _ = stream.write_all(&answer(&path));
+                let _ = stream.write_all(&answer(&head));
             }
         });
         Server { address, heads, stop, thread: Some(thread) }
@@ -212,6 +227,51 @@ pub fn not_found() -> Vec<u8> {
 
 pub fn redirect(location: &str) -> Vec<u8> {
     answer("302 Found", &format!("Content-Length: 0\r\nLocation: {location}\r\n"), b"")
+}
+
+/// A SOCKS proxy that leads every connection to `target`. It ends with the test.
+pub fn socks_proxy(target: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || forward(client, target).ok());
+        }
+    });
+    address
+}
+
+/// RFC 1928, without authentication, for one connection.
+fn forward(mut client: TcpStream, target: SocketAddr) -> std::io::Result<()> {
+    let mut greeting = [0; 2];
+    client.read_exact(&mut greeting)?;
+    client.read_exact(&mut vec![0; greeting[1].into()])?;
+    client.write_all(&[5, 0])?;
+    let mut request = [0; 5];
+    client.read_exact(&mut request)?;
+    // A name, which the proxy resolves.
+    assert_eq!(request[..4], [5, 1, 0, 3]);
+    client.read_exact(&mut vec![0; usize::from(request[4]) + 2])?;
+    client.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0])?;
+    let mut server = TcpStream::connect(target)?;
+    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
+    std::thread::spawn(move || std::io::copy(&mut from_server, &mut to_client));
+    std::io::copy(&mut client, &mut server)?;
+    Ok(())
+}
+
+/// The first answer to each path is `first`, and the next ones those of a hub with these files.
+pub fn after_first(
+    first: impl Fn(&str, &[u8]) -> Option<Vec<u8>> + Send + 'static,
+    files: BTreeMap<&'static str, Vec<u8>>,
+) -> impl Fn(&str) -> Vec<u8> + Send + 'static {
+    let asked = RefCell::new(BTreeSet::new());
+    move |path| {
+        let Some(bytes) = files.get(file_of(path)) else { return not_found() };
+        let is_first = asked.borrow_mut().insert(path.to_owned());
+        let answer = if is_first { first(file_of(path), bytes) } else { None };
+        answer.unwrap_or_else(|| ok(bytes))
+    }
 }
 
 /// A Python whose pip records its call and runs `script`, with the target directory as `$2`.
