@@ -26,4 +26,5 @@ mod publish;
 mod report;
 mod row_choice;
 mod several_vectors;
+mod surroundings;
 mod vector_forms;

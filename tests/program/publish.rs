@@ -811,6 +811,17 @@ fn skipped(why: &str) {
     let _ = writeln!(terminal, "\n=== SKIPPED: {name}: {why} ===");
 }
 
+/// Whether strace exists and may trace. It prints a reason if not; in CI that is an error.
+pub fn can_trace() -> bool {
+    let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
+    let can = traced.is_ok_and(|traced| traced.status.success());
+    if !can {
+        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace is required");
+        skipped("strace is not there, or may not trace");
+    }
+    can
+}
+
 /// System calls to fail, and their strace names on all machines.
 const FAULTY_CALLS: [(&str, &str); 3] =
     [("write", "write"), ("fsync", "fsync"), ("rename", "/^rename(at2?)?$")];
@@ -819,15 +830,9 @@ const FAULTY_CALLS: [(&str, &str); 3] =
 struct Strace;
 
 impl Strace {
-    /// `None`, with a printed reason, if strace is missing or may not trace; an error in CI.
+    /// `None` where [`can_trace`] is false.
     fn find() -> Option<Strace> {
-        let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-        if traced.is_ok_and(|traced| traced.status.success()) {
-            return Some(Strace);
-        }
-        assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "strace is required");
-        skipped("strace is not there, or may not trace");
-        None
+        can_trace().then_some(Strace)
     }
 
     fn command(

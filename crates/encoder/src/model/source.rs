@@ -19,6 +19,7 @@ mod directory;
 mod fetcher;
 mod files;
 mod hub;
+mod hub_files;
 mod label;
 mod model_cache;
 mod no_proxy;

@@ -3,19 +3,15 @@
 //! Why ureq, and why redirects are followed here: docs/decisions/0002-hub-client.md.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
 use std::time::{Duration, SystemTime};
 
-use ureq::http::header::{
-    AUTHORIZATION, CONTENT_RANGE, ETAG, IF_RANGE, LOCATION, RANGE, RETRY_AFTER,
-};
+use ureq::http::Response;
+use ureq::http::header::{AUTHORIZATION, IF_RANGE, LOCATION, RANGE, RETRY_AFTER};
 use ureq::http::uri::{Authority, Uri};
-use ureq::http::{Response, StatusCode};
 use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body, BodyReader};
+use ureq::{Agent, Body};
 
 use super::config::SourceConfig;
-use super::fetcher::{FileSource, OpenFile};
 use super::proxy::{Proxies, ProxySetting};
 use super::reason::Reason;
 use super::retry::{Answer, Tries, parse_retry_after, pause_before_retry};
@@ -24,9 +20,6 @@ use crate::stop::Stop;
 
 /// The hub redirects once or twice.
 const MAX_REDIRECTS: usize = 8;
-
-/// Bytes after which a connection that breaks counts as the first one that did.
-const PROGRESS_BYTES: u64 = 1 << 20;
 
 /// What helps where no connection is made.
 pub(super) const OPEN_NETWORK: &str = "open the network to the hub or PyPI";
@@ -62,7 +55,7 @@ pub(super) type OnRetry<'a> = &'a dyn Fn(&Reason, Duration);
 pub(super) struct Hub<'a> {
     timeouts: Timeouts,
     stop: &'a Stop,
-    on_retry: OnRetry<'a>,
+    pub(super) on_retry: OnRetry<'a>,
     proxies: Proxies,
     /// The clients, by the variable of their proxy.
     agents: BTreeMap<Option<String>, Agent>,
@@ -119,7 +112,7 @@ impl<'a> Hub<'a> {
 
     /// Requests a file from the byte `from` on, and again while the answer is a temporary one.
     /// `count` is the number of requests for the file so far.
-    fn request(
+    pub(super) fn request(
         &mut self,
         file: &str,
         from: u64,
@@ -154,13 +147,13 @@ impl<'a> Hub<'a> {
         }
     }
 
-    fn pause(&self, count: u32, answer: Answer) -> Option<Duration> {
+    pub(super) fn pause(&self, count: u32, answer: Answer) -> Option<Duration> {
         let tries = Tries { count, waited: self.waited };
         pause_before_retry(tries, answer, self.timeouts.first_pause)
     }
 
     /// Waits, unless a stop is requested.
-    fn wait(&mut self, pause: Duration) -> Result<(), Reason> {
+    pub(super) fn wait(&mut self, pause: Duration) -> Result<(), Reason> {
         self.waited = self.waited.saturating_add(pause);
         match self.stop.wait(pause) {
             Some(_) => Err("stopped".into()),
@@ -236,7 +229,7 @@ impl<'a> Hub<'a> {
     }
 
     /// Why a response is not the file.
-    fn refusal(&self, response: &Response<Body>) -> Reason {
+    pub(super) fn refusal(&self, response: &Response<Body>) -> Reason {
         let (status, code) = (response.status(), header(response, "x-error-code"));
         let because = |why: &str| Reason::from(format!("{status}: {why}"));
         let get_token = || match &self.token {
@@ -265,133 +258,6 @@ impl<'a> Hub<'a> {
             _ => Reason::from(format!("{status} {code}").trim_end().to_owned()),
         }
     }
-
-    fn open_body(&mut self, file: &str) -> Result<Option<HubBody<'_, 'a>>, Reason> {
-        let mut count = 0;
-        let response = self.request(file, 0, None, &mut count)?;
-        let code = header(&response, "x-error-code");
-        match response.status() {
-            StatusCode::OK => {
-                let tag = strong_tag(&response).map(str::to_owned);
-                let body = response.into_body();
-                Ok(Some(HubBody {
-                    hub: self,
-                    file: file.to_owned(),
-                    length: body.content_length(),
-                    reader: body.into_reader(),
-                    tag,
-                    received: 0,
-                    progress: 0,
-                    count,
-                }))
-            }
-            // Other codes are a missing model or revision.
-            StatusCode::NOT_FOUND if code.is_empty() || code == "EntryNotFound" => Ok(None),
-            _ => Err(self.refusal(&response)),
-        }
-    }
-}
-
-impl FileSource for Hub<'_> {
-    fn open(&mut self, file: &str) -> Result<Option<OpenFile<'_>>, Reason> {
-        let opened = self.open_body(file).map_err(|reason| reason.in_file(file))?;
-        Ok(opened.map(|body| OpenFile { length: body.length, body: Box::new(body) }))
-    }
-}
-
-/// The body of a response. Where the connection breaks, another request continues it.
-struct HubBody<'h, 'a> {
-    hub: &'h mut Hub<'a>,
-    file: String,
-    reader: BodyReader<'static>,
-    length: Option<u64>,
-    /// Names the content: the rest of another content does not fit.
-    tag: Option<String>,
-    received: u64,
-    /// What was received when the connection broke last.
-    progress: u64,
-    /// The requests since then.
-    count: u32,
-}
-
-impl Read for HubBody<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let cause = match self.reader.read(buffer) {
-                Ok(0)
-                    if !buffer.is_empty() && self.length.is_some_and(|all| self.received < all) =>
-                {
-                    "the connection was closed".to_owned()
-                }
-                Ok(bytes) => {
-                    self.received += bytes as u64;
-                    return Ok(bytes);
-                }
-                Err(cause) => cause.to_string(),
-            };
-            self.resume(&cause).map_err(io::Error::other)?;
-        }
-    }
-}
-
-impl HubBody<'_, '_> {
-    /// Requests what is missing.
-    fn resume(&mut self, cause: &str) -> Result<(), Reason> {
-        if self.received - self.progress >= PROGRESS_BYTES {
-            self.count = 1;
-        }
-        self.progress = self.received;
-        let Some(pause) = self.hub.pause(self.count, Answer::Short) else {
-            let again = "run again, where the network keeps its connections";
-            return Err(Reason::from(cause).or_cure(again));
-        };
-        (self.hub.on_retry)(&Reason::from(cause).in_file(&self.file), pause);
-        self.hub.wait(pause)?;
-        let (from, tag) = (self.received, self.tag.as_deref());
-        let response = self.hub.request(&self.file, from, tag, &mut self.count)?;
-        let skipped = match response.status() {
-            StatusCode::PARTIAL_CONTENT if is_rest(&response, from, self.length) => 0,
-            // The whole file: the hub knows no ranges.
-            StatusCode::OK => from,
-            StatusCode::PARTIAL_CONTENT => return Err(CHANGED.into()),
-            _ => return Err(self.hub.refusal(&response)),
-        };
-        let is_same_tag = self.tag.is_none() || strong_tag(&response) == self.tag.as_deref();
-        let body = response.into_body();
-        let is_same_length = body
-            .content_length()
-            .is_none_or(|rest| self.length.is_none_or(|all| rest == all - from + skipped));
-        if !is_same_tag || !is_same_length {
-            return Err(CHANGED.into());
-        }
-        self.reader = body.into_reader();
-        // A connection that breaks in here is resumed by the next read: nothing is received twice.
-        let skip = io::copy(&mut self.reader.by_ref().take(skipped), &mut io::sink());
-        match skip {
-            Ok(bytes) if bytes == skipped => Ok(()),
-            Ok(_) => self.resume("the connection was closed"),
-            Err(cause) => self.resume(&cause.to_string()),
-        }
-    }
-}
-
-const CHANGED: &str = "the file changed while it was fetched";
-
-/// Whether a response is the rest of a file of this length, from this byte on.
-fn is_rest(response: &Response<Body>, from: u64, length: Option<u64>) -> bool {
-    let range = header(response, CONTENT_RANGE.as_str());
-    let range = range.strip_prefix("bytes ").and_then(|range| range.split_once('/'));
-    range.is_some_and(|(range, all)| {
-        let starts = range.split('-').next().and_then(|first| first.parse().ok()) == Some(from);
-        let fits = all == "*" || length.is_none_or(|length| all.parse() == Ok(length));
-        starts && fits
-    })
-}
-
-/// The entity tag, unless it is a weak one, which names no bytes.
-fn strong_tag(response: &Response<Body>) -> Option<&str> {
-    let tag = header(response, ETAG.as_str());
-    tag.starts_with('"').then_some(tag)
 }
 
 fn retry_after(response: &Response<Body>) -> Option<Duration> {
@@ -468,7 +334,8 @@ fn http_origin(address: &Uri) -> (Option<&str>, Option<String>, Option<u16>) {
     (address.scheme_str(), host, address.port_u16().or(default_port))
 }
 
-fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
+/// A header, or the empty string.
+pub(super) fn header<'a>(response: &'a Response<Body>, name: &str) -> &'a str {
     response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
