@@ -231,6 +231,9 @@ fn answer(mut stream: TcpStream, directory: &Path) -> String {
     head.join("\n")
 }
 
+/// Variables, and what is expected with them.
+type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+
 /// A job without a model, and a hub that has one.
 fn job_and_hub() -> (Job, Hub) {
     let job = job();
@@ -255,7 +258,7 @@ fn token_is_that_of_the_environment_or_of_hf_auth_login() {
     let other = job.path("other-token");
     fs::write(&other, "hf_other").expect("a file");
     let other = other.to_str().expect("text");
-    let cases: [(&[(&str, &str)], Option<&str>); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&[], Some("Bearer hf_kept")),
         (&[("HF_TOKEN", "hf_abc\n")], Some("Bearer hf_abc")),
         (&[("HF_TOKEN", " hf_abc ")], Some("Bearer hf_abc")),
@@ -282,7 +285,7 @@ fn proxies_follow_the_scheme_and_no_proxy() {
     // Nothing listens here.
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
     let (http, socks) = (format!("http://me:hush@{closed}"), format!("socks5h://{closed}"));
-    let cases: [(&[(&str, &str)], Option<&str>); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&[("HTTPS_PROXY", &http)], None),
         (&[("HTTP_PROXY", &http)], Some("HTTP_PROXY")),
         (&[("http_proxy", &http)], Some("http_proxy")),

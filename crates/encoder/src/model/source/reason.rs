@@ -91,3 +91,33 @@ pub(super) fn one_line(text: &str) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn error_of_the_system_has_its_cure() {
+        for (errno, cure) in [
+            (Errno::ACCESS, Some("make the file readable for this user (chmod, chown)")),
+            (Errno::PERM, Some("make the file readable for this user (chmod, chown)")),
+            (Errno::IO, None),
+        ] {
+            let reason = Reason::from_io("model.safetensors", &errno.into());
+            assert!(reason.text().starts_with("model.safetensors: "), "{reason}");
+            assert_eq!(reason.cure(), cure, "{reason}");
+        }
+        let too_many = Reason::from_io("config.json", &Errno::MFILE.into());
+        assert!(too_many.cure().is_some_and(|cure| cure.contains("ulimit -n")), "{too_many:?}");
+    }
+
+    #[test]
+    fn reason_inside_a_read_keeps_its_cure() {
+        let inner = Reason::from("the connection was closed").or_cure("run again").or_cure("no");
+        let reason = Reason::from_read("config.json", &io::Error::other(inner), 7);
+        assert_eq!(reason.text(), "config.json: the connection was closed, after 7 bytes");
+        assert_eq!(reason.cure(), Some("run again"));
+    }
+}

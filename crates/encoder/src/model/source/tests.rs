@@ -801,27 +801,6 @@ fn token_that_cannot_be_sent_is_refused_without_showing_it() {
 }
 
 #[test]
-#[cfg(unix)]
-fn unreadable_weights_are_told_with_their_cure() {
-    use std::os::unix::fs::PermissionsExt;
-    let mut home = Home::new();
-    let path = home.directory.path().join("mine");
-    put(&path, &model());
-    home.config.path = Some(path.clone());
-    let weights = path.join("model.safetensors");
-    fs::set_permissions(&weights, fs::Permissions::from_mode(0)).expect("a file");
-    if fs::File::open(&weights).is_ok() {
-        // The superuser may read it; a loop of links is an error for everyone.
-        fs::remove_file(&weights).expect("a file");
-        std::os::unix::fs::symlink(&weights, &weights).expect("a link");
-        assert!(home.refusal().contains("model.safetensors: "), "{}", home.refusal());
-        return;
-    }
-    assert!(home.refusal().ends_with("model.safetensors: Permission denied (os error 13)"));
-    assert!(home.advice().starts_with("make the file readable for this user"), "{}", home.advice());
-}
-
-#[test]
 fn silent_hub_times_out() {
     let (listener, mut config) =
         (TcpListener::bind("127.0.0.1:0").expect("a port"), Home::new().config);
