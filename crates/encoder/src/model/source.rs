@@ -28,6 +28,7 @@ mod proxy;
 mod pypi;
 mod reason;
 mod retry;
+mod secret;
 mod snapshot;
 mod token;
 
@@ -39,8 +40,8 @@ use super::resources::out_of_memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
 pub use config::{
-    DEFAULT_ENDPOINT, DEFAULT_ID, DEFAULT_PINS, DEFAULT_REVISION, Secret, SourceConfig,
-    default_pins, is_default_model,
+    DEFAULT_ENDPOINT, DEFAULT_ID, DEFAULT_PINS, DEFAULT_REVISION, SourceConfig, default_pins,
+    is_default_model,
 };
 use directory::Directory;
 use fetcher::{FileSource, ModelFetcher};
@@ -51,6 +52,8 @@ use model_cache::ModelCache;
 pub use progress::{FetchProgress, Origin};
 pub use proxy::{Proxies, ProxySetting};
 use reason::{Reason, one_line};
+pub use secret::Secret;
+use secret::redact_credentials;
 use snapshot::Snapshot;
 
 /// Finds the model and returns its files, each hashed and compared with its pin. `progress`
@@ -160,7 +163,7 @@ impl Search<'_> {
             return Err(self.into_error());
         }
         let config = self.config;
-        let endpoint = hub::redact_credentials(&config.endpoint);
+        let endpoint = redact_credentials(&config.endpoint);
         let has_package = pypi::provides(config.hub_id(), &config.pins);
         if config.offline {
             let disabled = || Reason::from("skipped: the network is disabled");

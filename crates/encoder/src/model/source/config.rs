@@ -1,6 +1,5 @@
 //! Which model is wanted, where it may come from, and the hashes of the default model.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::files::{
@@ -8,6 +7,7 @@ use super::files::{
 };
 use super::label::ModelLabel;
 use super::proxy::Proxies;
+use super::secret::Secret;
 use crate::environment::Environment;
 use crate::error::Result;
 
@@ -129,27 +129,6 @@ impl SourceConfig {
     /// The name of the model on the hub. It has no meaning if a path is set.
     pub(super) fn hub_id(&self) -> &str {
         self.id.as_deref().unwrap_or(DEFAULT_ID)
-    }
-}
-
-/// A string that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A secret with this value.
-    pub fn new(secret: impl Into<String>) -> Self {
-        Secret(secret.into())
-    }
-
-    pub(super) fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 

@@ -15,6 +15,7 @@ use super::config::SourceConfig;
 use super::proxy::{Proxies, ProxySetting};
 use super::reason::Reason;
 use super::retry::{Answer, Tries, parse_retry_after, pause_before_retry};
+use super::secret::redact_credentials;
 use super::token::{self, Token};
 use crate::stop::Stop;
 
@@ -289,17 +290,6 @@ fn connection_failure(error: &ureq::Error, proxy: Option<&ProxySetting>) -> Fail
             .or_cure(format!("check the proxy in {}, or add the host to NO_PROXY", proxy.variable)),
     };
     Failure { reason, is_connection: true }
-}
-
-/// Removes user name and password from a URL, also from one without a scheme or a valid host.
-pub(super) fn redact_credentials(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    // A password may have a slash.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    format!("{scheme}{}", rest.trim_end_matches('/'))
 }
 
 fn redirect_target(from: &Uri, response: &Response<Body>) -> Result<Uri, Reason> {

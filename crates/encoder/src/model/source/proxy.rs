@@ -4,10 +4,9 @@ use std::fmt;
 
 use ureq::http::Uri;
 
-use super::config::Secret;
-use super::hub::redact_credentials;
 use super::no_proxy::is_direct;
 use super::reason::Reason;
+use super::secret::{Secret, redact_credentials};
 use crate::environment::Environment;
 
 /// The proxies for `http://` and `https://`, and the hosts that are reached without them.

@@ -587,7 +587,7 @@ fn secrets_are_never_shown() {
         ("me:hush@mirror.org", "mirror.org"),
         (DEFAULT_ENDPOINT, DEFAULT_ENDPOINT),
     ] {
-        assert_eq!(hub::redact_credentials(url), shown);
+        assert_eq!(redact_credentials(url), shown);
     }
 }
 

@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 
 use ureq::http::HeaderValue;
 
-use super::config::{Secret, SourceConfig};
+use super::config::SourceConfig;
 use super::reason::Reason;
+use super::secret::Secret;
 
 /// The token, and where it is from.
 pub(super) struct Token {
