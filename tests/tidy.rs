@@ -126,6 +126,7 @@ const POLICIES: [&str; 7] = [
     "reembed-encoder/limit.rs",
     "reembed-encoder/budget.rs",
     "reembed-encoder/model/tokenizer/split/windows.rs",
+    "reembed-encoder/model/source/retry.rs",
     "reembed/cache/eviction.rs",
     "reembed/publish/shrink.rs",
     "reembed-cli/supervisor/policy.rs",

@@ -816,7 +816,7 @@ pub fn can_trace() -> bool {
     let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
     let can = traced.is_ok_and(|traced| traced.status.success());
     if !can {
-        assert!(std::env::var_os("REEMBED_NO_SKIPS").is_none(), "strace is required");
+        assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "strace is required");
         skipped("strace is not there, or may not trace");
     }
     can
