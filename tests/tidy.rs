@@ -121,7 +121,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Policies: pure functions that import only std and each other.
-const POLICIES: [&str; 7] = [
+const POLICIES: [&str; 8] = [
     "reembed-encoder/plan.rs",
     "reembed-encoder/limit.rs",
     "reembed-encoder/budget.rs",

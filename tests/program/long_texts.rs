@@ -67,8 +67,10 @@ fn report(job: &Job) -> serde_json::Value {
     serde_json::from_str(&report).expect("JSON")
 }
 
-/// The key, the number, and the text between the two characters of each row, and its vector.
-fn chunks(table: &Table) -> Vec<(String, Option<i32>, String, Option<Vec<f32>>)> {
+/// The key, the number, and the text between the two characters of a row, and its vector.
+type Chunk = (String, Option<i32>, String, Option<Vec<f32>>);
+
+fn chunks(table: &Table) -> Vec<Chunk> {
     let column = |name: &str| table.rows.column_by_name(name).expect(name).clone();
     let (key, review, vectors) = (column("key"), column("review"), column("embedding"));
     let index = column("chunk_index");
@@ -116,9 +118,8 @@ fn each_chunk_is_a_row_with_the_vector_of_its_text() {
     for word in reviews()[0].split(' ') {
         assert!(first.iter().any(|row| row.2.contains(word)), "{word}");
     }
-    let of_texts = |rows: &[&(String, Option<i32>, String, Option<Vec<f32>>)]| {
-        rows.iter().map(|row| (row.2.clone(), row.3.clone())).collect::<Vec<_>>()
-    };
+    let of_texts =
+        |rows: &[&Chunk]| rows.iter().map(|row| (row.2.clone(), row.3.clone())).collect::<Vec<_>>();
     assert_eq!(of_texts(&first), of_texts(&of("K-3")));
 
     let report = report(&job);

@@ -144,7 +144,7 @@ impl LimitBounds {
 }
 
 /// A batch limit that shrinks on out-of-memory and grows after batches that fit. A slow encoder gets
-/// batches that take [`BATCH_TIME`].
+/// batches that take four seconds.
 #[derive(Debug, Clone)]
 pub struct AdaptiveLimit {
     bounds: LimitBounds,
