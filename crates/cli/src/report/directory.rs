@@ -19,7 +19,7 @@ use reembed_encoder::error::Result;
 use reembed_encoder::files;
 use serde_json::Value;
 
-use super::record::{EarlierRun, Outcome, RunRecord};
+use super::record::{EarlierRun, Outcome, RowCounts, RunRecord};
 use super::{html, prometheus};
 use crate::{atomic_file, json, report_file, timestamp};
 
@@ -201,6 +201,7 @@ fn earlier_run(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
         started: report.get("started")?.as_str()?.to_owned(),
         outcome,
         rows: report.pointer("/rows/input").and_then(Value::as_u64),
+        encoded_share: counts_of(&report).encoded_share(),
         seconds: report.get("seconds")?.as_f64()?,
         tasks_per_second: match outcome {
             Outcome::Done => report.pointer("/speed/tasks_per_second").and_then(Value::as_f64),
@@ -208,6 +209,18 @@ fn earlier_run(runs: &Path, name: &str, output: &str) -> Option<EarlierRun> {
         },
         ended_unix,
     })
+}
+
+/// What a share needs of the counts of a report; counts that an earlier version did not have are absent.
+fn counts_of(report: &Value) -> RowCounts {
+    let count = |name: &str| report.pointer(&format!("/rows/{name}")).and_then(Value::as_u64);
+    RowCounts {
+        input: count("input"),
+        chunks: count("chunks"),
+        columns: count("columns").unwrap_or(1),
+        encoded: count("encoded").unwrap_or(0),
+        ..RowCounts::default()
+    }
 }
 
 /// The label of the output of a report. A report of version 0.1 has a path, whose file name is the label.

@@ -148,6 +148,7 @@ pub fn done() -> RunRecord {
                 started: format!("2026-11-2{day}T05:53:25Z"),
                 outcome: if day == 2 { Outcome::Failed } else { Outcome::Done },
                 rows: Some(1200),
+                encoded_share: Some(0.999),
                 seconds: 34.0,
                 tasks_per_second: (day != 2).then_some(30.0 + f64::from(day)),
                 ended_unix: 1_799_990_000.0,

@@ -166,6 +166,12 @@ impl RowCounts {
         Some(self.chunks.or(self.input)? * self.columns.max(1))
     }
 
+    /// The share of them whose vectors the model computed in this run, from 0 to 1; `None` without rows.
+    pub fn encoded_share(&self) -> Option<f64> {
+        let wanted = self.wanted().filter(|wanted| *wanted > 0)?;
+        Some(self.encoded as f64 / wanted as f64)
+    }
+
     /// Of them, those that are done.
     pub fn handled(&self) -> u64 {
         self.encoded + self.reused + self.duplicate + self.null + self.dropped
@@ -348,6 +354,8 @@ pub struct EarlierRun {
     pub outcome: Outcome,
     /// Rows of its input.
     pub rows: Option<u64>,
+    /// As [`RowCounts::encoded_share`].
+    pub encoded_share: Option<f64>,
     /// Its duration in seconds.
     pub seconds: f64,
     /// Its throughput.

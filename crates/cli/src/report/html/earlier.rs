@@ -8,6 +8,9 @@ use super::section::Section;
 use crate::page::{Bar, Cell, Document, NumberFormat, Plot, Scale, Table};
 use crate::timestamp;
 
+/// The least ratio of the shares of computed vectors of two runs that are compared.
+const LEAST_RATIO: f64 = 0.9;
+
 /// The section. `links` is the path from this page to the earlier pages.
 pub fn section(record: &RunRecord, json: &Document, links: &str) -> Section<Option<Plot>> {
     Section { chart: chart(record), sentence: sentence(record), table: table(record, json, links) }
@@ -60,16 +63,20 @@ fn chart(record: &RunRecord) -> Option<Plot> {
 }
 
 fn sentence(record: &RunRecord) -> String {
-    let mut rates: Vec<f64> =
-        record.earlier.iter().filter_map(|run| run.tasks_per_second).collect();
+    let share = record.rows.encoded_share();
+    let done = || record.earlier.iter().filter(|run| run.outcome == Outcome::Done);
+    let alike = done().filter(|run| is_alike(share, run.encoded_share));
+    let mut rates: Vec<f64> = alike.filter_map(|run| run.tasks_per_second).collect();
     rates.sort_by(f64::total_cmp);
     let median = rates.get(rates.len() / 2);
     match (record.speed.tasks_per_second, median, record.outcome) {
         (Some(rate), Some(median), Outcome::Done) if *median > 0.0 => {
             let change = rate / median - 1.0;
             let baseline = match rates.len() {
-                1 => "the last successful run".to_owned(),
-                runs => format!("the median of the last {runs} successful runs"),
+                1 => "the last successful run that embedded a similar share of rows".to_owned(),
+                runs => format!(
+                    "the median of the last {runs} successful runs that embedded a similar share of rows"
+                ),
             };
             match change {
                 _ if change.abs() < 0.05 => format!("As fast as {baseline}."),
@@ -77,11 +84,16 @@ fn sentence(record: &RunRecord) -> String {
                 _ => format!("{} slower than {baseline}.", percent(change.abs())),
             }
         }
-        _ => {
-            let done = record.earlier.iter().filter(|run| run.outcome == Outcome::Done).count();
-            format!("{done} of the {} earlier runs succeeded.", record.earlier.len())
-        }
+        _ => format!("{} of the {} earlier runs succeeded.", done().count(), record.earlier.len()),
     }
+}
+
+/// Whether two runs can be compared by their throughput: a vector that the model computes takes a thousand times as
+/// long as one that is reused. `one` and `other` are the shares of vectors that were computed.
+fn is_alike(one: Option<f64>, other: Option<f64>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    let (less, more) = (one.min(other), one.max(other));
+    less == more || less >= more * LEAST_RATIO
 }
 
 fn table(record: &RunRecord, json: &Document, links: &str) -> Table {
@@ -102,4 +114,41 @@ fn table(record: &RunRecord, json: &Document, links: &str) -> Table {
     };
     let rows = record.earlier.iter().enumerate().rev().map(row).collect();
     Table::new("Earlier runs", &["started", "", "rows", "duration", "tasks/s"], rows).folded()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::example;
+    use super::*;
+
+    #[test]
+    fn throughput_is_compared_with_runs_that_computed_as_much() {
+        for (one, other, alike) in [
+            (Some(1.0), Some(1.0), true),
+            (Some(1.0), Some(0.95), true),
+            (Some(0.95), Some(1.0), true),
+            (Some(1.0), Some(0.5), false),
+            (Some(0.0), Some(0.0), true),
+            (Some(0.0), Some(0.001), false),
+            (Some(0.01), Some(0.02), false),
+            (None, Some(1.0), false),
+            (None, None, false),
+        ] {
+            assert_eq!(is_alike(one, other), alike, "{one:?} {other:?}");
+        }
+    }
+
+    #[test]
+    fn reused_run_is_not_called_faster_than_runs_that_embedded() {
+        let mut record = example::done();
+        let compared = "embedded a similar share";
+        record.rows.encoded = record.rows.wanted().expect("rows");
+        for run in &mut record.earlier {
+            run.encoded_share = Some(1.0);
+        }
+        assert!(sentence(&record).contains(compared), "{}", sentence(&record));
+        record.rows.encoded = 0;
+        record.speed.tasks_per_second = Some(9_000.0);
+        assert_eq!(sentence(&record), "3 of the 4 earlier runs succeeded.");
+    }
 }
