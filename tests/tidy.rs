@@ -95,6 +95,8 @@ const RULES: &[Rule] = &[
                 || is_part(file, "reembed-cli/supervisor")
                 // These only count processors.
                 || ["reembed-encoder/model/config.rs", "reembed-cli/machine.rs"].contains(&file)
+                // This one only sleeps.
+                || file == "reembed/cache/patience.rs"
         },
         "only the pipeline and the program start threads",
     ),
