@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use reembed_testing::model_directory::ModelDirectory;
+use reembed_testing::tools::skipped;
 
-use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure, skipped};
+use crate::night::{Ended, FORM, Night, PATIENCE, Running, figure};
 
 /// Limits on the address space in MB, descending. Below the last, the dynamic loader itself fails.
 const ADDRESS_SPACES: [u64; 9] = [2048, 1024, 768, 512, 384, 256, 192, 144, 112];

@@ -381,9 +381,3 @@ pub static FORM: LazyLock<Form> = LazyLock::new(|| {
 pub fn figure(text: &str) {
     let _ = writeln!(std::io::stderr(), "\n=== {text} (seed {})", FORM.seed);
 }
-
-/// Prints why a test is skipped, past the test's output capture.
-pub fn skipped(why: &str) {
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let _ = writeln!(std::io::stderr(), "\n=== SKIPPED: {name}: {why}");
-}

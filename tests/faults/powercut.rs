@@ -7,7 +7,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::night::{Ended, Night, skipped};
+use reembed_testing::tools::skipped;
+
+use crate::night::{Ended, Night};
 
 /// Size of the disk: the outputs of the small jobs here and a journal.
 const MEGABYTES: u64 = 64;

@@ -4,10 +4,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use reembed_testing::tools::can_trace;
 use rustix::process::Signal;
 
 use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure};
-use crate::syscalls::{can_trace, traced};
+use crate::syscalls::traced;
 
 /// The faults of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use reembed_testing::tools::can_trace;
 use rustix::process::{Signal, kill_process};
 
 use crate::night::{Dice, FORM, Night, PATIENCE, Phase, Running, is_alive, wait_for, worker_of};
-use crate::syscalls::can_trace;
 
 #[test]
 fn a_worker_that_is_killed_is_started_again_and_the_run_is_done() {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure, skipped};
+use reembed_testing::tools::can_trace;
+
+use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure};
 
 /// Calls to fail, by their strace name on all machines; the approximate number of each per thread; and the
 /// injected errors.
@@ -95,17 +97,6 @@ fn a_run_killed_at_any_call_recovers() {
     }
     assert!(killed > 0, "no call killed");
     figure(&format!("{killed} kills at a write, fsync or rename, rows lost: 0"));
-}
-
-/// Whether strace exists and may trace; a missing strace is an error in CI.
-pub fn can_trace() -> bool {
-    let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    let can = traced.is_ok_and(|traced| traced.status.success());
-    if !can {
-        assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "strace is required");
-        skipped("strace is not there, or may not trace");
-    }
-    can
 }
 
 /// Runs the job with this injection.

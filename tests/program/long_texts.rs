@@ -10,6 +10,7 @@ use reembed_testing::model_directory::ModelDirectory;
 
 use crate::command_line::Job;
 use crate::common::{Table, read_parquet, write_parquet};
+use crate::outcome::{done, footer, refused, text};
 
 const CHUNK: &str = "text.chunk = { tokens = 16, overlap = 4 }\n";
 
@@ -37,28 +38,6 @@ fn configure(job: &Job, lines: &str) {
     let head = "input.path = \"reviews.parquet\"\ninput.id = \"key\"\noutput.path = \"result.parquet\"\n\
                 text.columns = [\"review\"]\n";
     fs::write(job.path("pipeline.toml"), format!("{head}{lines}")).expect("a configuration");
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(output));
-    text(output)
-}
-
-#[track_caller]
-fn refused(output: &Output, code: i32, names: &[&str]) {
-    assert_eq!(output.status.code(), Some(code), "{}", text(output));
-    for name in names {
-        assert!(text(output).contains(name), "{name}: {}", text(output));
-    }
-}
-
-fn footer(table: &Table) -> serde_json::Value {
-    serde_json::from_str(&table.entry("reembed").expect("an entry")).expect("JSON")
 }
 
 fn report(job: &Job) -> serde_json::Value {

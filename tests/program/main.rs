@@ -21,6 +21,7 @@ mod cache;
 mod cli;
 mod long_texts;
 mod models;
+mod outcome;
 mod places;
 mod publish;
 mod report;

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -23,6 +22,7 @@ use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::{Encoder, Model};
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
+use reembed_testing::tools::{can_trace, skipped};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{Before, Job, load, prepare, read_parquet, run_opened, task, write_parquet};
@@ -802,24 +802,6 @@ fn wait_for<T>(mut ready: impl FnMut() -> Option<T>) -> T {
         assert!(started.elapsed() < Duration::from_secs(30), "timeout");
         thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Prints why a test is skipped, past the test's output capture.
-fn skipped(why: &str) {
-    let name = thread::current().name().unwrap_or("a test").to_owned();
-    let mut terminal = std::io::stderr();
-    let _ = writeln!(terminal, "\n=== SKIPPED: {name}: {why} ===");
-}
-
-/// Whether strace exists and may trace. It prints a reason if not; in CI that is an error.
-pub fn can_trace() -> bool {
-    let traced = Command::new("strace").args(["-f", "-o", "/dev/null", "true"]).output();
-    let can = traced.is_ok_and(|traced| traced.status.success());
-    if !can {
-        assert!(std::env::var_os("TEST_NO_SKIPS").is_none(), "strace is required");
-        skipped("strace is not there, or may not trace");
-    }
-    can
 }
 
 /// System calls to fail, and their strace names on all machines.

@@ -10,6 +10,7 @@ use reembed_testing::model_directory::ModelDirectory;
 
 use crate::command_line::Job;
 use crate::common::{read_parquet, write_parquet};
+use crate::outcome::{self, done, refused, text};
 
 /// Rows of the input; every fifth one, from the third, has no text.
 const ROWS: i32 = 40;
@@ -40,24 +41,6 @@ fn configure(job: &Job, lines: &str) {
     fs::write(job.path("pipeline.toml"), text).expect("a configuration");
 }
 
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(output));
-    text(output)
-}
-
-#[track_caller]
-fn refused(output: &Output, names: &[&str]) {
-    assert_eq!(output.status.code(), Some(2), "{}", text(output));
-    for name in names {
-        assert!(text(output).contains(name), "{name}: {}", text(output));
-    }
-}
-
 /// The values of the column `number` of the output.
 fn numbers(job: &Job) -> Vec<i32> {
     let table = read_parquet(&job.path("result.parquet"));
@@ -66,8 +49,7 @@ fn numbers(job: &Job) -> Vec<i32> {
 }
 
 fn footer(job: &Job) -> serde_json::Value {
-    let entry = read_parquet(&job.path("result.parquet")).entry("reembed").expect("an entry");
-    serde_json::from_str(&entry).expect("JSON")
+    outcome::footer(&read_parquet(&job.path("result.parquet")))
 }
 
 fn verify(job: &Job) -> Output {
@@ -170,6 +152,7 @@ fn output_that_loses_too_many_rows_to_drop_is_not_replaced() {
     configure(&job, "output.on_empty = \"drop\"\npublish.max_shrink = 19");
     refused(
         &job.run(&["--quiet"]),
+        2,
         &["has 40 rows and the new one would have 32", "--allow-shrink"],
     );
     assert_eq!(numbers(&job).len(), 40);
@@ -180,14 +163,15 @@ fn output_that_loses_too_many_rows_to_drop_is_not_replaced() {
 #[test]
 fn copied_columns_and_fewer_rows_do_not_fit_together() {
     let job = job("output.on_empty = \"drop\"\noutput.carry = \"copy\"");
-    refused(&job.run(&[]), &["`output.carry`", "output.on_empty = \"drop\""]);
+    refused(&job.run(&[]), 2, &["`output.carry`", "output.on_empty = \"drop\""]);
     configure(&job, "output.carry = \"copy\"");
-    refused(&job.run(&["--limit", "7"]), &["`output.carry`", "`run.limit` is 7", "40 rows"]);
+    refused(&job.run(&["--limit", "7"]), 2, &["`output.carry`", "`run.limit` is 7", "40 rows"]);
     done(&job.run(&["--quiet", "--limit", "40"]));
     assert_eq!(footer(&job)["carry"], "copy");
     configure(&job, "input.on_invalid_utf8 = \"replace\"");
     refused(
         &job.run(&["--limit", "7", "--allow-shrink"]),
+        2,
         &["`input.on_invalid_utf8`", "`run.limit`"],
     );
 }
@@ -209,7 +193,7 @@ fn limit_embeds_the_first_rows_alone() {
     assert_eq!(footer(&job).get("limit"), None);
     let bytes = fs::read(job.path("result.parquet")).expect("an output");
     // A preview does not replace it.
-    refused(&job.run(&["--limit", "19"]), &["has 40 rows and the new one would have 19"]);
+    refused(&job.run(&["--limit", "19"]), 2, &["has 40 rows and the new one would have 19"]);
     assert_eq!(fs::read(job.path("result.parquet")).expect("an output"), bytes);
     // Both together: rows are counted before they are dropped.
     configure(&job, "output.on_empty = \"drop\"\ninput.chunk_rows = 1");
@@ -265,7 +249,7 @@ fn preset_sets_defaults_that_the_user_overrides() {
     let field = table.schema.field_with_name("values").expect("the vectors");
     assert_eq!(field.data_type().to_string(), "List(non-null Float32, field: 'element')");
     assert!(!field.is_nullable());
-    refused(&job.run(&["--for", "postgres"]), &["--for", "pgvector"]);
+    refused(&job.run(&["--for", "postgres"]), 2, &["--for", "pgvector"]);
 }
 
 #[test]
@@ -292,12 +276,12 @@ fn pinecone_needs_ids_of_strings_and_values() {
         (&["--column", "vectors"], "no column `values`, which output.for = \"pinecone\" requires"),
         (&["--column", "id", "--id", ""], "no column `id`"),
     ] {
-        refused(&job.run(&[&["--for", "pinecone"], arguments].concat()), &[named]);
+        refused(&job.run(&[&["--for", "pinecone"], arguments].concat()), 2, &[named]);
     }
     let input = read_parquet(&job.path("tasks.parquet")).rows;
     let columns = [("id", input.column(2).clone()), ("title", input.column(1).clone())];
     let batch = RecordBatch::try_from_iter(columns).expect("a batch");
     write_parquet(&job.path("tasks.parquet"), &batch, 16);
-    refused(&job.run(&["--for", "pinecone"]), &["no column `id` of strings"]);
+    refused(&job.run(&["--for", "pinecone"]), 2, &["no column `id` of strings"]);
     assert!(!job.path("result.parquet").exists());
 }

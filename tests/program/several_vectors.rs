@@ -1,7 +1,6 @@
 //! Several vector columns in one output: `[[embedding]]` blocks, as a user meets them.
 
 use std::fs;
-use std::process::Output;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, RecordBatch, StringArray};
@@ -10,6 +9,7 @@ use reembed_testing::model_directory::ModelDirectory;
 
 use crate::command_line::Job;
 use crate::common::{Table, read_parquet, write_parquet};
+use crate::outcome::{done, footer, refused, text};
 
 /// Rows of the input, in row groups of 16.
 const ROWS: usize = 40;
@@ -56,28 +56,6 @@ fn job(lines: &str) -> Job {
 fn configure(job: &Job, lines: &str) {
     let head = "input.path = \"tasks.parquet\"\noutput.path = \"result.parquet\"\n";
     fs::write(job.path("pipeline.toml"), format!("{head}{lines}")).expect("a configuration");
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
-
-#[track_caller]
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(output));
-    text(output)
-}
-
-#[track_caller]
-fn refused(output: &Output, code: i32, names: &[&str]) {
-    assert_eq!(output.status.code(), Some(code), "{}", text(output));
-    for name in names {
-        assert!(text(output).contains(name), "{name}: {}", text(output));
-    }
-}
-
-fn footer(table: &Table) -> serde_json::Value {
-    serde_json::from_str(&table.entry("reembed").expect("an entry")).expect("JSON")
 }
 
 fn columns(table: &Table) -> Vec<&str> {

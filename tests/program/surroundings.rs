@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 
 use assert_cmd::assert::OutputAssertExt;
 use reembed_testing::model_directory::ModelDirectory;
+use reembed_testing::tools::can_trace;
 
 use crate::command_line::Job;
-use crate::publish::can_trace;
 
 fn job() -> Job {
     Job::with(ModelDirectory::tiny(), "12", "out/tasks.parquet")

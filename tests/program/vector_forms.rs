@@ -9,6 +9,7 @@ use reembed_testing::model_directory::ModelDirectory;
 use sha2::{Digest, Sha256};
 
 use crate::command_line::Job;
+use crate::outcome::text;
 
 fn job() -> Job {
     Job::with(ModelDirectory::tiny(), "40", "result.parquet")
@@ -26,10 +27,6 @@ impl Job {
         let text = text.split("\n[vector]").next().unwrap_or_default();
         fs::write(path, format!("{text}\n[vector]\n{lines}\n")).expect("a configuration");
     }
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a fixture ends where it cannot go on")]
 
 pub mod model_directory;
+pub mod tools;
 
 use std::path::Path;
 
