@@ -53,7 +53,7 @@ fn forward(criterion: &mut Criterion) {
         // A single text runs on one core.
         all => all.min(texts),
     };
-    println!("{}, {}", encoder.numerics(), encoder.runs_on());
+    println!("{}, {}", encoder.numerics(), model.facts.runs_on);
     let mut group = criterion.benchmark_group("forward");
     group.sample_size(10);
     for length in LENGTHS {

@@ -27,7 +27,7 @@ pub fn calibrate(
     model: &Model,
     sample: u64,
 ) -> Result<RangesFile> {
-    let components = Components::new(config.values, model)?;
+    let components = Components::new(config.values, &model.facts)?;
     let settings =
         model.batch_settings(config.batch.requested, config.batch.memory_limit, memory::read());
     let inference =
@@ -71,7 +71,7 @@ pub fn calibrate(
             .advice("name an input with texts, or take a larger --sample"));
     }
     reader.check_unchanged()?;
-    Ok(meter.finish(&model.identity, &components))
+    Ok(meter.finish(&model.facts.identity, &components))
 }
 
 /// Numbers of rows, spread evenly from the first row to the last.

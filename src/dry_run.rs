@@ -19,7 +19,8 @@ use crate::chunk::needs_vector;
 use crate::config::{CacheConfig, CacheMode, Carry, Config};
 use crate::footer::Lineage;
 use crate::pipeline::{
-    ExistingVectors, Models, NoFilter, Splitter, UnchangedTexts, add_input_file, batch_settings,
+    BatchWishes, ExistingVectors, LazyModel, Models, NoFilter, Splitter, UnchangedTexts,
+    add_input_file,
 };
 use crate::publish::{self, ExistingTarget};
 use crate::reader::{GroupFilter, Reader};
@@ -110,7 +111,7 @@ fn count(
     models: &Models<'_>,
     forms: &[VectorForm],
 ) -> Result<Estimate> {
-    let lineages = models.by_column().map(|model| Lineage::new(&model.identity));
+    let lineages = models.by_column().map(|model| Lineage::new(&model.facts().identity));
     let of_columns: Vec<(Lineage, VectorForm)> = lineages.zip(forms.iter().cloned()).collect();
     let keys: Vec<ContentKeys> =
         of_columns.iter().map(|(lineage, _)| ContentKeys::new(&lineage.fingerprint)).collect();
@@ -134,24 +135,28 @@ fn count(
         Some(unchanged) => unchanged,
         None => &mut nothing,
     };
-    let settings = batch_settings(config, config.batch.memory_limit, models);
-    let inferences: Vec<Inference<'_>> = settings
-        .into_iter()
-        .zip(models.distinct())
-        .map(|(settings, loaded)| {
-            let encoder = loaded.model.encoder.as_ref();
-            Inference::new(encoder, settings.limit, settings.budget, &|_| ())
+    models.load(&stop)?;
+    let wishes = BatchWishes {
+        requested: config.batch.requested,
+        memory_limit: config.batch.memory_limit,
+        models: models.distinct().len(),
+    };
+    let loaded: Vec<&Model> = models.distinct().iter().filter_map(LazyModel::loaded).collect();
+    let inferences: Vec<Inference<'_>> = loaded
+        .iter()
+        .map(|model| {
+            let settings = wishes.settings(model);
+            Inference::new(model.encoder.as_ref(), settings.limit, settings.budget, &|_| ())
         })
         .collect();
     let mut columns: Vec<ColumnCounter<'_>> = models
-        .by_column()
-        .zip(models.numbers())
+        .numbers()
         .zip(&keys)
-        .map(|((model, number), keys)| ColumnCounter::new(model, &inferences[number], keys))
+        .map(|(number, keys)| ColumnCounter::new(loaded[number], &inferences[number], keys))
         .collect();
     // A text is computed once, whatever column has it.
     let mut seen: HashMap<u64, bool> = HashMap::new();
-    let splitter = Splitter::of_config(config, models);
+    let splitter = Splitter::of_config(config, models, &stop)?;
     let (mut rows, mut chunks) = (0, 0);
     let mut reading = reader.chunks();
     while let Some(next) = reading.next_rows(filter) {
@@ -348,7 +353,7 @@ impl<'a> ColumnCounter<'a> {
             budget: self.inference.budget(),
             limit: self.limit,
             duration,
-            lineage: Lineage::new(&self.model.identity),
+            lineage: Lineage::new(&self.model.facts.identity),
             preview: self.preview,
         }
     }

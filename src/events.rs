@@ -26,15 +26,13 @@ pub enum Event {
     PrecisionFollowed(FollowedPrecision),
     /// The model is loaded.
     Loaded(Box<Loaded>),
-    /// The models are ready and the first row is about to be read. Later events count rows once for each
+    /// The first row is about to be read. A model is loaded by now, or when the first text needs it. Later events count rows once for each
     /// vector column.
     Started {
         /// Rows of the input that are read.
         rows: u64,
         /// Number of vector columns.
         columns: u64,
-        /// The initial batch limit of the first model.
-        limit: BatchLimit,
     },
     /// Texts were split into chunks, each of which is a row of the output: as many more rows.
     Split {
@@ -64,6 +62,8 @@ pub enum Event {
         bytes: Option<u64>,
         /// Bytes that one text of the model's maximum length takes, where known.
         least: Option<u64>,
+        /// The batch limit at the start.
+        limit: BatchLimit,
     },
     /// A batch is about to go through the model. If the process dies now, this batch is the reason.
     BatchStarted(InFlight),
@@ -325,8 +325,8 @@ pub struct Report {
     pub cache: Option<CacheUse>,
     /// The time from the first row to the published output, without loading the model.
     pub elapsed: Duration,
-    /// The time to find, check and load the models.
-    pub model_load: Duration,
+    /// The time to find, check and load the models; `None` if no text needed one.
+    pub model_load: Option<Duration>,
     /// How often a batch limit changed.
     pub limit_changes: u64,
     /// The warnings, in order.
@@ -362,8 +362,8 @@ pub struct ColumnReport {
     pub origins: RowsByOrigin,
     /// What the model computed.
     pub work: Work,
-    /// The batch limit at the end.
-    pub limit: BatchLimit,
+    /// The batch limit at the end; `None` if no text needed the model.
+    pub limit: Option<BatchLimit>,
 }
 
 impl Report {

@@ -16,10 +16,12 @@
 //! ```text
 //!   prepare    what is checked before the first row    stages   what each thread does
 //!   models     the models of the vector columns        clock    where the time goes
+//!   lazy_inference  what embeds, made at the first text that needs it
 //!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
 //! ```
 
 mod clock;
+mod lazy_inference;
 mod models;
 mod precedents;
 mod prepare;
@@ -38,29 +40,30 @@ use crossbeam_channel::bounded;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::files::DirectorySync;
-use reembed_encoder::inference::Inference;
+use reembed_encoder::limit::BatchLimit;
 use reembed_encoder::memory;
-use reembed_encoder::model::BatchSettings;
+use reembed_encoder::model::ModelFacts;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{CacheReadyToPublish, VectorCache};
 use crate::chunk::{KeyedChunk, Rows, TokenChunk};
 use crate::config::{Carry, Config};
-use crate::events::{ColumnReport, Event, Loaded, Report, Stage, Warning};
+use crate::events::{ColumnReport, Event, Report, Stage, Warning};
 use crate::footer::{EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
 use crate::publish::{LockHolder, OutputLock, readback};
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::vectors::VectorForm;
 use crate::writer::{Contents, Published, Writer};
 use clock::StageClocks;
-pub use models::{LoadedModel, LoadedModels, Models};
+pub use lazy_inference::{BatchWishes, LazyInference};
+pub use models::{LazyModel, Models};
 pub use precedents::calibration_precedents;
 use prepare::{carried_columns, check_carried};
 pub use prepare::{check_models, prepare};
 use reuse::{ChunkResolver, Sample};
 pub use split::Splitter;
-use stages::{ColumnEncoder, ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
+use stages::{ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
 pub(crate) use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
@@ -77,7 +80,7 @@ pub struct RunOptions {
     pub deadline: Option<Duration>,
 }
 
-/// The open input, the locked output and the loaded models of a run.
+/// The open input, the locked output and the models of a run.
 #[derive(Clone, Copy)]
 pub struct Opened<'a> {
     /// The input.
@@ -105,12 +108,12 @@ pub fn run(
     let stop = &stop.with_deadline(deadline.and_then(|time| Instant::now().checked_add(time)));
     let (reader, _) = prepare(config)?;
     let lock = OutputLock::acquire(config, options.lock, &reader)?;
-    let loaded = LoadedModels::load(config, lock.existing(), true, stop, on_event)?;
-    let opened = Opened { reader: &reader, lock: &lock, models: &loaded.models() };
+    let models = Models::find(config, lock.existing(), true, stop, on_event)?;
+    let opened = Opened { reader: &reader, lock: &lock, models: &models };
     run_with(config, options.memory_limit, &opened, stop, on_event)
 }
 
-/// As [`run`], with the open input, the locked output and the loaded models. `memory_limit` overrides
+/// As [`run`], with the open input, the locked output and the models. `memory_limit` overrides
 /// `batch.memory_limit`.
 ///
 /// # Errors
@@ -124,7 +127,7 @@ pub fn run_with(
 ) -> Result<Report> {
     let started = Instant::now();
     let Opened { reader, lock, models } = *opened;
-    let forms = check_models(config, reader, lock.existing(), models)?;
+    let forms = check_models(config, reader, lock.existing(), models, stop)?;
     let warnings = Mutex::new(Vec::new());
     let limit_changes = AtomicU64::new(0);
     let on_event = |event: Event| {
@@ -145,45 +148,35 @@ pub fn run_with(
 
     let cache =
         VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, stop, &on_event)?;
-    for LoadedModel { model, took } in models.distinct() {
+    for model in models.distinct() {
+        let ModelFacts { identity, notes, .. } = model.facts();
         if let Some(cache) = &cache {
-            cache.record_model(&model.identity)?;
+            cache.record_model(identity)?;
         }
-        let (lineage, runs_on) = (Lineage::new(&model.identity), model.encoder.runs_on());
-        on_event(Event::Loaded(Box::new(Loaded { lineage, runs_on, took: *took })));
-        if let Some(precision) = model.notes.precision {
+        if let Some(precision) = notes.followed {
             on_event(Event::PrecisionFollowed(precision));
         }
-        if let Some(warning) = model.encoder.warning() {
-            on_event(Event::Warning(Warning::Precision(warning)));
+        if let Some(warning) = &notes.precision {
+            on_event(Event::Warning(Warning::Precision(warning.clone())));
         }
-        if let Some(warning) = &model.notes.prompt {
+        if let Some(warning) = &notes.prompt {
             on_event(Event::Warning(Warning::Prompt(warning.clone())));
         }
     }
     let lineages: Vec<Lineage> =
-        models.by_column().map(|model| Lineage::new(&model.identity)).collect();
+        models.by_column().map(|model| Lineage::new(&model.facts().identity)).collect();
     let keys: Vec<ContentKeys> =
         lineages.iter().map(|lineage| ContentKeys::new(&lineage.fingerprint)).collect();
     let on_encode = |event: EncodeEvent| on_event(event.into());
-    let memory_limit = memory_limit.or(config.batch.memory_limit);
-    let inferences: Vec<Inference<'_>> = batch_settings(config, memory_limit, models)
-        .into_iter()
-        .zip(models.distinct())
-        .map(|(settings, loaded)| {
-            let least = settings.single_text_bytes;
-            on_event(Event::Budget { bytes: settings.budget, least });
-            let encoder = loaded.model.encoder.as_ref();
-            Inference::new(encoder, settings.limit, settings.budget, &on_encode).with_stop(stop)
-        })
-        .collect();
-    let by_column: Vec<&Inference<'_>> =
+    let wishes = BatchWishes {
+        requested: config.batch.requested,
+        memory_limit: memory_limit.or(config.batch.memory_limit),
+        models: models.distinct().len(),
+    };
+    let lazy = |model| LazyInference::new(model, wishes, stop, &on_event, &on_encode);
+    let inferences: Vec<LazyInference<'_>> = models.distinct().iter().map(lazy).collect();
+    let by_column: Vec<&LazyInference<'_>> =
         models.numbers().map(|number| &inferences[number]).collect();
-    let column_encoders: Vec<ColumnEncoder<'_>> = models
-        .by_column()
-        .zip(&by_column)
-        .map(|(model, inference)| ColumnEncoder { tokenizer: &model.tokenizer, inference })
-        .collect();
     if config.input.check_carried {
         check_carried(config, reader, stop)?;
     }
@@ -194,18 +187,22 @@ pub fn run_with(
         Carry::Copy => ExistingVectors::open(config, lock.existing().file(), &of_columns),
         Carry::Reencode => None,
     };
+    if existing.is_none() {
+        // Without vectors of these models, only a model that can be loaded may begin.
+        inferences.iter().try_for_each(|inference| inference.get().map(drop))?;
+    }
     let existing = existing.as_ref();
     let copied = existing.map(|existing| (existing.table(), existing.leaves()));
     let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
     let mut writer = Writer::create(&config.output, lock, reader, columns, &forms, copied, stop)?;
     let (rows, columns) = (reader.rows(), forms.len() as u64);
-    on_event(Event::Started { rows, columns, limit: by_column[0].memory_limit() });
+    on_event(Event::Started { rows, columns });
 
     let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
     let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
     let commit_rows = config.cache.commit_rows.get();
     let clocks = StageClocks::default();
-    let splitter = Splitter::of_config(config, models);
+    let splitter = Splitter::of_config(config, models, stop)?;
     let stage = ReadStage { config, reader, keys: &keys, splitter, on_event: &on_event };
     let outcome = thread::scope(|scope| {
         let reading = spawn(scope, "reader", || {
@@ -225,8 +222,7 @@ pub fn run_with(
             let sample = Sample::new(reader.rows(), config.cache.verify_sample);
             let cache = cache.as_ref();
             let ends = (row_receiver, token_sender);
-            let on_empty = config.output.on_empty;
-            tokenize(on_empty, &column_encoders, cache, sample, &clocks, ends)
+            tokenize(config, &by_column, cache, sample, &clocks, ends)
         });
         let inferred = in_stage("inference", || {
             let (inferences, cache) = (by_column.clone(), cache.as_ref());
@@ -252,6 +248,8 @@ pub fn run_with(
         let (path, count) = (cache.path().to_owned(), damaged);
         on_event(Event::Warning(Warning::DamagedEntries { path, count }));
     }
+    let limits: Vec<Option<BatchLimit>> =
+        by_column.iter().map(|inference| inference.memory_limit()).collect();
     // Before the output is published, because the run must not fail after that.
     let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_stored)).transpose()?;
 
@@ -266,21 +264,21 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoDirectorySync { path: published.path.clone() }));
     }
     let cache = cache.map(CacheReadyToPublish::mark_published);
-    let of_columns = config.embeddings.iter().zip(of_columns).zip(by_column).zip(totals.columns);
+    let of_columns = config.embeddings.iter().zip(of_columns).zip(limits).zip(totals.columns);
     let written = models.by_column().zip(footer.embeddings()).zip(replaced);
     let columns = of_columns.zip(written).map(|(run, ((model, written), replaced_column))| {
-        let (((embedding, (lineage, form)), inference), totals) = run;
+        let (((embedding, (lineage, form)), limit), totals) = run;
         ColumnReport {
             column: embedding.column.clone(),
             form: form.to_footer(),
             lineage,
-            runs_on: model.encoder.runs_on(),
+            runs_on: model.facts().runs_on.clone(),
             replaced_column,
             null_rows: written.null_rows,
             truncated_rows: totals.truncated,
             origins: totals.origins,
             work: totals.work,
-            limit: inference.memory_limit(),
+            limit,
         }
     });
     Ok(Report {
@@ -292,7 +290,7 @@ pub fn run_with(
         columns: columns.collect(),
         cache,
         elapsed: started.elapsed(),
-        model_load: models.distinct().iter().map(|loaded| loaded.took).sum(),
+        model_load: models.load_time(),
         limit_changes: limit_changes.into_inner(),
         warnings: warnings.into_inner().unwrap_or_else(|poison| poison.into_inner()),
         output: published.path,
@@ -300,25 +298,6 @@ pub fn run_with(
         output_unchanged: published.unchanged,
         peak_resident: memory::peak_rss(),
     })
-}
-
-/// The batch limit and the memory budget of each model. One model works at a time, but each keeps its
-/// buffers: several share the budget.
-pub(crate) fn batch_settings(
-    config: &Config,
-    memory_limit: Option<u64>,
-    models: &Models<'_>,
-) -> Vec<BatchSettings> {
-    let (readings, requested) = (memory::read(), config.batch.requested);
-    let count = models.distinct().len() as u64;
-    let settings = |loaded: &LoadedModel<'_>| {
-        let alone = loaded.model.batch_settings(requested, memory_limit, readings);
-        match alone.budget.filter(|_| count > 1) {
-            Some(budget) => loaded.model.batch_settings(requested, Some(budget / count), readings),
-            None => alone,
-        }
-    };
-    models.distinct().iter().map(settings).collect()
 }
 
 /// Writes the footer, reads the file back and publishes it.

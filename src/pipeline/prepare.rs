@@ -179,17 +179,19 @@ pub fn check_models(
     reader: &Reader,
     existing: &ExistingTarget,
     models: &Models<'_>,
+    stop: &Stop,
 ) -> Result<Vec<VectorForm>> {
     let path = &config.output.path;
     let switches = config.run.replaces_other_vectors();
     let mut forms = Vec::with_capacity(config.embeddings.len());
     let (mut bytes_per_row, mut growth) = (0, 0);
     for (embedding, model) in config.embeddings.iter().zip(models.by_column()) {
-        let lineage = Lineage::new(&model.identity);
+        let facts = model.facts();
+        let lineage = Lineage::new(&facts.identity);
         if let Some(size) = embedding.text.chunk() {
-            model.tokenizer.check_chunk_size(size)?;
+            model.get(stop)?.tokenizer.check_chunk_size(size)?;
         }
-        let form = VectorForm::new(&embedding.vector, model)?;
+        let form = VectorForm::new(&embedding.vector, facts)?;
         config.output.preset.map_or(Ok(()), |preset| preset.check_width(form.width()))?;
         existing
             .file()

@@ -8,13 +8,13 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, LargeStringArray};
-use reembed_encoder::batch::{RowNames, TokenBatch, strings};
+use reembed_encoder::batch::{PlannedTexts, RowNames, TokenBatch, strings};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::{ChunkVectors, EncodedText, Inference, Work, allocate_zeros};
-use reembed_encoder::limit::BatchLimit;
-use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
+use reembed_encoder::model::tokenizer::tokenize_texts;
 use reembed_encoder::task::{ContentKey, ContentKeys};
 
+use super::lazy_inference::LazyInference;
 use crate::cache::{CacheView, CacheWriter, Lookup, VectorCache};
 use crate::chunk::{
     CachedText, KeyedChunk, KnownVectors, Origin, ResolvedChunk, RowChunk, RowFacts, TokenChunk,
@@ -114,30 +114,39 @@ pub fn look_up(
 /// tokenizer stage.
 ///
 /// # Errors
-/// As [`tokenize_texts`].
+/// As [`tokenize_texts`], and those of the model when it is loaded for the first text.
 pub fn tokenize_part(
-    tokenizer: &TextTokenizer,
+    inference: &LazyInference<'_>,
     (rows, texts, keys): ColumnTexts<'_, Vec<ContentKey>>,
     known: KnownVectors,
-    limit: BatchLimit,
 ) -> Result<TokenPart> {
-    let wanted =
-        strings(texts).zip(&known.origins).enumerate().filter_map(|(row, (text, origin))| {
+    let mut wanted = strings(texts)
+        .zip(&known.origins)
+        .enumerate()
+        .filter_map(|(row, (text, origin))| {
             let wanted = match origin {
                 Origin::Model => true,
                 Origin::Cache(cached) => cached.sampled,
                 Origin::Empty | Origin::Row(_) => false,
             };
             wanted.then_some((row, text))
-        });
-    let texts = tokenize_texts(tokenizer, rows, keys.len(), wanted, limit)?;
+        })
+        .peekable();
+    let texts = match wanted.peek() {
+        // Nothing needs the model, which may not even be loaded.
+        None => PlannedTexts::default(),
+        Some(_) => {
+            let (tokenizer, inference) = inference.get()?;
+            tokenize_texts(tokenizer, rows, keys.len(), wanted, inference.limit())?
+        }
+    };
     Ok(TokenPart { keys, known, texts })
 }
 
 /// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
 pub struct ChunkResolver<'a> {
     /// Those of the vector columns.
-    inferences: Vec<&'a Inference<'a>>,
+    inferences: Vec<&'a LazyInference<'a>>,
     cache: Option<&'a VectorCache<'a>>,
     writer: Option<CacheWriter<'a>>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -172,7 +181,7 @@ impl<'a> ChunkResolver<'a> {
     /// A resolver of the vector columns that `inferences` embed. It commits new vectors `commit_rows` at
     /// a time.
     pub fn new(
-        inferences: Vec<&'a Inference<'a>>,
+        inferences: Vec<&'a LazyInference<'a>>,
         cache: Option<&'a VectorCache<'a>>,
         commit_rows: usize,
         on_event: &'a (dyn Fn(Event) + Sync),
@@ -210,8 +219,13 @@ impl<'a> ChunkResolver<'a> {
         // The tokens of each row's text, and whether it was truncated.
         let mut measures: Vec<(u64, bool)> = origins.iter().map(measure).collect();
         let (cache, writer) = (self.cache, &mut self.writer);
-        let tolerance = inference.tolerance();
-        let work = inference.embed_each(rows, batches, &mut |text| {
+        let encoder = match batches.is_empty() {
+            // The model may not even be loaded.
+            true => None,
+            false => Some(inference.get()?.1),
+        };
+        let tolerance = encoder.map_or(0.0, Inference::tolerance);
+        let mut consume = |text: EncodedText<'_>| {
             let EncodedText { row, tokens, vector } = text;
             let place = &mut values[row * dim..][..dim];
             if matches!(origins[row], Origin::Cache(_)) {
@@ -229,7 +243,11 @@ impl<'a> ChunkResolver<'a> {
                 writer.commit_if_due()?;
             }
             Ok(())
-        })?;
+        };
+        let work = match encoder {
+            Some(encoder) => encoder.embed_each(rows, batches, &mut consume)?,
+            None => Work::default(),
+        };
         for (row, origin) in origins.iter().enumerate() {
             if let Origin::Row(first) = *origin {
                 values.copy_within(first * dim..(first + 1) * dim, row * dim);

@@ -7,6 +7,7 @@ use reembed_encoder::batch::{RowNames, RowPart};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::model::chunk_size::ChunkSize;
 use reembed_encoder::model::tokenizer::TextTokenizer;
+use reembed_encoder::stop::Stop;
 
 use super::models::Models;
 use crate::chunk::RowChunk;
@@ -35,10 +36,19 @@ impl<'a> Splitter<'a> {
     }
 
     /// A splitter for the texts of a configuration, which has one vector column if it splits them.
-    pub fn of_config(config: &Config, models: &Models<'a>) -> Option<Splitter<'a>> {
-        let model = models.by_column().next()?;
+    ///
+    /// # Errors
+    /// Those of the model, which is loaded if texts are split.
+    pub fn of_config(
+        config: &Config,
+        models: &'a Models<'_>,
+        stop: &Stop,
+    ) -> Result<Option<Splitter<'a>>> {
         let recipe = &config.embeddings.first.text;
-        Splitter::new(recipe, &model.tokenizer, config.input.chunk_rows)
+        let Some(model) = models.by_column().next().filter(|_| recipe.chunk().is_some()) else {
+            return Ok(None);
+        };
+        Ok(Splitter::new(recipe, &model.get(stop)?.tokenizer, config.input.chunk_rows))
     }
 
     /// The parts of a chunk of rows in chunks of as many rows as the configuration allows, so that their

@@ -7,12 +7,11 @@ use arrow::compute::filter_record_batch;
 use crossbeam_channel::{Receiver, Sender};
 use reembed_encoder::batch::strings;
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
-use reembed_encoder::inference::Inference;
-use reembed_encoder::model::tokenizer::TextTokenizer;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use super::clock::StageClocks;
+use super::lazy_inference::LazyInference;
 use super::prepare::carried_hasher;
 use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
 use super::split::Splitter;
@@ -163,16 +162,10 @@ pub(super) fn without_columns(batch: &RecordBatch) -> Result<RecordBatch> {
     })
 }
 
-/// What embeds the texts of a vector column.
-pub(super) struct ColumnEncoder<'a> {
-    pub tokenizer: &'a TextTokenizer,
-    pub inference: &'a Inference<'a>,
-}
-
 /// The tokenizer stage.
 pub(super) fn tokenize(
-    on_empty: OnEmpty,
-    columns: &[ColumnEncoder<'_>],
+    config: &Config,
+    columns: &[&LazyInference<'_>],
     cache: Option<&VectorCache<'_>>,
     sample: Sample,
     clocks: &StageClocks,
@@ -182,14 +175,14 @@ pub(super) fn tokenize(
     let mut prepare = |chunk: KeyedChunk| {
         let KeyedChunk { chunk: RowChunk { columns: of_input, rows, texts, parts }, keys } = chunk;
         let mut tokens = Vec::with_capacity(columns.len());
-        let of_columns = columns.iter().zip(&mut samples).zip(texts.iter().zip(keys));
-        for ((column, sample), (texts, keys)) in of_columns {
-            let ColumnEncoder { tokenizer, inference } = *column;
+        let of_columns = config.embeddings.iter().zip(columns).zip(&mut samples);
+        let of_columns = of_columns.zip(texts.iter().zip(keys));
+        for (((embedding, inference), sample), (texts, keys)) in of_columns {
             inference.stop().check()?;
             let view = cache.map(VectorCache::view).transpose()?;
-            let treatment = (on_empty, tokenizer.refuses_long_texts());
+            let treatment = (config.output.on_empty, embedding.model.text.refuses_long_texts());
             let known = look_up((&rows, texts, &keys), view, inference.dim(), treatment, sample)?;
-            tokens.push(tokenize_part(tokenizer, (&rows, texts, keys), known, inference.limit())?);
+            tokens.push(tokenize_part(inference, (&rows, texts, keys), known)?);
         }
         Ok(TokenChunk { columns: of_input, rows, parts, tokens })
     };

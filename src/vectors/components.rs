@@ -1,7 +1,7 @@
 //! Which components of the model's vectors a column has, and their scale.
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use reembed_encoder::model::Model;
+use reembed_encoder::model::ModelFacts;
 
 use super::expect::euclidean_length;
 use crate::config::VectorValues;
@@ -21,8 +21,8 @@ impl Components {
     ///
     /// # Errors
     /// `Config` when `vector.dims` is more than the model has, or the model was not trained for it.
-    pub fn new(values: VectorValues, model: &Model) -> Result<Components> {
-        let of_model = model.encoder.dim();
+    pub fn new(values: VectorValues, model: &ModelFacts) -> Result<Components> {
+        let of_model = model.identity.dimension;
         let kept = values.dims.map_or(model.default_dims(), |dims| dims.get());
         let refuse = |message: String| Error::new(ErrorKind::Config, message);
         let id = &model.identity.id;

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use half::f16;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::inference::ChunkVectors;
-use reembed_encoder::model::Model;
+use reembed_encoder::model::ModelFacts;
 
 use super::components::Components;
 use super::element::{CHILD, Element};
@@ -58,7 +58,7 @@ impl VectorForm {
     /// # Errors
     /// `Config` when the model has too few components or was not trained for as few, or when the ranges
     /// cannot be read or are not those of the model.
-    pub fn new(config: &VectorConfig, model: &Model) -> Result<VectorForm> {
+    pub fn new(config: &VectorConfig, model: &ModelFacts) -> Result<VectorForm> {
         let components = Components::new(config.values, model)?;
         let ranges = match &config.ranges {
             None => None,

@@ -271,9 +271,6 @@ where
     fn normalizes(&self) -> bool {
         self.inner.normalizes()
     }
-    fn runs_on(&self) -> String {
-        self.inner.runs_on()
-    }
     fn numerics(&self) -> &'static str {
         self.inner.numerics()
     }
@@ -301,9 +298,6 @@ impl Encoder for Negated {
     }
     fn normalizes(&self) -> bool {
         self.0.normalizes()
-    }
-    fn runs_on(&self) -> String {
-        self.0.runs_on()
     }
     fn numerics(&self) -> &'static str {
         self.0.numerics()

@@ -242,7 +242,10 @@ fn length_above_the_model_s_own_is_refused() {
 fn truncation_at_the_start_is_another_fingerprint() {
     let written = ModelDirectory::tiny().write();
     let identity = |settings: &[&str]| {
-        model::load(&model_config(written.path(), settings), &|_| ()).expect("a model").identity
+        model::load(&model_config(written.path(), settings), &|_| ())
+            .expect("a model")
+            .facts
+            .identity
     };
     let today = identity(&[]).fingerprint();
     for (setting, is_same) in [("end", true), ("error", true), ("start", false)] {
@@ -695,7 +698,7 @@ fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
     });
     written.replace_file("tokenizer_config.json", config.to_string().as_bytes());
     let model = load(written.path());
-    let identity = &model.identity;
+    let identity = &model.facts.identity;
     let found = (identity.pooling.as_str(), identity.normalized, identity.max_seq_length);
     assert_eq!(found, ("mean", false, 100));
 }
@@ -703,7 +706,7 @@ fn a_bare_transformer_gives_the_mean_of_its_tokens_as_it_comes() {
 #[test]
 fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
     let fingerprint =
-        |directory: ModelDirectory| load(directory.write().path()).identity.fingerprint();
+        |directory: ModelDirectory| load(directory.write().path()).facts.identity.fingerprint();
     let minilm = json!({ "model_max_length": 512, "do_lower_case": true, "strip_accents": null });
     let plain = fingerprint(ModelDirectory::tiny());
     assert_eq!(fingerprint(ModelDirectory::tiny().tokenizer_config(minilm)), plain);
@@ -734,7 +737,7 @@ fn a_pinned_hash_that_differs_is_refused_with_both_hashes() {
     let pins = format!("model.sha256 = {{ \"config.json\" = \"{pinned}\" }}");
     let error =
         model::load(&model_config(written.path(), &[&pins]), &|_| ()).err().expect("refused");
-    let found = load(written.path()).identity.files["config.json"].clone();
+    let found = load(written.path()).facts.identity.files["config.json"].clone();
     let said = error.to_string();
     assert!(
         said.contains("config.json") && said.contains(&pinned) && said.contains(&found),
@@ -758,7 +761,7 @@ fn fingerprint_depends_on_files_and_prompt_not_directory() {
     let fingerprint = |directory: &WrittenModel, settings: &[&str]| {
         let model =
             model::load(&model_config(directory.path(), settings), &|_| ()).expect("a model");
-        model.identity.fingerprint()
+        model.facts.identity.fingerprint()
     };
     let (one, again) = (ModelDirectory::tiny().write(), ModelDirectory::tiny().write());
     let own = fingerprint(&one, &[]);

@@ -92,7 +92,7 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
             || model::load(&model_config(directory.path(), &[&setting]), &|_| ()).expect("a model");
         let options = BatchOptions::default();
         let whole = Embedder::new(load()).compute_embeddings_batch(&rows, &options);
-        let Model { tokenizer, encoder, identity, truncate_dim, notes } = load();
+        let Model { tokenizer, encoder, facts } = load();
         let scarce = Before::new(encoder, |call, batch| {
             if call % 3 == 1 || batch.len() < 2 {
                 return Ok(());
@@ -100,7 +100,7 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
             Err(EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() })
         });
         let encoder = Box::new(scarce);
-        let scarce = Embedder::new(Model { tokenizer, encoder, identity, truncate_dim, notes });
+        let scarce = Embedder::new(Model { tokenizer, encoder, facts });
         let split = scarce.compute_embeddings_batch(&rows, &options).expect("vectors");
         assert!(split.work().batch_sizes.len() > 1, "{:?}", split.work());
         assert!(bits(split.as_slice()) == bits(whole.expect("vectors").as_slice()), "{precision}");
@@ -188,7 +188,7 @@ fn a_file_says_its_precision_and_is_verified_in_it() {
         fingerprints.insert(report.first().lineage.fingerprint.clone());
 
         let (output, footer) = verify::open(&job.output()).expect("an output");
-        assert_eq!(footer.lineage, Lineage::new(&model.identity));
+        assert_eq!(footer.lineage, Lineage::new(&model.facts.identity));
         let sample = verify::Sample { model: &model, rows: 20, ranges: None };
         let checks = verify::verify(&config.input, &output, &footer, None, &[sample]);
         let broken = |check: &&verify::Check| check.verdict == verify::Verdict::Failed;
@@ -237,7 +237,7 @@ fn what_overflows_is_an_error_that_names_the_row() {
 fn auto_is_f32_for_a_model_that_was_not_validated() {
     let directory = ModelDirectory::tiny().write();
     let model = model::load(&model_config(directory.path(), &[]), &|_| ()).expect("a model");
-    assert_eq!((model.encoder.precision(), model.encoder.warning()), (Precision::F32, None));
+    assert_eq!((model.encoder.precision(), model.facts.notes.precision), (Precision::F32, None));
 }
 
 #[test]
@@ -246,9 +246,9 @@ fn auto_is_the_fastest_precision_for_the_validated_model() {
     let fast = [Precision::Bf16, Precision::Bf16Avx512].into_iter().find(|precision| {
         Bf16Unit::detect(Isa::detect(), *precision).is_some_and(|unit| unit.is_ok())
     });
-    let encoder = auto.expect("the model").encoder;
+    let Model { encoder, facts, .. } = auto.expect("the model");
     assert_eq!(encoder.precision(), fast.unwrap_or(Precision::F32));
-    assert!(!encoder.runs_on().contains("emulated"), "{}", encoder.runs_on());
+    assert!(!facts.runs_on.contains("emulated"), "{}", facts.runs_on);
 }
 
 /// A row of the golden file.

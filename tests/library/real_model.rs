@@ -13,10 +13,9 @@ use reembed::config::{Device, Engine};
 use reembed::{BatchOptions, Embedder, ModelConfig, Progress, Stop, TaskRow, build_input_text};
 use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::description::{self, ModelDescription};
-use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::model::source::{self, ModelFiles};
 use reembed_encoder::model::tokenizer::TextTokenizer;
-use reembed_encoder::model::{self, Encoder, Model, ModelNotes};
+use reembed_encoder::model::{self, Encoder, Model, ModelFacts};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::common::{
@@ -297,7 +296,7 @@ struct Real {
     files: ModelFiles,
     description: ModelDescription,
     encoder: Box<dyn Encoder>,
-    identity: ModelIdentity,
+    facts: ModelFacts,
     tokenizers: Vec<(usize, TextTokenizer)>,
     lower_cased: TextTokenizer,
     /// The reference tokenizer of the tokenizers crate, one per length.
@@ -306,7 +305,7 @@ struct Real {
 
 static REAL: LazyLock<Real> = LazyLock::new(|| {
     let config = real_model();
-    let Model { encoder, identity, .. } = model::load(&config, &|_| ()).expect("the model");
+    let Model { encoder, facts, .. } = model::load(&config, &|_| ()).expect("the model");
     let mut files = source::resolve(&config.source, &|_| ()).expect("its files");
     files.files.remove("model.safetensors");
     let description = description::read(&files, &TextOptions::default()).expect("a description");
@@ -325,7 +324,7 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
         (max_length, direct)
     });
     let direct = direct.into();
-    Real { files, description, encoder, identity, tokenizers, lower_cased, direct }
+    Real { files, description, encoder, facts, tokenizers, lower_cased, direct }
 });
 
 impl Real {
@@ -334,9 +333,7 @@ impl Real {
         Model {
             tokenizer: TextTokenizer::new(&self.files, &self.description).expect("a tokenizer"),
             encoder: Box::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
-            identity: self.identity.clone(),
-            notes: ModelNotes::default(),
-            truncate_dim: self.description.truncate_dim,
+            facts: self.facts.clone(),
         }
     }
 

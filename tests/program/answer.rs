@@ -52,6 +52,36 @@ fn run_answers_with_counts_paths_and_fingerprint() {
 }
 
 #[test]
+fn unchanged_rows_do_not_load_the_model() {
+    let job = job();
+    let run = |arguments: &[&str]| {
+        let answer = answer(&job.run(&[&JSON, arguments].concat()));
+        let page = answer["paths"]["report"].as_str().expect("a report");
+        let report = fs::read(job.path(page).with_extension("json")).expect("a report");
+        let report: Value = serde_json::from_slice(&report).expect("JSON");
+        assert_eq!(report["lineage"]["fingerprint"], answer["fingerprint"]);
+        let counts = &answer["counts"];
+        let counts = [&counts["embedded"], &counts["reused"]].map(|count| count.as_u64());
+        (report["model_load_seconds"].is_number(), counts[0], counts[1].expect("a number"))
+    };
+    let (is_loaded, embedded, _) = run(&[]);
+    assert!(is_loaded && embedded > Some(0));
+    for arguments in [&[][..], &["--no-supervise"], &["--cache-mode", "off"]] {
+        let (is_loaded, embedded, reused) = run(arguments);
+        assert_eq!((is_loaded, embedded), (false, Some(0)), "{arguments:?}");
+        assert!(reused > 30, "they count as reused: {reused}");
+    }
+    let text = String::from_utf8(job.run(&[]).stdout).expect("UTF-8");
+    assert!(text.contains("(the model was not needed)"), "{text}");
+    // One row more is one text for the model.
+    job.reembed(&["sample", "tasks.parquet", "--rows", "41"]);
+    let (is_loaded, embedded, _) = run(&[]);
+    assert_eq!((is_loaded, embedded), (true, Some(1)));
+    let (is_loaded, _, _) = run(&["--rebuild"]);
+    assert!(is_loaded);
+}
+
+#[test]
 fn run_id_is_the_same_in_answer_report_and_log() {
     let job = job();
     for (arguments, expected) in [(&["--run-id", "night-7"][..], Some("night-7")), (&[], None)] {

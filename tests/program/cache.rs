@@ -18,7 +18,7 @@ use reembed_cli::sample;
 use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
-use reembed_encoder::model::{EncodeError, Encoder, Model};
+use reembed_encoder::model::{EncodeError, Encoder, Model, ModelFacts};
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
 use crate::common::{Before, Job, Negated, load, prepare, read_parquet, run_opened, task};
@@ -740,8 +740,8 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
 /// The tiny model with the vector width of the fake encoder.
 fn named(model: &WrittenModel) -> Model {
     let model = load(model.path());
-    let identity = ModelIdentity { dimension: DIM, ..model.identity };
-    Model { identity, ..model }
+    let identity = ModelIdentity { dimension: DIM, ..model.facts.identity };
+    Model { facts: ModelFacts { identity, ..model.facts }, ..model }
 }
 
 /// The fake encoder under the tiny model's name; counts the texts that it embeds.

@@ -20,7 +20,7 @@ use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::files::FileLock;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
-use reembed_encoder::model::{Encoder, Model};
+use reembed_encoder::model::{Encoder, Model, ModelFacts};
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 use reembed_testing::tools::{can_trace, skipped};
 use rustix::process::{Pid, Signal, kill_process};
@@ -784,8 +784,9 @@ fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
         Ok(())
     });
     let model = load(TINY.path());
-    let identity = ModelIdentity { dimension: 8, ..model.identity };
-    Model { encoder: Box::new(encoder), identity, ..model }
+    let identity = ModelIdentity { dimension: 8, ..model.facts.identity };
+    let facts = ModelFacts { identity, ..model.facts };
+    Model { encoder: Box::new(encoder), facts, ..model }
 }
 
 fn run(config: &Config, model: &Model) -> Result<Report> {

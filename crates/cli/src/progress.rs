@@ -9,7 +9,7 @@ use reembed::Event;
 use reembed::events::Warning;
 use reembed::figures::{bytes, percent};
 use reembed_encoder::limit::{BatchLimit, LimitCause, LimitChange};
-use reembed_encoder::model::Model;
+use reembed_encoder::model::ModelNotes;
 use reembed_encoder::model::source::FetchProgress;
 
 use crate::cli::Logging;
@@ -76,11 +76,11 @@ impl Progress {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Model(progress) => self.fetch(&mut state, progress),
-            Event::Started { rows, columns, limit } => {
+            Event::Started { rows, columns } => {
                 let now = Instant::now();
                 state.columns = columns.max(1);
                 (state.started, state.last_line) = (now, now);
-                (state.total, state.limit) = (rows, Some(limit));
+                state.total = rows;
                 self.start_rows(rows);
             }
             Event::BatchDone { rows, tokens } => {
@@ -99,7 +99,8 @@ impl Progress {
                     "waiting for the vector cache {path}, which another process has open"
                 );
             }),
-            Event::Budget { .. } | Event::BatchStarted(_) => {}
+            Event::Budget { limit, .. } => state.limit = state.limit.or(Some(limit)),
+            Event::BatchStarted(_) => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Known { reused, duplicate } => {
                 state.known += (reused + duplicate) as u64;
@@ -120,14 +121,14 @@ impl Progress {
     }
 
     /// Shows what the user should know about a model's precision and prompt.
-    pub fn model_notes(&self, model: &Model) {
-        if let Some(precision) = model.notes.precision {
+    pub fn model_notes(&self, notes: &ModelNotes) {
+        if let Some(precision) = notes.followed {
             self.event(Event::PrecisionFollowed(precision));
         }
-        if let Some(warning) = model.encoder.warning() {
-            self.event(Event::Warning(Warning::Precision(warning)));
+        if let Some(warning) = &notes.precision {
+            self.event(Event::Warning(Warning::Precision(warning.clone())));
         }
-        if let Some(warning) = &model.notes.prompt {
+        if let Some(warning) = &notes.prompt {
             self.event(Event::Warning(Warning::Prompt(warning.clone())));
         }
     }
@@ -370,7 +371,8 @@ mod tests {
     fn progress_line_has_rows_rates_limit_and_eta() {
         let progress = without_bar();
         let lines = logged(|| {
-            progress.event(Event::Started { rows: 1000, columns: 1, limit: limit(32) });
+            progress.event(Event::Started { rows: 1000, columns: 1 });
+            progress.event(Event::Budget { bytes: None, least: None, limit: limit(32) });
             progress.event(Event::BatchDone { rows: 8, tokens: 500 });
             pass_time(&progress, Duration::from_secs(10));
             progress.event(Event::BatchDone { rows: 32, tokens: 1500 });
@@ -391,7 +393,7 @@ mod tests {
     fn first_limit_change_is_logged_at_once() {
         let progress = without_bar();
         let lines = logged(|| {
-            progress.event(Event::Started { rows: 100, columns: 1, limit: limit(32) });
+            progress.event(Event::Started { rows: 100, columns: 1 });
             let cause =
                 LimitCause::OutOfMemory(BatchShape { rows: 32, longest: 256, tokens: 8192 });
             progress.event(Event::LimitChanged(LimitChange {

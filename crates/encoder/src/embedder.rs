@@ -162,7 +162,7 @@ impl Embedder {
 
     /// The hardware, for people: instruction set and threads, or a device.
     pub fn runs_on(&self) -> String {
-        self.model.encoder.runs_on()
+        self.model.facts.runs_on.clone()
     }
 
     /// Counts the tokens of the text of each row, special tokens included, after truncation; of all
@@ -180,7 +180,7 @@ impl Embedder {
 
     /// The identity of the model.
     pub fn identity(&self) -> &ModelIdentity {
-        &self.model.identity
+        &self.model.facts.identity
     }
 
     /// Embeds texts. The result has one vector for each text, in order; an empty text has a vector

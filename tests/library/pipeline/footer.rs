@@ -27,7 +27,7 @@ fn footer_has_all_that_vectors_depend_on_and_no_time() {
         ("/lineage/model/dimension", 64.into()),
         ("/lineage/model/precision", "f32".into()),
         ("/lineage/model/numerics", model.encoder.numerics().into()),
-        ("/lineage/model/id", model.identity.id.clone().into()),
+        ("/lineage/model/id", model.facts.identity.id.clone().into()),
         ("/text/columns", serde_json::json!(["title", "description", "files"])),
         ("/text/lines/1", serde_json::json!([{ "column": "description" }])),
         ("/text/lines/2", serde_json::json!(["Paths: ", { "column": "files" }])),

@@ -30,7 +30,7 @@ fn each_move_of_the_limit_is_told_with_its_cause() {
     let grown = grown.expect("the limit grew back");
     assert_eq!((grown.from.rows.get(), grown.to.rows.get()), (4, 8));
     assert_eq!(report.limit_changes, changes.len() as u64);
-    assert_eq!(changes.last().map(|change| change.to), Some(report.first().limit));
+    assert_eq!(changes.last().map(|change| change.to), report.first().limit);
     assert!(
         report.work().batch_sizes.keys().all(|rows| *rows <= 5),
         "{:?}",

@@ -10,7 +10,7 @@ use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::limit::LimitChange;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::identity::ModelIdentity;
-use reembed_encoder::model::{EncodeError, Encoder, Model};
+use reembed_encoder::model::{EncodeError, Encoder, Model, ModelFacts};
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
 use crate::common::{Before, load, prepare, read_parquet, run_opened, task};
@@ -22,8 +22,9 @@ pub static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny(
 
 pub fn with_encoder(encoder: impl Encoder + 'static) -> Model {
     let model = load(TINY.path());
-    let identity = ModelIdentity { dimension: encoder.dim(), ..model.identity };
-    Model { encoder: Box::new(encoder), identity, ..model }
+    let identity = ModelIdentity { dimension: encoder.dim(), ..model.facts.identity };
+    let facts = ModelFacts { identity, ..model.facts };
+    Model { encoder: Box::new(encoder), facts, ..model }
 }
 
 pub fn fake(failure: Failure) -> Model {

@@ -269,7 +269,8 @@ fn dims_of_an_untrained_model_are_refused_before_any_work() {
     let wide = refusal(&["vector.dims = 9", "vector.force_dims = true"], &model);
     assert!(wide.contains("`vector.dims` is 9, but the vectors of"), "{wide}");
     // Its configuration says what it was trained for, and that is also the default.
-    let trained = Model { truncate_dim: std::num::NonZeroUsize::new(4), ..fake(Failure::Never) };
+    let mut trained = fake(Failure::Never);
+    trained.facts.truncate_dim = std::num::NonZeroUsize::new(4);
     refusal(&["vector.dims = 5"], &trained);
     for settings in [&["vector.dims = 4"][..], &[]] {
         report(&job.config(settings), &trained);

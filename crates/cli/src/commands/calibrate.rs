@@ -30,7 +30,7 @@ pub fn calibrate(args: &CalibrateArgs, logging: &Logging) -> Result<Exit> {
     let on_progress = |event| progress.event(Event::Model(event));
     let precedents = pipeline::calibration_precedents(&config, &|event| progress.event(event))?;
     let model = model::load_until(&config.model, &precedents, &Stop::new(), &on_progress)?;
-    progress.model_notes(&model);
+    progress.model_notes(&model.facts.notes);
     let sample = args.sample.get() as u64;
     progress.step(&format!("embedding {} rows", count(sample.min(reader.rows()))));
     let ranges = measuring::calibrate(&config, &reader, &model, sample);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
-use reembed::pipeline::{self, LoadedModels, RunOptions};
+use reembed::pipeline::{self, Models, RunOptions};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run, publish};
 use reembed_encoder::memory;
 
@@ -92,10 +92,10 @@ fn estimate(config: &Config, session: &Session) -> Result<Exit> {
     let (reader, existing) = pipeline::prepare(config)?;
     let progress = Progress::new(&session.logging);
     let on_event = |event| progress.event(event);
-    let loaded = LoadedModels::load(config, &existing, false, &Stop::new(), &on_event)?;
-    let models = loaded.models();
-    let forms = pipeline::check_models(config, &reader, &existing, &models)?;
-    models.distinct().iter().for_each(|loaded| progress.model_notes(loaded.model));
+    let stop = Stop::new();
+    let models = Models::find(config, &existing, false, &stop, &on_event)?;
+    let forms = pipeline::check_models(config, &reader, &existing, &models, &stop)?;
+    models.distinct().iter().for_each(|model| progress.model_notes(&model.facts().notes));
     progress.step("reading and tokenizing every row");
     let estimate = dry_run::estimate(config, &reader, &existing, &models, &forms);
     progress.finish();

@@ -64,7 +64,7 @@ fn load_models(
     let load = |embedding: EmbeddingFooter<'_>| {
         let raw = raw.of_column(embedding.column);
         let model = load_model(&raw, &embedding, args, progress)?;
-        progress.model_notes(&model);
+        progress.model_notes(&model.facts.notes);
         check_model(&model, &embedding, args)?;
         // Other vectors have no ranges, and need no file of them.
         let needs_ranges = embedding.form.is_some_and(|form| form.ranges.is_some());
@@ -101,7 +101,7 @@ fn check_model(
     footer: &EmbeddingFooter<'_>,
     args: &VerifyArgs,
 ) -> reembed::Result<()> {
-    let differences = Lineage::new(&model.identity).differences(footer.lineage);
+    let differences = Lineage::new(&model.facts.identity).differences(footer.lineage);
     if differences.is_empty() {
         return Ok(());
     }
@@ -111,7 +111,7 @@ fn check_model(
         .in_file(&args.output)
         .at(format!("column `{}`", printable(column)))
         .advice("verify it with its own model, or with --sample 0")
-        .details(model.identity.file_differences(&footer.lineage.model)))
+        .details(model.facts.identity.file_differences(&footer.lineage.model)))
 }
 
 fn checks_text(checks: &[Check]) -> String {

@@ -193,12 +193,10 @@ impl Observed {
                 Some(first) => first.took += loaded.took,
                 None => self.loaded = Some(loaded.as_ref().clone()),
             },
-            Event::Started { rows, columns, limit } => {
+            Event::Started { rows, columns } => {
                 self.flow_start = Some(at);
                 self.rows.input = Some(*rows);
                 self.rows.columns = *columns;
-                self.limit_at_start = Some(limit_record(*limit));
-                self.limit = self.limit_at_start;
             }
             Event::Split { rows } => {
                 let so_far = self.rows.chunks.or(self.rows.input).unwrap_or(0);
@@ -234,7 +232,12 @@ impl Observed {
             }
             Event::Stages(stages) => self.stages.clone_from(stages),
             Event::Warning(warning) => self.warnings.push(warning.to_string()),
-            Event::Budget { bytes, .. } => self.budget = *bytes,
+            Event::Budget { bytes, limit, .. } => {
+                self.budget = *bytes;
+                // The first model's, where there are several.
+                self.limit_at_start = self.limit_at_start.or(Some(limit_record(*limit)));
+                self.limit = self.limit.or(self.limit_at_start);
+            }
             Event::Known { reused, duplicate } => {
                 self.rows.reused += *reused as u64;
                 self.rows.duplicate += *duplicate as u64;

@@ -86,7 +86,9 @@ impl SupervisorLink {
     /// Reports an event, if the supervisor needs it.
     pub fn report(&self, event: &Event) {
         let status = match event {
-            Event::Budget { bytes, least } => Status::Budget { bytes: *bytes, one_text: *least },
+            Event::Budget { bytes, least, .. } => {
+                Status::Budget { bytes: *bytes, one_text: *least }
+            }
             Event::BatchStarted(batch) => Status::BatchStarted(batch.clone()),
             Event::Committed { rows } => Status::Committed(*rows as u64),
             _ => return,

@@ -171,7 +171,7 @@ fn chunks_are_part_of_the_identity_and_make_no_text_too_long() {
         config.text.truncation = truncation;
         let embedder = Embedder::open(&config).expect("a model");
         assert_eq!(embedder.identity(), pooled.identity(), "{truncation:?}");
-        assert!(!embedder.model.tokenizer.refuses_long_texts());
+        assert!(!config.text.refuses_long_texts());
         let vectors = embedder.embed(&[&text]).expect("a vector");
         assert_eq!(bits(vectors.row(0)), bits(expected.row(0)), "{truncation:?}");
         let names = RowNames::unnamed(0);

@@ -31,6 +31,22 @@ pub struct CandleEncoder {
     normalize: bool,
 }
 
+/// The numerics version on a device, as [`Encoder::numerics`].
+pub fn numerics(device: Device) -> &'static str {
+    match device {
+        Device::Cpu => "candle-0.11-cpu-f32",
+        Device::Cuda(_) => "candle-0.11-cuda-f32",
+    }
+}
+
+/// The hardware that an encoder on a device uses, for people.
+pub fn runs_on(device: Device, threads: NonZeroUsize) -> String {
+    match device {
+        Device::Cpu => format!("candle, {threads} threads"),
+        Device::Cuda(_) => "candle, CUDA".to_owned(),
+    }
+}
+
 impl CandleEncoder {
     /// Loads the weights onto the device.
     ///
@@ -118,16 +134,11 @@ impl Encoder for CandleEncoder {
         self.normalize
     }
 
-    fn runs_on(&self) -> String {
-        if self.device.is_cpu() {
-            format!("candle, {} threads", self.pool.current_num_threads())
-        } else {
-            "candle, CUDA".to_owned()
-        }
-    }
-
     fn numerics(&self) -> &'static str {
-        if self.device.is_cpu() { "candle-0.11-cpu-f32" } else { "candle-0.11-cuda-f32" }
+        numerics(match self.device.is_cpu() {
+            true => Device::Cpu,
+            false => Device::Cuda(0),
+        })
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {

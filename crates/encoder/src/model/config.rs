@@ -49,6 +49,13 @@ pub struct TextOptions {
     pub pool: Option<ChunkSize>,
 }
 
+impl TextOptions {
+    /// Whether a text with too many tokens is an error. None is if texts are split.
+    pub fn refuses_long_texts(&self) -> bool {
+        self.truncation == Truncation::Error && self.pool.is_none()
+    }
+}
+
 /// What happens to a text with too many tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Truncation {

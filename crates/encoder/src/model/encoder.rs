@@ -4,7 +4,6 @@ use std::error::Error as StdError;
 
 use reembed_kernels::Precision;
 
-use super::precision::PrecisionWarning;
 use crate::batch::TokenBatch;
 use crate::limit::BatchShape;
 use crate::stop::{Stop, StopReason};
@@ -23,21 +22,12 @@ pub trait Encoder: Send + Sync {
     /// Whether vectors are scaled to Euclidean length 1. The mean of vectors is scaled too then.
     fn normalizes(&self) -> bool;
 
-    /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on
-    /// it.
-    fn runs_on(&self) -> String;
-
     /// The name of the numerics version. Vectors of two versions may differ in their last bits.
     fn numerics(&self) -> &'static str;
 
     /// The precision of the factors of matrix products.
     fn precision(&self) -> Precision {
         Precision::F32
-    }
-
-    /// What the user should know about the precision.
-    fn warning(&self) -> Option<PrecisionWarning> {
-        None
     }
 
     /// Bytes that a batch of this shape needs beside the weights; `None` if the device's allocator

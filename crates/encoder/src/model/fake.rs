@@ -67,10 +67,6 @@ impl Encoder for FakeEncoder {
         true
     }
 
-    fn runs_on(&self) -> String {
-        "nothing".to_owned()
-    }
-
     fn numerics(&self) -> &'static str {
         "fake-1"
     }

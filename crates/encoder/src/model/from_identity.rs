@@ -89,12 +89,12 @@ mod tests {
             #[cfg(feature = "candle")]
             ModelConfig { engine: Engine::Candle(Device::Cpu), ..own.clone() },
         ] {
-            let made = model::load(&config, &|_| ()).expect("a model").identity;
+            let made = model::load(&config, &|_| ()).expect("a model").facts.identity;
             let again = ModelConfig::from_identity(&made, own.source.clone()).expect("known");
-            let again = model::load(&again, &|_| ()).expect("a model").identity;
+            let again = model::load(&again, &|_| ()).expect("a model").facts.identity;
             assert_eq!(again, made, "{config:?}");
         }
-        let identity = model::load(&own, &|_| ()).expect("a model").identity;
+        let identity = model::load(&own, &|_| ()).expect("a model").facts.identity;
         let chunks = |tokens, pool: &str| {
             let chunks = ChunksIdentity { tokens, overlap: 8, pool: pool.to_owned() };
             ModelIdentity { chunks: Some(chunks), ..identity.clone() }

@@ -4,7 +4,7 @@
 //! <https://arxiv.org/abs/2205.13147>) puts what matters most into the first components, so that the
 //! others may be left out. The components of any other model are of equal weight.
 
-use super::Model;
+use super::facts::ModelFacts;
 
 /// Numbers of components that a model was trained for, beside all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,18 +48,18 @@ impl TrainedDims {
     }
 }
 
-impl Model {
+impl ModelFacts {
     /// Components of a vector as sentence-transformers returns it: `truncate_dim` of the model's
     /// configuration, or all.
     pub fn default_dims(&self) -> usize {
-        let all = self.encoder.dim();
+        let all = self.identity.dimension;
         self.truncate_dim.map_or(all, |dims| dims.get().min(all))
     }
 
     /// Whether the first `dims` components of a vector are a vector that the model was trained to
     /// make.
     pub fn is_trained_for(&self, dims: usize) -> bool {
-        let all = self.encoder.dim();
+        let all = self.identity.dimension;
         let listed = || TrainedDims::of_known_model(&self.identity.id).contains(dims);
         dims == all || (dims > 0 && dims < all && (dims == self.default_dims() || listed()))
     }

@@ -19,7 +19,6 @@ use reembed_kernels::{Arithmetic, Precision};
 
 use super::description::ModelDescription;
 use super::encoder::{EncodeError, Encoder};
-use super::precision::PrecisionWarning;
 use super::resources::{out_of_memory, start_threads};
 use super::weights::BertWeights;
 use crate::batch::TokenBatch;
@@ -43,11 +42,15 @@ pub struct PackedEncoder {
     workers: usize,
     /// Workspaces that no worker uses; at most one for each worker.
     idle: Mutex<Vec<Workspace>>,
-    warning: Option<PrecisionWarning>,
+}
+
+/// The hardware that an encoder of these threads uses, for people.
+pub fn runs_on(arithmetic: Arithmetic, threads: NonZeroUsize) -> String {
+    format!("{arithmetic}, {threads} threads")
 }
 
 impl PackedEncoder {
-    /// Packs the weights for `arithmetic`. The encoder returns `warning` as [`Encoder::warning`].
+    /// Packs the weights for `arithmetic`.
     ///
     /// # Errors
     /// `Model` if the weights do not match the description; `OutOfMemory` if they do not fit in
@@ -57,7 +60,6 @@ impl PackedEncoder {
         description: &ModelDescription,
         arithmetic: Arithmetic,
         threads: NonZeroUsize,
-        warning: Option<PrecisionWarning>,
     ) -> Result<Self> {
         let pool = start_threads(threads, "the model")?;
         let model = pool
@@ -70,7 +72,7 @@ impl PackedEncoder {
                 PackedError::WeightMemory(allocation) => out_of_memory(allocation.bytes),
                 _ => Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause),
             })?;
-        Ok(PackedEncoder { model, pool, workers: threads.get(), idle: Mutex::default(), warning })
+        Ok(PackedEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
     }
 
     /// Runs one part. Its workspace has the size of the largest part of the batch: one that grows
@@ -139,14 +141,6 @@ impl Encoder for PackedEncoder {
     fn numerics(&self) -> &'static str {
         // One for each precision: docs/decisions/0006-one-numerics-version-per-precision.md.
         self.precision().numerics()
-    }
-
-    fn runs_on(&self) -> String {
-        format!("{}, {} threads", self.model.arithmetic(), self.workers)
-    }
-
-    fn warning(&self) -> Option<PrecisionWarning> {
-        self.warning.clone()
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {

@@ -155,11 +155,6 @@ impl TextTokenizer {
         self.pool.map_or(self.max_length, ChunkSize::tokens)
     }
 
-    /// Whether a text with too many tokens is an error. None is if texts are split.
-    pub fn refuses_long_texts(&self) -> bool {
-        self.truncation == Truncation::Error && self.pool.is_none()
-    }
-
     /// Tokenizes the prompt and the text, truncated to the maximum length.
     ///
     /// A long text is shortened first, which changes no id: docs/decisions/0018-long-texts.md.

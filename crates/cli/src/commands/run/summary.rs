@@ -15,12 +15,16 @@ use crate::text::{printable, printable_path, table};
 
 /// The summary of a run. `page` is the path of its report.
 pub fn run(report: &Report, page: Option<&Path>) -> String {
-    let (elapsed, load) = (report.elapsed.as_secs_f64(), report.model_load.as_secs_f64());
+    let elapsed = report.elapsed.as_secs_f64();
+    let load = match report.model_load {
+        Some(load) => format!("plus {:.2} to load the model", load.as_secs_f64()),
+        None => "the model was not needed".to_owned(),
+    };
     let mut lines = vec![
         ("rows", rows(report)),
         ("vectors", vectors(report)),
         ("tokens", tokens(report)),
-        ("seconds", format!("{elapsed:.2} (plus {load:.2} to load the model)")),
+        ("seconds", format!("{elapsed:.2} ({load})")),
         (
             "speed",
             format!(
@@ -36,9 +40,7 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
         let what = "have the id of an earlier row";
         lines.push(("repeated ids", format!("{} rows {what}", count(report.repeated_ids))));
     }
-    if report.limit_changes > 0 {
-        let changes = report.limit_changes;
-        let limit = report.first().limit;
+    if let (changes @ 1.., Some(limit)) = (report.limit_changes, report.first().limit) {
         lines.push(("batch limit", format!("changed {changes} times, {limit} at the end")));
     }
     for column in report.columns.iter().filter(|column| column.replaced_column) {
