@@ -32,6 +32,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::limit::RequestedLimits;
 pub use reembed_encoder::model::config::{Device, Engine, ModelConfig};
 
+pub use crate::hidden_names::OutputPlace;
 use crate::text::TextRecipe;
 pub use blocks::OF_ONE_MODEL;
 pub use layers::RawConfig;
@@ -200,7 +201,7 @@ pub struct BatchConfig {
 #[derive(Debug, Clone)]
 pub struct OutputConfig {
     /// The Parquet file to write.
-    pub path: PathBuf,
+    pub place: OutputPlace,
     /// How a row without text is treated.
     pub on_empty: OnEmpty,
     /// The columns of the input that get into it.
@@ -214,12 +215,17 @@ pub struct OutputConfig {
 }
 
 impl OutputConfig {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        self.place.path()
+    }
+
     /// The name of the output in metrics, reports and their history: its path below the root of the output.
     ///
     /// The root of a single table is its directory, so this is the file name. It does not depend on the directory
     /// in which the program is started, and stays when the directory is moved.
     pub fn label(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        self.place.label()
     }
 }
 

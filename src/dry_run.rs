@@ -115,7 +115,7 @@ fn count(
     let of_columns: Vec<(Lineage, VectorForm)> = lineages.zip(forms.iter().cloned()).collect();
     let keys: Vec<ContentKeys> =
         of_columns.iter().map(|(lineage, _)| ContentKeys::new(&lineage.fingerprint)).collect();
-    let (output, stop) = (&config.output.path, Stop::new());
+    let (output, stop) = (&config.output.place, Stop::new());
     let read_only = match config.cache.mode {
         CacheMode::Off => CacheMode::Off,
         CacheMode::ReadOnly | CacheMode::ReadWrite => CacheMode::ReadOnly,

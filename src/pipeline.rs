@@ -146,8 +146,13 @@ pub fn run_with(
         on_event(Event::Warning(Warning::NoFilesColumn));
     }
 
-    let cache =
-        VectorCache::open(&config.cache, &config.output.path, config.run.rebuild, stop, &on_event)?;
+    let cache = VectorCache::open(
+        &config.cache,
+        &config.output.place,
+        config.run.rebuild,
+        stop,
+        &on_event,
+    )?;
     for model in models.distinct() {
         let ModelFacts { identity, notes, .. } = model.facts();
         if let Some(cache) = &cache {

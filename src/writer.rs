@@ -135,7 +135,7 @@ impl<'a> Writer<'a> {
         let vectors: Result<Vec<_>> =
             columns.vectors.iter().zip(forms).map(vector_writer).collect();
         let vectors = vectors?;
-        let file = publish::create_temporary(&target, lock.existing().ownership())?;
+        let file = publish::create_temporary(lock.place(), lock.existing().ownership())?;
         let fields: Vec<(FieldRef, usize)> =
             vectors.iter().map(|vectors| (vectors.field.clone(), vectors.form.width())).collect();
         let table = match reader.carry() {

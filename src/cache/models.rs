@@ -14,6 +14,7 @@ use super::database::{Db, DbError, FileKind, Tables, file_kind};
 use super::patience::Patience;
 use super::vector_cache::{Access, VectorCache, path_for};
 use crate::config::{CacheConfig, CacheMode};
+use crate::hidden_names::OutputPlace;
 
 /// Most models that a cache remembers.
 const MODELS_KEPT: usize = 64;
@@ -36,7 +37,7 @@ struct ModelRecord {
 /// requested.
 pub fn models(
     config: &CacheConfig,
-    output: &Path,
+    output: &OutputPlace,
     writes: bool,
     patience: Patience<'_>,
 ) -> Result<Vec<ModelIdentity>> {

@@ -18,7 +18,7 @@ use super::patience::Patience;
 use super::record;
 use crate::config::{CacheConfig, CacheMode};
 use crate::events::{CacheUse, Event, Warning};
-use crate::hidden_names;
+use crate::hidden_names::{self, OutputPlace};
 
 /// Most entries that are evicted in one commit, so that a commit writes few pages.
 pub const EVICTIONS_PER_COMMIT: u64 = 10_000;
@@ -48,10 +48,10 @@ pub(super) enum Access {
 
 /// The cache file of an output: `cache.path`, or a file below `_reembed` beside the output, or the file of
 /// version 0.1 as long as it is the only one.
-pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
+pub fn path_for(config: &CacheConfig, output: &OutputPlace) -> PathBuf {
     let exists = |path: &Path| path.symlink_metadata().is_ok();
     let beside = || {
-        let (now, old) = (hidden_names::cache(output), hidden_names::old_cache(output));
+        let (now, old) = (output.cache(), output.old_cache());
         if !exists(&now) && exists(&old) { old } else { now }
     };
     config.path.clone().unwrap_or_else(beside)
@@ -59,8 +59,8 @@ pub fn path_for(config: &CacheConfig, output: &Path) -> PathBuf {
 
 /// The cache file that a run opens. A run that writes moves the file of version 0.1 to its place of today. A file
 /// that cannot be moved is used where it is; so is a link, which would lead elsewhere.
-fn path_to_open(config: &CacheConfig, output: &Path, access: Access) -> Result<PathBuf> {
-    let (path, now) = (path_for(config, output), hidden_names::cache(output));
+fn path_to_open(config: &CacheConfig, output: &OutputPlace, access: Access) -> Result<PathBuf> {
+    let (path, now) = (path_for(config, output), output.cache());
     let is_old = config.path.is_none() && path != now;
     let is_file = || path.symlink_metadata().is_ok_and(|found| found.is_file());
     if access == Access::ReadOnly || !is_old || !is_file() || fs::rename(&path, &now).is_err() {
@@ -81,7 +81,7 @@ fn make_durable(path: &Path) -> Result<()> {
 /// The most bytes by which a run over `rows` rows of `dim` components may grow the cache file.
 ///
 /// Space that the file already takes is reused. The result is 0 if the cache is not written.
-pub fn max_growth(config: &CacheConfig, output: &Path, rows: u64, dim: usize) -> u64 {
+pub fn max_growth(config: &CacheConfig, output: &OutputPlace, rows: u64, dim: usize) -> u64 {
     if config.mode != CacheMode::ReadWrite {
         return 0;
     }
@@ -103,7 +103,7 @@ impl<'a> VectorCache<'a> {
     /// `cache.wait`.
     pub fn open(
         config: &CacheConfig,
-        output: &Path,
+        output: &OutputPlace,
         rebuild: bool,
         stop: &Stop,
         on_event: &'a (dyn Fn(Event) + Sync),
@@ -300,10 +300,13 @@ mod tests {
             commit_rows: std::num::NonZeroUsize::MIN,
             verify_sample: 0,
         };
-        let beside = |output: &str| path_for(&config(None), Path::new(output));
+        let beside = |output: &str| path_for(&config(None), &OutputPlace::alone(output.into()));
         assert_eq!(beside("out/tasks.parquet"), Path::new("out/_reembed/tasks.parquet.cache"));
         assert_eq!(beside("tasks"), Path::new("_reembed/tasks.cache"));
-        assert_eq!(path_for(&config(Some("a/b")), Path::new("out/t")), Path::new("a/b"));
+        assert_eq!(
+            path_for(&config(Some("a/b")), &OutputPlace::alone("out/t".into())),
+            Path::new("a/b")
+        );
         for long in ["n".repeat(255), "\u{1f4c4}".repeat(63)] {
             let damaged = hidden_names::damaged_cache(&beside(&format!("out/{long}")));
             let name = damaged.file_name().map(|name| name.len());

@@ -33,7 +33,7 @@ use super::{
     Embeddings, IdColumn, InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig,
     RunConfig, VectorConfig, VectorValues,
 };
-use crate::hidden_names;
+use crate::hidden_names::{self, OutputPlace};
 use crate::text::TextRecipe;
 use model::{PROMPT, PROMPT_NAME};
 use read::to_size;
@@ -320,7 +320,7 @@ impl RawConfig {
                 .advice("set it to another word, or write the columns in several runs"));
         }
         Ok(OutputConfig {
-            path,
+            place: OutputPlace::alone(path),
             on_empty,
             columns: self.column_choice()?,
             carry: self.carry()?,
@@ -442,7 +442,10 @@ impl RawConfig {
                 let topmost = hidden_names::directory_of(&dir).to_owned();
                 (dir, topmost)
             }
-            None => (hidden_names::reports(output), hidden_names::directory_of(output).to_owned()),
+            None => {
+                let place = OutputPlace::alone(output.to_owned());
+                (place.reports(), hidden_names::directory_of(output).to_owned())
+            }
         };
         Ok(ReportConfig {
             dir,

@@ -1,7 +1,5 @@
 //! The models that made the vectors which exist already.
 
-use std::path::Path;
-
 use reembed_encoder::error::Result;
 use reembed_encoder::model::precedent::Precedents;
 use reembed_encoder::stop::Stop;
@@ -9,6 +7,7 @@ use reembed_encoder::stop::Stop;
 use crate::cache::{self, Patience};
 use crate::config::{CacheConfig, CalibrationConfig, Config, EmbeddingConfig, Engine, ModelConfig};
 use crate::events::Event;
+use crate::hidden_names::OutputPlace;
 use crate::publish::ExistingTarget;
 
 /// The models of the vectors that a column may reuse, which decide its precision if the configuration
@@ -20,7 +19,7 @@ pub(super) fn precedents(
     writes: bool,
     (stop, on_event): (&Stop, &(dyn Fn(Event) + Sync)),
 ) -> Result<Precedents> {
-    let existing = (config.output.path.as_path(), existing);
+    let existing = (&config.output.place, existing);
     let patience = Patience { time: config.cache.wait, stop, on_event };
     precedents_at(existing, &embedding.column, (&embedding.model, &config.cache), writes, patience)
 }
@@ -35,13 +34,13 @@ pub fn calibration_precedents(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<Precedents> {
     let Some(output) = &config.output else { return Ok(Precedents::default()) };
-    let existing = (output.as_path(), &ExistingTarget::read(output)?);
+    let existing = (&OutputPlace::alone(output.clone()), &ExistingTarget::read(output)?);
     let patience = Patience { time: config.cache.wait, stop: &Stop::new(), on_event };
     precedents_at(existing, &config.column, (&config.model, &config.cache), false, patience)
 }
 
 fn precedents_at(
-    (output, existing): (&Path, &ExistingTarget),
+    (output, existing): (&OutputPlace, &ExistingTarget),
     column: &str,
     (model, cache): (&ModelConfig, &CacheConfig),
     writes: bool,

@@ -78,7 +78,7 @@ fn check_existing(config: &Config, reader: &Reader, existing: &ExistingFile) -> 
     existing
         .check_columns(&columns, switches)
         .and_then(|()| texts())
-        .map_err(|error| error.in_file(&config.output.path))
+        .map_err(|error| error.in_file(config.output.path()))
 }
 
 /// Checks all columns that the configuration names, and tells everything that is wrong at once.
@@ -181,7 +181,7 @@ pub fn check_models(
     models: &Models<'_>,
     stop: &Stop,
 ) -> Result<Vec<VectorForm>> {
-    let path = &config.output.path;
+    let (place, path) = (&config.output.place, config.output.path());
     let switches = config.run.replaces_other_vectors();
     let mut forms = Vec::with_capacity(config.embeddings.len());
     let (mut bytes_per_row, mut growth) = (0, 0);
@@ -198,13 +198,13 @@ pub fn check_models(
             .check_lineage(&embedding.column, &lineage, switches)
             .map_err(|error| error.in_file(path))?;
         bytes_per_row += form.bytes_per_row();
-        growth += cache::max_growth(&config.cache, path, reader.rows(), lineage.model.dimension);
+        growth += cache::max_growth(&config.cache, place, reader.rows(), lineage.model.dimension);
         forms.push(form);
     }
     check_existing(config, reader, existing.file())?;
     if config.publish.check_space {
         let output = publish::estimate_output_bytes(reader.rows(), bytes_per_row, reader.bytes());
-        let cache = cache::path_for(&config.cache, path);
+        let cache = cache::path_for(&config.cache, place);
         publish::check_space(path, output, &cache, growth)?;
     }
     Ok(forms)

@@ -49,7 +49,7 @@ impl ExistingVectors {
         if config.run.rebuild || !has_same_rows(config, footer) {
             return None;
         }
-        let table = TableFile::open(&config.output.path).ok()?;
+        let table = TableFile::open(config.output.path()).ok()?;
         let metadata = table.metadata().ok()?;
         let entry = metadata.key_value(crate::footer::FOOTER_KEY)?;
         if Footer::parse(&entry).ok()? != **footer {

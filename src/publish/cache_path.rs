@@ -7,7 +7,6 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use crate::config::{CacheMode, Config};
 use crate::file_id::FileId;
-use crate::hidden_names;
 
 /// Refuses a `cache.path` that leads to the input, the output, its lock or a report.
 ///
@@ -18,12 +17,12 @@ pub fn check_cache_path(config: &Config) -> Result<()> {
         return Ok(());
     };
     let report = |name: &str| ("a report in `report.dir`", config.report.dir.join(name));
-    let work_directory = hidden_names::work_directory(&config.output.path);
+    let output = &config.output.place;
     let others = [
         ("`input.path`", config.input.path.clone()),
-        ("`output.path`", config.output.path.clone()),
-        ("the lock of `output.path`", hidden_names::lock(&config.output.path)),
-        ("the directory of that lock", work_directory),
+        ("`output.path`", output.path().to_owned()),
+        ("the lock of `output.path`", output.lock()),
+        ("the directory of that lock", output.work_directory()),
         ("`report.dir`", config.report.dir.clone()),
         report("report.html"),
         report("report.json"),

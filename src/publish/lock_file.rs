@@ -13,7 +13,6 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files::{FileLock, lacks_locks};
 
 use crate::file_id::FileId;
-use crate::hidden_names;
 
 /// Attempts to lock a file that other runs keep deleting.
 const ATTEMPTS: usize = 100;
@@ -27,12 +26,11 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock of an output without waiting.
+    /// Takes the lock of an output, the file at `path`, without waiting.
     ///
     /// # Errors
     /// `Locked`, naming the PID of the holder; `Target` when the file system refuses the lock.
-    pub fn acquire(target: &Path) -> Result<LockFile> {
-        let path = hidden_names::lock(target);
+    pub fn acquire(target: &Path, path: PathBuf) -> Result<LockFile> {
         let refuse = |message: &str, cause: io::Error| lock_error(target, message, cause);
         for _ in 0..ATTEMPTS {
             let lock = FileLock::open(&path)
@@ -54,12 +52,11 @@ impl LockFile {
             .advice("start one run at a time for each output"))
     }
 
-    /// The lock of an output that the parent process holds. Dropping it does not release the lock.
+    /// The lock of an output, the file at `path`, that the parent process holds. Dropping it does not release the lock.
     ///
     /// # Errors
     /// `Locked` when no process holds the lock; `Target` when the lock file cannot be opened.
-    pub fn held_by_parent(target: &Path) -> Result<LockFile> {
-        let path = hidden_names::lock(target);
+    pub fn held_by_parent(target: &Path, path: PathBuf) -> Result<LockFile> {
         let released = || {
             Error::new(ErrorKind::Locked, "the process that held its lock has exited")
                 .in_file(target)
@@ -154,54 +151,75 @@ fn held_by_another(target: &Path, file: &File) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hidden_names::OutputPlace;
+
+    fn place(target: &Path) -> OutputPlace {
+        OutputPlace::alone(target.to_owned())
+    }
+
+    fn work_directory(target: &Path) -> PathBuf {
+        place(target).work_directory()
+    }
+
+    fn lock_path(target: &Path) -> PathBuf {
+        place(target).lock()
+    }
+
+    fn acquire(target: &Path) -> Result<LockFile> {
+        LockFile::acquire(target, lock_path(target))
+    }
+
+    fn held_by_parent(target: &Path) -> Result<LockFile> {
+        LockFile::held_by_parent(target, lock_path(target))
+    }
 
     fn target() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let target = directory.path().join("tasks.parquet");
-        fs::create_dir(hidden_names::work_directory(&target)).expect("a directory");
+        fs::create_dir(work_directory(&target)).expect("a directory");
         (directory, target)
     }
 
     #[test]
     fn lock_has_one_holder_and_is_released_when_dropped() {
         let (directory, target) = target();
-        let held = LockFile::acquire(&target).expect("a lock");
-        let error = LockFile::acquire(&target).err().expect("it is held");
+        let held = acquire(&target).expect("a lock");
+        let error = acquire(&target).err().expect("it is held");
         assert_eq!(error.kind(), ErrorKind::Locked);
         let process = format!("process {} is writing", std::process::id());
         assert!(error.to_string().contains(&process), "{error}");
-        LockFile::acquire(&directory.path().join("other")).expect("another output is free");
+        acquire(&directory.path().join("other")).expect("another output is free");
         held.check(&target).expect("it is ours");
         drop(held);
         assert_eq!(
-            fs::read_dir(hidden_names::work_directory(&target)).expect("a directory").count(),
+            fs::read_dir(work_directory(&target)).expect("a directory").count(),
             0,
             "no file is left"
         );
-        LockFile::acquire(&target).expect("it is free");
+        acquire(&target).expect("it is free");
     }
 
     #[test]
     fn worker_uses_the_lock_of_its_parent_and_does_not_release_it() {
         let (_directory, target) = target();
-        let error = LockFile::held_by_parent(&target).err().expect("there is no lock");
+        let error = held_by_parent(&target).err().expect("there is no lock");
         assert_eq!(error.kind(), ErrorKind::Locked);
-        fs::write(hidden_names::lock(&target), "1").expect("a file");
-        assert!(LockFile::held_by_parent(&target).is_err(), "a file alone is not a lock");
-        let parents = LockFile::acquire(&target).expect("a lock");
-        let seen = LockFile::held_by_parent(&target).expect("it is held");
+        fs::write(lock_path(&target), "1").expect("a file");
+        assert!(held_by_parent(&target).is_err(), "a file alone is not a lock");
+        let parents = acquire(&target).expect("a lock");
+        let seen = held_by_parent(&target).expect("it is held");
         seen.check(&target).expect("it excludes others");
         drop(seen);
         parents.check(&target).expect("it still exists");
-        assert!(LockFile::acquire(&target).is_err());
+        assert!(acquire(&target).is_err());
     }
 
     #[test]
     fn lock_file_of_a_dead_process_is_not_a_lock() {
         let (_directory, target) = target();
-        fs::write(hidden_names::lock(&target), "99999999999999999999999").expect("a file");
-        let held = LockFile::acquire(&target).expect("it is free");
-        let error = LockFile::acquire(&target).err().expect("it is held").to_string();
+        fs::write(lock_path(&target), "99999999999999999999999").expect("a file");
+        let held = acquire(&target).expect("it is free");
+        let error = acquire(&target).err().expect("it is held").to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(held);
     }
@@ -209,9 +227,9 @@ mod tests {
     #[test]
     fn deleted_lock_file_is_noticed_and_the_next_lock_is_kept() {
         let (_directory, target) = target();
-        let first = LockFile::acquire(&target).expect("a lock");
-        fs::remove_file(hidden_names::lock(&target)).expect("it exists");
-        let second = LockFile::acquire(&target).expect("it looks free");
+        let first = acquire(&target).expect("a lock");
+        fs::remove_file(lock_path(&target)).expect("it exists");
+        let second = acquire(&target).expect("it looks free");
         assert_eq!(first.check(&target).expect_err("it is gone").kind(), ErrorKind::Locked);
         drop(first);
         second.check(&target).expect("the second is as it was");
@@ -222,16 +240,15 @@ mod tests {
         let (directory, target) = target();
         let precious = directory.path().join("precious");
         fs::write(&precious, "text").expect("a file");
-        std::os::unix::fs::symlink(&precious, hidden_names::lock(&target)).expect("a link");
-        let error = LockFile::acquire(&target).err().expect("it is refused");
+        std::os::unix::fs::symlink(&precious, lock_path(&target)).expect("a link");
+        let error = acquire(&target).err().expect("it is refused");
         assert_eq!(error.kind(), ErrorKind::Target);
         assert_eq!(fs::read(&precious).expect("a file"), b"text");
-        fs::remove_file(hidden_names::lock(&target)).expect("a link");
+        fs::remove_file(lock_path(&target)).expect("a link");
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         let kind = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, hidden_names::lock(&target), kind, mode, 0)
-            .expect("a pipe");
-        assert_eq!(LockFile::acquire(&target).err().expect("refused").kind(), ErrorKind::Target);
+        rustix::fs::mknodat(rustix::fs::CWD, lock_path(&target), kind, mode, 0).expect("a pipe");
+        assert_eq!(acquire(&target).err().expect("refused").kind(), ErrorKind::Target);
     }
 
     #[test]
@@ -247,7 +264,7 @@ mod tests {
                 scope.spawn(|| {
                     for _ in 0..ROUNDS {
                         barrier.wait();
-                        let lock = LockFile::acquire(&target);
+                        let lock = acquire(&target);
                         acquired.fetch_add(u32::from(lock.is_ok()), Ordering::SeqCst);
                         // The holder keeps it until every other thread has tried.
                         barrier.wait();

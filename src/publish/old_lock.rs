@@ -2,19 +2,22 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files::FileLock;
 
-use crate::hidden_names::old_lock;
+use crate::hidden_names::OutputPlace;
 
 /// Checks that no program of version 0.1 is writing this output. It does not see the lock of this version.
 ///
 /// # Errors
 /// `Locked`, naming its PID; `Target` when its lock file cannot be read.
-pub fn check_old_lock(output: &Path) -> Result<()> {
-    let path = old_lock(output);
+pub fn check_old_lock(output: &OutputPlace) -> Result<()> {
+    if output.is_in_dataset() {
+        // That version had no datasets.
+        return Ok(());
+    }
+    let path = output.old_lock();
     let unreadable = |cause| {
         Error::new(ErrorKind::Target, "the lock file of version 0.1 cannot be read")
             .in_file(&path)
@@ -43,21 +46,20 @@ pub fn check_old_lock(output: &Path) -> Result<()> {
     };
     let message = format!("{holder} reembed 0.1 is writing this output");
     Err(Error::new(ErrorKind::Locked, message)
-        .in_file(output)
+        .in_file(output.path())
         .advice("wait until it ends, or stop it; let one version alone write an output"))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
 
     use super::*;
 
     #[test]
     fn old_lock_that_is_held_is_noticed_and_a_dead_one_is_deleted() {
         let directory = tempfile::tempdir().expect("a directory");
-        let output: PathBuf = directory.path().join("tasks.parquet");
-        let path = old_lock(&output);
+        let output = OutputPlace::alone(directory.path().join("tasks.parquet"));
+        let path = output.old_lock();
         check_old_lock(&output).expect("there is none");
         let held = FileLock::open(&path).expect("a file");
         assert!(held.try_lock().expect("locks"));

@@ -15,6 +15,7 @@ use super::sweep::delete_temporaries;
 use super::work_directory::{create_work_directory, remove_if_empty};
 use crate::config::Config;
 use crate::file_id::FileId;
+use crate::hidden_names::OutputPlace;
 use crate::reader::Reader;
 
 /// The process that holds the lock of the output.
@@ -29,7 +30,7 @@ pub enum LockHolder {
 
 /// A locked output path. Dropping it releases the lock.
 pub struct OutputLock {
-    path: PathBuf,
+    place: OutputPlace,
     lock: HeldLock,
     existing: ExistingTarget,
 }
@@ -41,19 +42,26 @@ impl OutputLock {
     /// `Locked` when another run holds the lock; `Target` when the path cannot be used or the
     /// existing file may not be replaced.
     pub fn acquire(config: &Config, holder: LockHolder, input: &Reader) -> Result<OutputLock> {
-        let path = config.output.path.clone();
+        let place = config.output.place.clone();
         let lock = match holder {
-            LockHolder::ThisProcess => lock_in_directory(&path)?.0,
-            LockHolder::Parent => HeldLock::new(&path, LockFile::held_by_parent(&path)?),
+            LockHolder::ThisProcess => lock_in_directory(&place)?.0,
+            LockHolder::Parent => {
+                HeldLock::new(&place, LockFile::held_by_parent(place.path(), place.lock())?)
+            }
         };
-        delete_temporaries(&path)?;
+        delete_temporaries(&place)?;
         let existing = check_output(config, input)?;
-        Ok(OutputLock { path, lock, existing })
+        Ok(OutputLock { place, lock, existing })
     }
 
     /// The output path.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.place.path()
+    }
+
+    /// The place of the output.
+    pub fn place(&self) -> &OutputPlace {
+        &self.place
     }
 
     /// The file that was at the path when it was locked.
@@ -68,11 +76,11 @@ impl OutputLock {
     /// `Locked` when the lock file is gone; `Output` when the existing file changed.
     pub fn check(&self) -> Result<()> {
         self.lock.check()?;
-        let now = match fs::symlink_metadata(&self.path) {
+        let now = match fs::symlink_metadata(self.path()) {
             Ok(metadata) => Some(FileId::from(&metadata)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => {
-                let error = path_error(&self.path, "the metadata of the output cannot be read");
+                let error = path_error(self.path(), "the metadata of the output cannot be read");
                 return Err(error.caused_by(cause));
             }
         };
@@ -80,7 +88,7 @@ impl OutputLock {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Output, "another process changed this file during the run")
-            .in_file(&self.path)
+            .in_file(self.path())
             .advice("find the process that writes this file; reembed did not replace it"))
     }
 }
@@ -91,7 +99,7 @@ impl OutputLock {
 /// deletes the temporary files of killed workers, releases the lock, and removes the directory if
 /// it was created for this run and is empty.
 pub struct SupervisorLock {
-    path: PathBuf,
+    place: OutputPlace,
     lock: Option<HeldLock>,
     created: Option<PathBuf>,
 }
@@ -103,18 +111,18 @@ impl SupervisorLock {
     /// `Locked` when another run holds the lock; `Target` when the path cannot be used; `Config`
     /// when `cache.path` is another file of the run.
     pub fn acquire(config: &Config) -> Result<SupervisorLock> {
-        let path = &config.output.path;
-        check_path(path, &config.input.path)?;
+        let place = &config.output.place;
+        check_path(place, &config.input.path)?;
         check_cache_path(config)?;
-        let (lock, created) = lock_in_directory(path)?;
-        Ok(SupervisorLock { path: path.clone(), lock: Some(lock), created })
+        let (lock, created) = lock_in_directory(place)?;
+        Ok(SupervisorLock { place: place.clone(), lock: Some(lock), created })
     }
 }
 
 /// Takes the lock of an output, in a directory that is created if it is missing. Returns the
 /// directory if it is new; without a lock it is removed again.
-fn lock_in_directory(target: &Path) -> Result<(HeldLock, Option<PathBuf>)> {
-    let created = create_directory(target)?;
+fn lock_in_directory(target: &OutputPlace) -> Result<(HeldLock, Option<PathBuf>)> {
+    let created = create_directory(target.path())?;
     let lock = HeldLock::acquire(target).inspect_err(|_| {
         if let Some(created) = created {
             let _ = fs::remove_dir(created);
@@ -126,7 +134,7 @@ fn lock_in_directory(target: &Path) -> Result<(HeldLock, Option<PathBuf>)> {
 impl Drop for SupervisorLock {
     fn drop(&mut self) {
         // If a temporary file cannot be deleted now, the next run deletes it.
-        let _ = delete_temporaries(&self.path);
+        let _ = delete_temporaries(&self.place);
         // First, because the lock is a file below the directory.
         drop(self.lock.take());
         if let Some(created) = &self.created {
@@ -138,29 +146,31 @@ impl Drop for SupervisorLock {
 
 /// The lock file of an output in its directory `_reembed`, which is removed at the end if it is empty.
 struct HeldLock {
-    path: PathBuf,
+    place: OutputPlace,
     lock: Option<LockFile>,
 }
 
 impl HeldLock {
-    fn new(path: &Path, lock: LockFile) -> HeldLock {
-        HeldLock { path: path.to_owned(), lock: Some(lock) }
+    fn new(place: &OutputPlace, lock: LockFile) -> HeldLock {
+        HeldLock { place: place.clone(), lock: Some(lock) }
     }
 
-    fn acquire(path: &Path) -> Result<HeldLock> {
+    fn acquire(place: &OutputPlace) -> Result<HeldLock> {
         /// Attempts to use a directory that runs of other outputs keep removing.
         const ATTEMPTS: usize = 100;
         let mut attempt = 1;
         loop {
-            match create_work_directory(path).and_then(|()| LockFile::acquire(path)) {
+            let acquired = create_work_directory(place)
+                .and_then(|()| LockFile::acquire(place.path(), place.lock()));
+            match acquired {
                 Ok(lock) => {
-                    let lock = HeldLock::new(path, lock);
-                    check_old_lock(path)?;
+                    let lock = HeldLock::new(place, lock);
+                    check_old_lock(place)?;
                     return Ok(lock);
                 }
                 Err(error) if attempt < ATTEMPTS && was_removed(&error) => attempt += 1,
                 Err(error) => {
-                    remove_if_empty(path);
+                    remove_if_empty(place);
                     return Err(error);
                 }
             }
@@ -168,8 +178,8 @@ impl HeldLock {
     }
 
     fn check(&self) -> Result<()> {
-        self.lock.as_ref().map_or(Ok(()), |lock| lock.check(&self.path))?;
-        check_old_lock(&self.path)
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.check(self.place.path()))?;
+        check_old_lock(&self.place)
     }
 }
 
@@ -185,7 +195,7 @@ impl Drop for HeldLock {
     fn drop(&mut self) {
         // First, because it is a file in the directory.
         drop(self.lock.take());
-        remove_if_empty(&self.path);
+        remove_if_empty(&self.place);
     }
 }
 
@@ -195,13 +205,13 @@ impl Drop for HeldLock {
 /// `Target` when the path cannot be used, or the output of `input` may not replace the existing
 /// file; `Config` when `cache.path` is another file of the run.
 pub fn check_output(config: &Config, input: &Reader) -> Result<ExistingTarget> {
-    check_path(&config.output.path, &config.input.path)?;
+    check_path(&config.output.place, &config.input.path)?;
     check_cache_path(config)?;
-    let existing = ExistingTarget::read(&config.output.path)?;
+    let existing = ExistingTarget::read(config.output.path())?;
     existing
         .file()
         .check_replaceable(input.rows(), config.publish.max_shrink, config.run.replace)
-        .map_err(|error| error.in_file(&config.output.path))?;
+        .map_err(|error| error.in_file(config.output.path()))?;
     Ok(existing)
 }
 
@@ -215,7 +225,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         std::thread::scope(|scope| {
             for output in ["a.parquet", "b.parquet", "c.parquet"] {
-                let output = directory.path().join(output);
+                let output = OutputPlace::alone(directory.path().join(output));
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
                         let lock = HeldLock::acquire(&output)

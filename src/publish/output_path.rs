@@ -12,14 +12,15 @@ use rustix::fs::Access;
 use super::work_directory::{check_work_directory, is_for_other_files};
 use crate::config::Config;
 use crate::file_id::FileId;
-use crate::hidden_names::{WORK_DIRECTORY, directory_of, work_directory};
+use crate::hidden_names::{OutputPlace, WORK_DIRECTORY, directory_of};
 
 /// Checks that the path is or can become a regular file in a writable directory, and is not the
 /// input. Only the last part of its directory may be missing.
 ///
 /// # Errors
 /// `Target`, naming the path.
-pub fn check_path(target: &Path, input: &Path) -> Result<()> {
+pub fn check_path(output: &OutputPlace, input: &Path) -> Result<()> {
+    let target = output.path();
     let refuse = |message: &str| path_error(target, message);
     if target.file_name().is_none() {
         return Err(refuse("the output path has no file name"));
@@ -62,7 +63,7 @@ pub fn check_path(target: &Path, input: &Path) -> Result<()> {
     };
     rustix::fs::access(writable, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|cause| refuse("its directory is not writable").caused_by(cause))?;
-    check_work_directory(target)
+    check_work_directory(output)
 }
 
 /// What is not a regular file, in words.
@@ -79,13 +80,13 @@ fn kind_of(file: fs::FileType) -> &'static str {
 /// Whether a report may be written: not below `_reembed` beside an output that is refused for its path, such as
 /// `/dev/null`.
 pub fn may_write_report(config: &Config) -> bool {
-    let output = &config.output.path;
+    let output = &config.output.place;
     let is_refused = || {
-        is_for_other_files(output)
-            || fs::symlink_metadata(output).is_ok_and(|found| !found.is_file())
+        is_for_other_files(output.path())
+            || fs::symlink_metadata(output.path()).is_ok_and(|found| !found.is_file())
             || check_work_directory(output).is_err()
     };
-    !config.report.dir.starts_with(work_directory(output)) || !is_refused()
+    !config.report.dir.starts_with(output.work_directory()) || !is_refused()
 }
 
 /// Creates the directory of the output if it does not exist. Returns a directory that is new.

@@ -14,15 +14,18 @@ use tempfile::{Builder, NamedTempFile};
 
 use super::existing::Ownership;
 use crate::failpoints::{self, Failpoint};
-use crate::hidden_names::{TEMPORARY_SUFFIX, directory_of, temporary_prefix, work_directory};
+use crate::hidden_names::{OutputPlace, TEMPORARY_SUFFIX, directory_of};
 
 /// Creates a new file in the directory `_reembed` beside the target (`O_EXCL`), with mode and owner of the
 /// existing file. Dropping it deletes the file.
 ///
 /// # Errors
 /// `Target` when it cannot be created, or has another mode or owner and the file system keeps it so.
-pub fn create_temporary(target: &Path, ownership: Option<Ownership>) -> Result<NamedTempFile> {
-    create_in(&work_directory(target), &temporary_prefix(target), target, ownership)
+pub fn create_temporary(
+    target: &OutputPlace,
+    ownership: Option<Ownership>,
+) -> Result<NamedTempFile> {
+    create_in(&target.work_directory(), &target.temporary_prefix(), target.path(), ownership)
 }
 
 /// Creates a new hidden file beside a target that has no lock and no cache. Dropping it deletes the file.
@@ -30,7 +33,8 @@ pub fn create_temporary(target: &Path, ownership: Option<Ownership>) -> Result<N
 /// # Errors
 /// `Target` when it cannot be created.
 pub fn create_temporary_beside(target: &Path) -> Result<NamedTempFile> {
-    create_in(directory_of(target), &format!(".{}", temporary_prefix(target)), target, None)
+    let prefix = format!(".{}", OutputPlace::alone(target.to_owned()).temporary_prefix());
+    create_in(directory_of(target), &prefix, target, None)
 }
 
 fn create_in(
@@ -215,8 +219,8 @@ mod tests {
     #[test]
     fn temporary_has_the_given_mode_and_is_deleted_when_dropped() {
         let directory = tempfile::tempdir().expect("a directory");
-        let target = directory.path().join("out.parquet");
-        let directory = work_directory(&target);
+        let target = OutputPlace::alone(directory.path().join("out.parquet"));
+        let directory = target.work_directory();
         fs::create_dir(&directory).expect("a directory");
         let created = create_temporary(&target, None).expect("a file");
         let own = created.as_file().metadata().expect("a file");
@@ -227,7 +231,7 @@ mod tests {
         }
         drop(created);
         assert_eq!(fs::read_dir(&directory).expect("a directory").count(), 0);
-        drop(create_temporary_beside(&target).expect("a file"));
-        assert_eq!(fs::read_dir(directory_of(&target)).expect("a directory").count(), 1);
+        drop(create_temporary_beside(target.path()).expect("a file"));
+        assert_eq!(fs::read_dir(directory_of(target.path())).expect("a directory").count(), 1);
     }
 }

@@ -7,10 +7,7 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::hidden_names::{
-    OLD_TEMPORARY_SUFFIX, TEMPORARY_SUFFIX, directory_of, old_temporary_prefix, temporary_prefix,
-    work_directory,
-};
+use crate::hidden_names::{OLD_TEMPORARY_SUFFIX, OutputPlace, TEMPORARY_SUFFIX, directory_of};
 
 /// Number of random letters and digits between prefix and suffix.
 const RANDOM: usize = 6;
@@ -20,9 +17,13 @@ const RANDOM: usize = 6;
 ///
 /// # Errors
 /// `Target`, naming the file that cannot be deleted.
-pub fn delete_temporaries(target: &Path) -> Result<()> {
-    delete(&work_directory(target), &temporary_prefix(target), TEMPORARY_SUFFIX)?;
-    delete(directory_of(target), &old_temporary_prefix(target), OLD_TEMPORARY_SUFFIX)
+pub fn delete_temporaries(output: &OutputPlace) -> Result<()> {
+    delete(&output.work_directory(), &output.temporary_prefix(), TEMPORARY_SUFFIX)?;
+    if output.is_in_dataset() {
+        // That version had no datasets, and their directories may be large.
+        return Ok(());
+    }
+    delete(directory_of(output.path()), &output.old_temporary_prefix(), OLD_TEMPORARY_SUFFIX)
 }
 
 fn delete(directory: &Path, prefix: &str, suffix: &str) -> Result<()> {
@@ -95,9 +96,9 @@ mod tests {
     #[test]
     fn temporaries_of_both_places_are_deleted() {
         let directory = tempfile::tempdir().expect("a directory");
-        let target = directory.path().join("t");
+        let target = OutputPlace::alone(directory.path().join("t"));
         delete_temporaries(&target).expect("there is no `_reembed`");
-        fs::create_dir(work_directory(&target)).expect("a directory");
+        fs::create_dir(target.work_directory()).expect("a directory");
         let at = |name: &str| directory.path().join(name);
         let dead = ["_reembed/t.aB3xYz.tmp", ".t.aB3xYz.reembed-tmp"].map(at);
         let others =

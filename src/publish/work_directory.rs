@@ -9,7 +9,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 use rustix::fs::Access;
 
-use crate::hidden_names::{WORK_DIRECTORY, directory_of, work_directory};
+use crate::hidden_names::{OutputPlace, WORK_DIRECTORY, directory_of};
 
 /// The bits of a mode that say who may read and write, with those for groups and for shared directories.
 const MODE_BITS: u32 = 0o7777;
@@ -24,8 +24,8 @@ const STICKY: u32 = 0o1000;
 ///
 /// # Errors
 /// `Target`, naming the directory.
-pub fn check_work_directory(output: &Path) -> Result<()> {
-    let path = work_directory(output);
+pub fn check_work_directory(output: &OutputPlace) -> Result<()> {
+    let path = output.work_directory();
     let refuse = |message: &str, advice: &str| {
         Error::new(ErrorKind::Target, message.to_owned()).in_file(&path).advice(advice.to_owned())
     };
@@ -43,7 +43,7 @@ pub fn check_work_directory(output: &Path) -> Result<()> {
             "move it away; `cache.path` and `report.dir` put the vector cache and the reports elsewhere",
         ));
     }
-    let of_output = fs::metadata(directory_of(output)).ok();
+    let of_output = fs::metadata(directory_of(output.path())).ok();
     let is_shared = of_output.as_ref().is_some_and(|directory| directory.mode() & STICKY != 0);
     if is_shared && ![0, rustix::process::geteuid().as_raw()].contains(&found.uid()) {
         return Err(refuse(
@@ -70,8 +70,8 @@ pub fn check_work_directory(output: &Path) -> Result<()> {
 ///
 /// # Errors
 /// `Target`, naming the directory.
-pub fn create_work_directory(output: &Path) -> Result<()> {
-    let path = work_directory(output);
+pub fn create_work_directory(output: &OutputPlace) -> Result<()> {
+    let path = output.work_directory();
     create_like_parent(&path).map_err(|cause| {
         Error::new(
             ErrorKind::Target,
@@ -84,9 +84,9 @@ pub fn create_work_directory(output: &Path) -> Result<()> {
 }
 
 /// Removes the directory if it is empty.
-pub fn remove_if_empty(output: &Path) {
+pub fn remove_if_empty(output: &OutputPlace) {
     // It fails if the directory has a cache, reports or files of another output, which stay.
-    let _ = fs::remove_dir(work_directory(output));
+    let _ = fs::remove_dir(output.work_directory());
 }
 
 /// Creates a directory below an existing one and makes its entry durable. An existing directory is left as it is.
@@ -120,13 +120,12 @@ pub fn is_for_other_files(output: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
-    use std::path::PathBuf;
 
     use super::*;
 
-    fn output() -> (tempfile::TempDir, PathBuf) {
+    fn output() -> (tempfile::TempDir, OutputPlace) {
         let directory = tempfile::tempdir().expect("a directory");
-        let output = directory.path().join("tasks.parquet");
+        let output = OutputPlace::alone(directory.path().join("tasks.parquet"));
         (directory, output)
     }
 
@@ -137,14 +136,14 @@ mod tests {
             fs::set_permissions(&directory, Permissions::from_mode(parent)).expect("a mode");
             create_work_directory(&output).expect("it is created");
             create_work_directory(&output).expect("it exists");
-            let mode = fs::metadata(work_directory(&output)).expect("a directory").mode();
+            let mode = fs::metadata(output.work_directory()).expect("a directory").mode();
             assert_eq!(mode & MODE_BITS, expected, "{parent:o}");
             remove_if_empty(&output);
-            assert!(!work_directory(&output).exists());
+            assert!(!output.work_directory().exists());
         }
         fs::set_permissions(&directory, Permissions::from_mode(0o1777)).expect("a mode");
         create_work_directory(&output).expect("it is created");
-        let mode = fs::metadata(work_directory(&output)).expect("a directory").mode();
+        let mode = fs::metadata(output.work_directory()).expect("a directory").mode();
         assert_eq!(mode & (STICKY | 0o002), 0, "{mode:o}");
     }
 
@@ -152,10 +151,10 @@ mod tests {
     fn directory_with_files_is_kept() {
         let (_directory, output) = output();
         create_work_directory(&output).expect("it is created");
-        fs::write(work_directory(&output).join("other.parquet.cache"), "x").expect("a file");
+        fs::write(output.work_directory().join("other.parquet.cache"), "x").expect("a file");
         remove_if_empty(&output);
         check_work_directory(&output).expect("it can be used");
-        assert!(work_directory(&output).exists());
+        assert!(output.work_directory().exists());
     }
 
     #[test]
@@ -167,7 +166,7 @@ mod tests {
             |path: &Path| symlink("elsewhere", path),
             |path: &Path| symlink(".", path),
         ] {
-            let path = work_directory(&output);
+            let path = output.work_directory();
             make(&path).expect("something in the way");
             let error = check_work_directory(&output).expect_err("it is no directory");
             assert_eq!((error.kind(), error.place().file()), (ErrorKind::Target, Some(&*path)));
@@ -187,7 +186,7 @@ mod tests {
             [(0o1777, 0, false), (0o1777, 1234, true), (0o777, 1234, false)]
         {
             fs::set_permissions(&directory, Permissions::from_mode(mode)).expect("a mode");
-            std::os::unix::fs::chown(work_directory(&output), Some(owner), None).expect("an owner");
+            std::os::unix::fs::chown(output.work_directory(), Some(owner), None).expect("an owner");
             let checked = check_work_directory(&output);
             assert_eq!(checked.is_err(), is_refused, "{mode:o}, {owner}: {checked:?}");
         }

@@ -12,6 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use proptest::prelude::*;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use reembed::config::OutputPlace;
 use reembed::events::{RowsByOrigin, Warning};
 use reembed::{Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache};
 use reembed_cli::sample;
@@ -85,12 +86,12 @@ fn moved_rows_cost_a_lookup_and_new_rows_the_model() {
         .expect("an input");
     let mut config = job.config(&settings);
     config.input.path = job.directory().join("other.parquet");
-    config.output.path = job.directory().join("out/other.parquet");
+    config.output.place = OutputPlace::alone(job.directory().join("out/other.parquet"));
     let counted = Counted::new();
     let report = run(&config, &counted);
     assert_eq!((report.origins().reused, report.origins().encoded), (200, 30));
     assert_eq!(counted.texts(), 30);
-    let written = read_parquet(&config.output.path);
+    let written = read_parquet(config.output.path());
     assert_eq!(written.tasks(), rows);
     assert_eq!(written.vectors("embedding"), alone(&rows));
 }
@@ -594,7 +595,7 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
         let job = Job::of(&plain(0..rows));
         let config = job.config(&["cache.commit_rows = 100"]);
         let growth =
-            |rows: usize| cache::max_growth(&config.cache, &job.output(), rows as u64, DIM);
+            |rows: usize| cache::max_growth(&config.cache, &config.output.place, rows as u64, DIM);
         let asked = growth(rows);
         let used = run(&config, &Counted::new()).cache.and_then(|cache| cache.file_bytes);
         let used = used.expect("a size");
@@ -604,7 +605,12 @@ fn no_file_grows_by_more_than_was_asked_of_its_disk() {
     }
     let job = Job::of(&plain(0..1));
     let growth = |setting: &str, rows| {
-        cache::max_growth(&job.config(&[setting]).cache, &job.output(), rows, 384)
+        cache::max_growth(
+            &job.config(&[setting]).cache,
+            &OutputPlace::alone(job.output()),
+            rows,
+            384,
+        )
     };
     assert_eq!(growth("cache.mode = \"read-only\"", 1000), 0);
     assert_eq!(growth("cache.mode = \"off\"", 1000), 0);

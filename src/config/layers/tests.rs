@@ -27,7 +27,7 @@ const PATHS: &str = "[input]\npath = \"in.parquet\"\n[output]\npath = \"/out.par
 fn two_paths_are_a_complete_configuration() {
     let config = check(PATHS).expect("a valid configuration");
     assert_eq!(config.input.path, Path::new("conf/in.parquet"));
-    assert_eq!(config.output.path, Path::new("/out.parquet"));
+    assert_eq!(config.output.path(), Path::new("/out.parquet"));
     assert_eq!(config.batch.requested, RequestedLimits::default());
     assert_eq!(
         config.embeddings.first.model.source.cache,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use reembed::config::OutputPlace;
 use reembed::pipeline::RunOptions;
 use reembed::publish::SupervisorLock;
 use reembed::{ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
@@ -36,16 +37,16 @@ fn an_output_that_is_the_input_or_no_regular_file_is_refused() {
         ("in.parquet/out.parquet", "the metadata of the output cannot be read"),
     ] {
         let mut config = job.config(&[]);
-        config.output.path = at(output);
+        config.output.place = OutputPlace::alone(at(output));
         let error = run(&config, &fake(Failure::Never)).expect_err(output);
         assert_eq!(error.kind(), ErrorKind::Target, "{output}: {error}");
         assert!(error.to_string().contains(expected), "{output}: {error}");
-        assert_eq!(error.place().file(), Some(config.output.path.as_path()));
+        assert_eq!(error.place().file(), Some(config.output.path()));
     }
     assert!(fs::read(job.input()).expect("an input") == before);
     assert!(!at("nothing").exists());
     let mut here = job.config(&[]);
-    here.output.path = at("beside.parquet");
+    here.output.place = OutputPlace::alone(at("beside.parquet"));
     run(&here, &fake(Failure::Never)).expect("a file beside the input is fine");
 }
 

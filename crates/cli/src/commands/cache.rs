@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use reembed::cache::{self, CacheCheck, CacheStats, PruneResult};
+use reembed::config::OutputPlace;
 use reembed::figures::{bytes, count};
 
 use super::config::load_file;
@@ -50,7 +51,7 @@ fn path(args: &CacheArgs) -> Result<PathBuf> {
         Some(output) => output.clone(),
         None => raw.output_path()?,
     };
-    Ok(cache::path_for(&raw.check_cache()?, &output))
+    Ok(cache::path_for(&raw.check_cache()?, &OutputPlace::alone(output)))
 }
 
 fn stats_text(stats: &CacheStats) -> String {

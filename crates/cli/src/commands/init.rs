@@ -185,7 +185,7 @@ mod tests {
         let environment = Environment::new([("HOME".to_owned(), "/nowhere".to_owned())]);
         let checked = raw.check(&environment).expect("a configuration");
         assert_eq!(checked.input.path, input);
-        assert_eq!(checked.output.path, directory.path().join("out/tasks.parquet"));
+        assert_eq!(checked.output.path(), directory.path().join("out/tasks.parquet"));
         assert_eq!(
             checked.embeddings.first.text.to_string(),
             "{title}\n{description}\nFiles: {files}"

@@ -28,7 +28,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     let config = load(args)?;
     session.answer.record(|record| {
         record.paths.input = Some(config.input.path.clone());
-        record.paths.output = Some(config.output.path.clone());
+        record.paths.output = Some(config.output.path().to_owned());
     });
     if args.print_config {
         print::result(&summary::config(&config))?;
@@ -257,7 +257,7 @@ mod tests {
             [(&["in", "out"][..], 1024), (&["in", "out", "--config", file], 7)]
         {
             let config = load(arguments).expect("a configuration");
-            let paths = (config.input.path.as_path(), config.output.path.as_path());
+            let paths = (config.input.path.as_path(), config.output.path());
             assert_eq!(paths, (Path::new("in"), Path::new("out")), "{arguments:?}");
             assert_eq!(config.input.chunk_rows.get(), chunk_rows, "{arguments:?}");
         }

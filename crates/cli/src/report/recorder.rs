@@ -86,7 +86,7 @@ impl Recorder {
             started,
             input: InputRecord { path: config.input.path.display().to_string() },
             output: OutputRecord {
-                path: config.output.path.display().to_string(),
+                path: config.output.path().display().to_string(),
                 label: config.output.label(),
                 column: config.embeddings.first.column.clone(),
                 form: None,
