@@ -99,7 +99,7 @@ impl Progress {
                     "waiting for the vector cache {path}, which another process has open"
                 );
             }),
-            Event::Budget { .. } | Event::BatchStarted(_) => {}
+            Event::Budget { .. } | Event::BatchStarted(_) | Event::PartDone { .. } => {}
             Event::Empty { rows } => self.advance(&mut state, rows),
             Event::Known { reused, duplicate } => {
                 state.known += (reused + duplicate) as u64;
