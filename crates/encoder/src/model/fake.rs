@@ -1,7 +1,7 @@
 //! A deterministic encoder without weights, for tests of the stages. It fails on demand.
 //!
-//! Each text is a part of its own. A batch that does not fit fails as late as it can: when every part
-//! but the last is done.
+//! Each text is a part of its own. A batch that does not fit fails as late as it can: when every
+//! part but the last is done.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
