@@ -65,9 +65,17 @@ pub enum Event {
         /// The batch limit at the start.
         limit: BatchLimit,
     },
-    /// A batch is about to go through the model. If the process dies now, this batch is the reason.
+    /// A batch is about to go through the model. If the process dies now, this batch is the reason. The
+    /// parts of a batch that is not done count no more: it did not fit in memory, and its texts start again.
     BatchStarted(InFlight),
-    /// A batch went through the model.
+    /// A part of the batch went through the model. Several threads report parts, in any order.
+    PartDone {
+        /// Number of rows whose text, or last missing chunk, was in this part.
+        rows: usize,
+        /// Tokens of the part's texts, without padding.
+        tokens: usize,
+    },
+    /// A batch went through the model. It counts the whole batch, parts that were reported included.
     BatchDone {
         /// Number of texts.
         rows: usize,
@@ -114,6 +122,7 @@ impl From<EncodeEvent> for Event {
     fn from(event: EncodeEvent) -> Event {
         match event {
             EncodeEvent::BatchStarted(batch) => Event::BatchStarted(batch),
+            EncodeEvent::PartDone { rows, tokens } => Event::PartDone { rows, tokens },
             EncodeEvent::BatchDone { rows, tokens } => Event::BatchDone { rows, tokens },
             EncodeEvent::LimitChanged(change) => Event::LimitChanged(change),
         }

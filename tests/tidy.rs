@@ -123,10 +123,11 @@ const RULES: &[Rule] = &[
 ];
 
 /// Policies: pure functions that import only std and each other.
-const POLICIES: [&str; 8] = [
+const POLICIES: [&str; 9] = [
     "reembed-encoder/plan.rs",
     "reembed-encoder/limit.rs",
     "reembed-encoder/budget.rs",
+    "reembed-encoder/position.rs",
     "reembed-encoder/model/tokenizer/split/windows.rs",
     "reembed-encoder/model/source/retry.rs",
     "reembed/cache/eviction.rs",

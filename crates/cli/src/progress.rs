@@ -11,6 +11,7 @@ use reembed::figures::{bytes, percent};
 use reembed_encoder::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed_encoder::model::ModelNotes;
 use reembed_encoder::model::source::FetchProgress;
+use reembed_encoder::position::Position;
 
 use crate::cli::Logging;
 use crate::limit_cause;
@@ -32,10 +33,9 @@ struct State {
     total: u64,
     /// Number of vector columns.
     columns: u64,
-    /// Rows that are done, counted once for each vector column.
-    done: u64,
-    tokens: u64,
-    /// Those that needed no model: their vector is in the cache, or an earlier row has the same text.
+    /// Rows and tokens so far. A row counts once for each vector column.
+    position: Position,
+    /// Rows that needed no model: their vector is in the cache, or an earlier row has the same text.
     known: u64,
     is_reading_back: bool,
     limit: Option<BatchLimit>,
@@ -59,8 +59,7 @@ impl Progress {
                 last_line: now,
                 total: 0,
                 columns: 1,
-                done: 0,
-                tokens: 0,
+                position: Position::default(),
                 known: 0,
                 is_reading_back: false,
                 limit: None,
@@ -83,9 +82,14 @@ impl Progress {
                 state.total = rows;
                 self.start_rows(rows);
             }
+            Event::BatchStarted(_) => state.position.start_batch(),
+            Event::PartDone { rows, tokens } => {
+                state.position.add_part(rows, tokens);
+                self.show_position(&mut state);
+            }
             Event::BatchDone { rows, tokens } => {
-                state.tokens += tokens as u64;
-                self.advance(&mut state, rows);
+                state.position.finish_batch(rows, tokens);
+                self.show_position(&mut state);
             }
             Event::Split { rows } => {
                 state.total += rows;
@@ -100,11 +104,14 @@ impl Progress {
                 );
             }),
             Event::Budget { limit, .. } => state.limit = state.limit.or(Some(limit)),
-            Event::BatchStarted(_) => {}
-            Event::Empty { rows } => self.advance(&mut state, rows),
+            Event::Empty { rows } => {
+                state.position.add_rows(rows);
+                self.show_position(&mut state);
+            }
             Event::Known { reused, duplicate } => {
                 state.known += (reused + duplicate) as u64;
-                self.advance(&mut state, reused + duplicate);
+                state.position.add_rows(reused + duplicate);
+                self.show_position(&mut state);
             }
             Event::ReadBack { rows } => self.read_back(&mut state, rows),
             Event::Committed { rows } => {
@@ -163,14 +170,17 @@ impl Progress {
         }
     }
 
-    fn advance(&self, state: &mut State, rows: usize) {
-        state.done += rows as u64;
-        let rows = state.done / state.columns;
+    fn show_position(&self, state: &mut State) {
+        if self.bar.is_none() && !is_due(state.last_line.elapsed()) {
+            return;
+        }
+        let position = state.position.shown();
+        let rows = position.rows / state.columns;
         let seconds = state.started.elapsed().as_secs_f64().max(1e-9);
-        let tasks = state.done as f64 / state.columns as f64 / seconds;
-        let tokens = state.tokens as f64 / seconds;
+        let tasks = position.rows as f64 / state.columns as f64 / seconds;
+        let tokens = position.tokens as f64 / seconds;
         let limit = state.limit.map_or(String::new(), |limit| limit.to_string());
-        let reused = state.known as f64 / state.done.max(1) as f64;
+        let reused = state.known as f64 / position.rows.max(1) as f64;
         match &self.bar {
             Some(bar) => {
                 bar.set_position(rows);
@@ -182,7 +192,7 @@ impl Progress {
                     "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
                 ));
             }
-            None if is_due(state.last_line.elapsed()) => {
+            None => {
                 state.last_line = Instant::now();
                 let left = state.total.saturating_sub(rows) as f64 / tasks.max(1e-9);
                 tracing::info!(
@@ -196,7 +206,6 @@ impl Progress {
                     "progress"
                 );
             }
-            None => {}
         }
     }
 
@@ -319,6 +328,7 @@ mod tests {
     use std::io::Write;
     use std::sync::Arc;
 
+    use reembed_encoder::events::InFlight;
     use reembed_encoder::limit::{BatchShape, TokenCount};
 
     use super::*;
@@ -387,6 +397,63 @@ mod tests {
         let wanted = "progress rows=40 of=1000 tasks_per_s=4.0 tokens_per_s=200.0 batch_limit=\"32 rows\" reused_share=0.0 eta_s=240.0";
         assert!(lines[1].ends_with(wanted), "{}", lines[1]);
         assert!(lines[1].starts_with("20"), "a line begins with its time: {}", lines[1]);
+    }
+
+    #[test]
+    fn progress_line_moves_within_a_batch_and_never_back() {
+        let progress = without_bar();
+        let started = || {
+            progress.event(Event::BatchStarted(InFlight {
+                rows: 64,
+                first: "row 1".to_owned(),
+                last: "row 64".to_owned(),
+                bytes: None,
+            }));
+        };
+        let lines = logged(|| {
+            progress.event(Event::Started { rows: 640, columns: 1, limit: limit(64) });
+            started();
+            for (rows, tokens) in [(16, 900), (8, 500)] {
+                pass_time(&progress, Duration::from_secs(10));
+                progress.event(Event::PartDone { rows, tokens });
+            }
+            // It did not fit in memory: its first half starts again.
+            started();
+            pass_time(&progress, Duration::from_secs(10));
+            progress.event(Event::PartDone { rows: 16, tokens: 900 });
+            progress.event(Event::PartDone { rows: 16, tokens: 800 });
+            pass_time(&progress, Duration::from_secs(10));
+            progress.event(Event::BatchDone { rows: 32, tokens: 1700 });
+        });
+        let expected = [
+            "rows=16 of=640 tasks_per_s=2.0 tokens_per_s=90.0",
+            "rows=24 of=640 tasks_per_s=2.0 tokens_per_s=140.0",
+            "rows=24 of=640 tasks_per_s=2.0 tokens_per_s=140.0",
+            "rows=32 of=640 tasks_per_s=3.0 tokens_per_s=170.0",
+        ];
+        assert_eq!(lines.len(), 1 + expected.len(), "{lines:#?}");
+        for (line, expected) in lines[1..].iter().zip(expected) {
+            assert!(line.contains(expected), "{expected}: {line}");
+        }
+        assert!(lines[1].ends_with("eta_s=390.0"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn bar_moves_within_a_batch() {
+        let bar = ProgressBar::hidden();
+        let mut progress = without_bar();
+        progress.bar = Some(bar.clone());
+        progress.event(Event::Started { rows: 100, columns: 2, limit: limit(64) });
+        for (event, position) in [
+            (Event::Known { reused: 10, duplicate: 0 }, 5),
+            (Event::PartDone { rows: 16, tokens: 900 }, 13),
+            (Event::PartDone { rows: 0, tokens: 900 }, 13),
+            (Event::PartDone { rows: 8, tokens: 500 }, 17),
+            (Event::BatchDone { rows: 32, tokens: 2700 }, 21),
+        ] {
+            progress.event(event);
+            assert_eq!((bar.position(), bar.length()), (position, Some(100)));
+        }
     }
 
     #[test]

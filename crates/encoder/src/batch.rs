@@ -1,5 +1,7 @@
 //! What goes into an encoder: batches of token ids, and the names of their rows for messages.
 
+use std::ops::Range;
+
 use arrow_array::{Array, LargeStringArray};
 
 use crate::limit::BatchShape;
@@ -194,6 +196,11 @@ impl TokenBatch {
         self.ids.len()
     }
 
+    /// Number of tokens of the texts at these positions, without padding.
+    pub fn tokens_of(&self, positions: Range<usize>) -> usize {
+        positions.map(|position| self.text(position).len()).sum()
+    }
+
     /// Tokens of the longest text; 0 without texts.
     pub fn longest(&self) -> usize {
         self.texts().map(<[u32]>::len).max().unwrap_or(0)
@@ -248,6 +255,7 @@ mod tests {
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
         assert_eq!(batch.shape(), BatchShape { rows: 3, longest: 3, tokens: 6 });
         assert_eq!((batch.whole_rows(), left.whole_rows()), (3, 1));
+        assert_eq!([0..0, 0..2, 1..3, 0..3].map(|texts| batch.tokens_of(texts)), [0, 4, 3, 6]);
         assert_eq!(batch.filter_rows(|row| row != 2), {
             let mut kept = TokenBatch::default();
             kept.push(7, &[1, 2, 3]);

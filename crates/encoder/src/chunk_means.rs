@@ -1,8 +1,9 @@
 //! The mean of the vectors of a text's chunks, which come from several batches.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
-use crate::batch::TextChunk;
+use crate::batch::{TextChunk, TokenBatch};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Smaller lengths count as this one when a vector is scaled, as in PyTorch's `normalize`.
@@ -63,6 +64,40 @@ impl ChunkMeans {
         }
         let vector = weighted_mean(&chunks.values, &chunks.tokens, self.normalize);
         Ok(Some(RowMean { vector, tokens: chunks.tokens.iter().sum() }))
+    }
+
+    /// A counter of the rows that `batch` completes, for a batch whose vectors are not added yet.
+    pub fn rows_in_flight<'b>(&self, batch: &'b TokenBatch) -> RowsInFlight<'b> {
+        let mut missing = HashMap::new();
+        for (row, chunk) in batch.rows().iter().zip(batch.chunks()) {
+            if chunk.count > 1 {
+                let added = self.rows.get(row).map(|chunks| chunks.missing);
+                missing.insert(*row, added.unwrap_or(chunk.count));
+            }
+        }
+        RowsInFlight { batch, missing }
+    }
+}
+
+/// Counts the rows that the parts of a batch complete, while the batch runs.
+pub struct RowsInFlight<'b> {
+    batch: &'b TokenBatch,
+    /// The number of missing chunks of each row that has several.
+    missing: HashMap<usize, usize>,
+}
+
+impl RowsInFlight<'_> {
+    /// Adds a finished part, the texts at these positions, and returns the number of rows that it
+    /// completes. Each text is added once.
+    pub fn add_part(&mut self, texts: Range<usize>) -> usize {
+        let mut is_complete = |row: &usize| match self.missing.get_mut(row) {
+            None => true,
+            Some(missing) => {
+                *missing -= 1;
+                *missing == 0
+            }
+        };
+        self.batch.rows()[texts].iter().filter(|row| is_complete(row)).count()
     }
 }
 
@@ -145,6 +180,31 @@ mod tests {
         assert_eq!(expected.tokens, 6);
         for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             assert_eq!(mean_of(order), expected, "{order:?}");
+        }
+    }
+
+    #[test]
+    fn part_completes_the_rows_whose_last_missing_chunk_it_has() {
+        let chunk = |number, count| TextChunk { number, count };
+        let mut means = ChunkMeans::new(1, false);
+        means.add(7, chunk(1, 3), 1, &[1.0]).expect("memory");
+        let mut batch = TokenBatch::default();
+        batch.push(1, &[1]);
+        batch.push_chunk(7, chunk(2, 3), &[1]);
+        // The others of its chunks are not in the batch.
+        batch.push_chunk(8, chunk(1, 2), &[1]);
+        batch.push_chunk(9, chunk(1, 2), &[1]);
+        batch.push_chunk(7, chunk(0, 3), &[1]);
+        batch.push_chunk(9, chunk(0, 2), &[1]);
+        for (parts, expected) in [
+            (&[0..6, 6..6][..], &[3, 0][..]),
+            (&[0..1, 1..2, 2..3, 3..4, 4..5, 5..6], &[1, 0, 0, 0, 1, 1]),
+            // Workers finish parts in any order.
+            (&[4..6, 2..4, 0..2], &[0, 1, 2]),
+        ] {
+            let mut rows = means.rows_in_flight(&batch);
+            let found: Vec<usize> = parts.iter().map(|part| rows.add_part(part.clone())).collect();
+            assert_eq!(found, expected, "{parts:?}");
         }
     }
 

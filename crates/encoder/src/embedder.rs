@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::cast::AsArray;
 use arrow_array::{
@@ -23,6 +22,7 @@ use crate::model::config::ModelConfig;
 use crate::model::identity::ModelIdentity;
 use crate::model::tokenizer::tokenize_texts;
 use crate::model::{self, Model};
+use crate::position::Position;
 use crate::task::{TaskRow, build_input_text};
 
 /// Texts that are tokenized and planned together: this bounds the memory of their tokens.
@@ -62,14 +62,15 @@ pub struct BatchOptions<'a> {
     /// Texts of a batch at the start; `None`: the default of the encoder, which is in tokens unless
     /// it pads.
     pub batch_size: Option<NonZeroUsize>,
-    /// Called after each batch.
+    /// Called when more texts are done, within a batch too if the encoder runs it in parts. Calls
+    /// come from any thread, one at a time, and the encoder waits for them: embed nothing in one.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
 }
 
 /// The progress of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Texts embedded so far.
+    /// Texts embedded so far, more in each call.
     pub done: usize,
     /// Texts of the call; nulls are none.
     pub total: usize,
@@ -269,12 +270,21 @@ impl Embedder {
         options: &BatchOptions<'_>,
     ) -> Result<Embeddings> {
         let encoder = self.model.encoder.as_ref();
-        let done = AtomicUsize::new(0);
+        let position = Mutex::new(Position::default());
         let on_event = |event: EncodeEvent| {
-            if let (EncodeEvent::BatchDone { rows, .. }, Some(progress)) = (event, options.progress)
-            {
-                let done = done.fetch_add(rows, Ordering::Relaxed) + rows;
-                progress(Progress { done, total: count - nulls });
+            let Some(progress) = options.progress else { return };
+            // Locked until `progress` returns, so that no later position overtakes this one.
+            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = position.shown().rows;
+            match event {
+                EncodeEvent::BatchStarted(_) => position.start_batch(),
+                EncodeEvent::PartDone { rows, tokens } => position.add_part(rows, tokens),
+                EncodeEvent::BatchDone { rows, tokens } => position.finish_batch(rows, tokens),
+                EncodeEvent::LimitChanged(_) => {}
+            }
+            let done = position.shown().rows;
+            if done > before {
+                progress(Progress { done: done as usize, total: count - nulls });
             }
         };
         let requested = RequestedLimits { start: options.batch_size, ..RequestedLimits::default() };
@@ -393,14 +403,19 @@ mod tests {
         let texts: Vec<String> =
             (0..40).map(|row| format!("task {row}").repeat(1 + row % 5)).collect();
         let expected = embedder.embed(&texts).expect("vectors");
-        let progress = Mutex::new(Vec::new());
-        let record = |step: Progress| progress.lock().expect("no panic").push(step);
-        let options = BatchOptions { batch_size: NonZeroUsize::new(7), progress: Some(&record) };
-        let vectors = embedder.embed_with(&texts, &options).expect("vectors");
-        assert_eq!(bits(vectors.as_slice()), bits(expected.as_slice()));
-        let progress = progress.into_inner().expect("no panic");
-        assert_eq!(progress.len(), 6);
-        assert_eq!(progress.last(), Some(&Progress { done: 40, total: 40 }));
+        for (batch_size, batches) in [(7, 6), (40, 1)] {
+            let progress = Mutex::new(Vec::new());
+            let record = |step: Progress| progress.lock().expect("no panic").push(step);
+            let batch_size = NonZeroUsize::new(batch_size);
+            let options = BatchOptions { batch_size, progress: Some(&record) };
+            let vectors = embedder.embed_with(&texts, &options).expect("vectors");
+            assert_eq!(bits(vectors.as_slice()), bits(expected.as_slice()));
+            assert_eq!(vectors.work().batch_sizes.values().sum::<u64>(), batches);
+            let progress = progress.into_inner().expect("no panic");
+            assert!(progress.len() as u64 > batches, "within a batch too: {progress:?}");
+            assert!(progress.is_sorted_by(|a, b| a.done < b.done), "{progress:?}");
+            assert_eq!(progress.last(), Some(&Progress { done: 40, total: 40 }));
+        }
     }
 
     #[test]

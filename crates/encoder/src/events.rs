@@ -5,9 +5,19 @@ use crate::limit::LimitChange;
 /// An event of the inference stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EncodeEvent {
-    /// A batch is about to go through the model. A process that dies now dies with this batch.
+    /// A batch is about to go through the model. A process that dies now dies with this batch. If
+    /// the batch before it is not done, that one did not fit in memory: its parts count no more, and
+    /// its texts start again.
     BatchStarted(InFlight),
-    /// A batch went through the model.
+    /// A part of the batch went through the model. The encoder's threads report parts, in any order;
+    /// an encoder that runs a batch as a whole reports none.
+    PartDone {
+        /// Number of rows whose last missing chunk was in this part.
+        rows: usize,
+        /// Tokens of the part's texts, without padding.
+        tokens: usize,
+    },
+    /// A batch went through the model. It counts the whole batch, parts that were reported included.
     BatchDone {
         /// Number of rows whose vector is known now. A row with several chunks counts when the
         /// last of them is done, so that the sum over all batches is the number of rows.

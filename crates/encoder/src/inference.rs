@@ -5,6 +5,7 @@
 //! The vector of a text that was split into chunks is their mean (`TextOptions::pool`).
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::chunk_means::ChunkMeans;
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::events::{EncodeEvent, InFlight};
 use crate::limit::{AdaptiveLimit, BatchLimit, LimitChange, TokenCount};
-use crate::model::encoder::{EncodeError, Encoder};
+use crate::model::encoder::{EncodeError, Encoder, Watch};
 use crate::stop::{Stop, stop_error};
 
 /// The inference stage. It can be shared: the tokenizer stage reads the batch limit that this stage
@@ -198,7 +199,7 @@ impl<'a> Inference<'a> {
             encoded.resize(batch.len() * dim, 0.0);
             (self.on_event)(EncodeEvent::BatchStarted(self.in_flight(rows, &batch)));
             let started = Instant::now();
-            match self.encode(&batch, &mut encoded) {
+            match self.encode(&batch, &means, &mut encoded) {
                 Ok(()) => {
                     let took = started.elapsed();
                     self.change_limit(|limit| limit.record_success(shape, took));
@@ -236,8 +237,14 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// Checks the bytes that the batch needs, then runs it.
-    fn encode(&self, batch: &TokenBatch, encoded: &mut [f32]) -> Result<(), EncodeError> {
+    /// Checks the bytes that the batch needs, then runs it. `means` has the chunks of the batches
+    /// before it.
+    fn encode(
+        &self,
+        batch: &TokenBatch,
+        means: &ChunkMeans,
+        encoded: &mut [f32],
+    ) -> Result<(), EncodeError> {
         let shape = batch.shape();
         if let (Some(bytes), Some(budget)) = (self.encoder.bytes_for(shape), self.budget)
             && bytes > budget
@@ -245,7 +252,14 @@ impl<'a> Inference<'a> {
             let cause = format!("the batch needs {bytes} bytes; the memory budget is {budget}");
             return Err(EncodeError::OutOfMemory { shape, cause: cause.into() });
         }
-        let encode = || Ok(self.encoder.encode_until(batch, &self.stop, encoded));
+        let rows = Mutex::new(means.rows_in_flight(batch));
+        let on_part = |texts: Range<usize>| {
+            let tokens = batch.tokens_of(texts.clone());
+            let rows = rows.lock().unwrap_or_else(PoisonError::into_inner).add_part(texts);
+            (self.on_event)(EncodeEvent::PartDone { rows, tokens });
+        };
+        let watch = Watch::new(&self.stop, &on_part);
+        let encode = || Ok(self.encoder.encode_until(batch, watch, encoded));
         catch_panic(ErrorKind::Encode, "the model", encode)
             .unwrap_or_else(|panic| Err(EncodeError::Failed(Box::new(panic))))
     }
@@ -328,5 +342,81 @@ fn describe_rows(rows: &RowNames, batch: &TokenBatch) -> String {
         [] => "no row".to_owned(),
         [row] => rows.name(row),
         [row, ..] => format!("{} and {} others", rows.name(row), batch.len() - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::limit::LimitBounds;
+    use crate::model::fake::{Failure, FakeEncoder};
+    use crate::position::{Amount, Position};
+
+    /// Ten rows in two batches. Row 3 has two chunks, row 5 has three: of each, one is in the second
+    /// batch.
+    fn batches() -> Vec<TokenBatch> {
+        let chunk = |number, count| TextChunk { number, count };
+        let mut first = TokenBatch::default();
+        (0..3).for_each(|row| first.push(row, &[9; 4]));
+        first.push_chunk(3, chunk(1, 2), &[9; 3]);
+        first.push_chunk(5, chunk(2, 3), &[9; 3]);
+        first.push_chunk(5, chunk(0, 3), &[9; 2]);
+        first.push(4, &[9; 2]);
+        let mut second = TokenBatch::default();
+        second.push_chunk(5, chunk(1, 3), &[9; 2]);
+        (6..10).for_each(|row| second.push(row, &[9; 2]));
+        second.push_chunk(3, chunk(0, 2), &[9; 1]);
+        vec![first, second]
+    }
+
+    #[test]
+    fn parts_add_up_to_their_batch_and_texts_of_a_split_count_once() {
+        let tokens: usize = batches().iter().map(TokenBatch::tokens).sum();
+        let all = Amount { rows: 10, tokens: tokens as u64 };
+        for failure in
+            [Failure::Never, Failure::AboveRows(6), Failure::AboveRows(1), Failure::Every(2)]
+        {
+            let encoder = FakeEncoder::new(4, failure);
+            let many = NonZeroUsize::new(1000).expect("not zero");
+            let counting = TokenCount::Padded;
+            let limit =
+                AdaptiveLimit::new(LimitBounds { start: many, max: many, tokens: many, counting });
+            let events = Mutex::new(Vec::new());
+            let record = |event| events.lock().expect("no panic").push(event);
+            let inference = Inference::new(&encoder, limit, None, &record);
+            let vectors = inference.embed(&RowNames::unnamed(0), 10, batches()).expect("vectors");
+            assert_eq!(vectors.present, [true; 10], "{failure:?}");
+
+            let mut position = Position::default();
+            let mut in_flight = Amount::default();
+            let mut is_repeated = false;
+            for event in events.into_inner().expect("no panic") {
+                match event {
+                    EncodeEvent::BatchStarted(_) => {
+                        is_repeated |= in_flight != Amount::default();
+                        in_flight = Amount::default();
+                        position.start_batch();
+                    }
+                    EncodeEvent::PartDone { rows, tokens } => {
+                        in_flight.rows += rows as u64;
+                        in_flight.tokens += tokens as u64;
+                        position.add_part(rows, tokens);
+                    }
+                    EncodeEvent::BatchDone { rows, tokens } => {
+                        let batch = Amount { rows: rows as u64, tokens: tokens as u64 };
+                        assert_eq!(in_flight, batch, "{failure:?}");
+                        in_flight = Amount::default();
+                        position.finish_batch(rows, tokens);
+                    }
+                    EncodeEvent::LimitChanged(_) => {}
+                }
+                let shown = position.shown();
+                assert!(shown.rows <= all.rows && shown.tokens <= all.tokens, "{shown:?}");
+            }
+            assert_eq!(position.shown(), all, "{failure:?}");
+            assert_eq!(is_repeated, failure != Failure::Never, "{failure:?}");
+        }
     }
 }

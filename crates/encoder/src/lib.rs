@@ -56,6 +56,7 @@ pub mod limit;
 pub mod memory;
 pub mod model;
 pub mod plan;
+pub mod position;
 pub mod stop;
 pub mod task;
 

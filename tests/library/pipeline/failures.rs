@@ -10,6 +10,7 @@ use reembed::pipeline::RunOptions;
 use reembed::publish::SupervisorLock;
 use reembed::{ErrorKind, Event, Stop, StopReason, TaskRow, pipeline};
 use reembed_encoder::batch::TokenBatch;
+use reembed_encoder::model::encoder::Watch;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
 use reembed_encoder::model::{EncodeError, Model};
 use reembed_testing::model_directory::ModelDirectory;
@@ -256,9 +257,10 @@ fn our_own_encoder_gives_up_in_the_middle_of_a_batch() {
     (0..4000).for_each(|row| batch.push(row, &[7; 60]));
     let mut vectors = vec![0.0; batch.len() * encoder.dim()];
     let stop = Stop::new();
+    let watch = Watch::new(&stop, &|_| ());
     // The batch takes hundreds of milliseconds; the stop request arrives just after it starts.
     let error = std::thread::scope(|scope| {
-        let encoding = scope.spawn(|| encoder.encode_until(&batch, &stop, &mut vectors));
+        let encoding = scope.spawn(|| encoder.encode_until(&batch, watch, &mut vectors));
         stop.request(StopReason::Terminated);
         encoding.join().expect("no panic").expect_err("it stops")
     });

@@ -8,6 +8,7 @@ use reembed_encoder::batch::TokenBatch;
 use reembed_encoder::limit::LimitCause;
 use reembed_encoder::model::EncodeError;
 use reembed_encoder::model::fake::{Failure, FakeEncoder};
+use reembed_encoder::position::Position;
 
 use super::setup::{DIM, TINY, alone, fake, limits, plain, run, with_encoder};
 use crate::common::{Before, Job, batches, distance, load, read_parquet, write_parquet};
@@ -49,6 +50,20 @@ proptest! {
             _ => 0,
         }).sum();
         prop_assert_eq!(told, rows.len());
+        let mut position = Position::default();
+        for event in &events {
+            match event {
+                Event::BatchStarted(_) => position.start_batch(),
+                Event::PartDone { rows, tokens } => position.add_part(*rows, *tokens),
+                Event::BatchDone { rows, tokens } => position.finish_batch(*rows, *tokens),
+                Event::Empty { rows } => position.add_rows(*rows),
+                Event::Known { reused, duplicate } => position.add_rows(reused + duplicate),
+                _ => {}
+            }
+            prop_assert!(position.shown().rows <= rows.len() as u64);
+        }
+        prop_assert_eq!(position.shown().rows, rows.len() as u64);
+        prop_assert_eq!(position.shown().tokens, report.work().tokens);
         let ran = events.iter().filter(|event| matches!(event, Event::BatchDone { .. })).count();
         prop_assert_eq!(batches(&report.work()), ran as u64);
         check_limits(&events, &report, sizes.start)?;

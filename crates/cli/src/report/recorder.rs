@@ -246,6 +246,7 @@ impl Observed {
             | Event::PrecisionFollowed(_)
             | Event::WaitingForCache { .. }
             | Event::BatchStarted(_)
+            | Event::PartDone { .. }
             | Event::Committed { .. }
             | Event::ReadBack { .. } => {}
         }

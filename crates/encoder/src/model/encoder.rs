@@ -1,6 +1,7 @@
 //! The interface of an encoder: token ids in, vectors out.
 
 use std::error::Error as StdError;
+use std::ops::Range;
 
 use reembed_kernels::Precision;
 
@@ -42,19 +43,45 @@ pub trait Encoder: Send + Sync {
     /// Other errors are final. `vectors` is unspecified after an error.
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError>;
 
-    /// As [`Encoder::encode`], and returns early when `stop` is requested. An encoder whose batches
-    /// take less than a second may ignore `stop`.
+    /// As [`Encoder::encode`], and returns early when a stop is requested. It calls
+    /// [`Watch::part_done`] once for each part of the batch. An encoder whose batches take less
+    /// than a second may ignore `watch`.
     ///
     /// # Errors
     /// As [`Encoder::encode`], and [`EncodeError::Stopped`].
     fn encode_until(
         &self,
         batch: &TokenBatch,
-        stop: &Stop,
+        watch: Watch<'_>,
         vectors: &mut [f32],
     ) -> Result<(), EncodeError> {
-        let _ = stop;
+        let _ = watch;
         self.encode(batch, vectors)
+    }
+}
+
+/// Observes a batch while it runs: requests a stop, and receives the finished parts.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    stop: &'a Stop,
+    on_part: &'a (dyn Fn(Range<usize>) + Sync),
+}
+
+impl<'a> Watch<'a> {
+    /// A watch that calls `on_part` with the positions of a part's texts in the batch. The threads
+    /// of the encoder call it, several at once and in any order; they wait for it.
+    pub fn new(stop: &'a Stop, on_part: &'a (dyn Fn(Range<usize>) + Sync)) -> Self {
+        Watch { stop, on_part }
+    }
+
+    /// The reason to stop; `None` while there is none.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.stop.reason()
+    }
+
+    /// Reports that the vectors of these texts are written. The batch may still fail.
+    pub fn part_done(&self, texts: Range<usize>) {
+        (self.on_part)(texts);
     }
 }
 

@@ -1,10 +1,14 @@
 //! A deterministic encoder without weights, for tests of the stages. It fails on demand.
+//!
+//! Each text is a part of its own. A batch that does not fit fails as late as it can: when every
+//! part but the last is done.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::encoder::{EncodeError, Encoder};
+use super::encoder::{EncodeError, Encoder, Watch};
 use crate::batch::TokenBatch;
 use crate::limit::BatchShape;
+use crate::stop::Stop;
 
 /// An encoder whose vectors have length 1 and depend on the token ids alone.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ impl FakeEncoder {
         FakeEncoder { dim, failure, calls: AtomicU64::new(0) }
     }
 
-    /// Number of calls of [`Encoder::encode`].
+    /// Number of batches that it was called with.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
@@ -76,12 +80,24 @@ impl Encoder for FakeEncoder {
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
+        self.encode_until(batch, Watch::new(&Stop::new(), &|_| ()), vectors)
+    }
+
+    /// Ignores a request to stop.
+    fn encode_until(
+        &self,
+        batch: &TokenBatch,
+        watch: Watch<'_>,
+        vectors: &mut [f32],
+    ) -> Result<(), EncodeError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
         if self.fails(call, batch.len()) {
             let shape = batch.shape();
+            (1..batch.len()).for_each(|end| watch.part_done(end - 1..end));
             return Err(EncodeError::OutOfMemory { shape, cause: "injected".into() });
         }
-        for (text, vector) in batch.texts().zip(vectors.chunks_exact_mut(self.dim)) {
+        let vectors = vectors.chunks_exact_mut(self.dim);
+        for (position, (text, vector)) in batch.texts().zip(vectors).enumerate() {
             // FNV-1a over the ids, continued for each component.
             let mut hash = text.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, id| {
                 (hash ^ u64::from(*id)).wrapping_mul(0x0100_0000_01b3)
@@ -97,6 +113,7 @@ impl Encoder for FakeEncoder {
             {
                 vector[0] = f32::NAN;
             }
+            watch.part_done(position..position + 1);
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use rayon::ThreadPool;
 use reembed_kernels::{Arithmetic, Precision};
 
 use super::description::ModelDescription;
-use super::encoder::{EncodeError, Encoder};
+use super::encoder::{EncodeError, Encoder, Watch};
 use super::resources::{out_of_memory, start_threads};
 use super::weights::BertWeights;
 use crate::batch::TokenBatch;
@@ -93,13 +93,13 @@ impl PackedEncoder {
     /// Runs parts until none is left. After an error or a stop no worker takes another part.
     fn run_parts<'p>(
         &self,
-        stop: &Stop,
+        watch: Watch<'_>,
         largest: usize,
-        parts: &Mutex<impl Iterator<Item = (&'p [&'p [u32]], &'p mut [f32])>>,
+        parts: &Mutex<impl Iterator<Item = Part<'p>>>,
     ) -> Result<(), WorkerError> {
         let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-        while let Some((texts, vectors)) = next() {
-            let result = match stop.reason() {
+        while let Some(Part { positions, texts, vectors }) = next() {
+            let result = match watch.stop_reason() {
                 Some(reason) => Err(WorkerError::Stopped(reason)),
                 None => self.forward(largest, texts, vectors).map_err(WorkerError::Failed),
             };
@@ -107,6 +107,7 @@ impl PackedEncoder {
                 while next().is_some() {}
                 return result;
             }
+            watch.part_done(positions);
         }
         Ok(())
     }
@@ -154,13 +155,13 @@ impl Encoder for PackedEncoder {
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
-        self.encode_until(batch, &Stop::new(), vectors)
+        self.encode_until(batch, Watch::new(&Stop::new(), &|_| ()), vectors)
     }
 
     fn encode_until(
         &self,
         batch: &TokenBatch,
-        stop: &Stop,
+        watch: Watch<'_>,
         vectors: &mut [f32],
     ) -> Result<(), EncodeError> {
         let texts: Vec<&[u32]> = batch.texts().collect();
@@ -168,14 +169,14 @@ impl Encoder for PackedEncoder {
         let mut parts = Vec::new();
         let mut rest = vectors;
         let mut largest = 0;
-        for part in split_into_parts(&lengths, self.workers) {
-            largest = largest.max(lengths[part.clone()].iter().sum());
-            let (part_vectors, others) = rest.split_at_mut(part.len() * self.dim());
+        for positions in split_into_parts(&lengths, self.workers) {
+            largest = largest.max(lengths[positions.clone()].iter().sum());
+            let (vectors, others) = rest.split_at_mut(positions.len() * self.dim());
             rest = others;
-            parts.push((&texts[part], part_vectors));
+            parts.push(Part { texts: &texts[positions.clone()], positions, vectors });
         }
         let parts = Mutex::new(parts.into_iter());
-        let results = self.pool.broadcast(|_| self.run_parts(stop, largest, &parts));
+        let results = self.pool.broadcast(|_| self.run_parts(watch, largest, &parts));
         results.into_iter().collect::<Result<(), _>>().map_err(|error| match error {
             WorkerError::Stopped(reason) => EncodeError::Stopped(reason),
             WorkerError::Failed(cause @ PackedError::OutOfMemory { .. }) => {
@@ -184,6 +185,15 @@ impl Encoder for PackedEncoder {
             WorkerError::Failed(other) => EncodeError::Failed(Box::new(other)),
         })
     }
+}
+
+/// The share of a batch that a worker takes at once.
+struct Part<'p> {
+    /// The positions of its texts in the batch.
+    positions: Range<usize>,
+    texts: &'p [&'p [u32]],
+    /// Where the vectors of its texts go.
+    vectors: &'p mut [f32],
 }
 
 /// Why a worker left parts unfinished.
@@ -222,8 +232,38 @@ fn part_tokens(left: usize, workers: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use reembed_testing::model_directory::ModelDirectory;
 
     use super::*;
+    use crate::model::config::ModelConfig;
+
+    #[test]
+    fn parts_reported_add_up_to_the_batch_and_change_no_bits() {
+        let written = ModelDirectory::tiny().write();
+        let mut batch = TokenBatch::default();
+        (0..200).for_each(|row| batch.push(row, &vec![7; 60 - row / 5]));
+        let mut bits = Vec::new();
+        for threads in [1, 3] {
+            let threads = NonZeroUsize::new(threads);
+            let config = ModelConfig { threads, ..ModelConfig::from_directory(written.path()) };
+            let encoder = crate::model::load(&config, &|_| ()).expect("a model").encoder;
+            let parts = Mutex::new(Vec::new());
+            let record = |texts: Range<usize>| parts.lock().expect("no panic").push(texts);
+            let mut vectors = vec![0.0; batch.len() * encoder.dim()];
+            encoder
+                .encode_until(&batch, Watch::new(&Stop::new(), &record), &mut vectors)
+                .expect("vectors");
+            let mut parts = parts.into_inner().expect("no panic");
+            parts.sort_by_key(|texts| texts.start);
+            assert!(parts.len() > 5, "{parts:?}");
+            let texts: Vec<usize> = parts.into_iter().flatten().collect();
+            assert_eq!(texts, (0..batch.len()).collect::<Vec<_>>(), "{threads:?} threads");
+
+            encoder.encode(&batch, &mut vectors[..]).expect("vectors");
+            bits.push(vectors.iter().map(|value| value.to_bits()).collect::<Vec<_>>());
+        }
+        assert_eq!(bits[0], bits[1]);
+    }
 
     #[test]
     fn parts_follow_the_number_of_workers() {
