@@ -411,7 +411,8 @@ mod tests {
             }));
         };
         let lines = logged(|| {
-            progress.event(Event::Started { rows: 640, columns: 1, limit: limit(64) });
+            progress.event(Event::Started { rows: 640, columns: 1 });
+            progress.event(Event::Budget { bytes: None, least: None, limit: limit(64) });
             started();
             for (rows, tokens) in [(16, 900), (8, 500)] {
                 pass_time(&progress, Duration::from_secs(10));
@@ -443,7 +444,7 @@ mod tests {
         let bar = ProgressBar::hidden();
         let mut progress = without_bar();
         progress.bar = Some(bar.clone());
-        progress.event(Event::Started { rows: 100, columns: 2, limit: limit(64) });
+        progress.event(Event::Started { rows: 100, columns: 2 });
         for (event, position) in [
             (Event::Known { reused: 10, duplicate: 0 }, 5),
             (Event::PartDone { rows: 16, tokens: 900 }, 13),
