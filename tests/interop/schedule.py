@@ -177,7 +177,8 @@ def check_dagster(work: pathlib.Path, configurations: dict):
         report(name, f"refused ({code})", f"{retries} retries: {why}", not success and retries == 0 and bool(why))
     with another_run(work, configurations["another-run"]):
         success, retries, made, why = run("another-run")
-    report(name, "another run (75)", f"success, {len(made)} assets, {retries} retries", success and not made and retries == 0)
+    right = success and not made and retries == 0
+    report(name, "another run (75)", f"success {success}, {len(made)} assets, {retries} retries {why}", right)
 
     # A process for the run and one for the step, as the daemon starts them.
     command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize", "-f", str(work / "dagster_job.py")]
