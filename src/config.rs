@@ -14,11 +14,13 @@ mod blocks;
 mod check;
 mod layers;
 mod names;
+mod only;
 mod origin;
 mod paths;
 mod presets;
 mod schema;
 mod settings;
+mod shard;
 mod template;
 mod values;
 mod words;
@@ -36,15 +38,17 @@ pub use crate::hidden_names::OutputPlace;
 use crate::text::TextRecipe;
 pub use blocks::OF_ONE_MODEL;
 pub use layers::RawConfig;
+pub use only::Only;
 pub use origin::Origin;
 pub use paths::check_local_path;
 pub use schema::json_schema;
 pub use settings::{DefaultValue, Flag, Kind, OPTIONAL_COLUMNS, SETTINGS, Setting};
+pub use shard::Shard;
 pub use template::template;
 pub use toml::Value as TomlValue;
 pub use words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Pool, Preset, TextUse, Truncate,
-    VectorLayout, VectorType,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, OnMissing, Pool, Preset, TextUse,
+    Truncate, VectorLayout, VectorType,
 };
 
 /// A checked configuration.
@@ -66,6 +70,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// The table `[run]`.
     pub run: RunConfig,
+    /// The table `[dataset]`, and what is read.
+    pub dataset: DatasetConfig,
     /// Every setting that has a value, with its origin.
     pub effective: Vec<Effective>,
 }
@@ -128,6 +134,36 @@ pub struct Effective {
     pub value: String,
     /// Where the value was set.
     pub origin: Origin,
+}
+
+/// What is read: a table or the tables of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inputs {
+    /// A file, a directory or a pattern.
+    Path(PathBuf),
+    /// Several of them.
+    Paths(Vec<PathBuf>),
+    /// The file that lists them, one in each line.
+    FilesFrom(PathBuf),
+}
+
+/// The settings of a dataset.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetConfig {
+    /// What is read.
+    pub inputs: Inputs,
+    /// The directory below which outputs lie as their inputs do; `None`: as the inputs say.
+    pub root: Option<PathBuf>,
+    /// The partitions that are taken; `None`: all.
+    pub only: Option<Only>,
+    /// The part of the tables that this run takes; `None`: all.
+    pub shard: Option<Shard>,
+    /// What becomes of the output of a table that is no longer there.
+    pub on_missing: OnMissing,
+    /// Whether a file `_SUCCESS` says that every table is in place.
+    pub success_file: bool,
+    /// Whether the first table that fails ends the run.
+    pub fail_fast: bool,
 }
 
 /// How a table is read.
@@ -299,6 +335,8 @@ pub struct ReportConfig {
     pub topmost: PathBuf,
     /// Number of reports to keep; 0 writes none.
     pub keep: usize,
+    /// Whether the directory follows from the output.
+    pub is_beside_output: bool,
 }
 
 /// The vector cache.

@@ -136,11 +136,7 @@ fn count(
         None => &mut nothing,
     };
     models.load(&stop)?;
-    let wishes = BatchWishes {
-        requested: config.batch.requested,
-        memory_limit: config.batch.memory_limit,
-        models: models.distinct().len(),
-    };
+    let wishes = BatchWishes::new(config, None, models);
     let loaded: Vec<&Model> = models.distinct().iter().filter_map(LazyModel::loaded).collect();
     let inferences: Vec<Inference<'_>> = loaded
         .iter()

@@ -34,6 +34,29 @@ pub enum Event {
         /// Number of vector columns.
         columns: u64,
     },
+    /// A dataset is about to be published. Later events are sums over its tables.
+    Tables {
+        /// Tables that the run takes.
+        tables: u64,
+        /// Those that are in place, and are not opened.
+        unchanged: u64,
+    },
+    /// A table of a dataset is in place.
+    TableDone {
+        /// Its path below the root.
+        table: String,
+        /// Rows of the output.
+        rows: u64,
+    },
+    /// A table of a dataset could not be published. The others are all the same.
+    TableFailed {
+        /// Its path below the root.
+        table: String,
+        /// Why, with its place.
+        message: String,
+        /// What to do.
+        advice: Option<String>,
+    },
     /// Texts were split into chunks, each of which is a row of the output: as many more rows.
     Split {
         /// Number of rows.
@@ -216,6 +239,39 @@ pub enum Warning {
         /// The path of the output.
         path: PathBuf,
     },
+    /// A warning of one table of a dataset.
+    InTable {
+        /// The path of the table below the root.
+        table: String,
+        /// The warning.
+        warning: Box<Warning>,
+    },
+    /// Other tables of the dataset have a warning that was told of one.
+    OtherTables {
+        /// Its kind in a few words.
+        kind: &'static str,
+        /// Number of these tables.
+        tables: u64,
+    },
+}
+
+impl Warning {
+    /// Its kind in a few words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Warning::DuplicateIds { .. } => "repeated ids",
+            Warning::NoFilesColumn => "no files column",
+            Warning::Precision(_) => "another precision",
+            Warning::Prompt(_) => "a prompt that is not used",
+            Warning::NoCache { .. } => "no vector cache",
+            Warning::CacheSetAside { .. } => "an unusable vector cache",
+            Warning::DamagedEntries { .. } => "damaged cache entries",
+            Warning::CacheFull { .. } => "a full vector cache",
+            Warning::NoDirectorySync { .. } => "no fsync of directories",
+            Warning::InTable { warning, .. } => warning.kind(),
+            Warning::OtherTables { kind, .. } => kind,
+        }
+    }
 }
 
 /// The origins of a run's vectors. A row counts in one of the first three, or has no vector.
@@ -286,6 +342,12 @@ impl fmt::Display for Warning {
                  power failure within seconds of the run may bring the old one back",
                 shown_path(path)
             ),
+            Warning::InTable { table, warning } => {
+                write!(f, "{}: {warning}", without_controls(table))
+            }
+            Warning::OtherTables { kind, tables } => {
+                write!(f, "{tables} other tables have the same warning: {kind}")
+            }
         }
     }
 }
@@ -348,6 +410,31 @@ pub struct Report {
     pub output_unchanged: bool,
     /// The peak resident set size of the process in bytes, where the system reports it.
     pub peak_resident: Option<u64>,
+    /// The tables of a dataset; `None` for one table.
+    pub tables: Option<TableCounts>,
+}
+
+/// The tables of a dataset.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableCounts {
+    /// Tables that there are.
+    pub listed: u64,
+    /// Tables that the run took: those of its shard and condition.
+    pub taken: u64,
+    /// Tables that were published.
+    pub published: u64,
+    /// Those of the published ones whose output had the same bytes already.
+    pub same_bytes: u64,
+    /// Tables that were in place, and were not opened.
+    pub unchanged: u64,
+    /// Tables that could not be published.
+    pub failed: u64,
+    /// Tables that were not tried after a failure.
+    pub not_tried: u64,
+    /// Earlier tables whose input is gone.
+    pub gone: u64,
+    /// Their outputs that were deleted.
+    pub deleted: u64,
 }
 
 /// What a run did for one vector column.
@@ -375,7 +462,74 @@ pub struct ColumnReport {
     pub limit: Option<BatchLimit>,
 }
 
+impl ColumnReport {
+    /// The report of a column without rows.
+    pub fn empty(column: &str, form: FooterForm, lineage: Lineage, runs_on: String) -> Self {
+        ColumnReport {
+            column: column.to_owned(),
+            form,
+            lineage,
+            runs_on,
+            replaced_column: false,
+            null_rows: 0,
+            truncated_rows: 0,
+            origins: RowsByOrigin::default(),
+            work: Work::default(),
+            limit: None,
+        }
+    }
+
+    fn add(&mut self, other: &ColumnReport) {
+        self.replaced_column |= other.replaced_column;
+        self.null_rows += other.null_rows;
+        self.truncated_rows += other.truncated_rows;
+        self.origins.add(&other.origins);
+        self.work.add(&other.work);
+        self.limit = other.limit.or(self.limit);
+    }
+}
+
 impl Report {
+    /// The report of a dataset before its first table: the sum of nothing. `columns` has its vector columns.
+    pub fn without_tables(output: &Path, columns: Vec<ColumnReport>) -> Report {
+        Report {
+            rows: 0,
+            input_rows: None,
+            dropped_rows: 0,
+            limit_rows: None,
+            repeated_ids: 0,
+            columns,
+            cache: None,
+            elapsed: Duration::ZERO,
+            model_load: None,
+            limit_changes: 0,
+            warnings: Vec::new(),
+            output: output.to_owned(),
+            output_bytes: 0,
+            output_unchanged: true,
+            peak_resident: None,
+            tables: Some(TableCounts::default()),
+        }
+    }
+
+    /// Adds the report of a table.
+    pub fn add(&mut self, table: &Report) {
+        self.rows += table.rows;
+        self.input_rows = match (self.input_rows, table.input_rows) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.dropped_rows += table.dropped_rows;
+        self.limit_rows = match (self.limit_rows, table.limit_rows) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        self.repeated_ids += table.repeated_ids;
+        self.columns.iter_mut().zip(&table.columns).for_each(|(sum, column)| sum.add(column));
+        self.output_bytes += table.output_bytes;
+        self.output_unchanged &= table.output_unchanged;
+    }
+
     /// The first vector column.
     pub fn first(&self) -> &ColumnReport {
         &self.columns[0]

@@ -32,6 +32,16 @@ impl FileId {
         self.size
     }
 
+    /// The inode.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Seconds and nanoseconds of the modification time, since 1970.
+    pub fn modified(&self) -> (i64, i64) {
+        self.modified
+    }
+
     /// Whether both are the same file (device and inode), whatever its content.
     pub fn is_same_file(&self, other: &FileId) -> bool {
         (self.device, self.inode) == (other.device, other.inode)

@@ -32,6 +32,7 @@ pub mod calibrate;
 pub mod carried;
 pub mod chunk;
 pub mod config;
+pub mod dataset;
 pub mod digest;
 pub mod dry_run;
 pub mod events;

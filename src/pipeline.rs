@@ -18,6 +18,7 @@
 //!   models     the models of the vector columns        clock    where the time goes
 //!   lazy_inference  what embeds, made at the first text that needs it
 //!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
+//!   table      one table, from its first row to its output  turns  in which order tables use the model
 //! ```
 
 mod clock;
@@ -28,42 +29,34 @@ mod prepare;
 mod reuse;
 mod split;
 mod stages;
+mod table;
+mod turns;
 mod unchanged;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::events::EncodeEvent;
-use reembed_encoder::files::DirectorySync;
-use reembed_encoder::limit::BatchLimit;
 use reembed_encoder::memory;
 use reembed_encoder::model::ModelFacts;
 use reembed_encoder::stop::Stop;
-use reembed_encoder::task::ContentKeys;
 
 use crate::cache::{CacheReadyToPublish, VectorCache};
-use crate::chunk::{KeyedChunk, Rows, TokenChunk};
-use crate::config::{Carry, Config};
-use crate::events::{ColumnReport, Event, Report, Stage, Warning};
-use crate::footer::{EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
-use crate::publish::{LockHolder, OutputLock, readback};
-use crate::reader::{GroupFilter, Reader, RepeatedIds};
-use crate::vectors::VectorForm;
-use crate::writer::{Contents, Published, Writer};
-use clock::StageClocks;
+use crate::config::Config;
+use crate::events::{Event, Report, Warning};
+use crate::publish::{LockHolder, OutputLock};
+use crate::reader::Reader;
+pub use clock::StageClocks;
 pub use lazy_inference::{BatchWishes, LazyInference};
 pub use models::{LazyModel, Models};
 pub use precedents::calibration_precedents;
-use prepare::{carried_columns, check_carried};
 pub use prepare::{check_models, prepare};
-use reuse::{ChunkResolver, Sample};
 pub use split::Splitter;
-use stages::{ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
+pub(crate) use table::{Encoders, Table};
+pub(crate) use turns::{Turn, Turns};
 pub(crate) use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 
 /// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
@@ -127,35 +120,54 @@ pub fn run_with(
 ) -> Result<Report> {
     let started = Instant::now();
     let Opened { reader, lock, models } = *opened;
-    let forms = check_models(config, reader, lock.existing(), models, stop)?;
-    let warnings = Mutex::new(Vec::new());
-    let limit_changes = AtomicU64::new(0);
+    let heard = Heard::default();
     let on_event = |event: Event| {
-        match &event {
-            Event::Warning(warning) => {
-                warnings.lock().unwrap_or_else(|poison| poison.into_inner()).push(warning.clone());
-            }
-            Event::LimitChanged(_) => {
-                limit_changes.fetch_add(1, Ordering::Relaxed);
-            }
-            _ => {}
-        }
+        heard.note(&event);
         on_event(event);
     };
-    if reader.columns().texts().iter().any(|text| !text.absent().is_empty()) {
-        on_event(Event::Warning(Warning::NoFilesColumn));
-    }
+    let forms = check_models(config, reader, lock.existing(), models, stop)?;
+    let place = &config.output.place;
+    let cache = VectorCache::open(&config.cache, place, config.run.rebuild, stop, &on_event)?;
+    announce(models, cache.as_ref(), &on_event)?;
+    let clocks = StageClocks::default();
+    let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
+    let existing = table.existing_vectors(models);
+    let embedded = {
+        let on_encode = |event: EncodeEvent| on_event(event.into());
+        let wishes = BatchWishes::new(config, memory_limit, models);
+        let inferences = LazyInference::all(models, wishes, stop, &on_event, &on_encode);
+        let encoders = Encoders::new(models, &inferences, cache.as_ref());
+        table.embed(&encoders, existing.as_ref(), &clocks, None)?
+    };
+    let totals = embedded.totals();
+    // Before the output is published, because the run must not fail after that.
+    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_stored)).transpose()?;
+    let report = table.publish(embedded, models, &clocks)?;
+    let cache = cache.map(CacheReadyToPublish::mark_published);
+    let (warnings, limit_changes) = heard.into_parts();
+    Ok(Report {
+        cache,
+        elapsed: started.elapsed(),
+        model_load: models.load_time(),
+        limit_changes,
+        warnings,
+        peak_resident: memory::peak_rss(),
+        ..report
+    })
+}
 
-    let cache = VectorCache::open(
-        &config.cache,
-        &config.output.place,
-        config.run.rebuild,
-        stop,
-        &on_event,
-    )?;
+/// Tells the vector cache and the user of the models of a run.
+///
+/// # Errors
+/// `Cache` when the cache cannot be written.
+pub(crate) fn announce(
+    models: &Models<'_>,
+    cache: Option<&VectorCache<'_>>,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<()> {
     for model in models.distinct() {
         let ModelFacts { identity, notes, .. } = model.facts();
-        if let Some(cache) = &cache {
+        if let Some(cache) = cache {
             cache.record_model(identity)?;
         }
         if let Some(precision) = notes.followed {
@@ -168,220 +180,36 @@ pub fn run_with(
             on_event(Event::Warning(Warning::Prompt(warning.clone())));
         }
     }
-    let lineages: Vec<Lineage> =
-        models.by_column().map(|model| Lineage::new(&model.facts().identity)).collect();
-    let keys: Vec<ContentKeys> =
-        lineages.iter().map(|lineage| ContentKeys::new(&lineage.fingerprint)).collect();
-    let on_encode = |event: EncodeEvent| on_event(event.into());
-    let wishes = BatchWishes {
-        requested: config.batch.requested,
-        memory_limit: memory_limit.or(config.batch.memory_limit),
-        models: models.distinct().len(),
-    };
-    let lazy = |model| LazyInference::new(model, wishes, stop, &on_event, &on_encode);
-    let inferences: Vec<LazyInference<'_>> = models.distinct().iter().map(lazy).collect();
-    let by_column: Vec<&LazyInference<'_>> =
-        models.numbers().map(|number| &inferences[number]).collect();
-    if config.input.check_carried {
-        check_carried(config, reader, stop)?;
-    }
-    let columns = carried_columns(config, reader)?;
-    let of_columns: Vec<(Lineage, VectorForm)> =
-        lineages.iter().cloned().zip(forms.iter().cloned()).collect();
-    let existing = match reader.carry() {
-        Carry::Copy => ExistingVectors::open(config, lock.existing().file(), &of_columns),
-        Carry::Reencode => None,
-    };
-    if existing.is_none() {
-        // Without vectors of these models, only a model that can be loaded may begin.
-        inferences.iter().try_for_each(|inference| inference.get().map(drop))?;
-    }
-    let existing = existing.as_ref();
-    let copied = existing.map(|existing| (existing.table(), existing.leaves()));
-    let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
-    let mut writer = Writer::create(&config.output, lock, reader, columns, &forms, copied, stop)?;
-    let (rows, columns) = (reader.rows(), forms.len() as u64);
-    on_event(Event::Started { rows, columns });
+    Ok(())
+}
 
-    let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
-    let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
-    let commit_rows = config.cache.commit_rows.get();
-    let clocks = StageClocks::default();
-    let splitter = Splitter::of_config(config, models, stop)?;
-    let stage = ReadStage { config, reader, keys: &keys, splitter, on_event: &on_event };
-    let outcome = thread::scope(|scope| {
-        let reading = spawn(scope, "reader", || {
-            let cache = cache.as_ref();
-            let mut texts = existing
-                .map(|existing| UnchangedTexts::new(existing, &keys, config, cache, stop))
-                .transpose()?;
-            let mut none = NoFilter;
-            let filter: &mut dyn GroupFilter = match &mut texts {
-                Some(texts) => texts,
-                None => &mut none,
-            };
-            let found = |number| existing.map(|existing| existing.group(number));
-            stage.read((filter, &found), stop, &clocks, row_sender)
-        });
-        let tokenizing = spawn(scope, "tokenizer", || {
-            let sample = Sample::new(reader.rows(), config.cache.verify_sample);
-            let cache = cache.as_ref();
-            let ends = (row_receiver, token_sender);
-            tokenize(config, &by_column, cache, sample, &clocks, ends)
-        });
-        let inferred = in_stage("inference", || {
-            let (inferences, cache) = (by_column.clone(), cache.as_ref());
-            let resolver = ChunkResolver::new(inferences, cache, commit_rows, &on_event);
-            infer(resolver, &clocks, token_receiver, &mut writer)
-        });
-        // Upstream first, because the error of a stage ends the stages after it.
-        let read = join(reading);
-        let tokenized = join(tokenizing);
-        let read = read?;
-        tokenized?;
-        Ok::<_, Error>((inferred?, read))
-    })
-    .map_err(|error| add_input_file(error, &config.input.path));
-    let (totals, read) = outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
-    let repeated_ids = read.repeated.count;
-    if let RepeatedIds { count, first: Some(first) } = &read.repeated {
-        let (count, first) = (*count, first.clone());
-        on_event(Event::Warning(Warning::DuplicateIds { count, first }));
-    }
-    let damaged: u64 = totals.columns.iter().map(|column| column.damaged).sum();
-    if let (Some(cache), true) = (&cache, damaged > 0) {
-        let (path, count) = (cache.path().to_owned(), damaged);
-        on_event(Event::Warning(Warning::DamagedEntries { path, count }));
-    }
-    let limits: Vec<Option<BatchLimit>> =
-        by_column.iter().map(|inference| inference.memory_limit()).collect();
-    // Before the output is published, because the run must not fail after that.
-    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_stored)).transpose()?;
+/// What the report of a run keeps of its events.
+#[derive(Default)]
+pub(crate) struct Heard {
+    warnings: Mutex<Vec<Warning>>,
+    limit_changes: AtomicU64,
+}
 
-    stop.check()?;
-    let published = clocks.busy(Stage::Writer, || {
-        let footer = (read, &of_columns[..]);
-        publish(config, reader, lock, writer, footer, stop, &on_event)
-    });
-    on_event(Event::Stages(clocks.times()));
-    let (published, footer) = published?;
-    if published.sync == DirectorySync::NotOffered {
-        on_event(Event::Warning(Warning::NoDirectorySync { path: published.path.clone() }));
-    }
-    let cache = cache.map(CacheReadyToPublish::mark_published);
-    let of_columns = config.embeddings.iter().zip(of_columns).zip(limits).zip(totals.columns);
-    let written = models.by_column().zip(footer.embeddings()).zip(replaced);
-    let columns = of_columns.zip(written).map(|(run, ((model, written), replaced_column))| {
-        let (((embedding, (lineage, form)), limit), totals) = run;
-        ColumnReport {
-            column: embedding.column.clone(),
-            form: form.to_footer(),
-            lineage,
-            runs_on: model.facts().runs_on.clone(),
-            replaced_column,
-            null_rows: written.null_rows,
-            truncated_rows: totals.truncated,
-            origins: totals.origins,
-            work: totals.work,
-            limit,
+impl Heard {
+    /// Notes an event.
+    pub(crate) fn note(&self, event: &Event) {
+        match event {
+            Event::Warning(warning) => {
+                let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+                warnings.push(warning.clone());
+            }
+            Event::LimitChanged(_) => {
+                self.limit_changes.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => {}
         }
-    });
-    Ok(Report {
-        rows: footer.rows,
-        input_rows: footer.input_rows,
-        dropped_rows: footer.dropped_rows,
-        limit_rows: reader.limit(),
-        repeated_ids,
-        columns: columns.collect(),
-        cache,
-        elapsed: started.elapsed(),
-        model_load: models.load_time(),
-        limit_changes: limit_changes.into_inner(),
-        warnings: warnings.into_inner().unwrap_or_else(|poison| poison.into_inner()),
-        output: published.path,
-        output_bytes: published.bytes,
-        output_unchanged: published.unchanged,
-        peak_resident: memory::peak_rss(),
-    })
-}
+    }
 
-/// Writes the footer, reads the file back and publishes it.
-fn publish(
-    config: &Config,
-    reader: &Reader,
-    lock: &OutputLock,
-    writer: Writer<'_>,
-    (read, columns): (ReadRows, &[(Lineage, VectorForm)]),
-    stop: &Stop,
-    on_event: &(dyn Fn(Event) + Sync),
-) -> Result<(Published, Footer)> {
-    reader.check_unchanged()?;
-    let earlier = earlier_columns(config, reader)?;
-    let (staged, footer) = writer.finish(|contents| {
-        footer_of(config, reader, columns, contents, read, earlier)
-            .ok_or_else(|| Error::new(ErrorKind::Internal, "the output has no vector column (bug)"))
-    })?;
-    // How many rows have no text was not known before.
-    let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
-    let existing = lock.existing().file();
-    existing
-        .check_replaceable(footer.input_rows.unwrap_or(footer.rows), max_shrink, replace)
-        .map_err(|error| error.in_file(lock.path()))?;
-    let on_rows = |rows| on_event(Event::ReadBack { rows });
-    let published = staged.publish(lock, |path| {
-        readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
-    })?;
-    Ok((published, footer))
-}
-
-/// The footer entry of an output.
-fn footer_of(
-    config: &Config,
-    reader: &Reader,
-    columns: &[(Lineage, VectorForm)],
-    contents: Contents,
-    read: ReadRows,
-    earlier: Vec<EarlierColumn>,
-) -> Option<Footer> {
-    let Contents { rows, dropped_rows, copied, columns: written } = contents;
-    let id = config.input.id.name().filter(|_| reader.columns().has_ids()).map(str::to_owned);
-    let of_columns = config.embeddings.iter().zip(columns).zip(written);
-    let of_columns = of_columns.zip(reader.columns().texts());
-    let mut of_columns =
-        of_columns.map(|(((embedding, (lineage, form)), written), text)| FooterColumn {
-            column: embedding.column.clone(),
-            lineage: lineage.clone(),
-            text: FooterText::new(text.recipe(), text.names(), id.clone()),
-            form: form.to_footer(),
-            null_rows: written.null_rows,
-            vectors: written.vectors,
-            groups: written.groups,
-        });
-    let frame = FooterFrame {
-        carry: reader.carry(),
-        rows,
-        dropped_rows,
-        limit: reader.limit(),
-        input_rows: config.embeddings.first.text.chunk().map(|_| read.rows),
-        carried: copied.unwrap_or(read.carried),
-        on_empty: config.output.on_empty,
-        earlier,
-    };
-    let first = of_columns.next()?;
-    Some(Footer::new(frame, first, of_columns.collect()))
-}
-
-/// The vector columns of the input's own footer that the output carries.
-fn earlier_columns(config: &Config, reader: &Reader) -> Result<Vec<EarlierColumn>> {
-    let Some(entry) = reader.table().footer_entry()? else { return Ok(Vec::new()) };
-    // What cannot be read says nothing.
-    let Ok(footer) = Footer::parse(&entry) else { return Ok(Vec::new()) };
-    let columns = carried_columns(config, reader)?;
-    let metadata = reader.table().metadata()?;
-    let roots = metadata.schema.roots.iter().zip(&columns.carried);
-    let carried: Vec<&str> =
-        roots.filter(|(_, carried)| **carried).map(|(root, _)| root.name.as_str()).collect();
-    Ok(footer.carried_on(|column| carried.contains(&column)))
+    /// The warnings in order, and how often a batch limit changed.
+    pub(crate) fn into_parts(self) -> (Vec<Warning>, u64) {
+        let warnings = self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (warnings, self.limit_changes.into_inner())
+    }
 }
 
 /// Adds the input file to the error of a row, because the stages after the reader do not know it.

@@ -26,7 +26,9 @@ mod space;
 mod sweep;
 mod work_directory;
 
+pub(crate) use cache_path::resolve;
 pub use existing::{ExistingFile, ExistingTarget, Ownership};
+pub(crate) use lock_file::LockFile;
 pub use output_lock::{LockHolder, OutputLock, SupervisorLock, check_output};
 pub use output_path::may_write_report;
 pub use replace::{

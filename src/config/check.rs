@@ -9,6 +9,7 @@
 //! ```
 
 mod columns;
+mod dataset;
 mod model;
 mod read;
 mod text;
@@ -30,7 +31,7 @@ use super::values::Value;
 use super::words::{CacheMode, Carry, InvalidUtf8, OnEmpty, VectorLayout, VectorType};
 use super::{
     BatchConfig, CacheConfig, CalibrationConfig, ColumnChoice, Config, Effective, EmbeddingConfig,
-    Embeddings, IdColumn, InputConfig, OutputConfig, Percent, PublishConfig, ReportConfig,
+    Embeddings, IdColumn, InputConfig, Inputs, OutputConfig, Percent, PublishConfig, ReportConfig,
     RunConfig, VectorConfig, VectorValues,
 };
 use crate::hidden_names::{self, OutputPlace};
@@ -66,7 +67,13 @@ impl RawConfig {
         faults.extend(self.check_paths(None).err());
         let mut checked = Checked { faults };
         let path = |key| merged.path(key).ok_or_else(|| merged.missing(key));
-        let input = checked.of(path("input.path"));
+        let inputs = checked.of(merged.inputs());
+        let dataset = inputs.and_then(|inputs| checked.of(merged.dataset(inputs)));
+        let input = dataset.as_ref().map(|dataset| match &dataset.inputs {
+            Inputs::Path(path) => path.clone(),
+            // Each of its tables has its own.
+            Inputs::Paths(_) | Inputs::FilesFrom(_) => PathBuf::new(),
+        });
         let output = checked.of(path("output.path"));
         let report = checked.of(merged.report(output.as_deref().unwrap_or(Path::new(""))));
         let batch = checked.of(merged.batch());
@@ -100,6 +107,7 @@ impl RawConfig {
                     deadline: merged.number("run.deadline").map(Duration::from_secs),
                     limit: merged.number("run.limit"),
                 },
+                dataset: dataset?,
                 effective: self.effective(&merged),
             })
         };
@@ -264,6 +272,11 @@ impl RawConfig {
         self.origin(key).is_some_and(|origin| origin.layer() > 0)
     }
 
+    /// Whether a flag sets a key.
+    pub fn is_set_by_flag(&self, key: &str) -> bool {
+        matches!(self.origin(key), Some(Origin::Flag(_)))
+    }
+
     fn batch(&self) -> Result<BatchConfig> {
         let requested = RequestedLimits {
             start: self.number("batch.start").and_then(to_size),
@@ -380,7 +393,7 @@ impl RawConfig {
 
     fn column_choice(&self) -> Result<ColumnChoice> {
         let names = |key| self.names(key).unwrap_or_default();
-        Ok(match self.key_in_force([KEEP, DROP])? {
+        Ok(match self.key_in_force(&[KEEP, DROP])? {
             Some(KEEP) => ColumnChoice::Keep(names(KEEP)),
             Some(_) => ColumnChoice::Drop(names(DROP)),
             None => ColumnChoice::All,
@@ -437,7 +450,9 @@ impl RawConfig {
 
     /// Reports of an output are written below `_reembed` beside it unless `report.dir` is set.
     fn report(&self, output: &Path) -> Result<ReportConfig> {
-        let (dir, topmost) = match self.path("report.dir") {
+        let set = self.path("report.dir");
+        let is_beside_output = set.is_none();
+        let (dir, topmost) = match set {
             Some(dir) => {
                 let topmost = hidden_names::directory_of(&dir).to_owned();
                 (dir, topmost)
@@ -450,6 +465,7 @@ impl RawConfig {
         Ok(ReportConfig {
             dir,
             topmost,
+            is_beside_output,
             keep: self
                 .number("report.keep")
                 .and_then(|keep| usize::try_from(keep).ok())
@@ -495,7 +511,8 @@ impl RawConfig {
         let copies = || self.word("output.carry", Carry::parse).is_ok_and(|c| c == Carry::Copy);
         let is_local = || self.path("model.path").is_some();
         let is_default = |key: &str| self.origin(key) == Some(&Origin::Default);
-        let is_the_one = |keys| self.key_in_force(keys).is_ok_and(|one| one == Some(key));
+        let is_the_one =
+            |keys: &[&'static str]| self.key_in_force(keys).is_ok_and(|one| one == Some(key));
         let is_of_other_recipe = || {
             let in_force = self.recipe_form().unwrap_or(RecipeForm::TaskRow);
             let others = RecipeForm::ALL.into_iter().filter(|form| *form != in_force);
@@ -511,8 +528,8 @@ impl RawConfig {
             // Each block names its own.
             "output.column" => self.blocks.is_empty(),
             "text.split" => self.text_recipe().is_ok_and(|recipe| !recipe.split().is_empty()),
-            PROMPT | PROMPT_NAME => is_the_one([PROMPT, PROMPT_NAME]),
-            KEEP | DROP => is_the_one([KEEP, DROP]),
+            PROMPT | PROMPT_NAME => is_the_one(&[PROMPT, PROMPT_NAME]),
+            KEEP | DROP => is_the_one(&[KEEP, DROP]),
             _ => !is_of_other_recipe(),
         }
     }

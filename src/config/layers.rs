@@ -211,6 +211,24 @@ impl RawConfig {
         }
     }
 
+    /// Sets a key to several paths from arguments.
+    ///
+    /// # Errors
+    /// `Config` when the key is unknown, or a path is not UTF-8 or named twice.
+    pub fn set_paths(&mut self, key: &str, paths: &[PathBuf], origin: Origin) -> Result<()> {
+        let wrong = |message: String| {
+            Error::new(ErrorKind::Config, format!("{origin}: {message}"))
+                .advice("list the files in a file and name it with --files-from")
+        };
+        let names: Option<Vec<String>> =
+            paths.iter().map(|path| path.to_str().map(str::to_owned)).collect();
+        let names = names.ok_or_else(|| wrong("a path is not UTF-8".to_owned()))?;
+        let setting = Setting::find(key).filter(|setting| setting.kind == Kind::Names);
+        let setting = setting.ok_or_else(|| wrong(format!("{key} is no list (bug)")))?;
+        self.values.insert(setting.key, (Value::Names(names), origin));
+        Ok(())
+    }
+
     /// Forgets the value of a key, which another key of a higher layer replaces.
     pub fn unset(&mut self, key: &str) {
         self.values.remove(key);

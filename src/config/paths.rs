@@ -11,7 +11,7 @@ use super::settings::{SETTINGS, Setting};
 use super::values::Value;
 
 /// Settings that name a file and never a directory.
-const FILES: [&str; 3] = ["output.path", "cache.path", "vector.ranges"];
+const FILES: [&str; 3] = ["input.files_from", "cache.path", "vector.ranges"];
 
 /// What is wrong with a path, and what to do.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@
 use reembed_kernels::{IsaName, Precision};
 
 use super::words::{
-    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, Pool, Preset, Truncate, VectorLayout,
-    VectorType,
+    CacheMode, Carry, EngineChoice, InvalidUtf8, OnEmpty, OnMissing, Pool, Preset, Truncate,
+    VectorLayout, VectorType,
 };
 
 /// One key of the configuration.
@@ -155,8 +155,22 @@ pub const SETTINGS: &[Setting] = &[
         key: "input.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"tasks.parquet\"" },
-        flag: Some(Flag { name: "--input", value: None, value_name: "FILE", help: None }),
-        help: "The Parquet file to read.",
+        flag: Some(Flag { name: "--input", value: None, value_name: "PATH", help: None }),
+        help: "What to read: a Parquet file, a directory of them, or a pattern such as \"in/**/*.parquet\" or \"in/dt=2026-11-*/\".",
+    },
+    Setting {
+        key: "input.paths",
+        kind: Kind::Names,
+        default: DefaultValue::None { example: "[\"in/a.parquet\", \"in/2026\"]" },
+        flag: None,
+        help: "Several files, directories or patterns, in the place of input.path. Relative paths in this file start at its directory.",
+    },
+    Setting {
+        key: "input.files_from",
+        kind: Kind::Path,
+        default: DefaultValue::None { example: "\"tables.txt\"" },
+        flag: Some(Flag { name: "--files-from", value: None, value_name: "FILE", help: None }),
+        help: "A file that lists the files, directories or patterns to read, one in each line, in the place of input.path. Relative paths start at its directory.",
     },
     Setting {
         key: "input.id",
@@ -435,8 +449,8 @@ pub const SETTINGS: &[Setting] = &[
         key: "output.path",
         kind: Kind::Path,
         default: DefaultValue::None { example: "\"out/tasks.parquet\"" },
-        flag: Some(Flag { name: "--output", value: None, value_name: "FILE", help: None }),
-        help: "The Parquet file to write. The existing file is replaced when the new one is complete and durable.",
+        flag: Some(Flag { name: "--output", value: None, value_name: "PATH", help: None }),
+        help: "The Parquet file to write, or the directory of the tables of a dataset. An existing file is replaced when the new one is complete and durable.",
     },
     Setting {
         key: "output.for",
@@ -617,6 +631,53 @@ pub const SETTINGS: &[Setting] = &[
         default: DefaultValue::Value("true"),
         flag: None,
         help: "Refuse to start if the disk has too little free space for the estimated output and cache.",
+    },
+    Setting {
+        key: "dataset.root",
+        kind: Kind::Path,
+        default: DefaultValue::None { example: "\"in\"" },
+        flag: Some(Flag { name: "--root", value: None, value_name: "DIR", help: None }),
+        help: "The directory below which the output of each table lies as its input does; default: the directory that is read, or the one before the first wildcard. Needed if listed files lie in several directories.",
+    },
+    Setting {
+        key: "dataset.only",
+        kind: Kind::Text,
+        default: DefaultValue::None { example: "\"dt >= 2026-11-01\"" },
+        flag: Some(Flag { name: "--only", value: None, value_name: "CONDITION", help: None }),
+        help: "The partitions to take, by the values in directory names such as dt=2026-11-01: comparisons, joined by \"and\"; default: all.",
+    },
+    Setting {
+        key: "dataset.shard",
+        kind: Kind::Text,
+        default: DefaultValue::None { example: "\"1/4\"" },
+        flag: Some(Flag { name: "--shard", value: None, value_name: "I/N", help: None }),
+        help: "The part of the tables that this run takes, for several workers: 1/4 is the first of four. `reembed merge` joins them; default: all.",
+    },
+    Setting {
+        key: "dataset.on_missing",
+        kind: Kind::Word(OnMissing::WORDS),
+        default: DefaultValue::Value("\"keep\""),
+        flag: Some(Flag { name: "--on-missing", value: None, value_name: "WHAT", help: None }),
+        help: "What to do with the output of a table that is no longer there. keep: nothing; delete: delete it once every other table is in place.",
+    },
+    Setting {
+        key: "dataset.success_file",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: Some(Flag {
+            name: "--success-file",
+            value: Some("true"),
+            value_name: "",
+            help: None,
+        }),
+        help: "Write an empty file _SUCCESS beside the tables when every table is in place. It is removed before the first one changes.",
+    },
+    Setting {
+        key: "dataset.fail_fast",
+        kind: Kind::Switch,
+        default: DefaultValue::Value("false"),
+        flag: Some(Flag { name: "--fail-fast", value: Some("true"), value_name: "", help: None }),
+        help: "End the run at the first table that fails. Otherwise it is named, and the others are published.",
     },
     Setting {
         key: "run.rebuild",

@@ -43,6 +43,16 @@ words! {
 }
 
 words! {
+    /// What becomes of the output of a table that is no longer there.
+    pub enum OnMissing {
+        /// It stays, and the manifest says that its input is gone.
+        Keep = "keep",
+        /// It is deleted once the manifest no longer names it.
+        Delete = "delete",
+    }
+}
+
+words! {
     /// What becomes of the chunks of a long text.
     pub enum Pool {
         /// Their vectors have one mean, that of the row.

@@ -8,7 +8,7 @@ use crate::events::{Stage, StageTimes};
 
 /// The clocks of all stages. The times of a failed stage stay.
 #[derive(Default)]
-pub(super) struct StageClocks {
+pub struct StageClocks {
     times: Mutex<BTreeMap<Stage, StageTimes>>,
 }
 

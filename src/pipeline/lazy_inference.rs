@@ -12,7 +12,8 @@ use reembed_encoder::model::tokenizer::TextTokenizer;
 use reembed_encoder::model::{BatchSettings, Model};
 use reembed_encoder::stop::Stop;
 
-use super::models::LazyModel;
+use super::models::{LazyModel, Models};
+use crate::config::Config;
 use crate::events::{Event, Loaded};
 use crate::footer::Lineage;
 
@@ -28,6 +29,15 @@ pub struct BatchWishes {
 }
 
 impl BatchWishes {
+    /// What the configuration wishes, for these models. `memory_limit` overrides `batch.memory_limit`.
+    pub fn new(config: &Config, memory_limit: Option<u64>, models: &Models<'_>) -> BatchWishes {
+        BatchWishes {
+            requested: config.batch.requested,
+            memory_limit: memory_limit.or(config.batch.memory_limit),
+            models: models.distinct().len(),
+        }
+    }
+
     /// The batch limit and the memory budget of a model in memory.
     pub fn settings(&self, model: &Model) -> BatchSettings {
         let readings = memory::read();
@@ -55,7 +65,7 @@ pub struct LazyInference<'a> {
 
 impl<'a> LazyInference<'a> {
     /// The inference stage of a model.
-    pub fn new(
+    fn new(
         model: &'a LazyModel<'a>,
         wishes: BatchWishes,
         stop: &'a Stop,
@@ -64,6 +74,18 @@ impl<'a> LazyInference<'a> {
     ) -> LazyInference<'a> {
         let (starting, started) = (Mutex::new(()), OnceLock::new());
         LazyInference { model, wishes, stop, on_event, on_encode, starting, started }
+    }
+
+    /// The inference stages of all models.
+    pub fn all(
+        models: &'a Models<'_>,
+        wishes: BatchWishes,
+        stop: &'a Stop,
+        on_event: &'a (dyn Fn(Event) + Sync),
+        on_encode: &'a (dyn Fn(EncodeEvent) + Sync),
+    ) -> Vec<LazyInference<'a>> {
+        let of_model = |model| LazyInference::new(model, wishes, stop, on_event, on_encode);
+        models.distinct().iter().map(of_model).collect()
     }
 
     /// Components of a vector.

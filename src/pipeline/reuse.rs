@@ -144,9 +144,9 @@ pub fn tokenize_part(
 }
 
 /// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
-pub struct ChunkResolver<'a> {
+pub struct ChunkResolver<'a, 'i> {
     /// Those of the vector columns.
-    inferences: Vec<&'a LazyInference<'a>>,
+    inferences: Vec<&'a LazyInference<'i>>,
     cache: Option<&'a VectorCache<'a>>,
     writer: Option<CacheWriter<'a>>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -177,11 +177,11 @@ pub struct ColumnTotals {
     pub damaged: u64,
 }
 
-impl<'a> ChunkResolver<'a> {
+impl<'a, 'i> ChunkResolver<'a, 'i> {
     /// A resolver of the vector columns that `inferences` embed. It commits new vectors `commit_rows` at
     /// a time.
     pub fn new(
-        inferences: Vec<&'a LazyInference<'a>>,
+        inferences: Vec<&'a LazyInference<'i>>,
         cache: Option<&'a VectorCache<'a>>,
         commit_rows: usize,
         on_event: &'a (dyn Fn(Event) + Sync),

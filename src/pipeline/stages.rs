@@ -15,6 +15,7 @@ use super::lazy_inference::LazyInference;
 use super::prepare::carried_hasher;
 use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
 use super::split::Splitter;
+use super::turns::Turn;
 use crate::cache::VectorCache;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
 use crate::config::{Config, OnEmpty};
@@ -201,11 +202,15 @@ pub(super) fn tokenize(
 
 /// The inference and writer stages, which share a thread.
 pub(super) fn infer(
-    mut resolver: ChunkResolver<'_>,
+    mut resolver: ChunkResolver<'_, '_>,
     clocks: &StageClocks,
     rows: Receiver<Rows<TokenChunk>>,
     writer: &mut Writer<'_>,
+    turn: Option<Turn<'_>>,
 ) -> Result<Totals> {
+    if let Some(turn) = &turn {
+        turn.wait();
+    }
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
     let resolved = std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {

@@ -49,7 +49,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// The absolute path, with the links of its existing part resolved.
-fn resolve(path: &Path) -> PathBuf {
+pub fn resolve(path: &Path) -> PathBuf {
     let path = absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut resolved = PathBuf::new();
     for part in path.components() {

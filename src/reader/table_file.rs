@@ -51,6 +51,11 @@ impl TableFile {
         &self.file
     }
 
+    /// The file as it was opened.
+    pub fn id(&self) -> &FileId {
+        &self.id
+    }
+
     /// Number of rows, as the footer declares and its row groups confirm.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use reembed::events::RowsByOrigin;
+use reembed::events::{RowsByOrigin, TableCounts};
 use reembed::footer::TOOL;
 use reembed::verify::{Check, Verdict};
 use reembed::{Error, Report};
@@ -46,6 +46,8 @@ pub struct AnswerRecord {
     pub fingerprint: Option<String>,
     /// Rows; those that are done if the run failed.
     pub counts: Option<Counts>,
+    /// The tables of a dataset.
+    pub tables: Option<TableCounts>,
     /// Whether the output is as it was before, byte for byte.
     pub output_unchanged: Option<bool>,
     /// What a dry run expects.
@@ -244,6 +246,7 @@ impl Answer {
             paths: Paths::default(),
             fingerprint: None,
             counts: None,
+            tables: None,
             output_unchanged: None,
             estimate: None,
             checks: Vec::new(),
@@ -324,6 +327,7 @@ mod tests {
         let answer = Answer::in_json("run", "id".to_owned());
         answer.record(|record| {
             record.counts = Some(Counts::default());
+            record.tables = Some(TableCounts::default());
             record.estimate = Some(EstimateAnswer {
                 tokens: 1,
                 seconds: 1.0,

@@ -163,12 +163,10 @@ impl ConfigArgs {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Parquet file to read [input.path]
-    #[arg(value_name = "IN", conflicts_with = "input", requires = "output_path")]
-    pub input_path: Option<PathBuf>,
-    /// Parquet file to write [output.path]
-    #[arg(value_name = "OUT", conflicts_with = "output")]
-    pub output_path: Option<PathBuf>,
+    /// What to read (files, directories or patterns) and, last, what to write: a Parquet file or a directory [input.path,
+    /// output.path]
+    #[arg(value_names = ["IN", "OUT"], num_args = 1.., conflicts_with_all = ["input", "files-from"])]
+    pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub file: ConfigFile,
     #[command(flatten)]
@@ -378,31 +376,5 @@ mod tests {
             assert!(error.contains(message), "{arguments:?}: {error}");
         }
         assert!(!usage_error(&["run", "--inptu", "x"]).contains("is now called"));
-    }
-
-    #[test]
-    fn run_takes_both_paths_or_none() {
-        let parse = |arguments: &[&str]| {
-            let cli = Cli::try_parse_from(["reembed", "run"].iter().chain(arguments));
-            let Command::Run(run) = cli?.command else { unreachable!("it is `run`") };
-            Ok::<_, clap::Error>((run.input_path, run.output_path))
-        };
-        let (from, to) = (Some(PathBuf::from("in")), Some(PathBuf::from("out")));
-        for (arguments, paths) in [
-            (&["in", "out"][..], (from.clone(), to)),
-            (&["in", "--output", "out"], (from, None)),
-            (&[], (None, None)),
-        ] {
-            assert_eq!(parse(arguments).expect("valid arguments"), paths, "{arguments:?}");
-        }
-        for (arguments, message) in [
-            (&["in"][..], "<OUT>"),
-            (&["in", "out", "--input", "x"], "--input"),
-            (&["in", "out", "--output", "x"], "--output"),
-            (&["in", "out", "more"], "more"),
-        ] {
-            let error = parse(arguments).expect_err("refused").to_string();
-            assert!(error.contains(message), "{arguments:?}: {error}");
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
 use reembed::events::Warning;
-use reembed::figures::{bytes, percent};
+use reembed::figures::{bytes, count, percent};
 use reembed_encoder::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed_encoder::model::ModelNotes;
 use reembed_encoder::model::source::FetchProgress;
@@ -29,8 +29,10 @@ pub struct Progress {
 struct State {
     started: Instant,
     last_line: Instant,
-    /// Rows of the input.
+    /// Rows of the input, or of the tables of a dataset that were opened.
     total: u64,
+    /// The tables of a dataset: done, and all of them.
+    tables: Option<(u64, u64)>,
     /// Number of vector columns.
     columns: u64,
     /// Rows and tokens so far. A row counts once for each vector column.
@@ -47,6 +49,26 @@ struct State {
     file: Option<String>,
 }
 
+impl State {
+    fn count_table(&mut self) {
+        if let Some((done, _)) = &mut self.tables {
+            *done += 1;
+        }
+    }
+
+    /// Seconds until the end, at the speed so far: `tasks` rows per second, or tables.
+    fn seconds_left(&self, rows: u64, tasks: f64) -> f64 {
+        match self.tables {
+            Some((0, _)) => f64::NAN,
+            Some((done, all)) => {
+                let each = self.started.elapsed().as_secs_f64() / done as f64;
+                all.saturating_sub(done) as f64 * each
+            }
+            None => self.total.saturating_sub(rows) as f64 / tasks.max(1e-9),
+        }
+    }
+}
+
 impl Progress {
     /// A bar if standard error is a terminal and `--quiet` is not set.
     pub fn new(logging: &Logging) -> Self {
@@ -58,6 +80,7 @@ impl Progress {
                 started: now,
                 last_line: now,
                 total: 0,
+                tables: None,
                 columns: 1,
                 position: Position::default(),
                 known: 0,
@@ -76,11 +99,17 @@ impl Progress {
         match event {
             Event::Model(progress) => self.fetch(&mut state, progress),
             Event::Started { rows, columns } => {
-                let now = Instant::now();
                 state.columns = columns.max(1);
-                (state.started, state.last_line) = (now, now);
-                state.total = rows;
-                self.start_rows(rows);
+                // Each table of a dataset adds its rows.
+                if state.total == 0 {
+                    let now = Instant::now();
+                    (state.started, state.last_line) = (now, now);
+                    match state.tables {
+                        Some((_, tables)) => self.start_tables(tables),
+                        None => self.start_rows(rows),
+                    }
+                }
+                state.total += rows;
             }
             Event::BatchStarted(_) => state.position.start_batch(),
             Event::PartDone { rows, tokens } => {
@@ -90,6 +119,25 @@ impl Progress {
             Event::BatchDone { rows, tokens } => {
                 state.position.finish_batch(rows, tokens);
                 self.show_position(&mut state);
+            }
+            Event::Tables { tables, unchanged } => {
+                state.tables = Some((0, tables - unchanged));
+                if let Some(bar) = &self.bar {
+                    bar.set_length(tables - unchanged);
+                }
+                self.log(|| tracing::info!(tables, unchanged, "publishing a dataset"));
+            }
+            Event::TableDone { table, rows } => {
+                state.count_table();
+                let table = printable(&table);
+                self.log(|| tracing::debug!(table, rows, "table published"));
+                self.show_position(&mut state);
+            }
+            Event::TableFailed { table, message, advice } => {
+                state.count_table();
+                let (table, message) = (printable(&table), printable(&message));
+                let advice = advice.map_or(String::new(), |advice| format!(" ({advice})"));
+                self.log(|| tracing::error!("{table}: {message}{advice}"));
             }
             Event::Split { rows } => {
                 state.total += rows;
@@ -113,7 +161,9 @@ impl Progress {
                 state.position.add_rows(reused + duplicate);
                 self.show_position(&mut state);
             }
-            Event::ReadBack { rows } => self.read_back(&mut state, rows),
+            // Of a dataset, other tables go on meanwhile.
+            Event::ReadBack { rows } if state.tables.is_none() => self.read_back(&mut state, rows),
+            Event::ReadBack { .. } => {}
             Event::Committed { rows } => {
                 self.log(|| tracing::debug!(rows, "vectors kept in the cache"));
             }
@@ -170,6 +220,14 @@ impl Progress {
         }
     }
 
+    fn start_tables(&self, tables: u64) {
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.set_length(tables);
+            bar.set_style(style("{wide_bar} {human_pos}/{human_len} tables, {msg}, {eta} left"));
+        }
+    }
+
     fn show_position(&self, state: &mut State) {
         if self.bar.is_none() && !is_due(state.last_line.elapsed()) {
             return;
@@ -183,19 +241,25 @@ impl Progress {
         let reused = state.known as f64 / position.rows.max(1) as f64;
         match &self.bar {
             Some(bar) => {
-                bar.set_position(rows);
+                bar.set_position(state.tables.map_or(rows, |(done, _)| done));
                 let reused = match state.known {
                     0 => String::new(),
                     _ => format!(", {} reused", percent(reused)),
                 };
+                let of_tables = match state.tables {
+                    Some(_) => format!("{} rows, ", count(rows)),
+                    None => String::new(),
+                };
                 bar.set_message(format!(
-                    "{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
+                    "{of_tables}{tasks:.0} tasks/s, {tokens:.0} tokens/s, batch limit {limit}{reused}"
                 ));
             }
             None => {
                 state.last_line = Instant::now();
-                let left = state.total.saturating_sub(rows) as f64 / tasks.max(1e-9);
+                let left = state.seconds_left(rows, tasks);
+                let tables = state.tables.map(|(done, all)| format!("{done}/{all}"));
                 tracing::info!(
+                    tables,
                     rows,
                     of = state.total,
                     tasks_per_s = tasks.round(),

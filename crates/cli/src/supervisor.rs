@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use reembed::figures::bytes;
-use reembed::publish::SupervisorLock;
 use reembed::{Config, Error, Stop, StopReason};
 use reembed_encoder::error::ErrorKind;
 use reembed_encoder::stop::stop_error;
@@ -42,14 +41,19 @@ const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
 /// The time for the error and the report after the worker was killed.
 const EXIT_DELAY: Duration = Duration::from_millis(500);
 
-/// Runs workers until one ends by itself or too many were killed.
+/// Runs workers until one ends by itself or too many were killed, under the `lock`.
 ///
 /// # Errors
 /// When another run holds the lock, when no worker can be started, when a stop is requested before one is, and when
 /// workers were killed too often; that error names the rows in flight.
-pub fn run(config: &Config, run_id: &str, recorder: &Recorder) -> Result<Exit> {
+pub fn run<L>(
+    config: &Config,
+    lock: impl FnOnce() -> reembed::Result<L>,
+    run_id: &str,
+    recorder: &Recorder,
+) -> Result<Exit> {
     let started = Instant::now();
-    let _lock = SupervisorLock::acquire(config)?;
+    let _lock = lock()?;
     let worker = CurrentWorker::default();
     let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
     let stop = handle_stop_requests(&worker, deadline)?;

@@ -52,6 +52,8 @@ pub enum ErrorKind {
     Encode,
     /// The output could not be written or published.
     Output,
+    /// Some tables of a dataset could not be published; the others are in place.
+    Tables,
     /// The vector cache could not be read or written, or holds a wrong vector.
     Cache,
     /// Another process has the vector cache open.
@@ -64,7 +66,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of the codes below.
-    pub const ALL: [ErrorKind; 17] = [
+    pub const ALL: [ErrorKind; 18] = [
         ErrorKind::Config,
         ErrorKind::Input,
         ErrorKind::Target,
@@ -76,6 +78,7 @@ impl ErrorKind {
         ErrorKind::OtherModel,
         ErrorKind::Encode,
         ErrorKind::Output,
+        ErrorKind::Tables,
         ErrorKind::Cache,
         ErrorKind::CacheBusy,
         ErrorKind::Stopped(StopReason::Interrupted),
@@ -98,6 +101,7 @@ impl ErrorKind {
             ErrorKind::OtherModel => "other-vectors",
             ErrorKind::Encode => "encode",
             ErrorKind::Output => "output",
+            ErrorKind::Tables => "tables-failed",
             ErrorKind::Cache => "cache",
             ErrorKind::CacheBusy => "cache-busy",
             ErrorKind::Stopped(StopReason::Interrupted) => "interrupted",

@@ -115,7 +115,7 @@ impl RawConfig {
     }
 
     pub(super) fn prompt(&self) -> Result<PromptChoice> {
-        Ok(match self.key_in_force([PROMPT, PROMPT_NAME])? {
+        Ok(match self.key_in_force(&[PROMPT, PROMPT_NAME])? {
             None => PromptChoice::ModelDefault,
             Some(PROMPT) => PromptChoice::Text(self.text(PROMPT)?),
             Some(named) => PromptChoice::Named(self.text(named)?),

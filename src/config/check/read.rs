@@ -79,18 +79,17 @@ impl RawConfig {
     ///
     /// # Errors
     /// `Config` when a layer sets both.
-    pub(super) fn key_in_force(&self, keys: [&'static str; 2]) -> Result<Option<&'static str>> {
-        let [one, other] = keys;
-        let layer = |key| self.origin(key).map(Origin::layer);
-        match (layer(one), layer(other)) {
-            (None, None) => Ok(None),
-            (first, second) if first > second => Ok(Some(one)),
-            (first, second) if first < second => Ok(Some(other)),
-            _ => {
+    pub(super) fn key_in_force(&self, keys: &[&'static str]) -> Result<Option<&'static str>> {
+        let layer = |key: &str| self.origin(key).map(Origin::layer);
+        let Some(highest) = keys.iter().filter_map(|key| layer(key)).max() else { return Ok(None) };
+        let mut in_force = keys.iter().filter(|key| layer(key) == Some(highest));
+        match (in_force.next(), in_force.next()) {
+            (Some(one), Some(other)) => {
                 let origin = self.origin(one).map_or(String::new(), Origin::to_string);
                 let message = format!("is set, and so is `{one}` ({origin})");
                 Err(self.value_error(other, &message).advice("remove one of the two"))
             }
+            (one, _) => Ok(one.copied()),
         }
     }
 

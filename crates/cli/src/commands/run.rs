@@ -2,12 +2,14 @@
 
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
+use reembed::dataset::{self, DatasetLock, DatasetReport, Job};
 use reembed::pipeline::{self, Models, RunOptions};
+use reembed::publish::{LockHolder, SupervisorLock};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run, publish};
 use reembed_encoder::memory;
 
@@ -26,51 +28,66 @@ use crate::{signals, supervisor};
 /// `reembed run`.
 pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     let config = load(args)?;
-    session.answer.record(|record| {
-        record.paths.input = Some(config.input.path.clone());
-        record.paths.output = Some(config.output.path().to_owned());
-    });
     if args.print_config {
         print::result(&summary::config(&config))?;
         return Ok(Exit::Done);
     }
+    let record_paths = |config: &Config| {
+        session.answer.record(|record| {
+            record.paths.input = Some(config.input.path.clone());
+            record.paths.output = Some(config.output.path().to_owned());
+        });
+    };
+    record_paths(&config);
+    let job = Job::open(&config)?;
+    let config = config_of(&job);
+    record_paths(config);
     if args.dry_run {
-        return estimate(&config, session);
+        return estimate(config, session);
     }
-    let recorder = Recorder::new(&config, &session.run_id, SystemTime::now());
+    let recorder = Recorder::new(config, &session.run_id, SystemTime::now());
     if args.worker {
-        return run_as_worker(&config, recorder, session);
+        return run_as_worker(&job, recorder, session);
     }
     if args.no_supervise {
-        return run_alone(&config, recorder, session);
+        return run_alone(&job, recorder, session);
     }
     match supervisor::own_program() {
-        Ok(_) => run_supervised(&config, recorder, session),
+        Ok(_) => run_supervised(&job, recorder, session),
         Err(cause) => {
             tracing::warn!(
                 "running in one process, as with --no-supervise, without a restart after the memory ran out: this \
                  program's own file is not known: {cause}"
             );
-            run_alone(&config, recorder, session)
+            run_alone(&job, recorder, session)
         }
+    }
+}
+
+/// The configuration of a job.
+fn config_of(job: &Job) -> &Config {
+    match job {
+        Job::Table(config) => config,
+        Job::Dataset(dataset) => &dataset.config,
     }
 }
 
 /// The configuration: the file, then the environment, the flags, and IN and OUT.
 fn load(args: &RunArgs) -> Result<Config> {
-    let paths = [("input.path", &args.input_path, "IN"), ("output.path", &args.output_path, "OUT")];
     let flags = |raw: &mut RawConfig| {
         let mut faults: Vec<Error> = args.flags.apply_to(raw).err().into_iter().collect();
-        for (key, path, name) in paths {
-            if let Some(path) = path {
-                faults.extend(raw.set_path(key, path, Origin::Flag(name)).err());
-            }
-        }
+        faults.extend(set_paths(raw, &args.paths).err());
         Error::all(faults).map_or(Ok(()), Err)
     };
     let FileAndEnvironment { raw, has_file } = load_file(&args.file, flags)?;
-    let missing: Vec<&str> =
-        ["input.path", "output.path"].into_iter().filter(|key| !raw.is_set(key)).collect();
+    let is_set = |keys: &[&str]| keys.iter().any(|key| raw.is_set(key));
+    let mut missing = Vec::new();
+    if !is_set(&["input.path", "input.paths", "input.files_from"]) {
+        missing.push("input.path");
+    }
+    if !is_set(&["output.path"]) {
+        missing.push("output.path");
+    }
     if !has_file && !missing.is_empty() {
         let message = format!(
             "there is no pipeline.toml in the current directory, and `{}` {} not set",
@@ -85,6 +102,27 @@ fn load(args: &RunArgs) -> Result<Config> {
             .into());
     }
     Ok(raw.check(&environment())?)
+}
+
+/// Sets what is read and written from the paths that are given as IN… OUT, or as IN beside `--output`.
+fn set_paths(raw: &mut RawConfig, paths: &[PathBuf]) -> reembed::Result<()> {
+    let by_flag = raw.is_set_by_flag("output.path");
+    let refuse = |message: &str| {
+        Err(Error::new(ErrorKind::Config, message.to_owned())
+            .advice("use `reembed run IN OUT`; the last of several paths is the output"))
+    };
+    let (inputs, output) = match (paths, by_flag) {
+        ([], _) => return Ok(()),
+        ([input], true) => (std::slice::from_ref(input), None),
+        ([_], false) => return refuse("<OUT> is missing: there is one path, and no --output"),
+        (_, true) => return refuse("there are several paths and --output as well"),
+        ([inputs @ .., output], false) => (inputs, Some(output)),
+    };
+    match inputs {
+        [input] => raw.set_path("input.path", input, Origin::Flag("IN")),
+        inputs => raw.set_paths("input.paths", inputs, Origin::Flag("IN")),
+    }?;
+    output.map_or(Ok(()), |output| raw.set_path("output.path", output, Origin::Flag("OUT")))
 }
 
 /// `--dry-run`.
@@ -111,9 +149,20 @@ fn estimate(config: &Config, session: &Session) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn run_supervised(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
+fn run_supervised(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {
     let started = Instant::now();
-    match supervisor::run(config, &session.run_id, &recorder) {
+    let config = config_of(job);
+    let outcome = match job {
+        Job::Table(config) => {
+            let lock = || SupervisorLock::acquire(config);
+            supervisor::run(config, lock, &session.run_id, &recorder)
+        }
+        Job::Dataset(dataset) => {
+            let lock = || DatasetLock::acquire(&dataset.places, LockHolder::ThisProcess);
+            supervisor::run(config, lock, &session.run_id, &recorder)
+        }
+    };
+    match outcome {
         // The worker has given its answer and written its report.
         Ok(exit) => {
             session.answer.leave();
@@ -130,19 +179,20 @@ fn run_supervised(config: &Config, recorder: Recorder, session: &Session) -> Res
     }
 }
 
-fn run_as_worker(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
+fn run_as_worker(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {
     let link = SupervisorLink::connect()?;
     // The run started with the first worker.
     let offset = link.deaths.last().map_or(Duration::ZERO, |death| death.at);
     let recorder = recorder.started_earlier(offset);
     link.deaths.iter().for_each(|death| recorder.restarted(death.at, death.cause()));
-    let job = Job { config, options: link.run_options(), stop: &link.stop, recorder, offset };
-    let exit = job.embed(session, &|event| link.report(event));
+    let run = Run { job, options: link.run_options(), stop: &link.stop, recorder, offset };
+    let exit = run.embed(session, &|event| link.report(event));
     link.finish();
     exit
 }
 
-fn run_alone(config: &Config, recorder: Recorder, session: &Session) -> Result<Exit> {
+fn run_alone(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {
+    let config = config_of(job);
     let stop = Stop::new();
     let error_log = session.logging.clone();
     let print_error = move |reason| print::error(&signals::forced_error(reason).into(), &error_log);
@@ -152,13 +202,13 @@ fn run_alone(config: &Config, recorder: Recorder, session: &Session) -> Result<E
     signals::enforce_deadline(deadline, signals::GRACE, print_error)
         .context("cannot enforce the deadline")?;
     let options = RunOptions::default();
-    let job = Job { config, options, stop: &stop, recorder, offset: Duration::ZERO };
-    job.embed(session, &|_| ())
+    let run = Run { job, options, stop: &stop, recorder, offset: Duration::ZERO };
+    run.embed(session, &|_| ())
 }
 
 /// A run in this process.
-struct Job<'a> {
-    config: &'a Config,
+struct Run<'a> {
+    job: &'a Job,
     options: RunOptions,
     stop: &'a Stop,
     recorder: Recorder,
@@ -166,31 +216,70 @@ struct Job<'a> {
     offset: Duration,
 }
 
-impl Job<'_> {
+impl Run<'_> {
     /// Embeds, writes the report and prints the summary. `observe` receives every event first.
     fn embed(self, session: &Session, observe: &(dyn Fn(&Event) + Sync)) -> Result<Exit> {
-        let Job { config, options, stop, recorder, offset } = self;
+        let Run { job, options, stop, recorder, offset } = self;
+        let config = config_of(job);
         let progress = Progress::new(&session.logging);
         let started = Instant::now();
-        let outcome = pipeline::run(config, options, stop, &|event| {
+        let on_event = |event: Event| {
             observe(&event);
             recorder.event(offset + started.elapsed(), &event);
             progress.event(event);
-        });
+        };
+        let outcome = match job {
+            Job::Table(config) => {
+                let report = pipeline::run(config, options, stop, &on_event);
+                report.map(|report| (report, None))
+            }
+            Job::Dataset(dataset) => {
+                let run = dataset::run(dataset, &session.run_id, options, stop, &on_event);
+                run.map(|run| {
+                    let failure = failure(&run, &dataset.listing.root);
+                    (run.report, failure)
+                })
+            }
+        };
         progress.finish();
         let at = offset + started.elapsed();
-        let page = write_report(config, recorder, at, outcome.as_ref(), &session.answer);
-        let report = outcome?;
+        let shown = match &outcome {
+            Ok((report, None)) => Ok(report),
+            Ok((_, Some(error))) | Err(error) => Err(error),
+        };
+        let page = write_report(config, recorder, at, shown, &session.answer);
+        let (report, failure) = outcome?;
         session.answer.record(|record| {
             record.counts = Some(Counts::of_report(&report));
+            record.tables = report.tables;
             record.output_unchanged = Some(report.output_unchanged);
             record.paths.cache = report.cache.as_ref().map(|cache| cache.path.clone());
         });
         if session.answer.is_text() {
             print::result_or_warn(&summary::run(&report, page.as_deref()));
         }
-        Ok(Exit::Done)
+        failure.map_or(Ok(Exit::Done), |error| Err(error.into()))
     }
+}
+
+/// The error of a run over a dataset in which tables failed.
+fn failure(run: &DatasetReport, root: &Path) -> Option<Error> {
+    let first = run.failed.first()?;
+    let counts = run.report.tables.unwrap_or_default();
+    let kinds: Vec<ErrorKind> = run.failed.iter().map(|failed| failed.error.kind()).collect();
+    let kind = dataset::kind_of_run(&kinds, counts.published + counts.unchanged > 0);
+    let message = match (run.failed.len(), counts.taken) {
+        (1, 1) => "the only table could not be published".to_owned(),
+        (failed, taken) => format!("{failed} of {taken} tables could not be published"),
+    };
+    let others = match counts.not_tried {
+        0 => "the others are in place".to_owned(),
+        count => format!("{count} were not tried"),
+    };
+    let error = Error::new(kind, format!("{message}, first {:?}; {others}", first.table))
+        .in_file(root)
+        .advice("each is named above with its reason; run again when they are mended");
+    Some(error)
 }
 
 /// Writes the report of a run and returns the path of its page. A failure is logged: it does not fail the run.
@@ -260,6 +349,30 @@ mod tests {
             let paths = (config.input.path.as_path(), config.output.path());
             assert_eq!(paths, (Path::new("in"), Path::new("out")), "{arguments:?}");
             assert_eq!(config.input.chunk_rows.get(), chunk_rows, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_of_several_paths_is_the_output() {
+        use reembed::config::Inputs;
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        for (arguments, inputs, output) in [
+            (&["in", "out"][..], Inputs::Path("in".into()), "out"),
+            (&["in", "--output", "out"], Inputs::Path("in".into()), "out"),
+            (&["a", "b", "out"], Inputs::Paths(paths(&["a", "b"])), "out"),
+        ] {
+            let config = load(arguments).expect("a configuration");
+            assert_eq!(config.dataset.inputs, inputs, "{arguments:?}");
+            assert_eq!(config.output.path(), Path::new(output), "{arguments:?}");
+        }
+        for (arguments, message) in [
+            (&["in"][..], "<OUT>"),
+            (&["a", "b", "--output", "x"], "--output"),
+            (&["in", "out", "--input", "x"], "--input"),
+            (&["in", "out", "--files-from", "x"], "--files-from"),
+        ] {
+            let error = load(arguments).expect_err("refused").to_string();
+            assert!(error.contains(message), "{arguments:?}: {error}");
         }
     }
 

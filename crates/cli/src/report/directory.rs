@@ -243,7 +243,7 @@ mod tests {
 
     fn config_at(dir: PathBuf, keep: usize) -> ReportConfig {
         let topmost = dir.parent().expect("a parent").to_owned();
-        ReportConfig { dir, topmost, keep }
+        ReportConfig { dir, topmost, keep, is_beside_output: false }
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -331,7 +331,7 @@ mod tests {
         // The directory of the output may be created, and all below it.
         let topmost = directory.path().join("new");
         let dir = topmost.join("_reembed/reports/tasks.parquet");
-        let config = ReportConfig { dir, topmost, keep: 3 };
+        let config = ReportConfig { dir, topmost, keep: 3, is_beside_output: false };
         write(&config, example::failed()).expect("a report").expect("its page");
     }
 

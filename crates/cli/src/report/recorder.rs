@@ -194,8 +194,9 @@ impl Observed {
                 None => self.loaded = Some(loaded.as_ref().clone()),
             },
             Event::Started { rows, columns } => {
-                self.flow_start = Some(at);
-                self.rows.input = Some(*rows);
+                self.flow_start.get_or_insert(at);
+                // Each table of a dataset adds its rows.
+                *self.rows.input.get_or_insert(0) += *rows;
                 self.rows.columns = *columns;
             }
             Event::Split { rows } => {
@@ -248,6 +249,9 @@ impl Observed {
             | Event::BatchStarted(_)
             | Event::PartDone { .. }
             | Event::Committed { .. }
+            | Event::Tables { .. }
+            | Event::TableDone { .. }
+            | Event::TableFailed { .. }
             | Event::ReadBack { .. } => {}
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use reembed::config::{OPTIONAL_COLUMNS, Origin};
 use reembed::dry_run::{ColumnEstimate, Estimate};
-use reembed::events::{CacheUse, ColumnReport};
+use reembed::events::{CacheUse, ColumnReport, TableCounts};
 use reembed::figures::{bytes, count};
 use reembed::{Config, Report};
 
@@ -36,6 +36,9 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
         ("batch sizes", batch_sizes(report)),
         ("truncated", format!("{} rows", count(report.truncated_rows()))),
     ];
+    if let Some(counts) = &report.tables {
+        lines.insert(0, ("tables", tables(counts)));
+    }
     if report.repeated_ids > 0 {
         let what = "have the id of an earlier row";
         lines.push(("repeated ids", format!("{} rows {what}", count(report.repeated_ids))));
@@ -68,6 +71,23 @@ pub fn run(report: &Report, page: Option<&Path>) -> String {
     lines.push(("output", format!("{output} ({}{unchanged})", bytes(report.output_bytes))));
     lines.extend(page.map(|page| ("report", printable_path(page))));
     table(&lines)
+}
+
+/// `400 (20 published, 380 unchanged)`.
+fn tables(counts: &TableCounts) -> String {
+    let numbers = [
+        (counts.published - counts.same_bytes.min(counts.published), "published"),
+        (counts.unchanged + counts.same_bytes, "unchanged"),
+        (counts.failed, "failed"),
+        (counts.not_tried, "not tried"),
+        (counts.listed - counts.taken.min(counts.listed), "not taken"),
+        (counts.gone - counts.deleted.min(counts.gone), "without an input"),
+        (counts.deleted, "deleted"),
+    ];
+    let told = numbers.iter().filter(|(number, _)| *number > 0);
+    let told: Vec<String> =
+        told.map(|(number, what)| format!("{} {what}", count(*number))).collect();
+    format!("{} ({})", count(counts.listed), told.join(", "))
 }
 
 /// `1,200 (3 without text, null)`.

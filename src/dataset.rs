@@ -1,0 +1,44 @@
+//! A dataset: the tables below a directory, and an output for each at the same place below another one.
+//!
+//! ```text
+//!   in/dt=2026-11-01/a.parquet   ─►  out/dt=2026-11-01/a.parquet
+//!   in/b.parquet                 ─►  out/b.parquet
+//!                                    out/_reembed/manifest.json   what was published, from what
+//!                                    out/_reembed/dataset/        lock, journal, vector cache
+//! ```
+//!
+//! ```text
+//!   inputs     a table or a dataset?        listing    the tables there are
+//!   pattern    wildcards                    partition  values in directory names
+//!   stamp      has a file changed?          settings   what an output depends on, beside its input
+//!   manifest   what was published           journal    the same, while a run goes on
+//!   plan       what is to do (pure)         run        does it
+//!   places     its own files                lock       one run at a time
+//!   failures   what a failed table means    status     what there is, without a run
+//!   merge      the manifests of shards      verify     the outputs against manifest and inputs
+//! ```
+
+mod failures;
+mod inputs;
+mod journal;
+mod listing;
+mod lock;
+mod manifest;
+mod partition;
+mod pattern;
+mod places;
+mod plan;
+mod run;
+mod settings;
+mod stamp;
+mod table_path;
+mod warnings;
+
+pub use failures::{FailedTable, kind_of_run};
+pub use inputs::{Dataset, Job};
+pub use listing::{ListedTable, Listing};
+pub use lock::DatasetLock;
+pub use manifest::{FailedRecord, Manifest, SCHEMA, TableRecord};
+pub use places::Places;
+pub use plan::Reason;
+pub use run::{DatasetReport, Known, Plan, run};

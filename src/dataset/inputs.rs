@@ -1,0 +1,221 @@
+//! Whether a configuration names a table or a dataset, and which tables that has.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf, absolute};
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+
+use super::listing::{ListedTable, Listing};
+use super::partition::partitions;
+use super::pattern::has_wildcard;
+use super::places::Places;
+use crate::config::{Config, Inputs, OutputPlace};
+use crate::hidden_names::directory_of;
+use crate::publish;
+
+/// Largest size of a file that lists inputs, in bytes.
+const LARGEST_LIST: u64 = 1 << 30;
+
+/// What a run is about.
+#[derive(Debug)]
+pub enum Job {
+    /// One table, with the configuration for it.
+    Table(Box<Config>),
+    /// The tables of a dataset.
+    Dataset(Box<Dataset>),
+}
+
+/// The tables of a dataset, and where their outputs go.
+#[derive(Debug)]
+pub struct Dataset {
+    /// The configuration of the run. Its output is the output directory.
+    pub config: Config,
+    /// All tables that there are.
+    pub listing: Listing,
+    /// Those that the run takes, in order.
+    pub taken: Vec<ListedTable>,
+    /// The places of its own files.
+    pub places: Places,
+}
+
+impl Job {
+    /// Looks at the inputs of a configuration. Nothing is opened and nothing is created.
+    ///
+    /// # Errors
+    /// `Input`, naming what cannot be listed; `Target`, if outputs and inputs would lie in each other;
+    /// `Config`, if settings do not fit.
+    pub fn open(config: &Config) -> Result<Job> {
+        let paths = match &config.dataset.inputs {
+            Inputs::Path(path) if !is_dataset(path) => return table(config, path),
+            Inputs::Path(path) => vec![path.clone()],
+            Inputs::Paths(paths) => paths.clone(),
+            Inputs::FilesFrom(list) => read_list(list)?,
+        };
+        check_output(config.output.path())?;
+        let listing = Listing::of(&paths, config.dataset.root.as_deref())?;
+        check_apart(&listing.root, config.output.path())?;
+        let taken = taken(config, &listing)?;
+        let places = Places::new(config.output.path(), config.dataset.shard);
+        let mut config = config.clone();
+        // For people: each table has its own.
+        config.input.path.clone_from(&listing.root);
+        config.cache.path.get_or_insert_with(|| places.cache());
+        if config.report.is_beside_output {
+            config.report.dir = places.reports();
+            config.report.topmost = places.root().to_owned();
+        }
+        Ok(Job::Dataset(Box::new(Dataset { config, listing, taken, places })))
+    }
+}
+
+impl Dataset {
+    /// The configuration of one of its tables.
+    pub fn config_of(&self, table: &ListedTable) -> Config {
+        let mut config = self.config.clone();
+        config.input.path = table.path(&self.listing.root);
+        config.output.place = OutputPlace::in_dataset(self.places.root(), &table.below);
+        config
+    }
+}
+
+fn is_dataset(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(found) => found.is_dir(),
+        Err(_) => has_wildcard(path),
+    }
+}
+
+/// The job of one table. Into a directory it is written with its own name.
+fn table(config: &Config, input: &Path) -> Result<Job> {
+    let of_datasets = [
+        ("dataset.shard", config.dataset.shard.is_some()),
+        ("dataset.only", config.dataset.only.is_some()),
+        ("dataset.root", config.dataset.root.is_some()),
+    ];
+    if let Some((key, _)) = of_datasets.iter().find(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` is set, but the input is one file");
+        return Err(Error::new(ErrorKind::Config, message)
+            .in_file(input)
+            .advice("remove the setting, or name a directory, a pattern or a list"));
+    }
+    let mut config = config.clone();
+    let output = config.output.path();
+    let names_directory = output.as_os_str().as_encoded_bytes().ends_with(b"/")
+        || fs::metadata(output).is_ok_and(|found| found.is_dir());
+    if names_directory {
+        let name = input.file_name().ok_or_else(|| {
+            Error::new(ErrorKind::Input, "the input path has no file name").in_file(input)
+        })?;
+        let place = OutputPlace::alone(output.join(name));
+        if config.report.is_beside_output {
+            config.report.dir = place.reports();
+            config.report.topmost = directory_of(place.path()).to_owned();
+        }
+        config.output.place = place;
+    }
+    Ok(Job::Table(Box::new(config)))
+}
+
+/// The tables that the run takes.
+fn taken(config: &Config, listing: &Listing) -> Result<Vec<ListedTable>> {
+    let mut taken = listing.tables.clone();
+    if let Some(only) = &config.dataset.only {
+        let found: std::collections::BTreeSet<String> =
+            taken.iter().flat_map(|table| partitions(&table.below)).map(|(name, _)| name).collect();
+        if let Some(unknown) = only.names().find(|name| !found.contains(*name)) {
+            let names: Vec<&str> = found.iter().map(String::as_str).collect();
+            let message =
+                format!("`dataset.only` names the partition `{unknown}`, which no table has");
+            return Err(Error::new(ErrorKind::Config, message).in_file(&listing.root).advice(
+                match names.is_empty() {
+                    true => "no directory is named like a partition: dt=2026-11-01".to_owned(),
+                    false => format!("the partitions are: {}", names.join(", ")),
+                },
+            ));
+        }
+        taken.retain(|table| {
+            let partitions = partitions(&table.below);
+            only.takes(|wanted| partitions.iter().find(|(name, _)| name == wanted)?.1.as_deref())
+        });
+        if taken.is_empty() && config.dataset.shard.is_none() {
+            return Err(Error::new(
+                ErrorKind::Input,
+                format!("no table fits `dataset.only`: {only}"),
+            )
+            .in_file(&listing.root)
+            .advice("check the condition; values are compared as numbers, dates or text"));
+        }
+    }
+    if let Some(shard) = config.dataset.shard {
+        taken.retain(|table| shard.has(&table.below));
+    }
+    Ok(taken)
+}
+
+/// Checks that the output is or can become a directory.
+fn check_output(output: &Path) -> Result<()> {
+    match fs::metadata(output) {
+        Ok(found) if !found.is_dir() => Err(Error::new(
+            ErrorKind::Target,
+            "this is a file, but the tables of a dataset go into a directory",
+        )
+        .in_file(output)
+        .advice("name a directory with --output or `output.path`")),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that no output would be an input of the next run, and no input an output.
+fn check_apart(input: &Path, output: &Path) -> Result<()> {
+    let refuse = |message: String| {
+        Err(Error::new(ErrorKind::Target, message)
+            .in_file(output)
+            .advice("name an output directory beside the input directory"))
+    };
+    let (inputs, outputs) = (publish::resolve(input), publish::resolve(output));
+    if inputs == outputs {
+        return refuse("this directory has the inputs".to_owned());
+    }
+    if outputs.starts_with(&inputs) {
+        return refuse(format!(
+            "this directory lies in the input directory {}, so that outputs would become inputs",
+            input.display()
+        ));
+    }
+    if inputs.starts_with(&outputs) {
+        return refuse(format!("the input directory {} lies in this directory", input.display()));
+    }
+    Ok(())
+}
+
+/// The paths that a file lists. Relative ones start at its directory.
+fn read_list(list: &Path) -> Result<Vec<PathBuf>> {
+    let refuse = |message: &str| Error::new(ErrorKind::Input, message.to_owned()).in_file(list);
+    let failed = |cause: io::Error| {
+        refuse("the list of files cannot be read")
+            .advice("name another one with --files-from")
+            .caused_by(cause)
+    };
+    let mut text = Vec::new();
+    let file = fs::File::open(list).map_err(failed)?;
+    file.take(LARGEST_LIST).read_to_end(&mut text).map_err(failed)?;
+    let directory = absolute(list).map_err(failed)?;
+    let directory = match directory_of(list) {
+        // So that paths stay short.
+        relative if relative.is_relative() => relative.to_owned(),
+        _ => directory_of(&directory).to_owned(),
+    };
+    let lines = text.split(|byte| *byte == b'\n');
+    let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let paths: Vec<PathBuf> = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| directory.join(OsStr::from_bytes(line)))
+        .collect();
+    if paths.is_empty() {
+        return Err(refuse("the list names no file").advice("write one path in each line"));
+    }
+    Ok(paths)
+}
