@@ -33,12 +33,11 @@ mod table;
 mod turns;
 mod unchanged;
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::error::Result;
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::memory;
 use reembed_encoder::model::ModelFacts;
@@ -55,12 +54,11 @@ pub use models::{LazyModel, Models};
 pub use precedents::calibration_precedents;
 pub use prepare::{check_models, prepare};
 pub use split::Splitter;
+pub use stages::CHANNEL_CHUNKS;
+pub(crate) use stages::add_input_file;
 pub(crate) use table::{Encoders, Table};
 pub(crate) use turns::{Turn, Turns};
 pub(crate) use unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
-
-/// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
-pub const CHANNEL_CHUNKS: usize = 1;
 
 /// Options of this process, beside the configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -210,11 +208,4 @@ impl Heard {
         let warnings = self.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
         (warnings, self.limit_changes.into_inner())
     }
-}
-
-/// Adds the input file to the error of a row, because the stages after the reader do not know it.
-pub(crate) fn add_input_file(error: Error, input: &Path) -> Error {
-    let names_a_row =
-        matches!(error.kind(), ErrorKind::Data | ErrorKind::OutOfMemory | ErrorKind::Encode);
-    if names_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }

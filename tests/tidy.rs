@@ -50,6 +50,7 @@ const RULES: &[Rule] = &[
             [
                 "reembed/cache",
                 "reembed/carried",
+                "reembed/dataset/run",
                 "reembed/group_digest",
                 "reembed/writer/vector_chunk",
             ]
@@ -91,6 +92,7 @@ const RULES: &[Rule] = &[
         &["std::thread"],
         |file| {
             is_part(file, "reembed/pipeline")
+                || file == "reembed/dataset/run.rs"
                 || file == "reembed-cli/signals.rs"
                 || is_part(file, "reembed-cli/supervisor")
                 // These only count processors.
@@ -98,7 +100,7 @@ const RULES: &[Rule] = &[
                 // This one only sleeps.
                 || file == "reembed/cache/patience.rs"
         },
-        "only the pipeline and the program start threads",
+        "only the pipeline, the run of a dataset and the program start threads",
     ),
     (
         &["std::env"],

@@ -10,7 +10,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::listing::{ListedTable, Listing};
 use super::partition::partitions;
-use super::pattern::has_wildcard;
+use super::pattern::{Pattern, has_wildcard};
 use super::places::Places;
 use crate::config::{Config, Inputs, OutputPlace};
 use crate::hidden_names::directory_of;
@@ -54,8 +54,8 @@ impl Job {
             Inputs::Paths(paths) => paths.clone(),
             Inputs::FilesFrom(list) => read_list(list)?,
         };
-        check_output(config.output.path())?;
         let listing = Listing::of(&paths, config.dataset.root.as_deref())?;
+        check_output(config.output.path())?;
         check_apart(&listing.root, config.output.path())?;
         let taken = taken(config, &listing)?;
         let places = Places::new(config.output.path(), config.dataset.shard);
@@ -84,7 +84,8 @@ impl Dataset {
 fn is_dataset(path: &Path) -> bool {
     match fs::metadata(path) {
         Ok(found) => found.is_dir(),
-        Err(_) => has_wildcard(path),
+        // One with a bracket in its name is more likely a file that is not there.
+        Err(_) => has_wildcard(path) && Pattern::parse(path).is_ok(),
     }
 }
 
@@ -103,9 +104,7 @@ fn table(config: &Config, input: &Path) -> Result<Job> {
     }
     let mut config = config.clone();
     let output = config.output.path();
-    let names_directory = output.as_os_str().as_encoded_bytes().ends_with(b"/")
-        || fs::metadata(output).is_ok_and(|found| found.is_dir());
-    if names_directory {
+    if names_directory(output) || fs::metadata(output).is_ok_and(|found| found.is_dir()) {
         let name = input.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Input, "the input path has no file name").in_file(input)
         })?;
@@ -117,6 +116,13 @@ fn table(config: &Config, input: &Path) -> Result<Job> {
         config.output.place = place;
     }
     Ok(Job::Table(Box::new(config)))
+}
+
+/// Whether a path can only be that of a directory.
+fn names_directory(path: &Path) -> bool {
+    let text = path.as_os_str().as_encoded_bytes();
+    [".", ".."].iter().any(|name| path.as_os_str() == *name)
+        || ["/", "/.", "/.."].iter().any(|end| text.ends_with(end.as_bytes()))
 }
 
 /// The tables that the run takes.

@@ -1,5 +1,6 @@
 //! The stages: what each thread of a run does.
 
+use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
 use arrow::array::{BooleanArray, RecordBatch};
@@ -25,6 +26,9 @@ use crate::failpoints::{self, Failpoint};
 use crate::footer::ColumnDigest;
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::writer::Writer;
+
+/// Chunks in the channel between two stages. With one, a stage finds its next chunk ready.
+pub const CHANNEL_CHUNKS: usize = 1;
 
 /// What the reader stage has told of its rows at its end.
 #[derive(Default)]
@@ -252,4 +256,11 @@ pub(super) fn join<T>(handle: Result<ScopedJoinHandle<'_, Result<T>>>) -> Result
     handle?.join().unwrap_or_else(|_| {
         Err(Error::new(ErrorKind::Internal, "a pipeline stage exited without a result (bug)"))
     })
+}
+
+/// Adds the input file to the error of a row, because the stages after the reader do not know it.
+pub fn add_input_file(error: Error, input: &Path) -> Error {
+    let names_a_row =
+        matches!(error.kind(), ErrorKind::Data | ErrorKind::OutOfMemory | ErrorKind::Encode);
+    if names_a_row && error.place().file().is_none() { error.in_file(input) } else { error }
 }

@@ -10,15 +10,15 @@ use reembed_encoder::limit::BatchLimit;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
-use super::CHANNEL_CHUNKS;
-use super::add_input_file;
 use super::clock::StageClocks;
 use super::lazy_inference::LazyInference;
 use super::models::Models;
 use super::prepare::{carried_columns, check_carried};
 use super::reuse::{ChunkResolver, Sample, Totals};
 use super::split::Splitter;
-use super::stages::{ReadRows, ReadStage, in_stage, infer, join, spawn, tokenize};
+use super::stages::{
+    CHANNEL_CHUNKS, ReadRows, ReadStage, add_input_file, in_stage, infer, join, spawn, tokenize,
+};
 use super::turns::Turn;
 use super::unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
 use crate::cache::VectorCache;

@@ -106,7 +106,7 @@ fn run_id_is_the_same_in_answer_report_and_log() {
 fn failures_answer_with_code_place_and_advice() {
     let job = job();
     fs::write(job.path("damaged.parquet"), b"PAR1 nothing PAR1").expect("a file");
-    fs::create_dir(job.path("taken")).expect("a directory");
+    fs::create_dir_all(job.path("taken/tasks.parquet")).expect("directories");
     for (arguments, exit, code) in [
         (&["--input", "no.parquet"][..], 2, "input"),
         (&["--input", "damaged.parquet"], 2, "input"),

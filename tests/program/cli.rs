@@ -175,7 +175,6 @@ fn mistakes_are_named_with_their_exit_code() {
             ("error-no-input", &["run", "--input", "no.parquet"]),
             ("error-no-parquet", &["run", "--input", "text.parquet"]),
             ("error-output-is-input", &["run", "--output", "tasks.parquet"]),
-            ("error-output-directory", &["run", "tasks.parquet", "out/"]),
             ("error-output-home", &["run", "--output", "~/out.parquet", "--dry-run"]),
             ("error-batch-size", &["run", "--batch-size", "0"]),
             ("error-no-model", &["run", "--model-path", "no-model"]),
@@ -742,11 +741,11 @@ fn one_refusal_names_every_wrong_setting() {
         assert!(refusal.contains(wrong), "{wrong}: {refusal}");
     }
     let file = "[input]\npath = \"tasks.parquet\"\n[text]\ncolumns = [\"a\"]\ntemplate = \"{b}\"\n\
-                [output]\npath = \"x/\"\ncolumn = \"\"\n";
+                [output]\npath = \"s3://x\"\ncolumn = \"\"\n";
     fs::write(job.path("wrong.toml"), file).expect("a configuration");
     let refusal = err(&job.reembed(&["run", "--config", "wrong.toml"]));
     for wrong in [
-        "which names a directory",
+        "`s3://` is not supported",
         "`output.column` is empty",
         "`text.template` is set, and so is `text.columns`",
     ] {

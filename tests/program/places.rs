@@ -362,16 +362,13 @@ fn one_refusal_tells_every_path_of_the_configuration_that_is_not_local() {
 #[test]
 fn output_that_is_no_file_is_refused_by_run_and_dry_run() {
     let job = job();
-    fs::create_dir(job.path("directory")).expect("a directory");
+    fs::create_dir_all(job.path("directory/tasks.parquet")).expect("directories");
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, job.path("fifo"), FileType::Fifo, mode, 0).expect("a FIFO");
     let _socket = UnixListener::bind(job.path("socket")).expect("a socket");
     for (output, said) in [
-        ("new/", "which names a directory"),
-        ("new/.", "which names a directory"),
-        ("..", "which names a directory"),
         ("~/new.parquet", "`~` is not expanded"),
-        ("directory", "directory: the output is a directory, not a regular file"),
+        ("directory", "tasks.parquet: the output is a directory, not a regular file"),
         ("fifo", "fifo: the output is a FIFO, not a regular file"),
         ("socket", "socket: the output is a socket, not a regular file"),
         ("/dev/null", "/dev/null: the output is a device, not a regular file"),
