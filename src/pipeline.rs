@@ -130,16 +130,20 @@ pub fn run_with(
     let clocks = StageClocks::default();
     let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
     let existing = table.existing_vectors(models);
-    let embedded = {
+    let (embedded, committed) = {
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, memory_limit, models);
         let inferences = LazyInference::all(models, wishes, stop, &on_event, &on_encode);
-        let encoders = Encoders::new(models, &inferences, cache.as_ref());
-        table.embed(&encoders, existing.as_ref(), &clocks, None)?
+        let commit_rows = config.cache.commit_rows;
+        let encoders = Encoders::new(models, &inferences, cache.as_ref(), commit_rows);
+        let embedded = table.embed(&encoders, existing.as_ref(), &clocks, None);
+        // Also after an error, so that the next run reuses the vectors.
+        let committed = encoders.commit();
+        (embedded?, committed?)
     };
-    let totals = embedded.totals();
+    let (evicted, not_stored) = committed;
     // Before the output is published, because the run must not fail after that.
-    let cache = cache.map(|cache| cache.finish(totals.evicted, totals.not_stored)).transpose()?;
+    let cache = cache.map(|cache| cache.finish(evicted, not_stored)).transpose()?;
     let report = table.publish(embedded, models, &clocks)?;
     let cache = cache.map(CacheReadyToPublish::mark_published);
     let (warnings, limit_changes) = heard.into_parts();

@@ -126,7 +126,8 @@ pub fn run(
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, options.memory_limit, &models);
         let inferences = LazyInference::all(&models, wishes, stop, &on_event, &on_encode);
-        let encoders = Encoders::new(&models, &inferences, cache.as_ref());
+        let commit_rows = config.cache.commit_rows;
+        let encoders = Encoders::new(&models, &inferences, cache.as_ref(), commit_rows);
         let run = Run {
             dataset,
             run_id,
@@ -142,8 +143,6 @@ pub fn run(
         for outcome in run.tables(&plan.publish) {
             match outcome {
                 Ok(done) => {
-                    totals.0 += done.evicted;
-                    totals.1 += done.not_stored;
                     counts.published += 1;
                     counts.same_bytes += u64::from(done.report.output_unchanged);
                     report.add(&done.report);
@@ -157,6 +156,10 @@ pub fn run(
             }
         }
         run.warnings.tell_counts(&on_event);
+        match encoders.commit() {
+            Ok(of_cache) => totals = of_cache,
+            Err(error) => ended = ended.and(Err(error)),
+        }
     }
     let cache = cache.map(|cache| cache.finish(totals.0, totals.1)).transpose();
     // What was published stays in the journal.
@@ -325,8 +328,6 @@ struct Run<'a> {
 struct Done {
     report: Report,
     record: TableRecord,
-    evicted: u64,
-    not_stored: u64,
 }
 
 type Outcome = std::result::Result<Done, (PathBuf, Error)>;
@@ -399,7 +400,6 @@ impl Run<'_> {
         };
         let existing = table.existing_vectors(self.models);
         let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
-        let (evicted, not_stored) = (embedded.totals().evicted, embedded.totals().not_stored);
         let report = table.publish(embedded, self.models, self.clocks)?;
         let output = TableFile::open(config.output.path())?;
         let footer = format!("{:032x}", XxHash3_128::oneshot(output.footer().as_slice()));
@@ -407,7 +407,7 @@ impl Run<'_> {
         let facts = (self.settings, self.run_id, footer);
         let record = TableRecord::new(&listed.below, stamps, facts, &report);
         self.journal.add(&record)?;
-        Ok(Done { report, record, evicted, not_stored })
+        Ok(Done { report, record })
     }
 }
 

@@ -144,11 +144,12 @@ pub fn tokenize_part(
 }
 
 /// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
-pub struct ChunkResolver<'a, 'i> {
+pub struct ChunkResolver<'a, 'i, 's> {
     /// Those of the vector columns.
     inferences: Vec<&'a LazyInference<'i>>,
     cache: Option<&'a VectorCache<'a>>,
-    writer: Option<CacheWriter<'a>>,
+    /// New vectors until a commit; `None` if the cache is not written.
+    writer: Option<&'a mut CacheWriter<'s>>,
     on_event: &'a (dyn Fn(Event) + Sync),
     totals: Totals,
 }
@@ -158,10 +159,6 @@ pub struct ChunkResolver<'a, 'i> {
 pub struct Totals {
     /// Those of each vector column.
     pub columns: Vec<ColumnTotals>,
-    /// Cache entries that were evicted for new ones.
-    pub evicted: u64,
-    /// New vectors that were not stored because the cache is full.
-    pub not_stored: u64,
 }
 
 /// The sums over all chunks of a vector column.
@@ -177,18 +174,16 @@ pub struct ColumnTotals {
     pub damaged: u64,
 }
 
-impl<'a, 'i> ChunkResolver<'a, 'i> {
-    /// A resolver of the vector columns that `inferences` embed. It commits new vectors `commit_rows` at
-    /// a time.
+impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
+    /// A resolver of the vector columns that `inferences` embed. New vectors go to the `writer`.
     pub fn new(
         inferences: Vec<&'a LazyInference<'i>>,
         cache: Option<&'a VectorCache<'a>>,
-        commit_rows: usize,
+        writer: Option<&'a mut CacheWriter<'s>>,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
-        let writer = cache.and_then(|cache| cache.writer(commit_rows));
         let columns = vec![ColumnTotals::default(); inferences.len()];
-        let totals = Totals { columns, ..Totals::default() };
+        let totals = Totals { columns };
         ChunkResolver { inferences, cache, writer, on_event, totals }
     }
 
@@ -284,19 +279,9 @@ impl<'a, 'i> ChunkResolver<'a, 'i> {
         }
     }
 
-    /// Commits the pending vectors to the cache.
-    ///
-    /// # Errors
-    /// `Cache` when the cache cannot be written.
-    pub fn commit(&mut self) -> Result<()> {
-        let Some(writer) = &mut self.writer else { return Ok(()) };
-        writer.commit()
-    }
-
     /// The sums over all chunks.
     pub fn into_totals(self) -> Totals {
-        let (evicted, not_stored) = self.writer.map_or((0, 0), |writer| writer.totals());
-        Totals { evicted, not_stored, ..self.totals }
+        self.totals
     }
 
     /// Looks up the texts again whose vectors this run may have computed since the first lookup, and

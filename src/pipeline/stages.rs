@@ -16,7 +16,6 @@ use super::lazy_inference::LazyInference;
 use super::prepare::carried_hasher;
 use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
 use super::split::Splitter;
-use super::turns::Turn;
 use crate::cache::VectorCache;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
 use crate::config::{Config, OnEmpty};
@@ -206,17 +205,13 @@ pub(super) fn tokenize(
 
 /// The inference and writer stages, which share a thread.
 pub(super) fn infer(
-    mut resolver: ChunkResolver<'_, '_>,
+    mut resolver: ChunkResolver<'_, '_, '_>,
     clocks: &StageClocks,
     rows: Receiver<Rows<TokenChunk>>,
     writer: &mut Writer<'_>,
-    turn: Option<Turn<'_>>,
 ) -> Result<Totals> {
-    if let Some(turn) = &turn {
-        turn.wait();
-    }
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
-    let resolved = std::iter::from_fn(receive).try_for_each(|rows| match rows {
+    std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {
             let chunk = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
             clocks.busy(Stage::Writer, || writer.write(chunk))
@@ -225,10 +220,7 @@ pub(super) fn infer(
             resolver.skip(&group.digests);
             clocks.busy(Stage::Writer, || writer.copy_group(&group))
         }
-    });
-    // Also after an error, so that the next run reuses the vectors.
-    let committed = clocks.busy(Stage::Inference, || resolver.commit());
-    resolved.and(committed)?;
+    })?;
     Ok(resolver.into_totals())
 }
 

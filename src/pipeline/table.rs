@@ -1,5 +1,7 @@
 //! One table: its rows are read, embedded and written, and the output is published.
 
+use std::num::NonZeroUsize;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +23,7 @@ use super::stages::{
 };
 use super::turns::Turn;
 use super::unchanged::{ExistingVectors, NoFilter, UnchangedTexts};
-use crate::cache::VectorCache;
+use crate::cache::{CacheWriter, VectorCache};
 use crate::chunk::{KeyedChunk, Rows, TokenChunk};
 use crate::config::{Carry, Config};
 use crate::events::{ColumnReport, Event, Report, Stage, Warning};
@@ -37,6 +39,8 @@ pub struct Encoders<'a, 'i> {
     by_column: Vec<&'a LazyInference<'i>>,
     keys: Vec<ContentKeys>,
     cache: Option<&'a VectorCache<'a>>,
+    /// New vectors until a commit. One table at a time has it, in its turn.
+    new_vectors: Mutex<Option<CacheWriter<'a>>>,
 }
 
 impl<'a, 'i> Encoders<'a, 'i> {
@@ -45,10 +49,31 @@ impl<'a, 'i> Encoders<'a, 'i> {
         models: &'a Models<'a>,
         inferences: &'a [LazyInference<'i>],
         cache: Option<&'a VectorCache<'a>>,
+        commit_rows: NonZeroUsize,
     ) -> Encoders<'a, 'i> {
         let by_column = models.numbers().map(|number| &inferences[number]).collect();
         let key = |lineage: Lineage| ContentKeys::new(&lineage.fingerprint);
-        Encoders { models, by_column, keys: lineages(models).map(key).collect(), cache }
+        let writer = cache.and_then(|cache| cache.writer(commit_rows.get()));
+        let new_vectors = Mutex::new(writer);
+        Encoders {
+            models,
+            by_column,
+            keys: lineages(models).map(key).collect(),
+            cache,
+            new_vectors,
+        }
+    }
+
+    /// Commits the vectors that are not committed yet, so that the next run reuses them. Returns how many
+    /// entries were evicted for new ones, and how many new vectors were not stored because the cache is full.
+    ///
+    /// # Errors
+    /// `Cache` when the cache cannot be written.
+    pub fn commit(&self) -> Result<(u64, u64)> {
+        let mut writer = self.new_vectors.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writer) = &mut *writer else { return Ok((0, 0)) };
+        writer.commit()?;
+        Ok(writer.totals())
     }
 }
 
@@ -78,13 +103,6 @@ pub struct EmbeddedTable<'a> {
     limits: Vec<Option<BatchLimit>>,
 }
 
-impl EmbeddedTable<'_> {
-    /// The sums over its chunks.
-    pub fn totals(&self) -> &Totals {
-        &self.totals
-    }
-}
-
 impl<'a> Table<'a> {
     /// The vectors of the existing output, if they can be copied.
     pub fn existing_vectors(&self, models: &Models<'_>) -> Option<ExistingVectors> {
@@ -111,7 +129,7 @@ impl<'a> Table<'a> {
         turn: Option<Turn<'_>>,
     ) -> Result<EmbeddedTable<'a>> {
         let Table { config, reader, lock, forms, stop, on_event } = *self;
-        let Encoders { models, by_column, keys, cache } = encoders;
+        let Encoders { models, by_column, keys, cache, new_vectors } = encoders;
         if reader.columns().texts().iter().any(|text| !text.absent().is_empty()) {
             on_event(Event::Warning(Warning::NoFilesColumn));
         }
@@ -132,7 +150,6 @@ impl<'a> Table<'a> {
 
         let (row_sender, row_receiver) = bounded::<Rows<KeyedChunk>>(CHANNEL_CHUNKS);
         let (token_sender, token_receiver) = bounded::<Rows<TokenChunk>>(CHANNEL_CHUNKS);
-        let commit_rows = config.cache.commit_rows.get();
         let splitter = Splitter::of_config(config, models, stop)?;
         let stage = ReadStage { config, reader, keys, splitter, on_event };
         let outcome = thread::scope(|scope| {
@@ -154,8 +171,16 @@ impl<'a> Table<'a> {
                 tokenize(config, by_column, *cache, sample, clocks, ends)
             });
             let inferred = in_stage("inference", || {
-                let resolver = ChunkResolver::new(by_column.clone(), *cache, commit_rows, on_event);
-                infer(resolver, clocks, token_receiver, &mut writer, turn)
+                if let Some(turn) = &turn {
+                    turn.wait();
+                }
+                let mut new = new_vectors.lock().unwrap_or_else(PoisonError::into_inner);
+                let resolver =
+                    ChunkResolver::new(by_column.clone(), *cache, new.as_mut(), on_event);
+                let inferred = infer(resolver, clocks, token_receiver, &mut writer);
+                // The next table may begin.
+                drop((new, turn));
+                inferred
             });
             // Upstream first, because the error of a stage ends the stages after it.
             let read = join(reading);
