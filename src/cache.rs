@@ -9,6 +9,7 @@
 //!   writer        new vectors until a commit    maintenance  stats, prune, verify
 //!   entries       insert and evict              eviction     what entries cost and which ones go
 //!   record        the bytes of an entry         database     the file: redb, five tables
+//!   merge         the caches of shards
 //!   models        which models wrote
 //! ```
 //!
@@ -21,6 +22,7 @@ mod entries;
 mod eviction;
 mod lookup;
 mod maintenance;
+mod merge;
 mod models;
 mod patience;
 mod record;
@@ -30,6 +32,7 @@ mod writer;
 pub use database::FORMAT;
 pub use lookup::{CacheView, Lookup};
 pub use maintenance::{CacheCheck, CacheStats, PruneResult, prune, stats, verify};
+pub use merge::merge;
 pub use models::models;
 pub use patience::Patience;
 pub use vector_cache::{CacheReadyToPublish, VectorCache, max_growth, path_for};

@@ -344,6 +344,8 @@ pub struct ReportConfig {
 pub struct CacheConfig {
     /// Its file; `None`: a file below `_reembed` beside the output.
     pub path: Option<PathBuf>,
+    /// The cache of the whole dataset, which a shard only reads.
+    pub base: Option<PathBuf>,
     /// How a run uses it.
     pub mode: CacheMode,
     /// How long a run waits while another process has it open.

@@ -15,6 +15,8 @@ pub struct CacheView<'s> {
     cache: &'s VectorCache<'s>,
     /// `None` if the file is damaged.
     snapshot: Option<Snapshot>,
+    /// That of the cache behind it.
+    base: Option<Snapshot>,
     used: Vec<u64>,
 }
 
@@ -41,7 +43,12 @@ impl VectorCache<'_> {
             Err(DbError::Damaged(_)) => None,
             Err(DbError::Failed(error)) => return Err(error),
         };
-        Ok(CacheView { cache: self, snapshot, used: Vec::new() })
+        let base = match self.base() {
+            // What the cache itself lacks is embedded again.
+            None | Some(Err(DbError::Damaged(_))) => None,
+            Some(base) => Some(base.map_err(|error| error.into_error(&self.path))?),
+        };
+        Ok(CacheView { cache: self, snapshot, base, used: Vec::new() })
     }
 }
 
@@ -51,15 +58,10 @@ impl CacheView<'_> {
     /// # Errors
     /// `Cache` when the file cannot be read.
     pub fn find(&mut self, key: &ContentKey, vector: &mut [f32]) -> Result<Lookup> {
-        let Some(snapshot) = &self.snapshot else { return Ok(Lookup::Absent) };
-        let found = catch_damage(&self.cache.path, || {
-            let Some(slot) = snapshot.index.get(key.as_bytes())? else { return Ok(None) };
-            let slot = slot.value();
-            let entry = snapshot.slots.get(slot)?;
-            Ok(Some((slot, entry.and_then(|entry| record::read(entry.value(), key, vector)))))
-        });
+        let own = self.snapshot.as_ref();
+        let found = own.map_or(Ok(None), |snapshot| self.read(snapshot, key, vector));
         let (slot, record) = match found {
-            Ok(None) => return Ok(Lookup::Absent),
+            Ok(None) => return self.find_in_base(key, vector),
             Ok(Some((_, None))) | Err(DbError::Damaged(_)) => return Ok(Lookup::Damaged),
             Ok(Some((slot, Some(record)))) => (slot, record),
             Err(DbError::Failed(error)) => return Err(error),
@@ -75,24 +77,58 @@ impl CacheView<'_> {
 }
 
 impl CacheView<'_> {
+    /// The slot of the entry of a text, and what it says if it is whole.
+    fn read(
+        &self,
+        snapshot: &Snapshot,
+        key: &ContentKey,
+        vector: &mut [f32],
+    ) -> Result<Option<(u64, Option<Record>)>, DbError> {
+        catch_damage(&self.cache.path, || {
+            let Some(slot) = snapshot.index.get(key.as_bytes())? else { return Ok(None) };
+            let slot = slot.value();
+            let entry = snapshot.slots.get(slot)?;
+            Ok(Some((slot, entry.and_then(|entry| record::read(entry.value(), key, vector)))))
+        })
+    }
+
+    /// Looks a text up in the cache behind. In a rebuild, that counts as empty.
+    fn find_in_base(&self, key: &ContentKey, vector: &mut [f32]) -> Result<Lookup> {
+        let Some(base) = self.base.as_ref().filter(|_| self.cache.rebuilding_since.is_none())
+        else {
+            return Ok(Lookup::Absent);
+        };
+        match self.read(base, key, vector) {
+            Ok(Some((_, Some(Record { tokens, truncated, .. })))) => {
+                let (of_this_run, sampled) = (false, false);
+                Ok(Lookup::Found(CachedText { tokens, truncated, of_this_run, sampled }))
+            }
+            // The vector is made again and goes into the cache itself.
+            Ok(_) | Err(DbError::Damaged(_)) => Ok(Lookup::Absent),
+            Err(DbError::Failed(error)) => Err(error),
+        }
+    }
+
     /// Marks the entry of a text as used, without reading its vector. Returns whether there is one.
     ///
     /// # Errors
     /// `Cache` when the file cannot be read.
     pub fn mark_used(&mut self, key: &ContentKey) -> Result<bool> {
-        let Some(snapshot) = &self.snapshot else { return Ok(false) };
-        let found = catch_damage(&self.cache.path, || {
-            Ok(snapshot.index.get(key.as_bytes())?.map(|slot| slot.value()))
-        });
-        match found {
-            Ok(slot) => {
-                self.used.extend(slot);
-                Ok(slot.is_some())
+        let slot_in = |snapshot: &Option<Snapshot>| {
+            let Some(snapshot) = snapshot else { return Ok(None) };
+            let found = catch_damage(&self.cache.path, || {
+                Ok(snapshot.index.get(key.as_bytes())?.map(|slot| slot.value()))
+            });
+            match found {
+                // A lookup will find the damage and mend it.
+                Err(DbError::Damaged(_)) => Ok(None),
+                Err(DbError::Failed(error)) => Err(error),
+                Ok(slot) => Ok(slot),
             }
-            // A lookup will find the damage and mend it.
-            Err(DbError::Damaged(_)) => Ok(false),
-            Err(DbError::Failed(error)) => Err(error),
-        }
+        };
+        let own = slot_in(&self.snapshot)?;
+        self.used.extend(own);
+        Ok(own.is_some() || slot_in(&self.base)?.is_some())
     }
 }
 

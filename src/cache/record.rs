@@ -51,6 +51,19 @@ impl EntryBuffer {
         self.ends.push(self.bytes.len());
     }
 
+    /// Adds an entry of another cache with this run as its writer; returns whether it is one.
+    pub fn push_copy(&mut self, entry: &[u8], run: u32) -> bool {
+        let Some((key, _)) = inspect(entry) else { return false };
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&entry[..entry.len() - CHECKSUM_BYTES]);
+        self.bytes[start + KEY_BYTES..][..4].copy_from_slice(&run.to_le_bytes());
+        let checksum = XxHash64::oneshot(0, &self.bytes[start..]);
+        self.bytes.extend_from_slice(&checksum.to_le_bytes());
+        self.keys.push(ContentKey::from_bytes(key));
+        self.ends.push(self.bytes.len());
+        true
+    }
+
     /// Number of entries.
     pub fn len(&self) -> usize {
         self.keys.len()

@@ -10,7 +10,8 @@ use reembed_encoder::files;
 use reembed_encoder::stop::Stop;
 
 use super::database::{
-    self, Db, DbError, FileKind, MetaKey, Tables, failed, file_size, not_a_cache, set_aside,
+    self, Db, DbError, FileKind, MetaKey, Snapshot, Tables, failed, file_size, not_a_cache,
+    set_aside,
 };
 use super::entries::SlotSet;
 use super::eviction::{self, Quota};
@@ -28,6 +29,8 @@ pub struct VectorCache<'a> {
     pub(super) path: PathBuf,
     /// Replaced when a commit finds the file damaged.
     db: RwLock<Db>,
+    /// A cache that is only read, behind this one.
+    base: Option<Db>,
     pub(super) access: Access,
     pub(super) max_size: u64,
     /// The number of this run.
@@ -155,8 +158,16 @@ impl<'a> VectorCache<'a> {
                 since => since,
             }),
         };
+        let base = match &config.base {
+            Some(base) if database::file_kind(base)? == FileKind::Database => {
+                let open = || Db::open_read_only(base);
+                Some(patience.open(base, open).map_err(|error| error.into_error(base))?)
+            }
+            _ => None,
+        };
         Ok(Some(VectorCache {
             db: RwLock::new(db),
+            base,
             access,
             max_size: config.max_size,
             run,
@@ -170,6 +181,11 @@ impl<'a> VectorCache<'a> {
     /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The tables of the cache behind this one, as they are; `None` without one.
+    pub(super) fn base(&self) -> Option<Result<Snapshot, DbError>> {
+        self.base.as_ref().map(Db::snapshot)
     }
 
     /// Runs `read` on the open database.
@@ -294,6 +310,7 @@ mod tests {
     fn cache_is_below_the_work_directory_unless_named() {
         let config = |path: Option<&str>| CacheConfig {
             path: path.map(PathBuf::from),
+            base: None,
             wait: std::time::Duration::ZERO,
             mode: CacheMode::ReadWrite,
             max_size: 1,

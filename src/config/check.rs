@@ -477,6 +477,7 @@ impl RawConfig {
         let number = |key: &str| self.number(key).ok_or_else(|| self.missing(key));
         Ok(CacheConfig {
             path: self.path("cache.path"),
+            base: None,
             mode: self.word("cache.mode", CacheMode::parse)?,
             wait: Duration::from_secs(number("cache.wait")?),
             max_size: number("cache.max_size")?,

@@ -62,7 +62,11 @@ impl Job {
         let mut config = config.clone();
         // For people: each table has its own.
         config.input.path.clone_from(&listing.root);
-        config.cache.path.get_or_insert_with(|| places.cache());
+        if config.cache.path.is_none() {
+            config.cache.path = Some(places.cache());
+            // Workers share what was merged, and write to a part of their own.
+            config.cache.base = config.dataset.shard.map(|_| places.whole_cache());
+        }
         if config.report.is_beside_output {
             config.report.dir = places.reports();
             config.report.topmost = places.root().to_owned();

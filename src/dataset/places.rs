@@ -63,6 +63,11 @@ impl Places {
         self.own_directory().join(self.with_shard("cache"))
     }
 
+    /// The vector cache of the whole dataset, which shards read.
+    pub fn whole_cache(&self) -> PathBuf {
+        self.own_directory().join("cache")
+    }
+
     /// The directory of the reports, unless `report.dir` names another one. A table of a dataset does not begin with
     /// an underscore.
     pub fn reports(&self) -> PathBuf {

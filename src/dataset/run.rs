@@ -26,6 +26,7 @@ use super::journal::{self, Journal};
 use super::listing::ListedTable;
 use super::lock::{DatasetLock, create_directories};
 use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
+use super::places::Places;
 use super::plan::{Reason, Todo, excess_loss, todo};
 use super::settings::settings_digest;
 use super::stamp::Stamp;
@@ -197,10 +198,10 @@ pub fn run(
     };
     finish(dataset, &known, &manifest)?;
     if delete {
-        counts.deleted = delete_outputs(dataset, &plan.gone)?;
+        counts.deleted = delete_outputs(dataset.places.root(), &plan.gone)?;
     }
     if config.dataset.success_file && failed.is_empty() && counts.not_tried == 0 {
-        write_success_file(dataset)?;
+        write_success_file(dataset.places.root())?;
     }
     report.cache = cache.map(CacheReadyToPublish::mark_published);
     report.tables = Some(counts);
@@ -412,7 +413,10 @@ impl Run<'_> {
 }
 
 /// The first output that exists, which tells the model of the dataset.
-fn first_existing(dataset: &Dataset) -> Result<(PathBuf, ExistingTarget)> {
+///
+/// # Errors
+/// `Target`, when it cannot be read.
+pub fn first_existing(dataset: &Dataset) -> Result<(PathBuf, ExistingTarget)> {
     let outputs = dataset.taken.iter().map(|table| dataset.places.root().join(&table.below));
     let first = outputs.into_iter().find(|output| output.symlink_metadata().is_ok());
     let path = first.unwrap_or_else(|| dataset.places.root().join("none"));
@@ -422,7 +426,10 @@ fn first_existing(dataset: &Dataset) -> Result<(PathBuf, ExistingTarget)> {
 
 /// Checks that the vectors of the models may replace those of the existing output, and returns the form of each
 /// column.
-fn check_columns(
+///
+/// # Errors
+/// `OtherModel`, without the file; `Config`, when the model cannot have the form.
+pub fn check_columns(
     config: &Config,
     existing: &ExistingTarget,
     models: &Models<'_>,
@@ -532,8 +539,10 @@ fn finish(dataset: &Dataset, known: &Known, manifest: &Manifest) -> Result<()> {
 
 /// Deletes the outputs of tables that are gone, and directories that are empty then. An output that is not as
 /// it was published stays.
-fn delete_outputs(dataset: &Dataset, gone: &[&TableRecord]) -> Result<u64> {
-    let root = dataset.places.root();
+///
+/// # Errors
+/// `Output`, naming the file that cannot be deleted.
+pub fn delete_outputs(root: &Path, gone: &[&TableRecord]) -> Result<u64> {
     let mut deleted = 0;
     for record in gone {
         let output = root.join(&record.path);
@@ -569,9 +578,13 @@ fn remove_success_file(dataset: &Dataset) -> Result<()> {
     }
 }
 
-fn write_success_file(dataset: &Dataset) -> Result<()> {
-    let path = dataset.places.success_file();
+/// Writes the file that says that every table is in place.
+///
+/// # Errors
+/// `Output`, naming it.
+pub fn write_success_file(root: &Path) -> Result<()> {
+    let path = Places::new(root, None).success_file();
     let failed = |cause| write_error(&path, "the file of the success cannot be written", cause);
     fs::File::create(&path).and_then(|file| file.sync_all()).map_err(failed)?;
-    reembed_encoder::files::sync_directory(dataset.places.root()).map(drop).map_err(failed)
+    reembed_encoder::files::sync_directory(root).map(drop).map_err(failed)
 }

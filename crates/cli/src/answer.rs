@@ -5,10 +5,11 @@
 //! ```
 
 use std::error::Error as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use reembed::dataset::{MergeReport, Status};
 use reembed::events::{RowsByOrigin, TableCounts};
 use reembed::footer::TOOL;
 use reembed::verify::{Check, Verdict};
@@ -54,6 +55,10 @@ pub struct AnswerRecord {
     pub estimate: Option<EstimateAnswer>,
     /// What `verify` found.
     pub checks: Vec<CheckAnswer>,
+    /// What `status` found.
+    pub status: Option<StatusAnswer>,
+    /// What `merge` did.
+    pub merge: Option<MergeAnswer>,
     /// The record of `bench`, as in bench.json.
     pub bench: Option<serde_json::Value>,
     /// Warnings, one sentence each.
@@ -140,6 +145,88 @@ pub struct CheckAnswer {
     pub verdict: &'static str,
     /// What was found.
     pub found: String,
+}
+
+/// The state of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StatusAnswer {
+    /// Tables that are in place.
+    pub in_place: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Tables that the next run would publish.
+    pub to_publish: Vec<NamedTable>,
+    /// Tables that failed in the last run.
+    pub failed: Vec<NamedTable>,
+    /// Published tables whose input is gone.
+    pub gone: Vec<String>,
+    /// Published tables that the run does not take, and whose output is not as it was published.
+    pub elsewhere_wrong: Vec<String>,
+    /// Whether a run has begun and not finished.
+    pub unfinished: bool,
+}
+
+/// A table and why it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NamedTable {
+    /// Its path below the root.
+    pub table: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MergeAnswer {
+    /// Shards that were joined.
+    pub shards: u32,
+    /// Tables in place.
+    pub tables: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Tables that could not be published.
+    pub failed: Vec<NamedTable>,
+    /// Vectors from the caches of the shards.
+    pub cached: u64,
+    /// Outputs without an input that were deleted.
+    pub deleted: u64,
+}
+
+fn named(path: &Path, reason: &str) -> NamedTable {
+    NamedTable { table: path.display().to_string(), reason: reason.to_owned() }
+}
+
+impl StatusAnswer {
+    /// The answer of `status`.
+    pub fn new(status: &Status) -> StatusAnswer {
+        let paths = |paths: &[PathBuf]| {
+            paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        StatusAnswer {
+            in_place: status.in_place,
+            rows: status.rows,
+            to_publish: status.to_publish.iter().map(|(path, why)| named(path, why)).collect(),
+            failed: status.failed.iter().map(|(path, why)| named(path, why)).collect(),
+            gone: paths(&status.gone),
+            elsewhere_wrong: paths(&status.elsewhere_wrong),
+            unfinished: status.is_unfinished,
+        }
+    }
+}
+
+impl MergeAnswer {
+    /// The answer of `merge`.
+    pub fn new(report: &MergeReport) -> MergeAnswer {
+        let failed = report.failed.iter().map(|failed| named(&failed.path, &failed.message));
+        MergeAnswer {
+            shards: report.shards,
+            tables: report.tables,
+            rows: report.rows,
+            failed: failed.collect(),
+            cached: report.cached,
+            deleted: report.deleted,
+        }
+    }
 }
 
 impl From<&Check> for CheckAnswer {
@@ -250,6 +337,8 @@ impl Answer {
             output_unchanged: None,
             estimate: None,
             checks: Vec::new(),
+            status: None,
+            merge: None,
             bench: None,
             warnings: Vec::new(),
         };
@@ -328,6 +417,24 @@ mod tests {
         answer.record(|record| {
             record.counts = Some(Counts::default());
             record.tables = Some(TableCounts::default());
+            let table = vec![named(Path::new("a"), "why")];
+            record.status = Some(StatusAnswer {
+                in_place: 1,
+                rows: 1,
+                to_publish: table.clone(),
+                failed: table.clone(),
+                gone: vec!["b".to_owned()],
+                elsewhere_wrong: vec!["c".to_owned()],
+                unfinished: true,
+            });
+            record.merge = Some(MergeAnswer {
+                shards: 1,
+                tables: 1,
+                rows: 1,
+                failed: table,
+                cached: 1,
+                deleted: 1,
+            });
             record.estimate = Some(EstimateAnswer {
                 tokens: 1,
                 seconds: 1.0,

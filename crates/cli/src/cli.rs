@@ -83,7 +83,7 @@ pub enum OutputFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Embed every row of a table
+    /// Embed every row of a table, or of the tables of a dataset
     ///
     /// `reembed run IN OUT` needs no configuration file. A pipeline.toml in the current directory is read if it exists;
     /// IN, OUT and flags override it.
@@ -96,8 +96,15 @@ pub enum Command {
     /// setting `vector.ranges` names it. Vectors are only comparable if they were made with the same file: keep it
     /// with the configuration.
     Calibrate(CalibrateArgs),
+    /// Tell what is in place of a dataset, and what the next run would do
+    ///
+    /// `reembed status OUT` finds the inputs in the manifest; a pipeline.toml or flags may name them too.
+    Status(StatusArgs),
+    /// Join what the shards of a dataset have published
+    Merge(MergeArgs),
     /// Check an output against its footer, its input and its model
     ///
+    /// OUTPUT may be the directory of a dataset, and the input its directory.
     /// The model is found by its name and hashes in the footer, unless the configuration or a flag names one.
     Verify(VerifyArgs),
     /// Fetch or show the model
@@ -191,6 +198,37 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Output directory of the dataset [output.path]
+    #[arg(value_name = "OUT", conflicts_with = "output")]
+    pub output_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub file: ConfigFile,
+    #[command(flatten)]
+    pub flags: SettingFlags<RunScope>,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct MergeArgs {
+    /// Output directory of the dataset
+    #[arg(value_name = "OUT", value_parser = local_path())]
+    pub output_path: PathBuf,
+    /// Write _SUCCESS if every table is in place
+    #[arg(long)]
+    pub success_file: bool,
+    /// Delete the outputs of tables whose input is gone
+    #[arg(long)]
+    pub delete_missing: bool,
+    /// Delete them also if they are more than half of the tables or rows
+    #[arg(long, requires = "delete_missing")]
+    pub allow_shrink: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
 pub struct BenchArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
@@ -260,13 +298,13 @@ pub struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Output to check
+    /// Output to check: a file, or the directory of a dataset
     #[arg(value_parser = local_path())]
     pub output: PathBuf,
     #[command(flatten)]
     pub config: ConfigArgs,
     /// Input of the output; ids and carried columns are compared
-    #[arg(long, value_name = "FILE", value_parser = local_path())]
+    #[arg(long, value_name = "PATH", value_parser = local_path())]
     pub input: Option<PathBuf>,
     /// Number of rows to embed again and compare; 0: none
     #[arg(long, value_name = "N", default_value = "32")]

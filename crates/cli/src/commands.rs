@@ -5,10 +5,12 @@ mod cache;
 mod calibrate;
 mod config;
 mod init;
+mod merge;
 mod model;
 mod run;
 mod sample;
 mod shell;
+mod status;
 mod verify;
 
 use anyhow::Result;
@@ -29,6 +31,8 @@ pub fn execute(command: &Command, session: &Session) -> Result<Exit> {
         Command::Run(args) => run::run(args, session),
         Command::Bench(args) => bench::bench(args, session),
         Command::Calibrate(args) => calibrate::calibrate(args, logging),
+        Command::Status(args) => status::status(args, session),
+        Command::Merge(args) => merge::merge(args, session),
         Command::Verify(args) => verify::verify(args, session),
         Command::Model(ModelCommand::Fetch(args)) => model::fetch(args, logging),
         Command::Model(ModelCommand::Show(args)) => model::show(args, logging),

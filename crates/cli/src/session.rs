@@ -29,6 +29,8 @@ impl Session {
                 (command, format, args.run_id.clone())
             }
             Command::Verify(args) => ("verify", args.format.output_format, None),
+            Command::Status(args) => ("status", args.format.output_format, None),
+            Command::Merge(args) => ("merge", args.format.output_format, None),
             Command::Bench(args) if args.memory_of.is_empty() => {
                 ("bench", args.format.output_format, None)
             }

@@ -99,6 +99,11 @@ impl TextTemplate {
 pub struct ContentKey([u8; 32]);
 
 impl ContentKey {
+    /// The key with these 32 bytes, which [`ContentKeys::key`] made.
+    pub fn from_bytes(bytes: [u8; 32]) -> ContentKey {
+        ContentKey(bytes)
+    }
+
     /// The 32 bytes of the SHA-256.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -1,5 +1,7 @@
 //! `reembed verify`: checks an output against its footer, its input and its model.
 
+mod dataset;
+
 use std::fmt::Write as _;
 
 use anyhow::Result;
@@ -27,13 +29,34 @@ pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
     });
     let raw = load(&args.config)?;
     raw.check_model(&environment())?;
+    let progress = Progress::new(&session.logging);
+    let checks = match args.output.is_dir() {
+        true => dataset::checks(&raw, args, session, &progress),
+        false => checks(&raw, args, session, &progress),
+    };
+    progress.finish();
+    let checks = checks?;
+    session.answer.record(|record| record.checks = checks.iter().map(CheckAnswer::from).collect());
+    if session.answer.is_text() {
+        print::result(&checks_text(&checks))?;
+    }
+    let broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
+    Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Checks one output.
+fn checks(
+    raw: &RawConfig,
+    args: &VerifyArgs,
+    session: &Session,
+    progress: &Progress,
+) -> Result<Vec<Check>> {
     let reading = raw.check_input(&args.output)?;
     let (output, footer) = checking::open(&args.output)?;
     session.answer.record(|record| record.fingerprint = Some(footer.lineage.fingerprint.clone()));
-    let progress = Progress::new(&session.logging);
     let models = match args.sample {
         0 => Vec::new(),
-        _ => load_models(&raw, &footer, args, &progress)?,
+        _ => load_models(raw, &footer, args, progress)?,
     };
     progress.step("checking every row");
     let samples: Vec<Sample<'_>> = models
@@ -41,17 +64,10 @@ pub fn verify(args: &VerifyArgs, session: &Session) -> Result<Exit> {
         .map(|(model, ranges)| Sample { model, rows: args.sample, ranges: ranges.as_ref() })
         .collect();
     let checks = checking::verify(&reading, &output, &footer, args.input.as_deref(), &samples);
-    progress.finish();
-    let checks = checks.map_err(|error| match error.place().file() {
+    Ok(checks.map_err(|error| match error.place().file() {
         Some(_) => error,
         None => error.in_file(&args.output),
-    })?;
-    session.answer.record(|record| record.checks = checks.iter().map(CheckAnswer::from).collect());
-    if session.answer.is_text() {
-        print::result(&checks_text(&checks))?;
-    }
-    let broken = checks.iter().any(|check| check.verdict == Verdict::Failed);
-    Ok(if broken { Exit::Failed } else { Exit::Done })
+    })?)
 }
 
 /// Loads the model of each vector column, and the ranges of its components if it needs them.

@@ -1,0 +1,71 @@
+//! What is in place of a dataset, and what the next run would do. Nothing is changed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use reembed_encoder::error::Result;
+use reembed_encoder::stop::Stop;
+
+use super::inputs::Dataset;
+use super::manifest::TableRecord;
+use super::run::{Known, Plan, check_columns, first_existing, output_stamp};
+use super::settings::settings_digest;
+use crate::events::Event;
+use crate::pipeline::Models;
+
+/// The state of a dataset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Tables that are in place: input, settings and output are as they were.
+    pub in_place: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// Tables that the next run would publish, each with the reason.
+    pub to_publish: Vec<(PathBuf, &'static str)>,
+    /// Tables that failed in the last run, each with the reason.
+    pub failed: Vec<(PathBuf, String)>,
+    /// Published tables whose input is gone.
+    pub gone: Vec<PathBuf>,
+    /// Published tables that the run does not take, and whose output is missing or not as it was published.
+    pub elsewhere_wrong: Vec<PathBuf>,
+    /// Whether a run has begun and not finished.
+    pub is_unfinished: bool,
+}
+
+/// The state of a dataset. The model is found, since its fingerprint counts, but not loaded.
+///
+/// # Errors
+/// Those of a run before its first table.
+pub fn status(dataset: &Dataset, on_event: &(dyn Fn(Event) + Sync)) -> Result<Status> {
+    let known = Known::read(dataset)?;
+    let (path, existing) = first_existing(dataset)?;
+    let config = &dataset.config;
+    let models = Models::find(config, &existing, false, &Stop::new(), on_event)?;
+    let columns =
+        check_columns(config, &existing, &models).map_err(|error| error.in_file(&path))?;
+    let settings = settings_digest(config, &columns);
+    let plan = Plan::new(dataset, &known, &settings);
+    let taken: BTreeSet<&Path> = dataset.taken.iter().map(|table| table.below.as_path()).collect();
+    let others = plan.kept.iter().filter(|record| !taken.contains(record.path.as_path()));
+    let is_wrong = |record: &&&TableRecord| {
+        let output = dataset.places.root().join(&record.path);
+        output_stamp(&output).as_ref() != Some(&record.output)
+    };
+    Ok(Status {
+        in_place: plan.unchanged.len() as u64,
+        rows: plan.unchanged.iter().map(|record| record.rows).sum(),
+        to_publish: plan
+            .publish
+            .iter()
+            .map(|(table, reason)| (table.below.clone(), reason.as_str()))
+            .collect(),
+        failed: known
+            .failed()
+            .iter()
+            .map(|failed| (failed.path.clone(), failed.message.clone()))
+            .collect(),
+        gone: plan.gone.iter().map(|record| record.path.clone()).collect(),
+        elsewhere_wrong: others.filter(is_wrong).map(|record| record.path.clone()).collect(),
+        is_unfinished: dataset.places.journal().exists(),
+    })
+}
