@@ -18,6 +18,7 @@
 //!   merge      the manifests of shards      verify     the outputs against manifest and inputs
 //! ```
 
+mod estimate;
 mod failures;
 mod inputs;
 mod journal;
@@ -37,6 +38,7 @@ mod table_path;
 mod verify;
 mod warnings;
 
+pub use estimate::estimate;
 pub use failures::{FailedTable, kind_of_run};
 pub use inputs::{Dataset, Job};
 pub use listing::{ListedTable, Listing};

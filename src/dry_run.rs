@@ -100,16 +100,18 @@ pub fn estimate(
     models: &Models<'_>,
     forms: &[VectorForm],
 ) -> Result<Estimate> {
-    count(config, reader, existing, models, forms)
-        .map_err(|error| add_input_file(error, &config.input.path))
+    estimate_tables(config, models, forms, |tables| tables.add(config, reader, existing))
 }
 
-fn count(
+/// As [`estimate`], for the tables that `add` adds.
+///
+/// # Errors
+/// As [`estimate`], and those of `add`.
+pub fn estimate_tables(
     config: &Config,
-    reader: &Reader,
-    existing: &ExistingTarget,
     models: &Models<'_>,
     forms: &[VectorForm],
+    add: impl FnOnce(&mut TableCounter<'_, '_>) -> Result<()>,
 ) -> Result<Estimate> {
     let lineages = models.by_column().map(|model| Lineage::new(&model.facts().identity));
     let of_columns: Vec<(Lineage, VectorForm)> = lineages.zip(forms.iter().cloned()).collect();
@@ -122,19 +124,6 @@ fn count(
     };
     let cache = CacheConfig { mode: read_only, ..config.cache.clone() };
     let cache = VectorCache::open(&cache, output, config.run.rebuild, &stop, &|_| ())?;
-    let copied = match reader.carry() {
-        Carry::Copy => ExistingVectors::open(config, existing.file(), &of_columns),
-        Carry::Reencode => None,
-    };
-    let mut unchanged = copied
-        .as_ref()
-        .map(|copied| UnchangedTexts::new(copied, &keys, config, cache.as_ref(), &stop))
-        .transpose()?;
-    let mut nothing = NoFilter;
-    let filter: &mut dyn GroupFilter = match &mut unchanged {
-        Some(unchanged) => unchanged,
-        None => &mut nothing,
-    };
     models.load(&stop)?;
     let wishes = BatchWishes::new(config, None, models);
     let loaded: Vec<&Model> = models.distinct().iter().filter_map(LazyModel::loaded).collect();
@@ -145,46 +134,25 @@ fn count(
             Inference::new(model.encoder.as_ref(), settings.limit, settings.budget, &|_| ())
         })
         .collect();
-    let mut columns: Vec<ColumnCounter<'_>> = models
+    let columns = models
         .numbers()
         .zip(&keys)
-        .map(|(number, keys)| ColumnCounter::new(loaded[number], &inferences[number], keys))
-        .collect();
-    // A text is computed once, whatever column has it.
-    let mut seen: HashMap<u64, bool> = HashMap::new();
+        .map(|(number, keys)| ColumnCounter::new(loaded[number], &inferences[number], keys));
     let splitter = Splitter::of_config(config, models, &stop)?;
-    let (mut rows, mut chunks) = (0, 0);
-    let mut reading = reader.chunks();
-    while let Some(next) = reading.next_rows(filter) {
-        let chunk = match next? {
-            Ok(chunk) => chunk,
-            Err(number) => {
-                let group = copied.as_ref().map(|copied| copied.group(number));
-                let digests = group.into_iter().flat_map(|group| group.digests);
-                let mut rows_of_group = 0;
-                for (column, digest) in columns.iter_mut().zip(digests) {
-                    column.empty_rows += digest.null_rows;
-                    column.reused_rows += digest.rows - digest.null_rows.min(digest.rows);
-                    column.truncated_rows += digest.truncated;
-                    rows_of_group = digest.rows;
-                }
-                rows += rows_of_group;
-                continue;
-            }
-        };
-        rows += chunk.len() as u64;
-        let parts = match &splitter {
-            Some(splitter) => splitter.split(&chunk)?,
-            None => vec![chunk],
-        };
-        for chunk in parts {
-            chunks += chunk.len() as u64;
-            let mut view = cache.as_ref().map(VectorCache::view).transpose()?;
-            for (column, texts) in columns.iter_mut().zip(&chunk.texts) {
-                column.add(config, (&chunk.rows, texts), view.as_mut(), &mut seen)?;
-            }
-        }
-    }
+    let mut tables = TableCounter {
+        of_columns: &of_columns,
+        keys: &keys,
+        cache: cache.as_ref(),
+        columns: columns.collect(),
+        seen: HashMap::new(),
+        splitter,
+        rows: 0,
+        chunks: 0,
+        input_bytes: 0,
+        stop: &stop,
+    };
+    add(&mut tables)?;
+    let TableCounter { columns, splitter, rows, chunks, input_bytes, .. } = tables;
     let counted = config.embeddings.iter().zip(columns).zip(forms);
     let counted =
         counted.map(|((embedding, column), form)| column.finish(embedding.column.clone(), form));
@@ -199,10 +167,102 @@ fn count(
     Ok(Estimate {
         rows,
         chunks,
-        output_bytes: publish::estimate_output_bytes(of_output, bytes_per_row, reader.bytes()),
+        output_bytes: publish::estimate_output_bytes(of_output, bytes_per_row, input_bytes),
         cache_growth: growth.sum(),
         columns,
     })
+}
+
+/// Counts what a run would do for tables.
+pub struct TableCounter<'a, 'c> {
+    of_columns: &'a [(Lineage, VectorForm)],
+    keys: &'a [ContentKeys],
+    cache: Option<&'a VectorCache<'c>>,
+    columns: Vec<ColumnCounter<'a>>,
+    /// The texts so far that are computed, and whether they are truncated. A text is computed once,
+    /// whatever column or table has it.
+    seen: HashMap<u64, bool>,
+    splitter: Option<Splitter<'a>>,
+    rows: u64,
+    chunks: u64,
+    input_bytes: u64,
+    stop: &'a Stop,
+}
+
+impl TableCounter<'_, '_> {
+    /// Adds a table that the run would read, with its configuration.
+    ///
+    /// # Errors
+    /// Those of a run up to the inference stage, naming the input.
+    pub fn add(
+        &mut self,
+        config: &Config,
+        reader: &Reader,
+        existing: &ExistingTarget,
+    ) -> Result<()> {
+        self.count(config, reader, existing)
+            .map_err(|error| add_input_file(error, &config.input.path))
+    }
+
+    /// Adds a table that the run would not open: its rows, and for each vector column how many have no
+    /// vector and how many a truncated text.
+    pub fn add_unchanged(&mut self, rows: u64, columns: impl Iterator<Item = (u64, u64)>) {
+        self.rows += rows;
+        for (column, (empty, truncated)) in self.columns.iter_mut().zip(columns) {
+            column.empty_rows += empty;
+            column.reused_rows += rows.saturating_sub(empty);
+            column.truncated_rows += truncated;
+        }
+    }
+
+    fn count(&mut self, config: &Config, reader: &Reader, existing: &ExistingTarget) -> Result<()> {
+        self.input_bytes += reader.bytes();
+        let copied = match reader.carry() {
+            Carry::Copy => ExistingVectors::open(config, existing.file(), self.of_columns),
+            Carry::Reencode => None,
+        };
+        let mut unchanged = copied
+            .as_ref()
+            .map(|copied| UnchangedTexts::new(copied, self.keys, config, self.cache, self.stop))
+            .transpose()?;
+        let mut nothing = NoFilter;
+        let filter: &mut dyn GroupFilter = match &mut unchanged {
+            Some(unchanged) => unchanged,
+            None => &mut nothing,
+        };
+        let mut reading = reader.chunks();
+        while let Some(next) = reading.next_rows(filter) {
+            let chunk = match next? {
+                Ok(chunk) => chunk,
+                Err(number) => {
+                    let group = copied.as_ref().map(|copied| copied.group(number));
+                    let digests = group.into_iter().flat_map(|group| group.digests);
+                    let mut rows_of_group = 0;
+                    for (column, digest) in self.columns.iter_mut().zip(digests) {
+                        column.empty_rows += digest.null_rows;
+                        column.reused_rows += digest.rows - digest.null_rows.min(digest.rows);
+                        column.truncated_rows += digest.truncated;
+                        rows_of_group = digest.rows;
+                    }
+                    self.rows += rows_of_group;
+                    continue;
+                }
+            };
+            self.rows += chunk.len() as u64;
+            let parts = match &self.splitter {
+                Some(splitter) => splitter.split(&chunk)?,
+                None => vec![chunk],
+            };
+            for chunk in parts {
+                self.chunks += chunk.len() as u64;
+                let mut view = self.cache.map(VectorCache::view).transpose()?;
+                for (column, texts) in self.columns.iter_mut().zip(&chunk.texts) {
+                    column.add(config, (&chunk.rows, texts), view.as_mut(), &mut self.seen)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Eight bytes of a content key, which suffice for an estimate and keep its memory small.

@@ -348,6 +348,10 @@ impl Run<'_> {
                     self.stop.check()?;
                     self.publish(table, turn)
                 });
+                let outcome = outcome.map_err(|error| match error.place().file() {
+                    Some(_) => error,
+                    None => error.in_file(table.path(&self.dataset.listing.root)),
+                });
                 let name = table.below.display().to_string();
                 match &outcome {
                     Ok(done) => {

@@ -137,7 +137,8 @@ impl Progress {
                 state.count_table();
                 let (table, message) = (printable(&table), printable(&message));
                 let advice = advice.map_or(String::new(), |advice| format!(" ({advice})"));
-                self.log(|| tracing::error!("{table}: {message}{advice}"));
+                // The message names the file.
+                self.log(|| tracing::error!(table, "{message}{advice}"));
             }
             Event::Split { rows } => {
                 state.total += rows;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use reembed::config::{Origin, RawConfig};
 use reembed::dataset::{self, DatasetLock, DatasetReport, Job};
+use reembed::dry_run::Estimate;
 use reembed::pipeline::{self, Models, RunOptions};
 use reembed::publish::{LockHolder, SupervisorLock};
 use reembed::{Config, Error, ErrorKind, Event, Report, Stop, dry_run, publish};
@@ -43,7 +44,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     let config = config_of(&job);
     record_paths(config);
     if args.dry_run {
-        return estimate(config, session);
+        return estimate(&job, session);
     }
     let recorder = Recorder::new(config, &session.run_id, SystemTime::now());
     if args.worker {
@@ -126,27 +127,45 @@ fn set_paths(raw: &mut RawConfig, paths: &[PathBuf]) -> reembed::Result<()> {
 }
 
 /// `--dry-run`.
-fn estimate(config: &Config, session: &Session) -> Result<Exit> {
-    let (reader, existing) = pipeline::prepare(config)?;
+fn estimate(job: &Job, session: &Session) -> Result<Exit> {
     let progress = Progress::new(&session.logging);
     let on_event = |event| progress.event(event);
-    let stop = Stop::new();
-    let models = Models::find(config, &existing, false, &stop, &on_event)?;
-    let forms = pipeline::check_models(config, &reader, &existing, &models, &stop)?;
-    models.distinct().iter().for_each(|model| progress.model_notes(&model.facts().notes));
-    progress.step("reading and tokenizing every row");
-    let estimate = dry_run::estimate(config, &reader, &existing, &models, &forms);
+    let on_models = |models: &Models<'_>| {
+        models.distinct().iter().for_each(|model| progress.model_notes(&model.facts().notes));
+        progress.step("reading and tokenizing every row");
+    };
+    let estimate = match job {
+        Job::Dataset(dataset) => dataset::estimate(dataset, &on_models, &on_event)
+            .map(|(estimate, tables)| (estimate, Some(tables))),
+        Job::Table(config) => {
+            estimate_table(config, &on_models, &on_event).map(|estimate| (estimate, None))
+        }
+    };
     progress.finish();
-    let estimate = estimate?;
+    let (estimate, tables) = estimate?;
     session.answer.record(|record| {
+        record.tables = tables;
         record.fingerprint = estimate.columns.first().map(|one| one.lineage.fingerprint.clone());
         record.counts = Some(summary::expected_counts(&estimate));
         record.estimate = Some(summary::expected_cost(&estimate));
     });
     if session.answer.is_text() {
-        print::result(&summary::estimate(&estimate))?;
+        print::result(&summary::estimate(&estimate, tables.as_ref()))?;
     }
     Ok(Exit::Done)
+}
+
+fn estimate_table(
+    config: &Config,
+    on_models: &dyn Fn(&Models<'_>),
+    on_event: &(dyn Fn(Event) + Sync),
+) -> reembed::Result<Estimate> {
+    let (reader, existing) = pipeline::prepare(config)?;
+    let stop = Stop::new();
+    let models = Models::find(config, &existing, false, &stop, on_event)?;
+    let forms = pipeline::check_models(config, &reader, &existing, &models, &stop)?;
+    on_models(&models);
+    dry_run::estimate(config, &reader, &existing, &models, &forms)
 }
 
 fn run_supervised(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {

@@ -184,8 +184,20 @@ fn cache_use(cache: &CacheUse) -> String {
 }
 
 /// The result of `--dry-run`.
-pub fn estimate(estimate: &Estimate) -> String {
+pub fn estimate(estimate: &Estimate, tables: Option<&TableCounts>) -> String {
     let mut lines = Vec::new();
+    if let Some(TableCounts { listed, taken, published, unchanged, .. }) = tables {
+        let not_taken = match listed - taken.min(listed) {
+            0 => String::new(),
+            number => format!(", {} not taken", count(number)),
+        };
+        let (published, unchanged) = (count(*published), count(*unchanged));
+        let text = format!(
+            "{} ({published} to publish, {unchanged} unchanged{not_taken})",
+            count(*listed)
+        );
+        lines.push(("tables", text));
+    }
     for column in &estimate.columns {
         let ColumnEstimate { work, largest, .. } = column;
         let size = |size: Option<u64>| size.map_or("unknown".to_owned(), bytes);

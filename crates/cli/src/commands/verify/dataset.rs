@@ -33,7 +33,10 @@ pub fn checks(
         models.map(|(model, ranges)| Sample { model, rows, ranges: ranges.as_ref() }).collect()
     };
     let on_table = |number: u64, all: u64| {
-        progress.step(&format!("checking table {} of {all}", number + 1));
+        // Twenty lines in all.
+        if number % all.div_ceil(20) == 0 {
+            progress.step(&format!("checking table {} of {all}", number + 1));
+        }
     };
     let samples = if models.is_empty() { 0 } else { args.sample };
     let inputs = args.input.as_deref();

@@ -1,0 +1,59 @@
+//! What a run over a dataset would do and cost.
+
+use reembed_encoder::error::Result;
+use reembed_encoder::stop::Stop;
+
+use super::inputs::Dataset;
+use super::run::{Known, Plan, check_columns, first_existing};
+use super::settings::settings_digest;
+use crate::dry_run::{Estimate, estimate_tables};
+use crate::events::{Event, TableCounts};
+use crate::pipeline::{Models, check_models, prepare};
+use crate::publish::ExistingTarget;
+use crate::vectors::VectorForm;
+
+/// Reads the tables that a run would publish, and estimates its cost. Tables that are in place are not opened.
+/// `on_models` hears of the models before.
+///
+/// # Errors
+/// Those of a run up to the inference stage; the first table that is refused ends the estimate.
+pub fn estimate(
+    dataset: &Dataset,
+    on_models: &dyn Fn(&Models<'_>),
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<(Estimate, TableCounts)> {
+    let config = &dataset.config;
+    let known = Known::read(dataset)?;
+    let (path, existing) = first_existing(dataset)?;
+    let stop = Stop::new();
+    let models = Models::find(config, &existing, false, &stop, on_event)?;
+    let columns =
+        check_columns(config, &existing, &models).map_err(|error| error.in_file(&path))?;
+    let settings = settings_digest(config, &columns);
+    let plan = Plan::new(dataset, &known, &settings);
+    on_models(&models);
+    let forms: Vec<VectorForm> = columns.into_iter().map(|(_, form)| form).collect();
+    let estimate = estimate_tables(config, &models, &forms, |tables| {
+        for record in &plan.unchanged {
+            let columns = record.columns.iter();
+            let columns = columns.map(|counts| (counts.null_rows, counts.truncated_rows));
+            tables.add_unchanged(record.rows, columns);
+        }
+        for (table, _) in &plan.publish {
+            let config = &dataset.config_of(table);
+            let (reader, existing): (_, ExistingTarget) = prepare(config)?;
+            check_models(config, &reader, &existing, &models, &stop)?;
+            tables.add(config, &reader, &existing)?;
+        }
+        Ok(())
+    })?;
+    let counts = TableCounts {
+        listed: dataset.listing.tables.len() as u64,
+        taken: dataset.taken.len() as u64,
+        published: plan.publish.len() as u64,
+        unchanged: plan.unchanged.len() as u64,
+        gone: plan.gone.len() as u64,
+        ..TableCounts::default()
+    };
+    Ok((estimate, counts))
+}
