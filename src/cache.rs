@@ -8,9 +8,9 @@
 //!   vector_cache  open, commit, finish          lookup       a view of what is committed
 //!   writer        new vectors until a commit    maintenance  stats, prune, verify
 //!   entries       insert and evict              eviction     what entries cost and which ones go
-//!   record        the bytes of an entry         database     the file: redb, five tables
+//!   record        the bytes of an entry         database     the file: redb, six tables
 //!   merge         the caches of shards
-//!   models        which models wrote
+//!   models        which models wrote            outputs      which outputs use it
 //! ```
 //!
 //! An entry with a wrong checksum counts as absent, and a damaged file is set aside: see
@@ -24,6 +24,7 @@ mod lookup;
 mod maintenance;
 mod merge;
 mod models;
+mod outputs;
 mod patience;
 mod record;
 mod vector_cache;
@@ -31,9 +32,10 @@ mod writer;
 
 pub use database::FORMAT;
 pub use lookup::{CacheView, Lookup};
-pub use maintenance::{CacheCheck, CacheStats, PruneResult, prune, stats, verify};
+pub use maintenance::{CacheCheck, CacheStats, Keep, PruneResult, prune, stats, verify};
 pub use merge::merge;
 pub use models::models;
+pub use outputs::CacheOutput;
 pub use patience::Patience;
-pub use vector_cache::{CacheReadyToPublish, VectorCache, max_growth, path_for};
+pub use vector_cache::{CacheReadyToPublish, Coverage, VectorCache, max_growth, path_for};
 pub use writer::CacheWriter;

@@ -43,7 +43,7 @@ use reembed_encoder::memory;
 use reembed_encoder::model::ModelFacts;
 use reembed_encoder::stop::Stop;
 
-use crate::cache::{CacheReadyToPublish, VectorCache};
+use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
 use crate::config::Config;
 use crate::events::{Event, Report, Warning};
 use crate::publish::{LockHolder, OutputLock};
@@ -141,9 +141,8 @@ pub fn run_with(
         let committed = encoders.commit();
         (embedded?, committed?)
     };
-    let (evicted, not_stored) = committed;
     // Before the output is published, because the run must not fail after that.
-    let cache = cache.map(|cache| cache.finish(evicted, not_stored)).transpose()?;
+    let cache = cache.map(|cache| cache.finish(Coverage::EveryRow, committed)).transpose()?;
     let report = table.publish(embedded, models, &clocks)?;
     let cache = cache.map(CacheReadyToPublish::mark_published);
     let (warnings, limit_changes) = heard.into_parts();

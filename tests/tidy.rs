@@ -50,7 +50,7 @@ const RULES: &[Rule] = &[
             [
                 "reembed/cache",
                 "reembed/carried",
-                "reembed/dataset/run",
+                "reembed/dataset/stamp",
                 "reembed/group_digest",
                 "reembed/writer/vector_chunk",
             ]

@@ -1,4 +1,4 @@
-//! The cache file: a redb database of five tables, and the meaning of its errors.
+//! The cache file: a redb database of six tables, and the meaning of its errors.
 //!
 //! ```text
 //!   index   content key → slot        the slot of a text's entry
@@ -6,6 +6,7 @@
 //!   ages    page → 1024 × u32         per slot of a page the run that last used it; 0: empty
 //!   facts   name → number             format version, run numbers, counters
 //!   models  fingerprint → JSON        the models that wrote; absent in files of older versions
+//!   outputs path → JSON               the outputs that use it; absent in files of older versions
 //! ```
 
 use std::fs::{self, File};
@@ -44,6 +45,7 @@ const SLOTS: TableDefinition<u64, &[u8]> = TableDefinition::new("places");
 const LAST_USED: TableDefinition<u64, &[u8]> = TableDefinition::new("ages");
 const META: TableDefinition<&str, u64> = TableDefinition::new("facts");
 const MODELS: TableDefinition<&str, &str> = TableDefinition::new("models");
+const OUTPUTS: TableDefinition<&str, &str> = TableDefinition::new("outputs");
 
 /// The numbers in the table `facts`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +139,7 @@ pub struct Tables<'t> {
     pub last_used: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
     models: Table<'t, &'static str, &'static str>,
+    outputs: Table<'t, &'static str, &'static str>,
 }
 
 /// What a path holds, judged by the first bytes.
@@ -255,8 +258,20 @@ impl Db {
 
     /// The table `models`; empty if the file does not have it.
     pub fn models(&self) -> Result<Vec<(String, String)>, DbError> {
-        self.read(|transaction| match transaction.open_table(MODELS) {
-            Ok(table) => models(&table),
+        self.texts(MODELS)
+    }
+
+    /// The table `outputs`; empty if the file does not have it.
+    pub fn outputs(&self) -> Result<Vec<(String, String)>, DbError> {
+        self.texts(OUTPUTS)
+    }
+
+    fn texts(
+        &self,
+        table: TableDefinition<'static, &'static str, &'static str>,
+    ) -> Result<Vec<(String, String)>, DbError> {
+        self.read(|transaction| match transaction.open_table(table) {
+            Ok(table) => texts(&table),
             Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
         })
@@ -346,6 +361,7 @@ impl<'t> Tables<'t> {
             last_used: transaction.open_table(LAST_USED)?,
             meta: transaction.open_table(META)?,
             models: transaction.open_table(MODELS)?,
+            outputs: transaction.open_table(OUTPUTS)?,
         })
     }
 
@@ -367,7 +383,24 @@ impl<'t> Tables<'t> {
 
     /// The table `models`.
     pub fn models(&self) -> Result<Vec<(String, String)>, Cause> {
-        models(&self.models)
+        texts(&self.models)
+    }
+
+    /// The table `outputs`.
+    pub fn outputs(&self) -> Result<Vec<(String, String)>, Cause> {
+        texts(&self.outputs)
+    }
+
+    /// Sets the value of a path in the table `outputs`.
+    pub fn set_output(&mut self, path: &str, value: &str) -> Result<(), Cause> {
+        self.outputs.insert(path, value)?;
+        Ok(())
+    }
+
+    /// Removes a path from the table `outputs`.
+    pub fn remove_output(&mut self, path: &str) -> Result<(), Cause> {
+        self.outputs.remove(path)?;
+        Ok(())
     }
 
     /// Sets the value of a fingerprint in the table `models`.
@@ -395,15 +428,16 @@ impl<'t> Tables<'t> {
     }
 }
 
-fn models(
+/// Keys and values of a table of texts.
+fn texts(
     table: &impl ReadableTable<&'static str, &'static str>,
 ) -> Result<Vec<(String, String)>, Cause> {
-    let mut models = Vec::new();
+    let mut texts = Vec::new();
     for entry in table.iter()? {
-        let (fingerprint, value) = entry?;
-        models.push((fingerprint.value().to_owned(), value.value().to_owned()));
+        let (key, value) = entry?;
+        texts.push((key.value().to_owned(), value.value().to_owned()));
     }
-    Ok(models)
+    Ok(texts)
 }
 
 fn number(meta: &impl ReadableTable<&'static str, u64>, key: MetaKey) -> Result<u64, Cause> {
@@ -528,7 +562,10 @@ mod tests {
         let tables = db.read(|transaction| {
             Ok(transaction.list_tables()?.map(|table| table.name().to_owned()).collect::<Vec<_>>())
         });
-        assert_eq!(tables.expect("tables"), ["ages", "facts", "index", "models", "places"]);
+        assert_eq!(
+            tables.expect("tables"),
+            ["ages", "facts", "index", "models", "outputs", "places"]
+        );
         let keys = [
             MetaKey::Format,
             MetaKey::Run,

@@ -88,6 +88,31 @@ pub fn runs_ago(finished: &[u32], run: u32) -> u64 {
     (finished.len() - finished.partition_point(|finished| *finished <= run)) as u64
 }
 
+/// The first run to keep, if `keep_runs` finished runs of each output are kept. `finished` has the finished
+/// runs of the cache, and `outputs` those of each output that is known.
+///
+/// Runs of before outputs were recorded count as runs of another output, unless there is one output at most.
+pub fn keep_from_all<'r>(
+    finished: &[u32],
+    outputs: impl Iterator<Item = &'r [u32]>,
+    keep_runs: u32,
+) -> u32 {
+    let outputs: Vec<&[u32]> = outputs.filter(|runs| !runs.is_empty()).collect();
+    if outputs.len() <= 1 {
+        return keep_from(finished, keep_runs);
+    }
+    let first_recorded = outputs.iter().filter_map(|runs| runs.first()).min();
+    let before: Vec<u32> =
+        finished.iter().copied().filter(|run| Some(run) < first_recorded).collect();
+    let of_others = (!before.is_empty()).then_some(&before[..]);
+    // An output with fewer runs keeps what its first one used.
+    let first_kept = |runs: &[u32]| match keep_from(runs, keep_runs) {
+        0 => runs.first().copied().unwrap_or(0),
+        from => from,
+    };
+    outputs.into_iter().chain(of_others).map(first_kept).min().unwrap_or(0)
+}
+
 /// The size in bytes of a file whose entries cost `entries` bytes, if no run was interrupted.
 pub fn file_bytes(entries: u64) -> u64 {
     /// Pages that a commit writes before it frees the ones that they replace.
@@ -118,6 +143,29 @@ mod tests {
             }
         }
         assert_eq!((keep_from(&[], 1), runs_ago(&[], 3)), (0, 0));
+    }
+
+    #[test]
+    fn no_output_loses_what_its_last_runs_used() {
+        let finished = [1, 2, 3, 4, 5, 6, 7, 8];
+        for (outputs, keep_runs, expected) in [
+            // One output, or none that is known: its last runs.
+            (&[][..], 1, 8),
+            (&[&[7, 8][..]], 2, 7),
+            (&[&[8][..]], 2, 7),
+            // Two that take turns.
+            (&[&[1, 3, 5, 7], &[2, 4, 6, 8]], 1, 7),
+            (&[&[1, 3, 5, 7], &[2, 4, 6, 8]], 2, 5),
+            // One that did not run for long keeps what it used.
+            (&[&[1], &[2, 3, 4, 5, 6, 7, 8]], 1, 1),
+            (&[&[1], &[2, 3, 4, 5, 6, 7, 8]], 3, 1),
+            // Runs of before outputs were recorded may be another output's.
+            (&[&[5, 7], &[6, 8]], 1, 4),
+            (&[&[5, 7], &[6, 8]], 2, 3),
+        ] {
+            let runs = outputs.iter().copied();
+            assert_eq!(keep_from_all(&finished, runs, keep_runs), expected, "{outputs:?}");
+        }
     }
 
     #[test]

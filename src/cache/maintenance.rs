@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use redb::ReadableTable;
 use reembed_encoder::error::Result;
@@ -10,6 +11,7 @@ use super::database::{
     self, Db, DbError, FORMAT, FileKind, MetaKey, catch_damage, file_size, not_a_cache,
 };
 use super::entries::{evict, last_used_of};
+use super::outputs::{self, CacheOutput};
 use super::vector_cache::EVICTIONS_PER_COMMIT;
 use super::{eviction, record};
 
@@ -31,6 +33,8 @@ pub struct CacheStats {
     /// 0 is the last finished run or an unfinished one after it. The cache remembers 100 finished
     /// runs; older ones count as one.
     pub last_used: BTreeMap<u64, u64>,
+    /// The outputs that use the cache, as far as they are known.
+    pub outputs: Vec<CacheOutput>,
 }
 
 /// Counts the entries of a cache.
@@ -52,11 +56,14 @@ pub fn stats(path: &Path) -> Result<CacheStats> {
             }
             Ok(())
         })?;
-        Ok((db.meta(MetaKey::Entries)?, db.meta(MetaKey::Run)?, last_used))
+        let outputs = outputs::parse(&db.outputs()?);
+        Ok((db.meta(MetaKey::Entries)?, db.meta(MetaKey::Run)?, last_used, outputs))
     };
-    let (entries, runs, last_used) = stats().map_err(|error: DbError| error.into_error(path))?;
+    let (entries, runs, last_used, outputs) =
+        stats().map_err(|error: DbError| error.into_error(path))?;
     let file_bytes = file_size(path)?;
-    Ok(CacheStats { path: path.to_owned(), file_bytes, format: FORMAT, entries, runs, last_used })
+    let (path, format) = (path.to_owned(), FORMAT);
+    Ok(CacheStats { path, file_bytes, format, entries, runs, last_used, outputs })
 }
 
 /// What [`prune`] removed.
@@ -72,22 +79,39 @@ pub struct PruneResult {
     pub bytes_after: u64,
 }
 
-/// Removes every entry that none of the last `keep_runs` finished runs used, and shrinks the file.
+/// What [`prune`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// What this many of the last finished runs of each output used.
+    pub runs: u32,
+    /// Outputs whose last run finished longer ago do not count; `None`: all count.
+    pub outputs_since: Option<SystemTime>,
+}
+
+/// Removes every entry that none of the runs to keep used, and shrinks the file. What an output that
+/// counts uses is never removed. Outputs that do not count are forgotten.
 ///
 /// Unfinished runs after the first of them count as well. Nothing is removed if fewer runs have
-/// finished, or if `keep_runs` is more than the 100 runs that a cache remembers.
+/// finished, or if `keep.runs` is more than the 100 runs that a cache remembers.
 ///
 /// # Errors
 /// `Cache` when the file does not exist, another process has it open, or it cannot be written.
-pub fn prune(path: &Path, keep_runs: u32) -> Result<PruneResult> {
+pub fn prune(path: &Path, keep: Keep) -> Result<PruneResult> {
     check_exists(path)?;
     let bytes_before = file_size(path)?;
     let prune = || {
         let mut db = Db::open(path)?;
         let mut removed = 0;
+        db.write(|tables| {
+            let outputs = outputs::parse(&tables.outputs()?);
+            let forgotten = outputs.iter().filter(|output| !counts(output, keep));
+            forgotten.into_iter().try_for_each(|output| tables.remove_output(&output.path))
+        })?;
         loop {
             let evicted = db.write(|tables| {
-                let keep_from = eviction::keep_from(&tables.finished_runs()?, keep_runs);
+                let outputs = outputs::parse(&tables.outputs()?);
+                let runs = outputs.iter().map(|output| &output.runs[..]);
+                let keep_from = eviction::keep_from_all(&tables.finished_runs()?, runs, keep.runs);
                 evict(tables, EVICTIONS_PER_COMMIT, keep_from)
             })?;
             removed += evicted;
@@ -102,6 +126,11 @@ pub fn prune(path: &Path, keep_runs: u32) -> Result<PruneResult> {
     };
     let (removed, kept) = prune().map_err(|error: DbError| error.into_error(path))?;
     Ok(PruneResult { removed, kept, bytes_before, bytes_after: file_size(path)? })
+}
+
+/// Whether what an output uses is kept.
+fn counts(output: &CacheOutput, keep: Keep) -> bool {
+    keep.outputs_since.is_none_or(|since| output.finished >= since)
 }
 
 /// The result of [`verify`].

@@ -1,8 +1,9 @@
 //! An open cache: from opening the file to the published output.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use redb::Error as Cause;
 use reembed_encoder::error::Result;
@@ -15,6 +16,7 @@ use super::database::{
 };
 use super::entries::SlotSet;
 use super::eviction::{self, Quota};
+use super::outputs;
 use super::patience::Patience;
 use super::record;
 use crate::config::{CacheConfig, CacheMode};
@@ -27,6 +29,8 @@ pub const EVICTIONS_PER_COMMIT: u64 = 10_000;
 /// An open cache.
 pub struct VectorCache<'a> {
     pub(super) path: PathBuf,
+    /// The output of the run: its absolute path.
+    output: String,
     /// Replaced when a commit finds the file damaged.
     db: RwLock<Db>,
     /// A cache that is only read, behind this one.
@@ -40,6 +44,15 @@ pub struct VectorCache<'a> {
     /// The slots that this run used since the last commit.
     pub(super) used: Mutex<SlotSet>,
     pub(super) on_event: &'a (dyn Fn(Event) + Sync),
+}
+
+/// What a run has seen of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every row.
+    EveryRow,
+    /// The tables of a dataset that changed.
+    ChangedTables,
 }
 
 /// How a run may use its cache.
@@ -168,6 +181,10 @@ impl<'a> VectorCache<'a> {
         Ok(Some(VectorCache {
             db: RwLock::new(db),
             base,
+            output: absolute(output.path())
+                .unwrap_or_else(|_| output.path().to_owned())
+                .to_string_lossy()
+                .into_owned(),
             access,
             max_size: config.max_size,
             run,
@@ -209,15 +226,23 @@ impl<'a> VectorCache<'a> {
         })
     }
 
-    /// Records the slots that this run used. The run has seen every row of its input.
+    /// Records the slots that this run used. `coverage` tells whether the run has seen every row of its
+    /// input: only then may what it did not use be old.
     ///
     /// # Errors
     /// `Cache` when the file cannot be written.
-    pub fn finish(self, evicted: u64, not_stored: u64) -> Result<CacheReadyToPublish> {
+    pub fn finish(
+        self,
+        coverage: Coverage,
+        (evicted, not_stored): (u64, u64),
+    ) -> Result<CacheReadyToPublish> {
         if self.access == Access::ReadWrite {
-            let used = self.take_used();
+            let (used, now) = (self.take_used(), SystemTime::now());
             self.write(|tables| {
-                tables.finish_run(self.run)?;
+                if coverage == Coverage::EveryRow {
+                    tables.finish_run(self.run)?;
+                    outputs::record(tables, &self.output, self.run, now)?;
+                }
                 used.touch(tables, self.run)
             })?;
         }

@@ -18,7 +18,6 @@ use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::memory;
 use reembed_encoder::stop::Stop;
-use twox_hash::XxHash3_128;
 
 use super::failures::{FailedTable, ends_the_run};
 use super::inputs::Dataset;
@@ -29,9 +28,9 @@ use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
 use super::places::Places;
 use super::plan::{Reason, Todo, excess_loss, todo};
 use super::settings::settings_digest;
-use super::stamp::Stamp;
+use super::stamp::{Stamp, footer_digest};
 use super::warnings::TableWarnings;
-use crate::cache::{CacheReadyToPublish, VectorCache};
+use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
 use crate::config::{Config, OnMissing};
 use crate::events::{ColumnReport, Event, Report, TableCounts};
 use crate::file_id::FileId;
@@ -162,7 +161,9 @@ pub fn run(
             Err(error) => ended = ended.and(Err(error)),
         }
     }
-    let cache = cache.map(|cache| cache.finish(totals.0, totals.1)).transpose();
+    let is_whole = plan.kept.is_empty() && failed.is_empty() && ended.is_ok();
+    let coverage = if is_whole { Coverage::EveryRow } else { Coverage::ChangedTables };
+    let cache = cache.map(|cache| cache.finish(coverage, totals)).transpose();
     // What was published stays in the journal.
     ended?;
     let cache = cache?;
@@ -407,7 +408,7 @@ impl Run<'_> {
         let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
         let report = table.publish(embedded, self.models, self.clocks)?;
         let output = TableFile::open(config.output.path())?;
-        let footer = format!("{:032x}", XxHash3_128::oneshot(output.footer().as_slice()));
+        let footer = footer_digest(&output);
         let stamps = (Stamp::from(reader.table().id()), Stamp::from(output.id()));
         let facts = (self.settings, self.run_id, footer);
         let record = TableRecord::new(&listed.below, stamps, facts, &report);

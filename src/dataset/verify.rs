@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
-use twox_hash::XxHash3_128;
 
 use super::listing::Listing;
 use super::manifest::{Manifest, TableRecord};
 use super::places::Places;
-use super::stamp::Stamp;
+use super::stamp::footer_digest;
 use crate::config::InputConfig;
 use crate::reader::TableFile;
 use crate::verify::{self, Check, Sample, Verdict};
@@ -123,8 +122,7 @@ impl Published {
 
 /// Whether a file is the one of the manifest; a copy is.
 fn is_as_published(table: &TableFile, record: &TableRecord) -> bool {
-    let digest = || format!("{:032x}", XxHash3_128::oneshot(table.footer().as_slice()));
-    Stamp::from(table.id()).size == record.output.size && digest() == record.footer
+    table.bytes() == record.output.size && footer_digest(table) == record.footer
 }
 
 fn failed_tables(manifest: &Manifest) -> Check {

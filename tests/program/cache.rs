@@ -560,7 +560,7 @@ fn eviction_spares_what_the_last_run_used() {
     let stats = cache::stats(&job.cache()).expect("stats");
     assert_eq!(stats.runs, 4);
     assert_eq!(stats.last_used.get(&0), Some(&200));
-    let pruned = cache::prune(&job.cache(), 1).expect("pruned");
+    let pruned = cache::prune(&job.cache(), keep(1)).expect("pruned");
     assert_eq!((pruned.kept, pruned.removed), (200, stats.entries - 200));
     assert!(pruned.bytes_after <= pruned.bytes_before);
     assert!(cache::verify(&job.cache()).expect("a readable cache").is_ok());
@@ -583,10 +583,42 @@ fn prune_counts_finished_runs_only() {
     assert_eq!((stats.runs, stats.entries), (4, 150));
     assert_eq!(stats.last_used.into_iter().collect::<Vec<_>>(), [(0, 100), (1, 50)]);
     for (keep_runs, removed) in [(3, 0), (2, 0), (1, 50)] {
-        let pruned = cache::prune(&job.cache(), keep_runs).expect("pruned");
+        let pruned = cache::prune(&job.cache(), keep(keep_runs)).expect("pruned");
         assert_eq!(pruned.removed, removed, "the last {keep_runs} finished runs");
     }
     assert_eq!(run(&config, &Counted::new()).origins().reused, 100);
+}
+
+#[test]
+fn pruning_for_one_output_spares_what_others_use() {
+    let job = Job::new();
+    let shared = format!("cache.path = {:?}", job.directory().join("shared.cache"));
+    let settings = [shared.as_str(), "cache.verify_sample = 0"];
+    let (first, second) = (job.config(&settings), {
+        let mut config = job.config(&settings);
+        config.output.place = OutputPlace::alone(job.directory().join("out/other.parquet"));
+        config
+    });
+    let rows = |rows| sample::write_tasks(&job.input(), plain(rows)).expect("an input");
+    rows(0..100);
+    run(&first, &Counted::new());
+    rows(200..260);
+    // The other output runs twice: to itself, the first one's vectors are old.
+    run(&second, &Counted::new());
+    run(&second, &Counted::new());
+    let path = first.cache.path.clone().expect("a path");
+    let stats = cache::stats(&path).expect("stats");
+    let mut outputs: Vec<usize> = stats.outputs.iter().map(|output| output.runs.len()).collect();
+    outputs.sort_unstable();
+    assert_eq!(outputs, [1, 2]);
+    assert_eq!(cache::prune(&path, keep(1)).expect("pruned").removed, 0);
+    rows(0..100);
+    assert_eq!(run(&first, &Counted::new()).origins().reused, 100);
+    // Outputs that ran before this moment are forgotten, with what they used.
+    let now = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    let forget = cache::Keep { runs: 1, outputs_since: Some(now) };
+    assert_eq!(cache::prune(&path, forget).expect("pruned").removed, 60);
+    assert_eq!(cache::stats(&path).expect("stats").outputs, []);
 }
 
 #[test]
@@ -744,6 +776,10 @@ fn run_and_hear(config: &Config, model: &Model) -> Result<(Report, Vec<Warning>)
 }
 
 /// The tiny model with the vector width of the fake encoder.
+fn keep(runs: u32) -> cache::Keep {
+    cache::Keep { runs, outputs_since: None }
+}
+
 fn named(model: &WrittenModel) -> Model {
     let model = load(model.path());
     let identity = ModelIdentity { dimension: DIM, ..model.facts.identity };

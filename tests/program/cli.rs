@@ -560,7 +560,11 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
     let job = Job::done();
     let by_output = job.reembed(&["cache", "stats"]);
     job.filtered(|| {
-        insta::with_settings!({filters => vec![(r"[0-9.]+ KB", "[size]")]}, {
+        let filters = vec![
+            (r"[0-9.]+ KB", "[size]"),
+            (r"\d{4}-\d\d-\d\dT[0-9:]+Z  /.*/result", "[time]  [path]/result"),
+        ];
+        insta::with_settings!({filters => filters}, {
             insta::assert_snapshot!("cache-stats", shown(&by_output));
         })
     });

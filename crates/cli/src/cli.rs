@@ -335,9 +335,12 @@ pub struct CacheArgs {
 pub struct PruneArgs {
     #[command(flatten)]
     pub cache: CacheArgs,
-    /// Keep vectors that the last N finished runs used; the cache remembers 100 runs
+    /// Keep vectors that the last N finished runs of any output used; the cache remembers 100 runs of each
     #[arg(long, value_name = "N", default_value = "1")]
     pub keep_runs: NonZeroU32,
+    /// Forget outputs whose last run finished more than N days ago: what they used is not kept
+    #[arg(long, value_name = "N")]
+    pub forget_after_days: Option<NonZeroU32>,
 }
 
 #[derive(Debug, Args)]

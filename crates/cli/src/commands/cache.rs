@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use reembed::cache::{self, CacheCheck, CacheStats, PruneResult};
+use reembed::cache::{self, CacheCheck, CacheOutput, CacheStats, Keep, PruneResult};
 use reembed::config::OutputPlace;
 use reembed::figures::{bytes, count};
 
@@ -13,7 +14,11 @@ use crate::cli::{CacheArgs, Logging, PruneArgs};
 use crate::exit::Exit;
 use crate::print;
 use crate::progress::Progress;
-use crate::text::{printable_path, table};
+use crate::text::{printable, printable_path, table};
+use crate::timestamp;
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 60 * 60;
 
 /// `reembed cache stats`.
 pub fn stats(args: &CacheArgs) -> Result<Exit> {
@@ -24,7 +29,12 @@ pub fn stats(args: &CacheArgs) -> Result<Exit> {
 
 /// `reembed cache prune`.
 pub fn prune(args: &PruneArgs) -> Result<Exit> {
-    let pruned = cache::prune(&path(&args.cache)?, args.keep_runs.get())?;
+    let age = args.forget_after_days.map(|days| Duration::from_secs(u64::from(days.get()) * DAY));
+    let keep = Keep {
+        runs: args.keep_runs.get(),
+        outputs_since: age.and_then(|age| SystemTime::now().checked_sub(age)),
+    };
+    let pruned = cache::prune(&path(&args.cache)?, keep)?;
     print::result(&pruned_text(&pruned))?;
     Ok(Exit::Done)
 }
@@ -70,6 +80,12 @@ fn stats_text(stats: &CacheStats) -> String {
             runs => format!("{runs} runs before"),
         };
         let _ = writeln!(text, "{when:<15} {}", count(*entries));
+    }
+    if !stats.outputs.is_empty() {
+        text.push_str("\nlast finished run     output\n");
+    }
+    for CacheOutput { path, finished, .. } in &stats.outputs {
+        let _ = writeln!(text, "{}  {}", timestamp::format(*finished), printable(path));
     }
     text
 }

@@ -5,7 +5,7 @@ use reembed::config::RawConfig;
 use reembed::dataset::Published;
 use reembed::verify::{self as checking, Check, Sample};
 
-use super::load_models;
+use super::models::load_models;
 use crate::cli::VerifyArgs;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -34,7 +34,7 @@ pub fn checks(
     };
     let on_table = |number: u64, all: u64| {
         // Twenty lines in all.
-        if number % all.div_ceil(20) == 0 {
+        if number.is_multiple_of(all.div_ceil(20)) {
             progress.step(&format!("checking table {} of {all}", number + 1));
         }
     };
