@@ -15,6 +15,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use super::pattern::{Part, Pattern, has_wildcard, is_hidden};
 use crate::file_id::FileId;
 use crate::hidden_names::directory_of;
+use crate::publish;
 
 /// The endings of the names of Parquet files, without regard to case.
 const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
@@ -31,6 +32,10 @@ pub struct Listing {
     pub tables: Vec<ListedTable>,
     /// Files in the directories that are not tables by their names.
     pub other_files: u64,
+    /// The directories that were searched to any depth.
+    searched: Vec<PathBuf>,
+    /// The patterns that were searched for.
+    patterns: Vec<Pattern>,
 }
 
 /// A table of a listing.
@@ -73,6 +78,16 @@ impl Listing {
         };
         found.into_listing(root)
     }
+
+    /// Whether the next listing may take files that are put into this directory.
+    pub fn may_take_from(&self, directory: &Path) -> bool {
+        let directory = publish::resolve(directory);
+        let below = |root: &Path| directory.strip_prefix(publish::resolve(&clean(root))).ok();
+        self.searched.iter().any(|searched| below(searched).is_some())
+            || self.patterns.iter().any(|pattern| {
+                below(&pattern.root).is_some_and(|below| pattern.may_lead_into(below))
+            })
+    }
 }
 
 /// What was found so far.
@@ -80,6 +95,8 @@ impl Listing {
 struct Search {
     files: Vec<(PathBuf, FileId)>,
     other_files: u64,
+    searched: Vec<PathBuf>,
+    patterns: Vec<Pattern>,
 }
 
 impl Search {
@@ -88,6 +105,7 @@ impl Search {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => {
                 self.directory(path, &mut vec![id_of(&found)])?;
+                self.searched.push(path.to_owned());
                 Ok(path.to_owned())
             }
             Ok(found) => {
@@ -106,6 +124,7 @@ impl Search {
                     return Err(Error::new(ErrorKind::Input, format!("nothing matches {path:?}"))
                         .advice("check the pattern; in a shell, write it in quotes"));
                 }
+                self.patterns.push(pattern);
                 Ok(root)
             }
             Err(cause) => Err(unreadable(path, cause)),
@@ -208,9 +227,9 @@ impl Search {
     }
 
     /// The listing below a root.
-    fn into_listing(self, root: PathBuf) -> Result<Listing> {
+    fn into_listing(mut self, root: PathBuf) -> Result<Listing> {
         let mut tables: BTreeMap<OsString, (PathBuf, ListedTable)> = BTreeMap::new();
-        for (path, id) in self.files {
+        for (path, id) in std::mem::take(&mut self.files) {
             let below = below_root(&path, &root)?;
             let table = ListedTable { below: below.clone(), id };
             match tables.insert(below.into_os_string(), (path.clone(), table)) {
@@ -227,6 +246,7 @@ impl Search {
         if tables.is_empty() {
             let others = match self.other_files {
                 0 => String::new(),
+                1 => ", only 1 other file".to_owned(),
                 count => format!(", only {count} other files"),
             };
             let message = format!("there is no Parquet file here{others}");
@@ -235,7 +255,8 @@ impl Search {
             ));
         }
         let tables = tables.into_values().map(|(_, table)| table).collect();
-        Ok(Listing { root, tables, other_files: self.other_files })
+        let Search { other_files, searched, patterns, .. } = self;
+        Ok(Listing { root, tables, other_files, searched, patterns })
     }
 }
 
