@@ -165,7 +165,7 @@ fn without_a_manifest_every_table_is_looked_at_and_none_embedded() {
     let dataset = Dataset::of(&TABLES);
     dataset.run(&["in", "out"]).done();
     let before = dataset.outputs();
-    fs::remove_file(dataset.path("out/_reembed/manifest.json")).expect("a manifest");
+    fs::remove_dir_all(dataset.path("out/_reembed")).expect("it is removed");
     let ran = dataset.run(&["in", "out"]).done();
     assert_eq!((ran.tables("published"), ran.tables("same_bytes")), (3, 3), "{}", ran.answer);
     assert_eq!(ran.count("embedded"), 0);
@@ -270,4 +270,49 @@ fn edited_output_of_a_table_that_is_gone_stays() {
     let ran = dataset.run(&["in", "out", "--on-missing", "delete"]).done();
     assert_eq!((ran.tables("gone"), ran.tables("deleted")), (1, 0));
     assert!(dataset.output("a.parquet") == b"edited");
+}
+
+#[test]
+fn table_of_another_root_is_not_taken_for_one_that_is_gone() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.run(&["in", "out"]).done();
+    let delete = ["in/dt=2026-11-01", "out", "--on-missing", "delete"];
+    dataset.run(&delete).refused(2, &["3 of 3 tables are gone"]);
+    assert_eq!(dataset.output_names(), TABLES);
+}
+
+#[test]
+fn touched_input_is_read_and_its_output_left_alone() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.run(&["in", "out"]).done();
+    let before = dataset.outputs();
+    dataset.write("a.parquet", &rows("a.parquet", 0..ROWS));
+    let ran = dataset.run(&["in", "out"]).done();
+    assert_eq!((ran.tables("published"), ran.tables("same_bytes")), (1, 1), "{}", ran.answer);
+    assert_eq!(ran.count("embedded"), 0);
+    assert_eq!(dataset.outputs(), before);
+    assert_eq!(dataset.run(&["in", "out"]).done().tables("unchanged"), 3);
+}
+
+#[test]
+fn renamed_table_is_embedded_from_the_cache() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.run(&["in", "out"]).done();
+    fs::create_dir(dataset.path("in/moved")).expect("a directory");
+    fs::rename(dataset.path("in/a.parquet"), dataset.path("in/moved/z.parquet")).expect("it moves");
+    let ran = dataset.run(&["in", "out", "--on-missing", "delete"]).done();
+    assert_eq!((ran.tables("published"), ran.tables("deleted")), (1, 1));
+    assert_eq!(ran.count("embedded"), 0, "{}", ran.answer);
+    assert_eq!(dataset.output_names(), [TABLES[1], TABLES[2], "moved/z.parquet"]);
+}
+
+#[test]
+fn without_a_cache_unchanged_rows_are_copied() {
+    let dataset = Dataset::of(&TABLES);
+    let run = |arguments: &[&str]| {
+        dataset.run(&[&["in", "out", "--cache-mode", "off"], arguments].concat()).done()
+    };
+    assert_eq!(run(&[]).count("embedded"), 3 * ROWS);
+    assert_eq!(run(&["--drop", "files"]).count("embedded"), 0);
+    assert!(!dataset.path("out/_reembed/dataset/cache").exists());
 }

@@ -319,3 +319,35 @@ fn row_that_is_wrong_is_named_with_its_table() {
     assert_eq!(ran.log.lines().count(), 4, "a start, a warning, the table, the end: {}", ran.log);
     assert_eq!(dataset.manifest()["failed"][0]["path"], name);
 }
+
+#[test]
+fn link_in_the_place_of_an_output_fails_its_table_alone() {
+    let dataset = Dataset::of(&TABLES);
+    fs::create_dir(dataset.path("out")).expect("a directory");
+    fs::write(dataset.path("elsewhere"), "text").expect("a file");
+    std::os::unix::fs::symlink("../elsewhere", dataset.path("out/a.parquet")).expect("a link");
+    let ran = dataset.run(&["in", "out"]).failed();
+    assert_eq!((ran.tables("failed"), ran.tables("published")), (1, 2), "{}", ran.log);
+    assert!(ran.log.contains("symbolic link"), "{}", ran.log);
+    assert!(fs::read(dataset.path("elsewhere")).expect("a file") == b"text");
+}
+
+#[test]
+fn warning_of_many_tables_is_told_once() {
+    let dataset = Dataset::empty();
+    fs::create_dir(dataset.path("in")).expect("a directory");
+    for table in ["a.parquet", "b.parquet", "c.parquet", "d.parquet"] {
+        let title = strings(&[table]);
+        write(
+            &dataset,
+            table,
+            vec![("id", strings(&["1"])), ("title", title.clone()), ("description", title)],
+        );
+    }
+    let ran = dataset.run(&["in", "out"]).done();
+    let warnings = ran.answer["warnings"].as_array().expect("warnings");
+    let warnings: Vec<&str> = warnings.iter().map(|one| one.as_str().expect("text")).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains(".parquet: the input has no files column"), "{warnings:?}");
+    assert!(warnings[1].contains("3 other tables"), "{warnings:?}");
+}

@@ -238,3 +238,53 @@ fn links_to_tables_and_directories_are_followed() {
     assert!(!dataset.path("out/link").is_symlink());
     assert_eq!(dataset.run(&["in", "out"]).done().tables("unchanged"), 3);
 }
+
+#[test]
+fn table_without_rows_has_an_output() {
+    let dataset = Dataset::of(&["a.parquet"]);
+    dataset.write("none.parquet", &[]);
+    let ran = dataset.run(&["in", "out"]).done();
+    assert_eq!((ran.tables("published"), ran.count("rows")), (2, ROWS));
+    assert!(dataset.output("none.parquet") == dataset.alone("none.parquet", &[]));
+    assert_eq!(dataset.run(&["in", "out"]).done().tables("unchanged"), 2);
+}
+
+#[test]
+fn rows_that_are_dropped_are_counted_over_all_tables() {
+    let dataset = Dataset::empty();
+    for table in ["a.parquet", "b.parquet"] {
+        let mut rows = rows(table, 0..ROWS);
+        rows[3].title = None;
+        dataset.write(table, &rows);
+    }
+    for expected in [2 * (ROWS - 1), 0] {
+        let mut command = dataset.command(&["in", "out"]);
+        let output = command.env("REEMBED_OUTPUT_ON_EMPTY", "drop").output().expect("a child");
+        let ran = super::Ran::new(output).done();
+        let counts = ["rows", "input_rows", "embedded", "empty"].map(|name| ran.count(name));
+        assert_eq!(counts, [2 * (ROWS - 1), 2 * ROWS, expected, 2], "{}", ran.answer);
+    }
+}
+
+#[test]
+fn table_that_is_named_twice_is_taken_once() {
+    let dataset = Dataset::of(&TABLES);
+    let absolute = dataset.path("in/a.parquet");
+    let absolute = absolute.to_str().expect("text");
+    let ran =
+        dataset.run(&["in", "in/*.parquet", "./in/a.parquet", absolute, "out", "--root", "in"]);
+    assert_eq!(ran.done().tables("listed"), 3);
+    assert_eq!(dataset.output_names(), TABLES);
+}
+
+#[test]
+fn long_names_and_deep_directories_are_mirrored() {
+    let dataset = Dataset::empty();
+    let name = "n".repeat(255 - ".parquet".len()) + ".parquet";
+    let deep = "d/".repeat(60) + "t.parquet";
+    let long = format!("{}/{name}", "p".repeat(255));
+    [&name, &deep, &long].iter().for_each(|table| dataset.write(table, &rows(table, 0..2)));
+    dataset.run(&["in", "out"]).done();
+    assert_eq!(dataset.output_names().len(), 3);
+    assert_eq!(dataset.run(&["in", "out"]).done().tables("unchanged"), 3);
+}

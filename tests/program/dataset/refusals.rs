@@ -183,7 +183,7 @@ fn directory_that_cannot_be_read_is_refused() {
         return;
     }
     let path = dataset.path("in/dt=2026-11-01");
-    fs::set_permissions(&path, Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).expect("a mode");
     let ran = dataset.run(&["in", "out"]);
     fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("a mode");
     ran.refused(2, &["in/dt=2026-11-01: ", "permissions"]);

@@ -110,3 +110,26 @@ fn second_run_over_the_same_tables_is_locked_out() {
         assert_eq!(dataset.run(arguments).done().tables("unchanged"), 7);
     }
 }
+
+#[test]
+fn other_number_of_shards_embeds_nothing_again() {
+    let dataset = dataset_of(9);
+    SHARDS.iter().for_each(|shard| drop(dataset.run(&["in", "out", "--shard", shard]).done()));
+    let before = dataset.outputs();
+    for arguments in [&["--shard", "1/2"][..], &["--shard", "2/2"], &[]] {
+        let ran = dataset.run(&[&["in", "out"], arguments].concat()).done();
+        assert_eq!(ran.count("embedded"), 0, "{arguments:?}: {}", ran.answer);
+    }
+    assert_eq!(dataset.outputs(), before);
+}
+
+#[test]
+fn shard_and_whole_run_at_the_same_time_lose_nothing() {
+    let dataset = slow();
+    let mut shard = dataset.start(&["in", "out", "--shard", "1/1"], "kept in the cache", 2);
+    let whole = dataset.run(&["in", "out"]).failed();
+    assert!(whole.log.contains("large.parquet: process"), "{}", whole.log);
+    assert!(shard.wait().expect("a child").success());
+    dataset.run(&["in", "out"]).done();
+    assert_eq!(dataset.output_names().len(), 7);
+}

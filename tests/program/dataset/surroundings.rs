@@ -109,3 +109,17 @@ fn worker_that_is_killed_is_started_again_and_goes_on() {
     assert_eq!(dataset.report()["rows"]["input"], TABLES * ROWS);
     assert_eq!(dataset.run(&["in", "out"]).done().tables("unchanged"), TABLES);
 }
+
+#[test]
+fn run_out_of_time_keeps_what_it_published() {
+    let dataset = many_tables();
+    dataset.write("z.parquet", &rows("z", 0..60_000));
+    let config = "[input]\nchunk_rows = 20\n[compute]\nthreads = 1\n[run]\ndeadline = \"1s\"\n";
+    fs::write(dataset.path("pipeline.toml"), config).expect("a configuration");
+    let ran = dataset.run(&["in", "out"]);
+    assert_eq!(ran.code, Some(124), "{}", ran.answer);
+    let before = dataset.outputs();
+    fs::remove_file(dataset.path("pipeline.toml")).expect("a configuration");
+    let ran = dataset.run(&["in", "out"]).done();
+    assert_eq!(ran.tables("unchanged"), before.len() as u64);
+}
