@@ -218,6 +218,12 @@ fn check_apart(listing: &Listing, output: &Path) -> Result<()> {
             return refuse(format!("the input {:?} lies in this directory", table.path(input)));
         }
     }
+    if listing.has_read(output) {
+        return refuse(format!(
+            "a link below {} leads to this directory, so that outputs would become inputs",
+            input.display()
+        ));
+    }
     if inputs.starts_with(&outputs) {
         return refuse(format!("the input directory {} lies in this directory", input.display()));
     }

@@ -36,6 +36,8 @@ pub struct Listing {
     searched: Vec<PathBuf>,
     /// The patterns that were searched for.
     patterns: Vec<Pattern>,
+    /// Every directory that was read.
+    directories: HashSet<(u64, u64)>,
 }
 
 /// A table of a listing.
@@ -79,6 +81,11 @@ impl Listing {
         found.into_listing(root)
     }
 
+    /// Whether this directory was read, be it by a link.
+    pub fn has_read(&self, directory: &Path) -> bool {
+        fs::metadata(directory).is_ok_and(|found| self.directories.contains(&id_of(&found)))
+    }
+
     /// Whether the next listing may take files that are put into this directory.
     pub fn may_take_from(&self, directory: &Path) -> bool {
         let directory = publish::resolve(directory);
@@ -97,6 +104,7 @@ struct Search {
     other_files: u64,
     searched: Vec<PathBuf>,
     patterns: Vec<Pattern>,
+    directories: HashSet<(u64, u64)>,
 }
 
 impl Search {
@@ -144,7 +152,7 @@ impl Search {
 
     /// Adds the Parquet files below a directory. `above` has the directories that lead to it.
     fn directory(&mut self, directory: &Path, above: &mut Vec<(u64, u64)>) -> Result<()> {
-        for name in names_in(directory)?.into_iter().filter(|name| !is_hidden(name)) {
+        for name in self.names_in(directory)?.into_iter().filter(|name| !is_hidden(name)) {
             let path = directory.join(&name);
             let found = match fs::metadata(&path) {
                 Ok(found) => found,
@@ -197,7 +205,7 @@ impl Search {
                 }
             }
             Part::Wildcard(wildcard) => {
-                for name in names_in(at)?.into_iter().filter(|name| wildcard.takes(name)) {
+                for name in self.names_in(at)?.into_iter().filter(|name| wildcard.takes(name)) {
                     let path = at.join(&name);
                     if rest.is_empty() || is_directory(&path) {
                         self.matching(&path, rest, depth)?;
@@ -215,7 +223,7 @@ impl Search {
                     return self.matching(at, rest, depth);
                 }
                 self.matching(at, rest, depth)?;
-                for name in names_in(at)?.into_iter().filter(|name| !is_hidden(name)) {
+                for name in self.names_in(at)?.into_iter().filter(|name| !is_hidden(name)) {
                     let path = at.join(&name);
                     if is_directory(&path) {
                         self.matching(&path, parts, depth + 1)?;
@@ -224,6 +232,17 @@ impl Search {
             }
         }
         Ok(())
+    }
+
+    /// The names in a directory, in order.
+    fn names_in(&mut self, directory: &Path) -> Result<Vec<OsString>> {
+        let failed = |cause| unreadable(directory, cause);
+        self.directories.insert(id_of(&fs::metadata(directory).map_err(failed)?));
+        let entries = fs::read_dir(directory).map_err(failed)?;
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        names.sort();
+        Ok(names)
     }
 
     /// The listing below a root.
@@ -255,19 +274,9 @@ impl Search {
             ));
         }
         let tables = tables.into_values().map(|(_, table)| table).collect();
-        let Search { other_files, searched, patterns, .. } = self;
-        Ok(Listing { root, tables, other_files, searched, patterns })
+        let Search { other_files, searched, patterns, directories, .. } = self;
+        Ok(Listing { root, tables, other_files, searched, patterns, directories })
     }
-}
-
-/// The names in a directory, in order.
-fn names_in(directory: &Path) -> Result<Vec<OsString>> {
-    let failed = |cause| unreadable(directory, cause);
-    let entries = fs::read_dir(directory).map_err(failed)?;
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    names.sort();
-    Ok(names)
 }
 
 /// Whether a name is that of a Parquet file.
