@@ -113,6 +113,17 @@ fn output_and_input_may_not_lie_in_each_other() {
 }
 
 #[test]
+fn link_from_the_inputs_to_the_outputs_is_refused() {
+    let dataset = Dataset::of(&TABLES);
+    symlink("../out", dataset.path("in/link")).expect("a link");
+    fs::create_dir(dataset.path("out")).expect("a directory");
+    dataset.run(&["in/dt=*/*.parquet", "out"]).done();
+    for input in ["in", "in/*", "in/**/*.parquet", "in/*/*.parquet"] {
+        refuses(&dataset, &[input, "out"], &["out: ", "a link below in leads to this directory"]);
+    }
+}
+
+#[test]
 fn files_in_the_place_of_directories_are_refused_or_fail_their_table() {
     let dataset = Dataset::of(&TABLES);
     fs::write(dataset.path("file"), "text").expect("a file");
