@@ -102,6 +102,12 @@ fn bad_table_fails_alone_and_is_published_once_mended() {
             assert!(matches!(code, Some("input" | "input-data")), "{case}: {manifest}");
             let report = dataset.report();
             assert_eq!(report["outcome"], "failed", "{case}");
+            let verdict = report["verdict"].as_str().expect("a verdict");
+            assert!(verdict.ends_with("The tables that were published are in place."), "{verdict}");
+            // Errors are printed with --quiet as well.
+            let quiet = dataset.run(&["in", "out", "--quiet"]).failed();
+            assert!(quiet.log.contains(bad) && quiet.log.contains(word), "{case}: {}", quiet.log);
+            assert_eq!(quiet.log.lines().count(), 2, "{case}: {}", quiet.log);
 
             dataset.write(bad, &rows(bad, 0..ROWS));
             let ran = dataset.run(&["in", "out"]).done();
