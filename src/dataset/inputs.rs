@@ -12,8 +12,8 @@ use super::listing::{ListedTable, Listing};
 use super::partition::partitions;
 use super::pattern::{Pattern, has_wildcard};
 use super::places::Places;
-use crate::config::{Config, Inputs, OutputPlace};
-use crate::hidden_names::directory_of;
+use crate::config::{CacheMode, Config, Inputs, OutputPlace};
+use crate::hidden_names::{WORK_DIRECTORY, directory_of};
 use crate::publish;
 
 /// Largest size of a file that lists inputs, in bytes.
@@ -49,16 +49,17 @@ impl Job {
     /// `Config`, if settings do not fit.
     pub fn open(config: &Config) -> Result<Job> {
         let paths = match &config.dataset.inputs {
-            Inputs::Path(path) if !is_dataset(path) => return table(config, path),
+            Inputs::Path(path) if !is_dataset(config, path) => return table(config, path),
             Inputs::Path(path) => vec![path.clone()],
             Inputs::Paths(paths) => paths.clone(),
             Inputs::FilesFrom(list) => read_list(list)?,
         };
         let listing = Listing::of(&paths, config.dataset.root.as_deref())?;
         check_output(config.output.path())?;
-        check_apart(&listing.root, config.output.path())?;
+        check_apart(&listing, config.output.path())?;
         let taken = taken(config, &listing)?;
         let places = Places::new(config.output.path(), config.dataset.shard);
+        check_cache(config, &listing, &places)?;
         let mut config = config.clone();
         // For people: each table has its own.
         config.input.path.clone_from(&listing.root);
@@ -85,12 +86,24 @@ impl Dataset {
     }
 }
 
-fn is_dataset(path: &Path) -> bool {
+/// Whether an input is a dataset. If there is none at its path, what else is set tells which one is missing.
+fn is_dataset(config: &Config, path: &Path) -> bool {
     match fs::metadata(path) {
         Ok(found) => found.is_dir(),
-        // One with a bracket in its name is more likely a file that is not there.
-        Err(_) => has_wildcard(path) && Pattern::parse(path).is_ok(),
+        Err(_) => {
+            names_directory(path)
+                || is_for_directory(config.output.path())
+                || config.dataset.shard.is_some()
+                || config.dataset.only.is_some()
+                // One with a bracket in its name is more likely a file that is not there.
+                || (has_wildcard(path) && Pattern::parse(path).is_ok())
+        }
     }
+}
+
+/// Whether outputs go into a directory of this path.
+fn is_for_directory(output: &Path) -> bool {
+    names_directory(output) || fs::metadata(output).is_ok_and(|found| found.is_dir())
 }
 
 /// The job of one table. Into a directory it is written with its own name.
@@ -108,7 +121,7 @@ fn table(config: &Config, input: &Path) -> Result<Job> {
     }
     let mut config = config.clone();
     let output = config.output.path();
-    if names_directory(output) || fs::metadata(output).is_ok_and(|found| found.is_dir()) {
+    if is_for_directory(output) {
         let name = input.file_name().ok_or_else(|| {
             Error::new(ErrorKind::Input, "the input path has no file name").in_file(input)
         })?;
@@ -167,6 +180,12 @@ fn taken(config: &Config, listing: &Listing) -> Result<Vec<ListedTable>> {
 
 /// Checks that the output is or can become a directory.
 fn check_output(output: &Path) -> Result<()> {
+    if publish::is_for_other_files(output) {
+        let message = format!("`{WORK_DIRECTORY}` is for the files of reembed that are not tables");
+        return Err(Error::new(ErrorKind::Target, message)
+            .in_file(output)
+            .advice("name another directory with --output or `output.path`"));
+    }
     match fs::metadata(output) {
         Ok(found) if !found.is_dir() => Err(Error::new(
             ErrorKind::Target,
@@ -174,12 +193,14 @@ fn check_output(output: &Path) -> Result<()> {
         )
         .in_file(output)
         .advice("name a directory with --output or `output.path`")),
-        _ => Ok(()),
+        // Any table of the dataset will do.
+        _ => publish::check_work_directory(&OutputPlace::in_dataset(output, Path::new("table"))),
     }
 }
 
 /// Checks that no output would be an input of the next run, and no input an output.
-fn check_apart(input: &Path, output: &Path) -> Result<()> {
+fn check_apart(listing: &Listing, output: &Path) -> Result<()> {
+    let input = listing.root.as_path();
     let refuse = |message: String| {
         Err(Error::new(ErrorKind::Target, message)
             .in_file(output)
@@ -189,9 +210,21 @@ fn check_apart(input: &Path, output: &Path) -> Result<()> {
     if inputs == outputs {
         return refuse("this directory has the inputs".to_owned());
     }
-    if outputs.starts_with(&inputs) {
+    if let Ok(within) = outputs.strip_prefix(&inputs) {
+        // Files that are named lie where they are: `reembed run a.parquet b.parquet out/`.
+        if listing.may_take_from(output) {
+            return refuse(format!(
+                "this directory lies in the input directory {}, so that outputs would become inputs",
+                input.display()
+            ));
+        }
+        if let Some(table) = listing.tables.iter().find(|table| table.below.starts_with(within)) {
+            return refuse(format!("the input {:?} lies in this directory", table.path(input)));
+        }
+    }
+    if listing.has_read(output) {
         return refuse(format!(
-            "this directory lies in the input directory {}, so that outputs would become inputs",
+            "a link below {} leads to this directory, so that outputs would become inputs",
             input.display()
         ));
     }
@@ -199,6 +232,34 @@ fn check_apart(input: &Path, output: &Path) -> Result<()> {
         return refuse(format!("the input directory {} lies in this directory", input.display()));
     }
     Ok(())
+}
+
+/// Checks that `cache.path` is not another file of the dataset, which the cache would overwrite.
+fn check_cache(config: &Config, listing: &Listing, places: &Places) -> Result<()> {
+    let (Some(cache), false) = (&config.cache.path, config.cache.mode == CacheMode::Off) else {
+        return Ok(());
+    };
+    let resolved = publish::resolve(cache);
+    let is_of = |root: &Path| {
+        let below = resolved.strip_prefix(publish::resolve(root));
+        below.is_ok_and(|below| {
+            below.as_os_str().is_empty() || listing.tables.iter().any(|table| table.below == below)
+        })
+    };
+    let own = [
+        places.success_file(),
+        places.whole_manifest(),
+        places.manifest(),
+        places.journal(),
+        places.lock(),
+    ];
+    let is_own = || own.iter().any(|own| publish::resolve(own) == resolved);
+    if !is_of(&listing.root) && !is_of(places.root()) && !is_own() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Config, "`cache.path` is another file of the dataset")
+        .in_file(cache)
+        .advice("set `cache.path` to a file of its own, or remove the setting"))
 }
 
 /// The paths that a file lists. Relative ones start at its directory.

@@ -15,6 +15,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use super::pattern::{Part, Pattern, has_wildcard, is_hidden};
 use crate::file_id::FileId;
 use crate::hidden_names::directory_of;
+use crate::publish;
 
 /// The endings of the names of Parquet files, without regard to case.
 const ENDINGS: [&str; 3] = [".parquet", ".parq", ".pq"];
@@ -31,6 +32,12 @@ pub struct Listing {
     pub tables: Vec<ListedTable>,
     /// Files in the directories that are not tables by their names.
     pub other_files: u64,
+    /// The directories that were searched to any depth.
+    searched: Vec<PathBuf>,
+    /// The patterns that were searched for.
+    patterns: Vec<Pattern>,
+    /// Every directory that was read.
+    directories: HashSet<(u64, u64)>,
 }
 
 /// A table of a listing.
@@ -73,6 +80,21 @@ impl Listing {
         };
         found.into_listing(root)
     }
+
+    /// Whether this directory was read, be it by a link.
+    pub fn has_read(&self, directory: &Path) -> bool {
+        fs::metadata(directory).is_ok_and(|found| self.directories.contains(&id_of(&found)))
+    }
+
+    /// Whether the next listing may take files that are put into this directory.
+    pub fn may_take_from(&self, directory: &Path) -> bool {
+        let directory = publish::resolve(directory);
+        let below = |root: &Path| directory.strip_prefix(publish::resolve(&clean(root))).ok();
+        self.searched.iter().any(|searched| below(searched).is_some())
+            || self.patterns.iter().any(|pattern| {
+                below(&pattern.root).is_some_and(|below| pattern.may_lead_into(below))
+            })
+    }
 }
 
 /// What was found so far.
@@ -80,6 +102,9 @@ impl Listing {
 struct Search {
     files: Vec<(PathBuf, FileId)>,
     other_files: u64,
+    searched: Vec<PathBuf>,
+    patterns: Vec<Pattern>,
+    directories: HashSet<(u64, u64)>,
 }
 
 impl Search {
@@ -88,6 +113,7 @@ impl Search {
         match fs::metadata(path) {
             Ok(found) if found.is_dir() => {
                 self.directory(path, &mut vec![id_of(&found)])?;
+                self.searched.push(path.to_owned());
                 Ok(path.to_owned())
             }
             Ok(found) => {
@@ -106,6 +132,7 @@ impl Search {
                     return Err(Error::new(ErrorKind::Input, format!("nothing matches {path:?}"))
                         .advice("check the pattern; in a shell, write it in quotes"));
                 }
+                self.patterns.push(pattern);
                 Ok(root)
             }
             Err(cause) => Err(unreadable(path, cause)),
@@ -125,7 +152,7 @@ impl Search {
 
     /// Adds the Parquet files below a directory. `above` has the directories that lead to it.
     fn directory(&mut self, directory: &Path, above: &mut Vec<(u64, u64)>) -> Result<()> {
-        for name in names_in(directory)?.into_iter().filter(|name| !is_hidden(name)) {
+        for name in self.names_in(directory)?.into_iter().filter(|name| !is_hidden(name)) {
             let path = directory.join(&name);
             let found = match fs::metadata(&path) {
                 Ok(found) => found,
@@ -178,7 +205,7 @@ impl Search {
                 }
             }
             Part::Wildcard(wildcard) => {
-                for name in names_in(at)?.into_iter().filter(|name| wildcard.takes(name)) {
+                for name in self.names_in(at)?.into_iter().filter(|name| wildcard.takes(name)) {
                     let path = at.join(&name);
                     if rest.is_empty() || is_directory(&path) {
                         self.matching(&path, rest, depth)?;
@@ -196,7 +223,7 @@ impl Search {
                     return self.matching(at, rest, depth);
                 }
                 self.matching(at, rest, depth)?;
-                for name in names_in(at)?.into_iter().filter(|name| !is_hidden(name)) {
+                for name in self.names_in(at)?.into_iter().filter(|name| !is_hidden(name)) {
                     let path = at.join(&name);
                     if is_directory(&path) {
                         self.matching(&path, parts, depth + 1)?;
@@ -207,10 +234,21 @@ impl Search {
         Ok(())
     }
 
+    /// The names in a directory, in order.
+    fn names_in(&mut self, directory: &Path) -> Result<Vec<OsString>> {
+        let failed = |cause| unreadable(directory, cause);
+        self.directories.insert(id_of(&fs::metadata(directory).map_err(failed)?));
+        let entries = fs::read_dir(directory).map_err(failed)?;
+        let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
+        let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        names.sort();
+        Ok(names)
+    }
+
     /// The listing below a root.
-    fn into_listing(self, root: PathBuf) -> Result<Listing> {
+    fn into_listing(mut self, root: PathBuf) -> Result<Listing> {
         let mut tables: BTreeMap<OsString, (PathBuf, ListedTable)> = BTreeMap::new();
-        for (path, id) in self.files {
+        for (path, id) in std::mem::take(&mut self.files) {
             let below = below_root(&path, &root)?;
             let table = ListedTable { below: below.clone(), id };
             match tables.insert(below.into_os_string(), (path.clone(), table)) {
@@ -227,6 +265,7 @@ impl Search {
         if tables.is_empty() {
             let others = match self.other_files {
                 0 => String::new(),
+                1 => ", only 1 other file".to_owned(),
                 count => format!(", only {count} other files"),
             };
             let message = format!("there is no Parquet file here{others}");
@@ -235,18 +274,9 @@ impl Search {
             ));
         }
         let tables = tables.into_values().map(|(_, table)| table).collect();
-        Ok(Listing { root, tables, other_files: self.other_files })
+        let Search { other_files, searched, patterns, directories, .. } = self;
+        Ok(Listing { root, tables, other_files, searched, patterns, directories })
     }
-}
-
-/// The names in a directory, in order.
-fn names_in(directory: &Path) -> Result<Vec<OsString>> {
-    let failed = |cause| unreadable(directory, cause);
-    let entries = fs::read_dir(directory).map_err(failed)?;
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    let mut names = names.collect::<io::Result<Vec<_>>>().map_err(failed)?;
-    names.sort();
-    Ok(names)
 }
 
 /// Whether a name is that of a Parquet file.

@@ -82,6 +82,24 @@ impl Pattern {
         }
         Ok(Pattern { root, parts })
     }
+
+    /// Whether it may take files below a directory, which is given by its path below the root.
+    pub fn may_lead_into(&self, directory: &Path) -> bool {
+        let names: Vec<&OsStr> = directory.iter().collect();
+        may_lead(&self.parts, &names)
+    }
+}
+
+fn may_lead(parts: &[Part], names: &[&OsStr]) -> bool {
+    match (parts, names) {
+        ([], _) | (_, []) | ([Part::AnyDepth, ..], _) => true,
+        ([Part::Name(part), parts @ ..], [name, names @ ..]) => {
+            part == name && may_lead(parts, names)
+        }
+        ([Part::Wildcard(part), parts @ ..], [name, names @ ..]) => {
+            part.takes(name) && may_lead(parts, names)
+        }
+    }
 }
 
 impl Wildcard {
@@ -114,6 +132,26 @@ mod tests {
         for wrong in ["in/[a", "in/*/../x", "in/{a"] {
             let error = Pattern::parse(Path::new(wrong)).expect_err(wrong);
             assert_eq!(error.kind(), ErrorKind::Config, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn directories_that_a_pattern_may_reach_are_told_from_the_others() {
+        for (pattern, directory, expected) in [
+            ("in/*.parquet", "out", false),
+            ("in/*.parquet", "x.parquet", true),
+            ("in/*", "out", true),
+            ("in/*/*.parquet", "out", true),
+            ("in/*/*.parquet", "a/b", false),
+            ("in/**/*.parquet", "a/b", true),
+            ("in/dt=*/x", "out", false),
+            ("in/dt=*/x", "dt=1", true),
+            ("in/dt=*/x", "dt=1/x/y", true),
+            ("in/dt=*/x", "dt=1/y", false),
+        ] {
+            let pattern = Pattern::parse(Path::new(pattern)).expect(pattern);
+            let found = pattern.may_lead_into(Path::new(directory));
+            assert_eq!(found, expected, "{pattern:?} and {directory}");
         }
     }
 

@@ -83,12 +83,15 @@ pub fn run(
     let config = &dataset.config;
     let existing = first_existing(dataset)?;
     let (existing_path, existing) = &existing;
-    let models = Models::find(config, existing, true, stop, &on_event)?;
+    // A run over unchanged tables writes to no file, so that the cache is repaired only where it may decide.
+    let repairs = existing.id().is_none() || config.run.replaces_other_vectors();
+    let models = Models::find(config, existing, repairs, stop, &on_event)?;
     let columns =
         check_columns(config, existing, &models).map_err(|error| error.in_file(existing_path))?;
     let settings = settings_digest(config, &columns);
     let plan = Plan::new(dataset, &known, &settings);
     check_gone(config, &known, &plan.gone)?;
+    check_texts(dataset, &plan)?;
 
     let cache = match plan.publish.is_empty() {
         true => None,
@@ -114,14 +117,20 @@ pub fn run(
     on_event(Event::Tables { tables: counts.taken, unchanged: counts.unchanged });
     told_of_unchanged(&report, unchanged, &on_event);
 
-    let mut records: BTreeMap<PathBuf, TableRecord> =
-        plan.kept.iter().map(|record| (record.path.clone(), (*record).clone())).collect();
+    let in_place = plan.kept.iter().chain(&plan.earlier);
+    let mut records: BTreeMap<PathBuf, TableRecord> = in_place
+        .map(|record| TableRecord { input_is_gone: false, ..(*record).clone() })
+        .map(|record| (record.path.clone(), record))
+        .collect();
     let mut failed = Vec::new();
     let mut ended = Ok(());
     let clocks = StageClocks::default();
     let mut totals = (0, 0);
-    if !plan.publish.is_empty() {
+    let deletes = config.dataset.on_missing == OnMissing::Delete;
+    if !plan.publish.is_empty() || (deletes && !plan.gone.is_empty()) {
         remove_success_file(dataset)?;
+    }
+    if !plan.publish.is_empty() {
         let journal = Journal::start(&dataset.places.journal(), &known.journal)?;
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, options.memory_limit, &models);
@@ -171,7 +180,7 @@ pub fn run(
     counts.not_tried = plan.publish.len() as u64 - counts.published - counts.failed;
     counts.gone = plan.gone.len() as u64;
 
-    let delete = config.dataset.on_missing == OnMissing::Delete && failed.is_empty();
+    let delete = deletes && failed.is_empty();
     for record in &plan.gone {
         match delete {
             true => drop(records.remove(&record.path)),
@@ -275,6 +284,8 @@ pub struct Plan<'a> {
     pub unchanged: Vec<&'a TableRecord>,
     /// All records that stay as they are: those, and those of tables that this run does not take.
     pub kept: Vec<&'a TableRecord>,
+    /// The records of tables to publish whose earlier output is in place: they hold until then.
+    pub earlier: Vec<&'a TableRecord>,
     /// The records of tables whose input is gone.
     pub gone: Vec<&'a TableRecord>,
 }
@@ -282,8 +293,13 @@ pub struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// Compares the listing with what was published.
     pub fn new(dataset: &'a Dataset, known: &'a Known, settings: &str) -> Plan<'a> {
-        let mut plan =
-            Plan { publish: Vec::new(), unchanged: Vec::new(), kept: Vec::new(), gone: Vec::new() };
+        let mut plan = Plan {
+            publish: Vec::new(),
+            unchanged: Vec::new(),
+            kept: Vec::new(),
+            earlier: Vec::new(),
+            gone: Vec::new(),
+        };
         let mut taken = std::collections::BTreeSet::new();
         for table in &dataset.taken {
             let below = table.below.as_path();
@@ -293,7 +309,11 @@ impl<'a> Plan<'a> {
             let output = output_stamp(&dataset.places.root().join(below));
             match todo(record, &input, output.as_ref(), settings, dataset.config.run.rebuild) {
                 Todo::Nothing => plan.unchanged.extend(record),
-                Todo::Publish(reason) => plan.publish.push((table, reason)),
+                Todo::Publish(reason) => {
+                    plan.publish.push((table, reason));
+                    plan.earlier
+                        .extend(record.filter(|record| output.as_ref() == Some(&record.output)));
+                }
             }
         }
         plan.kept.clone_from(&plan.unchanged);
@@ -449,6 +469,17 @@ pub fn check_columns(
     column.collect()
 }
 
+/// Checks before any work that the settings make the texts of the existing outputs: the first one tells.
+fn check_texts(dataset: &Dataset, plan: &Plan<'_>) -> Result<()> {
+    let root = dataset.places.root();
+    let mut exists = plan.publish.iter().filter(|(table, _)| root.join(&table.below).exists());
+    match exists.next().map(|(table, _)| prepare(&dataset.config_of(table))) {
+        Some(Err(error)) if error.kind() == ErrorKind::OtherModel => Err(error),
+        // Whatever else is wrong concerns this table alone.
+        _ => Ok(()),
+    }
+}
+
 /// The shrink guard of tables and rows whose outputs would be deleted.
 fn check_gone(config: &Config, known: &Known, gone: &[&TableRecord]) -> Result<()> {
     if config.dataset.on_missing != OnMissing::Delete {
@@ -583,12 +614,16 @@ fn remove_success_file(dataset: &Dataset) -> Result<()> {
     }
 }
 
-/// Writes the file that says that every table is in place.
+/// Writes the file that says that every table is in place, unless it is there.
 ///
 /// # Errors
 /// `Output`, naming it.
 pub fn write_success_file(root: &Path) -> Result<()> {
     let path = Places::new(root, None).success_file();
+    if path.is_file() {
+        // It was not removed, since nothing changed.
+        return Ok(());
+    }
     let failed = |cause| write_error(&path, "the file of the success cannot be written", cause);
     fs::File::create(&path).and_then(|file| file.sync_all()).map_err(failed)?;
     reembed_encoder::files::sync_directory(root).map(drop).map_err(failed)

@@ -134,7 +134,7 @@ pub struct UnchangedTexts<'a> {
     keys: &'a [ContentKeys],
     on_empty: OnEmpty,
     cache: Option<&'a VectorCache<'a>>,
-    /// Whether new vectors go into the cache.
+    /// Whether vectors that the cache lacks are computed again for it.
     fills_cache: bool,
     /// Entries of unchanged texts count as used, so that they outlive a row group that changes.
     view: Option<CacheView<'a>>,
@@ -184,7 +184,9 @@ impl<'a> UnchangedTexts<'a> {
             keys,
             on_empty: config.output.on_empty,
             cache,
-            fills_cache: config.cache.mode == CacheMode::ReadWrite,
+            // A dataset has more vectors than its cache may hold, and shards have caches of their own.
+            fills_cache: config.cache.mode == CacheMode::ReadWrite
+                && !config.output.place.is_in_dataset(),
             view: None,
             candidates: None,
             hashers: Vec::new(),

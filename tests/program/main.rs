@@ -19,6 +19,7 @@ mod bad_input;
 mod browser;
 mod cache;
 mod cli;
+mod dataset;
 mod long_texts;
 mod models;
 mod outcome;

@@ -14,7 +14,7 @@ use reembed::events::{RowsByOrigin, TableCounts};
 use reembed::footer::TOOL;
 use reembed::verify::{Check, Verdict};
 use reembed::{Error, Report};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::exit::Exit;
 use crate::print;
@@ -90,13 +90,22 @@ pub struct ErrorAnswer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Paths {
     /// The input.
+    #[serde(serialize_with = "as_text")]
     pub input: Option<PathBuf>,
     /// The output.
+    #[serde(serialize_with = "as_text")]
     pub output: Option<PathBuf>,
     /// The page of the report.
+    #[serde(serialize_with = "as_text")]
     pub report: Option<PathBuf>,
     /// The vector cache.
+    #[serde(serialize_with = "as_text")]
     pub cache: Option<PathBuf>,
+}
+
+/// A path as text; bytes that are not UTF-8 become U+FFFD.
+fn as_text<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(serializer)
 }
 
 /// Rows of the output, and where their vectors come from. With several vector columns, the counts beside `rows` and

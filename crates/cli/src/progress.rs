@@ -1,6 +1,6 @@
 //! Shows events: a progress bar on a terminal, a log line every few seconds elsewhere.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 /// Shows the events of a command.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// Whether there is no log.
+    is_quiet: bool,
     state: Mutex<State>,
 }
 
@@ -76,6 +78,7 @@ impl Progress {
         let now = Instant::now();
         Progress {
             bar: has_bar.then(ProgressBar::no_length),
+            is_quiet: logging.quiet,
             state: Mutex::new(State {
                 started: now,
                 last_line: now,
@@ -138,7 +141,11 @@ impl Progress {
                 let (table, message) = (printable(&table), printable(&message));
                 let advice = advice.map_or(String::new(), |advice| format!(" ({advice})"));
                 // The message names the file.
-                self.log(|| tracing::error!(table, "{message}{advice}"));
+                self.log(|| match self.is_quiet {
+                    // An error is printed all the same. A closed standard error must not end the program.
+                    true => drop(writeln!(io::stderr(), "error: {message}{advice}")),
+                    false => tracing::error!(table, "{message}{advice}"),
+                });
             }
             Event::Split { rows } => {
                 state.total += rows;

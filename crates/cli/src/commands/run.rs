@@ -35,7 +35,9 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     }
     let record_paths = |config: &Config| {
         session.answer.record(|record| {
-            record.paths.input = Some(config.input.path.clone());
+            // A list has none before its root is known.
+            let input = Some(config.input.path.clone());
+            record.paths.input = input.filter(|input| !input.as_os_str().is_empty());
             record.paths.output = Some(config.output.path().to_owned());
         });
     };
@@ -287,18 +289,32 @@ fn failure(run: &DatasetReport, root: &Path) -> Option<Error> {
     let counts = run.report.tables.unwrap_or_default();
     let kinds: Vec<ErrorKind> = run.failed.iter().map(|failed| failed.error.kind()).collect();
     let kind = dataset::kind_of_run(&kinds, counts.published + counts.unchanged > 0);
-    let message = match (run.failed.len(), counts.taken) {
-        (1, 1) => "the only table could not be published".to_owned(),
-        (failed, taken) => format!("{failed} of {taken} tables could not be published"),
+    let table = &first.table;
+    let message = match (counts.failed, counts.taken, counts.not_tried) {
+        (1, 1, _) => format!("the only table, {table:?}, could not be published"),
+        (failed, taken, 0) if failed == taken => {
+            format!("none of {taken} tables could be published, first {table:?}")
+        }
+        (failed, taken, 0) => format!(
+            "{failed} of {taken} tables could not be published, first {table:?}; the others are in place"
+        ),
+        (failed, taken, others) => format!(
+            "{failed} of {taken} tables could not be published, first {table:?}; {others} were not tried"
+        ),
     };
-    let others = match counts.not_tried {
-        0 => "the others are in place".to_owned(),
-        count => format!("{count} were not tried"),
-    };
-    let error = Error::new(kind, format!("{message}, first {:?}; {others}", first.table))
+    let error = Error::new(kind, message)
         .in_file(root)
         .advice("each is named above with its reason; run again when they are mended");
     Some(error)
+}
+
+/// Whether the run failed because the output directory of a dataset cannot be created.
+fn lacks_directory(config: &Config, outcome: Result<&Report, &Error>) -> bool {
+    let directory = &config.report.topmost;
+    config.report.is_beside_output
+        && directory == config.output.path()
+        && !directory.is_dir()
+        && matches!(outcome, Err(error) if error.kind() == ErrorKind::Target)
 }
 
 /// Writes the report of a run and returns the path of its page. A failure is logged: it does not fail the run.
@@ -313,7 +329,7 @@ fn write_report(
     if matches!(outcome, Err(error) if error.kind() == ErrorKind::Locked) {
         return None;
     }
-    if !publish::may_write_report(config) {
+    if !publish::may_write_report(config) || lacks_directory(config, outcome) {
         return None;
     }
     let record = recorder.finish(Ending { at, outcome, peak_rss: memory::peak_rss() });

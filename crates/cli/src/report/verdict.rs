@@ -1,8 +1,10 @@
 //! The verdict: a run in one sentence.
 
+use reembed::ErrorKind;
 use reembed::figures::{count, measure, seconds};
 
 use super::record::{Outcome, RunRecord};
+use crate::print;
 
 /// The verdict of a run, from its counts.
 pub fn verdict(record: &RunRecord) -> String {
@@ -49,9 +51,14 @@ fn failed(record: &RunRecord) -> String {
         (handled, Some(all)) => format!("with {} of {} {noun} handled", count(handled), count(all)),
         (handled, None) => format!("with {} {noun} handled", count(handled)),
     };
-    let output = match record.error.as_ref().is_some_and(|error| error.output_in_place) {
-        false => "The output is unchanged.",
-        true => "The new output is in place, but a power failure may lose it.",
+    let output = match &record.error {
+        Some(error) if error.output_in_place => {
+            "The new output is in place, but a power failure may lose it."
+        }
+        Some(error) if error.kind == print::kind_name(ErrorKind::Tables) => {
+            "The tables that were published are in place."
+        }
+        _ => "The output is unchanged.",
     };
     format!("Failed after {time}, {progress}. {output}")
 }
