@@ -34,13 +34,9 @@ pub enum Event {
         /// Number of vector columns.
         columns: u64,
     },
-    /// A dataset is about to be published. Later events are sums over its tables.
-    Tables {
-        /// Tables that the run takes.
-        tables: u64,
-        /// Those that are in place, and are not opened.
-        unchanged: u64,
-    },
+    /// The tables of a dataset: before the first one is published, and at the end. Events between are sums
+    /// over its tables.
+    Tables(TableCounts),
     /// A table of a dataset is in place.
     TableDone {
         /// Its path below the root.
@@ -52,6 +48,8 @@ pub enum Event {
     TableFailed {
         /// Its path below the root.
         table: String,
+        /// The stable word of the error, as [`ErrorKind::code`](reembed_encoder::error::ErrorKind::code).
+        code: &'static str,
         /// Why, with its place.
         message: String,
         /// What to do.

@@ -40,7 +40,7 @@ use crate::pipeline::{
     BatchWishes, Encoders, Heard, LazyInference, Models, RunOptions, StageClocks, Table, Turn,
     Turns, announce, check_models, prepare,
 };
-use crate::publish::{ExistingTarget, LockHolder, OutputLock, write_error};
+use crate::publish::{self, ExistingTarget, LockHolder, OutputLock, write_error};
 use crate::reader::TableFile;
 use crate::vectors::VectorForm;
 
@@ -80,6 +80,7 @@ pub fn run(
     };
     let _lock = DatasetLock::acquire(&dataset.places, options.lock)?;
     let known = Known::read(dataset)?;
+    known.check_root(dataset)?;
     let config = &dataset.config;
     let existing = first_existing(dataset)?;
     let (existing_path, existing) = &existing;
@@ -114,7 +115,7 @@ pub fn run(
         unchanged: plan.unchanged.len() as u64,
         ..TableCounts::default()
     };
-    on_event(Event::Tables { tables: counts.taken, unchanged: counts.unchanged });
+    on_event(Event::Tables(counts));
     told_of_unchanged(&report, unchanged, &on_event);
 
     let in_place = plan.kept.iter().chain(&plan.earlier);
@@ -210,7 +211,12 @@ pub fn run(
     if delete {
         counts.deleted = delete_outputs(dataset.places.root(), &plan.gone)?;
     }
-    if config.dataset.success_file && failed.is_empty() && counts.not_tried == 0 {
+    on_event(Event::Tables(counts));
+    // Other runs take what this one does not, and may not have.
+    let published = manifest.by_path();
+    let mut listed = dataset.listing.tables.iter();
+    let is_whole = failed.is_empty() && listed.all(|table| published.contains_key(&*table.below));
+    if config.dataset.success_file && is_whole {
         write_success_file(dataset.places.root())?;
     }
     report.cache = cache.map(CacheReadyToPublish::mark_published);
@@ -268,6 +274,22 @@ impl Known {
     /// The tables that were published, by their paths.
     pub fn tables(&self) -> &BTreeMap<PathBuf, TableRecord> {
         &self.tables
+    }
+
+    /// Checks that the outputs are not those of another directory, whose tables would be taken for gone.
+    fn check_root(&self, dataset: &Dataset) -> Result<()> {
+        let Some(manifest) = &self.manifest else { return Ok(()) };
+        let (before, now) = (Path::new(&manifest.root), dataset.listing.root.as_path());
+        // One that is no longer there was moved, or named from another directory.
+        if !before.is_dir() || publish::resolve(before) == publish::resolve(now) {
+            return Ok(());
+        }
+        let message = format!(
+            "its tables were made from those below {before:?}, and this run would read {now:?}"
+        );
+        Err(Error::new(ErrorKind::Target, message)
+            .in_file(dataset.places.root())
+            .advice(format!("name another output, or set `dataset.root` (--root) to {before:?}")))
     }
 
     /// The tables that failed in the last run.
@@ -385,7 +407,13 @@ impl Run<'_> {
                         if !ends_the_run(error) {
                             let message = error.to_string();
                             let advice = error.advice_text().map(str::to_owned);
-                            (self.on_event)(Event::TableFailed { table: name, message, advice });
+                            let code = error.kind().code();
+                            (self.on_event)(Event::TableFailed {
+                                table: name,
+                                code,
+                                message,
+                                advice,
+                            });
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reembed::Event;
-use reembed::events::Warning;
+use reembed::events::{TableCounts, Warning};
 use reembed::figures::{bytes, count, percent};
 use reembed_encoder::limit::{BatchLimit, LimitCause, LimitChange};
 use reembed_encoder::model::ModelNotes;
@@ -123,20 +123,23 @@ impl Progress {
                 state.position.finish_batch(rows, tokens);
                 self.show_position(&mut state);
             }
-            Event::Tables { tables, unchanged } => {
-                state.tables = Some((0, tables - unchanged));
+            Event::Tables(counts) if state.tables.is_none() => {
+                let TableCounts { taken, unchanged, .. } = counts;
+                state.tables = Some((0, taken - unchanged));
                 if let Some(bar) = &self.bar {
-                    bar.set_length(tables - unchanged);
+                    bar.set_length(taken - unchanged);
                 }
-                self.log(|| tracing::info!(tables, unchanged, "publishing a dataset"));
+                self.log(|| tracing::info!(tables = taken, unchanged, "dataset"));
             }
+            // At the end the summary tells them.
+            Event::Tables(_) => {}
             Event::TableDone { table, rows } => {
                 state.count_table();
                 let table = printable(&table);
                 self.log(|| tracing::debug!(table, rows, "table published"));
                 self.show_position(&mut state);
             }
-            Event::TableFailed { table, message, advice } => {
+            Event::TableFailed { table, code, message, advice } => {
                 state.count_table();
                 let (table, message) = (printable(&table), printable(&message));
                 let advice = advice.map_or(String::new(), |advice| format!(" ({advice})"));
@@ -144,7 +147,7 @@ impl Progress {
                 self.log(|| match self.is_quiet {
                     // An error is printed all the same. A closed standard error must not end the program.
                     true => drop(writeln!(io::stderr(), "error: {message}{advice}")),
-                    false => tracing::error!(table, "{message}{advice}"),
+                    false => tracing::error!(table, code, "{message}{advice}"),
                 });
             }
             Event::Split { rows } => {

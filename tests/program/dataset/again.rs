@@ -276,9 +276,25 @@ fn edited_output_of_a_table_that_is_gone_stays() {
 fn table_of_another_root_is_not_taken_for_one_that_is_gone() {
     let dataset = Dataset::of(&TABLES);
     dataset.run(&["in", "out"]).done();
-    let delete = ["in/dt=2026-11-01", "out", "--on-missing", "delete"];
-    dataset.run(&delete).refused(2, &["3 of 3 tables are gone"]);
+    for missing in ["keep", "delete"] {
+        let other = ["in/dt=2026-11-01", "out", "--on-missing", missing];
+        let said = r#"its tables were made from those below "in", and this run would read "in/dt=2026-11-01""#;
+        dataset.run(&other).refused(2, &[said]);
+    }
     assert_eq!(dataset.output_names(), TABLES);
+    // A directory that was moved is the same one.
+    fs::rename(dataset.path("in"), dataset.path("moved")).expect("it moves");
+    assert_eq!(dataset.run(&["moved", "out"]).done().tables("unchanged"), 3);
+}
+
+#[test]
+fn success_file_waits_for_the_tables_of_other_runs() {
+    let dataset = Dataset::of(&TABLES);
+    let one = ["in", "out", "--success-file", "--only", "dt = 2026-11-01"];
+    dataset.run(&one).done();
+    assert!(!dataset.path("out/_SUCCESS").exists());
+    dataset.run(&["in", "out", "--success-file"]).done();
+    assert!(dataset.path("out/_SUCCESS").exists());
 }
 
 #[test]

@@ -257,7 +257,7 @@ impl Run<'_> {
             Job::Dataset(dataset) => {
                 let run = dataset::run(dataset, &session.run_id, options, stop, &on_event);
                 run.map(|run| {
-                    let failure = failure(&run, &dataset.listing.root);
+                    let failure = failure(&run, dataset.places.root());
                     (run.report, failure)
                 })
             }

@@ -141,6 +141,8 @@ pub fn done() -> RunRecord {
             origin: "default".to_owned(),
         }],
         warnings: vec!["3 rows repeat an id; the first is T-7".to_owned()],
+        tables: None,
+        failed_tables: Vec::new(),
         error: None,
         earlier: (1..5)
             .map(|day| EarlierRun {

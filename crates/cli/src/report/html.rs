@@ -13,6 +13,7 @@ mod speed;
 mod stages;
 
 use askama::Template;
+use reembed::events::TableCounts;
 use reembed_encoder::error::Result;
 use reembed_encoder::model::identity::ModelIdentity;
 
@@ -151,6 +152,13 @@ fn lineage(record: &RunRecord) -> Table {
         ]);
     }
     rows.extend(record.runs_on.iter().map(|device| row("device", device.clone())));
+    if let Some(tables) = &record.tables {
+        let TableCounts { listed, published, unchanged, failed, .. } = *tables;
+        let text =
+            format!("{listed}: {published} published, {unchanged} unchanged, {failed} failed");
+        rows.push(row("tables", text));
+        rows.extend(record.failed_tables.iter().map(|table| row("failed table", table.clone())));
+    }
     rows.push(row("input", record.input.path.clone()));
     rows.push(row("output", record.output.path.clone()));
     match (&record.output.columns[..], &record.output.form) {

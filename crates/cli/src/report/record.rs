@@ -2,7 +2,7 @@
 //!
 //! No field holds text of a row: rows are named by their ids.
 
-use reembed::events::Stage;
+use reembed::events::{Stage, TableCounts};
 use reembed::footer::Lineage;
 use serde::Serialize;
 
@@ -68,6 +68,10 @@ pub struct RunRecord {
     pub config: Vec<SettingRecord>,
     /// Warnings, one sentence each.
     pub warnings: Vec<String>,
+    /// The tables of a dataset.
+    pub tables: Option<TableCounts>,
+    /// Tables of a dataset that could not be published, one sentence each, the first ones.
+    pub failed_tables: Vec<String>,
     /// Why the run failed.
     pub error: Option<ErrorRecord>,
     /// Earlier runs of this output whose reports are kept, oldest first.

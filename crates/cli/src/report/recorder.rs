@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use reembed::config::{Config, OnEmpty};
-use reembed::events::{ColumnReport, Event, Loaded, Report, Stage, StageTimes};
+use reembed::events::{ColumnReport, Event, Loaded, Report, Stage, StageTimes, TableCounts};
 use reembed::footer::TOOL;
 use reembed_encoder::error::{Error, Result};
 use reembed_encoder::limit::BatchLimit;
@@ -24,6 +24,9 @@ use crate::{limit_cause, print, timestamp};
 
 /// Maximum number of intervals in the record.
 const MAX_SAMPLES: usize = 120;
+
+/// Maximum number of failed tables in the record.
+const MAX_FAILED_TABLES: usize = 100;
 
 /// Collects the events of a run, from any thread, and makes its [`RunRecord`].
 pub struct Recorder {
@@ -58,6 +61,8 @@ struct Observed {
     stages: Vec<(Stage, StageTimes)>,
     restarts: Vec<RestartRecord>,
     warnings: Vec<String>,
+    tables: Option<TableCounts>,
+    failed_tables: Vec<String>,
 }
 
 /// The end of a run, with the readings that no event has.
@@ -163,6 +168,8 @@ impl Recorder {
             lineage: observed.loaded.map(|loaded| loaded.lineage),
             config: self.config,
             warnings: observed.warnings,
+            tables: observed.tables,
+            failed_tables: observed.failed_tables,
             error,
             earlier: Vec::new(),
         };
@@ -231,6 +238,16 @@ impl Observed {
                     });
                 }
             }
+            Event::Tables(counts) => self.tables = Some(*counts),
+            Event::TableDone { .. } => {
+                self.tables.get_or_insert_default().published += 1;
+            }
+            Event::TableFailed { message, .. } => {
+                self.tables.get_or_insert_default().failed += 1;
+                if self.failed_tables.len() < MAX_FAILED_TABLES {
+                    self.failed_tables.push(message.clone());
+                }
+            }
             Event::Stages(stages) => self.stages.clone_from(stages),
             Event::Warning(warning) => self.warnings.push(warning.to_string()),
             Event::Budget { bytes, limit, .. } => {
@@ -249,9 +266,6 @@ impl Observed {
             | Event::BatchStarted(_)
             | Event::PartDone { .. }
             | Event::Committed { .. }
-            | Event::Tables { .. }
-            | Event::TableDone { .. }
-            | Event::TableFailed { .. }
             | Event::ReadBack { .. } => {}
         }
     }

@@ -1,10 +1,8 @@
 //! The verdict: a run in one sentence.
 
-use reembed::ErrorKind;
 use reembed::figures::{count, measure, seconds};
 
 use super::record::{Outcome, RunRecord};
-use crate::print;
 
 /// The verdict of a run, from its counts.
 pub fn verdict(record: &RunRecord) -> String {
@@ -55,7 +53,7 @@ fn failed(record: &RunRecord) -> String {
         Some(error) if error.output_in_place => {
             "The new output is in place, but a power failure may lose it."
         }
-        Some(error) if error.kind == print::kind_name(ErrorKind::Tables) => {
+        _ if record.tables.is_some_and(|tables| tables.published > 0) => {
             "The tables that were published are in place."
         }
         _ => "The output is unchanged.",
