@@ -5,12 +5,14 @@
 
 It writes two outputs into one directory, kills a third run while it writes, and reads the directory with pyarrow,
 pandas, DuckDB, Polars and Spark: with both outputs complete, beside what the killed run left, and while the killed
-run was writing. Without --model the program's default model is used.
+run was writing. Then it embeds a Hive tree and reads it with its partitions: a column that is in the path is not in the
+files. Without --model the program's default model is used.
 
 One line for each way to read. It exits with 1 if one fails that is expected to work, or finds another number of rows.
 """
 
 import argparse
+import collections
 import os
 import pathlib
 import signal
@@ -42,6 +44,31 @@ READERS = {
 }
 # Polars walks into every directory, and refuses one with files of two kinds. docs/operations.md says so.
 REFUSES = {"polars.read_parquet(out)"}
+
+
+# Rows of each partition of the Hive tree. A value needs its percent encoding.
+PARTITIONS = {"2026-11-01": 30, "2026-11-02": 40, "a:b": 50}
+DIRECTORIES = {"2026-11-01": "dt=2026-11-01", "2026-11-02": "dt=2026-11-02", "a:b": "dt=a%3Ab"}
+
+HIVE_READERS = {
+    "pyarrow.dataset.dataset(hive)": lambda out: counted(
+        ds.dataset(out, format="parquet", partitioning=ds.partitioning(flavor="hive")).to_table(columns=["dt"])["dt"]
+    ),
+    "pandas.read_parquet(hive)": lambda out: counted(pd.read_parquet(out, columns=["id", "dt"])["dt"]),
+    "DuckDB hive_partitioning": lambda out: dict(
+        duckdb.sql(
+            f"SELECT dt::VARCHAR, count(*) FROM read_parquet('{out}/**/*.parquet', hive_partitioning = true) GROUP BY 1"
+        ).fetchall()
+    ),
+    "polars.scan_parquet(hive_partitioning)": lambda out: counted(
+        pl.scan_parquet(f"{out}/**/*.parquet", hive_partitioning=True).select("dt").collect()["dt"]
+    ),
+}
+
+
+def counted(values) -> dict:
+    values = values.to_pylist() if hasattr(values, "to_pylist") else values
+    return dict(collections.Counter(str(value) for value in values))
 
 
 def main() -> int:
@@ -82,6 +109,17 @@ def main() -> int:
     os.kill(writing.pid, signal.SIGKILL)
     writing.wait()
     failed += judge("after it was killed", readers, out)
+
+    for value, rows in PARTITIONS.items():
+        directory = work / "hive" / DIRECTORIES[value]
+        directory.mkdir(parents=True, exist_ok=True)
+        run("sample", str(directory / "part.parquet"), "--rows", str(rows))
+    run("run", "hive", "hive-out", *base)
+    run("verify", "hive-out", "--input", "hive", *base)
+    hive_readers = dict(HIVE_READERS)
+    if options.spark:
+        hive_readers["Spark with partitions"] = spark_partitions()
+    failed += judge("a Hive tree", hive_readers, str(work / "hive-out"), PARTITIONS)
     return 1 if failed else 0
 
 
@@ -95,12 +133,13 @@ def wait_for_temporary(directory, writing):
     sys.exit("the run wrote nothing within a minute")
 
 
-def judge(when, readers, out) -> int:
+def judge(when, readers, out, expected=None) -> int:
+    expected = sum(ROWS.values()) if expected is None else expected
     failed = 0
     for name, read in readers.items():
         try:
             rows = read(out)
-            right = rows == sum(ROWS.values())
+            right = rows == expected
             found = f"{rows} rows"
         except Exception as error:  # noqa: BLE001
             right = name in REFUSES
@@ -119,6 +158,14 @@ def spark_reader():
 
     spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
     return lambda out: spark.read.parquet(out).count()
+
+
+def spark_partitions():
+    from pyspark.sql import SparkSession
+
+    spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    rows = lambda out: spark.read.parquet(out).groupBy("dt").count().collect()  # noqa: E731
+    return lambda out: {str(row["dt"]): row["count"] for row in rows(out)}
 
 
 if __name__ == "__main__":
