@@ -50,7 +50,11 @@ pub fn check_path(output: &OutputPlace, input: &Path) -> Result<()> {
             return Err(refuse("the metadata of the output cannot be read").caused_by(cause));
         }
     }
-    let directory = directory_of(target);
+    let directory = match output.is_in_dataset() {
+        // Those between the output directory and the table are created.
+        true => existing_directory(target),
+        false => directory_of(target),
+    };
     let writable = match fs::metadata(directory) {
         Ok(metadata) if metadata.is_dir() => directory,
         Ok(_) => return Err(refuse("its parent is not a directory")),
@@ -64,6 +68,15 @@ pub fn check_path(output: &OutputPlace, input: &Path) -> Result<()> {
     rustix::fs::access(writable, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|cause| refuse("its directory is not writable").caused_by(cause))?;
     check_work_directory(output)
+}
+
+/// The nearest directory above a path that exists.
+fn existing_directory(path: &Path) -> &Path {
+    let mut directory = directory_of(path);
+    while !directory.exists() && directory != Path::new(".") && directory.parent().is_some() {
+        directory = directory_of(directory);
+    }
+    directory
 }
 
 /// What is not a regular file, in words.

@@ -6,6 +6,7 @@ mod inputs;
 mod refusals;
 mod shards;
 mod surroundings;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -304,7 +304,7 @@ fn failure(run: &DatasetReport, root: &Path) -> Option<Error> {
     };
     let error = Error::new(kind, message)
         .in_file(root)
-        .advice("each is named above with its reason; run again when they are mended");
+        .advice("the log, the report and the manifest name each with its reason; run again when they are mended");
     Some(error)
 }
 
