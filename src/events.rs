@@ -237,6 +237,12 @@ pub enum Warning {
         /// The path of the output.
         path: PathBuf,
     },
+    /// The input is an output of a version whose footer entry cannot be read, so that the output does not
+    /// name the models of carried vector columns.
+    UnreadLineage {
+        /// Why.
+        reason: String,
+    },
     /// A warning of one table of a dataset.
     InTable {
         /// The path of the table below the root.
@@ -266,6 +272,7 @@ impl Warning {
             Warning::DamagedEntries { .. } => "damaged cache entries",
             Warning::CacheFull { .. } => "a full vector cache",
             Warning::NoDirectorySync { .. } => "no fsync of directories",
+            Warning::UnreadLineage { .. } => "an unreadable footer entry",
             Warning::InTable { warning, .. } => warning.kind(),
             Warning::OtherTables { kind, .. } => kind,
         }
@@ -339,6 +346,12 @@ impl fmt::Display for Warning {
                 "the file system of {} has no fsync of directories; the new file is complete, and a \
                  power failure within seconds of the run may bring the old one back",
                 shown_path(path)
+            ),
+            Warning::UnreadLineage { reason } => write!(
+                f,
+                "the input was written by reembed, and {}; the output does not name the models of \
+                 vector columns that it carries",
+                without_controls(reason)
             ),
             Warning::InTable { table, warning } => {
                 write!(f, "{}: {warning}", without_controls(table))

@@ -273,7 +273,7 @@ impl<'a> Table<'a> {
     ) -> Result<(Published, Footer)> {
         let Table { config, reader, lock, stop, on_event, .. } = *self;
         reader.check_unchanged()?;
-        let earlier = earlier_columns(config, reader)?;
+        let earlier = earlier_columns(config, reader, on_event)?;
         let (staged, footer) = writer.finish(|contents| {
             footer_of(config, reader, of_columns, contents, read, earlier).ok_or_else(|| {
                 Error::new(ErrorKind::Internal, "the output has no vector column (bug)")
@@ -331,10 +331,20 @@ fn footer_of(
 }
 
 /// The vector columns of the input's own footer that the output carries.
-fn earlier_columns(config: &Config, reader: &Reader) -> Result<Vec<EarlierColumn>> {
+fn earlier_columns(
+    config: &Config,
+    reader: &Reader,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Vec<EarlierColumn>> {
     let Some(entry) = reader.table().footer_entry()? else { return Ok(Vec::new()) };
-    // What cannot be read says nothing.
-    let Ok(footer) = Footer::parse(&entry) else { return Ok(Vec::new()) };
+    let footer = match Footer::parse(&entry) {
+        Ok(footer) => footer,
+        Err(error) => {
+            let reason = error.to_string();
+            on_event(Event::Warning(Warning::UnreadLineage { reason }));
+            return Ok(Vec::new());
+        }
+    };
     let columns = carried_columns(config, reader)?;
     let metadata = reader.table().metadata()?;
     let roots = metadata.schema.roots.iter().zip(&columns.carried);

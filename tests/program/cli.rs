@@ -758,6 +758,19 @@ fn one_refusal_names_every_wrong_setting() {
 }
 
 #[test]
+fn entry_of_a_newer_version_in_the_input_is_told() {
+    let job = Job::small();
+    let (batch, _) = read(&job.path("tasks.parquet"));
+    let newer = KeyValue::new("reembed".to_owned(), "{\"version\": 99}".to_owned());
+    write(&job.path("tasks.parquet"), &batch, &[newer]);
+    let done = job.run(&[]);
+    assert_eq!(done.status.code(), Some(0), "{}", err(&done));
+    for words in ["WARN", "version 99", "does not name the models of vector columns"] {
+        assert!(err(&done).contains(words), "{words}: {}", err(&done));
+    }
+}
+
+#[test]
 fn printed_configuration_is_the_same_configuration() {
     let job = Job::small();
     let (batch, footer) = read(&job.path("tasks.parquet"));
