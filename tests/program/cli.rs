@@ -571,6 +571,11 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
     let path = job.path("_reembed/result.parquet.cache");
     let by_name = job.reembed(&["cache", "stats", "--cache", path.to_str().expect("text")]);
     assert!(by_name.status.success(), "{}", err(&by_name));
+    // The only output ran just now, so that nothing is forgotten.
+    let prune = ["cache", "prune", "--output", "result.parquet", "--forget-after-days", "90"];
+    let pruned = job.reembed(&prune);
+    assert_eq!(pruned.status.code(), Some(0), "{}", err(&pruned));
+    assert!(out(&job.reembed(&["cache", "stats"])).contains("result.parquet\n"));
     let checked = job.reembed(&["cache", "verify", "--output", "result.parquet"]);
     assert_eq!((checked.status.code(), err(&checked).contains("WARN")), (Some(0), false));
     assert!(out(&checked).starts_with("vectors  "), "{}", out(&checked));
