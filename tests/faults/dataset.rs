@@ -313,9 +313,14 @@ impl Scenario {
         serde_json::from_slice(&text).expect("a whole manifest")
     }
 
-    /// Files that are no tables and should not be there.
+    /// Files that are no tables and should not be there. An incomplete cache is moved aside.
     fn left_over(&self) -> Vec<PathBuf> {
-        let stay = ["_SUCCESS", "_reembed/manifest.json", "_reembed/dataset/cache"];
+        let stay = [
+            "_SUCCESS",
+            "_reembed/manifest.json",
+            "_reembed/dataset/cache",
+            "_reembed/dataset/cache.damaged",
+        ];
         let root = self.path("out");
         let mut files = files(&root);
         files.retain(|path| {
