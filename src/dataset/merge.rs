@@ -11,7 +11,7 @@ use super::lock::DatasetLock;
 use super::manifest::{FailedRecord, Manifest, TableRecord};
 use super::places::Places;
 use super::plan::excess_loss;
-use super::run::{delete_outputs, write_success_file};
+use super::run::{delete_outputs, output_stamp, write_success_file};
 use crate::cache;
 use crate::config::{Percent, Shard};
 use crate::publish::{LockHolder, write_error};
@@ -61,15 +61,18 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
     let places: Vec<Places> = shards.iter().map(|shard| Places::new(root, Some(*shard))).collect();
     let lock = |places: &Places| DatasetLock::acquire(places, LockHolder::ThisProcess);
     let _locks: Vec<DatasetLock> = places.iter().map(lock).collect::<Result<_>>()?;
-    let manifest = match places.is_empty() {
-        true => Manifest::read(&whole.whole_manifest())?.ok_or_else(|| nothing_here(root))?,
-        false => {
+    let manifest = match already_joined(&whole, &places)? {
+        Some(manifest) => manifest,
+        None if places.is_empty() => return Err(nothing_here(root)),
+        None => {
             let parts: Vec<(Shard, Manifest)> = shards
                 .iter()
                 .zip(&places)
                 .map(|(shard, places)| Ok((*shard, finished_part(*shard, places)?)))
                 .collect::<Result<_>>()?;
-            joined(parts, run_id).map_err(|error| error.in_file(root))?
+            let stamps = places.iter().filter_map(|places| output_stamp(&places.manifest()));
+            let whole = joined(parts, run_id).map_err(|error| error.in_file(root))?;
+            Manifest { joined: stamps.collect(), ..whole }
         }
     };
     let gone: Vec<&TableRecord> =
@@ -153,6 +156,18 @@ fn shard_of_name(name: &str) -> Option<Shard> {
     let rest = ["manifest-", "journal-"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
     let (index, count) = rest.split_once("-of-")?;
     Shard::parse(&format!("{index}/{count}"))
+}
+
+/// The manifest of the whole if it has all parts: there are none, or a merge that was killed had begun to delete them,
+/// which it does last.
+fn already_joined(whole: &Places, parts: &[Places]) -> Result<Option<Manifest>> {
+    let stamps: Vec<_> = parts.iter().map(|part| output_stamp(&part.manifest())).collect();
+    let is_running = parts.iter().any(|part| part.journal().exists());
+    if is_running || (!stamps.is_empty() && stamps.iter().all(Option::is_some)) {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(&whole.whole_manifest())?;
+    Ok(manifest.filter(|whole| stamps.iter().flatten().all(|part| whole.joined.contains(part))))
 }
 
 /// The manifest of a shard that has finished.

@@ -577,7 +577,8 @@ fn failed_record((path, error): &(PathBuf, Error)) -> FailedRecord {
 
 /// Writes the manifest if it says anything new.
 fn write_if_new(manifest: &Manifest, known: &Known, places: &Places) -> Result<()> {
-    let says = |one: &Manifest| Manifest { run_id: String::new(), ..one.clone() };
+    let says =
+        |one: &Manifest| Manifest { run_id: String::new(), joined: Vec::new(), ..one.clone() };
     match known.manifest.as_ref().map(says) == Some(says(manifest)) {
         true => Ok(()),
         false => manifest.write(&places.manifest()),
