@@ -318,5 +318,28 @@ mod tests {
         // Once more: there is nothing to join.
         let report = merge(root, "m", options).expect("a whole");
         assert_eq!((report.shards, report.tables), (0, 2));
+        // A part of a later run is not taken for one that was joined.
+        fs::create_dir_all(places(2).own_directory()).expect("directories");
+        write(2, &["b", "c"]);
+        refused("shard 1/2 has not run");
+    }
+
+    #[test]
+    fn merge_that_was_killed_between_two_parts_is_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let options = MergeOptions { success_file: true, delete_gone: None, cache_size: u64::MAX };
+        let places = |index: u32| Places::new(root, Shard::parse(&format!("{index}/2")));
+        fs::create_dir_all(places(1).own_directory()).expect("directories");
+        for (index, table) in [(1, "a"), (2, "b")] {
+            part(index, "s", &[table]).1.write(&places(index).manifest()).expect("a manifest");
+        }
+        let (left, kept) = (places(2).manifest(), root.join("kept"));
+        fs::hard_link(&left, &kept).expect("a link");
+        merge(root, "m", options).expect("a whole");
+        fs::create_dir_all(places(2).own_directory()).expect("directories");
+        fs::rename(&kept, &left).expect("the part is there again");
+        let report = merge(root, "n", options).expect("a whole");
+        assert_eq!((report.tables, left.exists()), (2, false));
     }
 }

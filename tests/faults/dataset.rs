@@ -259,6 +259,8 @@ impl Scenario {
                     // The failed write may be the one that prints the error.
                     let said = !run.err.trim().is_empty() || call == "write";
                     assert!(said && !run.err.contains("(bug)"), "{case}: {:?}", run.err);
+                    // One of each table, and one of the run.
+                    assert!(run.err.lines().count() <= 1 + TABLES.len(), "{case}: {}", run.err);
                 }
                 other => panic!("{case}: exit {other:?}: {}", run.err),
             }
