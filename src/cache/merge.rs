@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reembed_encoder::error::Result;
 
-use super::database::{self, Db, DbError, FileKind, MetaKey, catch_damage, not_a_cache};
+use super::database::{self, Db, DbError, FileKind, MetaKey, catch_damage, not_a_cache, set_aside};
 use super::entries::{InsertStep, insert_step};
 use super::eviction::Quota;
 use super::record::EntryBuffer;
@@ -23,18 +23,13 @@ const ENTRIES_PER_COMMIT: usize = 4096;
 /// one open.
 pub fn merge(into: &Path, parts: &[&Path], max_size: u64) -> Result<u64> {
     let mut copied = 0;
-    let target = match database::file_kind(into)? {
-        FileKind::Other | FileKind::Zeros => return Err(not_a_cache(into)),
-        FileKind::Missing | FileKind::Database => {
-            Db::open(into).map_err(|error| error.into_error(into))?
-        }
-    };
+    let target = open_target(into)?;
     let run = target.meta(MetaKey::Run).map_err(|error| error.into_error(into))?;
     let run = u32::try_from(run).unwrap_or(u32::MAX).saturating_add(1);
     for part in parts {
         match database::file_kind(part)? {
-            FileKind::Missing => continue,
-            FileKind::Other | FileKind::Zeros => return Err(not_a_cache(part)),
+            FileKind::Missing | FileKind::Zeros => continue,
+            FileKind::Other => return Err(not_a_cache(part)),
             FileKind::Database => {}
         }
         let source = Db::open_read_only(part).map_err(|error| error.into_error(part))?;
@@ -47,6 +42,23 @@ pub fn merge(into: &Path, parts: &[&Path], max_size: u64) -> Result<u64> {
     let finished = target.write(|tables| tables.finish_run(run));
     finished.and_then(|()| target.close()).map_err(|error| error.into_error(into))?;
     Ok(copied)
+}
+
+/// Opens the cache to copy into. One that is damaged, such as that of a merge that was killed, is moved aside.
+fn open_target(path: &Path) -> Result<Db> {
+    let opened = match database::file_kind(path)? {
+        FileKind::Other => return Err(not_a_cache(path)),
+        FileKind::Zeros => Err(DbError::Damaged(database::ZEROS.to_owned())),
+        FileKind::Missing | FileKind::Database => Db::open(path),
+    };
+    let opened = match opened {
+        Err(DbError::Damaged(_)) => {
+            set_aside(path)?;
+            Db::open(path)
+        }
+        opened => opened,
+    };
+    opened.map_err(|error| error.into_error(path))
 }
 
 fn copy(

@@ -1,10 +1,10 @@
-//! The tables that a run has published so far, a line of JSON each. It makes a run that was killed go on where it
-//! was: the manifest is written at the end alone.
+//! The tables that a run has published so far, a line of JSON each, and those whose outputs it deletes. It makes a run
+//! that was killed go on where it was: the manifest is written at the end alone, before outputs are deleted.
 //!
 //! A line that is lost in a crash costs a look at the table, so that nothing waits for the disk.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -33,18 +33,34 @@ pub fn read(path: &Path) -> io::Result<Vec<TableRecord>> {
 }
 
 impl Journal {
-    /// Opens a journal, with these records in it.
+    /// Opens a journal, with these records in it: those that were read from it.
     ///
     /// # Errors
     /// `Output`, naming the file.
     pub fn start(path: &Path, records: &[TableRecord]) -> Result<Journal> {
         let failed = |cause: io::Error| write_error(path, "the journal cannot be written", cause);
         let mut options = OpenOptions::new();
-        options.create(true).write(true).truncate(true);
+        // They are written over themselves and the rest is cut off, so that a kill here loses none.
+        options.create(true).write(true).truncate(false);
         let file = options.open(path).map_err(failed)?;
         let journal = Journal { path: path.to_owned(), file: Mutex::new(file) };
         records.iter().try_for_each(|record| journal.add(record))?;
+        let mut file = journal.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let length = file.stream_position().map_err(failed)?;
+        file.set_len(length).map_err(failed)?;
+        drop(file);
         Ok(journal)
+    }
+
+    /// Adds tables whose outputs will be deleted, and makes them durable.
+    ///
+    /// # Errors
+    /// `Output`, naming the file.
+    pub fn keep(&self, gone: &[&TableRecord]) -> Result<()> {
+        gone.iter().try_for_each(|record| self.add(record))?;
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.sync_data()
+            .map_err(|cause| write_error(&self.path, "the journal cannot be written", cause))
     }
 
     /// Adds a table.

@@ -7,8 +7,11 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 
 use super::places::Places;
+use crate::hidden_names::OutputPlace;
 use crate::hidden_names::directory_of;
-use crate::publish::{LockFile, LockHolder, create_like_parent};
+use crate::publish::{
+    LockFile, LockHolder, create_like_parent, delete_temporaries, delete_temporaries_beside,
+};
 
 /// The locked output directory of a dataset. Dropping it releases the lock, and removes what was made for it
 /// and is empty.
@@ -45,6 +48,8 @@ impl DatasetLock {
             LockHolder::ThisProcess => LockFile::acquire(root, places.lock())?,
             LockHolder::Parent => LockFile::held_by_parent(root, places.lock())?,
         });
+        // Of runs that were killed.
+        delete_temporaries_beside(&places.manifest())?;
         Ok(lock)
     }
 }
@@ -59,6 +64,19 @@ impl Drop for DatasetLock {
         if let Some(created) = &self.created {
             let _ = fs::remove_dir(created);
         }
+    }
+}
+
+/// Deletes what a run that was killed left of a table: temporary files, and its lock file. One that another run holds
+/// stays.
+pub fn sweep_table(root: &Path, below: &Path) {
+    let place = OutputPlace::in_dataset(root, below);
+    let path = place.lock();
+    if path.exists()
+        && let Ok(_lock) = LockFile::acquire(place.path(), path)
+    {
+        // If one cannot be deleted now, the next run tries it again.
+        let _ = delete_temporaries(&place);
     }
 }
 

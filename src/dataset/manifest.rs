@@ -42,6 +42,9 @@ pub struct Manifest {
     pub tables: Vec<TableRecord>,
     /// The tables that the last run could not publish.
     pub failed: Vec<FailedRecord>,
+    /// The manifests of shards that were joined into it, which may be deleted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<Stamp>,
 }
 
 /// The part of a dataset that a manifest is about.
@@ -161,6 +164,7 @@ impl Manifest {
             settings: String::new(),
             tables: Vec::new(),
             failed: Vec::new(),
+            joined: Vec::new(),
         }
     }
 

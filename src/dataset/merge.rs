@@ -11,7 +11,7 @@ use super::lock::DatasetLock;
 use super::manifest::{FailedRecord, Manifest, TableRecord};
 use super::places::Places;
 use super::plan::excess_loss;
-use super::run::{delete_outputs, write_success_file};
+use super::run::{delete_outputs, output_stamp, write_success_file};
 use crate::cache;
 use crate::config::{Percent, Shard};
 use crate::publish::{LockHolder, write_error};
@@ -61,15 +61,18 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
     let places: Vec<Places> = shards.iter().map(|shard| Places::new(root, Some(*shard))).collect();
     let lock = |places: &Places| DatasetLock::acquire(places, LockHolder::ThisProcess);
     let _locks: Vec<DatasetLock> = places.iter().map(lock).collect::<Result<_>>()?;
-    let manifest = match places.is_empty() {
-        true => Manifest::read(&whole.whole_manifest())?.ok_or_else(|| nothing_here(root))?,
-        false => {
+    let manifest = match already_joined(&whole, &places)? {
+        Some(manifest) => manifest,
+        None if places.is_empty() => return Err(nothing_here(root)),
+        None => {
             let parts: Vec<(Shard, Manifest)> = shards
                 .iter()
                 .zip(&places)
                 .map(|(shard, places)| Ok((*shard, finished_part(*shard, places)?)))
                 .collect::<Result<_>>()?;
-            joined(parts, run_id).map_err(|error| error.in_file(root))?
+            let stamps = places.iter().filter_map(|places| output_stamp(&places.manifest()));
+            let whole = joined(parts, run_id).map_err(|error| error.in_file(root))?;
+            Manifest { joined: stamps.collect(), ..whole }
         }
     };
     let gone: Vec<&TableRecord> =
@@ -153,6 +156,18 @@ fn shard_of_name(name: &str) -> Option<Shard> {
     let rest = ["manifest-", "journal-"].iter().find_map(|prefix| name.strip_prefix(prefix))?;
     let (index, count) = rest.split_once("-of-")?;
     Shard::parse(&format!("{index}/{count}"))
+}
+
+/// The manifest of the whole if it has all parts: there are none, or a merge that was killed had begun to delete them,
+/// which it does last.
+fn already_joined(whole: &Places, parts: &[Places]) -> Result<Option<Manifest>> {
+    let stamps: Vec<_> = parts.iter().map(|part| output_stamp(&part.manifest())).collect();
+    let is_running = parts.iter().any(|part| part.journal().exists());
+    if is_running || (!stamps.is_empty() && stamps.iter().all(Option::is_some)) {
+        return Ok(None);
+    }
+    let manifest = Manifest::read(&whole.whole_manifest())?;
+    Ok(manifest.filter(|whole| stamps.iter().flatten().all(|part| whole.joined.contains(part))))
 }
 
 /// The manifest of a shard that has finished.
@@ -303,5 +318,28 @@ mod tests {
         // Once more: there is nothing to join.
         let report = merge(root, "m", options).expect("a whole");
         assert_eq!((report.shards, report.tables), (0, 2));
+        // A part of a later run is not taken for one that was joined.
+        fs::create_dir_all(places(2).own_directory()).expect("directories");
+        write(2, &["b", "c"]);
+        refused("shard 1/2 has not run");
+    }
+
+    #[test]
+    fn merge_that_was_killed_between_two_parts_is_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let options = MergeOptions { success_file: true, delete_gone: None, cache_size: u64::MAX };
+        let places = |index: u32| Places::new(root, Shard::parse(&format!("{index}/2")));
+        fs::create_dir_all(places(1).own_directory()).expect("directories");
+        for (index, table) in [(1, "a"), (2, "b")] {
+            part(index, "s", &[table]).1.write(&places(index).manifest()).expect("a manifest");
+        }
+        let (left, kept) = (places(2).manifest(), root.join("kept"));
+        fs::hard_link(&left, &kept).expect("a link");
+        merge(root, "m", options).expect("a whole");
+        fs::create_dir_all(places(2).own_directory()).expect("directories");
+        fs::rename(&kept, &left).expect("the part is there again");
+        let report = merge(root, "n", options).expect("a whole");
+        assert_eq!((report.tables, left.exists()), (2, false));
     }
 }

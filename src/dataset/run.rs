@@ -23,7 +23,7 @@ use super::failures::{FailedTable, ends_the_run};
 use super::inputs::Dataset;
 use super::journal::{self, Journal};
 use super::listing::ListedTable;
-use super::lock::{DatasetLock, create_directories};
+use super::lock::{DatasetLock, create_directories, sweep_table};
 use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
 use super::places::Places;
 use super::plan::{Reason, Todo, excess_loss, todo};
@@ -93,6 +93,9 @@ pub fn run(
     let plan = Plan::new(dataset, &known, &settings);
     check_gone(config, &known, &plan.gone)?;
     check_texts(dataset, &plan)?;
+    // The others are swept under their locks.
+    let left_alone = plan.unchanged.iter().chain(&plan.gone);
+    left_alone.for_each(|record| sweep_table(dataset.places.root(), &record.path));
 
     let cache = match plan.publish.is_empty() {
         true => None,
@@ -128,11 +131,15 @@ pub fn run(
     let clocks = StageClocks::default();
     let mut totals = (0, 0);
     let deletes = config.dataset.on_missing == OnMissing::Delete;
-    if !plan.publish.is_empty() || (deletes && !plan.gone.is_empty()) {
-        remove_success_file(dataset)?;
-    }
-    if !plan.publish.is_empty() {
-        let journal = Journal::start(&dataset.places.journal(), &known.journal)?;
+    let changes = !plan.publish.is_empty() || (deletes && !plan.gone.is_empty());
+    let journal = match changes {
+        true => {
+            remove_success_file(dataset)?;
+            Some(Journal::start(&dataset.places.journal(), &known.journal)?)
+        }
+        false => None,
+    };
+    if let Some(journal) = journal.as_ref().filter(|_| !plan.publish.is_empty()) {
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, options.memory_limit, &models);
         let inferences = LazyInference::all(&models, wishes, stop, &on_event, &on_encode);
@@ -144,7 +151,7 @@ pub fn run(
             settings: &settings,
             models: &models,
             encoders: &encoders,
-            journal: &journal,
+            journal,
             clocks: &clocks,
             warnings: TableWarnings::default(),
             stop,
@@ -207,10 +214,15 @@ pub fn run(
         failed: failed.iter().map(failed_record).collect(),
         ..Manifest::empty(run_id, &dataset.listing.root, config.dataset.shard)
     };
-    finish(dataset, &known, &manifest)?;
+    if let Some(journal) = journal.filter(|_| delete) {
+        // Until they are deleted, since the manifest names them no longer.
+        journal.keep(&plan.gone)?;
+    }
+    write_if_new(&manifest, &known, &dataset.places)?;
     if delete {
         counts.deleted = delete_outputs(dataset.places.root(), &plan.gone)?;
     }
+    journal::delete(&dataset.places.journal())?;
     on_event(Event::Tables(counts));
     // Other runs take what this one does not, and may not have.
     let published = manifest.by_path();
@@ -591,14 +603,14 @@ fn failed_record((path, error): &(PathBuf, Error)) -> FailedRecord {
     }
 }
 
-/// Writes the manifest if it says anything new, and ends the journal.
-fn finish(dataset: &Dataset, known: &Known, manifest: &Manifest) -> Result<()> {
-    let places = &dataset.places;
-    let says = |one: &Manifest| Manifest { run_id: String::new(), ..one.clone() };
-    if known.manifest.as_ref().map(says) != Some(says(manifest)) {
-        manifest.write(&places.manifest())?;
+/// Writes the manifest if it says anything new.
+fn write_if_new(manifest: &Manifest, known: &Known, places: &Places) -> Result<()> {
+    let says =
+        |one: &Manifest| Manifest { run_id: String::new(), joined: Vec::new(), ..one.clone() };
+    match known.manifest.as_ref().map(says) == Some(says(manifest)) {
+        true => Ok(()),
+        false => manifest.write(&places.manifest()),
     }
-    journal::delete(&places.journal())
 }
 
 /// Deletes the outputs of tables that are gone, and directories that are empty then. An output that is not as

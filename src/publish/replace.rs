@@ -13,6 +13,7 @@ use reembed_encoder::files::{self, DirectorySync};
 use tempfile::{Builder, NamedTempFile};
 
 use super::existing::Ownership;
+use super::sweep::prefix_beside;
 use crate::failpoints::{self, Failpoint};
 use crate::hidden_names::{OutputPlace, TEMPORARY_SUFFIX, directory_of};
 
@@ -33,8 +34,7 @@ pub fn create_temporary(
 /// # Errors
 /// `Target` when it cannot be created.
 pub fn create_temporary_beside(target: &Path) -> Result<NamedTempFile> {
-    let prefix = format!(".{}", OutputPlace::alone(target.to_owned()).temporary_prefix());
-    create_in(directory_of(target), &prefix, target, None)
+    create_in(directory_of(target), &prefix_beside(target), target, None)
 }
 
 fn create_in(

@@ -26,6 +26,19 @@ pub fn delete_temporaries(output: &OutputPlace) -> Result<()> {
     delete(directory_of(output.path()), &output.old_temporary_prefix(), OLD_TEMPORARY_SUFFIX)
 }
 
+/// Deletes those that lie [beside](super::create_temporary_beside) a target. The caller holds the lock of all its writers.
+///
+/// # Errors
+/// `Target`, naming the file that cannot be deleted.
+pub fn delete_temporaries_beside(target: &Path) -> Result<()> {
+    delete(directory_of(target), &prefix_beside(target), TEMPORARY_SUFFIX)
+}
+
+/// The prefix of temporary files beside a target.
+pub fn prefix_beside(target: &Path) -> String {
+    format!(".{}", OutputPlace::alone(target.to_owned()).temporary_prefix())
+}
+
 fn delete(directory: &Path, prefix: &str, suffix: &str) -> Result<()> {
     let refuse = |path: &Path, message: &str, cause| {
         Error::new(ErrorKind::Target, message)

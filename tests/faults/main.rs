@@ -21,6 +21,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod dataset;
 mod dying;
 mod memory;
 mod night;
