@@ -8,24 +8,31 @@
 //! ```
 //!
 //! ```text
-//!   inputs     a table or a dataset?        listing    the tables there are
-//!   pattern    wildcards                    partition  values in directory names
-//!   stamp      has a file changed?          settings   what an output depends on, beside its input
-//!   manifest   what was published           journal    the same, while a run goes on
-//!   plan       what is to do (pure)         run        does it
-//!   places     its own files                lock       one run at a time
-//!   failures   what a failed table means    status     what there is, without a run
-//!   merge      the manifests of shards      verify     the outputs against manifest and inputs
+//!   inputs     a table or a dataset?         listing    the tables there are
+//!   pattern    wildcards                     partition  values in directory names
+//!   stamp      has a file changed?           settings   what an output depends on, beside its input
+//!   manifest   what was published            journal    the same, while a run goes on
+//!   known      both together                 comparison the listing compared with them
+//!   plan       what is to do (pure)          checks     what is checked before the first table
+//!   run        a run over all tables         tables     publishes them, a few at once
+//!   outputs    what is deleted or marked     failures   what a failed table means (pure)
+//!   places     its own files                 lock       one run at a time
+//!   estimate   a dry run                     status     what there is, without a run
+//!   merge      what shards have published    verify     outputs against manifest and inputs
 //! ```
 
+mod checks;
+mod comparison;
 mod estimate;
 mod failures;
 mod inputs;
 mod journal;
+mod known;
 mod listing;
 mod lock;
 mod manifest;
 mod merge;
+mod outputs;
 mod partition;
 mod pattern;
 mod places;
@@ -35,6 +42,7 @@ mod settings;
 mod stamp;
 mod status;
 mod table_path;
+mod tables;
 mod verify;
 mod warnings;
 
@@ -47,6 +55,6 @@ pub use manifest::{FailedRecord, Manifest, SCHEMA, TableRecord};
 pub use merge::{MergeOptions, MergeReport, merge};
 pub use places::Places;
 pub use plan::Reason;
-pub use run::{DatasetReport, Known, Plan, run};
+pub use run::{DatasetReport, run};
 pub use status::{Status, status};
 pub use verify::Published;

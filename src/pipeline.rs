@@ -88,7 +88,7 @@ pub struct Opened<'a> {
 ///
 /// # Errors
 /// The first error of a stage, naming its place; `Stopped` after a stop request or the deadline. The
-/// existing output is then unchanged, unless the error [says otherwise](Error::is_after_publish).
+/// existing output is then unchanged, unless the error [says otherwise](reembed_encoder::error::Error::is_after_publish).
 pub fn run(
     config: &Config,
     options: RunOptions,

@@ -92,7 +92,7 @@ const RULES: &[Rule] = &[
         &["std::thread"],
         |file| {
             is_part(file, "reembed/pipeline")
-                || file == "reembed/dataset/run.rs"
+                || file == "reembed/dataset/tables.rs"
                 || file == "reembed-cli/signals.rs"
                 || is_part(file, "reembed-cli/supervisor")
                 // These only count processors.

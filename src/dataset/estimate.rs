@@ -3,8 +3,10 @@
 use reembed_encoder::error::Result;
 use reembed_encoder::stop::Stop;
 
+use super::checks::{check_columns, first_existing};
+use super::comparison::Plan;
 use super::inputs::Dataset;
-use super::run::{Known, Plan, check_columns, first_existing};
+use super::known::Known;
 use super::settings::settings_digest;
 use crate::dry_run::{Estimate, estimate_tables};
 use crate::events::{Event, TableCounts};

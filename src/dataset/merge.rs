@@ -9,9 +9,9 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::lock::DatasetLock;
 use super::manifest::{FailedRecord, Manifest, TableRecord};
+use super::outputs::{delete_outputs, output_stamp, write_success_file};
 use super::places::Places;
 use super::plan::excess_loss;
-use super::run::{delete_outputs, output_stamp, write_success_file};
 use crate::cache;
 use crate::config::{Percent, Shard};
 use crate::publish::{LockHolder, write_error};

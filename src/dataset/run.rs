@@ -6,46 +6,35 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
+use std::path::PathBuf;
 use std::time::Instant;
 
-use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
+use reembed_encoder::error::{Error, Result};
 use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::memory;
 use reembed_encoder::stop::Stop;
 
+use super::checks::{check_columns, check_gone, check_texts, first_existing};
+use super::comparison::Plan;
 use super::failures::{FailedTable, ends_the_run};
 use super::inputs::Dataset;
 use super::journal::{self, Journal};
-use super::listing::ListedTable;
-use super::lock::{DatasetLock, create_directories, sweep_table};
+use super::known::Known;
+use super::lock::{DatasetLock, sweep_table};
 use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
+use super::outputs::{delete_outputs, remove_success_file, write_success_file};
 use super::places::Places;
-use super::plan::{Reason, Todo, excess_loss, todo};
 use super::settings::settings_digest;
-use super::stamp::{Stamp, footer_digest};
+use super::tables::Run;
 use super::warnings::TableWarnings;
 use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
 use crate::config::{Config, OnMissing};
 use crate::events::{ColumnReport, Event, Report, TableCounts};
-use crate::file_id::FileId;
 use crate::footer::Lineage;
-use crate::hidden_names::directory_of;
 use crate::pipeline::{
-    BatchWishes, Encoders, Heard, LazyInference, Models, RunOptions, StageClocks, Table, Turn,
-    Turns, announce, check_models, prepare,
+    BatchWishes, Encoders, Heard, LazyInference, Models, RunOptions, StageClocks, announce,
 };
-use crate::publish::{self, ExistingTarget, LockHolder, OutputLock, write_error};
-use crate::reader::TableFile;
 use crate::vectors::VectorForm;
-
-/// Tables in flight: one reads ahead, one is embedded, one is published.
-const IN_FLIGHT: usize = 3;
 
 /// The result of a run over a dataset.
 #[derive(Debug)]
@@ -134,7 +123,7 @@ pub fn run(
     let changes = !plan.publish.is_empty() || (deletes && !plan.gone.is_empty());
     let journal = match changes {
         true => {
-            remove_success_file(dataset)?;
+            remove_success_file(dataset.places.root())?;
             Some(Journal::start(&dataset.places.journal(), &known.journal)?)
         }
         false => None,
@@ -244,308 +233,6 @@ pub fn run(
     Ok(DatasetReport { report, failed })
 }
 
-/// What earlier runs published.
-pub struct Known {
-    /// The manifest that this run will replace.
-    manifest: Option<Manifest>,
-    /// What the journal has beyond it.
-    journal: Vec<TableRecord>,
-    /// The tables of both, and those of the whole dataset that belong to the shard.
-    tables: BTreeMap<PathBuf, TableRecord>,
-}
-
-impl Known {
-    /// Reads manifest and journal.
-    ///
-    /// # Errors
-    /// `Target`, when one of them cannot be read.
-    pub fn read(dataset: &Dataset) -> Result<Known> {
-        let places = &dataset.places;
-        let manifest = Manifest::read(&places.manifest())?;
-        let journal = journal::read(&places.journal()).map_err(|cause| {
-            Error::new(ErrorKind::Target, "the journal cannot be read")
-                .in_file(places.journal())
-                .advice("check its permissions")
-                .caused_by(cause)
-        })?;
-        let mut tables = BTreeMap::new();
-        if let Some(shard) = dataset.config.dataset.shard {
-            let whole = Manifest::read(&places.whole_manifest())?;
-            let of_shard = whole.into_iter().flat_map(|whole| whole.tables);
-            tables.extend(
-                of_shard
-                    .filter(|table| shard.has(&table.path))
-                    .map(|table| (table.path.clone(), table)),
-            );
-        }
-        let of_manifest = manifest.iter().flat_map(|manifest| &manifest.tables);
-        tables.extend(of_manifest.chain(&journal).map(|table| (table.path.clone(), table.clone())));
-        Ok(Known { manifest, journal, tables })
-    }
-
-    /// The tables that were published, by their paths.
-    pub fn tables(&self) -> &BTreeMap<PathBuf, TableRecord> {
-        &self.tables
-    }
-
-    /// Checks that the outputs are not those of another directory, whose tables would be taken for gone.
-    fn check_root(&self, dataset: &Dataset) -> Result<()> {
-        let Some(manifest) = &self.manifest else { return Ok(()) };
-        let (before, now) = (Path::new(&manifest.root), dataset.listing.root.as_path());
-        // One that is no longer there was moved, or named from another directory.
-        if !before.is_dir() || publish::resolve(before) == publish::resolve(now) {
-            return Ok(());
-        }
-        let message = format!(
-            "its tables were made from those below {before:?}, and this run would read {now:?}"
-        );
-        Err(Error::new(ErrorKind::Target, message)
-            .in_file(dataset.places.root())
-            .advice(format!("name another output, or set `dataset.root` (--root) to {before:?}")))
-    }
-
-    /// The tables that failed in the last run.
-    pub fn failed(&self) -> &[FailedRecord] {
-        self.manifest.as_ref().map_or(&[], |manifest| &manifest.failed)
-    }
-}
-
-/// What is to do for a dataset.
-pub struct Plan<'a> {
-    /// The tables to publish, and why.
-    pub publish: Vec<(&'a ListedTable, Reason)>,
-    /// The tables that are in place.
-    pub unchanged: Vec<&'a TableRecord>,
-    /// All records that stay as they are: those, and those of tables that this run does not take.
-    pub kept: Vec<&'a TableRecord>,
-    /// The records of tables to publish whose earlier output is in place: they hold until then.
-    pub earlier: Vec<&'a TableRecord>,
-    /// The records of tables whose input is gone.
-    pub gone: Vec<&'a TableRecord>,
-}
-
-impl<'a> Plan<'a> {
-    /// Compares the listing with what was published.
-    pub fn new(dataset: &'a Dataset, known: &'a Known, settings: &str) -> Plan<'a> {
-        let mut plan = Plan {
-            publish: Vec::new(),
-            unchanged: Vec::new(),
-            kept: Vec::new(),
-            earlier: Vec::new(),
-            gone: Vec::new(),
-        };
-        let mut taken = std::collections::BTreeSet::new();
-        for table in &dataset.taken {
-            let below = table.below.as_path();
-            taken.insert(below);
-            let record = known.tables.get(below);
-            let input = Stamp::from(&table.id);
-            let output = output_stamp(&dataset.places.root().join(below));
-            match todo(record, &input, output.as_ref(), settings, dataset.config.run.rebuild) {
-                Todo::Nothing => plan.unchanged.extend(record),
-                Todo::Publish(reason) => {
-                    plan.publish.push((table, reason));
-                    plan.earlier
-                        .extend(record.filter(|record| output.as_ref() == Some(&record.output)));
-                }
-            }
-        }
-        plan.kept.clone_from(&plan.unchanged);
-        for (below, record) in &known.tables {
-            if taken.contains(below.as_path()) {
-                continue;
-            }
-            let input = dataset.listing.root.join(below);
-            match fs::symlink_metadata(input) {
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => plan.gone.push(record),
-                // Another pattern or condition takes it.
-                _ => plan.kept.push(record),
-            }
-        }
-        plan
-    }
-}
-
-/// What the tables of a run share.
-struct Run<'a> {
-    dataset: &'a Dataset,
-    run_id: &'a str,
-    settings: &'a str,
-    models: &'a Models<'a>,
-    encoders: &'a Encoders<'a, 'a>,
-    journal: &'a Journal,
-    clocks: &'a StageClocks,
-    warnings: TableWarnings,
-    stop: &'a Stop,
-    on_event: &'a (dyn Fn(Event) + Sync),
-}
-
-/// A table that was published.
-struct Done {
-    report: Report,
-    record: TableRecord,
-}
-
-type Outcome = std::result::Result<Done, (PathBuf, Error)>;
-
-impl Run<'_> {
-    /// Publishes tables, a few at once. After an error that concerns all, no further one is begun.
-    fn tables(&self, tables: &[(&ListedTable, Reason)]) -> Vec<Outcome> {
-        let (next, turns) = (AtomicUsize::new(0), Turns::default());
-        let is_over = AtomicBool::new(false);
-        let outcomes = Mutex::new(Vec::with_capacity(tables.len()));
-        let work = || {
-            while !is_over.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some((table, _)) = tables.get(number) else { break };
-                let turn = turns.of(number);
-                let outcome = catch_panic(ErrorKind::Internal, "a table", || {
-                    self.stop.check()?;
-                    self.publish(table, turn)
-                });
-                let outcome = outcome.map_err(|error| match error.place().file() {
-                    Some(_) => error,
-                    None => error.in_file(table.path(&self.dataset.listing.root)),
-                });
-                let name = table.below.display().to_string();
-                match &outcome {
-                    Ok(done) => {
-                        (self.on_event)(Event::TableDone { table: name, rows: done.report.rows });
-                    }
-                    Err(error) => {
-                        if ends_the_run(error) || self.dataset.config.dataset.fail_fast {
-                            is_over.store(true, Ordering::Relaxed);
-                        }
-                        if !ends_the_run(error) {
-                            let message = error.to_string();
-                            let advice = error.advice_text().map(str::to_owned);
-                            let code = error.kind().code();
-                            (self.on_event)(Event::TableFailed {
-                                table: name,
-                                code,
-                                message,
-                                advice,
-                            });
-                        }
-                    }
-                }
-                let outcome = outcome.map_err(|error| (table.below.clone(), error));
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-            }
-        };
-        thread::scope(|scope| {
-            let others = 1..IN_FLIGHT.min(tables.len());
-            for _ in others {
-                let spawned =
-                    thread::Builder::new().name("table".to_owned()).spawn_scoped(scope, work);
-                if spawned.is_err() {
-                    // This thread does their work.
-                    break;
-                }
-            }
-            work();
-        });
-        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads, embeds and publishes a table.
-    fn publish(&self, listed: &ListedTable, turn: Turn<'_>) -> Result<Done> {
-        let config = &self.dataset.config_of(listed);
-        let on_event = |event| self.warnings.pass(&listed.below, event, self.on_event);
-        create_directories(self.dataset.places.root(), &listed.below)?;
-        let (reader, _) = prepare(config)?;
-        let lock = OutputLock::acquire(config, LockHolder::ThisProcess, &reader)?;
-        let forms = check_models(config, &reader, lock.existing(), self.models, self.stop)?;
-        let table = Table {
-            config,
-            reader: &reader,
-            lock: &lock,
-            forms: &forms,
-            stop: self.stop,
-            on_event: &on_event,
-        };
-        let existing = table.existing_vectors(self.models);
-        let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
-        let report = table.publish(embedded, self.models, self.clocks)?;
-        let output = TableFile::open(config.output.path())?;
-        let footer = footer_digest(&output);
-        let stamps = (Stamp::from(reader.table().id()), Stamp::from(output.id()));
-        let facts = (self.settings, self.run_id, footer);
-        let record = TableRecord::new(&listed.below, stamps, facts, &report);
-        self.journal.add(&record)?;
-        Ok(Done { report, record })
-    }
-}
-
-/// The first output that exists, which tells the model of the dataset.
-///
-/// # Errors
-/// `Target`, when it cannot be read.
-pub fn first_existing(dataset: &Dataset) -> Result<(PathBuf, ExistingTarget)> {
-    let outputs = dataset.taken.iter().map(|table| dataset.places.root().join(&table.below));
-    let first = outputs.into_iter().find(|output| output.symlink_metadata().is_ok());
-    let path = first.unwrap_or_else(|| dataset.places.root().join("none"));
-    let existing = ExistingTarget::read(&path)?;
-    Ok((path, existing))
-}
-
-/// Checks that the vectors of the models may replace those of the existing output, and returns the form of each
-/// column.
-///
-/// # Errors
-/// `OtherModel`, without the file; `Config`, when the model cannot have the form.
-pub fn check_columns(
-    config: &Config,
-    existing: &ExistingTarget,
-    models: &Models<'_>,
-) -> Result<Vec<(Lineage, VectorForm)>> {
-    let switches = config.run.replaces_other_vectors();
-    let of_columns = config.embeddings.iter().zip(models.by_column());
-    let column = of_columns.map(|(embedding, model)| {
-        let lineage = Lineage::new(&model.facts().identity);
-        existing.file().check_lineage(&embedding.column, &lineage, switches)?;
-        Ok((lineage, VectorForm::new(&embedding.vector, model.facts())?))
-    });
-    column.collect()
-}
-
-/// Checks before any work that the settings make the texts of the existing outputs: the first one tells.
-fn check_texts(dataset: &Dataset, plan: &Plan<'_>) -> Result<()> {
-    let root = dataset.places.root();
-    let mut exists = plan.publish.iter().filter(|(table, _)| root.join(&table.below).exists());
-    match exists.next().map(|(table, _)| prepare(&dataset.config_of(table))) {
-        Some(Err(error)) if error.kind() == ErrorKind::OtherModel => Err(error),
-        // Whatever else is wrong concerns this table alone.
-        _ => Ok(()),
-    }
-}
-
-/// The shrink guard of tables and rows whose outputs would be deleted.
-fn check_gone(config: &Config, known: &Known, gone: &[&TableRecord]) -> Result<()> {
-    if config.dataset.on_missing != OnMissing::Delete {
-        return Ok(());
-    }
-    let rows = |tables: &mut dyn Iterator<Item = &TableRecord>| {
-        tables.fold((0, 0), |(tables, rows), table| (tables + 1, rows + table.rows))
-    };
-    let lost = rows(&mut gone.iter().copied());
-    let all = rows(&mut known.tables.values());
-    match excess_loss(lost, all, config.publish.max_shrink) {
-        None => Ok(()),
-        Some(percent) => {
-            let message = format!(
-                "the inputs of {} of {} tables are gone, {percent} % of the tables or rows; at most {} % are deleted",
-                lost.0,
-                all.0,
-                config.publish.max_shrink.get()
-            );
-            Err(Error::new(ErrorKind::Target, message).in_file(config.output.path()).advice(
-                "check the input; if it is right, run once with --allow-shrink, or raise `publish.max_shrink`",
-            ))
-        }
-    }
-}
-
 /// The columns of a report before any table.
 fn report_columns(
     config: &Config,
@@ -611,60 +298,4 @@ fn write_if_new(manifest: &Manifest, known: &Known, places: &Places) -> Result<(
         true => Ok(()),
         false => manifest.write(&places.manifest()),
     }
-}
-
-/// Deletes the outputs of tables that are gone, and directories that are empty then. An output that is not as
-/// it was published stays.
-///
-/// # Errors
-/// `Output`, naming the file that cannot be deleted.
-pub fn delete_outputs(root: &Path, gone: &[&TableRecord]) -> Result<u64> {
-    let mut deleted = 0;
-    for record in gone {
-        let output = root.join(&record.path);
-        if output_stamp(&output).as_ref() != Some(&record.output) {
-            continue;
-        }
-        fs::remove_file(&output).map_err(|cause| {
-            write_error(&output, "the output of a table that is gone cannot be deleted", cause)
-        })?;
-        deleted += 1;
-        let mut directory = directory_of(&output);
-        while directory != root && directory.starts_with(root) && fs::remove_dir(directory).is_ok()
-        {
-            directory = directory_of(directory);
-        }
-    }
-    Ok(deleted)
-}
-
-/// The output of a table, if there is one.
-pub fn output_stamp(output: &Path) -> Option<Stamp> {
-    let found = fs::symlink_metadata(output).ok()?;
-    Some(Stamp::from(&FileId::from(&found)))
-}
-
-fn remove_success_file(dataset: &Dataset) -> Result<()> {
-    let path = dataset.places.success_file();
-    match fs::remove_file(&path) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            Err(write_error(&path, "the file of the last success cannot be removed", cause))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Writes the file that says that every table is in place, unless it is there.
-///
-/// # Errors
-/// `Output`, naming it.
-pub fn write_success_file(root: &Path) -> Result<()> {
-    let path = Places::new(root, None).success_file();
-    if path.is_file() {
-        // It was not removed, since nothing changed.
-        return Ok(());
-    }
-    let failed = |cause| write_error(&path, "the file of the success cannot be written", cause);
-    fs::File::create(&path).and_then(|file| file.sync_all()).map_err(failed)?;
-    reembed_encoder::files::sync_directory(root).map(drop).map_err(failed)
 }

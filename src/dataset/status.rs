@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use reembed_encoder::error::Result;
 use reembed_encoder::stop::Stop;
 
+use super::checks::{check_columns, first_existing};
+use super::comparison::Plan;
 use super::inputs::Dataset;
+use super::known::Known;
 use super::manifest::TableRecord;
-use super::run::{Known, Plan, check_columns, first_existing, output_stamp};
+use super::outputs::output_stamp;
 use super::settings::settings_digest;
 use crate::events::Event;
 use crate::pipeline::Models;

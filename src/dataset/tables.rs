@@ -1,0 +1,138 @@
+//! Publishes tables, a few at once, of which one uses the model.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
+use reembed_encoder::stop::Stop;
+
+use super::failures::ends_the_run;
+use super::inputs::Dataset;
+use super::journal::Journal;
+use super::listing::ListedTable;
+use super::lock::create_directories;
+use super::manifest::TableRecord;
+use super::plan::Reason;
+use super::stamp::{Stamp, footer_digest};
+use super::warnings::TableWarnings;
+use crate::events::{Event, Report};
+use crate::pipeline::{Encoders, Models, StageClocks, Table, Turn, Turns, check_models, prepare};
+use crate::publish::{LockHolder, OutputLock};
+use crate::reader::TableFile;
+
+/// Tables in flight: one reads ahead, one is embedded, one is published.
+const IN_FLIGHT: usize = 3;
+
+/// What the tables of a run share.
+pub struct Run<'a> {
+    pub dataset: &'a Dataset,
+    pub run_id: &'a str,
+    pub settings: &'a str,
+    pub models: &'a Models<'a>,
+    pub encoders: &'a Encoders<'a, 'a>,
+    pub journal: &'a Journal,
+    pub clocks: &'a StageClocks,
+    pub warnings: TableWarnings,
+    pub stop: &'a Stop,
+    pub on_event: &'a (dyn Fn(Event) + Sync),
+}
+
+/// A table that was published.
+pub struct Done {
+    pub report: Report,
+    pub record: TableRecord,
+}
+
+/// What became of a table; its path if it failed.
+pub type Outcome = std::result::Result<Done, (PathBuf, Error)>;
+
+impl Run<'_> {
+    /// Publishes tables, a few at once. After an error that concerns all, no further one is begun.
+    pub fn tables(&self, tables: &[(&ListedTable, Reason)]) -> Vec<Outcome> {
+        let (next, turns) = (AtomicUsize::new(0), Turns::default());
+        let is_over = AtomicBool::new(false);
+        let outcomes = Mutex::new(Vec::with_capacity(tables.len()));
+        let work = || {
+            while !is_over.load(Ordering::Relaxed) {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let Some((table, _)) = tables.get(number) else { break };
+                let turn = turns.of(number);
+                let outcome = catch_panic(ErrorKind::Internal, "a table", || {
+                    self.stop.check()?;
+                    self.publish(table, turn)
+                });
+                let outcome = outcome.map_err(|error| match error.place().file() {
+                    Some(_) => error,
+                    None => error.in_file(table.path(&self.dataset.listing.root)),
+                });
+                let name = table.below.display().to_string();
+                match &outcome {
+                    Ok(done) => {
+                        (self.on_event)(Event::TableDone { table: name, rows: done.report.rows });
+                    }
+                    Err(error) => {
+                        if ends_the_run(error) || self.dataset.config.dataset.fail_fast {
+                            is_over.store(true, Ordering::Relaxed);
+                        }
+                        if !ends_the_run(error) {
+                            let message = error.to_string();
+                            let advice = error.advice_text().map(str::to_owned);
+                            let code = error.kind().code();
+                            (self.on_event)(Event::TableFailed {
+                                table: name,
+                                code,
+                                message,
+                                advice,
+                            });
+                        }
+                    }
+                }
+                let outcome = outcome.map_err(|error| (table.below.clone(), error));
+                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
+            }
+        };
+        thread::scope(|scope| {
+            let others = 1..IN_FLIGHT.min(tables.len());
+            for _ in others {
+                let spawned =
+                    thread::Builder::new().name("table".to_owned()).spawn_scoped(scope, work);
+                if spawned.is_err() {
+                    // This thread does their work.
+                    break;
+                }
+            }
+            work();
+        });
+        outcomes.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads, embeds and publishes a table.
+    fn publish(&self, listed: &ListedTable, turn: Turn<'_>) -> Result<Done> {
+        let config = &self.dataset.config_of(listed);
+        let on_event = |event| self.warnings.pass(&listed.below, event, self.on_event);
+        create_directories(self.dataset.places.root(), &listed.below)?;
+        let (reader, _) = prepare(config)?;
+        let lock = OutputLock::acquire(config, LockHolder::ThisProcess, &reader)?;
+        let forms = check_models(config, &reader, lock.existing(), self.models, self.stop)?;
+        let table = Table {
+            config,
+            reader: &reader,
+            lock: &lock,
+            forms: &forms,
+            stop: self.stop,
+            on_event: &on_event,
+        };
+        let existing = table.existing_vectors(self.models);
+        let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
+        let report = table.publish(embedded, self.models, self.clocks)?;
+        let output = TableFile::open(config.output.path())?;
+        let footer = footer_digest(&output);
+        let stamps = (Stamp::from(reader.table().id()), Stamp::from(output.id()));
+        let facts = (self.settings, self.run_id, footer);
+        let record = TableRecord::new(&listed.below, stamps, facts, &report);
+        self.journal.add(&record)?;
+        Ok(Done { report, record })
+    }
+}
