@@ -2,7 +2,8 @@
 //!
 //! 1. Tables of 24 rows against one table of as many rows, interleaved, with a seeded model of the shape of
 //!    all-MiniLM-L6-v2.
-//! 2. A million rows in tables of 25,000, with a seeded model of 32 components: speed, peak memory, disk, a second
+//! 2. Ten thousand small tables, none of which changed.
+//! 3. A million rows in tables of 25,000, with a seeded model of 32 components: speed, peak memory, disk, a second
 //!    run, and a run that was killed in the middle. `cargo bench --bench dataset -- 10000000` takes ten million.
 
 #![allow(
@@ -28,6 +29,7 @@ const ROWS: u64 = 1_000_000;
 const ROWS_PER_TABLE: u64 = 25_000;
 const SMALL_TABLES: u64 = 500;
 const ROWS_PER_SMALL_TABLE: u64 = 24;
+const STILL_TABLES: u64 = 10_000;
 const REPEATS: usize = 3;
 /// Words of a text of a small table, so that batches are like those of task rows.
 const WORDS: u64 = 40;
@@ -36,6 +38,7 @@ fn main() {
     let rows = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ROWS);
     let directory = tempfile::tempdir().expect("a temporary directory");
     small_tables(directory.path());
+    unchanged_tables(directory.path());
     large_tables(directory.path(), rows);
 }
 
@@ -78,6 +81,31 @@ fn small_tables(directory: &Path) {
     let median = ratios[REPEATS / 2];
     println!(
         "tables of {ROWS_PER_SMALL_TABLE} rows take {median:.2} times as long ({least:.2} to {most:.2})\n"
+    );
+}
+
+/// Many tables that are in place.
+fn unchanged_tables(directory: &Path) {
+    let model = ModelDirectory::tiny().write();
+    let (input, output) = (directory.join("still"), directory.join("still-out"));
+    for table in 0..STILL_TABLES {
+        let path = input.join(format!("part={:02}/{table:05}.parquet", table % 100));
+        write_table(&path, 0..3, &|row| format!("task number {row}"));
+    }
+    let (first, _) = run(model.path(), &input, &output);
+    let mut again: Vec<f64> = (0..REPEATS)
+        .map(|_| {
+            let (seconds, answer) = run(model.path(), &input, &output);
+            assert_eq!(answer["tables"]["unchanged"].as_u64(), Some(STILL_TABLES), "{answer}");
+            seconds
+        })
+        .collect();
+    again.sort_by(f64::total_cmp);
+    println!(
+        "{STILL_TABLES} tables of 3 rows: {first:.1} s, nothing changed {:.2} s ({:.2} to {:.2})\n",
+        again[REPEATS / 2],
+        again[0],
+        again[REPEATS - 1]
     );
 }
 
