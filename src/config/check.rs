@@ -81,10 +81,7 @@ impl RawConfig {
         let embeddings = self.embeddings(environment, &mut checked)?;
         let output = checked.of(merged.output(output.unwrap_or_default()));
         let cache = checked.of(merged.cache());
-        let max_shrink = checked.of(merged
-            .number("publish.max_shrink")
-            .and_then(Percent::new)
-            .ok_or_else(|| merged.missing("publish.max_shrink")));
+        let max_shrink = checked.of(merged.max_shrink());
         if let Some(fault) = Error::all(checked.faults) {
             return Err(fault);
         }
@@ -248,6 +245,19 @@ impl RawConfig {
         let merged = self.with_defaults()?;
         let output = merged.path("output.path").unwrap_or_else(|| "out/bench".into());
         merged.report(&output)
+    }
+
+    /// Checks `publish.max_shrink` alone.
+    ///
+    /// # Errors
+    /// As [`RawConfig::check`].
+    pub fn check_max_shrink(&self) -> Result<Percent> {
+        self.with_defaults()?.max_shrink()
+    }
+
+    fn max_shrink(&self) -> Result<Percent> {
+        let key = "publish.max_shrink";
+        self.number(key).and_then(Percent::new).ok_or_else(|| self.missing(key))
     }
 
     /// Checks the table `[cache]` alone.

@@ -6,10 +6,9 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::comparison::Plan;
 use super::inputs::Dataset;
-use super::known::Known;
 use super::manifest::TableRecord;
 use super::plan::excess_loss;
-use crate::config::{Config, OnMissing};
+use crate::config::{Config, Percent};
 use crate::footer::Lineage;
 use crate::pipeline::{Models, prepare};
 use crate::publish::ExistingTarget;
@@ -61,31 +60,25 @@ pub fn check_texts(dataset: &Dataset, plan: &Plan<'_>) -> Result<()> {
     }
 }
 
-/// The shrink guard of tables and rows whose outputs would be deleted.
+/// The shrink guard: whether so many of all published tables and rows may be deleted.
 ///
 /// # Errors
-/// `Target`, naming the output directory.
-pub fn check_gone(config: &Config, known: &Known, gone: &[&TableRecord]) -> Result<()> {
-    if config.dataset.on_missing != OnMissing::Delete {
-        return Ok(());
-    }
-    let rows = |tables: &mut dyn Iterator<Item = &TableRecord>| {
-        tables.fold((0, 0), |(tables, rows), table| (tables + 1, rows + table.rows))
-    };
-    let lost = rows(&mut gone.iter().copied());
-    let all = rows(&mut known.tables.values());
-    match excess_loss(lost, all, config.publish.max_shrink) {
-        None => Ok(()),
-        Some(percent) => {
-            let message = format!(
-                "the inputs of {} of {} tables are gone, {percent} % of the tables or rows; at most {} % are deleted",
-                lost.0,
-                all.0,
-                config.publish.max_shrink.get()
-            );
-            Err(Error::new(ErrorKind::Target, message).in_file(config.output.path()).advice(
-                "check the input; if it is right, run once with --allow-shrink, or raise `publish.max_shrink`",
-            ))
-        }
-    }
+/// `Target`, without the output directory.
+pub fn check_gone<'r>(
+    all: impl Iterator<Item = &'r TableRecord>,
+    gone: &[&TableRecord],
+    max_shrink: Percent,
+) -> Result<()> {
+    let add = |(tables, rows): (u64, u64), table: &TableRecord| (tables + 1, rows + table.rows);
+    let lost = gone.iter().fold((0, 0), |sum, table| add(sum, table));
+    let all = all.fold((0, 0), add);
+    let Some(percent) = excess_loss(lost, all, max_shrink) else { return Ok(()) };
+    let message = format!(
+        "the inputs of {} of {} tables are gone, {percent} % of the tables or rows; at most {} % are deleted",
+        lost.0,
+        all.0,
+        max_shrink.get()
+    );
+    Err(Error::new(ErrorKind::Target, message)
+        .advice("check the input; if it is right, use --allow-shrink once"))
 }

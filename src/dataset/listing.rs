@@ -377,54 +377,33 @@ mod tests {
         "in/dt=2026-12-01/f.parquet",
     ];
 
+    /// The tables of [`FILES`] that a whole directory has.
+    const ALL: [&str; 5] = [
+        "a/c.PARQUET",
+        "a/d.pq",
+        "b.parquet",
+        "dt=2026-11-01/e.parquet",
+        "dt=2026-12-01/f.parquet",
+    ];
+
     #[test]
     fn directories_and_patterns_take_what_readers_of_datasets_take() {
         let directory = tree(&FILES);
         for (paths, root, expected) in [
-            (
-                &["in"][..],
-                None,
-                &[
-                    "a/c.PARQUET",
-                    "a/d.pq",
-                    "b.parquet",
-                    "dt=2026-11-01/e.parquet",
-                    "dt=2026-12-01/f.parquet",
-                ][..],
-            ),
+            (&["in"][..], None, &ALL[..]),
             (
                 &["in/**/*.parquet"],
                 None,
                 &["b.parquet", "dt=2026-11-01/e.parquet", "dt=2026-12-01/f.parquet"],
             ),
             (&["in/dt=2026-11-*/"], None, &["dt=2026-11-01/e.parquet"]),
-            (
-                &["in/*"],
-                None,
-                &[
-                    "a/c.PARQUET",
-                    "a/d.pq",
-                    "b.parquet",
-                    "dt=2026-11-01/e.parquet",
-                    "dt=2026-12-01/f.parquet",
-                ],
-            ),
+            (&["in/*"], None, &ALL),
             (&["in/*.parquet"], None, &["b.parquet"]),
             (&["in/*/*.txt"], None, &["a/notes.txt"]),
             (&["in/b.parquet", "in/a/d.pq"], Some("in"), &["a/d.pq", "b.parquet"]),
             (&["in/a/d.pq", "in/a/./c.PARQUET"], None, &["c.PARQUET", "d.pq"]),
             (&["in/b.parquet", "in/../in/b.parquet"], Some("in"), &["b.parquet"]),
-            (
-                &["in/**"],
-                None,
-                &[
-                    "a/c.PARQUET",
-                    "a/d.pq",
-                    "b.parquet",
-                    "dt=2026-11-01/e.parquet",
-                    "dt=2026-12-01/f.parquet",
-                ],
-            ),
+            (&["in/**"], None, &ALL),
         ] {
             let found = listed(directory.path(), paths, root);
             let found = found.unwrap_or_else(|error| panic!("{paths:?}: {error}"));

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
+use super::checks::check_gone;
 use super::lock::DatasetLock;
 use super::manifest::{FailedRecord, Manifest, TableRecord};
 use super::outputs::{delete_outputs, output_stamp, write_success_file};
 use super::places::Places;
-use super::plan::excess_loss;
 use crate::cache;
 use crate::config::{Percent, Shard};
 use crate::publish::{LockHolder, write_error};
@@ -78,7 +78,10 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
     let gone: Vec<&TableRecord> =
         manifest.tables.iter().filter(|table| table.input_is_gone).collect();
     let deletes = options.delete_gone.is_some() && manifest.failed.is_empty();
-    check_gone(&manifest, &gone, options.delete_gone).map_err(|error| error.in_file(root))?;
+    if let Some(max_shrink) = options.delete_gone {
+        check_gone(manifest.tables.iter(), &gone, max_shrink)
+            .map_err(|error| error.in_file(root))?;
+    }
     let mut written = manifest.clone();
     if deletes {
         written.tables.retain(|table| !table.input_is_gone);
@@ -224,31 +227,6 @@ fn joined(parts: Vec<(Shard, Manifest)>, run_id: &str) -> Result<Manifest> {
     whole.tables = tables.into_values().collect();
     whole.failed.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(whole)
-}
-
-/// The shrink guard, as in a run of the whole.
-fn check_gone(
-    manifest: &Manifest,
-    gone: &[&TableRecord],
-    delete_gone: Option<Percent>,
-) -> Result<()> {
-    let Some(max_shrink) = delete_gone else { return Ok(()) };
-    let rows = |tables: &[&TableRecord]| tables.iter().map(|table| table.rows).sum();
-    let all: Vec<&TableRecord> = manifest.tables.iter().collect();
-    let lost = (gone.len() as u64, rows(gone));
-    match excess_loss(lost, (all.len() as u64, rows(&all)), max_shrink) {
-        None => Ok(()),
-        Some(percent) => {
-            let message = format!(
-                "the inputs of {} of {} tables are gone, {percent} % of the tables or rows; at most {} % are deleted",
-                gone.len(),
-                all.len(),
-                max_shrink.get()
-            );
-            Err(Error::new(ErrorKind::Target, message)
-                .advice("check the input; if it is right, merge once with --allow-shrink"))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -80,7 +80,11 @@ pub fn run(
         check_columns(config, existing, &models).map_err(|error| error.in_file(existing_path))?;
     let settings = settings_digest(config, &columns);
     let plan = Plan::new(dataset, &known, &settings);
-    check_gone(config, &known, &plan.gone)?;
+    let deletes = config.dataset.on_missing == OnMissing::Delete;
+    if deletes {
+        check_gone(known.tables.values(), &plan.gone, config.publish.max_shrink)
+            .map_err(|error| error.in_file(dataset.places.root()))?;
+    }
     check_texts(dataset, &plan)?;
     // The others are swept under their locks.
     let left_alone = plan.unchanged.iter().chain(&plan.gone);
@@ -119,7 +123,6 @@ pub fn run(
     let mut ended = Ok(());
     let clocks = StageClocks::default();
     let mut totals = (0, 0);
-    let deletes = config.dataset.on_missing == OnMissing::Delete;
     let changes = !plan.publish.is_empty() || (deletes && !plan.gone.is_empty());
     let journal = match changes {
         true => {

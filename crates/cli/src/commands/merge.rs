@@ -16,14 +16,15 @@ use crate::text::{printable_path, table};
 /// `reembed merge`.
 pub fn merge(args: &MergeArgs, session: &Session) -> Result<Exit> {
     session.answer.record(|record| record.paths.output = Some(args.output_path.clone()));
+    let defaults = RawConfig::default();
     let guard = match args.allow_shrink {
         true => Percent::ALL,
-        false => Percent::new(50).unwrap_or(Percent::ALL),
+        false => defaults.check_max_shrink()?,
     };
     let options = MergeOptions {
         success_file: args.success_file,
         delete_gone: args.delete_missing.then_some(guard),
-        cache_size: RawConfig::default().check_cache()?.max_size,
+        cache_size: defaults.check_cache()?.max_size,
     };
     let report = dataset::merge(&args.output_path, &session.run_id, options)?;
     session.answer.record(|record| record.merge = Some(MergeAnswer::new(&report)));
