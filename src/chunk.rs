@@ -155,6 +155,15 @@ pub struct CachedText {
     pub of_this_run: bool,
     /// Whether the text goes through the model all the same, to compare the two vectors.
     pub sampled: bool,
+    /// Whether tokens and truncation are known; if not, the tokenizer tells them.
+    pub is_measured: bool,
+}
+
+impl CachedText {
+    /// A text whose tokens are known, of an earlier run.
+    pub fn measured(tokens: u32, truncated: bool) -> CachedText {
+        CachedText { tokens, truncated, of_this_run: false, sampled: false, is_measured: true }
+    }
 }
 
 /// Whether a row gets a vector, decided by its text.

@@ -19,10 +19,11 @@ use crate::chunk::needs_vector;
 use crate::config::{CacheConfig, CacheMode, Carry, Config};
 use crate::footer::Lineage;
 use crate::pipeline::{
-    BatchWishes, ExistingVectors, LazyModel, Models, NoFilter, Splitter, UnchangedTexts,
-    add_input_file,
+    BatchWishes, ExistingVectors, LazyModel, Models, NoFilter, PreviousOutput, Splitter,
+    UnchangedTexts, add_input_file,
 };
 use crate::publish::{self, ExistingTarget};
+use crate::published::PublishedVectors;
 use crate::reader::{GroupFilter, Reader};
 use crate::vectors::VectorForm;
 
@@ -100,10 +101,15 @@ pub fn estimate(
     models: &Models<'_>,
     forms: &[VectorForm],
 ) -> Result<Estimate> {
-    estimate_tables(config, models, forms, |tables| tables.add(config, reader, existing))
+    let previous = PreviousOutput::open(&config.output.place, existing.file());
+    let previous = previous.filter(|_| config.cache.mode != CacheMode::Off);
+    let published = previous.map(|previous| previous.published(&config.output.place));
+    estimate_tables(config, models, forms, published.as_ref(), |tables| {
+        tables.add(config, reader, existing)
+    })
 }
 
-/// As [`estimate`], for the tables that `add` adds.
+/// As [`estimate`], for the tables that `add` adds. `published` has the vectors of those that are in place.
 ///
 /// # Errors
 /// As [`estimate`], and those of `add`.
@@ -111,6 +117,7 @@ pub fn estimate_tables(
     config: &Config,
     models: &Models<'_>,
     forms: &[VectorForm],
+    published: Option<&PublishedVectors>,
     add: impl FnOnce(&mut TableCounter<'_, '_>) -> Result<()>,
 ) -> Result<Estimate> {
     let lineages = models.by_column().map(|model| Lineage::new(&model.facts().identity));
@@ -119,7 +126,7 @@ pub fn estimate_tables(
         of_columns.iter().map(|(lineage, _)| ContentKeys::new(&lineage.fingerprint)).collect();
     let (output, stop) = (&config.output.place, Stop::new());
     let read_only = match config.cache.mode {
-        CacheMode::Off => CacheMode::Off,
+        mode @ (CacheMode::Off | CacheMode::Output) => mode,
         CacheMode::ReadOnly | CacheMode::ReadWrite => CacheMode::ReadOnly,
     };
     let cache = CacheConfig { mode: read_only, ..config.cache.clone() };
@@ -143,6 +150,7 @@ pub fn estimate_tables(
         of_columns: &of_columns,
         keys: &keys,
         cache: cache.as_ref(),
+        published: published.filter(|_| !config.run.rebuild),
         columns: columns.collect(),
         seen: HashMap::new(),
         splitter,
@@ -178,6 +186,7 @@ pub struct TableCounter<'a, 'c> {
     of_columns: &'a [(Lineage, VectorForm)],
     keys: &'a [ContentKeys],
     cache: Option<&'a VectorCache<'c>>,
+    published: Option<&'a PublishedVectors>,
     columns: Vec<ColumnCounter<'a>>,
     /// The texts so far that are computed, and whether they are truncated. A text is computed once,
     /// whatever column or table has it.
@@ -257,7 +266,8 @@ impl TableCounter<'_, '_> {
                 self.chunks += chunk.len() as u64;
                 let mut view = self.cache.map(VectorCache::view).transpose()?;
                 for (column, texts) in self.columns.iter_mut().zip(&chunk.texts) {
-                    column.add(config, (&chunk.rows, texts), view.as_mut(), &mut self.seen)?;
+                    let known = (view.as_mut(), self.published);
+                    column.add(config, (&chunk.rows, texts), known, &mut self.seen)?;
                 }
             }
         }
@@ -318,7 +328,7 @@ impl<'a> ColumnCounter<'a> {
         &mut self,
         config: &Config,
         (rows, texts): (&RowNames, &LargeStringArray),
-        mut view: Option<&mut CacheView<'_>>,
+        (view, published): (Option<&mut CacheView<'_>>, Option<&PublishedVectors>),
         seen: &mut HashMap<u64, bool>,
     ) -> Result<()> {
         let shown = match config.run.limit {
@@ -329,28 +339,23 @@ impl<'a> ColumnCounter<'a> {
         self.preview.extend(first.map(|(row, text)| (rows.name(row), text.to_owned())));
         let mut wanted = Vec::with_capacity(texts.len());
         let (mut computed, mut duplicates) = (Vec::new(), Vec::new());
-        let mut vector = vec![0.0; self.inference.dim()];
-        for (row, text) in strings(texts).enumerate() {
+        let known = self.known(texts, view, published)?;
+        for (row, (text, (key, known))) in strings(texts).zip(known).enumerate() {
             if !needs_vector(config.output.on_empty, text, rows, row)? {
                 self.empty_rows += 1;
                 continue;
             }
-            let key = self.keys.key(text);
             let short = short_key(&key);
             if seen.contains_key(&short) {
                 duplicates.push(short);
                 continue;
             }
-            let found = match &mut view {
-                Some(view) => view.find(&key, &mut vector)?,
-                None => Lookup::Absent,
-            };
-            match found {
-                Lookup::Found(cached) => {
+            match known {
+                Some(truncated) => {
                     self.reused_rows += 1;
-                    self.truncated_rows += u64::from(cached.truncated);
+                    self.truncated_rows += u64::from(truncated);
                 }
-                Lookup::Absent | Lookup::Damaged => {
+                None => {
                     seen.insert(short, false);
                     computed.push((row, short));
                     wanted.push((row, text));
@@ -389,6 +394,41 @@ impl<'a> ColumnCounter<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The key of each text, and whether it is truncated if its vector is known.
+    fn known(
+        &self,
+        texts: &LargeStringArray,
+        mut view: Option<&mut CacheView<'_>>,
+        published: Option<&PublishedVectors>,
+    ) -> Result<Vec<(ContentKey, Option<bool>)>> {
+        let dim = self.inference.dim();
+        let mut vector = vec![0.0; dim];
+        let mut known = Vec::with_capacity(texts.len());
+        for text in strings(texts) {
+            let key = self.keys.key(text);
+            let found = match &mut view {
+                Some(view) => view.find(&key, &mut vector)?,
+                None => Lookup::Absent,
+            };
+            known.push((
+                key,
+                match found {
+                    Lookup::Found(cached) => Some(cached.truncated),
+                    Lookup::Absent | Lookup::Damaged => None,
+                },
+            ));
+        }
+        if let Some(published) = published {
+            let absent: Vec<usize> =
+                (0..known.len()).filter(|row| known[*row].1.is_none()).collect();
+            let keys: Vec<ContentKey> = absent.iter().map(|row| known[*row].0).collect();
+            published.find(&keys, dim, false, |found, _| {
+                known[absent[found.at]].1 = Some(found.measure.is_some_and(|(_, cut)| cut));
+            })?;
+        }
+        Ok(known)
     }
 
     fn finish(self, column: String, form: &VectorForm) -> ColumnEstimate {

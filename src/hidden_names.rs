@@ -5,6 +5,7 @@
 //! out/_reembed/tasks.parquet.lock                  its lock
 //! out/_reembed/tasks.parquet.aB3xYz.tmp            a file that is being written
 //! out/_reembed/tasks.parquet.cache                 its vector cache
+//! out/_reembed/keys/tasks.parquet.keys             the content keys of its rows
 //! out/_reembed/reports/tasks.parquet/report.html   its reports
 //! ```
 //!
@@ -31,6 +32,10 @@ const REPORTS: &str = "reports";
 const LOCK_SUFFIX: &str = ".lock";
 
 const CACHE_SUFFIX: &str = ".cache";
+
+const KEYS: &str = "keys";
+
+const KEYS_SUFFIX: &str = ".keys";
 
 const OLD_LOCK_SUFFIX: &str = "reembed-lock";
 
@@ -75,6 +80,12 @@ impl OutputPlace {
         &self.path
     }
 
+    /// Its path below its root.
+    pub fn below(&self) -> PathBuf {
+        let alone = || PathBuf::from(self.path.file_name().unwrap_or_default());
+        self.in_dataset.clone().unwrap_or_else(alone)
+    }
+
     /// Whether it is a table of a dataset.
     pub fn is_in_dataset(&self) -> bool {
         self.in_dataset.is_some()
@@ -107,6 +118,11 @@ impl OutputPlace {
     /// The vector cache, unless `cache.path` names another file.
     pub fn cache(&self) -> PathBuf {
         self.work_directory().join(self.short_name() + CACHE_SUFFIX)
+    }
+
+    /// The keys of its rows.
+    pub fn keys(&self) -> PathBuf {
+        self.work_directory().join(KEYS).join(self.short_name() + KEYS_SUFFIX)
     }
 
     /// The directory of the reports, unless `report.dir` names another one.
@@ -214,6 +230,7 @@ mod tests {
             (output.lock(), "out/_reembed/a.parquet.lock"),
             (output.cache(), "out/_reembed/a.parquet.cache"),
             (damaged_cache(&output.cache()), "out/_reembed/a.parquet.cache.damaged"),
+            (output.keys(), "out/_reembed/keys/a.parquet.keys"),
             (output.reports(), "out/_reembed/reports/a.parquet"),
         ] {
             assert_eq!(place.to_str(), Some(expected));

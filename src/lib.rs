@@ -23,7 +23,7 @@
 //! Modules import in one direction:
 //! ```text
 //!   pipeline, dry_run, calibrate, verify
-//!   writer ─► publish ─► reader, digest        cache
+//!   writer ─► publish ─► reader, digest        cache        published
 //!   vectors, text, chunk, row_parts, events, config, footer, file_id, hidden_names, figures, failpoints
 //! ```
 
@@ -45,8 +45,10 @@ pub mod group_digest;
 mod hidden_names;
 pub mod pipeline;
 pub mod publish;
+pub mod published;
 pub mod reader;
 pub mod row_parts;
+mod table_path;
 pub mod text;
 pub mod vectors;
 pub mod verify;

@@ -17,11 +17,13 @@
 //!   prepare    what is checked before the first row    stages   what each thread does
 //!   models     the models of the vector columns        clock    where the time goes
 //!   lazy_inference  what embeds, made at the first text that needs it
+//!   keys       the keys of the rows of an output
 //!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
 //!   table      one table, from its first row to its output  turns  in which order tables use the model
 //! ```
 
 mod clock;
+mod keys;
 mod lazy_inference;
 mod models;
 mod precedents;
@@ -44,11 +46,12 @@ use reembed_encoder::model::ModelFacts;
 use reembed_encoder::stop::Stop;
 
 use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
-use crate::config::Config;
+use crate::config::{CacheMode, Config};
 use crate::events::{Event, Report, Warning};
 use crate::publish::{LockHolder, OutputLock};
 use crate::reader::Reader;
 pub use clock::StageClocks;
+pub(crate) use keys::{PreviousOutput, delete as delete_keys, release};
 pub use lazy_inference::{BatchWishes, LazyInference};
 pub use models::{LazyModel, Models};
 pub use precedents::calibration_precedents;
@@ -130,20 +133,30 @@ pub fn run_with(
     let clocks = StageClocks::default();
     let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
     let existing = table.existing_vectors(models);
-    let (embedded, committed) = {
+    let previous = PreviousOutput::open(place, lock.existing().file());
+    let published = match (&previous, config.cache.mode) {
+        (None, _) | (_, CacheMode::Off) => None,
+        (Some(previous), _) => {
+            let published = previous.published(place);
+            Some(if config.run.rebuild { published.of_this_run_alone() } else { published })
+        }
+    };
+    let (finished, committed) = {
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, memory_limit, models);
         let inferences = LazyInference::all(models, wishes, stop, &on_event, &on_encode);
         let commit_rows = config.cache.commit_rows;
-        let encoders = Encoders::new(models, &inferences, cache.as_ref(), commit_rows);
-        let embedded = table.embed(&encoders, existing.as_ref(), &clocks, None);
+        let (cache_ref, published) = (cache.as_ref(), published.as_ref());
+        let encoders = Encoders::new(models, &inferences, cache_ref, published, commit_rows);
+        let embedded = table.embed(&encoders, existing.as_ref(), previous, &clocks, None);
         // Also after an error, so that the next run reuses the vectors.
         let committed = encoders.commit();
-        (embedded?, committed?)
+        let finished = table.finish(embedded?, &encoders, &clocks)?;
+        (finished, sum(committed?, encoders.displaced()))
     };
     // Before the output is published, because the run must not fail after that.
     let cache = cache.map(|cache| cache.finish(Coverage::EveryRow, committed)).transpose()?;
-    let report = table.publish(embedded, models, &clocks)?;
+    let (report, _) = table.publish(finished, models, &clocks)?;
     let cache = cache.map(CacheReadyToPublish::mark_published);
     let (warnings, limit_changes) = heard.into_parts();
     Ok(Report {
@@ -155,6 +168,11 @@ pub fn run_with(
         peak_resident: memory::peak_rss(),
         ..report
     })
+}
+
+/// How many entries of the cache were evicted, and how many vectors it did not store, by several writers.
+pub(crate) fn sum(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0 + other.0, one.1 + other.1)
 }
 
 /// Tells the vector cache and the user of the models of a run.

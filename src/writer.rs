@@ -286,6 +286,11 @@ impl VectorWriter {
 }
 
 impl StagedFile {
+    /// Its path for now.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Publishes the file: fsync, `read_back`, rename to the output path, fsync of the directory.
     ///
     /// If the existing output has the same bytes, it is read back instead and stays untouched.

@@ -50,8 +50,8 @@ const RULES: &[Rule] = &[
             [
                 "reembed/cache",
                 "reembed/carried",
-                "reembed/dataset/stamp",
                 "reembed/group_digest",
+                "reembed/published/table",
                 "reembed/writer/vector_chunk",
             ]
             .iter()

@@ -7,6 +7,7 @@ use redb::{Error as Cause, ReadableTable};
 use super::database::{MetaKey, SLOTS_PER_PAGE, Tables};
 use super::eviction::{EvictionCutoff, Quota, entry_cost};
 use super::record::EntryBuffer;
+use crate::published::ShortKey;
 
 /// The result of one commit of [`insert_step`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +126,38 @@ pub fn evict(tables: &mut Tables<'_>, wanted: u64, keep_from: u32) -> Result<u64
     tables.set(MetaKey::Bytes, bytes)?;
     tables.set(MetaKey::Entries, count)?;
     Ok(victims.len() as u64)
+}
+
+/// Removes the entries of texts, of which only the short keys are known; returns their number.
+pub fn remove(tables: &mut Tables<'_>, keys: &[ShortKey]) -> Result<u64, Cause> {
+    let (mut bytes, mut count) = (tables.get(MetaKey::Bytes)?, tables.get(MetaKey::Entries)?);
+    let mut removed = SlotSet::default();
+    let mut number = 0;
+    for key in keys {
+        let (first, last) = key.range();
+        let mut found = Vec::new();
+        for entry in tables.index.range::<&[u8; 32]>(first.as_bytes()..=last.as_bytes())? {
+            let (key, slot) = entry?;
+            found.push((*key.value(), slot.value()));
+        }
+        for (key, slot) in found {
+            tables.index.remove(&key)?;
+            // A damaged index may have named the slot of another text.
+            let of_key = |entry: &[u8]| entry.starts_with(&key).then_some(entry.len());
+            let length = tables.slots.get(slot)?.and_then(|entry| of_key(entry.value()));
+            if let Some(length) = length {
+                tables.slots.remove(slot)?;
+                removed.insert(slot);
+                number += 1;
+                bytes = bytes.saturating_sub(entry_cost(length));
+                count = count.saturating_sub(1);
+            }
+        }
+    }
+    removed.clear(tables)?;
+    tables.set(MetaKey::Bytes, bytes)?;
+    tables.set(MetaKey::Entries, count)?;
+    Ok(number)
 }
 
 /// Visits every slot that holds an entry, with the run that last used it.

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use redb::Error as Cause;
 use reembed_encoder::error::Result;
 use reembed_encoder::task::ContentKey;
 
@@ -9,6 +10,7 @@ use super::database::{DbError, Snapshot, catch_damage};
 use super::record::{self, Record};
 use super::vector_cache::VectorCache;
 use crate::chunk::CachedText;
+use crate::published::ShortKey;
 
 /// The cache as it was at one moment.
 pub struct CacheView<'s> {
@@ -59,7 +61,14 @@ impl CacheView<'_> {
     /// `Cache` when the file cannot be read.
     pub fn find(&mut self, key: &ContentKey, vector: &mut [f32]) -> Result<Lookup> {
         let own = self.snapshot.as_ref();
-        let found = own.map_or(Ok(None), |snapshot| self.read(snapshot, key, vector));
+        let find = |key: &ContentKey, vector: &mut [f32]| {
+            own.map_or(Ok(None), |snapshot| self.read(snapshot, key, vector))
+        };
+        let found = match find(key, vector) {
+            // A vector of a table that was replaced.
+            Ok(None) => find(&ShortKey::from(key).padded(), vector),
+            found => found,
+        };
         let (slot, record) = match found {
             Ok(None) => return self.find_in_base(key, vector),
             Ok(Some((_, None))) | Err(DbError::Damaged(_)) => return Ok(Lookup::Damaged),
@@ -72,7 +81,7 @@ impl CacheView<'_> {
         let of_this_run = record.run == self.cache.run;
         self.used.push(slot);
         let Record { tokens, truncated, .. } = record;
-        Ok(Lookup::Found(CachedText { tokens, truncated, of_this_run, sampled: false }))
+        Ok(Lookup::Found(CachedText { of_this_run, ..CachedText::measured(tokens, truncated) }))
     }
 }
 
@@ -98,14 +107,36 @@ impl CacheView<'_> {
         else {
             return Ok(Lookup::Absent);
         };
-        match self.read(base, key, vector) {
+        let found = match self.read(base, key, vector) {
+            Ok(None) => self.read(base, &ShortKey::from(key).padded(), vector),
+            found => found,
+        };
+        match found {
             Ok(Some((_, Some(Record { tokens, truncated, .. })))) => {
-                let (of_this_run, sampled) = (false, false);
-                Ok(Lookup::Found(CachedText { tokens, truncated, of_this_run, sampled }))
+                Ok(Lookup::Found(CachedText::measured(tokens, truncated)))
             }
             // The vector is made again and goes into the cache itself.
             Ok(_) | Err(DbError::Damaged(_)) => Ok(Lookup::Absent),
             Err(DbError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Whether there is a vector of a text, of which only the short key is known.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be read.
+    pub fn has(&self, key: &ShortKey) -> Result<bool> {
+        let Some(snapshot) = &self.snapshot else { return Ok(false) };
+        let (first, last) = key.range();
+        let found = catch_damage(&self.cache.path, || {
+            let mut range =
+                snapshot.index.range::<&[u8; 32]>(first.as_bytes()..=last.as_bytes())?;
+            Ok(range.next().transpose()?.is_some())
+        });
+        match found {
+            Err(DbError::Damaged(_)) => Ok(false),
+            Err(DbError::Failed(error)) => Err(error),
+            Ok(found) => Ok(found),
         }
     }
 
@@ -117,7 +148,13 @@ impl CacheView<'_> {
         let slot_in = |snapshot: &Option<Snapshot>| {
             let Some(snapshot) = snapshot else { return Ok(None) };
             let found = catch_damage(&self.cache.path, || {
-                Ok(snapshot.index.get(key.as_bytes())?.map(|slot| slot.value()))
+                let slot_of = |key: &ContentKey| {
+                    Ok::<_, Cause>(snapshot.index.get(key.as_bytes())?.map(|slot| slot.value()))
+                };
+                match slot_of(key)? {
+                    None => slot_of(&ShortKey::from(key).padded()),
+                    found => Ok(found),
+                }
             });
             match found {
                 // A lookup will find the damage and mend it.

@@ -43,7 +43,7 @@ pub fn models(
 ) -> Result<Vec<ModelIdentity>> {
     let path = path_for(config, output);
     let open: fn(&Path) -> Result<Db, DbError> = match config.mode {
-        CacheMode::Off => return Ok(Vec::new()),
+        CacheMode::Off | CacheMode::Output => return Ok(Vec::new()),
         CacheMode::ReadWrite if writes => Db::open_unchecked,
         CacheMode::ReadWrite | CacheMode::ReadOnly => Db::open_read_only_unchecked,
     };

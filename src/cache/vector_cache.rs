@@ -1,7 +1,9 @@
 //! An open cache: from opening the file to the published output.
 
 use std::fs;
+use std::ops::Bound;
 use std::path::{Path, PathBuf, absolute};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -9,12 +11,13 @@ use redb::Error as Cause;
 use reembed_encoder::error::Result;
 use reembed_encoder::files;
 use reembed_encoder::stop::Stop;
+use reembed_encoder::task::ContentKey;
 
 use super::database::{
     self, Db, DbError, FileKind, MetaKey, Snapshot, Tables, failed, file_size, not_a_cache,
     set_aside,
 };
-use super::entries::SlotSet;
+use super::entries::{self, SlotSet};
 use super::eviction::{self, Quota};
 use super::outputs;
 use super::patience::Patience;
@@ -22,6 +25,7 @@ use super::record;
 use crate::config::{CacheConfig, CacheMode};
 use crate::events::{CacheUse, Event, Warning};
 use crate::hidden_names::{self, OutputPlace};
+use crate::published::ShortKey;
 
 /// Most entries that are evicted in one commit, so that a commit writes few pages.
 pub const EVICTIONS_PER_COMMIT: u64 = 10_000;
@@ -43,6 +47,8 @@ pub struct VectorCache<'a> {
     pub(super) rebuilding_since: Option<u32>,
     /// The slots that this run used since the last commit.
     pub(super) used: Mutex<SlotSet>,
+    /// How many commits of computed vectors this run has made.
+    pub(super) commits: AtomicU64,
     pub(super) on_event: &'a (dyn Fn(Event) + Sync),
 }
 
@@ -108,7 +114,7 @@ pub fn max_growth(config: &CacheConfig, output: &OutputPlace, rows: u64, dim: us
 }
 
 impl<'a> VectorCache<'a> {
-    /// Opens the cache of an output; `None` if the mode is `off`, or `read-only` without a file.
+    /// Opens the cache of an output; `None` if the mode is `off` or `output`, or `read-only` without a file.
     ///
     /// A file that is damaged or of another version is renamed and replaced by a new one, with a
     /// warning.
@@ -126,7 +132,7 @@ impl<'a> VectorCache<'a> {
     ) -> Result<Option<VectorCache<'a>>> {
         let patience = Patience { time: config.wait, stop, on_event };
         let access = match config.mode {
-            CacheMode::Off => return Ok(None),
+            CacheMode::Off | CacheMode::Output => return Ok(None),
             CacheMode::ReadOnly => Access::ReadOnly,
             CacheMode::ReadWrite => Access::ReadWrite,
         };
@@ -190,6 +196,7 @@ impl<'a> VectorCache<'a> {
             run,
             rebuilding_since,
             used: Mutex::default(),
+            commits: AtomicU64::new(0),
             on_event,
             path,
         }))
@@ -270,6 +277,48 @@ impl<'a> VectorCache<'a> {
             Some(since) => since,
         };
         Ok(Quota { max_size: self.max_size, keep_from, evictions_per_commit: EVICTIONS_PER_COMMIT })
+    }
+
+    /// How many commits of new vectors this run has made.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    /// Removes the vectors of texts that stand in a published table now, and returns their number. Nothing is
+    /// removed from a cache that is not written.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be written.
+    pub fn release(&self, keys: &[ShortKey]) -> Result<u64> {
+        if self.access == Access::ReadOnly || keys.is_empty() {
+            return Ok(0);
+        }
+        self.write(|tables| entries::remove(tables, keys))
+    }
+
+    /// The short keys of all entries, `most` of them from the first after `after` on.
+    ///
+    /// # Errors
+    /// `Cache` when the file cannot be read.
+    pub fn keys_after(&self, after: Option<ContentKey>, most: usize) -> Result<Vec<ContentKey>> {
+        let read = self.with_db(|db| {
+            let snapshot = db.snapshot()?;
+            database::catch_damage(&self.path, || {
+                let first = after.map_or(Bound::Unbounded, |key| Bound::Excluded(*key.as_bytes()));
+                let range = (first.as_ref(), Bound::Unbounded);
+                let mut keys = Vec::new();
+                for entry in snapshot.index.range::<&[u8; 32]>(range)?.take(most) {
+                    keys.push(ContentKey::from_bytes(*entry?.0.value()));
+                }
+                Ok(keys)
+            })
+        });
+        match read {
+            Ok(keys) => Ok(keys),
+            // The next commit replaces it.
+            Err(DbError::Damaged(_)) => Ok(Vec::new()),
+            Err(DbError::Failed(error)) => Err(error),
+        }
     }
 
     pub(super) fn take_used(&self) -> SlotSet {

@@ -1,6 +1,7 @@
 //! New vectors between the model and a commit.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reembed_encoder::error::Result;
@@ -19,6 +20,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 pub struct CacheWriter<'s> {
     cache: &'s VectorCache<'s>,
     commit_rows: usize,
+    /// Whether its commits are those of [`VectorCache::commits`].
+    counts: bool,
     pending: EntryBuffer,
     by_key: HashMap<ContentKey, usize>,
     evicted: u64,
@@ -28,11 +31,22 @@ pub struct CacheWriter<'s> {
 }
 
 impl VectorCache<'_> {
-    /// A writer that commits `commit_rows` vectors at a time; `None` if the cache is read-only.
+    /// A writer of the vectors that the run computes, which commits `commit_rows` of them at a time; `None` if the cache is
+    /// read-only.
     pub fn writer(&self, commit_rows: usize) -> Option<CacheWriter<'_>> {
+        self.make_writer(commit_rows, true)
+    }
+
+    /// The same for vectors that a publication displaces: its commits do not count.
+    pub fn writer_of_displaced(&self, commit_rows: usize) -> Option<CacheWriter<'_>> {
+        self.make_writer(commit_rows, false)
+    }
+
+    fn make_writer(&self, commit_rows: usize, counts: bool) -> Option<CacheWriter<'_>> {
         (self.access == Access::ReadWrite).then(|| CacheWriter {
             cache: self,
             commit_rows,
+            counts,
             pending: EntryBuffer::default(),
             by_key: HashMap::new(),
             evicted: 0,
@@ -47,7 +61,7 @@ impl CacheWriter<'_> {
     pub fn find(&self, key: &ContentKey, vector: &mut [f32]) -> Option<CachedText> {
         let bytes = self.pending.get(*self.by_key.get(key)?)?;
         let Record { tokens, truncated, .. } = record::read(bytes, key, vector)?;
-        Some(CachedText { tokens, truncated, of_this_run: true, sampled: false })
+        Some(CachedText { of_this_run: true, ..CachedText::measured(tokens, truncated) })
     }
 
     /// Adds the vector of a text. It replaces the cached one, if there is one.
@@ -55,6 +69,11 @@ impl CacheWriter<'_> {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.by_key.insert(key, self.pending.len());
         self.pending.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
+    }
+
+    /// The number of the commit that has all vectors so far.
+    pub fn committed_with(&self) -> u64 {
+        self.cache.commits() + u64::from(!self.pending.is_empty())
     }
 
     /// Commits if enough vectors are pending, or the last commit is some seconds ago: what a slow model
@@ -83,6 +102,7 @@ impl CacheWriter<'_> {
         if self.not_stored > 0 {
             // The cache is full, and only the next run may evict more.
             self.not_stored += pending.len() as u64;
+            self.count_commit();
             return Ok(());
         }
         let cache = self.cache;
@@ -99,6 +119,7 @@ impl CacheWriter<'_> {
                 break stored;
             }
         };
+        self.count_commit();
         if stored > 0 {
             (cache.on_event)(Event::Committed { rows: stored });
         }
@@ -110,6 +131,12 @@ impl CacheWriter<'_> {
         pending.clear();
         self.pending = pending;
         Ok(())
+    }
+
+    fn count_commit(&self) {
+        if self.counts {
+            self.cache.commits.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// The numbers of evicted entries and of vectors that were not stored.

@@ -583,7 +583,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Word(CacheMode::WORDS),
         default: DefaultValue::Value("\"read-write\""),
         flag: Some(Flag { name: "--cache-mode", value: None, value_name: "MODE", help: None }),
-        help: "read-write: reuse cached vectors and store new ones; read-only: only reuse them; off: use no cache.",
+        help: "read-write: reuse cached vectors and store new ones; read-only: only reuse them; output: reuse the vectors of published tables and keep no file beside them; off: use no cache.",
     },
     Setting {
         key: "cache.wait",

@@ -152,6 +152,8 @@ words! {
         ReadWrite = "read-write",
         /// Reuse cached vectors only.
         ReadOnly = "read-only",
+        /// Reuse vectors of published tables, and keep no others.
+        Output = "output",
         /// Use no cache.
         Off = "off",
     }

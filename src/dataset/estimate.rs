@@ -7,6 +7,7 @@ use super::checks::{check_columns, first_existing};
 use super::comparison::Plan;
 use super::inputs::Dataset;
 use super::known::Known;
+use super::published;
 use super::settings::settings_digest;
 use crate::dry_run::{Estimate, estimate_tables};
 use crate::events::{Event, TableCounts};
@@ -35,7 +36,8 @@ pub fn estimate(
     let plan = Plan::new(dataset, &known, &settings);
     on_models(&models);
     let forms: Vec<VectorForm> = columns.into_iter().map(|(_, form)| form).collect();
-    let estimate = estimate_tables(config, &models, &forms, |tables| {
+    let published = published::look(dataset, &known);
+    let estimate = estimate_tables(config, &models, &forms, published.as_ref(), |tables| {
         for record in &plan.unchanged {
             let columns = record.columns.iter();
             let columns = columns.map(|counts| (counts.null_rows, counts.truncated_rows));

@@ -12,11 +12,11 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use super::stamp::Stamp;
-use super::table_path;
 use crate::config::Shard;
 use crate::events::Report;
 use crate::footer::TOOL;
 use crate::publish::{self, write_error};
+use crate::table_path;
 
 /// Name and version of the schema. The version grows when a field is removed or changes its meaning.
 pub const SCHEMA: &str = "reembed-manifest/1";

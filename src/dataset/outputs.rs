@@ -11,7 +11,8 @@ use super::manifest::TableRecord;
 use super::places::Places;
 use super::stamp::Stamp;
 use crate::file_id::FileId;
-use crate::hidden_names::directory_of;
+use crate::hidden_names::{OutputPlace, directory_of};
+use crate::pipeline::delete_keys;
 use crate::publish::write_error;
 
 /// Deletes the outputs of tables that are gone, and directories that are empty then. An output that is not as
@@ -30,6 +31,7 @@ pub fn delete_outputs(root: &Path, gone: &[&TableRecord]) -> Result<u64> {
             write_error(&output, "the output of a table that is gone cannot be deleted", cause)
         })?;
         deleted += 1;
+        delete_keys(&OutputPlace::in_dataset(root, &record.path));
         let mut directory = directory_of(&output);
         while directory != root && directory.starts_with(root) && fs::remove_dir(directory).is_ok()
         {

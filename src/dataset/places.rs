@@ -63,6 +63,16 @@ impl Places {
         self.own_directory().join(self.with_shard("cache"))
     }
 
+    /// The index of the published vectors.
+    pub fn index(&self) -> PathBuf {
+        self.own_directory().join(self.with_shard("index"))
+    }
+
+    /// The index of the whole dataset, which shards read.
+    pub fn whole_index(&self) -> PathBuf {
+        self.own_directory().join("index")
+    }
+
     /// The vector cache of the whole dataset, which shards read.
     pub fn whole_cache(&self) -> PathBuf {
         self.own_directory().join("cache")

@@ -24,6 +24,7 @@ use super::lock::{DatasetLock, sweep_table};
 use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
 use super::outputs::{delete_outputs, remove_success_file, write_success_file};
 use super::places::Places;
+use super::published::{self, Releases};
 use super::settings::settings_digest;
 use super::tables::Run;
 use super::warnings::TableWarnings;
@@ -32,7 +33,7 @@ use crate::config::{Config, OnMissing};
 use crate::events::{ColumnReport, Event, Report, TableCounts};
 use crate::footer::Lineage;
 use crate::pipeline::{
-    BatchWishes, Encoders, Heard, LazyInference, Models, RunOptions, StageClocks, announce,
+    BatchWishes, Encoders, Heard, LazyInference, Models, RunOptions, StageClocks, announce, sum,
 };
 use crate::vectors::VectorForm;
 
@@ -90,6 +91,7 @@ pub fn run(
     let left_alone = plan.unchanged.iter().chain(&plan.gone);
     left_alone.for_each(|record| sweep_table(dataset.places.root(), &record.path));
 
+    let releases = published::releases(config, &dataset.places);
     let cache = match plan.publish.is_empty() {
         true => None,
         false => {
@@ -97,6 +99,16 @@ pub fn run(
             VectorCache::open(&config.cache, place, config.run.rebuild, stop, &on_event)?
         }
     };
+    let published = match plan.publish.is_empty() {
+        true => None,
+        false => published::open(dataset, &known)?,
+    };
+    if let (Some(cache), Some(published)) = (&cache, &published)
+        && releases
+        && !known.journal.is_empty()
+    {
+        published::sweep(cache, published)?;
+    }
     announce(&models, cache.as_ref(), &on_event)?;
     let mut report =
         Report::without_tables(dataset.places.root(), report_columns(config, &models, &columns));
@@ -136,7 +148,8 @@ pub fn run(
         let wishes = BatchWishes::new(config, options.memory_limit, &models);
         let inferences = LazyInference::all(&models, wishes, stop, &on_event, &on_encode);
         let commit_rows = config.cache.commit_rows;
-        let encoders = Encoders::new(&models, &inferences, cache.as_ref(), commit_rows);
+        let (cache, published) = (cache.as_ref(), published.as_ref());
+        let encoders = Encoders::new(&models, &inferences, cache, published, commit_rows);
         let run = Run {
             dataset,
             run_id,
@@ -144,6 +157,7 @@ pub fn run(
             models: &models,
             encoders: &encoders,
             journal,
+            releases: cache.filter(|_| releases).map(Releases::new),
             clocks: &clocks,
             warnings: TableWarnings::default(),
             stop,
@@ -166,11 +180,20 @@ pub fn run(
         }
         run.warnings.tell_counts(&on_event);
         match encoders.commit() {
-            Ok(of_cache) => totals = of_cache,
+            Ok(of_cache) => {
+                totals = sum(of_cache, encoders.displaced());
+                let rest = run.releases.as_ref().map_or(Ok(()), Releases::take_due);
+                ended = ended.and(rest);
+            }
             Err(error) => ended = ended.and(Err(error)),
         }
+        if let Some(published) = published {
+            ended = ended.and(published.save());
+        }
     }
-    let is_whole = plan.kept.is_empty() && failed.is_empty() && ended.is_ok();
+    // What stands in tables is not in the cache, so that a run need not have used it.
+    let needs_none = releases && columns.iter().all(|(_, form)| form.is_whole());
+    let is_whole = (plan.kept.is_empty() || needs_none) && failed.is_empty() && ended.is_ok();
     let coverage = if is_whole { Coverage::EveryRow } else { Coverage::ChangedTables };
     let cache = cache.map(|cache| cache.finish(coverage, totals)).transpose();
     // What was published stays in the journal.

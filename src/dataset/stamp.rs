@@ -1,15 +1,8 @@
 //! What tells whether a file has changed since it was seen, without opening it.
 
 use serde::{Deserialize, Serialize};
-use twox_hash::XxHash3_128;
 
 use crate::file_id::FileId;
-use crate::reader::TableFile;
-
-/// XXH3-128 of the footer of a table, which has the digests of its columns: it tells a copy from another file.
-pub fn footer_digest(table: &TableFile) -> String {
-    format!("{:032x}", XxHash3_128::oneshot(table.footer().as_slice()))
-}
 
 /// Size, modification time and inode of a file. The device is left out: it may have another number after the
 /// next mount.

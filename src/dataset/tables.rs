@@ -15,11 +15,15 @@ use super::listing::ListedTable;
 use super::lock::create_directories;
 use super::manifest::TableRecord;
 use super::plan::Reason;
-use super::stamp::{Stamp, footer_digest};
+use super::published::Releases;
+use super::stamp::Stamp;
 use super::warnings::TableWarnings;
 use crate::events::{Event, Report};
-use crate::pipeline::{Encoders, Models, StageClocks, Table, Turn, Turns, check_models, prepare};
+use crate::pipeline::{
+    Encoders, Models, PreviousOutput, StageClocks, Table, Turn, Turns, check_models, prepare,
+};
 use crate::publish::{LockHolder, OutputLock};
+use crate::published::footer_digest;
 use crate::reader::TableFile;
 
 /// Tables in flight: one reads ahead, one is embedded, one is published.
@@ -33,6 +37,8 @@ pub struct Run<'a> {
     pub models: &'a Models<'a>,
     pub encoders: &'a Encoders<'a, 'a>,
     pub journal: &'a Journal,
+    /// The vectors that leave the cache, if any do.
+    pub releases: Option<Releases<'a>>,
     pub clocks: &'a StageClocks,
     pub warnings: TableWarnings,
     pub stop: &'a Stop,
@@ -125,14 +131,26 @@ impl Run<'_> {
             on_event: &on_event,
         };
         let existing = table.existing_vectors(self.models);
-        let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
-        let report = table.publish(embedded, self.models, self.clocks)?;
+        let previous = PreviousOutput::open(lock.place(), lock.existing().file());
+        if let (Some(published), Some(previous)) = (self.encoders.published(), &previous) {
+            published.offer(previous.table().clone());
+        }
+        let (encoders, clocks) = (self.encoders, self.clocks);
+        let embedded = table.embed(encoders, existing.as_ref(), previous, clocks, Some(turn))?;
+        let committed_with = embedded.committed_with();
+        let finished = table.finish(embedded, encoders, clocks)?;
+        let (report, keys) = table.publish(finished, self.models, clocks)?;
         let output = TableFile::open(config.output.path())?;
         let footer = footer_digest(&output);
         let stamps = (Stamp::from(reader.table().id()), Stamp::from(output.id()));
         let facts = (self.settings, self.run_id, footer);
         let record = TableRecord::new(&listed.below, stamps, facts, &report);
         self.journal.add(&record)?;
+        if let (Some(releases), true) = (&self.releases, keys.is_some()) {
+            let footer = record.footer.clone();
+            releases.add(committed_with, config.output.place.clone(), footer);
+            releases.take_due()?;
+        }
         Ok(Done { report, record })
     }
 }

@@ -8,8 +8,8 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use super::listing::Listing;
 use super::manifest::{Manifest, TableRecord};
 use super::places::Places;
-use super::stamp::footer_digest;
 use crate::config::InputConfig;
+use crate::published::footer_digest;
 use crate::reader::TableFile;
 use crate::verify::{self, Check, Sample, Verdict};
 

@@ -23,6 +23,7 @@ use crate::chunk::{
 use crate::config::OnEmpty;
 use crate::events::{Event, RowsByOrigin};
 use crate::group_digest::GroupDigest;
+use crate::published::PublishedVectors;
 use crate::vectors::largest_difference;
 
 /// Adds the content keys of the texts to a chunk: `keys` has those of each vector column.
@@ -33,6 +34,9 @@ pub fn add_keys(chunk: RowChunk, keys: &[ContentKeys]) -> KeyedChunk {
     let keys = chunk.texts.iter().zip(keys).map(of_column).collect();
     KeyedChunk { chunk, keys }
 }
+
+/// Where vectors may be known from: the vector cache, and published tables.
+pub type Known<'a, 'c> = (Option<&'a VectorCache<'c>>, Option<&'a PublishedVectors>);
 
 /// The texts of a vector column in a chunk.
 pub type ColumnTexts<'a, K> = (&'a RowNames, &'a LargeStringArray, K);
@@ -71,7 +75,7 @@ impl Sample {
 /// `Cache` when the cache cannot be read.
 pub fn look_up(
     (rows, texts, keys): ColumnTexts<'_, &[ContentKey]>,
-    mut view: Option<CacheView<'_>>,
+    (mut view, published): (Option<CacheView<'_>>, Option<&PublishedVectors>),
     dim: usize,
     (on_empty, refuses_long_texts): (OnEmpty, bool),
     sample: &mut Sample,
@@ -96,10 +100,7 @@ pub fn look_up(
         };
         origins.push(match found {
             Lookup::Found(cached) if cached.truncated && refuses_long_texts => Origin::Model,
-            Lookup::Found(cached) => {
-                let sampled = !cached.of_this_run && sample.takes(rows.position(row));
-                Origin::Cache(CachedText { sampled, ..cached })
-            }
+            Lookup::Found(cached) => Origin::Cache(cached),
             Lookup::Absent => Origin::Model,
             Lookup::Damaged => {
                 damaged += 1;
@@ -107,7 +108,47 @@ pub fn look_up(
             }
         });
     }
-    Ok(KnownVectors { origins, values, damaged })
+    let mut known = KnownVectors { origins, values, damaged };
+    if let Some(published) = published {
+        let refuses = |text: &CachedText| text.truncated && refuses_long_texts;
+        find_published(published, keys, dim, false, &mut known, refuses)?;
+    }
+    for (row, origin) in known.origins.iter_mut().enumerate() {
+        if let Origin::Cache(cached) = origin {
+            cached.sampled = !cached.of_this_run && sample.takes(rows.position(row));
+        }
+    }
+    Ok(known)
+}
+
+/// Looks the texts that need the model up among published vectors.
+fn find_published(
+    published: &PublishedVectors,
+    keys: &[ContentKey],
+    dim: usize,
+    of_this_run: bool,
+    known: &mut KnownVectors,
+    is_refused: impl Fn(&CachedText) -> bool,
+) -> Result<bool> {
+    let needs_model = |row: &usize| known.origins[*row] == Origin::Model;
+    let wanted: Vec<usize> = (0..keys.len()).filter(needs_model).collect();
+    let texts: Vec<ContentKey> = wanted.iter().map(|row| keys[*row]).collect();
+    let mut found_any = false;
+    published.find(&texts, dim, of_this_run, |found, vector| {
+        let row = wanted[found.at];
+        let (tokens, truncated) = found.measure.unwrap_or((0, false));
+        let cached = CachedText {
+            of_this_run: found.of_this_run,
+            is_measured: found.measure.is_some(),
+            ..CachedText::measured(tokens, truncated)
+        };
+        if !is_refused(&cached) {
+            known.values[row * dim..][..dim].copy_from_slice(vector);
+            known.origins[row] = Origin::Cache(cached);
+            found_any = true;
+        }
+    })?;
+    Ok(found_any)
 }
 
 /// Tokenizes the texts that go through the model and plans their batches: the second half of the
@@ -118,7 +159,7 @@ pub fn look_up(
 pub fn tokenize_part(
     inference: &LazyInference<'_>,
     (rows, texts, keys): ColumnTexts<'_, Vec<ContentKey>>,
-    known: KnownVectors,
+    mut known: KnownVectors,
 ) -> Result<TokenPart> {
     let mut wanted = strings(texts)
         .zip(&known.origins)
@@ -126,7 +167,7 @@ pub fn tokenize_part(
         .filter_map(|(row, (text, origin))| {
             let wanted = match origin {
                 Origin::Model => true,
-                Origin::Cache(cached) => cached.sampled,
+                Origin::Cache(cached) => cached.sampled || !cached.is_measured,
                 Origin::Empty | Origin::Row(_) => false,
             };
             wanted.then_some((row, text))
@@ -137,10 +178,42 @@ pub fn tokenize_part(
         None => PlannedTexts::default(),
         Some(_) => {
             let (tokenizer, inference) = inference.get()?;
-            tokenize_texts(tokenizer, rows, keys.len(), wanted, inference.limit())?
+            let texts = tokenize_texts(tokenizer, rows, keys.len(), wanted, inference.limit())?;
+            measure_known(&mut known.origins, texts)
         }
     };
     Ok(TokenPart { keys, known, texts })
+}
+
+/// Counts the tokens of texts whose vectors are known and whose tokens are not. They leave the batches.
+fn measure_known(origins: &mut [Origin], texts: PlannedTexts) -> PlannedTexts {
+    let is_unmeasured =
+        |origin: &Origin| matches!(origin, Origin::Cache(cached) if !cached.is_measured);
+    if !origins.iter().any(is_unmeasured) {
+        return texts;
+    }
+    let PlannedTexts { batches, truncated } = texts;
+    let mut tokens = vec![0u32; origins.len()];
+    for batch in &batches {
+        for (row, text) in batch.rows().iter().zip(batch.texts()) {
+            tokens[*row] =
+                tokens[*row].saturating_add(u32::try_from(text.len()).unwrap_or(u32::MAX));
+        }
+    }
+    for (row, origin) in origins.iter_mut().enumerate() {
+        if let Origin::Cache(cached) = origin
+            && !cached.is_measured
+        {
+            let truncated = truncated.binary_search(&row).is_ok();
+            *cached = CachedText { tokens: tokens[row], truncated, is_measured: true, ..*cached };
+        }
+    }
+    let is_needed = |row: usize| match origins[row] {
+        Origin::Cache(cached) => cached.sampled,
+        _ => true,
+    };
+    let batches = batches.iter().map(|batch| batch.filter_rows(is_needed));
+    PlannedTexts { batches: batches.filter(|batch| !batch.is_empty()).collect(), truncated }
 }
 
 /// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
@@ -148,6 +221,7 @@ pub struct ChunkResolver<'a, 'i, 's> {
     /// Those of the vector columns.
     inferences: Vec<&'a LazyInference<'i>>,
     cache: Option<&'a VectorCache<'a>>,
+    published: Option<&'a PublishedVectors>,
     /// New vectors until a commit; `None` if the cache is not written.
     writer: Option<&'a mut CacheWriter<'s>>,
     on_event: &'a (dyn Fn(Event) + Sync),
@@ -178,13 +252,13 @@ impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
     /// A resolver of the vector columns that `inferences` embed. New vectors go to the `writer`.
     pub fn new(
         inferences: Vec<&'a LazyInference<'i>>,
-        cache: Option<&'a VectorCache<'a>>,
+        (cache, published): Known<'a, 'a>,
         writer: Option<&'a mut CacheWriter<'s>>,
         on_event: &'a (dyn Fn(Event) + Sync),
     ) -> Self {
         let columns = vec![ColumnTotals::default(); inferences.len()];
         let totals = Totals { columns };
-        ChunkResolver { inferences, cache, writer, on_event, totals }
+        ChunkResolver { inferences, cache, published, writer, on_event, totals }
     }
 
     /// Gets the vectors of every row of a chunk, by vector column.
@@ -293,29 +367,16 @@ impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
         known: &mut KnownVectors,
         batches: Vec<TokenBatch>,
     ) -> Result<Vec<TokenBatch>> {
-        let (Some(cache), Some(writer)) = (self.cache, &self.writer) else { return Ok(batches) };
         if batches.is_empty() {
             return Ok(batches);
         }
-        let mut view = cache.view()?;
         let mut found_any = false;
-        for (row, key) in keys.iter().enumerate() {
-            if known.origins[row] != Origin::Model {
-                continue;
-            }
-            let vector = &mut known.values[row * dim..][..dim];
-            let found = match writer.find(key, vector) {
-                Some(cached) => Some(cached),
-                None => match view.find(key, vector)? {
-                    // The first lookup would have found vectors of earlier runs.
-                    Lookup::Found(cached) if cached.of_this_run => Some(cached),
-                    _ => None,
-                },
-            };
-            if let Some(cached) = found {
-                known.origins[row] = Origin::Cache(cached);
-                found_any = true;
-            }
+        if let (Some(cache), Some(writer)) = (self.cache, &self.writer) {
+            found_any = find_new(cache, writer, dim, keys, known)?;
+        }
+        // After the cache, which a text may have left for a table.
+        if let Some(published) = self.published {
+            found_any |= find_published(published, keys, dim, true, known, |_| false)?;
         }
         if !found_any {
             return Ok(batches);
@@ -340,6 +401,37 @@ impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
             (self.on_event)(Event::Known { reused, duplicate });
         }
     }
+}
+
+/// Looks texts up among the vectors that this run has cached; returns whether any was found.
+fn find_new(
+    cache: &VectorCache<'_>,
+    writer: &CacheWriter<'_>,
+    dim: usize,
+    keys: &[ContentKey],
+    known: &mut KnownVectors,
+) -> Result<bool> {
+    let mut view = cache.view()?;
+    let mut found_any = false;
+    for (row, key) in keys.iter().enumerate() {
+        if known.origins[row] != Origin::Model {
+            continue;
+        }
+        let vector = &mut known.values[row * dim..][..dim];
+        let found = match writer.find(key, vector) {
+            Some(cached) => Some(cached),
+            None => match view.find(key, vector)? {
+                // The first lookup would have found vectors of earlier runs.
+                Lookup::Found(cached) if cached.of_this_run => Some(cached),
+                _ => None,
+            },
+        };
+        if let Some(cached) = found {
+            known.origins[row] = Origin::Cache(cached);
+            found_any = true;
+        }
+    }
+    Ok(found_any)
 }
 
 /// The event of a finished chunk.
@@ -434,7 +526,7 @@ mod tests {
     #[test]
     fn rows_are_counted_by_the_origin_of_their_vector() {
         let cached = |of_this_run, sampled| {
-            Origin::Cache(CachedText { tokens: 5, truncated: false, of_this_run, sampled })
+            Origin::Cache(CachedText { of_this_run, sampled, ..CachedText::measured(5, false) })
         };
         let origins = [
             Origin::Model,

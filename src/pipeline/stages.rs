@@ -12,9 +12,10 @@ use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use super::clock::StageClocks;
+use super::keys::TableKeys;
 use super::lazy_inference::LazyInference;
 use super::prepare::carried_hasher;
-use super::reuse::{ChunkResolver, Sample, Totals, add_keys, look_up, tokenize_part};
+use super::reuse::{ChunkResolver, Known, Sample, Totals, add_keys, look_up, tokenize_part};
 use super::split::Splitter;
 use crate::cache::VectorCache;
 use crate::chunk::{KeyedChunk, RowChunk, Rows, TokenChunk, UnchangedGroup};
@@ -170,7 +171,7 @@ pub(super) fn without_columns(batch: &RecordBatch) -> Result<RecordBatch> {
 pub(super) fn tokenize(
     config: &Config,
     columns: &[&LazyInference<'_>],
-    cache: Option<&VectorCache<'_>>,
+    (cache, published): Known<'_, '_>,
     sample: Sample,
     clocks: &StageClocks,
     (rows, out): (Receiver<Rows<KeyedChunk>>, Sender<Rows<TokenChunk>>),
@@ -185,7 +186,8 @@ pub(super) fn tokenize(
             inference.stop().check()?;
             let view = cache.map(VectorCache::view).transpose()?;
             let treatment = (config.output.on_empty, embedding.model.text.refuses_long_texts());
-            let known = look_up((&rows, texts, &keys), view, inference.dim(), treatment, sample)?;
+            let views = (view, published);
+            let known = look_up((&rows, texts, &keys), views, inference.dim(), treatment, sample)?;
             tokens.push(tokenize_part(inference, (&rows, texts, keys), known)?);
         }
         Ok(TokenChunk { columns: of_input, rows, parts, tokens })
@@ -208,17 +210,23 @@ pub(super) fn infer(
     mut resolver: ChunkResolver<'_, '_, '_>,
     clocks: &StageClocks,
     rows: Receiver<Rows<TokenChunk>>,
-    writer: &mut Writer<'_>,
+    (writer, mut keys): (&mut Writer<'_>, Option<&mut TableKeys>),
 ) -> Result<Totals> {
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
     std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {
             let chunk = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
-            clocks.busy(Stage::Writer, || writer.write(chunk))
+            clocks.busy(Stage::Writer, || {
+                keys.as_mut().map_or(Ok(()), |keys| keys.add(&chunk))?;
+                writer.write(chunk)
+            })
         }
         Rows::Unchanged(group) => {
             resolver.skip(&group.digests);
-            clocks.busy(Stage::Writer, || writer.copy_group(&group))
+            clocks.busy(Stage::Writer, || {
+                keys.as_mut().map_or(Ok(()), |keys| keys.copy(&group))?;
+                writer.copy_group(&group)
+            })
         }
     })?;
     Ok(resolver.into_totals())

@@ -13,6 +13,7 @@ use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use super::clock::StageClocks;
+use super::keys::{PreviousOutput, StagedKeys, TableKeys};
 use super::lazy_inference::LazyInference;
 use super::models::Models;
 use super::prepare::{carried_columns, check_carried};
@@ -29,16 +30,22 @@ use crate::config::{Carry, Config};
 use crate::events::{ColumnReport, Event, Report, Stage, Warning};
 use crate::footer::{EarlierColumn, Footer, FooterColumn, FooterFrame, FooterText, Lineage};
 use crate::publish::{OutputLock, readback};
+use crate::published::{KeyFile, PublishedVectors};
 use crate::reader::{GroupFilter, Reader, RepeatedIds};
 use crate::vectors::VectorForm;
-use crate::writer::{Contents, Published, Writer};
+use crate::writer::{Contents, StagedFile, Writer};
 
 /// What the tables of a run share: what embeds, and what is known.
 pub struct Encoders<'a, 'i> {
     models: &'a Models<'a>,
     by_column: Vec<&'a LazyInference<'i>>,
     keys: Vec<ContentKeys>,
-    cache: Option<&'a VectorCache<'a>>,
+    pub(super) cache: Option<&'a VectorCache<'a>>,
+    /// What stands in published tables.
+    pub(super) published: Option<&'a PublishedVectors>,
+    pub(super) commit_rows: NonZeroUsize,
+    /// As the result of [`Encoders::commit`], of vectors that publications displaced.
+    displaced: Mutex<(u64, u64)>,
     /// New vectors until a commit. One table at a time has it, in its turn.
     new_vectors: Mutex<Option<CacheWriter<'a>>>,
 }
@@ -49,6 +56,7 @@ impl<'a, 'i> Encoders<'a, 'i> {
         models: &'a Models<'a>,
         inferences: &'a [LazyInference<'i>],
         cache: Option<&'a VectorCache<'a>>,
+        published: Option<&'a PublishedVectors>,
         commit_rows: NonZeroUsize,
     ) -> Encoders<'a, 'i> {
         let by_column = models.numbers().map(|number| &inferences[number]).collect();
@@ -60,8 +68,26 @@ impl<'a, 'i> Encoders<'a, 'i> {
             by_column,
             keys: lineages(models).map(key).collect(),
             cache,
+            published,
+            commit_rows,
+            displaced: Mutex::default(),
             new_vectors,
         }
+    }
+
+    /// What stands in published tables.
+    pub fn published(&self) -> Option<&'a PublishedVectors> {
+        self.published
+    }
+
+    /// As the result of [`Encoders::commit`], of vectors that publications displaced.
+    pub fn displaced(&self) -> (u64, u64) {
+        *self.displaced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add_displaced(&self, totals: (u64, u64)) {
+        let mut sum = self.displaced.lock().unwrap_or_else(PoisonError::into_inner);
+        *sum = (sum.0 + totals.0, sum.1 + totals.1);
     }
 
     /// Commits the vectors that are not committed yet, so that the next run reuses them. Returns how many
@@ -96,11 +122,32 @@ pub struct Table<'a> {
 /// A table whose rows are all embedded and written to a temporary file.
 pub struct EmbeddedTable<'a> {
     writer: Writer<'a>,
+    keys: Option<TableKeys>,
     read: ReadRows,
     totals: Totals,
     /// Whether each vector column replaces a column of the input.
     replaced: Vec<bool>,
     limits: Vec<Option<BatchLimit>>,
+    /// The commit of the cache that has all of its new vectors.
+    committed_with: u64,
+}
+
+/// A table whose output is complete under its temporary name.
+pub struct FinishedTable {
+    staged: StagedFile,
+    keys: Option<StagedKeys>,
+    footer: Footer,
+    repeated_ids: u64,
+    totals: Totals,
+    replaced: Vec<bool>,
+    limits: Vec<Option<BatchLimit>>,
+}
+
+impl EmbeddedTable<'_> {
+    /// The commit of the cache that has all of its new vectors, as [`VectorCache::commits`] counts them.
+    pub fn committed_with(&self) -> u64 {
+        self.committed_with
+    }
 }
 
 impl<'a> Table<'a> {
@@ -125,11 +172,12 @@ impl<'a> Table<'a> {
         &self,
         encoders: &Encoders<'_, '_>,
         existing: Option<&'a ExistingVectors>,
+        previous: Option<PreviousOutput>,
         clocks: &StageClocks,
         turn: Option<Turn<'_>>,
     ) -> Result<EmbeddedTable<'a>> {
         let Table { config, reader, lock, forms, stop, on_event } = *self;
-        let Encoders { models, by_column, keys, cache, new_vectors } = encoders;
+        let Encoders { models, by_column, keys, cache, published, new_vectors, .. } = encoders;
         if reader.columns().texts().iter().any(|text| !text.absent().is_empty()) {
             on_event(Event::Warning(Warning::NoFilesColumn));
         }
@@ -145,6 +193,7 @@ impl<'a> Table<'a> {
         let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
         let mut writer =
             Writer::create(&config.output, lock, reader, columns, forms, copied, stop)?;
+        let mut table_keys = TableKeys::create(config, lock, reader, forms, previous)?;
         let (rows, columns) = (reader.rows(), forms.len() as u64);
         on_event(Event::Started { rows, columns });
 
@@ -168,19 +217,21 @@ impl<'a> Table<'a> {
             let tokenizing = spawn(scope, "tokenizer", || {
                 let sample = Sample::new(reader.rows(), config.cache.verify_sample);
                 let ends = (row_receiver, token_sender);
-                tokenize(config, by_column, *cache, sample, clocks, ends)
+                tokenize(config, by_column, (*cache, *published), sample, clocks, ends)
             });
             let inferred = in_stage("inference", || {
                 if let Some(turn) = &turn {
                     turn.wait();
                 }
                 let mut new = new_vectors.lock().unwrap_or_else(PoisonError::into_inner);
-                let resolver =
-                    ChunkResolver::new(by_column.clone(), *cache, new.as_mut(), on_event);
-                let inferred = infer(resolver, clocks, token_receiver, &mut writer);
+                let known = (*cache, *published);
+                let resolver = ChunkResolver::new(by_column.clone(), known, new.as_mut(), on_event);
+                let to = (&mut writer, table_keys.as_mut());
+                let inferred = infer(resolver, clocks, token_receiver, to);
+                let committed_with = new.as_ref().map_or(0, CacheWriter::committed_with);
                 // The next table may begin.
                 drop((new, turn));
-                inferred
+                Ok((inferred?, committed_with))
             });
             // Upstream first, because the error of a stage ends the stages after it.
             let read = join(reading);
@@ -190,7 +241,8 @@ impl<'a> Table<'a> {
             Ok::<_, Error>((inferred?, read))
         })
         .map_err(|error| add_input_file(error, &config.input.path));
-        let (totals, read) = outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+        let ((totals, committed_with), read) =
+            outcome.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
         if let RepeatedIds { count, first: Some(first) } = &read.repeated {
             let (count, first) = (*count, first.clone());
             on_event(Event::Warning(Warning::DuplicateIds { count, first }));
@@ -201,30 +253,78 @@ impl<'a> Table<'a> {
             on_event(Event::Warning(Warning::DamagedEntries { path, count }));
         }
         let limits = by_column.iter().map(|inference| inference.memory_limit()).collect();
-        Ok(EmbeddedTable { writer, read, totals, replaced, limits })
+        let keys = table_keys;
+        Ok(EmbeddedTable { writer, keys, read, totals, replaced, limits, committed_with })
     }
 
-    /// Writes the footer, reads the file back and publishes it. What the report says of the whole run is
-    /// left to the caller.
+    /// Writes the footer, and keeps the vectors that the output will displace.
     ///
     /// # Errors
-    /// Those of [`StagedFile::publish`](crate::writer::StagedFile::publish).
-    pub fn publish(
+    /// `Output` when the file cannot be written; `Target` when it has too few rows; `Cache` when the cache cannot be written.
+    pub fn finish(
         &self,
         embedded: EmbeddedTable<'_>,
-        models: &Models<'_>,
+        encoders: &Encoders<'_, '_>,
         clocks: &StageClocks,
-    ) -> Result<Report> {
-        let Table { config, reader, forms, stop, on_event, .. } = *self;
-        let EmbeddedTable { writer, read, totals, replaced, limits } = embedded;
+    ) -> Result<FinishedTable> {
+        let Table { config, reader, lock, forms, stop, on_event } = *self;
+        let EmbeddedTable { writer, keys, read, totals, replaced, limits, .. } = embedded;
         stop.check()?;
         let repeated_ids = read.repeated.count;
         let of_columns: Vec<(Lineage, VectorForm)> =
+            lineages(encoders.models).zip(forms.iter().cloned()).collect();
+        reader.check_unchanged()?;
+        let earlier = earlier_columns(config, reader, on_event)?;
+        let finished = clocks.busy(Stage::Writer, || {
+            let (staged, footer) = writer.finish(|contents| {
+                footer_of(config, reader, &of_columns, contents, read, earlier).ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, "the output has no vector column (bug)")
+                })
+            })?;
+            // How many rows have no text was not known before.
+            let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
+            let existing = lock.existing().file();
+            existing
+                .check_replaceable(footer.input_rows.unwrap_or(footer.rows), max_shrink, replace)
+                .map_err(|error| error.in_file(lock.path()))?;
+            let stage = |keys: TableKeys| keys.stage(staged.path(), lock.place(), encoders);
+            let keys = keys.map(stage).transpose()?.flatten();
+            Ok((staged, keys, footer))
+        });
+        let (staged, keys, footer) =
+            finished.inspect_err(|_| on_event(Event::Stages(clocks.times())))?;
+        Ok(FinishedTable { staged, keys, footer, repeated_ids, totals, replaced, limits })
+    }
+
+    /// Reads the file back and publishes it. What the report says of the whole run is left to the caller. Returns the
+    /// keys of the table as well, if it has any.
+    ///
+    /// # Errors
+    /// Those of [`StagedFile::publish`].
+    pub fn publish(
+        &self,
+        finished: FinishedTable,
+        models: &Models<'_>,
+        clocks: &StageClocks,
+    ) -> Result<(Report, Option<KeyFile>)> {
+        let Table { config, reader, lock, forms, stop, on_event } = *self;
+        let FinishedTable { staged, keys, footer, repeated_ids, totals, replaced, limits } =
+            finished;
+        let of_columns: Vec<(Lineage, VectorForm)> =
             lineages(models).zip(forms.iter().cloned()).collect();
-        let published =
-            clocks.busy(Stage::Writer, || self.replace_output(writer, read, &of_columns));
+        let on_rows = |rows| on_event(Event::ReadBack { rows });
+        let published = clocks.busy(Stage::Writer, || {
+            let mut kept = None;
+            let published = staged.publish(lock, |path| {
+                readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)?;
+                // Before the table: a table without keys costs time, and a run must not fail after it has published.
+                kept = keys.map(|keys| keys.put(lock.place())).transpose()?;
+                Ok(())
+            })?;
+            Ok::<_, Error>((published, kept))
+        });
         on_event(Event::Stages(clocks.times()));
-        let (published, footer) = published?;
+        let (published, keys) = published?;
         if published.sync == DirectorySync::NotOffered {
             on_event(Event::Warning(Warning::NoDirectorySync { path: published.path.clone() }));
         }
@@ -245,7 +345,7 @@ impl<'a> Table<'a> {
                 limit,
             }
         });
-        Ok(Report {
+        let report = Report {
             rows: footer.rows,
             input_rows: footer.input_rows,
             dropped_rows: footer.dropped_rows,
@@ -262,34 +362,8 @@ impl<'a> Table<'a> {
             output_unchanged: published.unchanged,
             peak_resident: None,
             tables: None,
-        })
-    }
-
-    fn replace_output(
-        &self,
-        writer: Writer<'_>,
-        read: ReadRows,
-        of_columns: &[(Lineage, VectorForm)],
-    ) -> Result<(Published, Footer)> {
-        let Table { config, reader, lock, stop, on_event, .. } = *self;
-        reader.check_unchanged()?;
-        let earlier = earlier_columns(config, reader, on_event)?;
-        let (staged, footer) = writer.finish(|contents| {
-            footer_of(config, reader, of_columns, contents, read, earlier).ok_or_else(|| {
-                Error::new(ErrorKind::Internal, "the output has no vector column (bug)")
-            })
-        })?;
-        // How many rows have no text was not known before.
-        let (max_shrink, replace) = (config.publish.max_shrink, config.run.replace);
-        let existing = lock.existing().file();
-        existing
-            .check_replaceable(footer.input_rows.unwrap_or(footer.rows), max_shrink, replace)
-            .map_err(|error| error.in_file(lock.path()))?;
-        let on_rows = |rows| on_event(Event::ReadBack { rows });
-        let published = staged.publish(lock, |path| {
-            readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
-        })?;
-        Ok((published, footer))
+        };
+        Ok((report, keys))
     }
 }
 

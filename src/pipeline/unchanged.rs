@@ -15,7 +15,7 @@ use reembed_encoder::task::ContentKeys;
 use crate::cache::{CacheView, VectorCache};
 use crate::carried::ChunkBytes;
 use crate::chunk::UnchangedGroup;
-use crate::config::{CacheMode, Carry, Config, OnEmpty, TextUse};
+use crate::config::{Carry, Config, OnEmpty, TextUse};
 use crate::footer::{EmbeddingFooter, Footer, Lineage};
 use crate::format::metadata::Metadata;
 use crate::group_digest::{GroupDigest, TextHasher};
@@ -134,8 +134,6 @@ pub struct UnchangedTexts<'a> {
     keys: &'a [ContentKeys],
     on_empty: OnEmpty,
     cache: Option<&'a VectorCache<'a>>,
-    /// Whether vectors that the cache lacks are computed again for it.
-    fills_cache: bool,
     /// Entries of unchanged texts count as used, so that they outlive a row group that changes.
     view: Option<CacheView<'a>>,
     /// The row groups that have the blocks so far; `None` before the first block.
@@ -184,9 +182,6 @@ impl<'a> UnchangedTexts<'a> {
             keys,
             on_empty: config.output.on_empty,
             cache,
-            // A dataset has more vectors than its cache may hold, and shards have caches of their own.
-            fills_cache: config.cache.mode == CacheMode::ReadWrite
-                && !config.output.place.is_in_dataset(),
             view: None,
             candidates: None,
             hashers: Vec::new(),
@@ -229,14 +224,10 @@ impl GroupFilter for UnchangedTexts<'_> {
                     return Ok(false);
                 }
                 let key = self.keys[column].key(text);
-                // A vector that the cache does not have would be missed as soon as its row group
-                // changes.
                 if self.on_empty.use_of(text) == TextUse::Embed
                     && let Some(view) = &mut self.view
-                    && !view.mark_used(&key)?
-                    && self.fills_cache
                 {
-                    return Ok(false);
+                    view.mark_used(&key)?;
                 }
                 let known = self.hashers[column].blocks().len();
                 if self.hashers[column].push(&key) > known {

@@ -13,10 +13,12 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::metadata::{ParquetMetaDataReader, RowGroupMetaData};
+use parquet::file::page_index::offset_index::{OffsetIndexMetaData, PageLocation};
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
 use super::guard;
@@ -202,6 +204,56 @@ impl Decoder {
             .map_err(|cause| read_error(ErrorKind::Data, cause).in_file(&self.path))?;
         self.decode(file, group, ProjectionMask::all(), rows)
             .map_err(|error| self.locate(group, error))
+    }
+
+    /// Some rows of a row group, which ascend, of a decoder of one leaf. `pages` are the places of its pages; without
+    /// them every page before the last row is read.
+    ///
+    /// # Errors
+    /// As [`Decoder::batches`].
+    pub fn rows_at(
+        &self,
+        group: usize,
+        rows: &[u64],
+        pages: Option<&[PageLocation]>,
+    ) -> Result<Batches> {
+        let file = self
+            .file
+            .try_clone()
+            .map_err(|cause| read_error(ErrorKind::Data, cause).in_file(&self.path))?;
+        let position = |row: &u64| usize::try_from(*row).unwrap_or(usize::MAX);
+        let ranges = rows.iter().map(position).map(|row| row..row.saturating_add(1));
+        let count = position(&self.declared_rows(group));
+        let batch_rows = rows.len().clamp(1, BATCH_ROWS as usize);
+        let reader = catch_panic(ErrorKind::Data, DECODER, || {
+            let selection = RowSelection::from_consecutive_ranges(ranges, count);
+            let metadata = match pages {
+                Some(pages) => self.with_pages(group, pages)?,
+                None => self.metadata.clone(),
+            };
+            ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+                .with_row_groups(vec![group])
+                .with_row_selection(selection)
+                .with_batch_size(batch_rows)
+                .build()
+                .map_err(|cause| decode_error(cause.into()))
+        });
+        let reader = reader.map_err(|error| error.in_file(&self.path))?;
+        Ok(Batches { reader: Some(reader) })
+    }
+
+    /// The metadata with the places of the pages of a row group.
+    fn with_pages(&self, group: usize, pages: &[PageLocation]) -> Result<ArrowReaderMetadata> {
+        let metadata = self.metadata.metadata().as_ref().clone();
+        let mut index = PageIndexBuilder::new(self.group_count(), 1);
+        let page_locations = pages.to_vec();
+        let places = OffsetIndexMetaData { page_locations, unencoded_byte_array_data_bytes: None };
+        index.put_offset_index(places, group, 0);
+        let metadata =
+            metadata.into_builder().set_page_index(Some(Arc::new(index.build()))).build();
+        let options = ArrowReaderOptions::new().with_schema(self.metadata.schema().clone());
+        ArrowReaderMetadata::try_new(Arc::new(metadata), options)
+            .map_err(|cause| decode_error(cause.into()))
     }
 
     /// As [`Decoder::batches`], with the batches of a scan.

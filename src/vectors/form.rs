@@ -127,6 +127,11 @@ impl VectorForm {
         matches!(self.vector_type, VectorType::Binary | VectorType::Ubinary)
     }
 
+    /// Whether a row has the vector of the model, bit for bit.
+    pub fn is_whole(&self) -> bool {
+        self.vector_type == VectorType::F32 && self.components.is_whole()
+    }
+
     /// Number of elements of a vector.
     pub fn width(&self) -> usize {
         self.vector_type.width(self.components.kept())

@@ -30,13 +30,12 @@ use crate::format::chunk::Placed;
 use crate::format::entries::ARROW_SCHEMA;
 use crate::format::metadata::{MAGIC, MAX_FOOTER_BYTES, Metadata};
 use crate::format::output::{self, Columns, Slot, VectorChunk, WrittenGroup};
-use crate::format::pages::Headers;
 use crate::format::thrift::{Fields, List};
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::hidden_names::directory_of;
 use crate::publish::write_error;
 use crate::reader::TableFile;
-use crate::vectors::VectorRows;
+use crate::vectors::{VectorRows, locate_pages};
 
 /// Bytes that are copied at once from a temporary file with vectors.
 const COPIED_BYTES: usize = 256 << 10;
@@ -624,27 +623,6 @@ impl Part {
             Part::ColumnIndex => &indexes.column_index,
             Part::OffsetIndex => &indexes.offset_index,
         }
-    }
-}
-
-/// Where the pages of a vector chunk lie after it was copied to `start`. All but the last have the same
-/// number of rows.
-fn locate_pages(
-    file: &File,
-    range: Range<u64>,
-    start: u64,
-    rows_per_page: usize,
-) -> Vec<PageLocation> {
-    let mut headers = Headers::new(file, range.clone());
-    let mut pages = Vec::new();
-    loop {
-        let at = headers.offset();
-        let Some(Some(_)) = headers.next() else { break pages };
-        pages.push(PageLocation {
-            offset: (start + at - range.start) as i64,
-            compressed_page_size: i32::try_from(headers.offset() - at).unwrap_or(i32::MAX),
-            first_row_index: (pages.len() * rows_per_page) as i64,
-        });
     }
 }
 

@@ -27,11 +27,7 @@ use twox_hash::xxhash3_128::Hasher;
 
 use super::sink::Sink;
 use crate::format::output::VectorChunk;
-use crate::vectors::{Element, Vector};
-
-/// Bytes of a page before compression. Buffers of this size are reused by the allocator; larger ones
-/// come from the system as untouched memory, which takes most of the writing time.
-const PAGE_BYTES: usize = 64 << 10;
+use crate::vectors::{Element, Vector, rows_per_page};
 
 /// How the vectors of a row group are encoded.
 #[derive(Debug, Clone)]
@@ -63,8 +59,7 @@ impl ChunkFormat {
                 return Err(ParquetError::General(format!("{} leaves of vectors", columns.len())));
             }
         };
-        let bytes_per_row = (width * element.bytes()).max(1);
-        let rows_per_page = (PAGE_BYTES / bytes_per_row).max(1);
+        let rows_per_page = rows_per_page(width, element);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             // Components hardly repeat, so a dictionary costs time and space; the least and the

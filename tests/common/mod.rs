@@ -134,7 +134,8 @@ impl Job {
             entries.into_iter().flatten().map(name).collect::<Vec<String>>()
         };
         let mut all = [names("out"), names("out/_reembed")].concat();
-        all.retain(|name| !["_reembed", "tasks.parquet.cache", "reports"].contains(&name.as_str()));
+        let own = ["_reembed", "tasks.parquet.cache", "keys", "reports"];
+        all.retain(|name| !own.contains(&name.as_str()));
         all
     }
 }

@@ -510,6 +510,7 @@ fn cache_of_another_version_is_moved_aside() {
         "{error}"
     );
 
+    fs::remove_file(job.output()).expect("the output, which has the vectors as well");
     let (report, warnings) =
         run_and_hear(&job.config(&[]), &Counted::new().model).expect("a report");
     assert_eq!(report.origins().encoded, 30);
@@ -659,6 +660,7 @@ fn run_larger_than_its_cache_warns_once() {
     let used = report.cache.expect("a cache");
     assert!(used.entries > 20 && used.entries + used.not_stored == 200, "{used:?}");
     assert_eq!(warnings, [Warning::CacheFull { path: job.cache(), max_size: 6000 }]);
+    fs::remove_file(job.output()).expect("the output, which has the vectors as well");
     let second = run(&config, &Counted::new());
     assert_eq!(second.origins().reused, used.entries, "stored entries were evicted");
 }

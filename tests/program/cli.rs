@@ -795,7 +795,7 @@ fn printed_configuration_is_the_same_configuration() {
 fn completions_offer_the_words_of_a_setting() {
     let job = Job::small();
     let script = out(&job.reembed(&["completions", "bash"]));
-    for words in ["read-write read-only off", "auto f32 bf16"] {
+    for words in ["read-write read-only output off", "auto f32 bf16"] {
         assert!(script.contains(words), "{words}");
     }
 }

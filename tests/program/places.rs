@@ -76,8 +76,9 @@ fn directory_of_outputs_holds_tables_and_reembed_alone() {
     assert_eq!(job.names("out"), ["_reembed", "other.parquet", "tasks.parquet"]);
     assert_eq!(
         job.names("out/_reembed"),
-        ["other.parquet.cache", "reports", "tasks.parquet.cache"]
+        ["keys", "other.parquet.cache", "reports", "tasks.parquet.cache"]
     );
+    assert_eq!(job.names("out/_reembed/keys"), ["tasks.parquet.keys"], "of copied columns");
     assert_eq!(job.names("out/_reembed/reports"), ["other.parquet", "tasks.parquet"]);
     for (output, rows, earlier) in [("tasks.parquet", 40, 1), ("other.parquet", 7, 0)] {
         let directory = format!("out/_reembed/reports/{output}");
@@ -96,7 +97,7 @@ fn settings_put_cache_and_reports_elsewhere() {
     let mut command = job.command(&["run", "--quiet", "--model-path"]);
     let run = command.arg(model).args(cache).env("REEMBED_REPORT_DIR", "reports").output();
     done(&run.expect("a child"));
-    assert_eq!(job.names("out"), ["tasks.parquet"], "an empty `_reembed` is removed");
+    assert_eq!(job.names("out/_reembed"), ["keys"], "they belong to the output");
     assert_eq!(job.names("reports"), ["report.html", "report.json", "report.prom", "runs"]);
     assert!(job.path("vectors").is_file());
 }

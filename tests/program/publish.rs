@@ -215,6 +215,10 @@ fn lost_write_is_found_by_the_read_back_alone() {
         assert!(night.output() == old, "{lost}");
         // Without the read-back the run succeeds and publishes a damaged file.
         let run = strace.run(&night, &lost, &["skip-read-back"]);
+        if run.told.contains("the keys of its rows") {
+            // They are checked before the file.
+            continue;
+        }
         assert_eq!(run.status.code(), Some(0), "{lost}: {}", run.told);
         assert!(night.output() != old && night.output() != new, "{lost}");
     }
@@ -379,7 +383,7 @@ fn the_lock_of_a_killed_run_is_free_and_what_it_left_is_swept() {
     let second = night.run();
     assert_eq!(second.status.code(), Some(75), "{}", err(&second));
     assert!(err(&second).contains(&format!("process {holder} ")), "{}", err(&second));
-    assert_eq!(night.beside().len(), 2, "the active run's temporary file was removed");
+    assert_eq!(night.beside().len(), 3, "the active run's temporary files were removed");
     kill_process(Pid::from_raw(holder).expect("a process"), Signal::KILL).expect("running");
     // strace holds a process that it delays, even after its death.
     drop(strace);

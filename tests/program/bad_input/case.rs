@@ -336,8 +336,12 @@ fn files_below(directory: &Path) -> BTreeSet<PathBuf> {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_dir() {
             found.extend(files_below(&entry.path()));
-        } else if !entry.file_name().to_string_lossy().ends_with(".cache") {
-            found.insert(entry.path());
+        } else {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if ![".cache", ".keys"].iter().any(|own| name.ends_with(own)) {
+                found.insert(entry.path());
+            }
         }
     }
     found

@@ -46,12 +46,15 @@ fn own_files_lie_below_reembed_alone() {
     let own: Vec<String> = own.keys().map(|path| path.to_string_lossy().into_owned()).collect();
     let of_runs = own.iter().filter(|path| path.starts_with("reports/_dataset/runs/")).count();
     assert_eq!(of_runs, 2, "a page and a record: {own:?}");
-    let others: Vec<&str> =
-        own.iter().map(String::as_str).filter(|path| !path.contains("/runs/")).collect();
+    let of_tables = own.iter().filter(|path| path.starts_with("keys/")).count();
+    assert_eq!(of_tables, TABLES.len(), "the keys of each table: {own:?}");
+    let is_other = |path: &&str| !path.contains("/runs/") && !path.starts_with("keys/");
+    let others: Vec<&str> = own.iter().map(String::as_str).filter(is_other).collect();
     assert_eq!(
         others,
         [
             "dataset/cache",
+            "dataset/index/00000001.index",
             "manifest.json",
             "reports/_dataset/report.html",
             "reports/_dataset/report.json",

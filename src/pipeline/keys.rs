@@ -1,0 +1,252 @@
+//! The keys of a table while it is written, and what follows when it is published: its vectors need not be in the
+//! cache any more, and those that it displaces do.
+
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use reembed_encoder::error::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
+
+use super::table::Encoders;
+use crate::cache::VectorCache;
+use crate::chunk::{ResolvedChunk, UnchangedGroup};
+use crate::config::{Carry, Config};
+use crate::hidden_names::OutputPlace;
+use crate::publish::{self, ExistingFile, OutputLock, create_like_parent, write_error};
+use crate::published::{
+    KeyFile, KeyFileWriter, KeyedColumn, PublishedTable, PublishedVectors, RowKey, ShortKey,
+    footer_digest,
+};
+use crate::reader::{Reader, TableFile};
+use crate::vectors::VectorForm;
+
+/// Keys that leave the cache in one commit.
+const RELEASED_AT_ONCE: usize = 8192;
+
+/// The keys of the rows that are written so far. They are kept for outputs whose columns are copied.
+pub struct TableKeys {
+    writer: KeyFileWriter<NamedTempFile>,
+    target: PathBuf,
+    previous: Option<PreviousOutput>,
+    /// The row groups of the previous output whose vectors were copied.
+    copied: Vec<usize>,
+}
+
+/// The output that is replaced, with its keys.
+pub struct PreviousOutput {
+    table: PublishedTable,
+    keys: KeyFile,
+    /// The rows of each row group.
+    groups: Vec<Range<u64>>,
+}
+
+/// The keys of a finished table, not in their place yet.
+pub struct StagedKeys {
+    file: NamedTempFile,
+    keys: KeyFile,
+}
+
+impl PreviousOutput {
+    /// The existing output, if it has keys.
+    pub fn open(place: &OutputPlace, existing: &ExistingFile) -> Option<PreviousOutput> {
+        let ExistingFile::Output(footer) = existing else { return None };
+        if footer.carry != Carry::Copy {
+            return None;
+        }
+        let file = TableFile::open(place.path()).ok()?;
+        let table = published_table(place, &file);
+        let keys = KeyFile::open(&place.keys(), &table.footer)?;
+        let metadata = file.metadata().ok()?;
+        let mut groups = Vec::with_capacity(metadata.group_count());
+        let mut start = 0;
+        for group in 0..metadata.group_count() {
+            let end = start + metadata.group(group).ok()?.rows().unsigned_abs();
+            groups.push(start..end);
+            start = end;
+        }
+        (start == keys.rows()).then_some(PreviousOutput { table, keys, groups })
+    }
+
+    /// The table.
+    pub fn table(&self) -> &PublishedTable {
+        &self.table
+    }
+
+    /// Its vectors, if it is an output alone, at this place.
+    pub fn published(&self, place: &OutputPlace) -> PublishedVectors {
+        PublishedVectors::of_output(place, self.table.footer.clone())
+    }
+}
+
+/// The table in a file that is, or will be, at a place.
+fn published_table(place: &OutputPlace, file: &TableFile) -> PublishedTable {
+    PublishedTable { below: place.below(), footer: footer_digest(file) }
+}
+
+impl TableKeys {
+    /// A writer of the keys of an output; `None` if its columns are encoded anew.
+    ///
+    /// # Errors
+    /// `Target` or `Output`, naming the output, when the file cannot be created.
+    pub fn create(
+        config: &Config,
+        lock: &OutputLock,
+        reader: &Reader,
+        forms: &[VectorForm],
+        previous: Option<PreviousOutput>,
+    ) -> Result<Option<TableKeys>> {
+        if reader.carry() != Carry::Copy {
+            return Ok(None);
+        }
+        let target = lock.path().to_owned();
+        let columns = config.embeddings.iter().zip(forms);
+        let columns = columns.map(|(embedding, form)| KeyedColumn {
+            column: embedding.column.clone(),
+            is_whole: form.is_whole(),
+        });
+        let file = publish::create_temporary(lock.place(), lock.existing().ownership())?;
+        let writer = KeyFileWriter::new(file, columns.collect())
+            .map_err(|cause| unwritable(&target, cause))?;
+        Ok(Some(TableKeys { writer, target, previous, copied: Vec::new() }))
+    }
+
+    /// Adds the rows of a chunk.
+    ///
+    /// # Errors
+    /// `Output`, naming the table, when they cannot be written.
+    pub fn add(&mut self, chunk: &ResolvedChunk) -> Result<()> {
+        let rows = chunk.vectors.first().map_or(0, |(vectors, _)| vectors.present.len());
+        for row in 0..rows {
+            let keys = chunk.vectors.iter().map(|(vectors, facts)| {
+                let has_vector = vectors.present.get(row).copied().unwrap_or(false);
+                let measure = facts
+                    .measures
+                    .get(row)
+                    .and_then(|(tokens, cut)| Some((u32::try_from(*tokens).ok()?, *cut)));
+                let key = facts.keys.get(row).filter(|_| has_vector).map(ShortKey::from);
+                RowKey { key, measure }
+            });
+            self.writer.add(keys).map_err(|cause| unwritable(&self.target, cause))?;
+        }
+        Ok(())
+    }
+
+    /// Adds the rows of a row group that is copied from the previous output.
+    ///
+    /// # Errors
+    /// `Output`, naming the table, when they cannot be written.
+    pub fn copy(&mut self, group: &UnchangedGroup) -> Result<()> {
+        let rows = self.previous.as_ref().and_then(|previous| previous.groups.get(group.existing));
+        let copied = match rows {
+            Some(rows) => self.writer.copy(self.previous.as_ref().map(|p| &p.keys), rows.clone()),
+            None => self.writer.copy(None, 0..group.rows()),
+        };
+        self.copied.push(group.existing);
+        copied.map_err(|cause| unwritable(&self.target, cause))
+    }
+
+    /// Completes the keys of the finished table at `finished`, which is not in its place yet, and keeps the vectors that it
+    /// displaces. `None` if it cannot be opened.
+    ///
+    /// # Errors
+    /// `Output`, naming the table; `Cache` when the displaced vectors cannot be kept.
+    pub fn stage(
+        self,
+        finished: &Path,
+        place: &OutputPlace,
+        encoders: &Encoders<'_, '_>,
+    ) -> Result<Option<StagedKeys>> {
+        let TableKeys { writer, target, previous, mut copied } = self;
+        // The read-back tells what is wrong with it.
+        let Ok(finished) = TableFile::open(finished) else { return Ok(None) };
+        let table = published_table(place, &finished);
+        let file = writer.finish(&table.footer).map_err(|cause| unwritable(&target, cause))?;
+        let keys = file.reopen().map_err(|cause| unwritable(&target, cause))?;
+        let keys = KeyFile::of(keys).ok_or_else(|| {
+            let message = "read-back of the finished file failed: the keys of its rows are not those written";
+            Error::new(ErrorKind::Output, message).in_file(&target).advice(
+                "the output was not replaced; check the disk and the memory of the machine, then run again",
+            )
+        })?;
+        let Some(published) = encoders.published else {
+            return Ok(Some(StagedKeys { file, keys }));
+        };
+        published.add(&table, &keys, previous.is_none())?;
+        if let (Some(cache), Some(previous)) = (encoders.cache, previous)
+            && previous.table != table
+        {
+            copied.sort_unstable();
+            let groups = previous.groups.iter().enumerate();
+            let ranges: Vec<Range<u64>> = groups
+                .filter(|(group, _)| copied.binary_search(group).is_err())
+                .map(|(_, rows)| rows.clone())
+                .collect();
+            let old = (&previous.table, &previous.keys);
+            if let Some(mut writer) = cache.writer_of_displaced(encoders.commit_rows.get()) {
+                published.displaced(old, (&table, &keys), &ranges, |key, measure, vector| {
+                    if cache.view()?.has(&key)? {
+                        return Ok(());
+                    }
+                    let (tokens, cut) = measure;
+                    writer.insert(key.padded(), tokens as usize, cut, vector);
+                    writer.commit_if_due()
+                })?;
+                writer.commit()?;
+                encoders.add_displaced(writer.totals());
+            }
+        }
+        Ok(Some(StagedKeys { file, keys }))
+    }
+}
+
+impl StagedKeys {
+    /// Puts the keys of a table in their place. They are not made durable: without them, vectors are computed again.
+    ///
+    /// # Errors
+    /// `Output`, naming the table, when they cannot be renamed.
+    pub fn put(self, place: &OutputPlace) -> Result<KeyFile> {
+        let path = place.keys();
+        let put = || {
+            let directory = crate::hidden_names::directory_of(&path);
+            if !directory.is_dir() {
+                create_like_parent(directory)?;
+            }
+            self.file.persist(&path).map(drop).map_err(|error| error.error)
+        };
+        put().map_err(|cause| unwritable(place.path(), cause))?;
+        Ok(self.keys)
+    }
+}
+
+/// Removes the vectors from the cache that stand in a published table now, which is at `target`.
+///
+/// # Errors
+/// `Cache` when it cannot be written.
+pub fn release(cache: &VectorCache<'_>, target: &Path, keys: &KeyFile) -> Result<()> {
+    let is_whole: Vec<bool> = keys.columns().iter().map(|column| column.is_whole).collect();
+    let mut released = Vec::with_capacity(RELEASED_AT_ONCE);
+    let mut outcome = Ok(());
+    let scanned = keys.scan::<io::Error>(0..keys.rows(), |_, found| {
+        let whole = found.iter().zip(&is_whole).filter(|(_, is_whole)| **is_whole);
+        released.extend(whole.filter_map(|(found, _)| found.key));
+        if released.len() >= RELEASED_AT_ONCE && outcome.is_ok() {
+            outcome = cache.release(&released).map(drop);
+            released.clear();
+        }
+        Ok(())
+    });
+    scanned.map_err(|cause| unwritable(target, cause))?;
+    outcome?;
+    cache.release(&released).map(drop)
+}
+
+/// Deletes the keys of an output that is deleted. What stays belongs to no table, and is not believed.
+pub fn delete(place: &OutputPlace) {
+    let _ = fs::remove_file(place.keys());
+}
+
+fn unwritable(target: &Path, cause: io::Error) -> Error {
+    write_error(target, "the keys of its rows cannot be written", cause)
+}

@@ -1,0 +1,517 @@
+//! The index: where the vectors of published texts are.
+//!
+//! New keys are in memory until there are many, then they become a segment. Segments of one size are joined into a larger
+//! one, so that there are few. Nothing of it has to be durable: what is missing is read again from key files.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::segment::{Entries, Entry, Segment, SegmentWriter};
+use super::short_key::ShortKey;
+use crate::table_path;
+
+/// Most keys in memory: some 6 MB.
+const RECENT: usize = 1 << 17;
+
+/// Segments of one size that are joined.
+const FAN_OUT: usize = 4;
+
+/// The suffix of a segment.
+const SUFFIX: &str = "index";
+
+/// A vector column of a published table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Source {
+    /// The path of the table below the output directory.
+    #[serde(with = "table_path")]
+    pub table: PathBuf,
+    /// The digest of its footer.
+    pub footer: String,
+    /// The number of the column in its key file.
+    pub column: usize,
+}
+
+/// Where the vector of a text may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The number of a source.
+    pub source: u32,
+    /// The row in the table, from 0.
+    pub row: u64,
+}
+
+/// The index of a dataset.
+#[derive(Debug)]
+pub struct KeyIndex {
+    home: Home,
+    sources: Vec<Source>,
+    numbers: HashMap<Source, u32>,
+    recent: HashMap<ShortKey, Place>,
+    /// Sources that no segment names yet.
+    unnamed: Vec<u32>,
+    /// The oldest and largest first.
+    segments: Vec<OpenSegment>,
+    /// Those of another index, which is only read.
+    base: Vec<OpenSegment>,
+    next: u64,
+}
+
+/// Where segments are.
+#[derive(Debug)]
+enum Home {
+    /// Files of a directory, which stay.
+    Kept(PathBuf),
+    /// Files without a name on the file system of a directory, which the system deletes.
+    Nameless(PathBuf),
+}
+
+#[derive(Debug)]
+struct OpenSegment {
+    /// `None` if it has no name.
+    path: Option<PathBuf>,
+    segment: Segment,
+    /// The numbers of its sources in this index.
+    sources: Vec<u32>,
+}
+
+impl KeyIndex {
+    /// An index for this process alone, on the file system of a directory.
+    pub fn nameless(directory: &Path) -> KeyIndex {
+        KeyIndex::new(Home::Nameless(directory.to_owned()))
+    }
+
+    fn new(home: Home) -> KeyIndex {
+        KeyIndex {
+            home,
+            sources: Vec::new(),
+            numbers: HashMap::new(),
+            recent: HashMap::new(),
+            unnamed: Vec::new(),
+            segments: Vec::new(),
+            base: Vec::new(),
+            next: 1,
+        }
+    }
+
+    /// Opens the index in a directory, which need not exist, and those of `base`, which are only read. A damaged segment
+    /// is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn open(directory: &Path, base: &[PathBuf]) -> io::Result<KeyIndex> {
+        let mut index = KeyIndex::new(Home::Kept(directory.to_owned()));
+        for (number, path) in segments_in(directory)? {
+            index.next = number + 1;
+            match index.open_segment(&path) {
+                Some(segment) => index.segments.push(segment),
+                // Its tables are read again.
+                None => drop(fs::remove_file(path)),
+            }
+        }
+        Ok(index.with_base(base))
+    }
+
+    /// The index with those in other directories behind it, which are only read.
+    #[must_use]
+    pub fn with_base(mut self, directories: &[PathBuf]) -> KeyIndex {
+        for directory in directories {
+            for path in segments_in(directory).unwrap_or_default().into_values() {
+                let segment = self.open_segment(&path);
+                self.base.extend(segment);
+            }
+        }
+        self
+    }
+
+    /// Whether the rows of a source were added.
+    pub fn has(&self, source: &Source) -> bool {
+        self.numbers.contains_key(source)
+    }
+
+    /// The source with a number.
+    pub fn source(&self, number: u32) -> Option<&Source> {
+        self.sources.get(number as usize)
+    }
+
+    /// Adds a source; its number is that of its keys.
+    pub fn add_source(&mut self, source: Source) -> u32 {
+        if let Some(number) = self.numbers.get(&source) {
+            return *number;
+        }
+        let number = self.number(source);
+        self.unnamed.push(number);
+        number
+    }
+
+    /// Adds a key of a source. `is_current` tells for each source whether it may still be of use.
+    ///
+    /// # Errors
+    /// When a segment cannot be written.
+    pub fn add(
+        &mut self,
+        key: ShortKey,
+        place: Place,
+        is_current: &dyn Fn(&Source) -> bool,
+    ) -> io::Result<()> {
+        self.recent.insert(key, place);
+        match self.recent.len() < RECENT {
+            true => Ok(()),
+            false => self.write_recent(is_current),
+        }
+    }
+
+    /// Adds the places of a key to `found`, the newest first, at most `most` of each part.
+    ///
+    /// # Errors
+    /// When a segment cannot be read.
+    pub fn find(&self, key: &ShortKey, most: usize, found: &mut Vec<Place>) -> io::Result<()> {
+        found.extend(self.recent.get(key));
+        let mut entries = Vec::new();
+        for open in self.segments.iter().rev().chain(self.base.iter().rev()) {
+            open.segment.find(key, most, &mut entries)?;
+            for Entry { source, row, .. } in entries.drain(..) {
+                let number = open.sources.get(source as usize);
+                found.extend(number.map(|source| Place { source: *source, row }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory, and joins segments if there are many.
+    ///
+    /// # Errors
+    /// When a segment cannot be written.
+    pub fn save(&mut self, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
+        self.write_recent(is_current)?;
+        let entries: u64 = self.segments.iter().map(|open| open.segment.len()).sum();
+        let largest = self.segments.first().map_or(0, |open| open.segment.len());
+        // Few lookups and little space are worth reading everything when a quarter is new.
+        let is_scattered = self.segments.len() >= FAN_OUT && (entries - largest) * 4 > entries;
+        if is_scattered { self.join(0, is_current) } else { Ok(()) }
+    }
+
+    /// Number of entries, those of one key counted for each of its rows.
+    pub fn len(&self) -> u64 {
+        let segments = self.segments.iter().map(|open| open.segment.len()).sum::<u64>();
+        segments + self.recent.len() as u64
+    }
+
+    fn number(&mut self, source: Source) -> u32 {
+        if let Some(number) = self.numbers.get(&source) {
+            return *number;
+        }
+        let number = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
+        self.sources.push(source.clone());
+        self.numbers.insert(source, number);
+        number
+    }
+
+    fn open_segment(&mut self, path: &Path) -> Option<OpenSegment> {
+        self.with_segment(Some(path.to_owned()), File::open(path).ok()?)
+    }
+
+    fn with_segment(&mut self, path: Option<PathBuf>, file: File) -> Option<OpenSegment> {
+        let (segment, sources) = Segment::of::<Source>(file)?;
+        let sources = sources.into_iter().map(|source| self.number(source)).collect();
+        Some(OpenSegment { path, segment, sources })
+    }
+
+    fn write_recent(&mut self, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
+        if self.recent.is_empty() && self.unnamed.is_empty() {
+            return Ok(());
+        }
+        let mut entries: Vec<Entry> = self
+            .recent
+            .drain()
+            .map(|(key, Place { source, row })| Entry { key, source, row })
+            .collect();
+        entries.sort_unstable();
+        let named = std::mem::take(&mut self.unnamed);
+        let entries = entries.into_iter().map(Ok);
+        let open = self.write(entries, named)?;
+        self.segments.push(open);
+        while let Some(first) = first_to_join(&self.lengths()) {
+            self.join(first, is_current)?;
+        }
+        Ok(())
+    }
+
+    fn lengths(&self) -> Vec<u64> {
+        self.segments.iter().map(|open| open.segment.len()).collect()
+    }
+
+    /// Joins the segments from `first` on into one.
+    fn join(&mut self, first: usize, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
+        let joined = self.segments.split_off(first);
+        let mut named: Vec<u32> =
+            joined.iter().flat_map(|open| open.sources.iter().copied()).collect();
+        named.sort_unstable();
+        named.dedup();
+        let is_kept: Vec<bool> = self.sources.iter().map(is_current).collect();
+        named.retain(|number| is_kept.get(*number as usize).copied().unwrap_or(false));
+        let inputs = joined
+            .iter()
+            .map(|open| Ok((open.segment.entries()?, &open.sources[..])))
+            .collect::<io::Result<Vec<_>>>()?;
+        let entries = Joined::new(inputs)?.filter(|entry| match entry {
+            Ok(entry) => is_kept.get(entry.source as usize).copied().unwrap_or(false),
+            Err(_) => true,
+        });
+        let open = self.write(entries, named)?;
+        self.segments.push(open);
+        for path in joined.into_iter().filter_map(|old| old.path) {
+            // One that stays is read again, and says the same.
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
+    }
+
+    /// Writes a segment whose entries have the numbers of this index. `named` are sources without an entry.
+    fn write(
+        &mut self,
+        entries: impl Iterator<Item = io::Result<Entry>>,
+        named: Vec<u32>,
+    ) -> io::Result<OpenSegment> {
+        let (file, named_file) = match &self.home {
+            Home::Nameless(directory) => (tempfile::tempfile_in(directory)?, None),
+            Home::Kept(directory) => {
+                fs::create_dir_all(directory)?;
+                let file = NamedTempFile::new_in(directory)?;
+                (file.reopen()?, Some((directory.clone(), file)))
+            }
+        };
+        let mut writer = SegmentWriter::new(file);
+        let mut numbers = Vec::new();
+        let mut local: BTreeMap<u32, u32> = BTreeMap::new();
+        let mut in_file = |source: u32, numbers: &mut Vec<u32>| {
+            *local.entry(source).or_insert_with(|| {
+                numbers.push(source);
+                numbers.len() as u32 - 1
+            })
+        };
+        for source in named {
+            in_file(source, &mut numbers);
+        }
+        for entry in entries {
+            let entry = entry?;
+            let source = in_file(entry.source, &mut numbers);
+            writer.add(&Entry { source, ..entry })?;
+        }
+        let sources: Vec<&Source> =
+            numbers.iter().filter_map(|number| self.sources.get(*number as usize)).collect();
+        let file = writer.finish(sources)?;
+        let path = match named_file {
+            None => None,
+            Some((directory, named)) => {
+                let path = directory.join(format!("{:08}.{SUFFIX}", self.next));
+                self.next += 1;
+                named.persist(&path).map_err(|error| error.error)?;
+                Some(path)
+            }
+        };
+        let open = self.with_segment(path, file);
+        open.ok_or_else(|| io::Error::other("a new segment cannot be read"))
+    }
+}
+
+/// The first of the last segments that are joined: as many as are of one size, and enough of them.
+fn first_to_join(lengths: &[u64]) -> Option<usize> {
+    let size = |length: u64| (length / RECENT as u64 + 1).ilog(FAN_OUT as u64);
+    let last = size(*lengths.last()?);
+    let first = lengths.iter().rposition(|length| size(*length) > last).map_or(0, |at| at + 1);
+    (lengths.len() - first >= FAN_OUT).then_some(first)
+}
+
+/// The segments of a directory, the oldest first.
+fn segments_in(directory: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
+    let mut segments = BTreeMap::new();
+    let entries = match fs::read_dir(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(segments),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
+        if path.extension().is_some_and(|suffix| suffix == SUFFIX)
+            && let Some(number) = number
+        {
+            segments.insert(number, path);
+        }
+    }
+    Ok(segments)
+}
+
+/// The entries of several segments in the order of their keys, with the numbers of the index.
+struct Joined<'a> {
+    inputs: Vec<(Entries, &'a [u32], Option<Entry>)>,
+}
+
+impl<'a> Joined<'a> {
+    fn new(inputs: Vec<(Entries, &'a [u32])>) -> io::Result<Joined<'a>> {
+        let mut joined = Joined { inputs: Vec::with_capacity(inputs.len()) };
+        for (mut entries, sources) in inputs {
+            let next = next_of(&mut entries, sources)?;
+            joined.inputs.push((entries, sources, next));
+        }
+        Ok(joined)
+    }
+}
+
+fn next_of(entries: &mut Entries, sources: &[u32]) -> io::Result<Option<Entry>> {
+    loop {
+        let Some(entry) = entries.next().transpose()? else { return Ok(None) };
+        if let Some(source) = sources.get(entry.source as usize) {
+            return Ok(Some(Entry { source: *source, ..entry }));
+        }
+    }
+}
+
+impl Iterator for Joined<'_> {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<io::Result<Entry>> {
+        let waiting = self.inputs.iter_mut().filter(|(_, _, next)| next.is_some());
+        let (entries, sources, next) = waiting.min_by_key(|(_, _, next)| *next)?;
+        let entry = next.take()?;
+        match next_of(entries, sources) {
+            Ok(following) => *next = following,
+            Err(error) => return Some(Err(error)),
+        }
+        Some(Ok(entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reembed_encoder::task::ContentKeys;
+
+    use super::*;
+
+    fn key(text: u64) -> ShortKey {
+        ShortKey::from(&ContentKeys::new("f").key(&text.to_string()))
+    }
+
+    fn source(table: &str, footer: &str) -> Source {
+        Source { table: table.into(), footer: footer.to_owned(), column: 0 }
+    }
+
+    fn found(index: &KeyIndex, text: u64) -> Vec<(String, u64)> {
+        let mut places = Vec::new();
+        index.find(&key(text), 4, &mut places).expect("it is read");
+        let name = |place: &Place| {
+            let source = index.source(place.source).expect("a source");
+            (format!("{} {}", source.table.display(), source.footer), place.row)
+        };
+        places.iter().map(name).collect()
+    }
+
+    #[test]
+    fn keys_are_found_in_memory_and_after_it_was_saved() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = |_: &Source| true;
+        let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
+        for (number, table) in ["a", "b", "c"].into_iter().enumerate() {
+            let number = number as u64;
+            let source = index.add_source(source(table, "1"));
+            for row in 0..100 {
+                let place = Place { source, row };
+                index.add(key(100 * number + row), place, &all).expect("a key");
+            }
+            if number == 1 {
+                index.save(&all).expect("it is saved");
+            }
+        }
+        index.add_source(source("without rows", "1"));
+        for text in [0, 99, 100, 250, 299] {
+            let table = ["a 1", "b 1", "c 1"][text as usize / 100];
+            assert_eq!(found(&index, text), [(table.to_owned(), text % 100)]);
+        }
+        assert_eq!(found(&index, 300), []);
+        index.save(&all).expect("it is saved");
+        let again = KeyIndex::open(directory.path(), &[]).expect("an index");
+        assert_eq!((again.len(), found(&again, 250)), (300, vec![("c 1".to_owned(), 50)]));
+        assert!(again.has(&source("without rows", "1")) && !again.has(&source("a", "2")));
+        // A shard reads the index of the whole.
+        let own = tempfile::tempdir().expect("a directory");
+        let base = [directory.path().to_owned()];
+        let shard = KeyIndex::open(own.path(), &base).expect("an index");
+        assert_eq!((shard.len(), found(&shard, 7)), (0, vec![("a 1".to_owned(), 7)]));
+    }
+
+    #[test]
+    fn the_newest_place_comes_first_and_old_tables_are_dropped_when_segments_are_joined() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
+        for footer in 1..=6u64 {
+            let footers = footer.to_string();
+            let is_current = |source: &Source| source.footer == footers;
+            let source = index.add_source(source("a", &footers));
+            index.add(key(1), Place { source, row: footer }, &is_current).expect("a key");
+            index.save(&is_current).expect("it is saved");
+            assert_eq!(found(&index, 1)[0], (format!("a {footer}"), footer));
+        }
+        assert!(index.len() < 4, "{}", index.len());
+        assert!(segments_in(directory.path()).expect("segments").len() < FAN_OUT);
+    }
+
+    #[test]
+    fn a_damaged_segment_is_removed_and_its_tables_are_read_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = |_: &Source| true;
+        let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
+        let number = index.add_source(source("a", "1"));
+        index.add(key(1), Place { source: number, row: 0 }, &all).expect("a key");
+        index.save(&all).expect("it is saved");
+        let path = directory.path().join("00000001.index");
+        fs::write(&path, b"RINDEX1\n").expect("a file");
+        let again = KeyIndex::open(directory.path(), &[]).expect("an index");
+        assert!(!again.has(&source("a", "1")) && !path.exists());
+    }
+
+    #[test]
+    fn segments_are_joined_when_enough_are_of_one_size() {
+        let recent = RECENT as u64;
+        for (lengths, expected) in [
+            (vec![], None),
+            (vec![1, 1, 1], None),
+            (vec![1, 1, 1, 1], Some(0)),
+            (vec![20 * recent, 1, 1, 1], None),
+            (vec![20 * recent, 1, 1, 1, 1], Some(1)),
+            (vec![recent * 4, recent * 4, recent * 4, recent * 4], Some(0)),
+            (vec![recent * 70, recent * 5, recent * 5, 1, 1], None),
+        ] {
+            assert_eq!(first_to_join(&lengths), expected, "{lengths:?}");
+        }
+    }
+
+    #[test]
+    fn many_keys_become_few_segments() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = |_: &Source| true;
+        let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
+        let rows = RECENT as u64 * 5 + 7;
+        let number = index.add_source(source("a", "1"));
+        // Keys need not be hashes here: their order alone counts.
+        let key = |row: u64| {
+            let mut bytes = [1; ShortKey::BYTES];
+            bytes[..8].copy_from_slice(&row.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            ShortKey::from_bytes(bytes).expect("a key")
+        };
+        for row in 0..rows {
+            index.add(key(row), Place { source: number, row }, &all).expect("a key");
+        }
+        assert_eq!(index.len(), rows);
+        assert!(index.segments.len() < FAN_OUT, "{}", index.segments.len());
+        index.save(&all).expect("it is saved");
+        for row in (0..rows).step_by(997) {
+            let mut places = Vec::new();
+            index.find(&key(row), 4, &mut places).expect("it is read");
+            assert_eq!(places, [Place { source: number, row }]);
+        }
+    }
+}
