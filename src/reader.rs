@@ -47,6 +47,7 @@ use decoder::BATCH_VALUES;
 pub use decoder::{Batches, Decoder, Limits, types_of};
 use duplicates::DuplicateIds;
 pub use named_column::{all_of, find_root};
+pub use parquet::file::page_index::offset_index::PageLocation;
 pub use table_file::{TableFile, read_error};
 use text_roots::TextRoots;
 pub use text_roots::{check_not_encrypted, check_text_columns};

@@ -7,7 +7,6 @@
 //!   form      what a column holds: all of the above      rows     reads a column
 //!   element   the type of its elements                   expect   what its vectors must be like
 //!                                                        compare  two vectors of one form
-//!   pages     where its rows are
 //! ```
 
 mod compare;
@@ -15,7 +14,6 @@ mod components;
 mod element;
 mod expect;
 mod form;
-mod pages;
 mod quantize;
 mod ranges;
 mod rows;
@@ -25,6 +23,5 @@ pub use components::Components;
 pub use element::{CHILD, Element};
 pub use expect::{Flaw, VectorExpectation};
 pub use form::{BuildError, VectorForm, data_type};
-pub use pages::{locate_pages, rows_per_page};
 pub use ranges::{RangeMeter, Ranges, RangesFile};
 pub use rows::{Vector, VectorRows};

@@ -7,7 +7,7 @@
 //! ```text
 //!   copied      carried columns as bytes     vector_chunk  the vectors of a row group
 //!   reencoded   carried columns by value     sink          the temporary file
-//!   arrow_schema  for an input without one
+//!   arrow_schema  for an input without one   vector_pages  where its rows are
 //! ```
 
 mod arrow_schema;
@@ -15,6 +15,7 @@ mod copied;
 mod reencoded;
 mod sink;
 mod vector_chunk;
+mod vector_pages;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::vectors::{BuildError, VectorForm};
 use copied::CopiedTable;
 use reencoded::ReencodedTable;
 pub use reencoded::check_types;
+pub use vector_pages::{locate_pages, rows_per_page};
 
 /// An output that is being written. Dropping it deletes the temporary file.
 pub struct Writer<'a> {

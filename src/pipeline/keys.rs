@@ -3,13 +3,14 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
-use super::table::Encoders;
+use super::reuse::Known;
 use crate::cache::VectorCache;
 use crate::chunk::{ResolvedChunk, UnchangedGroup};
 use crate::config::{Carry, Config};
@@ -46,6 +47,10 @@ pub struct PreviousOutput {
 pub struct StagedKeys {
     file: NamedTempFile,
     keys: KeyFile,
+    /// Entries of the cache that were evicted for displaced vectors.
+    pub evicted: u64,
+    /// Displaced vectors that the cache could not store.
+    pub not_stored: u64,
 }
 
 impl PreviousOutput {
@@ -148,7 +153,7 @@ impl TableKeys {
     }
 
     /// Completes the keys of the finished table at `finished`, which is not in its place yet, and keeps the vectors that it
-    /// displaces. `None` if it cannot be opened.
+    /// displaces. `None` if the file cannot be opened: the read-back tells why.
     ///
     /// # Errors
     /// `Output`, naming the table; `Cache` when the displaced vectors cannot be kept.
@@ -156,25 +161,26 @@ impl TableKeys {
         self,
         finished: &Path,
         place: &OutputPlace,
-        encoders: &Encoders<'_, '_>,
+        (cache, published): Known<'_, '_>,
+        commit_rows: NonZeroUsize,
     ) -> Result<Option<StagedKeys>> {
         let TableKeys { writer, target, previous, mut copied } = self;
-        // The read-back tells what is wrong with it.
         let Ok(finished) = TableFile::open(finished) else { return Ok(None) };
         let table = published_table(place, &finished);
         let file = writer.finish(&table.footer).map_err(|cause| unwritable(&target, cause))?;
         let keys = file.reopen().map_err(|cause| unwritable(&target, cause))?;
         let keys = KeyFile::of(keys).ok_or_else(|| {
-            let message = "read-back of the finished file failed: the keys of its rows are not those written";
+            let message =
+                "read-back of the finished file failed: the keys of its rows are not those written";
             Error::new(ErrorKind::Output, message).in_file(&target).advice(
                 "the output was not replaced; check the disk and the memory of the machine, then run again",
             )
         })?;
-        let Some(published) = encoders.published else {
-            return Ok(Some(StagedKeys { file, keys }));
-        };
-        published.add(&table, &keys, previous.is_none())?;
-        if let (Some(cache), Some(previous)) = (encoders.cache, previous)
+        let mut staged = StagedKeys { file, keys, evicted: 0, not_stored: 0 };
+        let Some(published) = published else { return Ok(Some(staged)) };
+        published.add(&table, &staged.keys, previous.is_none())?;
+        let writer = cache.and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
+        if let (Some(cache), Some(mut writer), Some(previous)) = (cache, writer, previous)
             && previous.table != table
         {
             copied.sort_unstable();
@@ -184,20 +190,18 @@ impl TableKeys {
                 .map(|(_, rows)| rows.clone())
                 .collect();
             let old = (&previous.table, &previous.keys);
-            if let Some(mut writer) = cache.writer_of_displaced(encoders.commit_rows.get()) {
-                published.displaced(old, (&table, &keys), &ranges, |key, measure, vector| {
-                    if cache.view()?.has(&key)? {
-                        return Ok(());
-                    }
-                    let (tokens, cut) = measure;
-                    writer.insert(key.padded(), tokens as usize, cut, vector);
-                    writer.commit_if_due()
-                })?;
-                writer.commit()?;
-                encoders.add_displaced(writer.totals());
-            }
+            let new = (&table, &staged.keys);
+            published.displaced(old, new, &ranges, |key, (tokens, cut), vector| {
+                if cache.view()?.has(&key)? {
+                    return Ok(());
+                }
+                writer.insert(key.padded(), tokens as usize, cut, vector);
+                writer.commit_if_due()
+            })?;
+            writer.commit()?;
+            (staged.evicted, staged.not_stored) = writer.totals();
         }
-        Ok(Some(StagedKeys { file, keys }))
+        Ok(Some(staged))
     }
 }
 

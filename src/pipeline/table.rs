@@ -40,10 +40,10 @@ pub struct Encoders<'a, 'i> {
     models: &'a Models<'a>,
     by_column: Vec<&'a LazyInference<'i>>,
     keys: Vec<ContentKeys>,
-    pub(super) cache: Option<&'a VectorCache<'a>>,
+    cache: Option<&'a VectorCache<'a>>,
     /// What stands in published tables.
-    pub(super) published: Option<&'a PublishedVectors>,
-    pub(super) commit_rows: NonZeroUsize,
+    published: Option<&'a PublishedVectors>,
+    commit_rows: NonZeroUsize,
     /// As the result of [`Encoders::commit`], of vectors that publications displaced.
     displaced: Mutex<(u64, u64)>,
     /// New vectors until a commit. One table at a time has it, in its turn.
@@ -85,7 +85,7 @@ impl<'a, 'i> Encoders<'a, 'i> {
         *self.displaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add_displaced(&self, totals: (u64, u64)) {
+    fn add_displaced(&self, totals: (u64, u64)) {
         let mut sum = self.displaced.lock().unwrap_or_else(PoisonError::into_inner);
         *sum = (sum.0 + totals.0, sum.1 + totals.1);
     }
@@ -287,8 +287,14 @@ impl<'a> Table<'a> {
             existing
                 .check_replaceable(footer.input_rows.unwrap_or(footer.rows), max_shrink, replace)
                 .map_err(|error| error.in_file(lock.path()))?;
-            let stage = |keys: TableKeys| keys.stage(staged.path(), lock.place(), encoders);
+            let Encoders { cache, published, commit_rows, .. } = *encoders;
+            let known = (cache, published);
+            let stage =
+                |keys: TableKeys| keys.stage(staged.path(), lock.place(), known, commit_rows);
             let keys = keys.map(stage).transpose()?.flatten();
+            if let Some(StagedKeys { evicted, not_stored, .. }) = &keys {
+                encoders.add_displaced((*evicted, *not_stored));
+            }
             Ok((staged, keys, footer))
         });
         let (staged, keys, footer) =

@@ -196,7 +196,7 @@ impl KeyIndex {
     }
 
     /// Number of entries, those of one key counted for each of its rows.
-    pub fn len(&self) -> u64 {
+    pub fn entries(&self) -> u64 {
         let segments = self.segments.iter().map(|open| open.segment.len()).sum::<u64>();
         segments + self.recent.len() as u64
     }
@@ -434,13 +434,13 @@ mod tests {
         assert_eq!(found(&index, 300), []);
         index.save(&all).expect("it is saved");
         let again = KeyIndex::open(directory.path(), &[]).expect("an index");
-        assert_eq!((again.len(), found(&again, 250)), (300, vec![("c 1".to_owned(), 50)]));
+        assert_eq!((again.entries(), found(&again, 250)), (300, vec![("c 1".to_owned(), 50)]));
         assert!(again.has(&source("without rows", "1")) && !again.has(&source("a", "2")));
         // A shard reads the index of the whole.
         let own = tempfile::tempdir().expect("a directory");
         let base = [directory.path().to_owned()];
         let shard = KeyIndex::open(own.path(), &base).expect("an index");
-        assert_eq!((shard.len(), found(&shard, 7)), (0, vec![("a 1".to_owned(), 7)]));
+        assert_eq!((shard.entries(), found(&shard, 7)), (0, vec![("a 1".to_owned(), 7)]));
     }
 
     #[test]
@@ -455,7 +455,7 @@ mod tests {
             index.save(&is_current).expect("it is saved");
             assert_eq!(found(&index, 1)[0], (format!("a {footer}"), footer));
         }
-        assert!(index.len() < 4, "{}", index.len());
+        assert!(index.entries() < 4, "{}", index.entries());
         assert!(segments_in(directory.path()).expect("segments").len() < FAN_OUT);
     }
 
@@ -505,7 +505,7 @@ mod tests {
         for row in 0..rows {
             index.add(key(row), Place { source: number, row }, &all).expect("a key");
         }
-        assert_eq!(index.len(), rows);
+        assert_eq!(index.entries(), rows);
         assert!(index.segments.len() < FAN_OUT, "{}", index.segments.len());
         index.save(&all).expect("it is saved");
         for row in (0..rows).step_by(997) {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use parquet::file::page_index::offset_index::PageLocation;
 use twox_hash::XxHash3_128;
 
 use super::key_file::{KeyFile, RowKey};
@@ -13,8 +12,9 @@ use crate::footer::{EmbeddingFooter, Footer, TOOL};
 use crate::format::metadata::Metadata;
 use crate::group_digest::GroupDigest;
 use crate::publish::readback::vector_decoder;
-use crate::reader::{Decoder, TableFile};
-use crate::vectors::{Vector, VectorRows, locate_pages, rows_per_page};
+use crate::reader::{Decoder, PageLocation, TableFile};
+use crate::vectors::{Vector, VectorRows};
+use crate::writer::{locate_pages, rows_per_page};
 
 /// XXH3-128 of the footer of a table, which has the digests of its columns: it tells a copy from another file.
 pub fn footer_digest(table: &TableFile) -> String {

@@ -21,6 +21,9 @@ const OPEN_TABLES: usize = 8;
 /// Places of a text that are tried.
 const PLACES: usize = 4;
 
+/// The tokens of a text, and whether it was cut; `None` if they are not known.
+type Measure = Option<(u32, bool)>;
+
 /// A table that was published.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PublishedTable {
@@ -266,7 +269,7 @@ impl PublishedVectors {
 
     /// Number of rows that the index has.
     pub fn rows(&self) -> u64 {
-        self.read_state().index.len()
+        self.read_state().index.entries()
     }
 
     fn width(&self, table: &PublishedTable, column: usize) -> Option<usize> {
@@ -322,12 +325,12 @@ impl PublishedVectors {
         dim: usize,
         rows: &[(u64, usize)],
         texts: &[ContentKey],
-        mut each: impl FnMut(usize, Option<(u32, bool)>, &[f32]),
+        mut each: impl FnMut(usize, Measure, &[f32]),
     ) {
         let table = PublishedTable { below: source.table.clone(), footer: source.footer.clone() };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(keyed) = self.open_table(&mut open, table) else { return };
-        let wanted: Vec<(u64, usize, Option<(u32, bool)>)> = rows
+        let wanted: Vec<(u64, usize, Measure)> = rows
             .iter()
             .filter_map(|(row, at)| {
                 let found = keyed.key(*row, source.column)?;

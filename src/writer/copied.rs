@@ -22,6 +22,7 @@ use tempfile::NamedTempFile;
 use super::arrow_schema::arrow_schema;
 use super::sink::{Sink, unwritable};
 use super::vector_chunk::{ChunkFormat, VectorChunkWriter};
+use super::vector_pages::locate_pages;
 use crate::carried::{CarriedHasher, ChunkBytes, Indexes};
 use crate::chunk::{RowFacts, UnchangedGroup};
 use crate::digest::ColumnHasher;
@@ -35,7 +36,7 @@ use crate::group_digest::{GroupDigest, TextHasher};
 use crate::hidden_names::directory_of;
 use crate::publish::write_error;
 use crate::reader::TableFile;
-use crate::vectors::{VectorRows, locate_pages};
+use crate::vectors::VectorRows;
 
 /// Bytes that are copied at once from a temporary file with vectors.
 const COPIED_BYTES: usize = 256 << 10;

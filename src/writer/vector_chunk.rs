@@ -26,8 +26,9 @@ use parquet::schema::types::ColumnDescPtr;
 use twox_hash::xxhash3_128::Hasher;
 
 use super::sink::Sink;
+use super::vector_pages::rows_per_page;
 use crate::format::output::VectorChunk;
-use crate::vectors::{Element, Vector, rows_per_page};
+use crate::vectors::{Element, Vector};
 
 /// How the vectors of a row group are encoded.
 #[derive(Debug, Clone)]

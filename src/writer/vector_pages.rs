@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use parquet::file::page_index::offset_index::PageLocation;
 
-use super::element::Element;
 use crate::format::pages::Headers;
+use crate::vectors::Element;
 
 /// Bytes of a page before compression. Buffers of this size are reused by the allocator; larger ones
 /// come from the system as untouched memory, which takes most of the writing time.
