@@ -40,6 +40,7 @@ pub mod failpoints;
 pub mod figures;
 pub mod file_id;
 pub mod footer;
+mod footer_recipe;
 pub mod format;
 pub mod group_digest;
 mod hidden_names;

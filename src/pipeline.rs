@@ -17,7 +17,7 @@
 //!   prepare    what is checked before the first row    stages   what each thread does
 //!   models     the models of the vector columns        clock    where the time goes
 //!   lazy_inference  what embeds, made at the first text that needs it
-//!   keys       the keys of the rows of an output
+//!   keys       the keys of the rows of an output       text_keys  those of an output that has none
 //!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
 //!   table      one table, from its first row to its output  turns  in which order tables use the model
 //! ```
@@ -32,6 +32,7 @@ mod reuse;
 mod split;
 mod stages;
 mod table;
+mod text_keys;
 mod turns;
 mod unchanged;
 
@@ -133,7 +134,7 @@ pub fn run_with(
     let clocks = StageClocks::default();
     let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
     let existing = table.existing_vectors(models);
-    let previous = PreviousOutput::open(place, lock.existing().file());
+    let previous = previous_output(config, lock, stop)?;
     let published = match (&previous, config.cache.mode) {
         (None, _) | (_, CacheMode::Off) => None,
         (Some(previous), _) => {
@@ -173,6 +174,21 @@ pub fn run_with(
 /// How many entries of the cache were evicted, and how many vectors it did not store, by several writers.
 pub(crate) fn sum(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
     (one.0 + other.0, one.1 + other.1)
+}
+
+/// The existing output with the keys of its rows, if vectors may be taken from it.
+///
+/// # Errors
+/// `Stopped` when a stop is requested.
+pub(crate) fn previous_output(
+    config: &Config,
+    lock: &OutputLock,
+    stop: &Stop,
+) -> Result<Option<PreviousOutput>> {
+    if config.cache.mode != CacheMode::Off {
+        text_keys::make(config, lock.place(), lock.existing(), stop)?;
+    }
+    Ok(PreviousOutput::open(lock.place(), lock.existing().file()))
 }
 
 /// Tells the vector cache and the user of the models of a run.

@@ -20,8 +20,8 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use crate::config::{Carry, IdColumn, InputConfig, InvalidUtf8, OnEmpty, VectorType};
 use crate::footer::{EmbeddingFooter, Footer, FooterText};
+use crate::footer_recipe::recipe_of;
 use crate::reader::{Decoded, Reader, TableFile, check_text_columns};
-use crate::text::TextRecipe;
 use crate::vectors::VectorExpectation;
 use carried_state::CarriedState;
 use kept_rows::RowSource;
@@ -128,26 +128,6 @@ fn reading_of(reading: &InputConfig, text: &FooterText) -> InputConfig {
         (None, None) => reading.id.clone(),
     };
     InputConfig { id, on_invalid_utf8: InvalidUtf8::Replace, ..reading.clone() }
-}
-
-/// The recipe of an output's texts, read from a table that has their columns.
-///
-/// # Errors
-/// `Output` when the footer has none that can be read.
-fn recipe_of(text: &FooterText, table: &TableFile) -> Result<TextRecipe> {
-    let metadata = table.metadata()?;
-    let is_list = |name: &str| {
-        let root = metadata.schema.roots.iter().find(|root| root.name == name);
-        root.is_some_and(|root| {
-            metadata.schema.leaves[root.leaves.clone()].iter().any(|leaf| leaf.is_repeated)
-        })
-    };
-    text.recipe(&is_list).map_err(|wrong| {
-        let message = format!("the text recipe in its `reembed` footer entry {wrong}");
-        Error::new(ErrorKind::Output, message)
-            .in_file(table.path())
-            .advice("write the file again with `reembed run`")
-    })
 }
 
 /// Where the texts and ids of the output's rows come from: the output, or the input if the output does

@@ -20,7 +20,7 @@ use super::stamp::Stamp;
 use super::warnings::TableWarnings;
 use crate::events::{Event, Report};
 use crate::pipeline::{
-    Encoders, Models, PreviousOutput, StageClocks, Table, Turn, Turns, check_models, prepare,
+    Encoders, Models, StageClocks, Table, Turn, Turns, check_models, prepare, previous_output,
 };
 use crate::publish::{LockHolder, OutputLock};
 use crate::published::footer_digest;
@@ -131,7 +131,7 @@ impl Run<'_> {
             on_event: &on_event,
         };
         let existing = table.existing_vectors(self.models);
-        let previous = PreviousOutput::open(lock.place(), lock.existing().file());
+        let previous = previous_output(config, &lock, self.stop)?;
         if let (Some(published), Some(previous)) = (self.encoders.published(), &previous) {
             published.offer(previous.table().clone());
         }

@@ -176,7 +176,7 @@ impl TableKeys {
                 "the output was not replaced; check the disk and the memory of the machine, then run again",
             )
         })?;
-        let mut staged = StagedKeys { file, keys, evicted: 0, not_stored: 0 };
+        let mut staged = StagedKeys::new(file, keys);
         let Some(published) = published else { return Ok(Some(staged)) };
         published.add(&table, &staged.keys, previous.is_none())?;
         let writer = cache.and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
@@ -206,6 +206,11 @@ impl TableKeys {
 }
 
 impl StagedKeys {
+    /// The keys in a temporary file.
+    pub fn new(file: NamedTempFile, keys: KeyFile) -> StagedKeys {
+        StagedKeys { file, keys, evicted: 0, not_stored: 0 }
+    }
+
     /// Puts the keys of a table in their place. They are not made durable: without them, vectors are computed again.
     ///
     /// # Errors

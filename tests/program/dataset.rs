@@ -3,6 +3,7 @@
 mod again;
 mod failures;
 mod inputs;
+mod published;
 mod refusals;
 mod shards;
 mod surroundings;
