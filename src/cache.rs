@@ -13,6 +13,8 @@
 //!   models        which models wrote            outputs      which outputs use it
 //! ```
 //!
+//! The vectors of published tables are not in the cache of a dataset: see [`crate::published`].
+//!
 //! An entry with a wrong checksum counts as absent, and a damaged file is set aside: see
 //! docs/decisions/0019-trust-in-the-cache.md. The least recently used entries are evicted at
 //! `cache.max_size`. The database is redb: see docs/decisions/0001-vector-cache-database.md.
