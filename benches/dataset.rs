@@ -4,7 +4,9 @@
 //!    all-MiniLM-L6-v2.
 //! 2. Ten thousand small tables, none of which changed.
 //! 3. A million rows in tables of 25,000, with a seeded model of 32 components: speed, peak memory, disk, a second
-//!    run, and a run that was killed in the middle. `cargo bench --bench dataset -- 10000000` takes ten million.
+//!    run, and a run that was killed in the middle. `cargo bench --bench dataset -- large 10000000` takes ten million.
+//!
+//! `small`, `unchanged` and `large` choose one of them.
 
 #![allow(
     clippy::expect_used,
@@ -35,11 +37,23 @@ const REPEATS: usize = 3;
 const WORDS: u64 = 40;
 
 fn main() {
-    let rows = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(ROWS);
+    let arguments: Vec<String> = std::env::args().collect();
+    let rows = arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(ROWS);
+    let names = ["small", "unchanged", "large"];
+    let is_chosen = |name: &str| {
+        let has = |name: &str| arguments.iter().any(|argument| argument == name);
+        has(name) || !names.iter().any(|name| has(name))
+    };
     let directory = tempfile::tempdir().expect("a temporary directory");
-    small_tables(directory.path());
-    unchanged_tables(directory.path());
-    large_tables(directory.path(), rows);
+    if is_chosen("small") {
+        small_tables(directory.path());
+    }
+    if is_chosen("unchanged") {
+        unchanged_tables(directory.path());
+    }
+    if is_chosen("large") {
+        large_tables(directory.path(), rows);
+    }
 }
 
 /// The same rows in one table and in many.

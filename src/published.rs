@@ -21,7 +21,7 @@ mod short_key;
 mod table;
 mod vectors;
 
-pub use index::{KeyIndex, Source};
+pub use index::{KeyIndex, Source, sweep_index};
 pub use key_file::{KeyFile, KeyFileWriter, KeyedColumn, RowKey};
 pub use short_key::ShortKey;
 pub use table::footer_digest;

@@ -12,6 +12,7 @@ use crate::hidden_names::directory_of;
 use crate::publish::{
     LockFile, LockHolder, create_like_parent, delete_temporaries, delete_temporaries_beside,
 };
+use crate::published::sweep_index;
 
 /// The locked output directory of a dataset. Dropping it releases the lock, and removes what was made for it
 /// and is empty.
@@ -50,6 +51,7 @@ impl DatasetLock {
         });
         // Of runs that were killed.
         delete_temporaries_beside(&places.manifest())?;
+        sweep_index(&places.index());
         Ok(lock)
     }
 }

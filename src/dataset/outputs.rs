@@ -27,11 +27,12 @@ pub fn delete_outputs(root: &Path, gone: &[&TableRecord]) -> Result<u64> {
         if output_stamp(&output).as_ref() != Some(&record.output) {
             continue;
         }
+        // First, so that a run that is killed in between deletes both again.
+        delete_keys(&OutputPlace::in_dataset(root, &record.path))?;
         fs::remove_file(&output).map_err(|cause| {
             write_error(&output, "the output of a table that is gone cannot be deleted", cause)
         })?;
         deleted += 1;
-        delete_keys(&OutputPlace::in_dataset(root, &record.path));
         let mut directory = directory_of(&output);
         while directory != root && directory.starts_with(root) && fs::remove_dir(directory).is_ok()
         {

@@ -251,9 +251,17 @@ pub fn release(cache: &VectorCache<'_>, target: &Path, keys: &KeyFile) -> Result
     cache.release(&released).map(drop)
 }
 
-/// Deletes the keys of an output that is deleted. What stays belongs to no table, and is not believed.
-pub fn delete(place: &OutputPlace) {
-    let _ = fs::remove_file(place.keys());
+/// Deletes the keys of an output that is deleted next.
+///
+/// # Errors
+/// `Output`, naming the table, when they cannot be deleted.
+pub fn delete(place: &OutputPlace) -> Result<()> {
+    match fs::remove_file(place.keys()) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+            Err(write_error(place.path(), "the keys of its rows cannot be deleted", cause))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn unwritable(target: &Path, cause: io::Error) -> Error {

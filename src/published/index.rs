@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::Builder;
 
 use super::segment::{Entries, Entry, Segment, SegmentWriter};
 use super::short_key::ShortKey;
+use crate::hidden_names::TEMPORARY_SUFFIX;
 use crate::table_path;
 
 /// Most keys in memory: some 6 MB.
@@ -105,6 +106,7 @@ impl KeyIndex {
     /// When the directory cannot be read.
     pub fn open(directory: &Path, base: &[PathBuf]) -> io::Result<KeyIndex> {
         let mut index = KeyIndex::new(Home::Kept(directory.to_owned()));
+        sweep_index(directory);
         for (number, path) in segments_in(directory)? {
             index.next = number + 1;
             match index.open_segment(&path) {
@@ -281,7 +283,7 @@ impl KeyIndex {
             Home::Nameless(directory) => (tempfile::tempfile_in(directory)?, None),
             Home::Kept(directory) => {
                 fs::create_dir_all(directory)?;
-                let file = NamedTempFile::new_in(directory)?;
+                let file = Builder::new().suffix(TEMPORARY_SUFFIX).tempfile_in(directory)?;
                 (file.reopen()?, Some((directory.clone(), file)))
             }
         };
@@ -325,6 +327,15 @@ fn first_to_join(lengths: &[u64]) -> Option<usize> {
     let last = size(*lengths.last()?);
     let first = lengths.iter().rposition(|length| size(*length) > last).map_or(0, |at| at + 1);
     (lengths.len() - first >= FAN_OUT).then_some(first)
+}
+
+/// Deletes what runs that were killed left in the directory of an index. What cannot be deleted is tried again.
+pub fn sweep_index(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().ends_with(TEMPORARY_SUFFIX) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// The segments of a directory, the oldest first.
