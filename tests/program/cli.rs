@@ -1,6 +1,7 @@
 //! The command line as a user sees it: help, exit codes, sources of settings, full or closed streams, logs
 //! without row content, and the findings of `verify`. Expected texts are in `tests/snapshots`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,9 +18,11 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use reembed_cli::sample;
 use reembed_testing::model_directory::ModelDirectory;
 
 use crate::command_line::Job;
+use crate::common::task;
 
 impl Job {
     /// A job over 40 rows.
@@ -361,6 +364,35 @@ fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
 
     let (exit, screen) = job.on_a_terminal(&job.with_model(&["run", "--quiet"]));
     assert_eq!((exit, screen.as_str()), (Some(0), ""), "output with --quiet");
+}
+
+/// The rows that each frame of the bar shows as embedded, of `all`.
+fn drawn_rows(screen: &str, all: u64) -> Vec<u64> {
+    let end = format!("/{all} rows, ");
+    let rows = |frame: &str| frame.split_once(&end)?.0.rsplit(' ').next()?.parse().ok();
+    screen.split(['\r', '\n']).filter_map(rows).collect()
+}
+
+#[test]
+fn bar_moves_within_a_batch() {
+    const ROWS: u64 = 128;
+    // A part of its batch takes longer than a frame of the bar, on a fast machine too.
+    let slow = ModelDirectory::tiny().hidden(256).layers(6).heads(8).intermediate(1024);
+    let job = Job::with(slow, "1", "result.parquet");
+    let text =
+        |row: u64| task(format!("T-{row}"), "fix the login test ".repeat(10) + &row.to_string());
+    sample::write_tasks(&job.path("tasks.parquet"), (0..ROWS).map(text)).expect("a table");
+    let arguments = ["run", "--threads", "1", "--precision", "f32"];
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&arguments));
+    assert_eq!(exit, Some(0), "{screen}");
+    let report = fs::read(job.path("_reembed/reports/result.parquet/report.json"));
+    let report: serde_json::Value =
+        serde_json::from_slice(&report.expect("a report")).expect("JSON");
+    assert_eq!(report["batches"]["count"], 1, "{}", report["batches"]);
+    let drawn = drawn_rows(&screen, ROWS);
+    assert!(drawn.is_sorted(), "{drawn:?}");
+    let within: BTreeSet<u64> = drawn.into_iter().filter(|rows| (1..ROWS).contains(rows)).collect();
+    assert!(!within.is_empty(), "no frame within the batch: {screen:?}");
 }
 
 #[test]
