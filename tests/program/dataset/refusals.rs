@@ -69,8 +69,8 @@ fn conditions_and_shards_that_are_none_are_refused() {
         (&["--shard", "0/3"], &["`dataset.shard`", "0/3"]),
         (&["--shard", "4/3"], &["4/3"]),
         (&["--shard", "1"], &["1/4"]),
-        (&["--shard", "1/3", "--success-file"], &["success_file"]),
-        (&["--shard", "1/3", "--on-missing", "delete"], &["on_missing"]),
+        (&["--shard", "1/3", "--success-file"], &["success_file", "merge --success-file"]),
+        (&["--shard", "1/3", "--on-missing", "delete"], &["on_missing", "merge --delete-missing"]),
     ] {
         refuses(&dataset, &[&["in", "out"], arguments].concat(), words);
     }
