@@ -172,6 +172,26 @@ fn joined_cache_keeps_to_its_size() {
 }
 
 #[test]
+fn merge_tells_that_it_set_a_damaged_cache_aside() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.shards(2);
+    let cache = dataset.path("out/_reembed/dataset/cache");
+    fs::write(&cache, [0; 4096]).expect("a file");
+    let merged = dataset.merge(&["out"], &[]).done();
+    assert_eq!(merged.answer["merge"]["cached"], 3 * ROWS);
+    let warnings = merged.answer["warnings"].as_array().expect("warnings");
+    let said = warnings.first().and_then(Value::as_str).expect("a warning");
+    assert!(said.contains("cache is unusable") && said.contains("cache.damaged"), "{said}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(merged.log.contains("WARN") && merged.log.contains(said), "{}", merged.log);
+    assert!(dataset.path("out/_reembed/dataset/cache.damaged").exists());
+    assert_eq!(
+        dataset.merge(&["out"], &[]).done().answer["warnings"].as_array().map(Vec::len),
+        Some(0)
+    );
+}
+
+#[test]
 fn verify_compares_every_table_with_manifest_and_input() {
     let dataset = Dataset::of(&TABLES);
     dataset.run(&["in", "out"]).done();

@@ -1,18 +1,20 @@
 //! `reembed merge`: joins what the shards of a dataset have published.
 
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
 use reembed::config::{Origin, RawConfig};
 use reembed::dataset::{self, MergeOptions, MergeReport};
 use reembed::figures::count;
-use reembed::{Error, ErrorKind};
+use reembed::{Error, ErrorKind, Event};
 
 use super::config::load_file;
 use crate::answer::MergeAnswer;
 use crate::cli::MergeArgs;
 use crate::exit::Exit;
 use crate::print;
+use crate::progress::Progress;
 use crate::session::Session;
 use crate::text::{printable_path, table};
 
@@ -26,8 +28,20 @@ pub fn merge(args: &MergeArgs, session: &Session) -> Result<Exit> {
         delete_gone: args.delete_missing.then_some(raw.check_max_shrink()?),
         cache_size: raw.check_cache()?.max_size,
     };
-    let report = dataset::merge(&output, &session.run_id, options)?;
-    session.answer.record(|record| record.merge = Some(MergeAnswer::new(&report)));
+    let progress = Progress::new(&session.logging);
+    let warnings = Mutex::new(Vec::new());
+    let report = dataset::merge(&output, &session.run_id, options, &|event| {
+        if let Event::Warning(warning) = &event {
+            warnings.lock().unwrap_or_else(PoisonError::into_inner).push(warning.to_string());
+        }
+        progress.event(event);
+    });
+    progress.finish();
+    let report = report?;
+    session.answer.record(|record| {
+        record.merge = Some(MergeAnswer::new(&report));
+        record.warnings = warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    });
     if session.answer.is_text() {
         print::result(&report_text(&report, &output))?;
     }
