@@ -18,12 +18,14 @@
 //!   outputs    what is deleted or marked     failures   what a failed table means (pure)
 //!   places     its own files                 lock       one run at a time
 //!   estimate   a dry run                     status     what there is, without a run
+//!   directories  those of tables, if they stay
 //!   merge      what shards have published    verify     outputs against manifest and inputs
 //! ```
 
 mod checks;
 mod comparison;
 mod estimate;
+mod directories;
 mod failures;
 mod inputs;
 mod journal;

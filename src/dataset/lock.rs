@@ -8,7 +8,6 @@ use reembed_encoder::files;
 
 use super::places::Places;
 use crate::hidden_names::OutputPlace;
-use crate::hidden_names::directory_of;
 use crate::publish::{
     LockFile, LockHolder, create_like_parent, delete_temporaries, delete_temporaries_beside,
 };
@@ -78,26 +77,4 @@ pub fn sweep_table(root: &Path, below: &Path) {
         // If one cannot be deleted now, the next run tries it again.
         let _ = delete_temporaries(&place);
     }
-}
-
-/// Creates the directories between the output directory and a table, and makes their entries durable.
-///
-/// # Errors
-/// `Target`, naming the table.
-pub fn create_directories(root: &Path, below: &Path) -> Result<()> {
-    let mut directory = root.to_owned();
-    let between = directory_of(below).components();
-    for part in between {
-        directory.push(part);
-        if directory.is_dir() {
-            continue;
-        }
-        create_like_parent(&directory).map_err(|cause| {
-            Error::new(ErrorKind::Target, "a directory of the output cannot be created")
-                .in_file(&directory)
-                .advice("check that the output directory is writable and has no file in its place")
-                .caused_by(cause)
-        })?;
-    }
-    Ok(())
 }

@@ -122,7 +122,11 @@ impl SupervisorLock {
 /// Takes the lock of an output, in a directory that is created if it is missing. Returns the
 /// directory if it is new; without a lock it is removed again.
 fn lock_in_directory(target: &OutputPlace) -> Result<(HeldLock, Option<PathBuf>)> {
-    let created = create_directory(target.path())?;
+    let created = match target.is_in_dataset() {
+        // The work directory is elsewhere, and a table that fails needs no directory.
+        true => None,
+        false => create_directory(target.path())?,
+    };
     let lock = HeldLock::acquire(target).inspect_err(|_| {
         if let Some(created) = created {
             let _ = fs::remove_dir(created);
