@@ -30,6 +30,7 @@ pub(crate) use cache_path::resolve;
 pub use existing::{ExistingFile, ExistingTarget, Ownership};
 pub(crate) use lock_file::LockFile;
 pub use output_lock::{LockHolder, OutputLock, SupervisorLock, check_output};
+pub(crate) use output_path::check_directory;
 pub use output_path::may_write_report;
 pub use replace::{
     create_temporary, create_temporary_beside, has_same_bytes, replace, sync_existing, write_error,

@@ -80,7 +80,7 @@ impl OutputLock {
             Ok(metadata) => Some(FileId::from(&metadata)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => {
-                let error = path_error(self.path(), "the metadata of the output cannot be read");
+                let error = path_error(&self.place, "the metadata of the output cannot be read");
                 return Err(error.caused_by(cause));
             }
         };
@@ -125,7 +125,7 @@ fn lock_in_directory(target: &OutputPlace) -> Result<(HeldLock, Option<PathBuf>)
     let created = match target.is_in_dataset() {
         // The work directory is elsewhere, and a table that fails needs no directory.
         true => None,
-        false => create_directory(target.path())?,
+        false => create_directory(target)?,
     };
     let lock = HeldLock::acquire(target).inspect_err(|_| {
         if let Some(created) = created {
