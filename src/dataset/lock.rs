@@ -44,12 +44,20 @@ impl DatasetLock {
             create_like_parent(&directory).map_err(|cause| failed(&directory, cause))?;
         }
         lock.lock = Some(match holder {
-            LockHolder::ThisProcess => LockFile::acquire(root, places.lock())?,
+            LockHolder::ThisProcess => LockFile::acquire(root, &locked(places), places.lock())?,
             LockHolder::Parent => LockFile::held_by_parent(root, places.lock())?,
         });
         // Of runs that were killed.
         delete_temporaries_beside(&places.manifest())?;
         Ok(lock)
+/// What the lock is of, for messages.
+fn locked(places: &Places) -> String {
+    match places.shard() {
+        Some(shard) => format!("shard {shard} of this dataset"),
+        None => "this dataset".to_owned(),
+    }
+}
+
     }
 }
 
@@ -72,7 +80,7 @@ pub fn sweep_table(root: &Path, below: &Path) {
     let place = OutputPlace::in_dataset(root, below);
     let path = place.lock();
     if path.exists()
-        && let Ok(_lock) = LockFile::acquire(place.path(), path)
+        && let Ok(_lock) = LockFile::acquire(place.path(), "this output", path)
     {
         // If one cannot be deleted now, the next run tries it again.
         let _ = delete_temporaries(&place);

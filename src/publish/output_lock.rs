@@ -165,7 +165,7 @@ impl HeldLock {
         let mut attempt = 1;
         loop {
             let acquired = create_work_directory(place)
-                .and_then(|()| LockFile::acquire(place.path(), place.lock()));
+                .and_then(|()| LockFile::acquire(place.path(), "this output", place.lock()));
             match acquired {
                 Ok(lock) => {
                     let lock = HeldLock::new(place, lock);
