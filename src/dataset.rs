@@ -18,14 +18,14 @@
 //!   outputs    what is deleted or marked     failures   what a failed table means (pure)
 //!   places     its own files                 lock       one run at a time
 //!   estimate   a dry run                     status     what there is, without a run
-//!   directories  those of tables, if they stay
+//!   sweep      what killed runs left         directories  those of tables, if they stay
 //!   merge      what shards have published    verify     outputs against manifest and inputs
 //! ```
 
 mod checks;
 mod comparison;
-mod estimate;
 mod directories;
+mod estimate;
 mod failures;
 mod inputs;
 mod journal;
@@ -43,6 +43,7 @@ mod run;
 mod settings;
 mod stamp;
 mod status;
+mod sweep;
 mod table_path;
 mod tables;
 mod verify;

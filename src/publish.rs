@@ -36,5 +36,5 @@ pub use replace::{
     create_temporary, create_temporary_beside, has_same_bytes, replace, sync_existing, write_error,
 };
 pub use space::{check_space, estimate_output_bytes};
-pub(crate) use sweep::{delete_temporaries, delete_temporaries_beside};
+pub(crate) use sweep::{delete_temporaries, delete_temporaries_beside, delete_temporaries_of_lock};
 pub use work_directory::{check_work_directory, create_like_parent, is_for_other_files};

@@ -7,10 +7,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 
 use super::places::Places;
-use crate::hidden_names::OutputPlace;
-use crate::publish::{
-    LockFile, LockHolder, create_like_parent, delete_temporaries, delete_temporaries_beside,
-};
+use crate::publish::{LockFile, LockHolder, create_like_parent, delete_temporaries_beside};
 
 /// The locked output directory of a dataset. Dropping it releases the lock, and removes what was made for it
 /// and is empty.
@@ -50,14 +47,14 @@ impl DatasetLock {
         // Of runs that were killed.
         delete_temporaries_beside(&places.manifest())?;
         Ok(lock)
+    }
+}
+
 /// What the lock is of, for messages.
 fn locked(places: &Places) -> String {
     match places.shard() {
         Some(shard) => format!("shard {shard} of this dataset"),
         None => "this dataset".to_owned(),
-    }
-}
-
     }
 }
 
@@ -71,18 +68,5 @@ impl Drop for DatasetLock {
         if let Some(created) = &self.created {
             let _ = fs::remove_dir(created);
         }
-    }
-}
-
-/// Deletes what a run that was killed left of a table: temporary files, and its lock file. One that another run holds
-/// stays.
-pub fn sweep_table(root: &Path, below: &Path) {
-    let place = OutputPlace::in_dataset(root, below);
-    let path = place.lock();
-    if path.exists()
-        && let Ok(_lock) = LockFile::acquire(place.path(), "this output", path)
-    {
-        // If one cannot be deleted now, the next run tries it again.
-        let _ = delete_temporaries(&place);
     }
 }
