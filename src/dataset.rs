@@ -18,11 +18,13 @@
 //!   outputs    what is deleted or marked     failures   what a failed table means (pure)
 //!   places     its own files                 lock       one run at a time
 //!   estimate   a dry run                     status     what there is, without a run
+//!   sweep      what killed runs left         directories  those of tables, if they stay
 //!   merge      what shards have published    verify     outputs against manifest and inputs
 //! ```
 
 mod checks;
 mod comparison;
+mod directories;
 mod estimate;
 mod failures;
 mod inputs;
@@ -42,6 +44,7 @@ mod run;
 mod settings;
 mod stamp;
 mod status;
+mod sweep;
 mod tables;
 mod verify;
 mod warnings;

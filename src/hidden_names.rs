@@ -174,6 +174,20 @@ pub fn damaged_cache(cache: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a path is that of the lock file of an output.
+pub fn is_lock(path: &Path) -> bool {
+    output_of_lock(path).is_some()
+}
+
+/// The prefix of the temporary files of the output with a lock file, or `None` if it is another file.
+pub fn temporary_prefix_of_lock(lock: &Path) -> Option<String> {
+    Some(output_of_lock(lock)?.to_owned() + ".")
+}
+
+fn output_of_lock(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()?.strip_suffix(LOCK_SUFFIX)
+}
+
 /// The directory of a file; `.` for a bare file name.
 pub fn directory_of(file: &Path) -> &Path {
     file.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))

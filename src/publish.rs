@@ -30,10 +30,11 @@ pub(crate) use cache_path::resolve;
 pub use existing::{ExistingFile, ExistingTarget, Ownership};
 pub(crate) use lock_file::LockFile;
 pub use output_lock::{LockHolder, OutputLock, SupervisorLock, check_output};
+pub(crate) use output_path::check_directory;
 pub use output_path::may_write_report;
 pub use replace::{
     create_temporary, create_temporary_beside, has_same_bytes, replace, sync_existing, write_error,
 };
 pub use space::{check_space, estimate_output_bytes};
-pub(crate) use sweep::{delete_temporaries, delete_temporaries_beside};
+pub(crate) use sweep::{delete_temporaries, delete_temporaries_beside, delete_temporaries_of_lock};
 pub use work_directory::{check_work_directory, create_like_parent, is_for_other_files};

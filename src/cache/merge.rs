@@ -4,26 +4,33 @@ use std::path::Path;
 
 use reembed_encoder::error::Result;
 
-use super::database::{self, Db, DbError, FileKind, MetaKey, catch_damage, not_a_cache, set_aside};
+use super::database::{self, Db, DbError, FileKind, MetaKey, catch_damage, not_a_cache};
 use super::entries::{InsertStep, insert_step};
 use super::eviction::Quota;
 use super::record::EntryBuffer;
-use super::vector_cache::EVICTIONS_PER_COMMIT;
+use super::vector_cache::{EVICTIONS_PER_COMMIT, replace_damaged};
+use crate::events::Event;
 
 /// Entries that are copied in one commit.
 const ENTRIES_PER_COMMIT: usize = 4096;
 
 /// Copies the whole entries of the caches `parts` into the cache `into`, which is created if there is none.
-/// Those that it has already are replaced. Parts that do not exist are empty. The parts stay.
+/// Those that it has already are replaced. Parts that do not exist are empty. The parts stay. A cache `into` that is
+/// damaged is set aside with a warning.
 ///
 /// Returns the number of copied entries.
 ///
 /// # Errors
 /// `Cache` when a file is no cache, is damaged, or cannot be read or written; `CacheBusy` when another process has
 /// one open.
-pub fn merge(into: &Path, parts: &[&Path], max_size: u64) -> Result<u64> {
+pub fn merge(
+    into: &Path,
+    parts: &[&Path],
+    max_size: u64,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<u64> {
     let mut copied = 0;
-    let target = open_target(into)?;
+    let target = open_target(into, on_event)?;
     let run = target.meta(MetaKey::Run).map_err(|error| error.into_error(into))?;
     let run = u32::try_from(run).unwrap_or(u32::MAX).saturating_add(1);
     for part in parts {
@@ -45,20 +52,16 @@ pub fn merge(into: &Path, parts: &[&Path], max_size: u64) -> Result<u64> {
 }
 
 /// Opens the cache to copy into. One that is damaged, such as that of a merge that was killed, is moved aside.
-fn open_target(path: &Path) -> Result<Db> {
+fn open_target(path: &Path, on_event: &(dyn Fn(Event) + Sync)) -> Result<Db> {
     let opened = match database::file_kind(path)? {
         FileKind::Other => return Err(not_a_cache(path)),
         FileKind::Zeros => Err(DbError::Damaged(database::ZEROS.to_owned())),
         FileKind::Missing | FileKind::Database => Db::open(path),
     };
-    let opened = match opened {
-        Err(DbError::Damaged(_)) => {
-            set_aside(path)?;
-            Db::open(path)
-        }
-        opened => opened,
-    };
-    opened.map_err(|error| error.into_error(path))
+    match opened {
+        Err(DbError::Damaged(reason)) => replace_damaged(path, &reason, on_event),
+        opened => opened.map_err(|error| error.into_error(path)),
+    }
 }
 
 fn copy(

@@ -366,7 +366,11 @@ impl CacheReadyToPublish {
 }
 
 /// Renames a damaged file and creates a new one, with a warning.
-fn replace_damaged(path: &Path, reason: &str, on_event: &(dyn Fn(Event) + Sync)) -> Result<Db> {
+pub(super) fn replace_damaged(
+    path: &Path,
+    reason: &str,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<Db> {
     let moved_to = set_aside(path)?;
     on_event(Event::Warning(Warning::CacheSetAside {
         path: path.to_owned(),

@@ -193,8 +193,11 @@ fn check_output(output: &Path) -> Result<()> {
         )
         .in_file(output)
         .advice("name a directory with --output or `output.path`")),
-        // Any table of the dataset will do.
-        _ => publish::check_work_directory(&OutputPlace::in_dataset(output, Path::new("table"))),
+        _ => {
+            publish::check_directory(output)?;
+            // Any table of the dataset will do.
+            publish::check_work_directory(&OutputPlace::in_dataset(output, Path::new("table")))
+        }
     }
 }
 

@@ -7,11 +7,7 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 
 use super::places::Places;
-use crate::hidden_names::OutputPlace;
-use crate::hidden_names::directory_of;
-use crate::publish::{
-    LockFile, LockHolder, create_like_parent, delete_temporaries, delete_temporaries_beside,
-};
+use crate::publish::{LockFile, LockHolder, create_like_parent, delete_temporaries_beside};
 use crate::published::sweep_index;
 
 /// The locked output directory of a dataset. Dropping it releases the lock, and removes what was made for it
@@ -46,13 +42,21 @@ impl DatasetLock {
             create_like_parent(&directory).map_err(|cause| failed(&directory, cause))?;
         }
         lock.lock = Some(match holder {
-            LockHolder::ThisProcess => LockFile::acquire(root, places.lock())?,
+            LockHolder::ThisProcess => LockFile::acquire(root, &locked(places), places.lock())?,
             LockHolder::Parent => LockFile::held_by_parent(root, places.lock())?,
         });
         // Of runs that were killed.
         delete_temporaries_beside(&places.manifest())?;
         sweep_index(&places.index());
         Ok(lock)
+    }
+}
+
+/// What the lock is of, for messages.
+fn locked(places: &Places) -> String {
+    match places.shard() {
+        Some(shard) => format!("shard {shard} of this dataset"),
+        None => "this dataset".to_owned(),
     }
 }
 
@@ -67,39 +71,4 @@ impl Drop for DatasetLock {
             let _ = fs::remove_dir(created);
         }
     }
-}
-
-/// Deletes what a run that was killed left of a table: temporary files, and its lock file. One that another run holds
-/// stays.
-pub fn sweep_table(root: &Path, below: &Path) {
-    let place = OutputPlace::in_dataset(root, below);
-    let path = place.lock();
-    if path.exists()
-        && let Ok(_lock) = LockFile::acquire(place.path(), path)
-    {
-        // If one cannot be deleted now, the next run tries it again.
-        let _ = delete_temporaries(&place);
-    }
-}
-
-/// Creates the directories between the output directory and a table, and makes their entries durable.
-///
-/// # Errors
-/// `Target`, naming the table.
-pub fn create_directories(root: &Path, below: &Path) -> Result<()> {
-    let mut directory = root.to_owned();
-    let between = directory_of(below).components();
-    for part in between {
-        directory.push(part);
-        if directory.is_dir() {
-            continue;
-        }
-        create_like_parent(&directory).map_err(|cause| {
-            Error::new(ErrorKind::Target, "a directory of the output cannot be created")
-                .in_file(&directory)
-                .advice("check that the output directory is writable and has no file in its place")
-                .caused_by(cause)
-        })?;
-    }
-    Ok(())
 }

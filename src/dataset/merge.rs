@@ -14,6 +14,7 @@ use super::outputs::{delete_outputs, output_stamp, write_success_file};
 use super::places::Places;
 use crate::cache;
 use crate::config::{Percent, Shard};
+use crate::events::Event;
 use crate::publish::{LockHolder, write_error};
 
 /// What is done beside joining the manifests.
@@ -51,7 +52,12 @@ pub struct MergeReport {
 /// # Errors
 /// `Locked` when a shard is running; `Target` when a shard is missing, has not finished, or was run with other
 /// settings or another model than the others; `Cache` when a cache cannot be joined.
-pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeReport> {
+pub fn merge(
+    root: &Path,
+    run_id: &str,
+    options: MergeOptions,
+    on_event: &(dyn Fn(Event) + Sync),
+) -> Result<MergeReport> {
     if !Places::new(root, None).work_directory().is_dir() {
         return Err(nothing_here(root));
     }
@@ -92,7 +98,7 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
     let existing: Vec<&Path> = caches.iter().map(PathBuf::as_path).filter(|c| c.exists()).collect();
     let cached = match existing.is_empty() {
         true => 0,
-        false => cache::merge(&whole.whole_cache(), &existing, options.cache_size)?,
+        false => cache::merge(&whole.whole_cache(), &existing, options.cache_size, on_event)?,
     };
     // Last, so that a merge that was killed finds them again.
     let parts = caches.into_iter().chain(places.iter().map(Places::manifest));
@@ -274,7 +280,7 @@ mod tests {
         let root = directory.path();
         let options = MergeOptions { success_file: true, delete_gone: None, cache_size: u64::MAX };
         let refused = |said: &str| {
-            let error = merge(root, "m", options).expect_err(said);
+            let error = merge(root, "m", options, &|_| ()).expect_err(said);
             assert!(error.to_string().contains(said), "{error}");
         };
         refused("no run has written a manifest");
@@ -290,11 +296,11 @@ mod tests {
         refused("shard 2/2 has not finished");
         fs::remove_file(places(2).journal()).expect("no journal");
         assert!(!root.join("_SUCCESS").exists());
-        let report = merge(root, "m", options).expect("a whole");
+        let report = merge(root, "m", options, &|_| ()).expect("a whole");
         assert_eq!((report.shards, report.tables, report.rows), (2, 2, 6));
         assert!(root.join("_SUCCESS").exists() && !places(1).manifest().exists());
         // Once more: there is nothing to join.
-        let report = merge(root, "m", options).expect("a whole");
+        let report = merge(root, "m", options, &|_| ()).expect("a whole");
         assert_eq!((report.shards, report.tables), (0, 2));
         // A part of a later run is not taken for one that was joined.
         fs::create_dir_all(places(2).own_directory()).expect("directories");
@@ -314,10 +320,10 @@ mod tests {
         }
         let (left, kept) = (places(2).manifest(), root.join("kept"));
         fs::hard_link(&left, &kept).expect("a link");
-        merge(root, "m", options).expect("a whole");
+        merge(root, "m", options, &|_| ()).expect("a whole");
         fs::create_dir_all(places(2).own_directory()).expect("directories");
         fs::rename(&kept, &left).expect("the part is there again");
-        let report = merge(root, "n", options).expect("a whole");
+        let report = merge(root, "n", options, &|_| ()).expect("a whole");
         assert_eq!((report.tables, left.exists()), (2, false));
     }
 }

@@ -25,6 +25,11 @@ impl Places {
         &self.root
     }
 
+    /// The part of the dataset, if it is not all of it.
+    pub fn shard(&self) -> Option<Shard> {
+        self.shard
+    }
+
     /// `_reembed`.
     pub fn work_directory(&self) -> PathBuf {
         self.root.join(WORK_DIRECTORY)

@@ -20,12 +20,13 @@ use super::failures::{FailedTable, ends_the_run};
 use super::inputs::Dataset;
 use super::journal::{self, Journal};
 use super::known::Known;
-use super::lock::{DatasetLock, sweep_table};
+use super::lock::DatasetLock;
 use super::manifest::{ColumnRecord, FailedRecord, Manifest, TableRecord};
 use super::outputs::{delete_outputs, remove_success_file, write_success_file};
 use super::places::Places;
 use super::published::{self, Releases};
 use super::settings::settings_digest;
+use super::sweep::{sweep_table, sweep_unknown};
 use super::tables::Run;
 use super::warnings::TableWarnings;
 use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
@@ -90,6 +91,7 @@ pub fn run(
     // The others are swept under their locks.
     let left_alone = plan.unchanged.iter().chain(&plan.gone);
     left_alone.for_each(|record| sweep_table(dataset.places.root(), &record.path));
+    sweep_unknown(dataset, &known);
 
     let releases = published::releases(config, &dataset.places);
     let cache = match plan.publish.is_empty() {

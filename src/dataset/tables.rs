@@ -8,11 +8,11 @@ use std::thread;
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 use reembed_encoder::stop::Stop;
 
+use super::directories::TableDirectories;
 use super::failures::ends_the_run;
 use super::inputs::Dataset;
 use super::journal::Journal;
 use super::listing::ListedTable;
-use super::lock::create_directories;
 use super::manifest::TableRecord;
 use super::plan::Reason;
 use super::published::Releases;
@@ -59,6 +59,7 @@ impl Run<'_> {
     pub fn tables(&self, tables: &[(&ListedTable, Reason)]) -> Vec<Outcome> {
         let (next, turns) = (AtomicUsize::new(0), Turns::default());
         let is_over = AtomicBool::new(false);
+        let directories = TableDirectories::new(self.dataset.places.root());
         let outcomes = Mutex::new(Vec::with_capacity(tables.len()));
         let work = || {
             while !is_over.load(Ordering::Relaxed) {
@@ -67,7 +68,7 @@ impl Run<'_> {
                 let turn = turns.of(number);
                 let outcome = catch_panic(ErrorKind::Internal, "a table", || {
                     self.stop.check()?;
-                    self.publish(table, turn)
+                    self.publish(table, turn, &directories)
                 });
                 let outcome = outcome.map_err(|error| match error.place().file() {
                     Some(_) => error,
@@ -115,10 +116,14 @@ impl Run<'_> {
     }
 
     /// Reads, embeds and publishes a table.
-    fn publish(&self, listed: &ListedTable, turn: Turn<'_>) -> Result<Done> {
+    fn publish(
+        &self,
+        listed: &ListedTable,
+        turn: Turn<'_>,
+        directories: &TableDirectories<'_>,
+    ) -> Result<Done> {
         let config = &self.dataset.config_of(listed);
         let on_event = |event| self.warnings.pass(&listed.below, event, self.on_event);
-        create_directories(self.dataset.places.root(), &listed.below)?;
         let (reader, _) = prepare(config)?;
         let lock = OutputLock::acquire(config, LockHolder::ThisProcess, &reader)?;
         let forms = check_models(config, &reader, lock.existing(), self.models, self.stop)?;
@@ -139,6 +144,8 @@ impl Run<'_> {
         let embedded = table.embed(encoders, existing.as_ref(), previous, clocks, Some(turn))?;
         let committed_with = embedded.committed_with();
         let finished = table.finish(embedded, encoders, clocks)?;
+        // As late as possible, so that a table that fails leaves none.
+        directories.create(&listed.below)?;
         let (report, keys) = table.publish(finished, self.models, clocks)?;
         let output = TableFile::open(config.output.path())?;
         let footer = footer_digest(&output);

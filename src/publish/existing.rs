@@ -8,7 +8,6 @@ use std::path::Path;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::model::identity::ModelIdentity;
 
-use super::output_path::path_error;
 use super::shrink;
 use crate::config::Percent;
 use crate::file_id::FileId;
@@ -76,7 +75,12 @@ impl ExistingTarget {
             metadata => metadata.and_then(|metadata| File::open(path).map(|_| metadata)),
         };
         let metadata = metadata.map_err(|cause| {
-            path_error(path, "the existing file cannot be read").caused_by(cause)
+            Error::new(ErrorKind::Target, "the existing file cannot be read")
+                .in_file(path)
+                .advice(
+                    "check its permissions, or name another output with --output or `output.path`",
+                )
+                .caused_by(cause)
         })?;
         let ownership = Ownership::from(&metadata);
         let meta = Some(FileMeta { id: FileId::from(&metadata), ownership });

@@ -26,17 +26,17 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Takes the lock of an output, the file at `path`, without waiting.
+    /// Takes the lock of an output, the file at `path`, without waiting. `what` is locked, for messages: "this output".
     ///
     /// # Errors
     /// `Locked`, naming the PID of the holder; `Target` when the file system refuses the lock.
-    pub fn acquire(target: &Path, path: PathBuf) -> Result<LockFile> {
+    pub fn acquire(target: &Path, what: &str, path: PathBuf) -> Result<LockFile> {
         let refuse = |message: &str, cause: io::Error| lock_error(target, message, cause);
         for _ in 0..ATTEMPTS {
             let lock = FileLock::open(&path)
                 .map_err(|cause| refuse("its lock file cannot be opened", cause))?;
             if !lock.try_lock().map_err(|cause| refuse("its lock cannot be taken", cause))? {
-                return Err(held_by_another(target, lock.file()));
+                return Err(held_by_another(target, what, lock.file()));
             }
             let lock = LockFile { lock, path: path.clone(), is_owner: true };
             if leads_to(&path, lock.lock.file())
@@ -135,7 +135,7 @@ fn lock_error(target: &Path, message: &str, cause: io::Error) -> Error {
     Error::new(ErrorKind::Target, message).in_file(target).advice(advice).caused_by(cause)
 }
 
-fn held_by_another(target: &Path, file: &File) -> Error {
+fn held_by_another(target: &Path, what: &str, file: &File) -> Error {
     let mut pid = String::new();
     // The file is empty for a moment after the lock is taken.
     let read = file.take(20).read_to_string(&mut pid);
@@ -143,7 +143,7 @@ fn held_by_another(target: &Path, file: &File) -> Error {
         Ok(pid) if read.is_ok() => format!("process {pid}"),
         _ => "another process".to_owned(),
     };
-    Error::new(ErrorKind::Locked, format!("{holder} is writing this output"))
+    Error::new(ErrorKind::Locked, format!("{holder} is writing {what}"))
         .in_file(target)
         .advice("wait until it ends, or stop it; its lock is then released")
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     fn acquire(target: &Path) -> Result<LockFile> {
-        LockFile::acquire(target, lock_path(target))
+        LockFile::acquire(target, "this output", lock_path(target))
     }
 
     fn held_by_parent(target: &Path) -> Result<LockFile> {

@@ -80,7 +80,7 @@ impl OutputLock {
             Ok(metadata) => Some(FileId::from(&metadata)),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => None,
             Err(cause) => {
-                let error = path_error(self.path(), "the metadata of the output cannot be read");
+                let error = path_error(&self.place, "the metadata of the output cannot be read");
                 return Err(error.caused_by(cause));
             }
         };
@@ -122,7 +122,11 @@ impl SupervisorLock {
 /// Takes the lock of an output, in a directory that is created if it is missing. Returns the
 /// directory if it is new; without a lock it is removed again.
 fn lock_in_directory(target: &OutputPlace) -> Result<(HeldLock, Option<PathBuf>)> {
-    let created = create_directory(target.path())?;
+    let created = match target.is_in_dataset() {
+        // The work directory is elsewhere, and a table that fails needs no directory.
+        true => None,
+        false => create_directory(target)?,
+    };
     let lock = HeldLock::acquire(target).inspect_err(|_| {
         if let Some(created) = created {
             let _ = fs::remove_dir(created);
@@ -161,7 +165,7 @@ impl HeldLock {
         let mut attempt = 1;
         loop {
             let acquired = create_work_directory(place)
-                .and_then(|()| LockFile::acquire(place.path(), place.lock()));
+                .and_then(|()| LockFile::acquire(place.path(), "this output", place.lock()));
             match acquired {
                 Ok(lock) => {
                     let lock = HeldLock::new(place, lock);

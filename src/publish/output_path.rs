@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
@@ -21,7 +21,12 @@ use crate::hidden_names::{OutputPlace, WORK_DIRECTORY, directory_of};
 /// `Target`, naming the path.
 pub fn check_path(output: &OutputPlace, input: &Path) -> Result<()> {
     let target = output.path();
-    let refuse = |message: &str| path_error(target, message);
+    let refuse = |message: &str| path_error(output, message);
+    let occupied = |message: &str| match output.is_in_dataset() {
+        true => refuse(message)
+            .advice("move it away, or name another directory with --output or `output.path`"),
+        false => refuse(message),
+    };
     if target.file_name().is_none() {
         return Err(refuse("the output path has no file name"));
     }
@@ -35,29 +40,29 @@ pub fn check_path(output: &OutputPlace, input: &Path) -> Result<()> {
     };
     match fs::symlink_metadata(target) {
         Ok(output) if output.is_symlink() => {
-            return Err(refuse("the output is a symbolic link, which reembed does not replace"));
+            return Err(occupied("the output is a symbolic link, which reembed does not replace"));
         }
         Ok(output) if !output.is_file() => {
             let kind = kind_of(output.file_type());
-            return Err(refuse(&format!("the output is {kind}, not a regular file")));
+            return Err(occupied(&format!("the output is {kind}, not a regular file")));
         }
         Ok(output) if is_input(&output) => {
             return Err(refuse("the output and the input are the same file"));
         }
         Ok(_) => {}
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
+        Err(cause) if may_be_created(&cause) => {}
         Err(cause) => {
             return Err(refuse("the metadata of the output cannot be read").caused_by(cause));
         }
     }
+    check_directory(directory_of(target))?;
     let directory = match output.is_in_dataset() {
         // Those between the output directory and the table are created.
         true => existing_directory(target),
         false => directory_of(target),
     };
     let writable = match fs::metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => directory,
-        Ok(_) => return Err(refuse("its parent is not a directory")),
+        Ok(_) => directory,
         Err(cause)
             if cause.kind() == io::ErrorKind::NotFound && directory_of(directory).is_dir() =>
         {
@@ -77,6 +82,30 @@ fn existing_directory(path: &Path) -> &Path {
         directory = directory_of(directory);
     }
     directory
+}
+
+/// Whether there is no file at a path that gave this error. If another file stands in the place of a directory above,
+/// [`check_directory`] tells which.
+fn may_be_created(cause: &io::Error) -> bool {
+    [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&cause.kind())
+}
+
+/// Checks that no other file stands in the place of a directory or of one above it.
+///
+/// # Errors
+/// `Target`, naming that file.
+pub fn check_directory(path: &Path) -> Result<()> {
+    // Without a separator at the end, which a file has not.
+    let path: PathBuf = path.components().collect();
+    let mut found = path.ancestors().filter_map(|above| Some((above, fs::metadata(above).ok()?)));
+    match found.next() {
+        Some((file, found)) if !found.is_dir() => {
+            Err(Error::new(ErrorKind::Target, "this is a file, not a directory")
+                .in_file(file)
+                .advice("move it away, or name another directory with --output or `output.path`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is not a regular file, in words.
@@ -106,18 +135,21 @@ pub fn may_write_report(config: &Config) -> bool {
 ///
 /// # Errors
 /// `Target`, naming the path.
-pub fn create_directory(target: &Path) -> Result<Option<&Path>> {
-    let directory = directory_of(target);
+pub fn create_directory(target: &OutputPlace) -> Result<Option<&Path>> {
+    let directory = directory_of(target.path());
     files::create_directory(directory)
         .map(|is_new| is_new.then_some(directory))
         .map_err(|cause| path_error(target, NO_DIRECTORY).caused_by(cause))
 }
 
 /// The error of an output path that cannot be used.
-pub fn path_error(target: &Path, message: &str) -> Error {
-    Error::new(ErrorKind::Target, message)
-        .in_file(target)
-        .advice("name another file with --output or `output.path`")
+pub fn path_error(output: &OutputPlace, message: &str) -> Error {
+    Error::new(ErrorKind::Target, message).in_file(output.path()).advice(
+        match output.is_in_dataset() {
+            true => "name another directory with --output or `output.path`",
+            false => "name another file with --output or `output.path`",
+        },
+    )
 }
 
 const NO_DIRECTORY: &str = "its directory does not exist and cannot be created";

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::hidden_names::{OLD_TEMPORARY_SUFFIX, OutputPlace, TEMPORARY_SUFFIX, directory_of};
+use crate::hidden_names::{
+    OLD_TEMPORARY_SUFFIX, OutputPlace, TEMPORARY_SUFFIX, directory_of, temporary_prefix_of_lock,
+};
 
 /// Number of random letters and digits between prefix and suffix.
 const RANDOM: usize = 6;
@@ -24,6 +26,15 @@ pub fn delete_temporaries(output: &OutputPlace) -> Result<()> {
         return Ok(());
     }
     delete(directory_of(output.path()), &output.old_temporary_prefix(), OLD_TEMPORARY_SUFFIX)
+}
+
+/// Deletes those of the output with a lock file, for a caller who does not know its path and holds this lock.
+///
+/// # Errors
+/// `Target`, naming the file that cannot be deleted.
+pub fn delete_temporaries_of_lock(lock: &Path) -> Result<()> {
+    let prefix = temporary_prefix_of_lock(lock);
+    prefix.map_or(Ok(()), |prefix| delete(directory_of(lock), &prefix, TEMPORARY_SUFFIX))
 }
 
 /// Deletes those that lie [beside](super::create_temporary_beside) a target. The caller holds the lock of all its writers.

@@ -72,7 +72,7 @@ pub fn check_work_directory(output: &OutputPlace) -> Result<()> {
 /// `Target`, naming the directory.
 pub fn create_work_directory(output: &OutputPlace) -> Result<()> {
     let path = output.work_directory();
-    create_like_parent(&path).map_err(|cause| {
+    create_like_parent(&path).map(drop).map_err(|cause| {
         Error::new(
             ErrorKind::Target,
             "the directory for lock and temporary files cannot be created",
@@ -90,17 +90,16 @@ pub fn remove_if_empty(output: &OutputPlace) {
 }
 
 /// Creates a directory below an existing one and makes its entry durable. An existing directory is left as it is.
+/// Returns whether it is new.
 ///
 /// Those who may write beside it may write in it, so its mode is that of its parent. In a directory like `/tmp`,
 /// where each user owns files of their own, the mode is that of the umask.
 ///
 /// # Errors
 /// The error of the operating system.
-pub fn create_like_parent(directory: &Path) -> io::Result<()> {
-    let is_new = fs::symlink_metadata(directory).is_err();
-    files::create_directory(directory)?;
-    if !is_new {
-        return Ok(());
+pub fn create_like_parent(directory: &Path) -> io::Result<bool> {
+    if !files::create_directory(directory)? {
+        return Ok(false);
     }
     let mode_of = |path: &Path| Ok::<u32, io::Error>(fs::metadata(path)?.mode() & MODE_BITS);
     let parent = mode_of(directory_of(directory))?;
@@ -108,7 +107,7 @@ pub fn create_like_parent(directory: &Path) -> io::Result<()> {
         // Some file systems have no modes, and a run can go on without.
         let _ = fs::set_permissions(directory, Permissions::from_mode(parent));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Whether the path leads into, or is, a directory for files that are not tables.

@@ -44,6 +44,8 @@ const COPIED_BYTES: usize = 256 << 10;
 /// An output that is being written.
 pub struct CopiedTable<'a> {
     target: PathBuf,
+    /// The directory of its temporary file, for further ones.
+    beside: PathBuf,
     table: &'a TableFile,
     metadata: Metadata<'a>,
     columns: Columns,
@@ -146,10 +148,12 @@ impl<'a> CopiedTable<'a> {
         let rows = |number: usize| Ok(metadata.group(number)?.rows().unsigned_abs());
         let rows: Result<Vec<u64>> = (0..metadata.group_count()).map(rows).collect();
         let rows = rows.map_err(|error| error.in_file(table.path()))?;
+        let beside = directory_of(file.path()).to_owned();
         let sink = Sink::new(file);
         sink.write_all(MAGIC).map_err(|cause| unwritable(target, cause))?;
         Ok(CopiedTable {
             target: target.to_owned(),
+            beside,
             table,
             metadata,
             columns,
@@ -362,7 +366,7 @@ impl<'a> CopiedTable<'a> {
             let (writer, waiting) = match first == Some(Slot::Vectors(number)) {
                 true => (VectorChunkWriter::new(format, self.sink.clone()).map_err(cannot)?, None),
                 false => {
-                    let file = tempfile::tempfile_in(directory_of(&self.target))
+                    let file = tempfile::tempfile_in(&self.beside)
                         .map_err(|cause| unwritable(&self.target, cause))?;
                     let sink = Sink::new(file);
                     let writer = VectorChunkWriter::new(format, sink.clone()).map_err(cannot)?;

@@ -1,6 +1,7 @@
 //! The command line as a user sees it: help, exit codes, sources of settings, full or closed streams, logs
 //! without row content, and the findings of `verify`. Expected texts are in `tests/snapshots`.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -17,9 +18,12 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use redb::{ReadableTable, TableDefinition};
+use reembed_cli::sample;
 use reembed_testing::model_directory::ModelDirectory;
 
 use crate::command_line::Job;
+use crate::common::task;
 
 impl Job {
     /// A job over 40 rows.
@@ -363,6 +367,35 @@ fn on_a_terminal_there_is_a_bar_that_leaves_nothing_behind() {
     assert_eq!((exit, screen.as_str()), (Some(0), ""), "output with --quiet");
 }
 
+/// The rows that each frame of the bar shows as embedded, of `all`.
+fn drawn_rows(screen: &str, all: u64) -> Vec<u64> {
+    let end = format!("/{all} rows, ");
+    let rows = |frame: &str| frame.split_once(&end)?.0.rsplit(' ').next()?.parse().ok();
+    screen.split(['\r', '\n']).filter_map(rows).collect()
+}
+
+#[test]
+fn bar_moves_within_a_batch() {
+    const ROWS: u64 = 128;
+    // A part of its batch takes longer than a frame of the bar, on a fast machine too.
+    let slow = ModelDirectory::tiny().hidden(256).layers(6).heads(8).intermediate(1024);
+    let job = Job::with(slow, "1", "result.parquet");
+    let text =
+        |row: u64| task(format!("T-{row}"), "fix the login test ".repeat(10) + &row.to_string());
+    sample::write_tasks(&job.path("tasks.parquet"), (0..ROWS).map(text)).expect("a table");
+    let arguments = ["run", "--threads", "1", "--precision", "f32"];
+    let (exit, screen) = job.on_a_terminal(&job.with_model(&arguments));
+    assert_eq!(exit, Some(0), "{screen}");
+    let report = fs::read(job.path("_reembed/reports/result.parquet/report.json"));
+    let report: serde_json::Value =
+        serde_json::from_slice(&report.expect("a report")).expect("JSON");
+    assert_eq!(report["batches"]["count"], 1, "{}", report["batches"]);
+    let drawn = drawn_rows(&screen, ROWS);
+    assert!(drawn.is_sorted(), "{drawn:?}");
+    let within: BTreeSet<u64> = drawn.into_iter().filter(|rows| (1..ROWS).contains(rows)).collect();
+    assert!(!within.is_empty(), "no frame within the batch: {screen:?}");
+}
+
 #[test]
 fn an_error_on_a_terminal_stands_on_a_line_of_its_own() {
     let job = Job::small();
@@ -589,6 +622,80 @@ fn cache_stats_finds_the_cache_by_output_or_path() {
         "{}",
         out(&again)
     );
+}
+
+/// Makes a shared cache say that the last run of the output with this name finished some days ago.
+fn age_output(cache: &Path, name: &str, days: u64) {
+    const OUTPUTS: TableDefinition<&str, &str> = TableDefinition::new("outputs");
+    let database = redb::Database::open(cache).expect("a cache");
+    let write = database.begin_write().expect("a transaction");
+    let mut outputs = write.open_table(OUTPUTS).expect("a table");
+    let entries = outputs.iter().expect("entries").map(|entry| {
+        let (path, json) = entry.expect("an entry");
+        (path.value().to_owned(), json.value().to_owned())
+    });
+    let (path, json) = Vec::from_iter(entries)
+        .into_iter()
+        .find(|(path, _)| path.ends_with(name))
+        .expect("an output of this name");
+    let mut record: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let finished = record["finished"].as_u64().expect("seconds");
+    record["finished"] = (finished - days * 24 * 60 * 60).into();
+    outputs.insert(&*path, &*record.to_string()).expect("it is changed");
+    drop(outputs);
+    write.commit().expect("it is changed");
+}
+
+#[test]
+fn prune_forgets_an_output_that_has_not_run_for_long() {
+    let job = Job::small();
+    let cache = job.path("shared.cache");
+    let cache = cache.to_str().expect("text");
+    let write = |table: &str, rows: u64| {
+        let rows = (0..rows).map(|row| task(format!("T-{row}"), format!("{table}, title {row}")));
+        sample::write_tasks(&job.path(table), rows).expect("a table");
+    };
+    write("often.parquet", 30);
+    write("seldom.parquet", 20);
+    let run = |name: &str| {
+        let (input, output) = (format!("{name}.parquet"), format!("{name}-out.parquet"));
+        let arguments = job.with_model(&["run", &input, &output]);
+        let mut command = job.command(&arguments);
+        command.envs([("REEMBED_CACHE_PATH", cache), ("REEMBED_CACHE_VERIFY_SAMPLE", "0")]);
+        let ran = command.output().expect("a child");
+        assert_eq!(ran.status.code(), Some(0), "{}", err(&ran));
+        let line = out(&ran).lines().find(|line| line.starts_with("vectors")).map(str::to_owned);
+        line.expect("a line about vectors")
+    };
+    let prune = |days: &str| {
+        let arguments = ["cache", "prune", "--cache", cache, "--keep-runs", "1"];
+        let pruned = job.reembed(&[&arguments[..], &["--forget-after-days", days]].concat());
+        assert_eq!(pruned.status.code(), Some(0), "{}", err(&pruned));
+        out(&pruned)
+    };
+    let outputs = || {
+        let stats = out(&job.reembed(&["cache", "stats", "--cache", cache]));
+        ["often-out.parquet\n", "seldom-out.parquet\n"].map(|name| stats.contains(name))
+    };
+    run("seldom");
+    run("often");
+    run("often");
+    age_output(Path::new(cache), "seldom-out.parquet", 40);
+    let pruned = prune("50");
+    assert!(pruned.contains("removed  0\n"), "its last run is 40 days ago: {pruned}");
+    assert_eq!(outputs(), [true, true]);
+    let pruned = prune("30");
+    assert!(pruned.contains("removed  20\n") && pruned.contains("kept     30\n"), "{pruned}");
+    assert_eq!(outputs(), [true, false]);
+    for (name, expected) in
+        [("often", "  0 embedded, 30 reused,"), ("seldom", "  20 embedded, 0 reused,")]
+    {
+        // So that the cache alone has the vectors.
+        fs::remove_file(job.path(&format!("{name}-out.parquet"))).expect("an output");
+        let vectors = run(name);
+        assert!(vectors.contains(expected), "{name}: {vectors}");
+    }
+    assert_eq!(outputs(), [true, true]);
 }
 
 #[test]

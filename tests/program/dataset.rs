@@ -127,6 +127,24 @@ impl Dataset {
         self.outputs().keys().map(name).collect()
     }
 
+    /// The directories below the output directory that are not below `_reembed`.
+    fn output_directories(&self) -> Vec<PathBuf> {
+        let root = self.path("out");
+        let mut directories = vec![root.clone()];
+        let mut at = 0;
+        while let Some(directory) = directories.get(at).cloned() {
+            let entries = fs::read_dir(&directory).expect("a directory");
+            let paths = entries.map(|entry| entry.expect("an entry").path());
+            directories
+                .extend(paths.filter(|path| path.is_dir() && *path != root.join("_reembed")));
+            at += 1;
+        }
+        let below = |path: PathBuf| path.strip_prefix(&root).expect("below it").to_owned();
+        let mut below: Vec<PathBuf> = directories.into_iter().skip(1).map(below).collect();
+        below.sort();
+        below
+    }
+
     /// The bytes of an output.
     fn output(&self, table: impl AsRef<Path>) -> Vec<u8> {
         fs::read(self.path("out").join(table)).expect("an output")

@@ -212,16 +212,18 @@ pub struct StatusArgs {
 
 #[derive(Debug, Args)]
 pub struct MergeArgs {
-    /// Output directory of the dataset
-    #[arg(value_name = "OUT", value_parser = local_path())]
-    pub output_path: PathBuf,
+    /// Output directory of the dataset [output.path]
+    #[arg(value_name = "OUT")]
+    pub output_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub file: ConfigFile,
     /// Write _SUCCESS if every table is in place
     #[arg(long)]
     pub success_file: bool,
     /// Delete the outputs of tables whose input is gone
     #[arg(long)]
     pub delete_missing: bool,
-    /// Delete them also if they are more than half of the tables or rows
+    /// Delete them whatever their share of the tables or rows [publish.max_shrink]
     #[arg(long, requires = "delete_missing")]
     pub allow_shrink: bool,
     #[command(flatten)]

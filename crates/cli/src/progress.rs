@@ -289,10 +289,11 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 if is_new {
-                    bar.reset();
+                    // First, since a reset draws the bar.
                     bar.set_style(style(
                         "{wide_bar} {human_pos}/{human_len} rows read back, {eta} left",
                     ));
+                    bar.reset();
                 }
                 bar.set_position(rows);
             }

@@ -74,9 +74,8 @@ impl RawConfig {
         if config.shard.is_some() && config.on_missing == OnMissing::Delete {
             let message =
                 "`dataset.on_missing` is \"delete\", but a shard does not know the whole dataset";
-            return Err(Error::new(ErrorKind::Config, message).advice(
-                "leave it to `reembed merge --on-missing delete`, or run without --shard",
-            ));
+            return Err(Error::new(ErrorKind::Config, message)
+                .advice("leave it to `reembed merge --delete-missing`, or run without --shard"));
         }
         Ok(config)
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -118,6 +119,34 @@ fn bad_table_fails_alone_and_is_published_once_mended() {
             assert_eq!(dataset.manifest()["failed"].as_array().map(Vec::len), Some(0));
         }
     }
+}
+
+#[test]
+fn table_that_fails_leaves_no_empty_directory() {
+    let dataset = Dataset::of(&["a.parquet", "x=1/b.parquet"]);
+    fs::create_dir_all(dataset.path("out/mine/empty")).expect("directories");
+    for bad in ["x=1/c.parquet", "x=2/y=1/d.parquet", "x=2/y=2/e.parquet", "mine/empty/f.parquet"] {
+        dataset.write(bad, &rows(bad, 0..ROWS));
+        fs::write(dataset.path("in").join(bad), "no table").expect("a file");
+    }
+    let expected = ["mine", "mine/empty", "x=1"].map(PathBuf::from);
+    for _ in 0..2 {
+        dataset.run(&["in", "out"]).failed();
+        assert_eq!(dataset.output_directories(), expected);
+    }
+    // One that fails in its rows.
+    BAD[4].1(&dataset, "x=2/y=1/d.parquet");
+    dataset.run(&["in", "out"]).failed();
+    assert_eq!(dataset.output_directories(), expected);
+}
+
+#[test]
+fn table_with_two_vector_columns_gets_its_directory() {
+    let dataset = Dataset::of(&TABLES);
+    let blocks = "[[embedding]]\ncolumn = \"one\"\n[[embedding]]\ncolumn = \"two\"\n";
+    fs::write(dataset.path("two.toml"), blocks).expect("a configuration");
+    dataset.run(&["in", "out", "--config", "two.toml"]).done();
+    assert_eq!(dataset.output_names(), TABLES);
 }
 
 #[test]
@@ -289,11 +318,11 @@ fn columns_may_differ_from_table_to_table() {
 #[test]
 fn table_that_changes_while_it_is_read_fails() {
     let dataset = Dataset::of(&["small.parquet"]);
-    dataset.write("large.parquet", &rows("large", 0..3000));
+    dataset.write("x=1/y=2/large.parquet", &rows("large", 0..3000));
     let config = "[input]\nchunk_rows = 20\n[compute]\nthreads = 1\n[cache]\ncommit_rows = 20\n";
     fs::write(dataset.path("pipeline.toml"), config).expect("a configuration");
     let mut run = dataset.start(&["in", "out"], "kept in the cache", 3);
-    let path = dataset.path("in/large.parquet");
+    let path = dataset.path("in/x=1/y=2/large.parquet");
     OpenOptions::new()
         .append(true)
         .open(&path)
@@ -304,7 +333,7 @@ fn table_that_changes_while_it_is_read_fails() {
     assert_eq!(paths(&manifest["tables"]), ["small.parquet"]);
     let message = manifest["failed"][0]["message"].as_str().expect("a message");
     assert!(message.contains("large.parquet") && message.contains("changed while"), "{message}");
-    assert!(!dataset.path("out/large.parquet").exists());
+    assert_eq!(dataset.output_directories(), Vec::<PathBuf>::new());
     let file = File::options().write(true).open(&path).expect("a table");
     file.set_len(file.metadata().expect("a file").len() - 1).expect("it shrinks");
     let ran = dataset.run(&["in", "out"]).done();

@@ -69,8 +69,8 @@ fn conditions_and_shards_that_are_none_are_refused() {
         (&["--shard", "0/3"], &["`dataset.shard`", "0/3"]),
         (&["--shard", "4/3"], &["4/3"]),
         (&["--shard", "1"], &["1/4"]),
-        (&["--shard", "1/3", "--success-file"], &["success_file"]),
-        (&["--shard", "1/3", "--on-missing", "delete"], &["on_missing"]),
+        (&["--shard", "1/3", "--success-file"], &["success_file", "merge --success-file"]),
+        (&["--shard", "1/3", "--on-missing", "delete"], &["on_missing", "merge --delete-missing"]),
     ] {
         refuses(&dataset, &[&["in", "out"], arguments].concat(), words);
     }
@@ -128,7 +128,11 @@ fn files_in_the_place_of_directories_are_refused_or_fail_their_table() {
     let dataset = Dataset::of(&TABLES);
     fs::write(dataset.path("file"), "text").expect("a file");
     refuses(&dataset, &["in", "file"], &["file: ", "directory"]);
-    refuses(&dataset, &["in", "file/out"], &["file"]);
+    let directory = "name another directory with --output";
+    for output in ["file/out", "file/", "file/deep/out"] {
+        refuses(&dataset, &["in", output], &["file: this is a file", directory]);
+        refuses(&dataset, &["in/a.parquet", output], &["file: this is a file", directory]);
+    }
     refuses(&dataset, &["in", "no/such/out"], &["no/such"]);
     // A file in the place of a directory within the output concerns the tables of that directory.
     fs::create_dir(dataset.path("out")).expect("a directory");
@@ -136,7 +140,11 @@ fn files_in_the_place_of_directories_are_refused_or_fail_their_table() {
     fs::create_dir(dataset.path("out/a.parquet")).expect("a directory");
     let ran = dataset.run(&["in", "out"]).failed();
     assert_eq!((ran.tables("failed"), ran.tables("published")), (2, 1), "{}", ran.log);
-    assert!(ran.log.contains("out/dt=2026-10-31"), "{}", ran.log);
+    for wrong in ["out/dt=2026-10-31: this is a file", "out/a.parquet: the output is a directory"] {
+        let line = ran.log.lines().find(|line| line.contains(wrong));
+        let line = line.unwrap_or_else(|| panic!("{wrong}: {}", ran.log));
+        assert!(line.contains("move it away") && line.contains(directory), "{line}");
+    }
     fs::remove_file(dataset.path("out/dt=2026-10-31")).expect("a file");
     fs::remove_dir(dataset.path("out/a.parquet")).expect("a directory");
     dataset.run(&["in", "out"]).done();

@@ -94,9 +94,10 @@ fn slow() -> Dataset {
 
 #[test]
 fn second_run_over_the_same_tables_is_locked_out() {
-    for (arguments, words) in
-        [(&["in", "out"][..], "is writing"), (&["in", "out", "--shard", "1/1"], "is writing")]
-    {
+    for (arguments, words) in [
+        (&["in", "out"][..], "is writing this dataset"),
+        (&["in", "out", "--shard", "1/1"], "is writing shard 1/1 of this dataset"),
+    ] {
         let dataset = slow();
         let mut first = dataset.start(arguments, "kept in the cache", 2);
         let holder = format!("process {}", first.id());

@@ -4,6 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use reembed_encoder::files::FileLock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Dataset, ROWS, Ran, rows};
@@ -60,6 +61,37 @@ fn killed_run_goes_on_where_it_was() {
         assert!(!dataset.path("out/_reembed/dataset/journal").exists());
         assert_eq!(dataset.run(arguments).done().tables("unchanged"), TABLES);
     }
+}
+
+#[test]
+fn killed_first_run_of_a_table_that_is_gone_leaves_nothing() {
+    let dataset = Dataset::of(&["a.parquet"]);
+    let gone = "x=1/gone.parquet";
+    dataset.write(gone, &rows(gone, 0..3000));
+    let config = "[input]\nchunk_rows = 20\n[compute]\nthreads = 1\n[cache]\ncommit_rows = 20\n";
+    fs::write(dataset.path("pipeline.toml"), config).expect("a configuration");
+    let mut run = dataset.start(&["in", "out", "--no-supervise"], "kept in the cache", 3);
+    run.kill().expect("running");
+    run.wait().expect("a child");
+    let left = || {
+        let files = dataset.files("out/_reembed").into_keys();
+        let names = files.map(|path| path.to_string_lossy().into_owned());
+        let is_left = |name: &String| !name.contains('/') && name != "manifest.json";
+        names.filter(is_left).collect::<Vec<_>>()
+    };
+    let of_gone = left();
+    assert_eq!(of_gone.len(), 2, "a lock and a temporary file: {of_gone:?}");
+    fs::remove_file(dataset.path("in").join(gone)).expect("an input");
+    // A run over that table alone may be under way.
+    let lock = of_gone.iter().find(|name| name.ends_with(".lock")).expect("a lock");
+    let held = FileLock::open(&dataset.path("out/_reembed").join(lock)).expect("a file");
+    assert!(held.try_lock().expect("a lock"));
+    run_when_free(&dataset, &["in", "out"]).done();
+    assert_eq!(left(), of_gone);
+    drop(held);
+    fs::write(dataset.path("out/_reembed/notes.txt"), "text").expect("a file");
+    dataset.run(&["in", "out"]).done();
+    assert_eq!(left(), ["notes.txt"]);
 }
 
 #[test]

@@ -14,6 +14,14 @@ impl Dataset {
         Ran::new(command.output().expect("a child"))
     }
 
+    /// `reembed merge` with variables of the environment.
+    fn merge(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let format = ["merge", "--output-format", "json"];
+        let mut command = self.job.command(&[&format[..], arguments].concat());
+        command.envs(variables.iter().copied());
+        Ran::new(command.output().expect("a child"))
+    }
+
     fn with_model(&self, arguments: &[&str]) -> Ran {
         let model = self.job.model.path().to_str().expect("text").to_owned();
         self.call(&[arguments, &["--model-path", &model]].concat())
@@ -128,6 +136,60 @@ fn merge_deletes_what_has_no_input_when_asked() {
     let deleted = dataset.call(&["merge", "out", "--delete-missing"]).done();
     assert_eq!(deleted.answer["merge"]["deleted"], 1);
     assert_eq!(dataset.output_names(), TABLES[..2]);
+}
+
+#[test]
+fn merge_reads_the_configuration() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.shards(2);
+    dataset.merge(&["out"], &[]).done();
+    fs::remove_file(dataset.path("in").join(TABLES[2])).expect("an input");
+    dataset.shards(2);
+    let delete = ["out", "--delete-missing"];
+    let shrink = "REEMBED_PUBLISH_MAX_SHRINK";
+    dataset.merge(&delete, &[(shrink, "30")]).refused(2, &["34 %", "at most 30 %"]);
+    let config = "[output]\npath = \"out\"\n[publish]\nmax_shrink = 20\n";
+    fs::write(dataset.path("pipeline.toml"), config).expect("a configuration");
+    // The output is that of the configuration, too.
+    dataset.merge(&delete[1..], &[]).refused(2, &["34 %", "at most 20 %"]);
+    fs::rename(dataset.path("pipeline.toml"), dataset.path("other.toml")).expect("it moves");
+    let other = ["--delete-missing", "--config", "other.toml"];
+    dataset.merge(&other, &[]).refused(2, &["at most 20 %"]);
+    dataset.merge(&["--config", "none.toml"], &[]).refused(2, &["none.toml"]);
+    assert_eq!(dataset.output_names(), TABLES);
+    let merged = dataset.merge(&[&other[..], &["--allow-shrink"]].concat(), &[]).done();
+    assert_eq!(merged.answer["merge"]["deleted"], 1);
+    assert_eq!(merged.answer["paths"]["output"], "out");
+    dataset.merge(&[], &[]).refused(2, &["output.path"]);
+}
+
+#[test]
+fn joined_cache_keeps_to_its_size() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.shards(2);
+    let merged = dataset.merge(&["out"], &[("REEMBED_CACHE_MAX_SIZE", "2 KB")]).done();
+    let cached = merged.answer["merge"]["cached"].as_u64().expect("a number");
+    assert!((1..3 * ROWS).contains(&cached), "{}", merged.answer);
+}
+
+#[test]
+fn merge_tells_that_it_set_a_damaged_cache_aside() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.shards(2);
+    let cache = dataset.path("out/_reembed/dataset/cache");
+    fs::write(&cache, [0; 4096]).expect("a file");
+    let merged = dataset.merge(&["out"], &[]).done();
+    assert_eq!(merged.answer["merge"]["cached"], 3 * ROWS);
+    let warnings = merged.answer["warnings"].as_array().expect("warnings");
+    let said = warnings.first().and_then(Value::as_str).expect("a warning");
+    assert!(said.contains("cache is unusable") && said.contains("cache.damaged"), "{said}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(merged.log.contains("WARN") && merged.log.contains(said), "{}", merged.log);
+    assert!(dataset.path("out/_reembed/dataset/cache.damaged").exists());
+    assert_eq!(
+        dataset.merge(&["out"], &[]).done().answer["warnings"].as_array().map(Vec::len),
+        Some(0)
+    );
 }
 
 #[test]

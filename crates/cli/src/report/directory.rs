@@ -87,12 +87,12 @@ fn create_directories(topmost: &Path, directory: &Path) -> io::Result<()> {
     let below = directory.ancestors().take_while(|ancestor| *ancestor != topmost);
     let mut below: Vec<&Path> = below.filter(|path| !path.as_os_str().is_empty()).collect();
     below.reverse();
-    create_directory(topmost, |path| files::create_directory(path).map(drop))?;
+    create_directory(topmost, files::create_directory)?;
     below.into_iter().try_for_each(|path| create_directory(path, publish::create_like_parent))
 }
 
-fn create_directory(path: &Path, create: fn(&Path) -> io::Result<()>) -> io::Result<()> {
-    create(path).map_err(|cause| match cause.kind() {
+fn create_directory(path: &Path, create: fn(&Path) -> io::Result<bool>) -> io::Result<()> {
+    create(path).map(drop).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => {
             io::Error::new(cause.kind(), "its parent directory does not exist")
         }
