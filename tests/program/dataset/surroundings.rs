@@ -80,7 +80,7 @@ fn killed_first_run_of_a_table_that_is_gone_leaves_nothing() {
         names.filter(is_left).collect::<Vec<_>>()
     };
     let of_gone = left();
-    assert_eq!(of_gone.len(), 2, "a lock and a temporary file: {of_gone:?}");
+    assert_eq!(of_gone.len(), 3, "a lock, the table and its keys: {of_gone:?}");
     fs::remove_file(dataset.path("in").join(gone)).expect("an input");
     // A run over that table alone may be under way.
     let lock = of_gone.iter().find(|name| name.ends_with(".lock")).expect("a lock");

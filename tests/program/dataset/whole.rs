@@ -163,10 +163,21 @@ fn merge_reads_the_configuration() {
     dataset.merge(&[], &[]).refused(2, &["output.path"]);
 }
 
+impl Dataset {
+    /// Embeds two shards in a form that leaves the vectors of the model in the cache.
+    fn shards_in_half_precision(&self) {
+        for shard in ["1/2", "2/2"] {
+            let mut command = self.command(&["in", "out", "--shard", shard]);
+            command.env("REEMBED_VECTOR_TYPE", "f16");
+            Ran::new(command.output().expect("a child")).done();
+        }
+    }
+}
+
 #[test]
 fn joined_cache_keeps_to_its_size() {
     let dataset = Dataset::of(&TABLES);
-    dataset.shards(2);
+    dataset.shards_in_half_precision();
     let merged = dataset.merge(&["out"], &[("REEMBED_CACHE_MAX_SIZE", "2 KB")]).done();
     let cached = merged.answer["merge"]["cached"].as_u64().expect("a number");
     assert!((1..3 * ROWS).contains(&cached), "{}", merged.answer);
@@ -175,7 +186,7 @@ fn joined_cache_keeps_to_its_size() {
 #[test]
 fn merge_tells_that_it_set_a_damaged_cache_aside() {
     let dataset = Dataset::of(&TABLES);
-    dataset.shards(2);
+    dataset.shards_in_half_precision();
     let cache = dataset.path("out/_reembed/dataset/cache");
     fs::write(&cache, [0; 4096]).expect("a file");
     let merged = dataset.merge(&["out"], &[]).done();
