@@ -14,8 +14,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use redb::{
-    Database, Error as Cause, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    ReadableTable, ReadableTableMetadata, Table, TableDefinition, TableError, WriteTransaction,
+    Builder, ConcurrencyMode, Database, Error as Cause, ReadOnlyDatabase, ReadOnlyTable,
+    ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 use reembed_encoder::error::{Error, ErrorKind, Result, catch_panic};
 
@@ -175,6 +176,13 @@ pub fn file_kind(path: &Path) -> Result<FileKind> {
     })
 }
 
+/// How every process opens the file: one writes, and any number reads what is committed.
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(PAGE_CACHE_BYTES).set_concurrency_mode(ConcurrencyMode::SingleWriter);
+    builder
+}
+
 impl Db {
     /// Opens a database for reading and writing. Creates it if it does not exist.
     pub fn open(path: &Path) -> Result<Db, DbError> {
@@ -198,17 +206,13 @@ impl Db {
 
     /// As [`Db::open`], without a look at format and index.
     pub fn open_unchecked(path: &Path) -> Result<Db, DbError> {
-        let file = catch_damage(path, || {
-            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)?)
-        })?;
+        let file = catch_damage(path, || Ok(builder().create(path)?))?;
         Ok(Db { path: path.to_owned(), file: Some(OpenFile::ReadWrite(file)) })
     }
 
     /// As [`Db::open_read_only`], without a look at format and index.
     pub fn open_read_only_unchecked(path: &Path) -> Result<Db, DbError> {
-        let file = catch_damage(path, || {
-            Ok(Database::builder().set_cache_size(PAGE_CACHE_BYTES).open_read_only(path)?)
-        })?;
+        let file = catch_damage(path, || Ok(builder().open_read_only(path)?))?;
         Ok(Db { path: path.to_owned(), file: Some(OpenFile::ReadOnly(file)) })
     }
 

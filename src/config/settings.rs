@@ -590,7 +590,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Seconds,
         default: DefaultValue::Value("\"10m\""),
         flag: None,
-        help: "How long a run waits for a cache that another process has open, such as a run over another output; then it ends with exit code 75.",
+        help: "How long a run waits for a cache that another process writes, such as a run over another output; then it ends with exit code 75. Reading waits for no one.",
     },
     Setting {
         key: "cache.max_size",

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use proptest::prelude::*;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ConcurrencyMode, Database, ReadableDatabase, ReadableTable, TableDefinition};
 use reembed::config::OutputPlace;
 use reembed::events::{RowsByOrigin, Warning};
 use reembed::{Config, ErrorKind, Event, Report, Result, Stop, TaskRow, build_input_text, cache};
@@ -231,6 +231,30 @@ fn cache_of_another_process_is_refused_and_output_stays() {
     }
     assert!(fs::read(job.output()).expect("an output") == before);
     run(&job.config(&["cache.mode = \"off\""]), &Counted::new());
+    drop(held);
+    run(&job.config(&[]), &Counted::new());
+}
+
+#[test]
+fn many_read_a_cache_while_one_writes_to_it() {
+    let job = Job::of(&plain(0..20));
+    run(&job.config(&[]), &Counted::new());
+    let held = Database::builder()
+        .set_concurrency_mode(ConcurrencyMode::SingleWriter)
+        .open(job.cache())
+        .expect("a database");
+    let transaction = held.begin_write().expect("a transaction");
+    fs::remove_file(job.output()).expect("the output, which has the vectors as well");
+    let read_only = job.config(&["cache.mode = \"read-only\"", "cache.wait = 1"]);
+    for _ in 0..2 {
+        assert_eq!(run(&read_only, &Counted::new()).origins().reused, 20);
+    }
+    assert_eq!(cache::stats(&job.cache()).expect("it is read").entries, 20);
+    // A second writer waits.
+    let config = job.config(&["cache.wait = 1"]);
+    let error = run_and_hear(&config, &Counted::new().model).expect_err("it is held");
+    assert_eq!(error.kind(), ErrorKind::CacheBusy);
+    transaction.commit().expect("a commit");
     drop(held);
     run(&job.config(&[]), &Counted::new());
 }
