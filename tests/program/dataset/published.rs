@@ -225,3 +225,21 @@ fn one_output_is_looked_up_row_by_row_too() {
     dataset.write("a.parquet", &with_change("a.parquet", "four"));
     assert_eq!(run(&["--rebuild"]), (ROWS, 0));
 }
+
+#[test]
+fn several_vector_columns_are_looked_up_each_in_its_own() {
+    let dataset = Dataset::of(&TABLES);
+    let config = "[[embedding]]\ncolumn = \"title_vector\"\ntext.columns = [\"title\"]\n\
+                  [[embedding]]\ncolumn = \"id_vector\"\ntext.columns = [\"id\"]\n\
+                  [[embedding]]\ncolumn = \"half\"\ntext.columns = [\"title\"]\nvector.type = \"f16\"\n";
+    fs::write(dataset.path("pipeline.toml"), config).expect("a configuration");
+    // The third column has the texts of the first.
+    dataset.run(&["in", "out"]).done();
+    assert_eq!(dataset.cached(), 0, "the whole vectors of its texts stand in the first column");
+    dataset.write(TABLES[0], &with_change(TABLES[0], "another"));
+    let ran = dataset.run(&["in", "out"]).done();
+    assert_eq!(ran.count("embedded"), 1, "{}", ran.answer);
+    for table in TABLES {
+        assert!(dataset.output(table) == dataset.alone(table, &[]), "{table}");
+    }
+}
