@@ -129,7 +129,7 @@ pub fn run_with(
     announce(models, cache.as_ref(), &on_event)?;
     let clocks = StageClocks::default();
     let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
-    let existing = table.existing_vectors(models);
+    let existing = table.existing_vectors(models, &[]);
     let (embedded, committed) = {
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, memory_limit, models);

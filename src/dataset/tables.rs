@@ -124,7 +124,7 @@ impl Run<'_> {
             stop: self.stop,
             on_event: &on_event,
         };
-        let existing = table.existing_vectors(self.models);
+        let existing = table.existing_vectors(self.models, &[]);
         let embedded = table.embed(self.encoders, existing.as_ref(), self.clocks, Some(turn))?;
         let report = table.publish(embedded, self.models, self.clocks)?;
         let output = TableFile::open(config.output.path())?;

@@ -1,6 +1,7 @@
 //! One table: its rows are read, embedded and written, and the output is published.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -104,14 +105,17 @@ pub struct EmbeddedTable<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The vectors of the existing output, if they can be copied.
-    pub fn existing_vectors(&self, models: &Models<'_>) -> Option<ExistingVectors> {
+    /// The vectors of the existing output and of these parts, if they can be copied.
+    pub fn existing_vectors(
+        &self,
+        models: &Models<'_>,
+        parts: &[PathBuf],
+    ) -> Option<ExistingVectors> {
         let of_columns: Vec<(Lineage, VectorForm)> =
             lineages(models).zip(self.forms.iter().cloned()).collect();
+        let existing = self.lock.existing().file();
         match self.reader.carry() {
-            Carry::Copy => {
-                ExistingVectors::open(self.config, self.lock.existing().file(), &of_columns)
-            }
+            Carry::Copy => ExistingVectors::open(self.config, existing, parts, &of_columns),
             Carry::Reencode => None,
         }
     }
@@ -141,7 +145,7 @@ impl<'a> Table<'a> {
             // Without vectors of these models, only a model that can be loaded may begin.
             by_column.iter().try_for_each(|inference| inference.get().map(drop))?;
         }
-        let copied = existing.map(|existing| (existing.table(), existing.leaves()));
+        let copied = existing.map(ExistingVectors::files).unwrap_or_default();
         let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
         let mut writer =
             Writer::create(&config.output, lock, reader, columns, forms, copied, stop)?;
@@ -287,7 +291,8 @@ impl<'a> Table<'a> {
             .map_err(|error| error.in_file(lock.path()))?;
         let on_rows = |rows| on_event(Event::ReadBack { rows });
         let published = staged.publish(lock, |path| {
-            readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)
+            let input = (reader.table(), reader.groups());
+            readback::check(path, lock.path(), input, &footer, stop, &on_rows)
         })?;
         Ok((published, footer))
     }
