@@ -19,10 +19,14 @@
 //!   places     its own files                 lock       one run at a time
 //!   estimate   a dry run                     status     what there is, without a run
 //!   merge      what shards have published    verify     outputs against manifest and inputs
+//!   ranges     how a table is divided (pure) split      tables that shards embed together
+//!   parts      files with a range each       embed_part makes them, and tables from them
+//!   tally      what became of the tables     under_way  tables whose parts are not all there
 //! ```
 
 mod checks;
 mod comparison;
+mod embed_part;
 mod estimate;
 mod failures;
 mod inputs;
@@ -34,15 +38,20 @@ mod manifest;
 mod merge;
 mod outputs;
 mod partition;
+mod parts;
 mod pattern;
 mod places;
 mod plan;
+mod ranges;
 mod run;
 mod settings;
+mod split;
 mod stamp;
 mod status;
 mod table_path;
 mod tables;
+mod tally;
+mod under_way;
 mod verify;
 mod warnings;
 

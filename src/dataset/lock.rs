@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 use reembed_encoder::files;
 
+use super::parts::TableParts;
 use super::places::Places;
 use crate::hidden_names::OutputPlace;
 use crate::hidden_names::directory_of;
@@ -67,10 +68,16 @@ impl Drop for DatasetLock {
     }
 }
 
-/// Deletes what a run that was killed left of a table: temporary files, and its lock file. One that another run holds
-/// stays.
-pub fn sweep_table(root: &Path, below: &Path) {
-    let place = OutputPlace::in_dataset(root, below);
+/// Deletes what a run that was killed left of a table: temporary files, its lock file, and parts. One that another run
+/// holds stays.
+pub fn sweep_table(places: &Places, below: &Path) {
+    let parts = TableParts::new(places, below);
+    match places.is_of_shard() {
+        // Other shards learn from it that the table is in place.
+        true => parts.delete_parts(),
+        false => parts.delete(),
+    }
+    let place = OutputPlace::in_dataset(places.root(), below);
     let path = place.lock();
     if path.exists()
         && let Ok(_lock) = LockFile::acquire(place.path(), path)

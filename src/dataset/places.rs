@@ -25,6 +25,11 @@ impl Places {
         &self.root
     }
 
+    /// Whether they are those of a shard.
+    pub fn is_of_shard(&self) -> bool {
+        self.shard.is_some()
+    }
+
     /// `_reembed`.
     pub fn work_directory(&self) -> PathBuf {
         self.root.join(WORK_DIRECTORY)
@@ -66,6 +71,11 @@ impl Places {
     /// The vector cache of the whole dataset, which shards read.
     pub fn whole_cache(&self) -> PathBuf {
         self.own_directory().join("cache")
+    }
+
+    /// The directory of the parts of tables that several shards embed.
+    pub fn parts(&self) -> PathBuf {
+        self.own_directory().join("parts")
     }
 
     /// The directory of the reports, unless `report.dir` names another one. A table of a dataset does not begin with

@@ -5,6 +5,7 @@ mod failures;
 mod inputs;
 mod refusals;
 mod shards;
+mod split;
 mod surroundings;
 mod whole;
 
