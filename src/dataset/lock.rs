@@ -77,6 +77,11 @@ pub fn sweep_table(places: &Places, below: &Path) {
         true => parts.delete_parts(),
         false => parts.delete(),
     }
+    sweep_output(places, below);
+}
+
+/// As [`sweep_table`], without parts.
+pub fn sweep_output(places: &Places, below: &Path) {
     let place = OutputPlace::in_dataset(places.root(), below);
     let path = place.lock();
     if path.exists()

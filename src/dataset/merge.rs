@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::checks::check_gone;
-use super::lock::DatasetLock;
+use super::lock::{DatasetLock, sweep_output};
 use super::manifest::{FailedRecord, Manifest, TableRecord, UnderWay};
 use super::outputs::{delete_outputs, output_stamp, write_success_file};
 use super::parts::TableParts;
@@ -106,7 +106,13 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
         false => cache::merge(&whole.whole_cache(), &existing, options.cache_size)?,
     };
     // The manifest tells shards that they are in place.
-    written.tables.iter().for_each(|table| TableParts::new(&whole, &table.path).delete_of(table));
+    for table in &written.tables {
+        let parts = TableParts::new(&whole, &table.path);
+        if parts.exist() {
+            parts.delete_of(table);
+            sweep_output(&whole, &table.path);
+        }
+    }
     // Last, so that a merge that was killed finds them again.
     let parts = caches.into_iter().chain(places.iter().map(Places::manifest));
     parts.filter(|part| part.exists()).try_for_each(|part| {

@@ -1,5 +1,6 @@
 //! Publishes tables, a few at once, of which one uses the model.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -86,6 +87,7 @@ impl Run<'_> {
     pub fn tables(&self, tables: &[Work<'_>]) -> Vec<Outcome> {
         let (next, turns) = (AtomicUsize::new(0), Turns::default());
         let is_over = AtomicBool::new(false);
+        let told = Mutex::new(BTreeSet::new());
         let outcomes = Mutex::new(Vec::with_capacity(tables.len()));
         let work = || {
             while !is_over.load(Ordering::Relaxed) {
@@ -118,7 +120,9 @@ impl Run<'_> {
                         if ends_the_run(error) || self.dataset.config.dataset.fail_fast {
                             is_over.store(true, Ordering::Relaxed);
                         }
-                        if !ends_the_run(error) {
+                        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+                        // Several ranges of a table may fail.
+                        if !ends_the_run(error) && told.insert(table.below.clone()) {
                             let message = error.to_string();
                             let advice = error.advice_text().map(str::to_owned);
                             let code = error.kind().code();
