@@ -106,7 +106,7 @@ pub fn merge(root: &Path, run_id: &str, options: MergeOptions) -> Result<MergeRe
         false => cache::merge(&whole.whole_cache(), &existing, options.cache_size)?,
     };
     // The manifest tells shards that they are in place.
-    for table in &written.tables {
+    for table in &manifest.tables {
         let parts = TableParts::new(&whole, &table.path);
         if parts.exist() {
             parts.delete_of(table);

@@ -43,11 +43,8 @@ impl SplitTable<'_> {
     pub fn groups(&self, range: u64) -> Result<Range<usize>> {
         let range = usize::try_from(range).ok().and_then(|range| self.ranges.get(range));
         range.cloned().ok_or_else(|| {
-            Error::new(ErrorKind::Internal, "a table has no such range (bug)").at(self
-                .table
-                .below
-                .display()
-                .to_string())
+            let below = self.table.below.display().to_string();
+            Error::new(ErrorKind::Internal, "a table has no such range (bug)").at(below)
         })
     }
 
@@ -102,8 +99,10 @@ pub fn split_tables<'a>(
         let input = Stamp::from(&table.id);
         let output_path = dataset.places.root().join(below);
         let output = output_stamp(&output_path);
-        let of_manifests = known.tables.get(below).or_else(|| known.others.get(below));
-        let record = record_in_place(parts.published(), of_manifests, output.as_ref());
+        let of_manifests = [&known.tables, &known.others].map(|tables| tables.get(below).cloned());
+        let records = [parts.published()].into_iter().chain(of_manifests.clone());
+        // Another shard may have published it since this one did.
+        let record = records.flatten().find(|record| Some(&record.output) == output.as_ref());
         if todo(record.as_ref(), &input, output.as_ref(), settings, false) == Todo::Nothing {
             let is_known = is_taken || known.tables.contains_key(below);
             known.tables.extend(record.filter(|_| is_known).map(|record| (below.into(), record)));
@@ -111,7 +110,7 @@ pub fn split_tables<'a>(
         }
         let is_small =
             |record: &TableRecord| record.input == input && record.input_rows <= split_rows.get();
-        if of_manifests.is_some_and(is_small) {
+        if of_manifests.iter().flatten().any(is_small) {
             continue;
         }
         let Some(ranges) = ranges_of(dataset, table, &input, split_rows) else { continue };
@@ -124,15 +123,6 @@ pub fn split_tables<'a>(
         }
     }
     split
-}
-
-/// The record of the output that is in place, if one of the two is.
-fn record_in_place(
-    of_parts: Option<TableRecord>,
-    of_manifests: Option<&TableRecord>,
-    output: Option<&Stamp>,
-) -> Option<TableRecord> {
-    of_parts.filter(|record| Some(&record.output) == output).or_else(|| of_manifests.cloned())
 }
 
 /// The ranges of a table; `None` if it is not split.
