@@ -1,7 +1,8 @@
 //! What several processes gain that embed one table together. `cargo bench --bench split`
 //!
 //! One table of 20,000 rows in 20 row groups, with a seeded model of the shape of all-MiniLM-L6-v2: embedded by one process with
-//! one thread and with all threads of this machine, and by 2 and 4 processes that share them. Rounds are interleaved.
+//! one thread and with all threads of this machine, and by 2 and 4 processes that share them. Rounds are interleaved. On a busy
+//! machine only the seconds of CPU can be compared: they tell what splitting costs.
 //! `cargo bench --bench split -- 2000 3` takes 2,000 rows and three rounds.
 
 #![allow(
@@ -46,9 +47,11 @@ fn main() {
     // Processes, and threads of each.
     let ways = [(1, 1), (1, cores), (2, (cores / 2).max(1)), (4, (cores / 4).max(1))];
     let mut seconds = vec![Vec::with_capacity(rounds); ways.len()];
+    let mut cpu = vec![Vec::with_capacity(rounds); ways.len()];
     let mut expected: Option<Vec<u8>> = None;
     for _ in 0..rounds {
-        for ((processes, threads), seconds) in ways.iter().zip(&mut seconds) {
+        for (((processes, threads), seconds), cpu) in ways.iter().zip(&mut seconds).zip(&mut cpu) {
+            let cpu_before = cpu_of_children();
             let _ = fs::remove_dir_all(directory.join("out"));
             let started = Instant::now();
             let children: Vec<Child> = (1..=*processes)
@@ -62,6 +65,7 @@ fn main() {
                 assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
             }
             seconds.push(started.elapsed().as_secs_f64());
+            cpu.push(cpu_of_children() - cpu_before);
             let output = fs::read(directory.join("out/table.parquet")).expect("an output");
             let same = expected.get_or_insert_with(|| output.clone()) == &output;
             assert!(same, "{processes} processes wrote other bytes");
@@ -69,17 +73,31 @@ fn main() {
     }
     println!("{rows} rows in {ROW_GROUPS} row groups, {cores} cores, {rounds} interleaved rounds");
     let mut alone: Option<f64> = None;
-    for ((processes, threads), seconds) in ways.iter().zip(&mut seconds) {
+    for (((processes, threads), seconds), cpu) in ways.iter().zip(&mut seconds).zip(&mut cpu) {
         seconds.sort_by(f64::total_cmp);
+        cpu.sort_by(f64::total_cmp);
         let median = seconds[rounds / 2];
         println!(
-            "processes {processes}, threads of each {threads}: {median:6.2} s ({:.2} to {:.2}), {:.0} rows/s, {:.2} times as fast",
+            "processes {processes}, threads of each {threads}: {median:6.2} s ({:.2} to {:.2}), {:.0} rows/s, {:.2} times as fast, CPU {:.2} s ({:.2} to {:.2})",
             seconds[0],
             seconds[rounds - 1],
             rows as f64 / median,
-            *alone.get_or_insert(median) / median
+            *alone.get_or_insert(median) / median,
+            cpu[rounds / 2],
+            cpu[0],
+            cpu[rounds - 1]
         );
     }
+}
+
+/// Seconds of CPU that the children of this process have used that have ended; 0 without `/proc`.
+fn cpu_of_children() -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let text = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // After the name, which may have blanks: state, and 12 numbers before those of the children.
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    let ticks = rest.split_whitespace().skip(13).take(2).filter_map(|n| n.parse::<f64>().ok());
+    ticks.sum::<f64>() / TICKS_PER_SECOND
 }
 
 fn write_table(path: &Path, rows: usize) {
