@@ -84,7 +84,7 @@ fn main() {
         let columns = columns.expect("columns");
         let forms = [VectorForm::of_model(DIM)];
         let mut writer =
-            Writer::create(&config.output, &lock, &copied, columns, &forms, None, &stop)
+            Writer::create(&config.output, &lock, &copied, columns, &forms, Vec::new(), &stop)
                 .expect("a writer");
         let mut rest = values.as_slice();
         for chunk in &chunks {
@@ -110,7 +110,8 @@ fn main() {
         let (mut read_back, publishing) = (0.0, Instant::now());
         let published = finished.publish(&lock, |path| {
             let started = Instant::now();
-            readback::check(path, lock.path(), reader.table(), &footer, &Stop::new(), &|_| ())?;
+            let input = (reader.table(), reader.groups());
+            readback::check(path, lock.path(), input, &footer, &Stop::new(), &|_| ())?;
             read_back = started.elapsed().as_secs_f64();
             Ok(())
         });

@@ -95,12 +95,14 @@ pub struct RowFacts {
     pub measures: Vec<(u64, bool)>,
 }
 
-/// A row group whose texts are those of a row group of the existing output.
+/// A row group whose texts are those of a row group that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnchangedGroup {
-    /// The number of the row group in the existing output.
-    pub existing: usize,
-    /// What the existing output says about it, for each vector column.
+    /// The number of the file that has it.
+    pub file: usize,
+    /// The number of the row group in that file.
+    pub group: usize,
+    /// What that file says about it, for each vector column.
     pub digests: Vec<GroupDigest>,
 }
 

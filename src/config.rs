@@ -25,7 +25,7 @@ mod template;
 mod values;
 mod words;
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -158,6 +158,8 @@ pub struct DatasetConfig {
     pub only: Option<Only>,
     /// The part of the tables that this run takes; `None`: all.
     pub shard: Option<Shard>,
+    /// Rows of a range of a table that several shards embed; `None`: no table is split.
+    pub split_rows: Option<NonZeroU64>,
     /// What becomes of the output of a table that is no longer there.
     pub on_missing: OnMissing,
     /// Whether a file `_SUCCESS` says that every table is in place.

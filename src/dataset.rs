@@ -20,11 +20,15 @@
 //!   estimate   a dry run                     status     what there is, without a run
 //!   sweep      what killed runs left         directories  those of tables, if they stay
 //!   merge      what shards have published    verify     outputs against manifest and inputs
+//!   ranges     how a table is divided (pure) split      tables that shards embed together
+//!   parts      files with a range each       embed_part makes them, and tables from them
+//!   tally      what became of the tables     under_way  tables whose parts are not all there
 //! ```
 
 mod checks;
 mod comparison;
 mod directories;
+mod embed_part;
 mod estimate;
 mod failures;
 mod inputs;
@@ -36,16 +40,21 @@ mod manifest;
 mod merge;
 mod outputs;
 mod partition;
+mod parts;
 mod pattern;
 mod places;
 mod plan;
 mod published;
+mod ranges;
 mod run;
 mod settings;
+mod split;
 mod stamp;
 mod status;
 mod sweep;
 mod tables;
+mod tally;
+mod under_way;
 mod verify;
 mod warnings;
 

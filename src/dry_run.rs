@@ -227,7 +227,7 @@ impl TableCounter<'_, '_> {
     fn count(&mut self, config: &Config, reader: &Reader, existing: &ExistingTarget) -> Result<()> {
         self.input_bytes += reader.bytes();
         let copied = match reader.carry() {
-            Carry::Copy => ExistingVectors::open(config, existing.file(), self.of_columns),
+            Carry::Copy => ExistingVectors::open(config, existing.file(), &[], self.of_columns),
             Carry::Reencode => None,
         };
         let mut unchanged = copied

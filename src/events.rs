@@ -44,6 +44,13 @@ pub enum Event {
         /// Rows of the output.
         rows: u64,
     },
+    /// A range of a table is embedded, which several shards embed together.
+    RangeDone {
+        /// The path of the table below the root.
+        table: String,
+        /// Rows of the range.
+        rows: u64,
+    },
     /// A table of a dataset could not be published. The others are all the same.
     TableFailed {
         /// Its path below the root.
@@ -442,6 +449,9 @@ pub struct TableCounts {
     pub failed: u64,
     /// Tables that were not tried after a failure.
     pub not_tried: u64,
+    /// Tables of which this shard has embedded its rows, and others have not yet (`dataset.split_rows`).
+    #[serde(default)]
+    pub under_way: u64,
     /// Earlier tables whose input is gone.
     pub gone: u64,
     /// Their outputs that were deleted.

@@ -33,7 +33,8 @@ const LOCK_SUFFIX: &str = ".lock";
 
 const CACHE_SUFFIX: &str = ".cache";
 
-const KEYS: &str = "keys";
+/// The directory of the keys of tables.
+pub const KEYS: &str = "keys";
 
 const KEYS_SUFFIX: &str = ".keys";
 
@@ -159,7 +160,7 @@ impl OutputPlace {
 
     /// The name of its files: its own name, or below directories of a dataset the name and the hash of
     /// the path.
-    fn short_name(&self) -> String {
+    pub fn short_name(&self) -> String {
         match &self.in_dataset {
             Some(below) if below.components().count() > 1 => hashed_name(below.as_os_str(), below),
             _ => short_name(self.path.file_name().unwrap_or_default()),

@@ -52,7 +52,7 @@ use crate::events::{Event, Report, Warning};
 use crate::publish::{LockHolder, OutputLock};
 use crate::reader::Reader;
 pub use clock::StageClocks;
-pub(crate) use keys::{PreviousOutput, delete as delete_keys, release};
+pub(crate) use keys::{PreviousOutput, Role, delete as delete_keys, release};
 pub use lazy_inference::{BatchWishes, LazyInference};
 pub use models::{LazyModel, Models};
 pub use precedents::calibration_precedents;
@@ -133,7 +133,7 @@ pub fn run_with(
     announce(models, cache.as_ref(), &on_event)?;
     let clocks = StageClocks::default();
     let table = Table { config, reader, lock, forms: &forms, stop, on_event: &on_event };
-    let existing = table.existing_vectors(models);
+    let existing = table.existing_vectors(models, &[]);
     let previous = previous_output(config, lock, stop)?;
     let published = match (&previous, config.cache.mode) {
         (None, _) | (_, CacheMode::Off) => None,
@@ -152,7 +152,7 @@ pub fn run_with(
         let embedded = table.embed(&encoders, existing.as_ref(), previous, &clocks, None);
         // Also after an error, so that the next run reuses the vectors.
         let committed = encoders.commit();
-        let finished = table.finish(embedded?, &encoders, &clocks)?;
+        let finished = table.finish(embedded?, Role::Table, &encoders, &clocks)?;
         (finished, sum(committed?, encoders.displaced()))
     };
     // Before the output is published, because the run must not fail after that.

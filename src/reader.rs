@@ -28,6 +28,7 @@ mod string_views;
 mod table_file;
 mod text_roots;
 
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::{Array, LargeStringArray, RecordBatch};
@@ -90,6 +91,8 @@ pub struct Reader {
     chunk_size: (usize, usize),
     /// Most rows that are read, fewer than the table has; `None`: all.
     limit: Option<u64>,
+    /// The row groups that are read.
+    groups: Range<usize>,
 }
 
 impl Reader {
@@ -140,7 +143,8 @@ impl Reader {
         let chunk_size = (config.chunk_rows.get(), config.chunk_bytes.get());
         let owns_types = decoded == Decoded::All;
         drop(metadata);
-        Ok(Reader { table, decoder, columns, owns_types, chunk_size, limit: None })
+        let groups = 0..decoder.group_count();
+        Ok(Reader { table, decoder, columns, owns_types, chunk_size, limit: None, groups })
     }
 
     /// The same, of the first `limit` rows alone, if the table has more.
@@ -148,6 +152,18 @@ impl Reader {
     pub fn with_limit(self, limit: Option<u64>) -> Reader {
         let limit = limit.filter(|limit| *limit < self.table.rows());
         Reader { limit, ..self }
+    }
+
+    /// The same, of the rows of some row groups alone. Rows keep their positions in the table.
+    #[must_use]
+    pub fn with_groups(self, groups: Range<usize>) -> Reader {
+        let end = groups.end.min(self.groups.end);
+        Reader { groups: groups.start.min(end)..end, ..self }
+    }
+
+    /// The row groups that are read: all, if not said otherwise.
+    pub fn groups(&self) -> Range<usize> {
+        self.groups.clone()
     }
 
     /// How carried columns get from this reader into an output.
@@ -186,7 +202,11 @@ impl Reader {
     /// Number of rows that are read, as declared in the footer. Reading fails if the pages have another
     /// number.
     pub fn rows(&self) -> u64 {
-        self.limit.unwrap_or_else(|| self.table.rows())
+        self.limit.unwrap_or_else(|| self.declared_rows(self.groups.clone()))
+    }
+
+    fn declared_rows(&self, groups: Range<usize>) -> u64 {
+        groups.map(|group| self.decoder.declared_rows(group)).sum()
     }
 
     /// The size of the file in bytes.
@@ -208,9 +228,9 @@ impl Reader {
         Chunks {
             reader: self,
             chunker: Chunker::new(self.chunk_schema().clone(), rows, bytes),
-            group: 0,
+            group: self.groups.start,
             current: None,
-            first_row: 0,
+            first_row: self.declared_rows(0..self.groups.start),
             ids: DuplicateIds::default(),
             repeated: RepeatedIds::default(),
             found: None,
@@ -388,7 +408,7 @@ impl Chunks<'_> {
                 return self.chunk(full).map(Some);
             }
             match &mut self.current {
-                None if self.group == decoder.group_count() => {
+                None if self.group >= self.reader.groups.end => {
                     let rest = self.chunker.finish().map_err(|error| error.in_file(path))?;
                     return rest.map(|rest| self.chunk(rest)).transpose();
                 }
@@ -419,7 +439,7 @@ impl Chunks<'_> {
                         decoder.check_decoded(self.group, self.chunker.total_bytes())?;
                         if is_last {
                             self.current = None;
-                            self.group = decoder.group_count();
+                            self.group = self.reader.groups.end;
                         }
                     }
                     None => {
@@ -452,7 +472,7 @@ impl Chunks<'_> {
 
     /// The iterator stays at its end, also after an error.
     fn end(&mut self) {
-        self.group = self.reader.decoder.group_count();
+        self.group = self.reader.groups.end;
         self.found = None;
         self.current = None;
         self.chunker = Chunker::new(self.reader.chunk_schema().clone(), 1, 1);

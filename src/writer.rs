@@ -112,8 +112,7 @@ impl<'a> Writer<'a> {
     /// column, vectors of a form.
     ///
     /// The footer entries of the input are carried as well. The file gets mode and owner of the
-    /// existing output. `existing` is the existing output and the leaf of each vector column, if its
-    /// vectors may be copied.
+    /// existing output. `existing` has the files whose vectors may be copied, each with the leaf of every vector column.
     ///
     /// # Errors
     /// `Target` when the file cannot be created.
@@ -123,7 +122,7 @@ impl<'a> Writer<'a> {
         reader: &'a Reader,
         columns: Columns,
         forms: &[VectorForm],
-        existing: Option<(&'a TableFile, Vec<usize>)>,
+        existing: Vec<(&'a TableFile, Vec<usize>)>,
         stop: &'a Stop,
     ) -> Result<Writer<'a>> {
         let target = lock.path().to_owned();
@@ -142,9 +141,8 @@ impl<'a> Writer<'a> {
             vectors.iter().map(|vectors| (vectors.field.clone(), vectors.form.width())).collect();
         let table = match reader.carry() {
             Carry::Copy => {
-                let table = reader.table();
                 let copied =
-                    CopiedTable::new(file, &target, table, columns, &fields, existing, stop)?;
+                    CopiedTable::new(file, &target, reader, columns, &fields, existing, stop)?;
                 Table::Copied(Box::new(copied))
             }
             Carry::Reencode => {

@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
         is_nullable: true,
     };
     let vectors = Field::new("embedding", DataType::Float32, true);
-    if let Some(edited) = output::encode(&metadata, &columns, &[], &vectors, &[]) {
+    if let Some(edited) = output::encode(&metadata, &columns, (0, &[]), &vectors, &[]) {
         let edited = FooterBytes::new(edited, 1 << 20);
         let edited = edited.parse().expect("a footer that was written");
         assert_eq!(edited.schema.roots.len(), roots.len() + 1);

@@ -39,7 +39,8 @@ pub fn merge(
             FileKind::Other => return Err(not_a_cache(part)),
             FileKind::Database => {}
         }
-        let source = Db::open_read_only(part).map_err(|error| error.into_error(part))?;
+        // Not read-only, since one that a killed run left needs a repair, and its shard may have nothing more to do.
+        let source = Db::open(part).map_err(|error| error.into_error(part))?;
         copied += copy(&target, into, &source, part, run, max_size)?;
         for (fingerprint, model) in source.models().map_err(|error| error.into_error(part))? {
             let insert = target.write(|tables| tables.set_model(&fingerprint, &model));

@@ -654,6 +654,13 @@ pub const SETTINGS: &[Setting] = &[
         help: "The part of the tables that this run takes, for several workers: 1/4 is the first of four. `reembed merge` joins them; default: all.",
     },
     Setting {
+        key: "dataset.split_rows",
+        kind: Kind::Count(1, 1 << 40),
+        default: DefaultValue::None { example: "1000000" },
+        flag: Some(Flag { name: "--split-rows", value: None, value_name: "ROWS", help: None }),
+        help: "With `dataset.shard`, let several shards embed a table of more rows than this, in ranges of whole row groups of about as many rows; the shard that finishes last puts them together. All shards need the same value; default: a table is never split.",
+    },
+    Setting {
         key: "dataset.on_missing",
         kind: Kind::Word(OnMissing::WORDS),
         default: DefaultValue::Value("\"keep\""),

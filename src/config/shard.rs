@@ -45,9 +45,16 @@ impl Shard {
     /// The first 64 bits of the SHA-256 of the path, big-endian, modulo the number of parts, plus one: a table
     /// that comes later or is tried again moves no other.
     pub fn has(self, below: &Path) -> bool {
+        self.has_range(below, 0)
+    }
+
+    /// Whether a range of a table belongs to it, by its number from 0: that of the table, the next shard has the next one.
+    /// Thus shards have as many ranges of a table as each other, or one more.
+    pub fn has_range(self, below: &Path, number: u64) -> bool {
         let digest = Sha256::digest(below.as_os_str().as_encoded_bytes());
         let hash = digest.iter().take(8).fold(0u64, |hash, byte| hash << 8 | u64::from(*byte));
-        hash % u64::from(self.count.get()) + 1 == u64::from(self.index.get())
+        let count = u64::from(self.count.get());
+        (hash % count + number % count) % count + 1 == u64::from(self.index.get())
     }
 }
 
@@ -111,4 +118,31 @@ mod tests {
     }
 
     const RECORDED: [bool; 4] = [false, false, true, false];
+
+    #[test]
+    fn ranges_of_a_table_go_round_the_shards() {
+        let shard_of = |path: &str, number: u64, count: u32| {
+            let mut all = (1..=count).filter_map(|i| Shard::parse(&format!("{i}/{count}")));
+            let owner = all.find(|shard| shard.has_range(Path::new(path), number));
+            owner.map_or(0, |shard| shard.index().get())
+        };
+        // The rule is part of what workers of different versions share.
+        for (path, count, expected) in RECORDED_RANGES {
+            let found: Vec<u32> = (0..6).map(|number| shard_of(path, number, count)).collect();
+            assert_eq!(found, expected, "{path}, {count}");
+        }
+        for (number, count) in [(u64::MAX, 7), (u64::MAX - 1, 4)] {
+            assert_ne!(shard_of("a.parquet", number, count), 0, "{number}");
+        }
+        let whole = Shard::parse("3/4").expect("a shard");
+        for path in ["a.parquet", "b.parquet", "x=1/a.parquet"].map(Path::new) {
+            assert_eq!(whole.has(path), whole.has_range(path, 0), "{}", path.display());
+        }
+    }
+
+    const RECORDED_RANGES: [(&str, u32, [u32; 6]); 3] = [
+        ("a.parquet", 2, [2, 1, 2, 1, 2, 1]),
+        ("a.parquet", 4, [2, 3, 4, 1, 2, 3]),
+        ("dt=2026-11-01/b.parquet", 3, [1, 2, 3, 1, 2, 3]),
+    ];
 }

@@ -19,7 +19,10 @@ use crate::vectors::VectorForm;
 /// # Errors
 /// `Target`, when it cannot be read.
 pub fn first_existing(dataset: &Dataset) -> Result<(PathBuf, ExistingTarget)> {
-    let outputs = dataset.taken.iter().map(|table| dataset.places.root().join(&table.below));
+    // A shard may embed rows of any table.
+    let others = dataset.others.iter().filter(|_| dataset.may_split());
+    let tables = dataset.taken.iter().chain(others);
+    let outputs = tables.map(|table| dataset.places.root().join(&table.below));
     let first = outputs.into_iter().find(|output| output.symlink_metadata().is_ok());
     let path = first.unwrap_or_else(|| dataset.places.root().join("none"));
     let existing = ExistingTarget::read(&path)?;

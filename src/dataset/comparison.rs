@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::inputs::Dataset;
 use super::known::Known;
@@ -10,6 +11,7 @@ use super::listing::ListedTable;
 use super::manifest::TableRecord;
 use super::outputs::output_stamp;
 use super::plan::{Reason, Todo, todo};
+use super::split::SplitTable;
 use super::stamp::Stamp;
 
 /// What is to do for a dataset.
@@ -65,5 +67,12 @@ impl<'a> Plan<'a> {
             }
         }
         plan
+    }
+
+    /// The same without tables that are split, which are published otherwise.
+    pub fn without(mut self, split: &[SplitTable<'_>]) -> Plan<'a> {
+        let split: BTreeSet<&Path> = split.iter().map(|one| one.table.below.as_path()).collect();
+        self.publish.retain(|(table, _)| !split.contains(table.below.as_path()));
+        self
     }
 }

@@ -9,6 +9,7 @@ use super::inputs::Dataset;
 use super::known::Known;
 use super::published;
 use super::settings::settings_digest;
+use super::split::split_tables;
 use crate::dry_run::{Estimate, estimate_tables};
 use crate::events::{Event, TableCounts};
 use crate::pipeline::{Models, check_models, prepare};
@@ -26,14 +27,15 @@ pub fn estimate(
     on_event: &(dyn Fn(Event) + Sync),
 ) -> Result<(Estimate, TableCounts)> {
     let config = &dataset.config;
-    let known = Known::read(dataset)?;
+    let mut known = Known::read(dataset)?;
     let (path, existing) = first_existing(dataset)?;
     let stop = Stop::new();
     let models = Models::find(config, &existing, false, &stop, on_event)?;
     let columns =
         check_columns(config, &existing, &models).map_err(|error| error.in_file(&path))?;
     let settings = settings_digest(config, &columns);
-    let plan = Plan::new(dataset, &known, &settings);
+    let split = split_tables(dataset, &mut known, &settings);
+    let plan = Plan::new(dataset, &known, &settings).without(&split);
     on_models(&models);
     let forms: Vec<VectorForm> = columns.into_iter().map(|(_, form)| form).collect();
     let published = published::look(dataset, &known);
@@ -49,14 +51,24 @@ pub fn estimate(
             check_models(config, &reader, &existing, &models, &stop)?;
             tables.add(config, &reader, &existing)?;
         }
+        for one in &split {
+            let config = &dataset.config_of(one.table);
+            for range in one.to_embed() {
+                let (reader, existing) = prepare(config)?;
+                let reader = reader.with_groups(one.groups(range)?);
+                check_models(config, &reader, &existing, &models, &stop)?;
+                tables.add(config, &reader, &existing)?;
+            }
+        }
         Ok(())
     })?;
     let counts = TableCounts {
         listed: dataset.listing.tables.len() as u64,
-        taken: dataset.taken.len() as u64,
+        taken: (dataset.taken.len() + split.iter().filter(|one| !one.is_taken).count()) as u64,
         published: plan.publish.len() as u64,
         unchanged: plan.unchanged.len() as u64,
         gone: plan.gone.len() as u64,
+        under_way: split.len() as u64,
         ..TableCounts::default()
     };
     Ok((estimate, counts))

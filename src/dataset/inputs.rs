@@ -37,6 +37,8 @@ pub struct Dataset {
     pub listing: Listing,
     /// Those that the run takes, in order.
     pub taken: Vec<ListedTable>,
+    /// Those that other shards take, in order.
+    pub others: Vec<ListedTable>,
     /// The places of its own files.
     pub places: Places,
 }
@@ -57,7 +59,7 @@ impl Job {
         let listing = Listing::of(&paths, config.dataset.root.as_deref())?;
         check_output(config.output.path())?;
         check_apart(&listing, config.output.path())?;
-        let taken = taken(config, &listing)?;
+        let (taken, others) = taken(config, &listing)?;
         let places = Places::new(config.output.path(), config.dataset.shard);
         check_cache(config, &listing, &places)?;
         let mut config = config.clone();
@@ -72,11 +74,16 @@ impl Job {
             config.report.dir = places.reports();
             config.report.topmost = places.root().to_owned();
         }
-        Ok(Job::Dataset(Box::new(Dataset { config, listing, taken, places })))
+        Ok(Job::Dataset(Box::new(Dataset { config, listing, taken, others, places })))
     }
 }
 
 impl Dataset {
+    /// Whether shards embed large tables together.
+    pub fn may_split(&self) -> bool {
+        self.config.dataset.shard.is_some() && self.config.dataset.split_rows.is_some()
+    }
+
     /// The configuration of one of its tables.
     pub fn config_of(&self, table: &ListedTable) -> Config {
         let mut config = self.config.clone();
@@ -142,8 +149,8 @@ fn names_directory(path: &Path) -> bool {
         || ["/", "/.", "/.."].iter().any(|end| text.ends_with(end.as_bytes()))
 }
 
-/// The tables that the run takes.
-fn taken(config: &Config, listing: &Listing) -> Result<Vec<ListedTable>> {
+/// The tables that the run takes, and those that other shards take.
+fn taken(config: &Config, listing: &Listing) -> Result<(Vec<ListedTable>, Vec<ListedTable>)> {
     let mut taken = listing.tables.clone();
     if let Some(only) = &config.dataset.only {
         let found: std::collections::BTreeSet<String> =
@@ -172,10 +179,9 @@ fn taken(config: &Config, listing: &Listing) -> Result<Vec<ListedTable>> {
             .advice("check the condition; values are compared as numbers, dates or text"));
         }
     }
-    if let Some(shard) = config.dataset.shard {
-        taken.retain(|table| shard.has(&table.below));
-    }
-    Ok(taken)
+    let is_taken =
+        |table: &ListedTable| config.dataset.shard.is_none_or(|shard| shard.has(&table.below));
+    Ok(taken.into_iter().partition(is_taken))
 }
 
 /// Checks that the output is or can become a directory.

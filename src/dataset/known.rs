@@ -18,8 +18,8 @@ pub struct Known {
     pub journal: Vec<TableRecord>,
     /// The tables of both, and those of the whole dataset that belong to the shard.
     pub tables: BTreeMap<PathBuf, TableRecord>,
-    /// The tables of the whole dataset that belong to other shards.
-    pub elsewhere: Vec<TableRecord>,
+    /// Those of the whole dataset that belong to other shards.
+    pub others: BTreeMap<PathBuf, TableRecord>,
 }
 
 impl Known {
@@ -36,20 +36,17 @@ impl Known {
                 .advice("check its permissions")
                 .caused_by(cause)
         })?;
-        let (mut tables, mut elsewhere) = (BTreeMap::new(), Vec::new());
+        let (mut tables, mut others) = (BTreeMap::new(), BTreeMap::new());
         if let Some(shard) = dataset.config.dataset.shard {
             let whole = Manifest::read(&places.whole_manifest())?;
-            let of_shard = whole.into_iter().flat_map(|whole| whole.tables);
-            for table in of_shard {
-                match shard.has(&table.path) {
-                    true => drop(tables.insert(table.path.clone(), table)),
-                    false => elsewhere.push(table),
-                }
-            }
+            let whole = whole.into_iter().flat_map(|whole| whole.tables);
+            (tables, others) = whole
+                .map(|table| (table.path.clone(), table))
+                .partition(|(path, _)| shard.has(path));
         }
         let of_manifest = manifest.iter().flat_map(|manifest| &manifest.tables);
         tables.extend(of_manifest.chain(&journal).map(|table| (table.path.clone(), table.clone())));
-        Ok(Known { manifest, journal, tables, elsewhere })
+        Ok(Known { manifest, journal, tables, others })
     }
 
     /// Checks that the outputs are not those of another directory, whose tables would be taken for gone.

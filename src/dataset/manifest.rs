@@ -42,6 +42,9 @@ pub struct Manifest {
     pub tables: Vec<TableRecord>,
     /// The tables that the last run could not publish.
     pub failed: Vec<FailedRecord>,
+    /// Of a shard: the tables of which it has embedded its ranges, and that no shard had put together by then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub under_way: Vec<UnderWay>,
     /// The manifests of shards that were joined into it, which may be deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joined: Vec<Stamp>,
@@ -111,6 +114,20 @@ pub struct ColumnCounts {
     pub truncated_rows: u64,
 }
 
+/// A table of which this shard has embedded its ranges, and that no shard had put together by then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnderWay {
+    /// Its path below the roots of inputs and outputs.
+    #[serde(with = "table_path")]
+    pub path: PathBuf,
+    /// The input that was divided.
+    pub input: Stamp,
+    /// Number of its ranges.
+    pub ranges: u64,
+    /// `dataset.split_rows`.
+    pub split_rows: u64,
+}
+
 /// A table that could not be published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedRecord {
@@ -164,6 +181,7 @@ impl Manifest {
             settings: String::new(),
             tables: Vec::new(),
             failed: Vec::new(),
+            under_way: Vec::new(),
             joined: Vec::new(),
         }
     }
@@ -254,6 +272,9 @@ pub mod tests {
         let mut manifest = Manifest::empty("r", Path::new("in"), Shard::parse("1/2"));
         manifest.tables = vec![record("a.parquet", "s"), record("b\n.parquet", "s")];
         manifest.tables[1].path = PathBuf::from(OsStr::from_bytes(b"x=1/\xff.parquet"));
+        let input = record("c", "s").input;
+        let c = PathBuf::from("c.parquet");
+        manifest.under_way.push(UnderWay { path: c, input, ranges: 2, split_rows: 10 });
         manifest.write(&path).expect("it is written");
         manifest.write(&path).expect("it is replaced");
         assert_eq!(Manifest::read(&path).expect("it is read"), Some(manifest));

@@ -9,9 +9,12 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 
 use super::checks::check_gone;
 use super::lock::DatasetLock;
-use super::manifest::{FailedRecord, Manifest, TableRecord};
+use super::manifest::{FailedRecord, Manifest, TableRecord, UnderWay};
 use super::outputs::{delete_outputs, output_stamp, write_success_file};
+use super::parts::TableParts;
 use super::places::Places;
+use super::sweep::sweep_output;
+use super::under_way::check_under_way;
 use crate::cache;
 use crate::config::{Percent, Shard};
 use crate::events::Event;
@@ -77,8 +80,17 @@ pub fn merge(
                 .map(|(shard, places)| Ok((*shard, finished_part(*shard, places)?)))
                 .collect::<Result<_>>()?;
             let stamps = places.iter().filter_map(|places| output_stamp(&places.manifest()));
-            let whole = joined(parts, run_id).map_err(|error| error.in_file(root))?;
-            Manifest { joined: stamps.collect(), ..whole }
+            let under_way: Vec<(Shard, Vec<UnderWay>)> =
+                parts.iter().map(|(shard, part)| (*shard, part.under_way.clone())).collect();
+            let is_in_place = |record: &TableRecord| {
+                output_stamp(&root.join(&record.path)).as_ref() == Some(&record.output)
+            };
+            let joined = joined(parts, run_id, &is_in_place);
+            let mut joined = joined.map_err(|error| error.in_file(root))?;
+            let before = Manifest::read(&whole.whole_manifest())?;
+            check_under_way(&whole, &under_way, &mut joined, before.as_ref())
+                .map_err(|error| error.in_file(root))?;
+            Manifest { joined: stamps.collect(), ..joined }
         }
     };
     let gone: Vec<&TableRecord> =
@@ -100,6 +112,14 @@ pub fn merge(
         true => 0,
         false => cache::merge(&whole.whole_cache(), &existing, options.cache_size, on_event)?,
     };
+    // The manifest tells shards that they are in place.
+    for table in &manifest.tables {
+        let parts = TableParts::new(&whole, &table.path);
+        if parts.exist() {
+            parts.delete_of(table);
+            sweep_output(&whole, &table.path);
+        }
+    }
     // Last, so that a merge that was killed finds them again.
     let parts = caches.into_iter().chain(places.iter().map(Places::manifest));
     parts.filter(|part| part.exists()).try_for_each(|part| {
@@ -195,21 +215,34 @@ fn finished_part(shard: Shard, places: &Places) -> Result<Manifest> {
     }
 }
 
-/// The manifest of the whole: that of the parts, which have to be of the same settings and models.
-fn joined(parts: Vec<(Shard, Manifest)>, run_id: &str) -> Result<Manifest> {
+/// The manifest of the whole: that of the parts, which have to be of the same settings and models. Shards that embed a
+/// table together may have records of it: the one of the output in place holds.
+fn joined(
+    parts: Vec<(Shard, Manifest)>,
+    run_id: &str,
+    is_in_place: &dyn Fn(&TableRecord) -> bool,
+) -> Result<Manifest> {
     let mut parts = parts.into_iter();
     let Some((first_shard, first)) = parts.next() else {
         return Err(Error::new(ErrorKind::Internal, "there is no part to join (bug)"));
     };
     let mut tables: BTreeMap<PathBuf, TableRecord> = BTreeMap::new();
     let add = |tables: &mut BTreeMap<PathBuf, TableRecord>, part: Vec<TableRecord>| {
-        tables.extend(part.into_iter().map(|table| (table.path.clone(), table)));
+        for table in part {
+            let other = tables.get(&table.path);
+            let is_older =
+                |other| is_in_place(other) && (!is_in_place(&table) || table.input_is_gone);
+            if !other.is_some_and(is_older) {
+                tables.insert(table.path.clone(), table);
+            }
+        }
     };
     let mut whole = Manifest {
         run_id: run_id.to_owned(),
         shard: None,
         tables: Vec::new(),
         failed: Vec::new(),
+        under_way: Vec::new(),
         ..first.clone()
     };
     add(&mut tables, first.tables);
@@ -232,6 +265,7 @@ fn joined(parts: Vec<(Shard, Manifest)>, run_id: &str) -> Result<Manifest> {
     }
     whole.tables = tables.into_values().collect();
     whole.failed.sort_by(|one, other| one.path.cmp(&other.path));
+    whole.failed.dedup_by(|one, other| one.path == other.path);
     Ok(whole)
 }
 
@@ -250,13 +284,42 @@ mod tests {
 
     #[test]
     fn parts_of_the_same_settings_are_joined_in_order() {
-        let whole = joined(vec![part(1, "s", &["b", "d"]), part(2, "s", &["a", "c"])], "m");
+        let whole =
+            joined(vec![part(1, "s", &["b", "d"]), part(2, "s", &["a", "c"])], "m", &|_| true);
         let whole = whole.expect("a manifest");
         let paths: Vec<&Path> = whole.tables.iter().map(|table| table.path.as_path()).collect();
         assert_eq!(paths, ["a", "b", "c", "d"].map(Path::new));
         assert_eq!((whole.shard, whole.run_id.as_str()), (None, "m"));
-        let error = joined(vec![part(1, "s", &[]), part(2, "t", &[])], "m").expect_err("refused");
+        let error = joined(vec![part(1, "s", &[]), part(2, "t", &[])], "m", &|_| true)
+            .expect_err("refused");
         assert!(error.to_string().contains("shard 2/2 was run with other settings than shard 1/2"));
+    }
+
+    #[test]
+    fn record_of_the_output_in_place_holds() {
+        let record_with = |inode: u64, is_gone: bool| {
+            let mut table = record("a", "s");
+            table.output.inode = inode;
+            table.input_is_gone = is_gone;
+            table
+        };
+        for (one, other, expected) in [
+            ((1, false), (7, false), (7, false)),
+            ((7, false), (1, false), (7, false)),
+            ((7, true), (7, false), (7, false)),
+            ((7, false), (7, true), (7, false)),
+            ((1, false), (2, false), (2, false)),
+        ] {
+            let parts = [(1, one), (2, other)].map(|(index, (inode, is_gone))| {
+                let (shard, mut manifest) = part(index, "s", &[]);
+                manifest.tables = vec![record_with(inode, is_gone)];
+                (shard, manifest)
+            });
+            let whole = joined(parts.into(), "m", &|record| record.output.inode == 7);
+            let (inode, is_gone) = expected;
+            let tables = whole.expect("a manifest").tables;
+            assert_eq!(tables, [record_with(inode, is_gone)], "{one:?}, {other:?}");
+        }
     }
 
     #[test]

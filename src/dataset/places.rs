@@ -83,6 +83,11 @@ impl Places {
         self.own_directory().join("cache")
     }
 
+    /// The directory of the parts of tables that several shards embed.
+    pub fn parts(&self) -> PathBuf {
+        self.own_directory().join("parts")
+    }
+
     /// The directory of the reports, unless `report.dir` names another one. A table of a dataset does not begin with
     /// an underscore.
     pub fn reports(&self) -> PathBuf {

@@ -52,7 +52,7 @@ fn tables_of(known: &Known) -> Vec<PublishedTable> {
         below: record.path.clone(),
         footer: record.footer.clone(),
     };
-    known.elsewhere.iter().chain(known.tables.values()).map(table).collect()
+    known.others.values().chain(known.tables.values()).map(table).collect()
 }
 
 /// Whether vectors leave the cache once they stand in a published table. A cache with a path of its own is for sharing
@@ -115,6 +115,15 @@ impl<'a> Releases<'a> {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether the cache may hold vectors of published tables: after a run that was killed, after shards were joined, and while
+/// shards embed tables together, which one of them publishes.
+pub fn may_hold_published(dataset: &Dataset, known: &Known) -> bool {
+    let joined = known.manifest.as_ref().is_some_and(|manifest| !manifest.joined.is_empty());
+    let shares =
+        dataset.config.dataset.shard.is_some() && dataset.config.dataset.split_rows.is_some();
+    !known.journal.is_empty() || joined || shares
 }
 
 /// Removes the vectors from the cache that stand in published tables: a run that was killed had not come to it.

@@ -16,7 +16,8 @@ use reembed_encoder::stop::Stop;
 
 use super::checks::{check_columns, check_gone, check_texts, first_existing};
 use super::comparison::Plan;
-use super::failures::{FailedTable, ends_the_run};
+use super::directories::TableDirectories;
+use super::failures::FailedTable;
 use super::inputs::Dataset;
 use super::journal::{self, Journal};
 use super::known::Known;
@@ -26,8 +27,10 @@ use super::outputs::{delete_outputs, remove_success_file, write_success_file};
 use super::places::Places;
 use super::published::{self, Releases};
 use super::settings::settings_digest;
+use super::split::split_tables;
 use super::sweep::{sweep_table, sweep_unknown};
-use super::tables::Run;
+use super::tables::{Run, Work};
+use super::tally::Tally;
 use super::warnings::TableWarnings;
 use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
 use crate::config::{Config, OnMissing};
@@ -70,7 +73,7 @@ pub fn run(
         on_event(event);
     };
     let _lock = DatasetLock::acquire(&dataset.places, options.lock)?;
-    let known = Known::read(dataset)?;
+    let mut known = Known::read(dataset)?;
     known.check_root(dataset)?;
     let config = &dataset.config;
     let existing = first_existing(dataset)?;
@@ -81,7 +84,9 @@ pub fn run(
     let columns =
         check_columns(config, existing, &models).map_err(|error| error.in_file(existing_path))?;
     let settings = settings_digest(config, &columns);
-    let plan = Plan::new(dataset, &known, &settings);
+    let split = split_tables(dataset, &mut known, &settings);
+    let plan = Plan::new(dataset, &known, &settings).without(&split);
+    let begins = !plan.publish.is_empty() || !split.is_empty();
     let deletes = config.dataset.on_missing == OnMissing::Delete;
     if deletes {
         check_gone(known.tables.values(), &plan.gone, config.publish.max_shrink)
@@ -90,24 +95,24 @@ pub fn run(
     check_texts(dataset, &plan)?;
     // The others are swept under their locks.
     let left_alone = plan.unchanged.iter().chain(&plan.gone);
-    left_alone.for_each(|record| sweep_table(dataset.places.root(), &record.path));
+    left_alone.for_each(|record| sweep_table(&dataset.places, &record.path));
     sweep_unknown(dataset, &known);
 
     let releases = published::releases(config, &dataset.places);
-    let cache = match plan.publish.is_empty() {
-        true => None,
-        false => {
+    let cache = match begins {
+        false => None,
+        true => {
             let place = &config.output.place;
             VectorCache::open(&config.cache, place, config.run.rebuild, stop, &on_event)?
         }
     };
-    let published = match plan.publish.is_empty() {
-        true => None,
-        false => published::open(dataset, &known)?,
+    let published = match begins {
+        false => None,
+        true => published::open(dataset, &known)?,
     };
     if let (Some(cache), Some(published)) = (&cache, &published)
         && releases
-        && !known.journal.is_empty()
+        && published::may_hold_published(dataset, &known)
     {
         published::sweep(cache, published)?;
     }
@@ -119,9 +124,10 @@ pub fn run(
         .iter()
         .for_each(|record| report.add(&report_of_unchanged(record, &report, splits)));
     let unchanged = plan.unchanged.iter().map(|record| record.input_rows).sum();
-    let mut counts = TableCounts {
+    let of_others = split.iter().filter(|one| !one.is_taken).count();
+    let counts = TableCounts {
         listed: dataset.listing.tables.len() as u64,
-        taken: dataset.taken.len() as u64,
+        taken: (dataset.taken.len() + of_others) as u64,
         unchanged: plan.unchanged.len() as u64,
         ..TableCounts::default()
     };
@@ -129,15 +135,14 @@ pub fn run(
     told_of_unchanged(&report, unchanged, &on_event);
 
     let in_place = plan.kept.iter().chain(&plan.earlier);
-    let mut records: BTreeMap<PathBuf, TableRecord> = in_place
+    let records: BTreeMap<PathBuf, TableRecord> = in_place
         .map(|record| TableRecord { input_is_gone: false, ..(*record).clone() })
         .map(|record| (record.path.clone(), record))
         .collect();
-    let mut failed = Vec::new();
-    let mut ended = Ok(());
+    let mut tally = Tally::new(report, counts, records);
     let clocks = StageClocks::default();
     let mut totals = (0, 0);
-    let changes = !plan.publish.is_empty() || (deletes && !plan.gone.is_empty());
+    let changes = begins || (deletes && !plan.gone.is_empty());
     let journal = match changes {
         true => {
             remove_success_file(dataset.places.root())?;
@@ -145,7 +150,7 @@ pub fn run(
         }
         false => None,
     };
-    if let Some(journal) = journal.as_ref().filter(|_| !plan.publish.is_empty()) {
+    if let Some(journal) = journal.as_ref().filter(|_| begins) {
         let on_encode = |event: EncodeEvent| on_event(event.into());
         let wishes = BatchWishes::new(config, options.memory_limit, &models);
         let inferences = LazyInference::all(&models, wishes, stop, &on_event, &on_encode);
@@ -156,53 +161,51 @@ pub fn run(
             dataset,
             run_id,
             settings: &settings,
+            columns: &columns,
             models: &models,
             encoders: &encoders,
             journal,
+            directories: TableDirectories::new(dataset.places.root()),
             releases: cache.filter(|_| releases).map(Releases::new),
             clocks: &clocks,
             warnings: TableWarnings::default(),
             stop,
             on_event: &on_event,
         };
-        for outcome in run.tables(&plan.publish) {
-            match outcome {
-                Ok(done) => {
-                    counts.published += 1;
-                    counts.same_bytes += u64::from(done.report.output_unchanged);
-                    report.add(&done.report);
-                    records.insert(done.record.path.clone(), done.record);
-                }
-                Err((below, error)) => match ends_the_run(&error) {
-                    true if ended.is_ok() => ended = Err(error),
-                    true => {}
-                    false => failed.push((below, error)),
-                },
-            }
-        }
+        // Ranges first, since other shards may wait for them.
+        let ranges = split.iter().flat_map(Work::ranges);
+        let whole = plan.publish.iter().map(|(table, _)| Work::Publish(table));
+        tally.add(run.tables(&ranges.chain(whole).collect::<Vec<_>>()));
+        tally.add(run.tables(&tally.complete(&split, config.dataset.fail_fast)));
+        tally.add_split(&split, &settings);
         run.warnings.tell_counts(&on_event);
         match encoders.commit() {
             Ok(of_cache) => {
                 totals = sum(of_cache, encoders.displaced());
                 let rest = run.releases.as_ref().map_or(Ok(()), Releases::take_due);
-                ended = ended.and(rest);
+                tally.ended = tally.ended.and(rest);
             }
-            Err(error) => ended = ended.and(Err(error)),
+            Err(error) => tally.ended = tally.ended.and(Err(error)),
         }
         if let Some(published) = published {
-            ended = ended.and(published.save());
+            tally.ended = tally.ended.and(published.save());
         }
     }
+    let Tally { mut report, mut counts, mut records, failed, under_way, ended, .. } = tally;
     // What stands in tables is not in the cache, so that a run need not have used it.
     let needs_none = releases && columns.iter().all(|(_, form)| form.is_whole());
-    let is_whole = (plan.kept.is_empty() || needs_none) && failed.is_empty() && ended.is_ok();
+    let is_whole = (plan.kept.is_empty() || needs_none)
+        && split.is_empty()
+        && failed.is_empty()
+        && ended.is_ok();
     let coverage = if is_whole { Coverage::EveryRow } else { Coverage::ChangedTables };
     let cache = cache.map(|cache| cache.finish(coverage, totals)).transpose();
     // What was published stays in the journal.
     ended?;
     let cache = cache?;
     counts.failed = failed.len() as u64;
-    counts.not_tried = plan.publish.len() as u64 - counts.published - counts.failed;
+    counts.not_tried =
+        counts.taken - counts.unchanged - counts.published - counts.failed - counts.under_way;
     counts.gone = plan.gone.len() as u64;
 
     let delete = deletes && failed.is_empty();
@@ -229,6 +232,7 @@ pub fn run(
         settings,
         tables: records.into_values().collect(),
         failed: failed.iter().map(failed_record).collect(),
+        under_way,
         ..Manifest::empty(run_id, &dataset.listing.root, config.dataset.shard)
     };
     if let Some(journal) = journal.filter(|_| delete) {

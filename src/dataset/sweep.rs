@@ -6,13 +6,26 @@ use std::path::{Path, PathBuf};
 
 use super::inputs::Dataset;
 use super::known::Known;
+use super::parts::TableParts;
+use super::places::Places;
 use crate::hidden_names::{OutputPlace, is_lock};
 use crate::publish::{LockFile, delete_temporaries, delete_temporaries_of_lock};
 
-/// Deletes what a run that was killed left of a table: temporary files, and its lock file. One that another run holds
-/// stays.
-pub fn sweep_table(root: &Path, below: &Path) {
-    let place = OutputPlace::in_dataset(root, below);
+/// Deletes what a run that was killed left of a table: temporary files, its lock file, and parts. One that another run
+/// holds stays.
+pub fn sweep_table(places: &Places, below: &Path) {
+    let parts = TableParts::new(places, below);
+    match places.shard() {
+        // Other shards learn from it that the table is in place.
+        Some(_) => parts.delete_parts(),
+        None => parts.delete(),
+    }
+    sweep_output(places, below);
+}
+
+/// As [`sweep_table`], without parts.
+pub fn sweep_output(places: &Places, below: &Path) {
+    let place = OutputPlace::in_dataset(places.root(), below);
     let path = place.lock();
     if path.exists()
         && let Ok(_lock) = LockFile::acquire(place.path(), "this output", path)

@@ -221,15 +221,15 @@ pub struct WrittenGroup {
     pub vectors: Vec<VectorChunk>,
 }
 
-/// The encoded footer of the output. `own` are entries of our own, by key: they take the place of those
-/// of the input.
+/// The encoded footer of the output, which has `groups`: those of the input from a number on. `own` are entries of our
+/// own, by key: they take the place of those of the input.
 ///
 /// What the input's footer says stays, `created_by` included, because readers judge statistics by
 /// it. `None` if a row group is malformed, which [`Metadata::check`] has refused.
 pub fn encode(
     input: &Metadata<'_>,
     columns: &Columns,
-    groups: &[WrittenGroup],
+    (first, groups): (usize, &[WrittenGroup]),
     vectors: &[arrow::datatypes::FieldRef],
     own: &[(&str, String)],
 ) -> Option<Vec<u8>> {
@@ -239,11 +239,16 @@ pub fn encode(
     footer.set_list(file_metadata::SCHEMA, &schema_of(schema, columns)?);
 
     let mut encoded = List::of_structs();
-    for (number, written) in groups.iter().enumerate() {
+    let mut rows = 0i64;
+    for (number, written) in (first..).zip(groups) {
         let group = input.group(number).ok()?;
+        rows = rows.saturating_add(group.rows());
         encoded.push(encode_group(&group, &leaves, columns, written)?);
     }
     footer.set_list(file_metadata::ROW_GROUPS, &encoded);
+    if groups.len() < input.group_count() {
+        footer.set_i64(file_metadata::NUM_ROWS, rows);
+    }
 
     let entries = key_values(input, columns, vectors, own)?;
     footer.set_list(file_metadata::KEY_VALUES, &entries);

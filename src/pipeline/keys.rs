@@ -11,10 +11,11 @@ use reembed_encoder::error::{Error, ErrorKind, Result};
 use tempfile::NamedTempFile;
 
 use super::reuse::Known;
+use super::unchanged::ExistingVectors;
 use crate::cache::VectorCache;
 use crate::chunk::{ResolvedChunk, UnchangedGroup};
 use crate::config::{Carry, Config};
-use crate::hidden_names::OutputPlace;
+use crate::hidden_names::{OutputPlace, directory_of};
 use crate::publish::{self, ExistingFile, OutputLock, create_like_parent, write_error};
 use crate::published::{
     KeyFile, KeyFileWriter, KeyedColumn, PublishedTable, PublishedVectors, RowKey, ShortKey,
@@ -31,8 +32,26 @@ pub struct TableKeys {
     writer: KeyFileWriter<NamedTempFile>,
     target: PathBuf,
     previous: Option<PreviousOutput>,
+    /// The keys of each file whose vectors may be copied.
+    sources: Vec<Option<KeyedGroups>>,
     /// The row groups of the previous output whose vectors were copied.
     copied: Vec<usize>,
+}
+
+/// The keys of a file, and the rows of each of its row groups.
+struct KeyedGroups {
+    keys: KeyFile,
+    groups: Vec<Range<u64>>,
+    is_output: bool,
+}
+
+/// What a finished file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A table, whose vectors can be looked up.
+    Table,
+    /// A part of a table, which gets its vectors.
+    Part,
 }
 
 /// The output that is replaced, with its keys.
@@ -62,16 +81,8 @@ impl PreviousOutput {
         }
         let file = TableFile::open(place.path()).ok()?;
         let table = published_table(place, &file);
-        let keys = KeyFile::open(&place.keys(), &table.footer)?;
-        let metadata = file.metadata().ok()?;
-        let mut groups = Vec::with_capacity(metadata.group_count());
-        let mut start = 0;
-        for group in 0..metadata.group_count() {
-            let end = start + metadata.group(group).ok()?.rows().unsigned_abs();
-            groups.push(start..end);
-            start = end;
-        }
-        (start == keys.rows()).then_some(PreviousOutput { table, keys, groups })
+        let KeyedGroups { keys, groups, .. } = KeyedGroups::open(place, &file)?;
+        Some(PreviousOutput { table, keys, groups })
     }
 
     /// The table.
@@ -82,6 +93,32 @@ impl PreviousOutput {
     /// Its vectors, if it is an output alone, at this place.
     pub fn published(&self, place: &OutputPlace) -> PublishedVectors {
         PublishedVectors::of_output(place, self.table.footer.clone())
+    }
+}
+
+impl KeyedGroups {
+    /// The keys of the file at a place; `None` if it has none.
+    fn open(place: &OutputPlace, file: &TableFile) -> Option<KeyedGroups> {
+        let keys = KeyFile::open(&place.keys(), &footer_digest(file))?;
+        let metadata = file.metadata().ok()?;
+        let mut groups = Vec::with_capacity(metadata.group_count());
+        let mut start = 0;
+        for group in 0..metadata.group_count() {
+            let end = start + metadata.group(group).ok()?.rows().unsigned_abs();
+            groups.push(start..end);
+            start = end;
+        }
+        (start == keys.rows()).then_some(KeyedGroups { keys, groups, is_output: false })
+    }
+
+    /// The same for a file whose vectors may be copied to an output: that itself, or a part of it.
+    fn of_source(output: &OutputPlace, file: &TableFile) -> Option<KeyedGroups> {
+        if file.path() == output.path() {
+            let found = KeyedGroups::open(output, file)?;
+            return Some(KeyedGroups { is_output: true, ..found });
+        }
+        let name = Path::new(file.path().file_name()?);
+        KeyedGroups::open(&OutputPlace::in_dataset(directory_of(file.path()), name), file)
     }
 }
 
@@ -101,6 +138,7 @@ impl TableKeys {
         reader: &Reader,
         forms: &[VectorForm],
         previous: Option<PreviousOutput>,
+        existing: Option<&ExistingVectors>,
     ) -> Result<Option<TableKeys>> {
         if reader.carry() != Carry::Copy {
             return Ok(None);
@@ -114,7 +152,10 @@ impl TableKeys {
         let file = publish::create_temporary(lock.place(), lock.existing().ownership())?;
         let writer = KeyFileWriter::new(file, columns.collect())
             .map_err(|cause| unwritable(&target, cause))?;
-        Ok(Some(TableKeys { writer, target, previous, copied: Vec::new() }))
+        let files = existing.map(ExistingVectors::files).unwrap_or_default();
+        let sources = files.into_iter().map(|(file, _)| KeyedGroups::of_source(lock.place(), file));
+        let sources = sources.collect();
+        Ok(Some(TableKeys { writer, target, previous, sources, copied: Vec::new() }))
     }
 
     /// Adds the rows of a chunk.
@@ -138,17 +179,20 @@ impl TableKeys {
         Ok(())
     }
 
-    /// Adds the rows of a row group that is copied from the previous output.
+    /// Adds the rows of a row group that is copied from another file.
     ///
     /// # Errors
     /// `Output`, naming the table, when they cannot be written.
     pub fn copy(&mut self, group: &UnchangedGroup) -> Result<()> {
-        let rows = self.previous.as_ref().and_then(|previous| previous.groups.get(group.existing));
-        let copied = match rows {
-            Some(rows) => self.writer.copy(self.previous.as_ref().map(|p| &p.keys), rows.clone()),
+        let source = self.sources.get(group.file).and_then(Option::as_ref);
+        let known = source.and_then(|source| Some((source, source.groups.get(group.group)?)));
+        let copied = match known {
+            Some((source, rows)) => self.writer.copy(Some(&source.keys), rows.clone()),
             None => self.writer.copy(None, 0..group.rows()),
         };
-        self.copied.push(group.existing);
+        if source.is_some_and(|source| source.is_output) {
+            self.copied.push(group.group);
+        }
         copied.map_err(|cause| unwritable(&self.target, cause))
     }
 
@@ -161,10 +205,11 @@ impl TableKeys {
         self,
         finished: &Path,
         place: &OutputPlace,
+        role: Role,
         (cache, published): Known<'_, '_>,
         commit_rows: NonZeroUsize,
     ) -> Result<Option<StagedKeys>> {
-        let TableKeys { writer, target, previous, mut copied } = self;
+        let TableKeys { writer, target, previous, mut copied, .. } = self;
         let Ok(finished) = TableFile::open(finished) else { return Ok(None) };
         let table = published_table(place, &finished);
         let file = writer.finish(&table.footer).map_err(|cause| unwritable(&target, cause))?;
@@ -177,7 +222,9 @@ impl TableKeys {
             )
         })?;
         let mut staged = StagedKeys::new(file, keys);
-        let Some(published) = published else { return Ok(Some(staged)) };
+        let Some(published) = published.filter(|_| role == Role::Table) else {
+            return Ok(Some(staged));
+        };
         published.add(&table, &staged.keys, previous.is_none())?;
         let writer = cache.and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
         if let (Some(cache), Some(mut writer), Some(previous)) = (cache, writer, previous)
@@ -218,7 +265,7 @@ impl StagedKeys {
     pub fn put(self, place: &OutputPlace) -> Result<KeyFile> {
         let path = place.keys();
         let put = || {
-            let directory = crate::hidden_names::directory_of(&path);
+            let directory = directory_of(&path);
             if !directory.is_dir() {
                 create_like_parent(directory)?;
             }

@@ -1,6 +1,7 @@
 //! One table: its rows are read, embedded and written, and the output is published.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 use super::clock::StageClocks;
-use super::keys::{PreviousOutput, StagedKeys, TableKeys};
+use super::keys::{PreviousOutput, Role, StagedKeys, TableKeys};
 use super::lazy_inference::LazyInference;
 use super::models::Models;
 use super::prepare::{carried_columns, check_carried};
@@ -151,14 +152,17 @@ impl EmbeddedTable<'_> {
 }
 
 impl<'a> Table<'a> {
-    /// The vectors of the existing output, if they can be copied.
-    pub fn existing_vectors(&self, models: &Models<'_>) -> Option<ExistingVectors> {
+    /// The vectors of the existing output and of these parts, if they can be copied.
+    pub fn existing_vectors(
+        &self,
+        models: &Models<'_>,
+        parts: &[PathBuf],
+    ) -> Option<ExistingVectors> {
         let of_columns: Vec<(Lineage, VectorForm)> =
             lineages(models).zip(self.forms.iter().cloned()).collect();
+        let existing = self.lock.existing().file();
         match self.reader.carry() {
-            Carry::Copy => {
-                ExistingVectors::open(self.config, self.lock.existing().file(), &of_columns)
-            }
+            Carry::Copy => ExistingVectors::open(self.config, existing, parts, &of_columns),
             Carry::Reencode => None,
         }
     }
@@ -189,11 +193,11 @@ impl<'a> Table<'a> {
             // Without vectors of these models, only a model that can be loaded may begin.
             by_column.iter().try_for_each(|inference| inference.get().map(drop))?;
         }
-        let copied = existing.map(|existing| (existing.table(), existing.leaves()));
+        let copied = existing.map(ExistingVectors::files).unwrap_or_default();
         let replaced: Vec<bool> = columns.vectors.iter().map(|vectors| vectors.replaces).collect();
         let mut writer =
             Writer::create(&config.output, lock, reader, columns, forms, copied, stop)?;
-        let mut table_keys = TableKeys::create(config, lock, reader, forms, previous)?;
+        let mut table_keys = TableKeys::create(config, lock, reader, forms, previous, existing)?;
         let (rows, columns) = (reader.rows(), forms.len() as u64);
         on_event(Event::Started { rows, columns });
 
@@ -264,6 +268,7 @@ impl<'a> Table<'a> {
     pub fn finish(
         &self,
         embedded: EmbeddedTable<'_>,
+        role: Role,
         encoders: &Encoders<'_, '_>,
         clocks: &StageClocks,
     ) -> Result<FinishedTable> {
@@ -290,7 +295,7 @@ impl<'a> Table<'a> {
             let Encoders { cache, published, commit_rows, .. } = *encoders;
             let known = (cache, published);
             let stage =
-                |keys: TableKeys| keys.stage(staged.path(), lock.place(), known, commit_rows);
+                |keys: TableKeys| keys.stage(staged.path(), lock.place(), role, known, commit_rows);
             let keys = keys.map(stage).transpose()?.flatten();
             if let Some(StagedKeys { evicted, not_stored, .. }) = &keys {
                 encoders.add_displaced((*evicted, *not_stored));
@@ -322,7 +327,8 @@ impl<'a> Table<'a> {
         let published = clocks.busy(Stage::Writer, || {
             let mut kept = None;
             let published = staged.publish(lock, |path| {
-                readback::check(path, lock.path(), reader.table(), &footer, stop, &on_rows)?;
+                let input = (reader.table(), reader.groups());
+                readback::check(path, lock.path(), input, &footer, stop, &on_rows)?;
                 // Before the table: a table without keys costs time, and a run must not fail after it has published.
                 kept = keys.map(|keys| keys.put(lock.place())).transpose()?;
                 Ok(())

@@ -1,9 +1,11 @@
-//! Finds row groups whose texts are unchanged since the existing output, whose vectors can be copied.
+//! Finds row groups whose texts are those of an existing file, whose vectors can be copied: the existing output, or a
+//! part of the next one.
 //!
 //! Nothing but a copy may differ: the vectors must come from the same model in the same form, written
 //! by the same version of this program. Then a run from scratch would give the same bytes.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, LargeStringArray};
 use reembed_encoder::batch::strings;
@@ -23,78 +25,116 @@ use crate::publish::ExistingFile;
 use crate::reader::{GroupFilter, TableFile};
 use crate::vectors::VectorForm;
 
-/// The existing output, if its vectors can be copied.
+/// The files whose vectors can be copied: the existing output, and parts of the next one.
 #[derive(Debug)]
 pub struct ExistingVectors {
-    table: TableFile,
+    files: Vec<ExistingFileOfVectors>,
+    /// The file of each row group, and its number there.
+    places: Vec<(usize, usize)>,
     columns: Vec<ExistingColumn>,
 }
 
-/// A vector column of the existing output.
+/// A file with vectors.
 #[derive(Debug)]
+struct ExistingFileOfVectors {
+    table: TableFile,
+    /// The leaves of the vector columns.
+    leaves: Vec<usize>,
+}
+
+/// A vector column of all files.
+#[derive(Debug, Default)]
 struct ExistingColumn {
     groups: Vec<GroupDigest>,
-    leaf: usize,
 }
 
 impl ExistingVectors {
-    /// Opens the existing output for a run that copies columns; `None` if its vectors cannot be copied. A file that cannot be
-    /// opened or has changed is no error: its vectors are made again.
+    /// Opens the existing output and parts for a run that copies columns; `None` if no vectors can be copied. A file that
+    /// cannot be opened or has changed is no error: its vectors are made again.
     pub fn open(
         config: &Config,
         existing: &ExistingFile,
+        parts: &[PathBuf],
         columns: &[(Lineage, VectorForm)],
     ) -> Option<Self> {
-        let ExistingFile::Output(footer) = existing else { return None };
-        if config.run.rebuild || !has_same_rows(config, footer) {
+        if config.run.rebuild {
             return None;
         }
-        let table = TableFile::open(config.output.path()).ok()?;
+        let none = columns.iter().map(|_| ExistingColumn::default()).collect();
+        let mut found = ExistingVectors { files: Vec::new(), places: Vec::new(), columns: none };
+        if let ExistingFile::Output(footer) = existing {
+            // One that another process has replaced since is not opened.
+            found.add(config, config.output.path(), Some(footer), columns);
+        }
+        for part in parts {
+            found.add(config, part, None, columns);
+        }
+        (!found.files.is_empty()).then_some(found)
+    }
+
+    /// Adds the row groups of a file, if it has vectors of these columns.
+    fn add(
+        &mut self,
+        config: &Config,
+        path: &Path,
+        expected: Option<&Footer>,
+        columns: &[(Lineage, VectorForm)],
+    ) -> Option<()> {
+        let table = TableFile::open(path).ok()?;
         let metadata = table.metadata().ok()?;
-        let entry = metadata.key_value(crate::footer::FOOTER_KEY)?;
-        if Footer::parse(&entry).ok()? != **footer {
+        let footer = Footer::parse(&metadata.key_value(crate::footer::FOOTER_KEY)?).ok()?;
+        if expected.is_some_and(|expected| *expected != footer) || !has_same_rows(config, &footer) {
             return None;
         }
-        let mut found = Vec::with_capacity(columns.len());
+        let (mut groups, mut leaves) = (Vec::new(), Vec::new());
         for (embedding, (lineage, form)) in config.embeddings.iter().zip(columns) {
             let written = footer.embedding(&embedding.column)?;
-            let groups = written.groups.to_vec();
-            if !has_same_vectors(&written, lineage, form) || metadata.group_count() != groups.len()
+            if !has_same_vectors(&written, lineage, form)
+                || metadata.group_count() != written.groups.len()
             {
                 return None;
             }
             let root = metadata.schema.roots.iter().find(|root| root.name == embedding.column)?;
-            found.push(ExistingColumn { groups, leaf: root.leaves.start });
+            groups.push(written.groups.to_vec());
+            leaves.push(root.leaves.start);
+        }
+        self.places.extend((0..metadata.group_count()).map(|group| (self.files.len(), group)));
+        for (column, groups) in self.columns.iter_mut().zip(groups) {
+            column.groups.extend(groups);
         }
         drop(metadata);
-        Some(ExistingVectors { table, columns: found })
+        self.files.push(ExistingFileOfVectors { table, leaves });
+        Some(())
     }
 
-    /// The open file.
-    pub fn table(&self) -> &TableFile {
-        &self.table
-    }
-
-    /// The leaves of the vector columns.
-    pub fn leaves(&self) -> Vec<usize> {
-        self.columns.iter().map(|column| column.leaf).collect()
+    /// The open files, each with the leaves of the vector columns.
+    pub fn files(&self) -> Vec<(&TableFile, Vec<usize>)> {
+        self.files.iter().map(|file| (&file.table, file.leaves.clone())).collect()
     }
 
     /// The unchanged row group with a number of [`UnchangedTexts`].
     pub fn group(&self, existing: usize) -> UnchangedGroup {
         let digests = self.columns.iter().map(|column| column.groups[existing].clone()).collect();
-        UnchangedGroup { existing, digests }
+        let (file, group) = self.places[existing];
+        UnchangedGroup { file, group, digests }
+    }
+
+    /// The footers of the files.
+    fn metadata(&self) -> Result<Vec<Metadata<'_>>> {
+        self.files.iter().map(|file| file.table.metadata()).collect()
     }
 
     /// Whether the vectors of a row group are as they were written.
-    fn is_intact(&self, metadata: &Metadata<'_>, group: usize, stop: &Stop) -> Result<bool> {
-        let mut chunks = ChunkBytes::new(&self.table);
-        for column in &self.columns {
-            let pages = metadata.group(group).and_then(|parsed| {
-                chunks.pages(metadata, (&parsed, column.leaf), |_| stop.check())
+    fn is_intact(&self, metadata: &[Metadata<'_>], number: usize, stop: &Stop) -> Result<bool> {
+        let (file, group) = self.places[number];
+        let ExistingFileOfVectors { table, leaves } = &self.files[file];
+        let mut chunks = ChunkBytes::new(table);
+        for (column, leaf) in self.columns.iter().zip(leaves) {
+            let pages = metadata[file].group(group).and_then(|parsed| {
+                chunks.pages(&metadata[file], (&parsed, *leaf), |_| stop.check())
             });
             let is_intact = match pages {
-                Ok((digest, _)) => format!("{digest:032x}") == column.groups[group].pages,
+                Ok((digest, _)) => format!("{digest:032x}") == column.groups[number].pages,
                 Err(error) if matches!(error.kind(), ErrorKind::Stopped(_)) => return Err(error),
                 // Damaged vectors are made again.
                 Err(_) => false,
@@ -123,7 +163,7 @@ fn has_same_vectors(written: &EmbeddingFooter<'_>, lineage: &Lineage, form: &Vec
 /// Compares the texts of the input's row groups with those of the existing output.
 pub struct UnchangedTexts<'a> {
     existing: &'a ExistingVectors,
-    metadata: Metadata<'a>,
+    metadata: Vec<Metadata<'a>>,
     /// Numbers of rows of the existing row groups.
     row_counts: HashSet<u64>,
     /// The existing row groups by their rows and the digest of their first block.
@@ -174,7 +214,7 @@ impl<'a> UnchangedTexts<'a> {
         let row_counts = by_block.keys().map(|(rows, _)| *rows).collect();
         Ok(UnchangedTexts {
             existing,
-            metadata: existing.table.metadata()?,
+            metadata: existing.metadata()?,
             row_counts,
             by_block,
             stop,

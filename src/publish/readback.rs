@@ -4,6 +4,7 @@
 //! were copied or read, that of the vectors by the writer. The comparison finds lost writes, rows
 //! lost between two stages, encoder bugs and bit flips in memory or on the disk.
 
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::{Array, RecordBatch};
@@ -17,6 +18,7 @@ use crate::config::Carry;
 use crate::digest::TableHasher;
 use crate::failpoints::{self, Failpoint};
 use crate::footer::{ColumnHash, EmbeddingFooter, Footer, first_changed};
+use crate::format::metadata::Metadata;
 use crate::format::projection::Types;
 use crate::format::schema::{element, repetition};
 use crate::group_digest::vectors_digest;
@@ -24,7 +26,7 @@ use crate::reader::{Decoder, Limits, TableFile};
 use crate::row_parts;
 use crate::vectors::{Flaw, VectorExpectation, VectorRows, data_type};
 
-/// Reads the whole file at `path` and compares it with `written`. It was made from `input` and will
+/// Reads the whole file at `path` and compares it with `written`. It was made from these row groups of `input` and will
 /// be published as `target`.
 ///
 /// `on_rows` gets the number of rows checked so far.
@@ -34,7 +36,7 @@ use crate::vectors::{Flaw, VectorExpectation, VectorRows, data_type};
 pub fn check(
     path: &Path,
     target: &Path,
-    input: &TableFile,
+    (input, of_input): (&TableFile, Range<usize>),
     written: &Footer,
     stop: &Stop,
     on_rows: &dyn Fn(u64),
@@ -77,11 +79,11 @@ pub fn check(
     let mut checks: Vec<VectorCheck> = embeddings.iter().map(VectorCheck::new).collect();
     let carried = match written.carry {
         Carry::Copy => {
-            let groups = |metadata: &crate::format::metadata::Metadata<'_>| -> Result<Vec<i64>> {
-                let rows = |group: usize| metadata.group(group).map(|group| group.rows());
-                (0..metadata.group_count()).map(rows).collect()
+            let rows = |metadata: &Metadata<'_>, groups: Range<usize>| -> Result<Vec<i64>> {
+                groups.map(|group| metadata.group(group).map(|group| group.rows())).collect()
             };
-            if groups(&metadata)? != groups(&input.metadata()?)? {
+            let found = rows(&metadata, 0..metadata.group_count())?;
+            if found != rows(&input.metadata()?, of_input)? {
                 return Err(differs("its row groups are not those of the input".to_owned()));
             }
             let is_carried: Vec<bool> =

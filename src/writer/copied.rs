@@ -35,7 +35,7 @@ use crate::format::thrift::{Fields, List};
 use crate::group_digest::{GroupDigest, TextHasher};
 use crate::hidden_names::directory_of;
 use crate::publish::write_error;
-use crate::reader::TableFile;
+use crate::reader::{Reader, TableFile};
 use crate::vectors::VectorRows;
 
 /// Bytes that are copied at once from a temporary file with vectors.
@@ -61,21 +61,23 @@ pub struct CopiedTable<'a> {
     sink: Sink,
     chunks: ChunkBytes<'a>,
     hasher: CarriedHasher,
-    /// Number of rows of each row group of the input.
+    /// The first row group of the input that is written.
+    first_group: usize,
+    /// Number of rows of each row group that is written.
     rows: Vec<u64>,
     groups: Vec<WrittenGroup>,
     /// For each written row group, how many carried chunks have each [`Part`].
     parts: Vec<[usize; Part::ALL.len()]>,
     /// For each vector column, what the footer says of its row groups.
     digests: Vec<Vec<GroupDigest>>,
-    /// The existing output, whose vector chunks may be copied.
-    existing: Option<Existing<'a>>,
+    /// The files whose vector chunks may be copied.
+    existing: Vec<Existing<'a>>,
     /// The offset indexes of the vector chunks of each row group, if they are wanted.
     vector_indexes: Vec<Vec<Vec<u8>>>,
     open: Option<Box<OpenGroup>>,
 }
 
-/// The existing output.
+/// A file that has vectors: the existing output, or a part.
 struct Existing<'a> {
     metadata: Metadata<'a>,
     chunks: ChunkBytes<'a>,
@@ -111,26 +113,26 @@ struct PlacedVectors {
 }
 
 impl<'a> CopiedTable<'a> {
-    /// Starts an output in an empty temporary file.
+    /// Starts an output in an empty temporary file. It gets the row groups that the reader reads.
     ///
     /// # Errors
     /// `Output` when it cannot be written.
     pub fn new(
         file: NamedTempFile,
         target: &Path,
-        table: &'a TableFile,
+        reader: &'a Reader,
         columns: Columns,
         vectors: &[(FieldRef, usize)],
-        existing: Option<(&'a TableFile, Vec<usize>)>,
+        existing: Vec<(&'a TableFile, Vec<usize>)>,
         stop: &'a Stop,
     ) -> Result<Self> {
-        let existing = existing
-            .map(|(table, leaves)| {
-                let metadata = table.metadata()?;
-                let (chunks, file) = (ChunkBytes::new(table), table.file());
-                Ok::<_, Error>(Existing { metadata, chunks, file, leaves })
-            })
-            .transpose()?;
+        let (table, groups) = (reader.table(), reader.groups());
+        let open = |(table, leaves): (&'a TableFile, Vec<usize>)| {
+            let metadata = table.metadata()?;
+            let (chunks, file) = (ChunkBytes::new(table), table.file());
+            Ok::<_, Error>(Existing { metadata, chunks, file, leaves })
+        };
+        let existing = existing.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let metadata = table.metadata()?;
         let format = |(field, width): &(FieldRef, usize)| {
             Ok((field.clone(), ChunkFormat::new(field, *width)?))
@@ -146,7 +148,8 @@ impl<'a> CopiedTable<'a> {
         }
         let hasher = CarriedHasher::new(&metadata.schema, &columns.carried);
         let rows = |number: usize| Ok(metadata.group(number)?.rows().unsigned_abs());
-        let rows: Result<Vec<u64>> = (0..metadata.group_count()).map(rows).collect();
+        let first_group = groups.start;
+        let rows: Result<Vec<u64>> = groups.map(rows).collect();
         let rows = rows.map_err(|error| error.in_file(table.path()))?;
         let beside = directory_of(file.path()).to_owned();
         let sink = Sink::new(file);
@@ -166,6 +169,7 @@ impl<'a> CopiedTable<'a> {
             sink,
             chunks: ChunkBytes::new(table),
             hasher,
+            first_group,
             rows,
             groups: Vec::new(),
             parts: Vec::new(),
@@ -212,7 +216,7 @@ impl<'a> CopiedTable<'a> {
         Ok(())
     }
 
-    /// Writes the next row group with the vectors of a row group of the existing output.
+    /// Writes the next row group with the vectors of a row group that exists.
     ///
     /// # Errors
     /// As [`CopiedTable::write`]; `Internal` when rows of another row group are missing.
@@ -223,16 +227,18 @@ impl<'a> CopiedTable<'a> {
         if self.open.is_some() || self.rows.get(own).copied() != Some(unchanged.rows()) {
             return Err(misplaced("a row group is copied between rows (bug)"));
         }
-        let mut existing =
-            self.existing.take().ok_or_else(|| misplaced("there is no existing output (bug)"))?;
+        let mut files = std::mem::take(&mut self.existing);
+        let existing = files
+            .get_mut(unchanged.file)
+            .ok_or_else(|| misplaced("there is no file with these vectors (bug)"))?;
         self.write_group(Vec::new(), &mut |table, number| {
-            table.copy_vectors(&mut existing, unchanged, number)
+            table.copy_vectors(existing, unchanged, number)
         })?;
-        self.existing = Some(existing);
+        self.existing = files;
         Ok(())
     }
 
-    /// Copies a vector chunk of the existing output.
+    /// Copies a vector chunk of a file.
     fn copy_vectors(
         &self,
         existing: &mut Existing<'_>,
@@ -243,7 +249,7 @@ impl<'a> CopiedTable<'a> {
         let digest = unchanged.digests.get(number).zip(existing.leaves.get(number));
         let (digest, leaf) = digest.ok_or_else(|| lost("a vector column is lost (bug)"))?;
         let start = self.sink.position();
-        let group = existing.metadata.group(unchanged.existing)?;
+        let group = existing.metadata.group(unchanged.group)?;
         let (pages, _) = existing.chunks.pages(&existing.metadata, (&group, *leaf), |bytes| {
             self.stop.check()?;
             self.sink.write_all(bytes).map_err(|cause| unwritable(&self.target, cause))
@@ -271,7 +277,7 @@ impl<'a> CopiedTable<'a> {
     /// `Internal` when rows are missing; as [`CopiedTable::write`] for row groups without rows.
     pub fn digests(&mut self) -> Result<(Vec<ColumnDigest>, Vec<Vec<GroupDigest>>)> {
         self.write_empty_groups()?;
-        if self.open.is_some() || self.groups.len() < self.metadata.group_count() {
+        if self.open.is_some() || self.groups.len() < self.rows.len() {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "rows of the input were not written (bug)",
@@ -306,8 +312,8 @@ impl<'a> CopiedTable<'a> {
             entries.push((ARROW_SCHEMA, schema));
         }
         entries.push((FOOTER_KEY, entry.to_owned()));
-        let footer =
-            output::encode(&self.metadata, &self.columns, &self.groups, &vectors, &entries);
+        let groups = (self.first_group, &self.groups[..]);
+        let footer = output::encode(&self.metadata, &self.columns, groups, &vectors, &entries);
         let footer = footer.ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the footer of the input cannot be edited")
                 .in_file(self.table.path())
@@ -474,7 +480,8 @@ impl<'a> CopiedTable<'a> {
         if leaves.is_empty() {
             return Ok(());
         }
-        let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
+        let group = self.metadata.group(self.first_group + number);
+        let group = group.map_err(|e| e.in_file(self.table.path()))?;
         let (sink, target, stop) = (&self.sink, &self.target, self.stop);
         for leaf in &self.leaves[leaves] {
             let Slot::Carried(leaf) = leaf else { continue };
@@ -527,7 +534,8 @@ impl<'a> CopiedTable<'a> {
 
     /// Copies one part of the carried chunks of a row group.
     fn copy_parts(&mut self, part: Part, number: usize) -> Result<()> {
-        let group = self.metadata.group(number).map_err(|e| e.in_file(self.table.path()))?;
+        let group = self.metadata.group(self.first_group + number);
+        let group = group.map_err(|e| e.in_file(self.table.path()))?;
         let written = &mut self.groups[number];
         for (leaf, placed) in self.leaves.iter().zip(&mut written.placed) {
             let Slot::Carried(leaf) = leaf else { continue };

@@ -1,16 +1,20 @@
-//! Datasets: a kill or a failing call at each step of publishing tables, of the manifest, of deleting and of `merge`.
+//! Datasets: a kill or a failing call at each step of publishing tables, of the manifest, of deleting, of `merge`, and of
+//! parts that shards embed and put together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use reembed_cli::sample;
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 use reembed_testing::tools::can_trace;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::common::write_parquet;
 use crate::night::{Dice, Ended, FORM, PATIENCE, Running, figure};
 
 /// Every call that changes a file system; `openat` counts where it may write.
@@ -20,6 +24,12 @@ const CALLS: &str =
 /// The tables, two of them in partitions.
 const TABLES: [&str; 5] =
     ["a.parquet", "b.parquet", "dt=1/c.parquet", "dt=2/d.parquet", "e.parquet"];
+
+/// The table that shards embed together, in row groups of two rows.
+const SPLIT: &str = "dt=1/split.parquet";
+
+const FIRST_SHARD: [&str; 7] = ["run", "in", "out", "--shard", "1/2", "--split-rows", "2"];
+const SECOND_SHARD: [&str; 7] = ["run", "in", "out", "--shard", "2/2", "--split-rows", "2"];
 
 /// Files below a directory, with their bytes.
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -54,14 +64,42 @@ fn merge_survives_any_failing_call() {
     Scenario::merge().faults();
 }
 
+#[test]
+fn first_shard_of_a_split_table_survives_a_kill_at_any_call() {
+    Scenario::first_shard().kills();
+}
+
+#[test]
+fn first_shard_of_a_split_table_survives_any_failing_call() {
+    Scenario::first_shard().faults();
+}
+
+#[test]
+fn shard_that_puts_a_table_together_survives_a_kill_at_any_call() {
+    Scenario::last_shard().kills();
+}
+
+#[test]
+fn shard_that_puts_a_table_together_survives_any_failing_call() {
+    Scenario::last_shard().faults();
+}
+
+#[test]
+fn merge_of_a_split_table_survives_a_kill_at_any_call() {
+    Scenario::merge_of_split().kills();
+}
+
 /// A command over a dataset, and what an undisturbed one leaves.
 struct Scenario {
     directory: TempDir,
     model: WrittenModel,
     name: &'static str,
     arguments: &'static [&'static str],
-    /// The tables before and after.
+    /// Commands that complete the dataset after it.
+    rest: &'static [&'static [&'static str]],
+    /// The tables before it, after it, and once the dataset is complete.
     old: Files,
+    after: Files,
     new: Files,
     manifest: Value,
 }
@@ -69,17 +107,61 @@ struct Scenario {
 impl Scenario {
     /// A scenario whose output directory is not there.
     fn empty(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
-        let scenario = Scenario {
+        let scenario = Scenario::without_tables(name, arguments);
+        (0..).zip(TABLES).for_each(|(seed, table)| scenario.write(table, seed));
+        scenario
+    }
+
+    fn without_tables(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
+        Scenario {
             directory: tempfile::tempdir().expect("a directory"),
             model: ModelDirectory::tiny().write(),
             name,
             arguments,
+            rest: &[],
             old: Files::new(),
+            after: Files::new(),
             new: Files::new(),
             manifest: Value::Null,
+        }
+    }
+
+    /// A small table, and one that two shards embed together.
+    fn split(name: &'static str, arguments: &'static [&'static str]) -> Scenario {
+        let scenario = Scenario::without_tables(name, arguments);
+        scenario.write("a.parquet", 1);
+        let texts = |what: &str| {
+            let text = |row: u64| match row % 5 {
+                3 => String::new(),
+                _ => format!("{what} {row}"),
+            };
+            Arc::new(StringArray::from_iter_values((0..9).map(text))) as ArrayRef
         };
-        (0..).zip(TABLES).for_each(|(seed, table)| scenario.write(table, seed));
+        let columns = ["id", "title", "description"].map(|name| (name, texts(name)));
+        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
+        let path = scenario.path("in").join(SPLIT);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        write_parquet(&path, &batch, 2);
         scenario
+    }
+
+    fn first_shard() -> Scenario {
+        let rest: &[&[&str]] = &[&SECOND_SHARD, &["merge", "out", "--success-file"]];
+        Scenario { rest, ..Scenario::split("first shard", &FIRST_SHARD) }.ready()
+    }
+
+    fn last_shard() -> Scenario {
+        let rest: &[&[&str]] = &[&["merge", "out", "--success-file"]];
+        let scenario = Scenario { rest, ..Scenario::split("last shard", &SECOND_SHARD) };
+        scenario.done(&FIRST_SHARD);
+        scenario.ready()
+    }
+
+    fn merge_of_split() -> Scenario {
+        let scenario = Scenario::split("merge", &["merge", "out", "--success-file"]);
+        scenario.done(&FIRST_SHARD);
+        scenario.done(&SECOND_SHARD);
+        scenario.ready()
     }
 
     fn first_run() -> Scenario {
@@ -111,10 +193,16 @@ impl Scenario {
         self.restore();
         self.old = self.tables();
         self.done(self.arguments);
+        self.after = self.tables();
+        self.complete();
         self.new = self.tables();
         self.manifest = self.manifest();
         assert!(self.left_over().is_empty(), "an undisturbed run left {:?}", self.left_over());
         self
+    }
+
+    fn complete(&self) {
+        self.rest.iter().for_each(|arguments| drop(self.done(arguments)));
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -253,7 +341,9 @@ impl Scenario {
             let case = format!("seed {}, {}, {inject}", FORM.seed + 1, self.name);
             let run = self.traced(&inject, &case);
             match run.status.code() {
-                Some(0) => assert!(self.tables() == self.new, "{case}: exit 0 without the tables"),
+                Some(0) => {
+                    assert!(self.tables() == self.after, "{case}: exit 0 without the tables");
+                }
                 Some(1..=3) => {
                     failed += 1;
                     // The failed write may be the one that prints the error.
@@ -284,6 +374,7 @@ impl Scenario {
         }
         let next = Ended::of(self.command(&[], self.arguments).output().expect("a child"));
         assert_eq!(next.status.code(), Some(0), "{case}: the next one: {}", next.err);
+        self.complete();
         let names = |tables: &Files| tables.keys().cloned().collect::<Vec<PathBuf>>();
         let tables = self.tables();
         assert_eq!(names(&tables), names(&self.new), "{case}");
@@ -320,6 +411,8 @@ impl Scenario {
             "_reembed/manifest.json",
             "_reembed/dataset/cache",
             "_reembed/dataset/cache.damaged",
+            "_reembed/dataset/cache-1-of-2.damaged",
+            "_reembed/dataset/cache-2-of-2.damaged",
             "_reembed/dataset/lock-1-of-2",
             "_reembed/dataset/lock-2-of-2",
         ];

@@ -6,6 +6,7 @@ mod inputs;
 mod published;
 mod refusals;
 mod shards;
+mod split;
 mod surroundings;
 mod whole;
 

@@ -165,6 +165,8 @@ pub struct StatusAnswer {
     pub rows: u64,
     /// Tables that the next run would publish.
     pub to_publish: Vec<NamedTable>,
+    /// Those that shards embed together.
+    pub under_way: Vec<TableUnderWay>,
     /// Tables that failed in the last run.
     pub failed: Vec<NamedTable>,
     /// Published tables whose input is gone.
@@ -182,6 +184,17 @@ pub struct NamedTable {
     pub table: String,
     /// Why.
     pub reason: String,
+}
+
+/// A table that shards embed together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableUnderWay {
+    /// Its path below the root.
+    pub table: String,
+    /// Ranges that have a part.
+    pub parts: u64,
+    /// All of its ranges.
+    pub ranges: u64,
 }
 
 /// What a merge did.
@@ -215,6 +228,15 @@ impl StatusAnswer {
             in_place: status.in_place,
             rows: status.rows,
             to_publish: status.to_publish.iter().map(|(path, why)| named(path, why)).collect(),
+            under_way: status
+                .under_way
+                .iter()
+                .map(|(path, parts, ranges)| TableUnderWay {
+                    table: path.display().to_string(),
+                    parts: *parts,
+                    ranges: *ranges,
+                })
+                .collect(),
             failed: status.failed.iter().map(|(path, why)| named(path, why)).collect(),
             gone: paths(&status.gone),
             elsewhere_wrong: paths(&status.elsewhere_wrong),
@@ -431,6 +453,7 @@ mod tests {
                 in_place: 1,
                 rows: 1,
                 to_publish: table.clone(),
+                under_way: vec![TableUnderWay { table: "a".to_owned(), parts: 1, ranges: 2 }],
                 failed: table.clone(),
                 gone: vec!["b".to_owned()],
                 elsewhere_wrong: vec!["c".to_owned()],

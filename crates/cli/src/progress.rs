@@ -139,6 +139,11 @@ impl Progress {
                 self.log(|| tracing::debug!(table, rows, "table published"));
                 self.show_position(&mut state);
             }
+            Event::RangeDone { table, rows } => {
+                let table = printable(&table);
+                self.log(|| tracing::debug!(table, rows, "range of a table embedded"));
+                self.show_position(&mut state);
+            }
             Event::TableFailed { table, code, message, advice } => {
                 state.count_table();
                 let (table, message) = (printable(&table), printable(&message));

@@ -1,5 +1,6 @@
 //! The settings of a dataset: what its tables are and which of them are taken.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
@@ -61,6 +62,7 @@ impl RawConfig {
             root: self.path("dataset.root"),
             only: only.transpose()?,
             shard: shard.transpose()?,
+            split_rows: self.number("dataset.split_rows").and_then(NonZeroU64::new),
             on_missing: self.word("dataset.on_missing", OnMissing::parse)?,
             success_file: self.is_on("dataset.success_file"),
             fail_fast: self.is_on("dataset.fail_fast"),

@@ -420,7 +420,7 @@ fn edited(bytes: Vec<u8>) -> bool {
         has_parts: false,
     };
     let vectors = [Arc::new(Field::new("embedding", DataType::Float32, true))];
-    if let Some(new) = output::encode(&metadata, &columns, &[], &vectors, &[]) {
+    if let Some(new) = output::encode(&metadata, &columns, (0, &[]), &vectors, &[]) {
         let new = FooterBytes::new(new, 1 << 20);
         assert_eq!(new.parse().expect("a footer").schema.roots.len(), roots.len() + 1);
     }

@@ -89,6 +89,9 @@ fn status_text(status: &Status, dataset: &Dataset) -> String {
         let number = tables(status.elsewhere_wrong.len());
         lines.push(("not as published", format!("{number} of tables that this run does not take")));
     }
+    if !status.under_way.is_empty() {
+        lines.push(("under way", format!("{} in parts", tables(status.under_way.len()))));
+    }
     if status.is_unfinished {
         lines.push(("last run", "it has begun and not finished".to_owned()));
     }
@@ -99,11 +102,18 @@ fn status_text(status: &Status, dataset: &Dataset) -> String {
     let mut text = table(&lines);
     let shown = |path: &Path| printable(&path.display().to_string());
     let publish = status.to_publish.iter().map(|(path, reason)| (path, (*reason).to_owned()));
+    let parts = |(path, parts, ranges): &'_ (PathBuf, u64, u64)| {
+        let what = format!("{} of {} parts are there", count(*parts), count(*ranges));
+        (path.clone(), what)
+    };
+    let under_way: Vec<(PathBuf, String)> = status.under_way.iter().map(parts).collect();
+    let under_way = under_way.iter().map(|(path, what)| (path, what.clone()));
     let failed = status.failed.iter().map(|(path, message)| (path, format!("failed: {message}")));
     let gone = status.gone.iter().map(|path| (path, "its input is gone".to_owned()));
     let wrong =
         status.elsewhere_wrong.iter().map(|path| (path, "output not as published".to_owned()));
-    let all: Vec<(&PathBuf, String)> = publish.chain(failed).chain(gone).chain(wrong).collect();
+    let all: Vec<(&PathBuf, String)> =
+        publish.chain(under_way).chain(failed).chain(gone).chain(wrong).collect();
     for (path, what) in all.iter().take(NAMED) {
         text += &format!("{}: {}\n", shown(path), printable(what));
     }

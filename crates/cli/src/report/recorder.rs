@@ -265,6 +265,7 @@ impl Observed {
             | Event::WaitingForCache { .. }
             | Event::BatchStarted(_)
             | Event::PartDone { .. }
+            | Event::RangeDone { .. }
             | Event::Committed { .. }
             | Event::ReadBack { .. } => {}
         }

@@ -80,6 +80,7 @@ fn tables(counts: &TableCounts) -> String {
         (counts.unchanged + counts.same_bytes, "unchanged"),
         (counts.failed, "failed"),
         (counts.not_tried, "not tried"),
+        (counts.under_way, "under way in other shards"),
         (counts.listed - counts.taken.min(counts.listed), "not taken"),
         (counts.gone - counts.deleted.min(counts.gone), "without an input"),
         (counts.deleted, "deleted"),
@@ -186,14 +187,18 @@ fn cache_use(cache: &CacheUse) -> String {
 /// The result of `--dry-run`.
 pub fn estimate(estimate: &Estimate, tables: Option<&TableCounts>) -> String {
     let mut lines = Vec::new();
-    if let Some(TableCounts { listed, taken, published, unchanged, .. }) = tables {
+    if let Some(TableCounts { listed, taken, published, unchanged, under_way, .. }) = tables {
         let not_taken = match listed - taken.min(listed) {
             0 => String::new(),
             number => format!(", {} not taken", count(number)),
         };
+        let split = match under_way {
+            0 => String::new(),
+            number => format!("{} to embed in part, ", count(*number)),
+        };
         let (published, unchanged) = (count(*published), count(*unchanged));
         let text = format!(
-            "{} ({published} to publish, {unchanged} unchanged{not_taken})",
+            "{} ({published} to publish, {split}{unchanged} unchanged{not_taken})",
             count(*listed)
         );
         lines.push(("tables", text));
