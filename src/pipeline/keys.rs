@@ -27,6 +27,9 @@ use crate::vectors::VectorForm;
 /// Keys that leave the cache in one commit.
 const RELEASED_AT_ONCE: usize = 8192;
 
+/// Displaced vectors that are looked up in one view of the cache.
+const LOOKED_UP_AT_ONCE: u64 = 1024;
+
 /// The keys of the rows that are written so far. They are kept for outputs whose columns are copied.
 pub struct TableKeys {
     writer: KeyFileWriter<NamedTempFile>,
@@ -229,6 +232,7 @@ impl TableKeys {
         let writer = cache.and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
         if let (Some(cache), Some(mut writer), Some(previous)) = (cache, writer, previous)
             && previous.table != table
+            && published.believes_earlier()
         {
             copied.sort_unstable();
             let groups = previous.groups.iter().enumerate();
@@ -238,8 +242,15 @@ impl TableKeys {
                 .collect();
             let old = (&previous.table, &previous.keys);
             let new = (&table, &staged.keys);
+            let mut looked_up = 0;
+            let mut view = cache.view()?;
             published.displaced(old, new, &ranges, |key, (tokens, cut), vector| {
-                if cache.view()?.has(&key)? {
+                looked_up += 1;
+                if looked_up % LOOKED_UP_AT_ONCE == 0 {
+                    // An old view would keep the database from using its free pages again.
+                    view = cache.view()?;
+                }
+                if view.has(&key)? {
                     return Ok(());
                 }
                 writer.insert(key.padded(), tokens as usize, cut, vector);

@@ -3,7 +3,7 @@
 //! New keys are in memory until there are many, then they become a segment. Segments of one size are joined into a larger
 //! one, so that there are few. Nothing of it has to be durable: what is missing is read again from key files.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,15 @@ pub struct Source {
     pub column: usize,
 }
 
+/// A source as a segment names it.
+#[derive(Debug, Serialize, Deserialize)]
+struct NamedSource {
+    #[serde(flatten)]
+    source: Source,
+    /// Whether all of its keys were in segments when this one was written.
+    is_complete: bool,
+}
+
 /// Where the vector of a text may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -53,7 +62,9 @@ pub struct KeyIndex {
     sources: Vec<Source>,
     numbers: HashMap<Source, u32>,
     recent: HashMap<ShortKey, Place>,
-    /// Sources that no segment names yet.
+    /// Sources that have all of their keys here.
+    complete: HashSet<u32>,
+    /// Those of them that no segment names yet.
     unnamed: Vec<u32>,
     /// The oldest and largest first.
     segments: Vec<OpenSegment>,
@@ -92,6 +103,7 @@ impl KeyIndex {
             sources: Vec::new(),
             numbers: HashMap::new(),
             recent: HashMap::new(),
+            complete: HashSet::new(),
             unnamed: Vec::new(),
             segments: Vec::new(),
             base: Vec::new(),
@@ -130,9 +142,9 @@ impl KeyIndex {
         self
     }
 
-    /// Whether the rows of a source were added.
+    /// Whether all rows of a source were added.
     pub fn has(&self, source: &Source) -> bool {
-        self.numbers.contains_key(source)
+        self.numbers.get(source).is_some_and(|number| self.complete.contains(number))
     }
 
     /// The source with a number.
@@ -142,12 +154,14 @@ impl KeyIndex {
 
     /// Adds a source; its number is that of its keys.
     pub fn add_source(&mut self, source: Source) -> u32 {
-        if let Some(number) = self.numbers.get(&source) {
-            return *number;
+        self.number(source)
+    }
+
+    /// Notes that all keys of a source were added.
+    pub fn complete(&mut self, source: u32) {
+        if self.complete.insert(source) {
+            self.unnamed.push(source);
         }
-        let number = self.number(source);
-        self.unnamed.push(number);
-        number
     }
 
     /// Adds a key of a source. `is_current` tells for each source whether it may still be of use.
@@ -218,8 +232,15 @@ impl KeyIndex {
     }
 
     fn with_segment(&mut self, path: Option<PathBuf>, file: File) -> Option<OpenSegment> {
-        let (segment, sources) = Segment::of::<Source>(file)?;
-        let sources = sources.into_iter().map(|source| self.number(source)).collect();
+        let (segment, named) = Segment::of::<NamedSource>(file)?;
+        let mut sources = Vec::with_capacity(named.len());
+        for NamedSource { source, is_complete } in named {
+            let number = self.number(source);
+            if is_complete {
+                self.complete.insert(number);
+            }
+            sources.push(number);
+        }
         Some(OpenSegment { path, segment, sources })
     }
 
@@ -304,8 +325,12 @@ impl KeyIndex {
             let source = in_file(entry.source, &mut numbers);
             writer.add(&Entry { source, ..entry })?;
         }
-        let sources: Vec<&Source> =
-            numbers.iter().filter_map(|number| self.sources.get(*number as usize)).collect();
+        // A source of which keys are still to come is complete in a later segment.
+        let named = numbers.iter().filter_map(|number| {
+            let source = self.sources.get(*number as usize)?.clone();
+            Some(NamedSource { source, is_complete: self.complete.contains(number) })
+        });
+        let sources: Vec<NamedSource> = named.collect();
         let file = writer.finish(sources)?;
         let path = match named_file {
             None => None,
@@ -433,11 +458,13 @@ mod tests {
                 let place = Place { source, row };
                 index.add(key(100 * number + row), place, &all).expect("a key");
             }
+            index.complete(source);
             if number == 1 {
                 index.save(&all).expect("it is saved");
             }
         }
-        index.add_source(source("without rows", "1"));
+        let without = index.add_source(source("without rows", "1"));
+        index.complete(without);
         for text in [0, 99, 100, 250, 299] {
             let table = ["a 1", "b 1", "c 1"][text as usize / 100];
             assert_eq!(found(&index, text), [(table.to_owned(), text % 100)]);
@@ -471,12 +498,30 @@ mod tests {
     }
 
     #[test]
+    fn a_source_that_was_not_added_to_its_end_is_added_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = |_: &Source| true;
+        let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
+        let [half, whole] = ["half", "whole"].map(|table| index.add_source(source(table, "1")));
+        for (text, number) in [(1, half), (2, whole)] {
+            index.add(key(text), Place { source: number, row: 0 }, &all).expect("a key");
+        }
+        index.complete(whole);
+        // As when many keys are in memory, and the run is killed.
+        index.write_recent(&all).expect("it is saved");
+        let again = KeyIndex::open(directory.path(), &[]).expect("an index");
+        assert!(again.has(&source("whole", "1")) && !again.has(&source("half", "1")));
+        assert_eq!(found(&again, 1), [("half 1".to_owned(), 0)]);
+    }
+
+    #[test]
     fn a_damaged_segment_is_removed_and_its_tables_are_read_again() {
         let directory = tempfile::tempdir().expect("a directory");
         let all = |_: &Source| true;
         let mut index = KeyIndex::open(directory.path(), &[]).expect("an index");
         let number = index.add_source(source("a", "1"));
         index.add(key(1), Place { source: number, row: 0 }, &all).expect("a key");
+        index.complete(number);
         index.save(&all).expect("it is saved");
         let path = directory.path().join("00000001.index");
         fs::write(&path, b"RINDEX1\n").expect("a file");

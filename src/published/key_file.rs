@@ -118,15 +118,25 @@ impl<F: Write> KeyFileWriter<F> {
         Ok(())
     }
 
-    /// Adds rows of another table with the same columns; of rows that it does not have, no key is known.
+    /// Adds rows of another table. Of columns and rows that it does not have, no key is known.
     ///
     /// # Errors
     /// When a file cannot be read or written.
     pub fn copy(&mut self, from: Option<&KeyFile>, rows: Range<u64>) -> io::Result<()> {
-        let from = from.filter(|from| from.columns == self.columns && rows.end <= from.rows);
-        let Some(from) = from else {
+        let Some(from) = from.filter(|from| rows.end <= from.rows) else {
             return rows.into_iter().try_for_each(|_| self.add([]));
         };
+        if from.columns != self.columns {
+            let place = |column: &KeyedColumn| from.columns.iter().position(|own| own == column);
+            let places: Vec<Option<usize>> = self.columns.iter().map(place).collect();
+            let none = RowKey { key: None, measure: None };
+            return from.scan(rows, |_, found| {
+                let of_column = |place: &Option<usize>| {
+                    place.and_then(|place| found.get(place)).copied().unwrap_or(none)
+                };
+                self.add(places.iter().map(of_column))
+            });
+        }
         let mut buffer = Vec::new();
         let mut start = rows.start;
         while start < rows.end {
@@ -188,7 +198,7 @@ impl KeyFile {
         let Trailer { footer, rows, columns } = serde_json::from_slice(&trailer).ok()?;
         let records = rows.checked_mul((columns.len() * RECORD) as u64)?;
         let is_complete = at == records.checked_add(MAGIC.len() as u64)?;
-        is_complete.then_some(KeyFile { file, footer, rows, columns })
+        (is_complete && !columns.is_empty()).then_some(KeyFile { file, footer, rows, columns })
     }
 
     /// Number of rows.
@@ -327,6 +337,7 @@ mod tests {
         for (names, from, expected) in [
             (&["a"][..], Some(&from), key(5000)),
             (&["b"][..], Some(&from), none),
+            (&["b", "a"][..], Some(&from), none),
             (&["a"][..], None, none),
         ] {
             let copy = path.with_extension("copy");
@@ -338,6 +349,8 @@ mod tests {
             let copy = KeyFile::open(&copy, "copy").expect("keys");
             assert_eq!((copy.rows(), copy.get(0, 0)), (4001, Some(expected)));
             assert_eq!(copy.get(4000, 0), Some(key(1)));
+            let second = (names.len() == 2).then(|| key(5000));
+            assert_eq!(copy.get(0, 1), second, "the column has another place");
         }
     }
 

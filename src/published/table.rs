@@ -152,6 +152,7 @@ impl Column {
             let vectors = VectorRows::new(batch.column(0).as_ref())?;
             for row in 0..batch.num_rows() {
                 if let Some(Vector::F32(vector)) = vectors.get(row)
+                    && vector.len() == self.width
                     && at < rows.len()
                 {
                     each(at, vector);

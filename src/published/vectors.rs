@@ -127,11 +127,18 @@ impl PublishedVectors {
 
     /// Adds a table that is in place, unless it is known.
     pub fn offer(&self, table: PublishedTable) {
+        // Locked before the state, as in a lookup.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.write_state();
         if state.current.get(&table.below) != Some(&table.footer) {
             state.current.insert(table.below.clone(), table.footer.clone());
-            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(table);
+            waiting.push(table);
         }
+    }
+
+    /// Whether what was there before this run is believed.
+    pub fn believes_earlier(&self) -> bool {
+        self.believes_earlier
     }
 
     /// Adds the keys of a table that this run publishes. `is_new` tells whether there was none in its
@@ -431,24 +438,25 @@ fn add_keys(
     table: &PublishedTable,
     keys: &KeyFile,
 ) -> io::Result<()> {
-    let numbers: Vec<Option<u32>> = keys
+    let numbers: Vec<(u32, bool)> = keys
         .columns()
         .iter()
         .enumerate()
         .map(|(column, keyed)| {
             let (below, footer) = (table.below.clone(), table.footer.clone());
-            let number = index.add_source(Source { table: below, footer, column });
-            keyed.is_whole.then_some(number)
+            (index.add_source(Source { table: below, footer, column }), keyed.is_whole)
         })
         .collect();
     keys.scan(0..keys.rows(), |row, found| {
-        for (source, found) in numbers.iter().zip(found) {
-            if let (Some(source), Some(key)) = (source, found.key) {
+        for ((source, is_whole), found) in numbers.iter().zip(found) {
+            if let (true, Some(key)) = (is_whole, found.key) {
                 index.add(key, Place { source: *source, row }, &is_current(current))?;
             }
         }
-        Ok(())
-    })
+        Ok::<_, io::Error>(())
+    })?;
+    numbers.iter().for_each(|(source, _)| index.complete(*source));
+    Ok(())
 }
 
 fn is_current(current: &HashMap<PathBuf, String>) -> impl Fn(&Source) -> bool {
