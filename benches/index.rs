@@ -38,7 +38,8 @@ fn measure(rows: u64) {
     let key = |row: u64| keys.key(&format!("task number {row}"));
     let tables = rows.div_ceil(ROWS_PER_TABLE);
     let rows = tables * ROWS_PER_TABLE;
-    let published = PublishedVectors::of_dataset(root, &index, &[], []).expect("an index");
+    let published = PublishedVectors::of_dataset(root, &index, &[], (Vec::new(), Vec::new()))
+        .expect("an index");
     let mut adding = 0.0;
     let mut of_keys = 0;
     for number in 0..tables {

@@ -77,7 +77,8 @@ fn insert(
     tables.set(MetaKey::NextSlot, slot)?;
     tables.set(MetaKey::Bytes, bytes)?;
     tables.set(MetaKey::Entries, count)?;
-    tables.set(MetaKey::Run, run.into())?;
+    let last = tables.get(MetaKey::Run)?;
+    tables.set(MetaKey::Run, last.max(run.into()))?;
     Ok(stored)
 }
 

@@ -290,10 +290,22 @@ impl<'a> VectorCache<'a> {
     /// # Errors
     /// `Cache` when the file cannot be written.
     pub fn release(&self, keys: &[ShortKey]) -> Result<u64> {
-        if self.access == Access::ReadOnly || keys.is_empty() {
+        if self.access == Access::ReadOnly {
             return Ok(0);
         }
-        self.write(|tables| entries::remove(tables, keys))
+        // Most texts of a table that is published again are not in the cache, and a commit waits for the disk.
+        let view = self.view()?;
+        let mut present = Vec::new();
+        for key in keys {
+            if view.has(key)? {
+                present.push(*key);
+            }
+        }
+        drop(view);
+        if present.is_empty() {
+            return Ok(0);
+        }
+        self.write(|tables| entries::remove(tables, &present))
     }
 
     /// The short keys of all entries, `most` of them from the first after `after` on.
@@ -354,11 +366,17 @@ impl CacheReadyToPublish {
     /// It returns no error, because the output is in place. If it fails, the next rebuild continues
     /// this one, and the next open repairs the file.
     pub fn mark_published(self) -> CacheUse {
-        let CacheReadyToPublish { db, access, mut usage } = self;
+        let CacheReadyToPublish { db, access, .. } = &self;
         let is_rebuilding = || db.meta(MetaKey::RebuildingSince).is_ok_and(|since| since > 0);
-        if access == Access::ReadWrite && is_rebuilding() {
+        if *access == Access::ReadWrite && is_rebuilding() {
             let _ = db.write(|tables| tables.set(MetaKey::RebuildingSince, 0));
         }
+        self.close()
+    }
+
+    /// Closes the file, since not every output is in place: the next rebuild continues this one.
+    pub fn close(self) -> CacheUse {
+        let CacheReadyToPublish { db, mut usage, .. } = self;
         let _ = db.close();
         usage.file_bytes = file_size(&usage.path).ok();
         usage

@@ -68,7 +68,9 @@ impl CacheWriter<'_> {
     pub fn insert(&mut self, key: ContentKey, tokens: usize, truncated: bool, vector: &[f32]) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         self.by_key.insert(key, self.pending.len());
-        self.pending.push(key, Record { run: self.cache.run, tokens, truncated }, vector);
+        // An earlier run computed what is displaced now: it is sampled, and a rebuild does not believe it.
+        let run = if self.counts { self.cache.run } else { 0 };
+        self.pending.push(key, Record { run, tokens, truncated }, vector);
     }
 
     /// The number of the commit that has all vectors so far.
@@ -112,7 +114,11 @@ impl CacheWriter<'_> {
                 // First, so that no entry that this run used is evicted.
                 used.touch(tables, cache.run)?;
                 cache.record_rebuild(tables)?;
-                insert_step(tables, &pending, cache.run, cache.quota(tables)?)
+                let quota = cache.quota(tables)?;
+                // What is displaced is the first to go where space is short.
+                let used_in =
+                    if self.counts { cache.run } else { quota.keep_from.saturating_sub(1).max(1) };
+                insert_step(tables, &pending, used_in, quota)
             })?;
             self.evicted += evicted;
             if let Some(stored) = stored {

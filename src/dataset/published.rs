@@ -1,6 +1,6 @@
 //! The published vectors of a dataset, which a run need not compute, and the cache must not keep.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +14,7 @@ use crate::cache::VectorCache;
 use crate::config::{CacheMode, Config};
 use crate::hidden_names::OutputPlace;
 use crate::pipeline::release;
-use crate::published::{KeyFile, PublishedTable, PublishedVectors, ShortKey};
+use crate::published::{KeyFile, PublishedTable, PublishedVectors};
 
 /// Keys of the cache that are looked at at once.
 const SWEPT_AT_ONCE: usize = 4096;
@@ -46,17 +46,19 @@ pub fn look(dataset: &Dataset, known: &Known) -> Option<PublishedVectors> {
     Some(PublishedVectors::to_look(places.root(), &indexes, tables_of(known)))
 }
 
-/// The tables that are in place, as far as it is known.
-fn tables_of(known: &Known) -> Vec<PublishedTable> {
+/// The tables that are in place, as far as it is known, and those of other shards.
+fn tables_of(known: &Known) -> (Vec<PublishedTable>, Vec<PublishedTable>) {
     let table = |record: &TableRecord| PublishedTable {
         below: record.path.clone(),
         footer: record.footer.clone(),
     };
-    known.others.values().chain(known.tables.values()).map(table).collect()
+    (known.tables.values().map(table).collect(), known.others.values().map(table).collect())
 }
 
 /// Whether vectors leave the cache once they stand in a published table. A cache with a path of its own is for sharing
 /// with other outputs, and keeps them.
+///
+/// In a rebuild they stay until it is done: the next run with `--rebuild` goes on from them.
 pub fn releases(config: &Config, places: &Places) -> bool {
     config.cache.mode == CacheMode::ReadWrite && config.cache.path == Some(places.cache())
 }
@@ -92,7 +94,7 @@ impl<'a> Releases<'a> {
     /// Removes the vectors that are committed.
     ///
     /// # Errors
-    /// `Cache` when it cannot be written; `Output` when keys cannot be read.
+    /// `Cache` when it cannot be written.
     pub fn take_due(&self) -> Result<()> {
         let due: Vec<Waiting> = {
             let mut waiting = self.lock();
@@ -106,7 +108,7 @@ impl<'a> Releases<'a> {
         for Waiting { place, footer, .. } in due {
             // One that was replaced since has told its keys again.
             if let Some(keys) = KeyFile::open(&place.keys(), &footer) {
-                release(self.cache, place.path(), &keys)?;
+                release(self.cache, &keys)?;
             }
         }
         Ok(())
@@ -131,17 +133,11 @@ pub fn may_hold_published(dataset: &Dataset, known: &Known) -> bool {
 /// # Errors
 /// `Cache` when the cache or the index cannot be read or written.
 pub fn sweep(cache: &VectorCache<'_>, published: &PublishedVectors) -> Result<()> {
-    let mut after = None;
+    let (mut after, mut checked) = (None, HashMap::new());
     loop {
         let keys = cache.keys_after(after, SWEPT_AT_ONCE)?;
         let Some(last) = keys.last().copied() else { return Ok(()) };
-        let mut standing = Vec::new();
-        for key in &keys {
-            if published.has(key)? {
-                standing.push(ShortKey::from(key));
-            }
-        }
-        cache.release(&standing)?;
+        cache.release(&published.standing(&keys, &mut checked)?)?;
         after = Some(last);
     }
 }

@@ -33,7 +33,7 @@ use super::tables::{Run, Work};
 use super::tally::Tally;
 use super::warnings::TableWarnings;
 use crate::cache::{CacheReadyToPublish, Coverage, VectorCache};
-use crate::config::{Config, OnMissing};
+use crate::config::{Carry, Config, OnMissing};
 use crate::events::{ColumnReport, Event, Report, TableCounts};
 use crate::footer::Lineage;
 use crate::pipeline::{
@@ -112,6 +112,7 @@ pub fn run(
     };
     if let (Some(cache), Some(published)) = (&cache, &published)
         && releases
+        && !config.run.rebuild
         && published::may_hold_published(dataset, &known)
     {
         published::sweep(cache, published)?;
@@ -166,7 +167,7 @@ pub fn run(
             encoders: &encoders,
             journal,
             directories: TableDirectories::new(dataset.places.root()),
-            releases: cache.filter(|_| releases).map(Releases::new),
+            releases: cache.filter(|_| releases && !config.run.rebuild).map(Releases::new),
             clocks: &clocks,
             warnings: TableWarnings::default(),
             stop,
@@ -190,10 +191,20 @@ pub fn run(
         if let Some(published) = published {
             tally.ended = tally.ended.and(published.save());
         }
+        if let (Some(cache), Some(published)) = (cache, published)
+            && releases
+            && config.run.rebuild
+            && tally.ended.is_ok()
+            && tally.failed.is_empty()
+        {
+            tally.ended = published::sweep(cache, published);
+        }
     }
     let Tally { mut report, mut counts, mut records, failed, under_way, ended, .. } = tally;
     // What stands in tables is not in the cache, so that a run need not have used it.
-    let needs_none = releases && columns.iter().all(|(_, form)| form.is_whole());
+    let needs_none = releases
+        && columns.iter().all(|(_, form)| form.is_whole())
+        && matches!(config.carry(u64::MAX), Ok(Carry::Copy));
     let is_whole = (plan.kept.is_empty() || needs_none)
         && split.is_empty()
         && failed.is_empty()
@@ -252,7 +263,10 @@ pub fn run(
     if config.dataset.success_file && is_whole {
         write_success_file(dataset.places.root())?;
     }
-    report.cache = cache.map(CacheReadyToPublish::mark_published);
+    report.cache = cache.map(match failed.is_empty() {
+        true => CacheReadyToPublish::mark_published,
+        false => CacheReadyToPublish::close,
+    });
     report.tables = Some(counts);
     report.elapsed = started.elapsed();
     report.model_load = models.load_time();

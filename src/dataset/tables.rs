@@ -26,7 +26,7 @@ use crate::pipeline::{
     Encoders, Models, Role, StageClocks, Table, Turn, Turns, check_models, prepare, previous_output,
 };
 use crate::publish::{LockHolder, OutputLock};
-use crate::published::footer_digest;
+use crate::published::{PublishedTable, footer_digest};
 use crate::reader::TableFile;
 use crate::vectors::VectorForm;
 
@@ -200,7 +200,11 @@ impl Run<'_> {
         let output = TableFile::open(config.output.path())?;
         let footer = footer_digest(&output);
         let stamps = (Stamp::from(reader.table().id()), Stamp::from(output.id()));
-        let facts = (self.settings, self.run_id, footer);
+        let facts = (self.settings, self.run_id, footer.clone());
+        if let Some(published) = encoders.published() {
+            let below = listed.below.clone();
+            published.settle(&PublishedTable { below, footer: footer.clone() });
+        }
         let record = TableRecord::new(&listed.below, stamps, facts, &report);
         if parts.exist() {
             parts.write_published(&record)?;

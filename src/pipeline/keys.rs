@@ -14,7 +14,7 @@ use super::reuse::Known;
 use super::unchanged::ExistingVectors;
 use crate::cache::VectorCache;
 use crate::chunk::{ResolvedChunk, UnchangedGroup};
-use crate::config::{Carry, Config};
+use crate::config::{Carry, ColumnChoice, Config};
 use crate::hidden_names::{OutputPlace, directory_of};
 use crate::publish::{self, ExistingFile, OutputLock, create_like_parent, write_error};
 use crate::published::{
@@ -30,9 +30,11 @@ const RELEASED_AT_ONCE: usize = 8192;
 /// Displaced vectors that are looked up in one view of the cache.
 const LOOKED_UP_AT_ONCE: u64 = 1024;
 
-/// The keys of the rows that are written so far. They are kept for outputs whose columns are copied.
+/// The keys of the rows that are written so far.
 pub struct TableKeys {
-    writer: KeyFileWriter<NamedTempFile>,
+    /// `None` if columns are encoded anew: such an output has no keys.
+    writer: Option<KeyFileWriter<NamedTempFile>>,
+    is_durable: bool,
     target: PathBuf,
     previous: Option<PreviousOutput>,
     /// The keys of each file whose vectors may be copied.
@@ -67,8 +69,9 @@ pub struct PreviousOutput {
 
 /// The keys of a finished table, not in their place yet.
 pub struct StagedKeys {
-    file: NamedTempFile,
-    keys: KeyFile,
+    /// `None` if the table has none.
+    written: Option<(NamedTempFile, KeyFile)>,
+    is_durable: bool,
     /// Entries of the cache that were evicted for displaced vectors.
     pub evicted: u64,
     /// Displaced vectors that the cache could not store.
@@ -131,7 +134,7 @@ fn published_table(place: &OutputPlace, file: &TableFile) -> PublishedTable {
 }
 
 impl TableKeys {
-    /// A writer of the keys of an output; `None` if its columns are encoded anew.
+    /// A writer of the keys of an output.
     ///
     /// # Errors
     /// `Target` or `Output`, naming the output, when the file cannot be created.
@@ -142,23 +145,27 @@ impl TableKeys {
         forms: &[VectorForm],
         previous: Option<PreviousOutput>,
         existing: Option<&ExistingVectors>,
-    ) -> Result<Option<TableKeys>> {
-        if reader.carry() != Carry::Copy {
-            return Ok(None);
-        }
+    ) -> Result<TableKeys> {
         let target = lock.path().to_owned();
         let columns = config.embeddings.iter().zip(forms);
         let columns = columns.map(|(embedding, form)| KeyedColumn {
             column: embedding.column.clone(),
             is_whole: form.is_whole(),
         });
-        let file = publish::create_temporary(lock.place(), lock.existing().ownership())?;
-        let writer = KeyFileWriter::new(file, columns.collect())
-            .map_err(|cause| unwritable(&target, cause))?;
+        let writer = match reader.carry() {
+            Carry::Copy => {
+                let file = publish::create_temporary(lock.place(), lock.existing().ownership())?;
+                let writer = KeyFileWriter::new(file, columns.collect());
+                Some(writer.map_err(|cause| unwritable(&target, cause))?)
+            }
+            Carry::Reencode => None,
+        };
+        // They can be made again from texts that the output carries.
+        let is_durable = config.output.columns != ColumnChoice::All;
         let files = existing.map(ExistingVectors::files).unwrap_or_default();
         let sources = files.into_iter().map(|(file, _)| KeyedGroups::of_source(lock.place(), file));
         let sources = sources.collect();
-        Ok(Some(TableKeys { writer, target, previous, sources, copied: Vec::new() }))
+        Ok(TableKeys { writer, is_durable, target, previous, sources, copied: Vec::new() })
     }
 
     /// Adds the rows of a chunk.
@@ -166,6 +173,7 @@ impl TableKeys {
     /// # Errors
     /// `Output`, naming the table, when they cannot be written.
     pub fn add(&mut self, chunk: &ResolvedChunk) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         let rows = chunk.vectors.first().map_or(0, |(vectors, _)| vectors.present.len());
         for row in 0..rows {
             let keys = chunk.vectors.iter().map(|(vectors, facts)| {
@@ -177,7 +185,7 @@ impl TableKeys {
                 let key = facts.keys.get(row).filter(|_| has_vector).map(ShortKey::from);
                 RowKey { key, measure }
             });
-            self.writer.add(keys).map_err(|cause| unwritable(&self.target, cause))?;
+            writer.add(keys).map_err(|cause| unwritable(&self.target, cause))?;
         }
         Ok(())
     }
@@ -187,11 +195,12 @@ impl TableKeys {
     /// # Errors
     /// `Output`, naming the table, when they cannot be written.
     pub fn copy(&mut self, group: &UnchangedGroup) -> Result<()> {
+        let Some(writer) = &mut self.writer else { return Ok(()) };
         let source = self.sources.get(group.file).and_then(Option::as_ref);
         let known = source.and_then(|source| Some((source, source.groups.get(group.group)?)));
         let copied = match known {
-            Some((source, rows)) => self.writer.copy(Some(&source.keys), rows.clone()),
-            None => self.writer.copy(None, 0..group.rows()),
+            Some((source, rows)) => writer.copy(Some(&source.keys), rows.clone()),
+            None => writer.copy(None, 0..group.rows()),
         };
         if source.is_some_and(|source| source.is_output) {
             self.copied.push(group.group);
@@ -212,39 +221,45 @@ impl TableKeys {
         (cache, published): Known<'_, '_>,
         commit_rows: NonZeroUsize,
     ) -> Result<Option<StagedKeys>> {
-        let TableKeys { writer, target, previous, mut copied, .. } = self;
+        let TableKeys { writer, is_durable, target, previous, mut copied, .. } = self;
         let Ok(finished) = TableFile::open(finished) else { return Ok(None) };
         let table = published_table(place, &finished);
-        let file = writer.finish(&table.footer).map_err(|cause| unwritable(&target, cause))?;
-        let keys = file.reopen().map_err(|cause| unwritable(&target, cause))?;
-        let keys = KeyFile::of(keys).ok_or_else(|| {
-            let message =
-                "read-back of the finished file failed: the keys of its rows are not those written";
-            Error::new(ErrorKind::Output, message).in_file(&target).advice(
-                "the output was not replaced; check the disk and the memory of the machine, then run again",
-            )
-        })?;
-        let mut staged = StagedKeys::new(file, keys);
+        let write = |writer: KeyFileWriter<NamedTempFile>| {
+            let file = writer.finish(&table.footer).map_err(|cause| unwritable(&target, cause))?;
+            let keys = file.reopen().map_err(|cause| unwritable(&target, cause))?;
+            let keys = KeyFile::in_file(keys).ok_or_else(|| {
+                let message = "read-back of the finished file failed: the keys of its rows are not those written";
+                Error::new(ErrorKind::Output, message).in_file(&target).advice(
+                    "the output was not replaced; check the disk and the memory of the machine, then run again",
+                )
+            })?;
+            Ok::<_, Error>((file, keys))
+        };
+        let written = writer.map(write).transpose()?;
+        let mut staged = StagedKeys { written, is_durable, evicted: 0, not_stored: 0 };
         let Some(published) = published.filter(|_| role == Role::Table) else {
             return Ok(Some(staged));
         };
-        published.add(&table, &staged.keys, previous.is_none())?;
-        let writer = cache.and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
-        if let (Some(cache), Some(mut writer), Some(previous)) = (cache, writer, previous)
-            && previous.table != table
-            && published.believes_earlier()
-        {
+        let new = staged.written.as_ref().map(|(_, keys)| (&table, keys));
+        let replaces = previous.as_ref().is_some_and(|previous| previous.table != table);
+        let writer = cache
+            .filter(|_| replaces && published.believes_earlier())
+            .and_then(|cache| cache.writer_of_displaced(commit_rows.get()));
+        // An output alone is looked up no more.
+        if let Some((_, keys)) = new.filter(|_| place.is_in_dataset() || writer.is_some()) {
+            published.add(&table, keys, previous.is_none())?;
+        }
+        if let (Some(cache), Some(mut writer), Some(previous)) = (cache, writer, previous) {
             copied.sort_unstable();
             let groups = previous.groups.iter().enumerate();
-            let ranges: Vec<Range<u64>> = groups
+            let changed: Vec<Range<u64>> = groups
                 .filter(|(group, _)| copied.binary_search(group).is_err())
                 .map(|(_, rows)| rows.clone())
                 .collect();
             let old = (&previous.table, &previous.keys);
-            let new = (&table, &staged.keys);
             let mut looked_up = 0;
             let mut view = cache.view()?;
-            published.displaced(old, new, &ranges, |key, (tokens, cut), vector| {
+            published.displaced(old, new, &changed, |key, (tokens, cut), vector| {
                 looked_up += 1;
                 if looked_up % LOOKED_UP_AT_ONCE == 0 {
                     // An old view would keep the database from using its free pages again.
@@ -266,46 +281,56 @@ impl TableKeys {
 impl StagedKeys {
     /// The keys in a temporary file.
     pub fn new(file: NamedTempFile, keys: KeyFile) -> StagedKeys {
-        StagedKeys { file, keys, evicted: 0, not_stored: 0 }
+        StagedKeys { written: Some((file, keys)), is_durable: false, evicted: 0, not_stored: 0 }
     }
 
-    /// Puts the keys of a table in their place. They are not made durable: without them, vectors are computed again.
+    /// Puts the keys of a table in their place, and returns them. A table without keys must not have those of its
+    /// predecessor.
     ///
     /// # Errors
-    /// `Output`, naming the table, when they cannot be renamed.
-    pub fn put(self, place: &OutputPlace) -> Result<KeyFile> {
+    /// `Output`, naming the table, when they cannot be renamed or deleted.
+    pub fn put(self, place: &OutputPlace) -> Result<Option<KeyFile>> {
+        let Some((file, keys)) = self.written else { return delete(place).map(|()| None) };
         let path = place.keys();
         let put = || {
             let directory = directory_of(&path);
             if !directory.is_dir() {
                 create_like_parent(directory)?;
             }
-            self.file.persist(&path).map(drop).map_err(|error| error.error)
+            if self.is_durable {
+                file.as_file().sync_data()?;
+            }
+            file.persist(&path).map(drop).map_err(|error| error.error)
         };
         put().map_err(|cause| unwritable(place.path(), cause))?;
-        Ok(self.keys)
+        Ok(Some(keys))
     }
 }
 
-/// Removes the vectors from the cache that stand in a published table now, which is at `target`.
+/// Removes the vectors from the cache that stand in a published table now. Keys that cannot be read release nothing.
 ///
 /// # Errors
 /// `Cache` when it cannot be written.
-pub fn release(cache: &VectorCache<'_>, target: &Path, keys: &KeyFile) -> Result<()> {
+pub fn release(cache: &VectorCache<'_>, keys: &KeyFile) -> Result<()> {
     let is_whole: Vec<bool> = keys.columns().iter().map(|column| column.is_whole).collect();
     let mut released = Vec::with_capacity(RELEASED_AT_ONCE);
     let mut outcome = Ok(());
     let scanned = keys.scan::<io::Error>(0..keys.rows(), |_, found| {
         let whole = found.iter().zip(&is_whole).filter(|(_, is_whole)| **is_whole);
         released.extend(whole.filter_map(|(found, _)| found.key));
-        if released.len() >= RELEASED_AT_ONCE && outcome.is_ok() {
+        if released.len() >= RELEASED_AT_ONCE {
             outcome = cache.release(&released).map(drop);
             released.clear();
+            if outcome.is_err() {
+                return Err(io::ErrorKind::Other.into());
+            }
         }
         Ok(())
     });
-    scanned.map_err(|cause| unwritable(target, cause))?;
     outcome?;
+    if scanned.is_err() {
+        return Ok(());
+    }
     cache.release(&released).map(drop)
 }
 

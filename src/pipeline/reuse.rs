@@ -376,7 +376,9 @@ impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
         }
         // After the cache, which a text may have left for a table.
         if let Some(published) = self.published {
-            found_any |= find_published(published, keys, dim, true, known, |_| false)?;
+            // One whose tokens are not known would have to be tokenized before.
+            let is_refused = |text: &CachedText| !text.is_measured;
+            found_any |= find_published(published, keys, dim, true, known, is_refused)?;
         }
         if !found_any {
             return Ok(batches);

@@ -210,21 +210,21 @@ pub(super) fn infer(
     mut resolver: ChunkResolver<'_, '_, '_>,
     clocks: &StageClocks,
     rows: Receiver<Rows<TokenChunk>>,
-    (writer, mut keys): (&mut Writer<'_>, Option<&mut TableKeys>),
+    (writer, keys): (&mut Writer<'_>, &mut TableKeys),
 ) -> Result<Totals> {
     let receive = || clocks.waiting_for_input(Stage::Inference, || rows.recv()).ok();
     std::iter::from_fn(receive).try_for_each(|rows| match rows {
         Rows::Chunk(chunk) => {
             let chunk = clocks.busy(Stage::Inference, || resolver.resolve(chunk))?;
             clocks.busy(Stage::Writer, || {
-                keys.as_mut().map_or(Ok(()), |keys| keys.add(&chunk))?;
+                keys.add(&chunk)?;
                 writer.write(chunk)
             })
         }
         Rows::Unchanged(group) => {
             resolver.skip(&group.digests);
             clocks.busy(Stage::Writer, || {
-                keys.as_mut().map_or(Ok(()), |keys| keys.copy(&group))?;
+                keys.copy(&group)?;
                 writer.copy_group(&group)
             })
         }

@@ -123,7 +123,7 @@ pub struct Table<'a> {
 /// A table whose rows are all embedded and written to a temporary file.
 pub struct EmbeddedTable<'a> {
     writer: Writer<'a>,
-    keys: Option<TableKeys>,
+    keys: TableKeys,
     read: ReadRows,
     totals: Totals,
     /// Whether each vector column replaces a column of the input.
@@ -230,7 +230,7 @@ impl<'a> Table<'a> {
                 let mut new = new_vectors.lock().unwrap_or_else(PoisonError::into_inner);
                 let known = (*cache, *published);
                 let resolver = ChunkResolver::new(by_column.clone(), known, new.as_mut(), on_event);
-                let to = (&mut writer, table_keys.as_mut());
+                let to = (&mut writer, &mut table_keys);
                 let inferred = infer(resolver, clocks, token_receiver, to);
                 let committed_with = new.as_ref().map_or(0, CacheWriter::committed_with);
                 // The next table may begin.
@@ -294,9 +294,7 @@ impl<'a> Table<'a> {
                 .map_err(|error| error.in_file(lock.path()))?;
             let Encoders { cache, published, commit_rows, .. } = *encoders;
             let known = (cache, published);
-            let stage =
-                |keys: TableKeys| keys.stage(staged.path(), lock.place(), role, known, commit_rows);
-            let keys = keys.map(stage).transpose()?.flatten();
+            let keys = keys.stage(staged.path(), lock.place(), role, known, commit_rows)?;
             if let Some(StagedKeys { evicted, not_stored, .. }) = &keys {
                 encoders.add_displaced((*evicted, *not_stored));
             }
@@ -330,7 +328,7 @@ impl<'a> Table<'a> {
                 let input = (reader.table(), reader.groups());
                 readback::check(path, lock.path(), input, &footer, stop, &on_rows)?;
                 // Before the table: a table without keys costs time, and a run must not fail after it has published.
-                kept = keys.map(|keys| keys.put(lock.place())).transpose()?;
+                kept = keys.map(|keys| keys.put(lock.place())).transpose()?.flatten();
                 Ok(())
             })?;
             Ok::<_, Error>((published, kept))

@@ -93,7 +93,7 @@ fn write(
         }
     }
     let file = writer.finish(&digest).map_err(failed)?;
-    let keys = file.reopen().ok().and_then(KeyFile::of).ok_or_else(refused)?;
+    let keys = file.reopen().ok().and_then(KeyFile::in_file).ok_or_else(refused)?;
     StagedKeys::new(file, keys).put(place).map(drop)
 }
 

@@ -3,7 +3,7 @@
 //! New keys are in memory until there are many, then they become a segment. Segments of one size are joined into a larger
 //! one, so that there are few. Nothing of it has to be durable: what is missing is read again from key files.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,10 @@ pub struct Source {
 struct NamedSource {
     #[serde(flatten)]
     source: Source,
-    /// Whether all of its keys were in segments when this one was written.
-    is_complete: bool,
+    /// How many entries of it the segment has.
+    entries: u64,
+    /// How many all segments have together, once all keys were added.
+    total: Option<u64>,
 }
 
 /// Where the vector of a text may be.
@@ -61,11 +63,15 @@ pub struct KeyIndex {
     home: Home,
     sources: Vec<Source>,
     numbers: HashMap<Source, u32>,
-    recent: HashMap<ShortKey, Place>,
-    /// Sources that have all of their keys here.
-    complete: HashSet<u32>,
-    /// Those of them that no segment names yet.
+    /// Key and source → row.
+    recent: BTreeMap<(ShortKey, u32), u64>,
+    /// By source: how many entries there are, and how many there have to be once all were added.
+    entries: HashMap<u32, u64>,
+    totals: HashMap<u32, u64>,
+    /// Sources with a total that no segment names yet.
     unnamed: Vec<u32>,
+    /// Whether entries were lost in this process, so that nothing that it adds is known to be all.
+    is_damaged: bool,
     /// The oldest and largest first.
     segments: Vec<OpenSegment>,
     /// Those of another index, which is only read.
@@ -89,6 +95,8 @@ struct OpenSegment {
     segment: Segment,
     /// The numbers of its sources in this index.
     sources: Vec<u32>,
+    /// How many entries it has of each.
+    entries: Vec<u64>,
 }
 
 impl KeyIndex {
@@ -102,9 +110,11 @@ impl KeyIndex {
             home,
             sources: Vec::new(),
             numbers: HashMap::new(),
-            recent: HashMap::new(),
-            complete: HashSet::new(),
+            recent: BTreeMap::new(),
+            entries: HashMap::new(),
+            totals: HashMap::new(),
             unnamed: Vec::new(),
+            is_damaged: false,
             segments: Vec::new(),
             base: Vec::new(),
             next: 1,
@@ -144,7 +154,9 @@ impl KeyIndex {
 
     /// Whether all rows of a source were added.
     pub fn has(&self, source: &Source) -> bool {
-        self.numbers.get(source).is_some_and(|number| self.complete.contains(number))
+        let Some(number) = self.numbers.get(source) else { return false };
+        let total = self.totals.get(number);
+        total.is_some_and(|total| self.entries.get(number).copied().unwrap_or(0) == *total)
     }
 
     /// The source with a number.
@@ -159,7 +171,8 @@ impl KeyIndex {
 
     /// Notes that all keys of a source were added.
     pub fn complete(&mut self, source: u32) {
-        if self.complete.insert(source) {
+        if !self.is_damaged {
+            self.totals.insert(source, self.entries.get(&source).copied().unwrap_or(0));
             self.unnamed.push(source);
         }
     }
@@ -174,28 +187,43 @@ impl KeyIndex {
         place: Place,
         is_current: &dyn Fn(&Source) -> bool,
     ) -> io::Result<()> {
-        self.recent.insert(key, place);
+        if self.recent.insert((key, place.source), place.row).is_none() {
+            *self.entries.entry(place.source).or_insert(0) += 1;
+        }
         match self.recent.len() < RECENT {
             true => Ok(()),
             false => self.write_recent(is_current),
         }
     }
 
-    /// Adds the places of a key to `found`, the newest first, at most `most` of each part.
+    /// The places of a key in sources that are usable, the newest first, at most `most`.
     ///
     /// # Errors
     /// When a segment cannot be read.
-    pub fn find(&self, key: &ShortKey, most: usize, found: &mut Vec<Place>) -> io::Result<()> {
-        found.extend(self.recent.get(key));
-        let mut entries = Vec::new();
-        for open in self.segments.iter().rev().chain(self.base.iter().rev()) {
-            open.segment.find(key, most, &mut entries)?;
-            for Entry { source, row, .. } in entries.drain(..) {
-                let number = open.sources.get(source as usize);
-                found.extend(number.map(|source| Place { source: *source, row }));
+    pub fn find(
+        &self,
+        key: &ShortKey,
+        most: usize,
+        mut is_usable: impl FnMut(u32) -> bool,
+    ) -> io::Result<Vec<Place>> {
+        let mut found = Vec::new();
+        for ((_, source), row) in self.recent.range((*key, 0)..=(*key, u32::MAX)) {
+            if is_usable(*source) && found.len() < most {
+                found.push(Place { source: *source, row: *row });
             }
         }
-        Ok(())
+        for open in self.segments.iter().rev().chain(self.base.iter().rev()) {
+            open.segment.find(key, |Entry { source, row, .. }| {
+                let number = open.sources.get(source as usize).copied();
+                if let Some(source) = number.filter(|source| is_usable(*source))
+                    && found.len() < most
+                {
+                    found.push(Place { source, row });
+                }
+                found.len() < most
+            })?;
+        }
+        Ok(found)
     }
 
     /// Writes what is in memory, and joins segments if there are many.
@@ -204,15 +232,24 @@ impl KeyIndex {
     /// When a segment cannot be written.
     pub fn save(&mut self, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
         self.write_recent(is_current)?;
+        if self.is_damaged {
+            return Ok(());
+        }
         let entries: u64 = self.segments.iter().map(|open| open.segment.len()).sum();
         let largest = self.segments.first().map_or(0, |open| open.segment.len());
         // Few lookups and little space are worth reading everything when a quarter is new.
         let is_scattered = self.segments.len() >= FAN_OUT && (entries - largest) * 4 > entries;
-        if is_scattered { self.join(0, is_current) } else { Ok(()) }
+        match is_scattered.then(|| self.join(0, is_current)) {
+            Some(Err(cause)) if cause.kind() == io::ErrorKind::InvalidData => {
+                self.forget();
+                Ok(())
+            }
+            joined => joined.unwrap_or(Ok(())),
+        }
     }
 
     /// Number of entries, those of one key counted for each of its rows.
-    pub fn entries(&self) -> u64 {
+    pub fn entry_count(&self) -> u64 {
         let segments = self.segments.iter().map(|open| open.segment.len()).sum::<u64>();
         segments + self.recent.len() as u64
     }
@@ -232,34 +269,50 @@ impl KeyIndex {
     }
 
     fn with_segment(&mut self, path: Option<PathBuf>, file: File) -> Option<OpenSegment> {
-        let (segment, named) = Segment::of::<NamedSource>(file)?;
+        let (segment, named) = Segment::in_file::<NamedSource>(file)?;
         let mut sources = Vec::with_capacity(named.len());
-        for NamedSource { source, is_complete } in named {
+        let mut of_sources = Vec::with_capacity(named.len());
+        for NamedSource { source, entries, total } in named {
             let number = self.number(source);
-            if is_complete {
-                self.complete.insert(number);
-            }
+            *self.entries.entry(number).or_insert(0) += entries;
+            self.totals.extend(total.map(|total| (number, total)));
             sources.push(number);
+            of_sources.push(entries);
         }
-        Some(OpenSegment { path, segment, sources })
+        Some(OpenSegment { path, segment, sources, entries: of_sources })
+    }
+
+    /// Forgets everything that is in files: one of them is damaged.
+    fn forget(&mut self) {
+        let paths = self.segments.drain(..).filter_map(|open| open.path);
+        paths.for_each(|path| drop(fs::remove_file(path)));
+        self.entries.clear();
+        self.totals.clear();
+        self.unnamed.clear();
+        self.is_damaged = true;
     }
 
     fn write_recent(&mut self, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
         if self.recent.is_empty() && self.unnamed.is_empty() {
             return Ok(());
         }
-        let mut entries: Vec<Entry> = self
-            .recent
-            .drain()
-            .map(|(key, Place { source, row })| Entry { key, source, row })
-            .collect();
-        entries.sort_unstable();
+        let recent = std::mem::take(&mut self.recent);
+        // What the new segment has is counted when it is opened.
+        for (_, source) in recent.keys() {
+            let count = self.entries.entry(*source).or_insert(0);
+            *count = count.saturating_sub(1);
+        }
+        let entries: Vec<Entry> =
+            recent.into_iter().map(|((key, source), row)| Entry { key, source, row }).collect();
         let named = std::mem::take(&mut self.unnamed);
         let entries = entries.into_iter().map(Ok);
         let open = self.write(entries, named)?;
         self.segments.push(open);
         while let Some(first) = first_to_join(&self.lengths()) {
-            self.join(first, is_current)?;
+            match self.join(first, is_current) {
+                Err(cause) if cause.kind() == io::ErrorKind::InvalidData => self.forget(),
+                joined => joined?,
+            }
         }
         Ok(())
     }
@@ -271,6 +324,13 @@ impl KeyIndex {
     /// Joins the segments from `first` on into one.
     fn join(&mut self, first: usize, is_current: &dyn Fn(&Source) -> bool) -> io::Result<()> {
         let joined = self.segments.split_off(first);
+        // What the new segment has is counted when it is opened.
+        for open in &joined {
+            for (source, entries) in open.sources.iter().zip(&open.entries) {
+                let count = self.entries.entry(*source).or_insert(0);
+                *count = count.saturating_sub(*entries);
+            }
+        }
         let mut named: Vec<u32> =
             joined.iter().flat_map(|open| open.sources.iter().copied()).collect();
         named.sort_unstable();
@@ -320,15 +380,17 @@ impl KeyIndex {
         for source in named {
             in_file(source, &mut numbers);
         }
+        let mut counts: HashMap<u32, u64> = HashMap::new();
         for entry in entries {
             let entry = entry?;
             let source = in_file(entry.source, &mut numbers);
+            *counts.entry(entry.source).or_insert(0) += 1;
             writer.add(&Entry { source, ..entry })?;
         }
-        // A source of which keys are still to come is complete in a later segment.
         let named = numbers.iter().filter_map(|number| {
             let source = self.sources.get(*number as usize)?.clone();
-            Some(NamedSource { source, is_complete: self.complete.contains(number) })
+            let entries = counts.get(number).copied().unwrap_or(0);
+            Some(NamedSource { source, entries, total: self.totals.get(number).copied() })
         });
         let sources: Vec<NamedSource> = named.collect();
         let file = writer.finish(sources)?;
@@ -341,6 +403,9 @@ impl KeyIndex {
                 Some(path)
             }
         };
+        if !matches!(self.home, Home::Nameless(_)) {
+            file.sync_data()?;
+        }
         let open = self.with_segment(path, file);
         open.ok_or_else(|| io::Error::other("a new segment cannot be read"))
     }
@@ -437,8 +502,7 @@ mod tests {
     }
 
     fn found(index: &KeyIndex, text: u64) -> Vec<(String, u64)> {
-        let mut places = Vec::new();
-        index.find(&key(text), 4, &mut places).expect("it is read");
+        let places = index.find(&key(text), 4, |_| true).expect("it is read");
         let name = |place: &Place| {
             let source = index.source(place.source).expect("a source");
             (format!("{} {}", source.table.display(), source.footer), place.row)
@@ -472,13 +536,13 @@ mod tests {
         assert_eq!(found(&index, 300), []);
         index.save(&all).expect("it is saved");
         let again = KeyIndex::open(directory.path(), &[]).expect("an index");
-        assert_eq!((again.entries(), found(&again, 250)), (300, vec![("c 1".to_owned(), 50)]));
+        assert_eq!((again.entry_count(), found(&again, 250)), (300, vec![("c 1".to_owned(), 50)]));
         assert!(again.has(&source("without rows", "1")) && !again.has(&source("a", "2")));
         // A shard reads the index of the whole.
         let own = tempfile::tempdir().expect("a directory");
         let base = [directory.path().to_owned()];
         let shard = KeyIndex::open(own.path(), &base).expect("an index");
-        assert_eq!((shard.entries(), found(&shard, 7)), (0, vec![("a 1".to_owned(), 7)]));
+        assert_eq!((shard.entry_count(), found(&shard, 7)), (0, vec![("a 1".to_owned(), 7)]));
     }
 
     #[test]
@@ -493,7 +557,7 @@ mod tests {
             index.save(&is_current).expect("it is saved");
             assert_eq!(found(&index, 1)[0], (format!("a {footer}"), footer));
         }
-        assert!(index.entries() < 4, "{}", index.entries());
+        assert!(index.entry_count() < 4, "{}", index.entry_count());
         assert!(segments_in(directory.path()).expect("segments").len() < FAN_OUT);
     }
 
@@ -561,12 +625,11 @@ mod tests {
         for row in 0..rows {
             index.add(key(row), Place { source: number, row }, &all).expect("a key");
         }
-        assert_eq!(index.entries(), rows);
+        assert_eq!(index.entry_count(), rows);
         assert!(index.segments.len() < FAN_OUT, "{}", index.segments.len());
         index.save(&all).expect("it is saved");
         for row in (0..rows).step_by(997) {
-            let mut places = Vec::new();
-            index.find(&key(row), 4, &mut places).expect("it is read");
+            let places = index.find(&key(row), 4, |_| true).expect("it is read");
             assert_eq!(places, [Place { source: number, row }]);
         }
     }

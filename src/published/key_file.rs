@@ -178,11 +178,11 @@ impl KeyFile {
     /// Opens the keys of the table with the footer digest `footer`. `None` if there are none, or they are another table's
     /// or damaged: then they are made again.
     pub fn open(path: &Path, footer: &str) -> Option<KeyFile> {
-        KeyFile::of(File::open(path).ok()?).filter(|keys| keys.footer == footer)
+        KeyFile::in_file(File::open(path).ok()?).filter(|keys| keys.footer == footer)
     }
 
     /// The keys in a file; `None` if it is damaged.
-    pub fn of(mut file: File) -> Option<KeyFile> {
+    pub fn in_file(mut file: File) -> Option<KeyFile> {
         let length = file.metadata().ok()?.len();
         let mut end = [0; 12];
         file.seek(SeekFrom::End(-12)).ok()?;

@@ -115,7 +115,7 @@ pub struct Segment {
 
 impl Segment {
     /// The segment in a file, and its sources. `None` if it is damaged: an index is made again.
-    pub fn of<S: for<'de> Deserialize<'de>>(mut file: File) -> Option<(Segment, Vec<S>)> {
+    pub fn in_file<S: for<'de> Deserialize<'de>>(mut file: File) -> Option<(Segment, Vec<S>)> {
         let length = file.metadata().ok()?.len();
         let mut end = [0; 12];
         file.seek(SeekFrom::End(-12)).ok()?;
@@ -149,27 +149,25 @@ impl Segment {
         self.entries
     }
 
-    /// Adds the entries with a key to `found`, at most `most`.
+    /// Calls `each` with the entries of a key, until it returns false.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn find(&self, key: &ShortKey, most: usize, found: &mut Vec<Entry>) -> io::Result<()> {
+    pub fn find(&self, key: &ShortKey, mut each: impl FnMut(Entry) -> bool) -> io::Result<()> {
         let prefix = key.prefix();
         // Equal keys may begin before the first fence that is as great.
         let first = self.fences.partition_point(|fence| *fence < prefix).saturating_sub(1) as u64;
         let mut at = first * STEP;
         let mut block = [0; ENTRY * STEP as usize];
-        let end = found.len() + most;
         while at < self.entries {
             let entries = STEP.min(self.entries - at);
             let bytes = &mut block[..entries as usize * ENTRY];
             self.file.read_exact_at(bytes, at * ENTRY as u64)?;
             let in_block = bytes.chunks_exact(ENTRY).filter_map(Entry::decode);
             for entry in in_block.skip_while(|entry| entry.key < *key) {
-                if entry.key > *key || found.len() == end {
+                if entry.key > *key || !each(entry) {
                     return Ok(());
                 }
-                found.push(entry);
             }
             at += entries;
         }
@@ -218,6 +216,16 @@ mod tests {
         ShortKey::from(&ContentKeys::new("f").key(&text.to_string()))
     }
 
+    fn found(segment: &Segment, key: &ShortKey) -> Vec<Entry> {
+        let mut found = Vec::new();
+        let mut add = |entry| {
+            found.push(entry);
+            true
+        };
+        segment.find(key, &mut add).expect("it is read");
+        found
+    }
+
     fn written(entries: &[Entry]) -> (tempfile::TempDir, std::path::PathBuf) {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("1.index");
@@ -236,17 +244,12 @@ mod tests {
             let entries: Vec<Entry> = (0..count).map(entry).collect();
             let (_directory, path) = written(&entries);
             let (segment, sources) =
-                Segment::of::<String>(File::open(&path).expect("a file")).expect("a segment");
+                Segment::in_file::<String>(File::open(&path).expect("a file")).expect("a segment");
             assert_eq!((segment.len(), &sources[..]), (count, &["a".into(), "b".into()][..]));
             for entry in &entries {
-                let mut found = Vec::new();
-                segment.find(&entry.key, 4, &mut found).expect("it is read");
-                assert_eq!(found, [*entry]);
+                assert_eq!(found(&segment, &entry.key), [*entry]);
             }
-            let mut found = Vec::new();
-            (count..count + 100)
-                .for_each(|text| segment.find(&key(text), 4, &mut found).expect("it is read"));
-            assert_eq!(found, []);
+            assert!((count..count + 100).all(|text| found(&segment, &key(text)).is_empty()));
             let mut sorted = entries;
             sorted.sort();
             let read: io::Result<Vec<Entry>> = segment.entries().expect("entries").collect();
@@ -263,14 +266,15 @@ mod tests {
         entries.extend((10..300).map(|row| Entry { key: key(row), source: 0, row }));
         let (_directory, path) = written(&entries);
         let (segment, _) =
-            Segment::of::<String>(File::open(&path).expect("a file")).expect("a segment");
-        for (wanted, most, expected) in [(few, 4, 2), (few, 1, 1), (many, 4, 4), (many, 2000, 1000)]
-        {
-            let mut found = Vec::new();
-            segment.find(&wanted, most, &mut found).expect("it is read");
+            Segment::in_file::<String>(File::open(&path).expect("a file")).expect("a segment");
+        for (wanted, expected) in [(few, 2), (many, 1000)] {
+            let found = found(&segment, &wanted);
             assert_eq!(found.len(), expected);
             assert!(found.iter().all(|entry| entry.key == wanted));
         }
+        let mut first = None;
+        segment.find(&many, |entry| first.replace(entry).is_some()).expect("it is read");
+        assert_eq!(first.map(|entry| entry.row), Some(0));
     }
 
     #[test]
@@ -282,13 +286,13 @@ mod tests {
         for length in (0..bytes.len()).step_by(7) {
             fs::write(&path, &bytes[..length]).expect("a file");
             assert!(
-                Segment::of::<String>(File::open(&path).expect("a file")).is_none(),
+                Segment::in_file::<String>(File::open(&path).expect("a file")).is_none(),
                 "cut at {length}"
             );
         }
         let mut swapped = bytes.clone();
         swapped[300 * ENTRY..300 * ENTRY + 8].fill(0xff);
         fs::write(&path, swapped).expect("a file");
-        assert!(Segment::of::<String>(File::open(&path).expect("a file")).is_none());
+        assert!(Segment::in_file::<String>(File::open(&path).expect("a file")).is_none());
     }
 }

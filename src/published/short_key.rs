@@ -7,7 +7,7 @@ const BYTES: usize = 14;
 
 /// The first 112 bits of a content key.
 ///
-/// Two texts of a hundred million share them with a probability of one in 10¹⁷. Nobody is kept out: who can write the
+/// Two texts of a hundred million share them with a probability of one in 10¹⁸. Nobody is kept out: who can write the
 /// tables of a dataset can write the vectors as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortKey([u8; BYTES]);

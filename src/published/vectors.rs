@@ -48,11 +48,14 @@ pub struct PublishedVectors {
 
 struct State {
     index: KeyIndex,
-    /// The footer of each table that is in place.
-    current: HashMap<PathBuf, String>,
-    /// The tables of this run, and whether all of their texts were new.
+    /// The footers of each table that is in place, and of one that replaces it.
+    current: Current,
+    /// The tables of this run, and whether there was none in their place before.
     of_this_run: HashMap<PublishedTable, bool>,
 }
+
+/// Footers by table.
+type Current = HashMap<PathBuf, Vec<String>>;
 
 /// A vector that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +69,8 @@ pub struct PublishedVector {
 }
 
 impl PublishedVectors {
-    /// The vectors of a dataset: `tables` are those that are in place. The index is in `directory`; those of `base` are
-    /// only read.
+    /// The vectors of a dataset: `tables` are those that are in place, and `elsewhere` those that others index. The index is
+    /// in `directory`; those of `base` are only read.
     ///
     /// # Errors
     /// `Cache`, naming the directory of the index, when it cannot be created or read.
@@ -75,17 +78,17 @@ impl PublishedVectors {
         root: &Path,
         directory: &Path,
         base: &[PathBuf],
-        tables: impl IntoIterator<Item = PublishedTable>,
+        (tables, elsewhere): (Vec<PublishedTable>, Vec<PublishedTable>),
     ) -> Result<PublishedVectors> {
         let index = KeyIndex::open(directory, base).map_err(|cause| unusable(directory, cause))?;
-        Ok(PublishedVectors::new(root, OutputPlace::in_dataset, index, tables))
+        Ok(PublishedVectors::new(root, OutputPlace::in_dataset, index, (tables, elsewhere)))
     }
 
     /// The vectors of a dataset for a look that writes nothing: the indexes in `directories` are only read.
     pub fn to_look(
         root: &Path,
         directories: &[PathBuf],
-        tables: impl IntoIterator<Item = PublishedTable>,
+        tables: (Vec<PublishedTable>, Vec<PublishedTable>),
     ) -> PublishedVectors {
         let index = KeyIndex::nameless(root).with_base(directories);
         PublishedVectors::new(root, OutputPlace::in_dataset, index, tables)
@@ -97,18 +100,17 @@ impl PublishedVectors {
         let root = crate::hidden_names::directory_of(place.path());
         let index = KeyIndex::nameless(&place.work_directory());
         let place = |root: &Path, below: &Path| OutputPlace::alone(root.join(below));
-        PublishedVectors::new(root, place, index, [table])
+        PublishedVectors::new(root, place, index, (vec![table], Vec::new()))
     }
 
     fn new(
         root: &Path,
         place: fn(&Path, &Path) -> OutputPlace,
         index: KeyIndex,
-        tables: impl IntoIterator<Item = PublishedTable>,
+        (waiting, elsewhere): (Vec<PublishedTable>, Vec<PublishedTable>),
     ) -> PublishedVectors {
-        let waiting: Vec<PublishedTable> = tables.into_iter().collect();
-        let current =
-            waiting.iter().map(|table| (table.below.clone(), table.footer.clone())).collect();
+        let mut current = Current::new();
+        waiting.iter().chain(&elsewhere).for_each(|table| note(&mut current, table));
         PublishedVectors {
             root: root.to_owned(),
             place,
@@ -130,8 +132,8 @@ impl PublishedVectors {
         // Locked before the state, as in a lookup.
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut state = self.write_state();
-        if state.current.get(&table.below) != Some(&table.footer) {
-            state.current.insert(table.below.clone(), table.footer.clone());
+        note(&mut state.current, &table);
+        if !state.index.has(&first_column(&table)) {
             waiting.push(table);
         }
     }
@@ -149,9 +151,18 @@ impl PublishedVectors {
     pub fn add(&self, table: &PublishedTable, keys: &KeyFile, is_new: bool) -> Result<()> {
         let mut state = self.write_state();
         let State { index, current, of_this_run } = &mut *state;
-        current.insert(table.below.clone(), table.footer.clone());
+        note(current, table);
         of_this_run.insert(table.clone(), is_new);
+        if index.has(&first_column(table)) {
+            return Ok(());
+        }
         add_keys(index, current, table, keys).map_err(|cause| unusable(&self.root, cause))
+    }
+
+    /// Notes that a table is in place, instead of any other one.
+    pub fn settle(&self, table: &PublishedTable) {
+        let mut state = self.write_state();
+        state.current.insert(table.below.clone(), vec![table.footer.clone()]);
     }
 
     /// Looks texts up. `each` gets the vectors that were found, of `dim` components. With `of_this_run` only tables that this run
@@ -196,7 +207,7 @@ impl PublishedVectors {
         Ok(())
     }
 
-    /// Whether a text has a vector in a table that is in place, as far as the keys tell.
+    /// Whether a text has a place, as far as the keys tell.
     ///
     /// # Errors
     /// `Cache` when the index cannot be read or written.
@@ -206,22 +217,56 @@ impl PublishedVectors {
         Ok(places.pop().is_some_and(|places| !places.is_empty()))
     }
 
-    /// Reads the vectors of a table that this run replaces, of texts that the new table does not have: of rows in `ranges`.
-    /// The new table is added already. `each` gets the short key, the measure and the vector of a text.
+    /// Which of these texts have a vector in a table that is there, with its keys. `checked` has the sources that were looked
+    /// at before.
+    ///
+    /// # Errors
+    /// `Cache` when the index cannot be read or written.
+    pub fn standing(
+        &self,
+        texts: &[ContentKey],
+        checked: &mut HashMap<u32, bool>,
+    ) -> Result<Vec<ShortKey>> {
+        self.add_waiting()?;
+        let places = self.places(texts, !self.believes_earlier)?;
+        let mut is_there = |number: u32| {
+            *checked.entry(number).or_insert_with(|| {
+                let Some((source, _)) = self.source(number) else { return false };
+                let place = (self.place)(&self.root, &source.table);
+                KeyedTable::open(place.path(), &place.keys(), &source.footer).is_some()
+            })
+        };
+        let standing = texts
+            .iter()
+            .zip(places)
+            .filter(|(_, places)| places.iter().any(|place| is_there(place.source)));
+        Ok(standing.map(|(text, _)| ShortKey::from(text)).collect())
+    }
+
+    /// Reads the vectors of a table that this run replaces, of texts that the new table does not have. The new table is added
+    /// already; `None` if it has no keys. Rows outside of `changed` are in columns of both tables the same. `each` gets the
+    /// short key, the measure and the vector of a text.
     ///
     /// # Errors
     /// `Cache` when the keys cannot be read, and those of `each`. What cannot be read of the old table is left out.
     pub fn displaced(
         &self,
         old: (&PublishedTable, &KeyFile),
-        new: (&PublishedTable, &KeyFile),
-        ranges: &[Range<u64>],
+        new: Option<(&PublishedTable, &KeyFile)>,
+        changed: &[Range<u64>],
         mut each: impl FnMut(ShortKey, (u32, bool), &[f32]) -> Result<()>,
     ) -> Result<()> {
-        let ((old, old_keys), (new, new_keys)) = (old, new);
+        let (old, old_keys) = old;
+        let every_row = 0..old_keys.rows();
         let failed = |cause| unusable(&self.root, cause);
         for column in 0..old_keys.columns().len() {
             let Some(dim) = self.width(old, column) else { continue };
+            // The column of the new table that keeps the vectors as they are.
+            let own = &old_keys.columns()[column];
+            let kept_in =
+                new.and_then(|(_, keys)| keys.columns().iter().position(|new| new == own));
+            let ranges = if kept_in.is_some() { changed } else { std::slice::from_ref(&every_row) };
+            let mut seen: HashSet<ShortKey> = HashSet::new();
             let source = Source { table: old.below.clone(), footer: old.footer.clone(), column };
             let (mut rows, mut texts) = (Vec::new(), Vec::new());
             let mut read = |rows: &mut Vec<(u64, usize)>, texts: &mut Vec<ContentKey>| {
@@ -243,8 +288,16 @@ impl PublishedVectors {
                             return Ok(());
                         };
                         // Most rows stay where they are.
-                        let same = new_keys.get(row, column).and_then(|found| found.key);
-                        if same == Some(key) || self.is_in(&key, new)? {
+                        if let Some((table, keys)) = new {
+                            let same = kept_in.and_then(|column| keys.get(row, column)?.key);
+                            if same == Some(key) || self.is_in(&key, table)? {
+                                return Ok(());
+                            }
+                        }
+                        if seen.len() == SEEN {
+                            seen.clear();
+                        }
+                        if !seen.insert(key) {
                             return Ok(());
                         }
                         rows.push((row, texts.len()));
@@ -276,7 +329,7 @@ impl PublishedVectors {
 
     /// Number of rows that the index has.
     pub fn rows(&self) -> u64 {
-        self.read_state().index.entries()
+        self.read_state().index.entry_count()
     }
 
     fn width(&self, table: &PublishedTable, column: usize) -> Option<usize> {
@@ -287,17 +340,17 @@ impl PublishedVectors {
     /// Whether a table has a text.
     fn is_in(&self, key: &ShortKey, table: &PublishedTable) -> io::Result<bool> {
         let state = self.read_state();
-        let mut places = Vec::new();
-        state.index.find(key, usize::MAX, &mut places)?;
-        let mut sources = places.iter().filter_map(|place| state.index.source(place.source));
-        Ok(sources.any(|source| source.table == table.below && source.footer == table.footer))
+        let is_of_table = |number| {
+            let source = state.index.source(number);
+            source.is_some_and(|one| one.table == table.below && one.footer == table.footer)
+        };
+        Ok(!state.index.find(key, 1, is_of_table)?.is_empty())
     }
 
     /// The places of texts that may be right, the newest first.
     fn places(&self, texts: &[ContentKey], of_this_run: bool) -> Result<Vec<VecDeque<Place>>> {
         let state = self.read_state();
         let State { index, current, of_this_run: published } = &*state;
-        let mut found = Vec::new();
         let mut usable: HashMap<u32, bool> = HashMap::new();
         let mut is_usable = |number: u32| {
             *usable.entry(number).or_insert_with(|| {
@@ -308,10 +361,8 @@ impl PublishedVectors {
             })
         };
         let places = texts.iter().map(|text| {
-            found.clear();
-            index.find(&ShortKey::from(text), PLACES, &mut found)?;
-            let usable = found.iter().copied().filter(|place| is_usable(place.source));
-            Ok(usable.take(PLACES).collect())
+            let found = index.find(&ShortKey::from(text), PLACES, &mut is_usable)?;
+            Ok(found.into())
         });
         places.collect::<io::Result<_>>().map_err(|cause| unusable(&self.root, cause))
     }
@@ -389,12 +440,7 @@ impl PublishedVectors {
         }
         let known: HashSet<PublishedTable> = {
             let state = self.read_state();
-            let first = |table: &PublishedTable| Source {
-                table: table.below.clone(),
-                footer: table.footer.clone(),
-                column: 0,
-            };
-            waiting.iter().filter(|table| state.index.has(&first(table))).cloned().collect()
+            waiting.iter().filter(|table| state.index.has(&first_column(table))).cloned().collect()
         };
         for table in waiting.drain(..).filter(|table| !known.contains(table)) {
             let place = (self.place)(&self.root, &table.below);
@@ -419,6 +465,9 @@ impl PublishedVectors {
 /// Vectors of a table that is replaced which are read at once.
 const DISPLACED_AT_ONCE: usize = 512;
 
+/// Displaced texts that are remembered, so that the vector of one that comes again is not read again.
+const SEEN: usize = 1 << 17;
+
 /// Why reading keys ended.
 enum Failure {
     Io(io::Error),
@@ -434,7 +483,7 @@ impl From<io::Error> for Failure {
 /// Adds the keys of a table to the index, those of columns whose vectors are the model's.
 fn add_keys(
     index: &mut KeyIndex,
-    current: &HashMap<PathBuf, String>,
+    current: &Current,
     table: &PublishedTable,
     keys: &KeyFile,
 ) -> io::Result<()> {
@@ -459,8 +508,21 @@ fn add_keys(
     Ok(())
 }
 
-fn is_current(current: &HashMap<PathBuf, String>) -> impl Fn(&Source) -> bool {
-    |source| current.get(&source.table) == Some(&source.footer)
+/// Adds the footer of a table.
+fn note(current: &mut Current, table: &PublishedTable) {
+    let footers = current.entry(table.below.clone()).or_default();
+    if !footers.contains(&table.footer) {
+        footers.push(table.footer.clone());
+    }
+}
+
+/// The source that every table with keys has.
+fn first_column(table: &PublishedTable) -> Source {
+    Source { table: table.below.clone(), footer: table.footer.clone(), column: 0 }
+}
+
+fn is_current(current: &Current) -> impl Fn(&Source) -> bool {
+    |source| current.get(&source.table).is_some_and(|footers| footers.contains(&source.footer))
 }
 
 fn unusable(path: &Path, cause: io::Error) -> Error {

@@ -148,6 +148,57 @@ fn vectors_that_lost_something_stay_in_the_cache() {
     }
 }
 
+/// A night in another form, or in one that has no keys, and back.
+#[test]
+fn vectors_that_no_table_keeps_any_more_go_into_the_cache() {
+    for other in [("REEMBED_VECTOR_TYPE", "f16"), ("REEMBED_OUTPUT_CARRY", "reencode")] {
+        let dataset = Dataset::of(&TABLES);
+        dataset.computes(3 * ROWS, &[]);
+        let run = || {
+            let mut command = dataset.command(&["in", "out"]);
+            Ran::new(command.env(other.0, other.1).output().expect("a child")).done()
+        };
+        assert_eq!(run().count("embedded"), 0, "{other:?}");
+        assert_eq!(dataset.cached(), 3 * ROWS, "{other:?}");
+        dataset.write(TABLES[0], &with_change(TABLES[0], "another"));
+        assert_eq!(run().count("embedded"), 1, "{other:?}");
+        dataset.computes(0, &[]);
+        assert_eq!(dataset.cached(), 1, "{other:?}: the text that was replaced");
+    }
+}
+
+#[test]
+fn a_rebuild_believes_no_vector_of_before_and_goes_on_after_a_stop() {
+    let dataset = Dataset::of(&TABLES);
+    dataset.computes(3 * ROWS, &[]);
+    // A text moves: the table that loses it displaces its vector.
+    let mut rows_of_first = rows(TABLES[0], 0..ROWS);
+    let moved = rows_of_first.remove(4);
+    dataset.write(TABLES[0], &rows_of_first);
+    dataset.write("z.parquet", &[moved]);
+    dataset.computes(3 * ROWS, &["--rebuild"]);
+    assert_eq!(dataset.cached(), 0);
+    // Of a rebuild that fails in its last table nothing is computed again.
+    fs::write(dataset.path("in/z.parquet"), "no table").expect("a file");
+    let rebuild = || dataset.run(&["in", "out", "--rebuild"]).failed().count("embedded");
+    assert_eq!([rebuild(), rebuild()], [3 * ROWS - 1, 0]);
+}
+
+#[test]
+fn a_text_of_many_tables_is_found_while_one_of_them_has_it() {
+    let tables: Vec<String> = (0..7).map(|day| format!("dt={day}/t.parquet")).collect();
+    let dataset = Dataset::empty();
+    tables.iter().for_each(|table| dataset.write(table, &rows("same", 0..ROWS)));
+    assert_eq!(dataset.run(&["in", "out"]).done().count("embedded"), ROWS);
+    let delete = ["in", "out", "--on-missing", "delete", "--allow-shrink"];
+    for gone in &tables[1..] {
+        fs::remove_file(dataset.path("in").join(gone)).expect("a table");
+    }
+    dataset.run(&delete).done();
+    dataset.write(&tables[0], &with_change("same", "another"));
+    assert_eq!(dataset.run(&["in", "out"]).done().count("embedded"), 1);
+}
+
 /// A place is believed only if the table has the bytes that were written.
 #[test]
 fn edited_vectors_are_computed_again() {
