@@ -18,6 +18,7 @@ use reembed::published::{
     KeyFile, KeyFileWriter, KeyedColumn, PublishedTable, PublishedVectors, RowKey, ShortKey,
 };
 use reembed_encoder::memory;
+use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
 
 const ROWS: [u64; 2] = [1_000_000, 10_000_000];
@@ -38,8 +39,9 @@ fn measure(rows: u64) {
     let key = |row: u64| keys.key(&format!("task number {row}"));
     let tables = rows.div_ceil(ROWS_PER_TABLE);
     let rows = tables * ROWS_PER_TABLE;
-    let published = PublishedVectors::of_dataset(root, &index, &[], (Vec::new(), Vec::new()))
-        .expect("an index");
+    let published =
+        PublishedVectors::of_dataset(root, &index, &[], (Vec::new(), Vec::new()), &Stop::new())
+            .expect("an index");
     let mut adding = 0.0;
     let mut of_keys = 0;
     for number in 0..tables {
@@ -89,7 +91,7 @@ fn write_keys(
     footer: &str,
     keys: impl Iterator<Item = reembed_encoder::task::ContentKey>,
 ) {
-    let column = KeyedColumn { column: "embedding".to_owned(), is_whole: true };
+    let column = KeyedColumn { column: "embedding".to_owned(), is_lossless: true };
     let file = fs::File::create(path).expect("a file");
     let mut writer = KeyFileWriter::new(file, vec![column]).expect("a writer");
     for key in keys {

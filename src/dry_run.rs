@@ -103,7 +103,7 @@ pub fn estimate(
 ) -> Result<Estimate> {
     let previous = PreviousOutput::open(&config.output.place, existing.file());
     let previous = previous.filter(|_| config.cache.mode != CacheMode::Off);
-    let published = previous.map(|previous| previous.published(&config.output.place));
+    let published = previous.map(|previous| previous.published(&config.output.place, &Stop::new()));
     estimate_tables(config, models, forms, published.as_ref(), |tables| {
         tables.add(config, reader, existing)
     })

@@ -138,7 +138,7 @@ pub fn run_with(
     let published = match (&previous, config.cache.mode) {
         (None, _) | (_, CacheMode::Off) => None,
         (Some(previous), _) => {
-            let published = previous.published(place);
+            let published = previous.published(place, stop);
             Some(if config.run.rebuild { published.of_this_run_alone() } else { published })
         }
     };

@@ -38,7 +38,7 @@ pub fn estimate(
     let plan = Plan::new(dataset, &known, &settings).without(&split);
     on_models(&models);
     let forms: Vec<VectorForm> = columns.into_iter().map(|(_, form)| form).collect();
-    let published = published::look(dataset, &known);
+    let published = published::look(dataset, &known, &stop);
     let estimate = estimate_tables(config, &models, &forms, published.as_ref(), |tables| {
         for record in &plan.unchanged {
             let columns = record.columns.iter();

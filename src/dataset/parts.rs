@@ -198,8 +198,11 @@ impl TableParts {
                 lock.exists() && LockFile::acquire(place.path(), "this part", lock).is_err();
             if !is_held {
                 let _ = delete_temporaries(&place);
-                let _ = fs::remove_file(place.keys());
-                let _ = fs::remove_file(place.path());
+                // A part whose keys stay is found, and both are deleted, by a later run.
+                let keys = fs::remove_file(place.keys()).map_err(|cause| cause.kind());
+                if matches!(keys, Ok(()) | Err(io::ErrorKind::NotFound)) {
+                    let _ = fs::remove_file(place.path());
+                }
             }
         }
         let _ = fs::remove_dir(work.join(KEYS));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reembed_encoder::error::Result;
+use reembed_encoder::stop::Stop;
 
 use super::inputs::Dataset;
 use super::known::Known;
@@ -23,7 +24,7 @@ const SWEPT_AT_ONCE: usize = 4096;
 ///
 /// # Errors
 /// `Cache` when the index cannot be read.
-pub fn open(dataset: &Dataset, known: &Known) -> Result<Option<PublishedVectors>> {
+pub fn open(dataset: &Dataset, known: &Known, stop: &Stop) -> Result<Option<PublishedVectors>> {
     let Dataset { config, places, .. } = dataset;
     if config.cache.mode == CacheMode::Off {
         return Ok(None);
@@ -31,19 +32,19 @@ pub fn open(dataset: &Dataset, known: &Known) -> Result<Option<PublishedVectors>
     let base: Vec<PathBuf> =
         config.dataset.shard.map(|_| places.whole_index()).into_iter().collect();
     let (root, index) = (places.root(), places.index());
-    let published = PublishedVectors::of_dataset(root, &index, &base, tables_of(known))?;
+    let published = PublishedVectors::of_dataset(root, &index, &base, tables_of(known), stop)?;
     Ok(Some(if config.run.rebuild { published.of_this_run_alone() } else { published }))
 }
 
 /// As [`open`], for a look that writes nothing.
-pub fn look(dataset: &Dataset, known: &Known) -> Option<PublishedVectors> {
+pub fn look(dataset: &Dataset, known: &Known, stop: &Stop) -> Option<PublishedVectors> {
     let Dataset { config, places, .. } = dataset;
     if config.cache.mode == CacheMode::Off {
         return None;
     }
     let mut indexes = vec![places.index()];
     indexes.extend(config.dataset.shard.map(|_| places.whole_index()));
-    Some(PublishedVectors::to_look(places.root(), &indexes, tables_of(known)))
+    Some(PublishedVectors::to_look(places.root(), &indexes, tables_of(known), stop))
 }
 
 /// The tables that are in place, as far as it is known, and those of other shards.
@@ -132,9 +133,10 @@ pub fn may_hold_published(dataset: &Dataset, known: &Known) -> bool {
 ///
 /// # Errors
 /// `Cache` when the cache or the index cannot be read or written.
-pub fn sweep(cache: &VectorCache<'_>, published: &PublishedVectors) -> Result<()> {
+pub fn sweep(cache: &VectorCache<'_>, published: &PublishedVectors, stop: &Stop) -> Result<()> {
     let (mut after, mut checked) = (None, HashMap::new());
     loop {
+        stop.check()?;
         let keys = cache.keys_after(after, SWEPT_AT_ONCE)?;
         let Some(last) = keys.last().copied() else { return Ok(()) };
         cache.release(&published.standing(&keys, &mut checked)?)?;

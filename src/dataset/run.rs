@@ -108,14 +108,14 @@ pub fn run(
     };
     let published = match begins {
         false => None,
-        true => published::open(dataset, &known)?,
+        true => published::open(dataset, &known, stop)?,
     };
     if let (Some(cache), Some(published)) = (&cache, &published)
         && releases
         && !config.run.rebuild
         && published::may_hold_published(dataset, &known)
     {
-        published::sweep(cache, published)?;
+        published::sweep(cache, published, stop)?;
     }
     announce(&models, cache.as_ref(), &on_event)?;
     let mut report =
@@ -197,13 +197,13 @@ pub fn run(
             && tally.ended.is_ok()
             && tally.failed.is_empty()
         {
-            tally.ended = published::sweep(cache, published);
+            tally.ended = published::sweep(cache, published, stop);
         }
     }
     let Tally { mut report, mut counts, mut records, failed, under_way, ended, .. } = tally;
     // What stands in tables is not in the cache, so that a run need not have used it.
     let needs_none = releases
-        && columns.iter().all(|(_, form)| form.is_whole())
+        && columns.iter().all(|(_, form)| form.is_lossless())
         && matches!(config.carry(u64::MAX), Ok(Carry::Copy));
     let is_whole = (plan.kept.is_empty() || needs_none)
         && split.is_empty()

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::stop::Stop;
 use tempfile::NamedTempFile;
 
 use super::reuse::Known;
@@ -97,8 +98,8 @@ impl PreviousOutput {
     }
 
     /// Its vectors, if it is an output alone, at this place.
-    pub fn published(&self, place: &OutputPlace) -> PublishedVectors {
-        PublishedVectors::of_output(place, self.table.footer.clone())
+    pub fn published(&self, place: &OutputPlace, stop: &Stop) -> PublishedVectors {
+        PublishedVectors::of_output(place, self.table.footer.clone(), stop)
     }
 }
 
@@ -150,7 +151,7 @@ impl TableKeys {
         let columns = config.embeddings.iter().zip(forms);
         let columns = columns.map(|(embedding, form)| KeyedColumn {
             column: embedding.column.clone(),
-            is_whole: form.is_whole(),
+            is_lossless: form.is_lossless(),
         });
         let writer = match reader.carry() {
             Carry::Copy => {
@@ -312,11 +313,11 @@ impl StagedKeys {
 /// # Errors
 /// `Cache` when it cannot be written.
 pub fn release(cache: &VectorCache<'_>, keys: &KeyFile) -> Result<()> {
-    let is_whole: Vec<bool> = keys.columns().iter().map(|column| column.is_whole).collect();
+    let is_lossless: Vec<bool> = keys.columns().iter().map(|column| column.is_lossless).collect();
     let mut released = Vec::with_capacity(RELEASED_AT_ONCE);
     let mut outcome = Ok(());
     let scanned = keys.scan::<io::Error>(0..keys.rows(), |_, found| {
-        let whole = found.iter().zip(&is_whole).filter(|(_, is_whole)| **is_whole);
+        let whole = found.iter().zip(&is_lossless).filter(|(_, is_lossless)| **is_lossless);
         released.extend(whole.filter_map(|(found, _)| found.key));
         if released.len() >= RELEASED_AT_ONCE {
             outcome = cache.release(&released).map(drop);

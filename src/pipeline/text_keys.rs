@@ -65,11 +65,11 @@ fn write(
     let on_empty = footer.on_empty.unwrap_or(config.output.on_empty);
     let columns = embeddings.iter().map(|embedding| {
         let dim = embedding.lineage.model.dimension;
-        let is_whole = |form: &FooterForm| {
-            VectorForm::from_footer(form, dim, None).is_some_and(|form| form.is_whole())
+        let is_lossless = |form: &FooterForm| {
+            VectorForm::from_footer(form, dim, None).is_some_and(|form| form.is_lossless())
         };
-        let is_whole = embedding.form.is_some_and(is_whole);
-        KeyedColumn { column: embedding.column.to_owned(), is_whole }
+        let is_lossless = embedding.form.is_some_and(is_lossless);
+        KeyedColumn { column: embedding.column.to_owned(), is_lossless }
     });
     let input =
         InputConfig { path: place.path().to_owned(), id: IdColumn::None, ..config.input.clone() };

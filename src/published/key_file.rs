@@ -48,7 +48,7 @@ pub struct KeyedColumn {
     /// Its name.
     pub column: String,
     /// Whether its vectors are those of the model, bit for bit.
-    pub is_whole: bool,
+    pub is_lossless: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -275,7 +275,7 @@ mod tests {
     }
 
     fn columns(names: &[&str]) -> Vec<KeyedColumn> {
-        let column = |name: &&str| KeyedColumn { column: (*name).to_owned(), is_whole: true };
+        let column = |name: &&str| KeyedColumn { column: (*name).to_owned(), is_lossless: true };
         names.iter().map(column).collect()
     }
 

@@ -1,6 +1,6 @@
 //! A published table whose vectors are looked up by row.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use twox_hash::XxHash3_128;
@@ -8,6 +8,7 @@ use twox_hash::XxHash3_128;
 use super::key_file::{KeyFile, RowKey};
 use crate::carried::ChunkBytes;
 use crate::config::Carry;
+use crate::file_id::FileId;
 use crate::footer::{EmbeddingFooter, Footer, TOOL};
 use crate::format::metadata::Metadata;
 use crate::group_digest::GroupDigest;
@@ -40,6 +41,14 @@ struct Column {
     groups: Vec<GroupDigest>,
     /// For each row group that was looked at, the places of its pages, if it has the bytes that were written.
     checked: HashMap<usize, Option<Vec<PageLocation>>>,
+    /// Row groups that had the bytes that were written when the same file was open before.
+    intact: HashSet<usize>,
+}
+
+/// The row groups of a file that have the bytes that were written, by column.
+pub struct Intact {
+    id: FileId,
+    groups: Vec<HashSet<usize>>,
 }
 
 impl KeyedTable {
@@ -71,8 +80,28 @@ impl KeyedTable {
 
     /// The components of the vectors in a column, if they are those of the model.
     pub fn width(&self, column: usize) -> Option<usize> {
-        let is_whole = self.keys.columns().get(column)?.is_whole;
-        self.columns.get(column).filter(|_| is_whole).map(|column| column.width)
+        let is_lossless = self.keys.columns().get(column)?.is_lossless;
+        self.columns.get(column).filter(|_| is_lossless).map(|column| column.width)
+    }
+
+    /// What was found of its row groups, for the next time that the same file is opened.
+    pub fn into_intact(self) -> Intact {
+        let of_column = |column: Column| {
+            let checked = column.checked.into_iter();
+            let intact = checked.filter_map(|(group, pages)| pages.map(|_| group));
+            intact.chain(column.intact).collect()
+        };
+        let groups = self.columns.into_iter().map(of_column).collect();
+        Intact { id: *self.table.id(), groups }
+    }
+
+    /// Believes what was found before, if the file is the same and unchanged.
+    pub fn believe(&mut self, intact: &Intact) {
+        if intact.id == *self.table.id() {
+            for (column, groups) in self.columns.iter_mut().zip(&intact.groups) {
+                column.intact.clone_from(groups);
+            }
+        }
     }
 
     /// The key of a row.
@@ -129,6 +158,7 @@ impl Column {
             page_rows: is_own.then(|| rows_per_page(width, element)),
             groups,
             checked: HashMap::new(),
+            intact: HashSet::new(),
         })
     }
 
@@ -168,11 +198,13 @@ impl Column {
     fn check(&self, table: &TableFile, group: usize) -> Option<Vec<PageLocation>> {
         let metadata = table.metadata().ok()?;
         let parsed = metadata.group(group).ok()?;
-        let mut chunks = ChunkBytes::new(table);
-        let (digest, _) = chunks.pages(&metadata, (&parsed, self.leaf), |_| Ok(())).ok()?;
         let written = self.groups.get(group)?;
-        if format!("{digest:032x}") != written.pages {
-            return None;
+        if !self.intact.contains(&group) {
+            let mut chunks = ChunkBytes::new(table);
+            let (digest, _) = chunks.pages(&metadata, (&parsed, self.leaf), |_| Ok(())).ok()?;
+            if format!("{digest:032x}") != written.pages {
+                return None;
+            }
         }
         let range = parsed.chunk(self.leaf)?.range(metadata.pages_end())?;
         let Some(page_rows) = self.page_rows else { return Some(Vec::new()) };

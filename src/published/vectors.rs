@@ -4,19 +4,20 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use reembed_encoder::error::{Error, ErrorKind, Result};
+use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKey;
 
 use super::index::{KeyIndex, Place, Source};
 use super::key_file::KeyFile;
 use super::short_key::ShortKey;
-use super::table::KeyedTable;
+use super::table::{Intact, KeyedTable};
 use crate::hidden_names::OutputPlace;
 
 /// Tables that stay open.
-const OPEN_TABLES: usize = 8;
+const OPEN_TABLES: usize = 16;
 
 /// Places of a text that are tried.
 const PLACES: usize = 4;
@@ -36,6 +37,7 @@ pub struct PublishedTable {
 /// The vectors of published tables.
 pub struct PublishedVectors {
     root: PathBuf,
+    stop: Stop,
     /// The place of a table by its path below the root.
     place: fn(&Path, &Path) -> OutputPlace,
     state: RwLock<State>,
@@ -43,7 +45,7 @@ pub struct PublishedVectors {
     believes_earlier: bool,
     /// Tables whose keys are not in the index yet.
     waiting: Mutex<Vec<PublishedTable>>,
-    open: Mutex<VecDeque<(PublishedTable, KeyedTable)>>,
+    open: Mutex<OpenTables>,
 }
 
 struct State {
@@ -56,6 +58,13 @@ struct State {
 
 /// Footers by table.
 type Current = HashMap<PathBuf, Vec<String>>;
+
+/// Tables that are open, the last used one first, and what is known of others that were.
+#[derive(Default)]
+struct OpenTables {
+    tables: VecDeque<(PublishedTable, KeyedTable)>,
+    intact: HashMap<PublishedTable, Intact>,
+}
 
 /// A vector that was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +88,10 @@ impl PublishedVectors {
         directory: &Path,
         base: &[PathBuf],
         (tables, elsewhere): (Vec<PublishedTable>, Vec<PublishedTable>),
+        stop: &Stop,
     ) -> Result<PublishedVectors> {
         let index = KeyIndex::open(directory, base).map_err(|cause| unusable(directory, cause))?;
-        Ok(PublishedVectors::new(root, OutputPlace::in_dataset, index, (tables, elsewhere)))
+        Ok(PublishedVectors::new(root, OutputPlace::in_dataset, index, (tables, elsewhere), stop))
     }
 
     /// The vectors of a dataset for a look that writes nothing: the indexes in `directories` are only read.
@@ -89,18 +99,19 @@ impl PublishedVectors {
         root: &Path,
         directories: &[PathBuf],
         tables: (Vec<PublishedTable>, Vec<PublishedTable>),
+        stop: &Stop,
     ) -> PublishedVectors {
         let index = KeyIndex::nameless(root).with_base(directories);
-        PublishedVectors::new(root, OutputPlace::in_dataset, index, tables)
+        PublishedVectors::new(root, OutputPlace::in_dataset, index, tables, stop)
     }
 
     /// The vectors of an output alone, whose digest is `footer`.
-    pub fn of_output(place: &OutputPlace, footer: String) -> PublishedVectors {
+    pub fn of_output(place: &OutputPlace, footer: String, stop: &Stop) -> PublishedVectors {
         let table = PublishedTable { below: place.below(), footer };
         let root = crate::hidden_names::directory_of(place.path());
         let index = KeyIndex::nameless(&place.work_directory());
         let place = |root: &Path, below: &Path| OutputPlace::alone(root.join(below));
-        PublishedVectors::new(root, place, index, (vec![table], Vec::new()))
+        PublishedVectors::new(root, place, index, (vec![table], Vec::new()), stop)
     }
 
     fn new(
@@ -108,11 +119,13 @@ impl PublishedVectors {
         place: fn(&Path, &Path) -> OutputPlace,
         index: KeyIndex,
         (waiting, elsewhere): (Vec<PublishedTable>, Vec<PublishedTable>),
+        stop: &Stop,
     ) -> PublishedVectors {
         let mut current = Current::new();
         waiting.iter().chain(&elsewhere).for_each(|table| note(&mut current, table));
         PublishedVectors {
             root: root.to_owned(),
+            stop: stop.clone(),
             place,
             state: RwLock::new(State { index, current, of_this_run: HashMap::new() }),
             believes_earlier: true,
@@ -156,7 +169,7 @@ impl PublishedVectors {
         if index.has(&first_column(table)) {
             return Ok(());
         }
-        add_keys(index, current, table, keys).map_err(|cause| unusable(&self.root, cause))
+        add_keys(index, current, (table, keys), (&self.root, &self.stop))
     }
 
     /// Notes that a table is in place, instead of any other one.
@@ -287,6 +300,9 @@ impl PublishedVectors {
                         let Some(key) = found.get(column).and_then(|found| found.key) else {
                             return Ok(());
                         };
+                        if row.is_multiple_of(ROWS_BETWEEN_STOPS) {
+                            self.stop.check().map_err(Failure::Other)?;
+                        }
                         // Most rows stay where they are.
                         if let Some((table, keys)) = new {
                             let same = kept_in.and_then(|column| keys.get(row, column)?.key);
@@ -415,21 +431,27 @@ impl PublishedVectors {
     /// The open table, which moves to the front.
     fn open_table<'o>(
         &self,
-        open: &'o mut MutexGuard<'_, VecDeque<(PublishedTable, KeyedTable)>>,
+        open: &'o mut OpenTables,
         table: PublishedTable,
     ) -> Option<&'o mut KeyedTable> {
-        let known = open.iter().position(|(other, _)| *other == table);
+        let OpenTables { tables, intact } = open;
+        let known = tables.iter().position(|(other, _)| *other == table);
         let entry = match known {
-            Some(at) => open.remove(at)?,
+            Some(at) => tables.remove(at)?,
             None => {
                 let place = (self.place)(&self.root, &table.below);
-                let opened = KeyedTable::open(place.path(), &place.keys(), &table.footer)?;
+                let mut opened = KeyedTable::open(place.path(), &place.keys(), &table.footer)?;
+                if let Some(intact) = intact.get(&table) {
+                    opened.believe(intact);
+                }
                 (table, opened)
             }
         };
-        open.truncate(OPEN_TABLES - 1);
-        open.push_front(entry);
-        open.front_mut().map(|(_, table)| table)
+        for (table, closed) in tables.drain(tables.len().min(OPEN_TABLES - 1)..) {
+            intact.insert(table, closed.into_intact());
+        }
+        tables.push_front(entry);
+        tables.front_mut().map(|(_, table)| table)
     }
 
     /// Adds the keys of tables that were in place before this run.
@@ -448,7 +470,7 @@ impl PublishedVectors {
             let Some(keys) = KeyFile::open(&place.keys(), &table.footer) else { continue };
             let mut state = self.write_state();
             let State { index, current, .. } = &mut *state;
-            add_keys(index, current, &table, &keys).map_err(|cause| unusable(&self.root, cause))?;
+            add_keys(index, current, (&table, &keys), (&self.root, &self.stop))?;
         }
         Ok(())
     }
@@ -461,6 +483,9 @@ impl PublishedVectors {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Rows of a key file between two looks at whether to stop.
+const ROWS_BETWEEN_STOPS: u64 = 4096;
 
 /// Vectors of a table that is replaced which are read at once.
 const DISPLACED_AT_ONCE: usize = 512;
@@ -480,31 +505,40 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Adds the keys of a table to the index, those of columns whose vectors are the model's.
+/// Adds the keys of a table to the index, those of columns whose vectors are the model's. A key file that cannot be read to
+/// its end is read again by the next run.
 fn add_keys(
     index: &mut KeyIndex,
     current: &Current,
-    table: &PublishedTable,
-    keys: &KeyFile,
-) -> io::Result<()> {
+    (table, keys): (&PublishedTable, &KeyFile),
+    (root, stop): (&Path, &Stop),
+) -> Result<()> {
     let numbers: Vec<(u32, bool)> = keys
         .columns()
         .iter()
         .enumerate()
         .map(|(column, keyed)| {
             let (below, footer) = (table.below.clone(), table.footer.clone());
-            (index.add_source(Source { table: below, footer, column }), keyed.is_whole)
+            (index.add_source(Source { table: below, footer, column }), keyed.is_lossless)
         })
         .collect();
-    keys.scan(0..keys.rows(), |row, found| {
-        for ((source, is_whole), found) in numbers.iter().zip(found) {
-            if let (true, Some(key)) = (is_whole, found.key) {
-                index.add(key, Place { source: *source, row }, &is_current(current))?;
+    let added = keys.scan::<Failure>(0..keys.rows(), |row, found| {
+        if row.is_multiple_of(ROWS_BETWEEN_STOPS) {
+            stop.check().map_err(Failure::Other)?;
+        }
+        for ((source, is_lossless), found) in numbers.iter().zip(found) {
+            if let (true, Some(key)) = (is_lossless, found.key) {
+                let added = index.add(key, Place { source: *source, row }, &is_current(current));
+                added.map_err(|cause| Failure::Other(unusable(root, cause)))?;
             }
         }
-        Ok::<_, io::Error>(())
-    })?;
-    numbers.iter().for_each(|(source, _)| index.complete(*source));
+        Ok(())
+    });
+    match added {
+        Ok(()) => numbers.iter().for_each(|(source, _)| index.complete(*source)),
+        Err(Failure::Io(_)) => {}
+        Err(Failure::Other(error)) => return Err(error),
+    }
     Ok(())
 }
 

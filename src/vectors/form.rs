@@ -128,7 +128,7 @@ impl VectorForm {
     }
 
     /// Whether a row has the vector of the model, bit for bit.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_lossless(&self) -> bool {
         self.vector_type == VectorType::F32 && self.components.is_whole()
     }
 
