@@ -79,9 +79,9 @@ def test_tasks_have_one_text(embedder):
 
 
 def test_program_has_the_same_bits(embedder, texts, tmp_path):
-    program = os.environ.get("REEMBED_PROGRAM")
+    program = os.environ.get("TEST_REEMBED_PROGRAM")
     if not program:
-        pytest.skip("REEMBED_PROGRAM does not name the program")
+        pytest.skip("TEST_REEMBED_PROGRAM does not name the program")
     pa = pytest.importorskip("pyarrow")
     pq = pytest.importorskip("pyarrow.parquet")
     rows = {"id": list(map(str, range(64))), "text": texts}
