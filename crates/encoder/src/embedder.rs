@@ -23,6 +23,7 @@ use crate::model::identity::ModelIdentity;
 use crate::model::tokenizer::tokenize_texts;
 use crate::model::{self, Model};
 use crate::position::Position;
+use crate::stop::Stop;
 use crate::task::{TaskRow, build_input_text};
 
 /// Texts that are tokenized and planned together: this bounds the memory of their tokens.
@@ -204,8 +205,23 @@ impl Embedder {
         texts: &[S],
         options: &BatchOptions<'_>,
     ) -> Result<Embeddings> {
+        self.embed_until(texts, options, &Stop::new())
+    }
+
+    /// As [`Embedder::embed_with`], and returns early when `stop` is requested: within a part of a
+    /// batch.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed`], and `Stopped`.
+    pub fn embed_until<S: AsRef<str>>(
+        &self,
+        texts: &[S],
+        options: &BatchOptions<'_>,
+        stop: &Stop,
+    ) -> Result<Embeddings> {
         let text = |row: usize| Some(Cow::Borrowed(texts[row].as_ref()));
-        self.embed_rows(texts.len(), 0, text, |first, _| RowNames::unnamed(first as u64), options)
+        let unnamed = |first, _| RowNames::unnamed(first as u64);
+        self.embed_rows(texts.len(), 0, text, unnamed, options, stop)
     }
 
     /// Embeds an Arrow array of type `Utf8`, `LargeUtf8` or `Utf8View`, without copying its
@@ -225,7 +241,7 @@ impl Embedder {
         let text = |row: usize| texts.is_valid(row).then(|| Cow::Borrowed(strings.value(row)));
         let unnamed = |first, _| RowNames::unnamed(first as u64);
         let Embeddings { values, dim, .. } =
-            self.embed_rows(texts.len(), texts.null_count(), text, unnamed, options)?;
+            self.embed_rows(texts.len(), texts.null_count(), text, unnamed, options, &Stop::new())?;
         fixed_size_list(values, dim, texts.nulls().cloned())
     }
 
@@ -255,7 +271,7 @@ impl Embedder {
             RowNames::new(first as u64, rows[first..][..count].iter().map(|row| &row.id))
         };
         let text = |row: usize| Some(Cow::Owned(build_input_text(&rows[row])));
-        self.embed_rows(rows.len(), 0, text, names, options)
+        self.embed_rows(rows.len(), 0, text, names, options, &Stop::new())
     }
 
     /// Embeds `count` rows, chunk by chunk. `text` returns the text of a row, or `None` for one of
@@ -268,6 +284,7 @@ impl Embedder {
         text: impl Fn(usize) -> Option<Cow<'t, str>>,
         names: impl Fn(usize, usize) -> RowNames,
         options: &BatchOptions<'_>,
+        stop: &Stop,
     ) -> Result<Embeddings> {
         let encoder = self.model.encoder.as_ref();
         let position = Mutex::new(Position::default());
@@ -289,11 +306,13 @@ impl Embedder {
         };
         let requested = RequestedLimits { start: options.batch_size, ..RequestedLimits::default() };
         let settings = self.model.batch_settings(requested, None, self.memory);
-        let inference = Inference::new(encoder, settings.limit, settings.budget, &on_event);
+        let inference =
+            Inference::new(encoder, settings.limit, settings.budget, &on_event).with_stop(stop);
 
         let mut values = Vec::new();
         let mut work = Work::default();
         for first in (0..count).step_by(CHUNK_ROWS) {
+            stop.check()?;
             let rows = CHUNK_ROWS.min(count - first);
             let names = names(first, rows);
             let texts: Vec<(usize, Cow<'t, str>)> =
@@ -395,6 +414,19 @@ mod tests {
         let array = vectors.clone().into_array().expect("an array");
         assert_eq!((array.len(), array.value_length(), array.null_count()), (4, 32, 0));
         assert!(embedder.embed::<&str>(&[]).expect("no vectors").is_empty());
+    }
+
+    #[test]
+    fn embed_until_stops_between_batches_and_changes_no_bit_without_a_request() {
+        let embedder = tiny();
+        let (stop, options) = (Stop::new(), BatchOptions::default());
+        let vectors = embedder.embed_until(&TEXTS, &options, &stop).expect("vectors");
+        assert_eq!(vectors, embedder.embed(&TEXTS).expect("vectors"));
+        let request = |_: Progress| stop.request(crate::stop::StopReason::Interrupted);
+        let batch_size = NonZeroUsize::new(1);
+        let options = BatchOptions { batch_size, progress: Some(&request) };
+        let error = embedder.embed_until(&TEXTS, &options, &stop).expect_err("stopped");
+        assert_eq!(error.kind(), ErrorKind::Stopped(crate::stop::StopReason::Interrupted));
     }
 
     #[test]

@@ -1,0 +1,56 @@
+"""Sentence embeddings on the CPU: texts in, NumPy arrays out.
+
+>>> from reembed import Embedder                                   # doctest: +SKIP
+>>> embedder = Embedder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
+>>> embedder.encode(["Fix the login loop", "Add a dark theme"]).shape  # doctest: +SKIP
+(2, 384)
+
+Vectors are those of the program `reembed` and of its Rust library, bit for bit, in any batch and on any number of
+threads. No thread starts when this package is imported.
+"""
+
+from __future__ import annotations
+
+from ._reembed import __version__
+from .embedder import Embedder
+from .errors import (
+    CacheBusy,
+    CacheError,
+    DeadlineExceeded,
+    EncodeError,
+    InternalError,
+    InvalidConfig,
+    InvalidInput,
+    ModelError,
+    ModelMismatch,
+    ModelUnavailable,
+    OutOfMemory,
+    OutputBusy,
+    OutputError,
+    ReembedError,
+    Stopped,
+    TablesFailed,
+    UnsupportedArgument,
+)
+
+__all__ = [
+    "CacheBusy",
+    "CacheError",
+    "DeadlineExceeded",
+    "Embedder",
+    "EncodeError",
+    "InternalError",
+    "InvalidConfig",
+    "InvalidInput",
+    "ModelError",
+    "ModelMismatch",
+    "ModelUnavailable",
+    "OutOfMemory",
+    "OutputBusy",
+    "OutputError",
+    "ReembedError",
+    "Stopped",
+    "TablesFailed",
+    "UnsupportedArgument",
+    "__version__",
+]
