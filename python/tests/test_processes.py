@@ -16,7 +16,10 @@ import pytest
 from reembed import Embedder
 
 CALL = """
+import signal
 import reembed
+# A shell that runs the tests in the background has its children ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 embedder = reembed.Embedder(precision="f32")
 print("ready", flush=True)
 try:
@@ -84,6 +87,9 @@ def test_pickle_keeps_the_model_and_not_its_weights(embedder):
 
 def test_ctrl_c_ends_a_call_within_a_second():
     child = subprocess.Popen([sys.executable, "-c", CALL], stdout=subprocess.PIPE, text=True)
+    # A call that is not interrupted would take hours.
+    limit = threading.Timer(120, child.kill)
+    limit.start()
     try:
         assert child.stdout.readline() == "ready\n"
         time.sleep(2)
@@ -96,6 +102,7 @@ def test_ctrl_c_ends_a_call_within_a_second():
         assert child.stdout.readline() == "(384,)\n"
         assert child.wait(timeout=60) == 0
     finally:
+        limit.cancel()
         child.kill()
 
 
