@@ -5,8 +5,9 @@
 //!   _reembed/dataset/index/*.index key → table, column and row, sorted by key: 24 bytes a row
 //!
 //!   key_file  keys of a table           segment  a sorted file of the index
-//!   short_key the kept part of a key    index    all segments, and the newest keys in memory
-//!   table     the vectors of a table    vectors  looks texts up
+//!   short_key the kept part of a key    joined   the entries of several segments in one order
+//!   table     the vectors of a table    index    all segments, and the newest keys in memory
+//!   trailer   the end of both files     vectors  looks texts up
 //! ```
 //!
 //! A table and its keys are the truth; the index is made from key files and may be deleted. Nothing that an
@@ -15,10 +16,12 @@
 //! costs a computation and never gives a wrong vector. docs/decisions/0024-published-vectors.md.
 
 mod index;
+mod joined;
 mod key_file;
 mod segment;
 mod short_key;
 mod table;
+mod trailer;
 mod vectors;
 
 pub use index::{KeyIndex, Source, sweep_index};

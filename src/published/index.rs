@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::Builder;
 
-use super::segment::{Entries, Entry, Segment, SegmentWriter};
+use super::joined::Joined;
+use super::segment::{Entry, Segment, SegmentWriter};
 use super::short_key::ShortKey;
 use crate::hidden_names::TEMPORARY_SUFFIX;
 use crate::table_path;
@@ -445,46 +446,6 @@ fn segments_in(directory: &Path) -> io::Result<BTreeMap<u64, PathBuf>> {
         }
     }
     Ok(segments)
-}
-
-/// The entries of several segments in the order of their keys, with the numbers of the index.
-struct Joined<'a> {
-    inputs: Vec<(Entries, &'a [u32], Option<Entry>)>,
-}
-
-impl<'a> Joined<'a> {
-    fn new(inputs: Vec<(Entries, &'a [u32])>) -> io::Result<Joined<'a>> {
-        let mut joined = Joined { inputs: Vec::with_capacity(inputs.len()) };
-        for (mut entries, sources) in inputs {
-            let next = next_of(&mut entries, sources)?;
-            joined.inputs.push((entries, sources, next));
-        }
-        Ok(joined)
-    }
-}
-
-fn next_of(entries: &mut Entries, sources: &[u32]) -> io::Result<Option<Entry>> {
-    loop {
-        let Some(entry) = entries.next().transpose()? else { return Ok(None) };
-        if let Some(source) = sources.get(entry.source as usize) {
-            return Ok(Some(Entry { source: *source, ..entry }));
-        }
-    }
-}
-
-impl Iterator for Joined<'_> {
-    type Item = io::Result<Entry>;
-
-    fn next(&mut self) -> Option<io::Result<Entry>> {
-        let waiting = self.inputs.iter_mut().filter(|(_, _, next)| next.is_some());
-        let (entries, sources, next) = waiting.min_by_key(|(_, _, next)| *next)?;
-        let entry = next.take()?;
-        match next_of(entries, sources) {
-            Ok(following) => *next = following,
-            Err(error) => return Some(Err(error)),
-        }
-        Some(Ok(entry))
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! trailer says which table the keys belong to.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -17,9 +17,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::short_key::ShortKey;
+use super::trailer::{self, Magic};
 
 /// The first and the last bytes of a file.
-const MAGIC: &[u8; 8] = b"RKEYS1\n\0";
+const MAGIC: &Magic = b"RKEYS1\n\0";
 
 /// Bytes of a record.
 const RECORD: usize = ShortKey::BYTES + 2;
@@ -156,11 +157,7 @@ impl<F: Write> KeyFileWriter<F> {
     pub fn finish(mut self, footer: &str) -> io::Result<F> {
         let KeyFileWriter { columns, rows, .. } = &self;
         let trailer = Trailer { footer: footer.to_owned(), rows: *rows, columns: columns.clone() };
-        let trailer = serde_json::to_vec(&trailer)?;
-        let length = u32::try_from(trailer.len()).map_err(io::Error::other)?;
-        for bytes in [&trailer[..], &length.to_le_bytes(), MAGIC] {
-            self.file.write_all(bytes)?;
-        }
+        trailer::write(&mut self.file, &trailer, MAGIC)?;
         self.file.into_inner().map_err(io::IntoInnerError::into_error)
     }
 }
@@ -183,19 +180,8 @@ impl KeyFile {
 
     /// The keys in a file; `None` if it is damaged.
     pub fn in_file(mut file: File) -> Option<KeyFile> {
-        let length = file.metadata().ok()?.len();
-        let mut end = [0; 12];
-        file.seek(SeekFrom::End(-12)).ok()?;
-        file.read_exact(&mut end).ok()?;
-        let (size, magic) = end.split_first_chunk::<4>()?;
-        let size = u32::from_le_bytes(*size);
-        if magic != MAGIC || size > LONGEST_TRAILER {
-            return None;
-        }
-        let at = length.checked_sub(12 + u64::from(size))?;
-        let mut trailer = vec![0; size as usize];
-        file.read_exact_at(&mut trailer, at).ok()?;
-        let Trailer { footer, rows, columns } = serde_json::from_slice(&trailer).ok()?;
+        let (at, trailer) = trailer::read(&mut file, MAGIC, LONGEST_TRAILER)?;
+        let Trailer { footer, rows, columns } = trailer;
         let records = rows.checked_mul((columns.len() * RECORD) as u64)?;
         let is_complete = at == records.checked_add(MAGIC.len() as u64)?;
         (is_complete && !columns.is_empty()).then_some(KeyFile { file, footer, rows, columns })

@@ -14,8 +14,9 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 
 use super::short_key::ShortKey;
+use super::trailer::{self, Magic};
 
-const MAGIC: &[u8; 8] = b"RINDEX1\n";
+const MAGIC: &Magic = b"RINDEX1\n";
 
 /// Bytes of an entry.
 pub const ENTRY: usize = ShortKey::BYTES + 4 + 6;
@@ -96,11 +97,8 @@ impl<F: Write> SegmentWriter<F> {
         for fence in &self.fences {
             self.file.write_all(&fence.to_le_bytes())?;
         }
-        let trailer = serde_json::to_vec(&Trailer { entries: self.entries, sources })?;
-        let length = u32::try_from(trailer.len()).map_err(io::Error::other)?;
-        for bytes in [&trailer[..], &length.to_le_bytes(), MAGIC] {
-            self.file.write_all(bytes)?;
-        }
+        let trailer = Trailer { entries: self.entries, sources };
+        trailer::write(&mut self.file, &trailer, MAGIC)?;
         self.file.into_inner().map_err(io::IntoInnerError::into_error)
     }
 }
@@ -116,19 +114,8 @@ pub struct Segment {
 impl Segment {
     /// The segment in a file, and its sources. `None` if it is damaged: an index is made again.
     pub fn in_file<S: for<'de> Deserialize<'de>>(mut file: File) -> Option<(Segment, Vec<S>)> {
-        let length = file.metadata().ok()?.len();
-        let mut end = [0; 12];
-        file.seek(SeekFrom::End(-12)).ok()?;
-        file.read_exact(&mut end).ok()?;
-        let (size, magic) = end.split_first_chunk::<4>()?;
-        let size = u32::from_le_bytes(*size);
-        if magic != MAGIC || size > LONGEST_TRAILER {
-            return None;
-        }
-        let at = length.checked_sub(12 + u64::from(size))?;
-        let mut trailer = vec![0; size as usize];
-        file.read_exact_at(&mut trailer, at).ok()?;
-        let Trailer { entries, sources } = serde_json::from_slice(&trailer).ok()?;
+        let (at, trailer) = trailer::read(&mut file, MAGIC, LONGEST_TRAILER)?;
+        let Trailer { entries, sources } = trailer;
         let start = entries.checked_mul(ENTRY as u64)?;
         let fences = entries.div_ceil(STEP);
         if start.checked_add(fences.checked_mul(8)?)? != at {
