@@ -23,7 +23,7 @@ use crate::pipeline::{
     UnchangedTexts, add_input_file,
 };
 use crate::publish::{self, ExistingTarget};
-use crate::published::PublishedVectors;
+use crate::published::{PublishedVectors, ShortKey};
 use crate::reader::{GroupFilter, Reader};
 use crate::vectors::VectorForm;
 
@@ -275,11 +275,6 @@ impl TableCounter<'_, '_> {
     }
 }
 
-/// Eight bytes of a content key, which suffice for an estimate and keep its memory small.
-fn short_key(key: &ContentKey) -> u64 {
-    key.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 /// Counts what a run would do for a vector column.
 struct ColumnCounter<'a> {
     model: &'a Model,
@@ -345,7 +340,8 @@ impl<'a> ColumnCounter<'a> {
                 self.empty_rows += 1;
                 continue;
             }
-            let short = short_key(&key);
+            // Eight bytes suffice for an estimate, and keep its memory small.
+            let short = ShortKey::from(&key).prefix();
             if seen.contains_key(&short) {
                 duplicates.push(short);
                 continue;

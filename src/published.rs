@@ -24,7 +24,7 @@ mod table;
 mod trailer;
 mod vectors;
 
-pub use index::{KeyIndex, Source, sweep_index};
+pub use index::sweep_index;
 pub use key_file::{KeyFile, KeyFileWriter, KeyedColumn, RowKey};
 pub use short_key::ShortKey;
 pub use table::footer_digest;

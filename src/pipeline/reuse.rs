@@ -208,12 +208,17 @@ fn measure_known(origins: &mut [Origin], texts: PlannedTexts) -> PlannedTexts {
             *cached = CachedText { tokens: tokens[row], truncated, is_measured: true, ..*cached };
         }
     }
+    PlannedTexts { batches: needed_batches(origins, &batches), truncated }
+}
+
+/// The batches without rows whose vectors are known, but for those that are sampled.
+fn needed_batches(origins: &[Origin], batches: &[TokenBatch]) -> Vec<TokenBatch> {
     let is_needed = |row: usize| match origins[row] {
         Origin::Cache(cached) => cached.sampled,
         _ => true,
     };
-    let batches = batches.iter().map(|batch| batch.filter_rows(is_needed));
-    PlannedTexts { batches: batches.filter(|batch| !batch.is_empty()).collect(), truncated }
+    let needed = batches.iter().map(|batch| batch.filter_rows(is_needed));
+    needed.filter(|batch| !batch.is_empty()).collect()
 }
 
 /// The inference stage: gets the vectors of every row of a chunk, and stores new ones in the cache.
@@ -383,12 +388,7 @@ impl<'a, 'i, 's> ChunkResolver<'a, 'i, 's> {
         if !found_any {
             return Ok(batches);
         }
-        let is_needed = |row: usize| match known.origins[row] {
-            Origin::Cache(cached) => cached.sampled,
-            _ => true,
-        };
-        let needed = batches.iter().map(|batch| batch.filter_rows(is_needed));
-        Ok(needed.filter(|batch| !batch.is_empty()).collect())
+        Ok(needed_batches(&known.origins, &batches))
     }
 
     fn report(&self, origins: &RowsByOrigin, present: &[bool]) {

@@ -249,12 +249,6 @@ impl KeyIndex {
         }
     }
 
-    /// Number of entries, those of one key counted for each of its rows.
-    pub fn entry_count(&self) -> u64 {
-        let segments = self.segments.iter().map(|open| open.segment.len()).sum::<u64>();
-        segments + self.recent.len() as u64
-    }
-
     fn number(&mut self, source: Source) -> u32 {
         if let Some(number) = self.numbers.get(&source) {
             return *number;
@@ -453,6 +447,14 @@ mod tests {
     use reembed_encoder::task::ContentKeys;
 
     use super::*;
+
+    impl KeyIndex {
+        /// Number of entries, those of one key counted for each of its rows.
+        fn entry_count(&self) -> u64 {
+            let segments = self.segments.iter().map(|open| open.segment.len()).sum::<u64>();
+            segments + self.recent.len() as u64
+        }
+    }
 
     fn key(text: u64) -> ShortKey {
         ShortKey::from(&ContentKeys::new("f").key(&text.to_string()))

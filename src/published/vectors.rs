@@ -343,11 +343,6 @@ impl PublishedVectors {
         index.save(&is_current(current)).map_err(|cause| unusable(&self.root, cause))
     }
 
-    /// Number of rows that the index has.
-    pub fn rows(&self) -> u64 {
-        self.read_state().index.entry_count()
-    }
-
     fn width(&self, table: &PublishedTable, column: usize) -> Option<usize> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         self.open_table(&mut open, table.clone())?.width(column)
