@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -25,6 +26,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap:
         }
         None => error,
     })
+}
+
+/// The long flags of a command that are shown, and whether each takes a value.
+pub fn flags(command: &str) -> Vec<(String, bool)> {
+    let mut cli = Cli::command();
+    cli.build();
+    let Some(command) = cli.find_subcommand(command) else { return Vec::new() };
+    let shown = command.get_arguments().filter(|flag| !flag.is_hide_set());
+    shown
+        .filter_map(|flag| Some((flag.get_long()?.to_owned(), flag.get_action().takes_values())))
+        .collect()
 }
 
 /// Adds a column of embeddings to Parquet tables; only rows that changed are computed.
@@ -55,6 +67,9 @@ pub struct Logging {
     /// Format of the log lines
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Seconds between log lines about progress, where no progress bar is shown
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "5", value_parser = interval)]
+    pub progress_interval: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -181,6 +196,9 @@ pub struct RunArgs {
     /// Run in one process, without restarting after out-of-memory kills
     #[arg(long)]
     pub no_supervise: bool,
+    /// Stop cleanly when standard input is closed, as by the end of the process that holds its other end
+    #[arg(long)]
+    pub stop_at_eof: bool,
     /// Run as the worker of a supervisor, which is connected to standard input
     #[arg(long, hide = true, conflicts_with = "no_supervise")]
     pub worker: bool,
@@ -388,6 +406,16 @@ fn local_path() -> impl TypedValueParser<Value = PathBuf> {
     })
 }
 
+/// Parses an interval. Lines that come faster than the eye sees are of no use.
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    const FASTEST: f64 = 0.05;
+    match text.parse() {
+        Ok(seconds) if seconds >= FASTEST => Duration::try_from_secs_f64(seconds).ok(),
+        _ => None,
+    }
+    .ok_or("it must be a number of seconds, at least 0.05")
+}
+
 /// Parses a count. The standard library's message for zero is about types.
 fn at_least_one(text: &str) -> Result<NonZeroUsize, &'static str> {
     text.parse().map_err(|_| "it must be a whole number, at least 1")
@@ -400,6 +428,16 @@ mod tests {
     #[test]
     fn arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_tell_whether_they_take_a_value() {
+        let flags = flags("run");
+        for (name, takes_value) in [("text", true), ("rebuild", false), ("quiet", false)] {
+            assert!(flags.contains(&(name.to_owned(), takes_value)), "{name}");
+        }
+        assert!(flags.iter().all(|(name, _)| name != "worker"));
+        assert_eq!(super::flags("fly"), []);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The `reembed` program as a library: [`program`] parses a command line, executes it and returns the exit code.
 //!
-//! The binary and the Python package call [`program`]; tests and benches also use [`sample`] and [`peak`].
+//! The binary and the Python package call [`program`], each with its [`OwnProgram`]; tests and benches also use [`sample`] and [`peak`].
 
 mod answer;
 mod atomic_file;
@@ -16,6 +16,7 @@ mod lengths;
 mod limit_cause;
 mod logging;
 mod machine;
+mod own_program;
 mod page;
 pub mod peak;
 mod print;
@@ -34,16 +35,17 @@ use std::ffi::OsString;
 
 use answer::{Answer, ErrorAnswer};
 use exit::Exit;
+pub use own_program::OwnProgram;
 use session::Session;
 
-/// Runs the program with these arguments, the name of the program first. Only the caller ends the process.
-pub fn program(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let cli = match cli::parse(arguments.iter().cloned()) {
+/// Runs the program with the arguments of this call. Only the caller ends the process, and only a signal that does not
+/// wait.
+pub fn program(own: OwnProgram) -> Exit {
+    let cli = match cli::parse(own.arguments().iter().cloned()) {
         Ok(cli) => cli,
-        Err(usage) => return refuse(&usage, &arguments),
+        Err(usage) => return refuse(&usage, own.arguments()),
     };
-    let session = Session::new(&cli);
+    let session = Session::new(&cli, own);
     logging::init(&cli.logging, &session.run_id);
     let ended = commands::execute(&cli.command, &session);
     let (exit, error) = match &ended {
@@ -55,6 +57,12 @@ pub fn program(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     session.answer.end(exit, error);
     exit
+}
+
+/// The flags of a command that have long names, without dashes, and whether each takes a value. Hidden ones are left
+/// out; none if there is no such command.
+pub fn flags(command: &str) -> Vec<(String, bool)> {
+    cli::flags(command)
 }
 
 /// Answers arguments that cannot be understood, and those that ask for help.

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use reembed_cli::OwnProgram;
+
 fn main() -> ExitCode {
-    reembed_cli::program(std::env::args_os()).into()
+    reembed_cli::program(OwnProgram::from_file(std::env::args_os())).into()
 }

@@ -17,14 +17,16 @@ use crate::cli::Logging;
 use crate::limit_cause;
 use crate::text::printable;
 
-/// The interval of log lines about progress.
-const LOG_INTERVAL: Duration = Duration::from_secs(5);
+/// The interval of log lines about changes of the batch limit.
+const CHANGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Shows the events of a command.
 pub struct Progress {
     bar: Option<ProgressBar>,
     /// Whether there is no log.
     is_quiet: bool,
+    /// The time between log lines about progress.
+    interval: Duration,
     state: Mutex<State>,
 }
 
@@ -79,6 +81,7 @@ impl Progress {
         Progress {
             bar: has_bar.then(ProgressBar::no_length),
             is_quiet: logging.quiet,
+            interval: logging.progress_interval,
             state: Mutex::new(State {
                 started: now,
                 last_line: now,
@@ -245,7 +248,7 @@ impl Progress {
     }
 
     fn show_position(&self, state: &mut State) {
-        if self.bar.is_none() && !is_due(state.last_line.elapsed()) {
+        if self.bar.is_none() && !self.is_due(state.last_line) {
             return;
         }
         let position = state.position.shown();
@@ -302,7 +305,7 @@ impl Progress {
                 }
                 bar.set_position(rows);
             }
-            None if is_new || is_due(state.last_line.elapsed()) => {
+            None if is_new || self.is_due(state.last_line) => {
                 state.last_line = Instant::now();
                 tracing::info!(rows, of = state.total, "reading back");
             }
@@ -312,7 +315,7 @@ impl Progress {
 
     /// Logs the first change at once, the next ones at most once per interval: the limit can change with every batch.
     fn limit_change(&self, state: &mut State, change: LimitChange) {
-        if state.last_change.is_some_and(|logged| !is_due(logged.elapsed())) {
+        if state.last_change.is_some_and(|logged| logged.elapsed() < CHANGE_INTERVAL) {
             state.unlogged_changes += 1;
             return;
         }
@@ -346,7 +349,7 @@ impl Progress {
                         bar.set_length(total.unwrap_or(done));
                         bar.set_position(done);
                     }
-                    None if is_new || is_due(state.last_line.elapsed()) => {
+                    None if is_new || self.is_due(state.last_line) => {
                         state.last_line = Instant::now();
                         let size =
                             total.map_or(String::new(), |total| format!(" of {}", bytes(total)));
@@ -358,6 +361,11 @@ impl Progress {
                 state.file = Some(file);
             }
         }
+    }
+
+    /// Whether a log line is due, after the last one.
+    fn is_due(&self, last: Instant) -> bool {
+        last.elapsed() >= self.interval
     }
 
     /// Logs a line while the bar is hidden.
@@ -394,11 +402,6 @@ fn log_limit_change(LimitChange { from, to, cause }: LimitChange, unlogged: u64)
     }
 }
 
-/// Whether a log line is due at this time after the last one.
-fn is_due(since: Duration) -> bool {
-    since >= LOG_INTERVAL
-}
-
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants; an invalid one shows as the default bar.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -414,6 +417,8 @@ mod tests {
 
     use super::*;
     use crate::cli::LogFormat;
+
+    const INTERVAL: Duration = Duration::from_secs(5);
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -440,7 +445,12 @@ mod tests {
     }
 
     fn without_bar() -> Progress {
-        let logging = Logging { quiet: true, verbose: 0, log_format: LogFormat::Text };
+        let logging = Logging {
+            quiet: true,
+            verbose: 0,
+            log_format: LogFormat::Text,
+            progress_interval: INTERVAL,
+        };
         let progress = Progress::new(&logging);
         assert!(progress.bar.is_none());
         progress
@@ -550,7 +560,7 @@ mod tests {
                 to: limit(16),
                 cause,
             }));
-            pass_time(&progress, LOG_INTERVAL);
+            pass_time(&progress, INTERVAL);
             progress.event(Event::BatchDone { rows: 16, tokens: 100 });
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
@@ -579,7 +589,7 @@ mod tests {
                 }
                 let mut state = progress.state.lock().expect("no panic");
                 assert_eq!(state.unlogged_changes, 99, "round {round}");
-                state.last_change = Instant::now().checked_sub(LOG_INTERVAL);
+                state.last_change = Instant::now().checked_sub(CHANGE_INTERVAL);
             }
         });
         assert_eq!(lines.len(), 3, "{lines:#?}");
@@ -592,8 +602,11 @@ mod tests {
 
     #[test]
     fn line_is_due_after_the_interval() {
+        let progress = without_bar();
         for (since, due) in [(0, false), (4, false), (5, true), (60, true)] {
-            assert_eq!(is_due(Duration::from_secs(since)), due, "{since} s");
+            let last = Instant::now().checked_sub(Duration::from_secs(since));
+            let last = last.expect("a machine that is up for longer");
+            assert_eq!(progress.is_due(last), due, "{since} s");
         }
     }
 }

@@ -6,9 +6,12 @@ use reembed_encoder::hash::{FramedHasher, hex};
 
 use crate::answer::Answer;
 use crate::cli::{Cli, Command, Logging, OutputFormat};
+use crate::own_program::OwnProgram;
 
 /// The options of a call and its answer.
 pub struct Session {
+    /// How this program is started again.
+    pub own: OwnProgram,
     /// How it logs.
     pub logging: Logging,
     /// The name of the run in logs, reports and the answer.
@@ -19,7 +22,7 @@ pub struct Session {
 
 impl Session {
     /// The session of a command line.
-    pub fn new(cli: &Cli) -> Session {
+    pub fn new(cli: &Cli, own: OwnProgram) -> Session {
         let (command, format, given) = match &cli.command {
             Command::Run(args) => {
                 let command = if args.dry_run { "dry-run" } else { "run" };
@@ -41,7 +44,7 @@ impl Session {
             OutputFormat::Text => Answer::in_text(),
             OutputFormat::Json => Answer::in_json(command, run_id.clone()),
         };
-        Session { logging: cli.logging.clone(), run_id, answer }
+        Session { own, logging: cli.logging.clone(), run_id, answer }
     }
 }
 

@@ -76,6 +76,18 @@ pub fn enforce_deadline(
     })
 }
 
+/// Treats the end of standard input as a SIGTERM.
+///
+/// # Errors
+/// When the system refuses a thread.
+pub fn terminate_at_eof() -> io::Result<()> {
+    spawn_small("stdin", || {
+        // What comes before the end has no meaning. An input that cannot be read has ended.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = low_level::raise(SIGTERM);
+    })
+}
+
 /// The error of a run that was ended because it did not stop.
 pub fn forced_error(reason: StopReason) -> Error {
     let why = match reason {

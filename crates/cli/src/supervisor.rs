@@ -29,9 +29,9 @@ use signal_hook::consts::{SIGABRT, SIGBUS, SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIG
 
 use crate::exit::Exit;
 use crate::report::Recorder;
+use crate::session::Session;
 use crate::signals;
 use policy::{Death, Decision};
-pub use process::own_program;
 use process::{CurrentWorker, Reported, StartOrder};
 use wire::{Order, WorkerDeath, signal_name};
 
@@ -49,7 +49,7 @@ const EXIT_DELAY: Duration = Duration::from_millis(500);
 pub fn run<L>(
     config: &Config,
     lock: impl FnOnce() -> reembed::Result<L>,
-    run_id: &str,
+    session: &Session,
     recorder: &Recorder,
 ) -> Result<Exit> {
     let started = Instant::now();
@@ -66,8 +66,9 @@ pub fn run<L>(
     loop {
         stop.check()?;
         let deadline = config.run.deadline.map(|time| time.saturating_sub(started.elapsed()));
-        let (status, reported) =
-            worker.run(&stop, &StartOrder { run_id, deaths: &deaths, budget, deadline })?;
+        let (own, run_id) = (&session.own, session.run_id.as_str());
+        let order = StartOrder { own, run_id, deaths: &deaths, budget, deadline };
+        let (status, reported) = worker.run(&stop, &order)?;
         let Some(signal) = status.signal() else { return exit_of_worker(status, &reported) };
         if let Some(reason) = stop.reason() {
             return Err(signals::forced_error(reason).into());

@@ -3,7 +3,6 @@
 mod peers;
 mod table;
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -19,6 +18,7 @@ use super::config::{environment, load};
 use crate::bench::{self as measuring, BenchRecord, MemoryLine, Mode, Plan, Subject};
 use crate::cli::BenchArgs;
 use crate::exit::Exit;
+use crate::own_program::OwnProgram;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::{json, peak, print, report_file, sample};
@@ -67,7 +67,8 @@ pub fn bench(args: &BenchArgs, session: &Session) -> Result<Exit> {
         for shape in measuring::shapes(max_length) {
             let BatchShape { rows, longest, .. } = shape;
             progress.step(&format!("memory of {rows} texts of {longest} tokens"));
-            record.memory.push(memory_line(args, &subjects[0], shape)?);
+            let line = memory_line(args, &session.own, &subjects[0], shape)?;
+            record.memory.push(line);
         }
     }
     if let Some(scripts) = &args.peers {
@@ -75,7 +76,7 @@ pub fn bench(args: &BenchArgs, session: &Session) -> Result<Exit> {
         // The same rows as the first engine.
         let mut rows = measuring::shuffled(&rows);
         rows.truncate(usize::try_from(record.corpus.rows).unwrap_or(usize::MAX));
-        for peer in peers::measure(scripts, &files.directory, threads, rows)? {
+        for peer in peers::measure(scripts, &session.own, &files.directory, threads, rows)? {
             measuring::add_peer(&mut record, &peer.name, peer.tasks_per_second, peer.is_baseline);
         }
     }
@@ -157,9 +158,14 @@ fn print_memory(model_config: &ModelConfig, shape: BatchShape) -> Result<Exit> {
 }
 
 /// Measures the memory of a batch in another process of this program.
-fn memory_line(args: &BenchArgs, subject: &Subject, shape: BatchShape) -> Result<MemoryLine> {
-    let program = std::env::current_exe().context("cannot find this program")?;
-    let output = Command::new(program)
+fn memory_line(
+    args: &BenchArgs,
+    own: &OwnProgram,
+    subject: &Subject,
+    shape: BatchShape,
+) -> Result<MemoryLine> {
+    let mut command = own.command().context("cannot find this program")?;
+    let output = command
         .args(["bench", "--quiet", "--memory-of", &format!("{},{}", shape.rows, shape.longest)])
         .args(args.config.to_arguments())
         // Otherwise the process would choose its own default precision.

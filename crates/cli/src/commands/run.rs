@@ -52,10 +52,14 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     if args.worker {
         return run_as_worker(&job, recorder, session);
     }
+    if args.stop_at_eof {
+        // From here on a SIGTERM stops the run: what follows handles it.
+        signals::terminate_at_eof().context("cannot watch standard input")?;
+    }
     if args.no_supervise {
         return run_alone(&job, recorder, session);
     }
-    match supervisor::own_program() {
+    match session.own.command() {
         Ok(_) => run_supervised(&job, recorder, session),
         Err(cause) => {
             tracing::warn!(
@@ -176,11 +180,11 @@ fn run_supervised(job: &Job, recorder: Recorder, session: &Session) -> Result<Ex
     let outcome = match job {
         Job::Table(config) => {
             let lock = || SupervisorLock::acquire(config);
-            supervisor::run(config, lock, &session.run_id, &recorder)
+            supervisor::run(config, lock, session, &recorder)
         }
         Job::Dataset(dataset) => {
             let lock = || DatasetLock::acquire(&dataset.places, LockHolder::ThisProcess);
-            supervisor::run(config, lock, &session.run_id, &recorder)
+            supervisor::run(config, lock, session, &recorder)
         }
     };
     match outcome {

@@ -4,8 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use reembed_encoder::memory;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use super::wire::{Order, Status, WorkerDeath};
+use crate::own_program::OwnProgram;
 
 /// glibc: the maximum number of arenas.
 const ARENA_MAX: &str = "MALLOC_ARENA_MAX";
@@ -51,6 +51,8 @@ struct Worker {
 
 /// The order to start, and the deaths before it.
 pub struct StartOrder<'a> {
+    /// How this program is started again.
+    pub own: &'a OwnProgram,
     /// The name of the run.
     pub run_id: &'a str,
     /// The deaths of the previous workers.
@@ -81,7 +83,7 @@ impl CurrentWorker {
     /// # Errors
     /// When it cannot be started or waited for.
     pub fn run(&self, stop: &Stop, start: &StartOrder<'_>) -> Result<(ExitStatus, Reported)> {
-        let (mut child, socket) = spawn(start.run_id).map_err(|cause| {
+        let (mut child, socket) = spawn(start.own, start.run_id).map_err(|cause| {
             Error::new(ErrorKind::Internal, "cannot start the worker process")
                 .advice("run in one process, with --no-supervise")
                 .caused_by(cause)
@@ -125,24 +127,12 @@ impl Worker {
     }
 }
 
-/// The file of this program, to be started again as a worker.
-///
-/// # Errors
-/// What the system answers, on Linux without `/proc`.
-pub fn own_program() -> io::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    // After an upgrade the path has another version, and supervisor and worker must have the same.
-    let is_replaced = cfg!(target_os = "linux") && !program.exists();
-    Ok(if is_replaced { "/proc/self/exe".into() } else { program })
-}
-
 /// Starts this program again as a worker; returns the process and the supervisor's end of the socket.
-fn spawn(run_id: &str) -> io::Result<(Child, UnixStream)> {
+fn spawn(own: &OwnProgram, run_id: &str) -> io::Result<(Child, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
-    let mut command = Command::new(own_program()?);
-    command
-        .args(worker_arguments(std::env::args_os().skip(1), run_id))
-        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    let mut command = own.command()?;
+    let arguments = own.arguments().iter().skip(1).cloned();
+    command.args(worker_arguments(arguments, run_id)).stdin(Stdio::from(OwnedFd::from(theirs)));
     let is_limited = memory::read().address_space_left.is_some();
     for (name, value) in allocator_settings(is_limited) {
         if std::env::var_os(name).is_none() {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use reembed::TaskRow;
 use reembed_encoder::model::description::{ModelDescription, Pooling};
 
+use crate::own_program::OwnProgram;
 use crate::sample;
 
 /// The result of another tool.
@@ -46,12 +47,13 @@ pub fn check_model(description: &ModelDescription) -> Result<()> {
 /// When the scripts cannot be started, fail, or write no report.
 pub fn measure(
     scripts: &Path,
+    own: &OwnProgram,
     model: &Path,
     threads: NonZeroUsize,
     rows: Vec<TaskRow>,
 ) -> Result<Vec<Peer>> {
     let script = scripts.join("run.py");
-    let program = std::env::current_exe().context("cannot find this program")?;
+    let program = own.file().context("--peers needs the program as one file")?;
     let work = tempfile::tempdir().context("cannot create a temporary directory")?;
     let table = work.path().join("rows.parquet");
     sample::write_tasks(&table, rows)?;
