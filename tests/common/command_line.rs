@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 use assert_cmd::assert::OutputAssertExt;
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 
+use crate::program::program;
+
 pub struct Job {
     pub directory: tempfile::TempDir,
     pub model: WrittenModel,
@@ -29,7 +31,7 @@ impl Job {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        let mut command = Command::new(program());
         command
             .args(arguments)
             .current_dir(self.directory.path())

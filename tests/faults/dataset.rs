@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::common::write_parquet;
 use crate::night::{Dice, Ended, FORM, PATIENCE, Running, figure};
+use crate::program::program;
 
 /// Every call that changes a file system; `openat` counts where it may write.
 const CALLS: &str =
@@ -230,8 +231,9 @@ impl Scenario {
         }
     }
 
-    fn command(&self, program: &[&str], arguments: &[&str]) -> Command {
-        let all = [program, &[env!("CARGO_BIN_EXE_reembed")], arguments].concat();
+    fn command(&self, before: &[&str], arguments: &[&str]) -> Command {
+        let reembed = program();
+        let all = [before, &[reembed.as_str()], arguments].concat();
         let mut command = Command::new(all[0]);
         command.args(&all[1..]).args(["--quiet", "--output-format", "json"]);
         if arguments[0] == "run" {

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! `TEST_FAULTS=1000,2000` sets the kills and the faults, `TEST_FAULTS_SEED` the printed random seed.
+//! `TEST_PROGRAM` names another program than the one Cargo built, such as the command of the Python package.
 //! `TEST_NO_SKIPS` makes a missing strace a failure.
 
 #![allow(
@@ -20,6 +21,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/program.rs"]
+mod program;
 
 mod dataset;
 mod dying;

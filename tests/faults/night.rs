@@ -15,6 +15,7 @@ use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{Job, real_model};
+use crate::program::program;
 
 static TINY: LazyLock<WrittenModel> = LazyLock::new(|| ModelDirectory::tiny().write());
 
@@ -114,7 +115,7 @@ impl Night {
 
     /// `reembed run` in the directory.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        let mut command = Command::new(program());
         command
             .args(["run", "--config", "pipeline.toml", "--model-path"])
             .arg(&self.model)

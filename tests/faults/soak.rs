@@ -8,6 +8,7 @@ use reembed_testing::tools::can_trace;
 use rustix::process::Signal;
 
 use crate::night::{Dice, Ended, FORM, Night, PATIENCE, Running, figure};
+use crate::program::program;
 use crate::syscalls::traced;
 
 /// The faults of a run.
@@ -111,7 +112,7 @@ fn suffer(night: &Night, mishap: Mishap, dice: &mut Dice, case: &str) {
 fn verify(night: &Night) -> Ended {
     let run = night.command(&[]);
     let model = run.get_args().nth(4).expect("the model's directory").to_owned();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+    let mut command = Command::new(program());
     command
         .args(["verify", "out/tasks.parquet", "--input", "in.parquet", "--model-path"])
         .arg(model);

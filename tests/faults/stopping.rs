@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process, kill_process_group};
 
 use crate::night::{Dice, FORM, Night, PATIENCE, Phase, Running, is_alive, wait_for};
+use crate::program::program;
 
 /// Rows of a run that is still active after its first write, even on a busy machine.
 const MANY: u64 = 4_000;
@@ -174,7 +175,7 @@ fn a_signal_ends_pip_too() {
     fs::write(&python, script).expect("a script");
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
     let note = night.directory().join("pip");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+    let mut command = Command::new(program());
     command.args(["run", "--quiet"]);
     night.surround(&mut command);
     command
@@ -251,7 +252,7 @@ impl SilentHub {
 
     /// A command whose model is on this hub.
     fn command(&self, night: &Night, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_reembed"));
+        let mut command = Command::new(program());
         command.arg("run").args(arguments);
         night.surround(&mut command);
         let address = self.listener.local_addr().expect("an address");

@@ -13,6 +13,8 @@
 mod command_line;
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/program.rs"]
+mod program;
 
 mod answer;
 mod bad_input;
