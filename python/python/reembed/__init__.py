@@ -1,9 +1,12 @@
-"""Sentence embeddings on the CPU: texts in, NumPy arrays out.
+"""Embeddings for texts and tables: `Embedder` for texts in memory, `run` for Parquet tables.
 
 >>> from reembed import Embedder                                   # doctest: +SKIP
 >>> embedder = Embedder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
 >>> embedder.encode(["Fix the login loop", "Add a dark theme"]).shape  # doctest: +SKIP
 (2, 384)
+>>> from reembed import run                                        # doctest: +SKIP
+>>> run("tasks.parquet", "embedded.parquet", text="title").counts.embedded  # doctest: +SKIP
+1200
 
 Vectors are those of the program `reembed` and of its Rust library, bit for bit, in any batch and on any number of
 threads. No thread starts when this package is imported.
@@ -11,8 +14,10 @@ threads. No thread starts when this package is imported.
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ._reembed import __version__
-from .embedder import Embedder
 from .errors import (
     CacheBusy,
     CacheError,
@@ -33,6 +38,37 @@ from .errors import (
     UnsupportedArgument,
 )
 
+if TYPE_CHECKING:
+    from .embedder import Embedder
+    from .jobs import merge, run, status, verify
+    from .results import MergeResult, RunResult, StatusResult, VerifyResult
+
+# What is imported when it is first used: the program, which imports this package too, needs no NumPy.
+_LAZY = {
+    "Embedder": "embedder",
+    "MergeResult": "results",
+    "RunResult": "results",
+    "StatusResult": "results",
+    "VerifyResult": "results",
+    "merge": "jobs",
+    "run": "jobs",
+    "status": "jobs",
+    "verify": "jobs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
+
+
 __all__ = [
     "CacheBusy",
     "CacheError",
@@ -42,6 +78,7 @@ __all__ = [
     "InternalError",
     "InvalidConfig",
     "InvalidInput",
+    "MergeResult",
     "ModelError",
     "ModelMismatch",
     "ModelUnavailable",
@@ -49,8 +86,15 @@ __all__ = [
     "OutputBusy",
     "OutputError",
     "ReembedError",
+    "RunResult",
+    "StatusResult",
     "Stopped",
     "TablesFailed",
     "UnsupportedArgument",
+    "VerifyResult",
     "__version__",
+    "merge",
+    "run",
+    "status",
+    "verify",
 ]

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 __version__: str
 ERROR_KINDS: list[tuple[str, str]]
 
+def program(words: list[str], arguments: list[str]) -> int: ...
+def flags(command: str) -> list[tuple[str, bool]]: ...
+
 class Model:
     def __new__(
         cls,

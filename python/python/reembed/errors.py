@@ -11,6 +11,7 @@ Each has the attributes
 from __future__ import annotations
 
 import builtins
+from typing import Any
 
 
 class ReembedError(Exception):
@@ -30,6 +31,8 @@ class ReembedError(Exception):
         self.code = code
         self.advice = advice
         self.place = place
+        #: Of `run`: what was done, as far as it is known.
+        self.result: Any = None
 
     def __str__(self) -> str:
         message = super().__str__()
@@ -112,6 +115,7 @@ class InternalError(ReembedError):
 # The exception of each code of the encoder.
 BY_CODE = {
     "config": InvalidConfig,
+    "usage": InvalidConfig,
     "input": InvalidInput,
     "output-path": OutputError,
     "output-locked": OutputBusy,
@@ -138,6 +142,17 @@ def from_native(
     """The exception of an error of the native part."""
     known = BY_CODE.get(code, ReembedError)
     return known(message, kind=kind, code=code, advice=advice, place=place)
+
+
+def from_answer(error: dict[str, Any], result: Any) -> ReembedError:
+    """The exception of the error in an answer of the program."""
+    place = ": ".join([*([error["file"]] if error.get("file") else []), *error.get("place", [])])
+    message = ": ".join([*([place] if place else []), error["message"], *error.get("causes", [])])
+    found = from_native(
+        message, error.get("kind", "Other"), error.get("code", "failed"), error.get("advice"), place or None
+    )
+    found.result = result
+    return found
 
 
 def invalid(message: str, advice: str | None = None, place: str | None = None) -> InvalidInput:
