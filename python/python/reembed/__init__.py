@@ -1,4 +1,4 @@
-"""Sentence embeddings on the CPU: texts in, NumPy arrays out.
+"""Sentence embeddings on the CPU: texts and tables in, NumPy arrays and Arrow out.
 
 >>> from reembed import Embedder                                   # doctest: +SKIP
 >>> embedder = Embedder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -11,7 +11,7 @@ threads. No thread starts when this package is imported.
 
 from __future__ import annotations
 
-from ._reembed import __version__
+from ._reembed import ArrowTable, VectorColumn, __version__
 from .embedder import Embedder
 from .errors import (
     CacheBusy,
@@ -34,6 +34,7 @@ from .errors import (
 )
 
 __all__ = [
+    "ArrowTable",
     "CacheBusy",
     "CacheError",
     "DeadlineExceeded",
@@ -52,5 +53,6 @@ __all__ = [
     "Stopped",
     "TablesFailed",
     "UnsupportedArgument",
+    "VectorColumn",
     "__version__",
 ]
