@@ -186,7 +186,8 @@ def _pandas_column(series: Any) -> Any:
     frame = series.to_frame()
     if hasattr(frame, "__arrow_c_stream__"):
         try:
-            return _only_column(frame)
+            # As pandas writes it to Parquet, for which it needs pyarrow: numbers and times keep their types.
+            return _reembed.ArrowTable.read(_Capsule(frame.__arrow_c_stream__()))
         except ImportError:
             pass
     if series.dtype == np.float32:
@@ -197,16 +198,6 @@ def _pandas_column(series: Any) -> Any:
         f"column `{series.name}`: its type {series.dtype} can be read with pyarrow only",
         "install pyarrow, or convert the column to strings",
     )
-
-
-def _only_column(frame: Any) -> Any:
-    """The only column of a frame, as pandas writes it to Parquet: numbers and times keep their types."""
-    if not hasattr(frame.iloc[:, 0], "__arrow_c_stream__"):
-        # pandas 2 offers frames alone, which is a struct: pyarrow, which it has used, takes the column out.
-        import pyarrow as pa
-
-        return pa.table(frame).column(0)
-    return _Capsule(frame.iloc[:, 0].__arrow_c_stream__())
 
 
 def _pyarrow_with_column(table: Any, column: str, vectors: VectorColumn) -> Any:

@@ -71,6 +71,18 @@ impl ArrowTable {
         ArrowData { field: Arc::new(field), chunks: self.batches.iter().map(chunk).collect() }
     }
 
+    /// A column, as one array.
+    fn column(&self, name: &str) -> Result<ArrayRef> {
+        let position = self.schema.index_of(name).map_err(|cause| {
+            Error::new(ErrorKind::Input, format!("there is no column `{name}`"))
+                .advice("name one of the table's columns")
+                .caused_by(cause)
+        })?;
+        let field = Arc::new(self.schema.field(position).clone());
+        let chunks = self.batches.iter().map(|batch| batch.column(position).clone()).collect();
+        joined(ArrowData { field, chunks })
+    }
+
     fn with_vectors(&self, name: &str, vectors: &ArrayRef) -> Result<ArrowTable> {
         let field: FieldRef = Arc::new(Field::new(name, vectors.data_type().clone(), true));
         let existing = self.schema.index_of(name).ok();
@@ -105,15 +117,19 @@ impl ArrowTable {
         ArrowTable::from_data(capsules::read(object)?).map_err(raise)
     }
 
-    /// A table of columns by name: each offers Arrow data or is an iterable of Python objects.
+    /// A table of columns by name: each offers Arrow data, is an iterable of Python objects, or is another table that has
+    /// a column of that name.
     #[staticmethod]
     fn from_columns(columns: Vec<(String, Bound<'_, PyAny>)>) -> PyResult<ArrowTable> {
         let mut fields = Vec::new();
         let mut arrays = Vec::new();
         for (name, column) in columns {
-            let array = match capsules::offers_arrow(&column)? {
-                true => joined(capsules::read(&column)?).map_err(raise)?,
-                false => items::read(&column, &name)?,
+            let array = match column.cast::<ArrowTable>() {
+                Ok(table) => table.get().column(&name).map_err(raise)?,
+                Err(_) if capsules::offers_arrow(&column)? => {
+                    joined(capsules::read(&column)?).map_err(raise)?
+                }
+                Err(_) => items::read(&column, &name)?,
             };
             fields.push(Field::new(name, array.data_type().clone(), true));
             arrays.push(array);
