@@ -12,6 +12,17 @@ use crate::errors::to_python;
 /// The calling thread looks this often for signals, and tells the progress.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Runs `work` without the GIL in the calling thread, which sees signals only after it: for what is done sooner than
+/// another thread would begin to pay, far below a second.
+pub fn at_once<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&Stop) -> Result<T> + Send,
+) -> PyResult<T> {
+    let result = py.detach(|| catch_panic(ErrorKind::Internal, "the work", || work(&Stop::new())));
+    py.check_signals()?;
+    result.map_err(|error| to_python(py, &error))
+}
+
 /// Runs `work` without the GIL. Every tenth of a second the calling thread lets Python handle its signals and calls
 /// `on_tick`; if either raises, the work is asked to stop and the exception is returned once it has.
 pub fn interruptible<T: Send>(

@@ -50,6 +50,13 @@ def test_unsupported_arguments_are_refused_by_name(embedder, argument):
     assert isinstance(raised.value, ValueError)
 
 
+def test_devices_other_than_the_cpu_are_refused():
+    assert Embedder(precision="f32", device="cpu").precision == "f32"
+    for device in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(reembed.UnsupportedArgument, match=f"device='{device}'.*--features cuda"):
+            Embedder(device=device)
+
+
 def test_unknown_arguments_are_refused(embedder):
     with pytest.raises(TypeError, match="chunk_size"):
         embedder.encode("a", chunk_size=3)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._reembed import __version__
+from ._reembed import ArrowTable, VectorColumn, __version__
 from .errors import (
     CacheBusy,
     CacheError,
@@ -70,6 +70,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "ArrowTable",
     "CacheBusy",
     "CacheError",
     "DeadlineExceeded",
@@ -91,6 +92,7 @@ __all__ = [
     "Stopped",
     "TablesFailed",
     "UnsupportedArgument",
+    "VectorColumn",
     "VerifyResult",
     "__version__",
     "merge",

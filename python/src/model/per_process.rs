@@ -22,6 +22,18 @@ impl<T> PerProcess<T> {
         PerProcess::of(process::id(), Some(value))
     }
 
+    /// Whether this process has its value. No lock is touched that a fork may have left.
+    pub fn is_made(&self) -> bool {
+        let current = process::id();
+        let mut slot = self;
+        while slot.process != current {
+            let Some(child) = slot.child.get() else { return false };
+            slot = child;
+        }
+        // Whoever holds it makes the value, or takes it and is done at once.
+        slot.value.try_lock().is_ok_and(|value| value.is_some())
+    }
+
     /// The value of this process, which `make` makes if it is a fork without one. Other threads wait for it.
     ///
     /// # Errors
