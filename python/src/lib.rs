@@ -6,6 +6,7 @@
 
 mod arrow;
 mod errors;
+mod log;
 mod model;
 mod program;
 mod texts;

@@ -28,6 +28,7 @@ use reembed_encoder::{
 
 use crate::arrow::column::VectorColumn;
 use crate::arrow::table::ArrowTable;
+use crate::log::Log;
 use crate::errors::{in_rows, in_sentences, raise};
 use crate::texts::{self, Nulls, Texts, prompted};
 use crate::work::{at_once, interruptible};
@@ -70,7 +71,10 @@ impl Model {
         let mut config = config(directory, id, python).map_err(raise)?;
         config.threads = threads;
         config.precision = precision.map(parse_precision).transpose().map_err(raise)?;
-        interruptible(py, |stop| Model::open(config, stop), |_| Ok(()))
+        let log = Log::default();
+        let opened = interruptible(py, |stop| Model::open(config, stop, &log), |py| log.flush(py));
+        log.flush(py)?;
+        opened
     }
 
     #[getter]
@@ -305,9 +309,10 @@ struct Call<'a> {
 }
 
 impl Model {
-    fn open(config: ModelConfig, stop: &Stop) -> Result<Model> {
-        let found = find(&config, PromptChoice::ModelDefault, stop)?;
+    fn open(config: ModelConfig, stop: &Stop, log: &Log) -> Result<Model> {
+        let found = find_telling(&config, PromptChoice::ModelDefault, stop, log)?;
         let facts = found.facts();
+        log.notes(&facts.notes);
         let (identity, runs_on) = (facts.identity.clone(), facts.runs_on.clone());
         let default_dims = facts.default_dims();
         let embedder = match identity.prompt.is_empty() {
@@ -403,10 +408,20 @@ fn parse_precision(word: &str) -> Result<Precision> {
     })
 }
 
+/// Finds a model that was found before, about which there is nothing to tell.
 fn find(config: &ModelConfig, prompt: PromptChoice, stop: &Stop) -> Result<FoundModel> {
+    find_telling(config, prompt, stop, &Log::default())
+}
+
+fn find_telling(
+    config: &ModelConfig,
+    prompt: PromptChoice,
+    stop: &Stop,
+    log: &Log,
+) -> Result<FoundModel> {
     let text = TextOptions { prompt, ..config.text.clone() };
     let config = ModelConfig { text, ..config.clone() };
-    FoundModel::find(&config, &Precedents::default(), stop, &|_| ())
+    FoundModel::find(&config, &Precedents::default(), stop, &|progress| log.fetch(progress))
 }
 
 /// The model without a prompt, if its files are still those of `identity`.
