@@ -115,10 +115,10 @@ fn read_stream(py: Python<'_>, stream: FFI_ArrowArrayStream) -> PyResult<ArrowDa
             if stream.get_schema().is_none() || stream.get_next().is_none() {
                 return Err(Error::new(ErrorKind::Input, "the Arrow stream has no callbacks"));
             }
-            let mut reader = ArrayStreamReader::try_new(stream).map_err(unreadable)?;
+            let reader = ArrayStreamReader::try_new(stream).map_err(unreadable)?;
             let field = arrow::array::ArrayReader::field(&reader).clone();
             let mut chunks = Vec::new();
-            while let Some(chunk) = reader.next() {
+            for chunk in reader {
                 chunks.push(chunk.map_err(unreadable)?);
                 if let Err(exception) = Python::attach(|py| py.check_signals()) {
                     raised = Some(exception);
