@@ -11,7 +11,11 @@ threads. No thread starts when this package is imported.
 
 from __future__ import annotations
 
-from ._reembed import __version__
+from .interpreter import refuse_subinterpreter
+
+refuse_subinterpreter()
+
+from ._reembed import __version__  # noqa: E402, before the native part
 from .embedder import Embedder
 from .errors import (
     CacheBusy,
@@ -54,3 +58,12 @@ __all__ = [
     "UnsupportedArgument",
     "__version__",
 ]
+
+
+def __getattr__(name: str):
+    """The adapters, imported when they are first used: ``reembed.ray.Embed``."""
+    if name in ("ray", "spark"):
+        import importlib
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
