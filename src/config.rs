@@ -38,6 +38,7 @@ pub use crate::hidden_names::OutputPlace;
 use crate::text::TextRecipe;
 pub use blocks::OF_ONE_MODEL;
 pub use layers::RawConfig;
+pub use names::nearest;
 pub use only::Only;
 pub use origin::Origin;
 pub use paths::check_local_path;

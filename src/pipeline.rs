@@ -19,9 +19,11 @@
 //!   lazy_inference  what embeds, made at the first text that needs it
 //!   keys       the keys of the rows of an output       text_keys  those of an output that has none
 //!   reuse      which rows need the model               unchanged  row groups whose vectors are copied
+//!   batches    record batches in memory, without an output
 //!   table      one table, from its first row to its output  turns  in which order tables use the model
 //! ```
 
+mod batches;
 mod clock;
 mod keys;
 mod lazy_inference;
@@ -51,6 +53,7 @@ use crate::config::{CacheMode, Config};
 use crate::events::{Event, Report, Warning};
 use crate::publish::{LockHolder, OutputLock};
 use crate::reader::Reader;
+pub use batches::{BatchJob, BatchVectors, embed_batches};
 pub use clock::StageClocks;
 pub(crate) use keys::{PreviousOutput, Role, delete as delete_keys, release};
 pub use lazy_inference::{BatchWishes, LazyInference};

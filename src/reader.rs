@@ -11,10 +11,12 @@
 //!   field_path    names of nested fields       field_values  their values, row by row
 //!   named_column  columns by name              duplicates    repeated ids
 //!   chunker       batches to chunks            column_guess  columns of an unknown table
+//!   batch_columns the texts of record batches in memory
 //! ```
 //!
 //! docs/decisions/0009-string-views-and-re-encoding.md and 0015-decode-limit.md have the reasons.
 
+mod batch_columns;
 mod chunker;
 mod column_guess;
 mod columns;
@@ -41,6 +43,7 @@ use crate::config::{Carry, InputConfig, InvalidUtf8};
 use crate::format::projection::Selection;
 use crate::format::projection::Types;
 use crate::text::TextRecipe;
+pub use batch_columns::BatchColumns;
 use chunker::Chunker;
 pub use column_guess::ColumnGuess;
 pub use columns::{RecipeColumns, TextColumns};

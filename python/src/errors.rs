@@ -27,14 +27,35 @@ pub fn sentence(position: usize) -> String {
     format!("sentences[{position}]")
 }
 
-/// An error of the encoder, which counts rows from 1, with the place of the text as Python counts.
+/// The place of a row of a table in messages, from 0 as Python counts.
+pub fn row(position: usize) -> String {
+    format!("rows[{position}]")
+}
+
+/// An error that counts rows from 1, with the place of the text as Python counts.
 pub fn in_sentences(error: Error) -> Error {
-    let number = match error.place().parts() {
-        [row] => row.strip_prefix("row ").and_then(|number| number.parse::<usize>().ok()),
-        _ => None,
+    recounted(error, sentence)
+}
+
+/// The same for a row of a table.
+pub fn in_rows(error: Error) -> Error {
+    recounted(error, row)
+}
+
+fn recounted(error: Error, name: fn(usize) -> String) -> Error {
+    let position = |part: &str| -> Option<usize> {
+        part.strip_prefix("row ")?.parse::<usize>().ok()?.checked_sub(1)
     };
-    let Some(position) = number.and_then(|number| number.checked_sub(1)) else { return error };
-    let told = Error::new(error.kind(), error.message()).at(sentence(position));
+    if !error.place().parts().iter().any(|part| position(part).is_some()) {
+        return error;
+    }
+    let mut told = Error::new(error.kind(), error.message());
+    if let Some(file) = error.place().file() {
+        told = told.in_file(file);
+    }
+    for part in error.place().parts() {
+        told = told.at(position(part).map_or_else(|| part.clone(), name));
+    }
     match error.advice_text().map(str::to_owned) {
         Some(advice) => told.advice(advice).caused_by(error),
         None => told.caused_by(error),

@@ -5,20 +5,31 @@ mod per_process;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use numpy::{IntoPyArray, PyArray2, PyArrayMethods};
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
+use reembed::config::{CacheConfig, Origin, OutputPlace, RawConfig};
+use reembed::events::Warning;
+use reembed::pipeline::{BatchJob, embed_batches};
+use reembed::reader::BatchColumns;
+use reembed::text::{TaskColumns, TextRecipe};
+use reembed::vectors::Components;
+use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::FoundModel;
 use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::precedent::Precedents;
 use reembed_encoder::model::prompt::PromptChoice;
+use reembed_encoder::task::TextTemplate;
 use reembed_encoder::{
     BatchOptions, Embedder, Environment, Error, ErrorKind, ModelConfig, ModelIdentity, Precision,
     Progress, Result, SourceConfig, Stop,
 };
 
-use crate::errors::{in_sentences, raise};
-use crate::texts;
+use crate::arrow::column::VectorColumn;
+use crate::arrow::table::ArrowTable;
+use crate::errors::{in_rows, in_sentences, raise};
+use crate::texts::{self, Nulls, Texts, prompted};
 use crate::work::interruptible;
 use per_process::PerProcess;
 
@@ -109,39 +120,181 @@ impl Model {
         interruptible(py, |stop| self.identity_with(choice, stop), |_| Ok(())).map(drop)
     }
 
-    /// The vectors of an iterable of str, `(N, dimension)`, in an array that owns the encoder's memory. `on_tick` is
-    /// called with the number of texts done and of all, ten times a second.
-    #[pyo3(signature = (sentences, *, prompt, batch_size, on_tick))]
+    /// The vectors of texts, `(N, kept)`, in an array that owns the encoder's memory. `on_tick` is called with the
+    /// number of texts done and of all, ten times a second.
+    #[pyo3(signature = (sentences, *, prompt, batch_size, kept, normalize, on_tick))]
+    #[expect(clippy::too_many_arguments, reason = "they are the arguments of a Python call")]
     fn encode<'py>(
         &self,
         py: Python<'py>,
         sentences: &Bound<'py, PyAny>,
         prompt: &str,
         batch_size: Option<NonZeroUsize>,
+        kept: usize,
+        normalize: bool,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        let texts = texts::read(sentences)?;
-        let (rows, done) = (texts.len(), AtomicUsize::new(0));
-        let record = |progress: Progress| done.store(progress.done, Ordering::Relaxed);
+        let texts = texts::read(sentences, Nulls::Refused)?;
+        let call =
+            Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
+        let (values, present) = self.embed(py, &texts, &call)?;
+        values.into_pyarray(py).reshape([present.len(), call.components.kept()])
+    }
+
+    /// The vectors of texts as an Arrow array, in which a null stays null. Arguments as in `encode`.
+    #[pyo3(signature = (sentences, *, prompt, batch_size, kept, normalize, on_tick))]
+    #[expect(clippy::too_many_arguments, reason = "they are the arguments of a Python call")]
+    fn encode_arrow(
+        &self,
+        py: Python<'_>,
+        sentences: &Bound<'_, PyAny>,
+        prompt: &str,
+        batch_size: Option<NonZeroUsize>,
+        kept: usize,
+        normalize: bool,
+        on_tick: Option<Py<PyAny>>,
+    ) -> PyResult<VectorColumn> {
+        let texts = texts::read(sentences, Nulls::Kept)?;
+        let call =
+            Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
+        let (values, present) = self.embed(py, &texts, &call)?;
+        VectorColumn::new(values, call.components.kept(), Some(present)).map_err(raise)
+    }
+
+    /// The tokens of texts before they are cut, prompt and special tokens included; 0 for a null.
+    #[pyo3(signature = (sentences, *, prompt))]
+    fn token_lengths<'py>(
+        &self,
+        py: Python<'py>,
+        sentences: &Bound<'py, PyAny>,
+        prompt: &str,
+    ) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let texts = texts::read(sentences, Nulls::Kept)?;
         let work = |stop: &Stop| {
             let embedder = self.embedder.get_or_make(|| self.load(stop))?;
-            let options = BatchOptions { batch_size, progress: Some(&record) };
-            let vectors = if prompt.is_empty() {
-                embedder.embed_until(&texts, &options, stop)
-            } else {
-                let texts: Vec<String> =
-                    texts.iter().map(|text| format!("{prompt}{text}")).collect();
-                embedder.embed_until(&texts, &options, stop)
-            };
-            Ok(vectors.map_err(in_sentences)?.into_values())
+            let texts = texts.by_position()?;
+            let text = |row: usize| texts[row].map(|text| prompted(prompt, text));
+            embedder.count_positions(texts.len(), text, stop).map_err(in_sentences)
+        };
+        let counts = interruptible(py, work, |_| Ok(()))?;
+        Ok(counts.into_iter().map(|tokens| tokens as i64).collect::<Vec<_>>().into_pyarray(py))
+    }
+
+    /// The vectors of the rows of a table, whose texts a recipe makes: columns, a template, or title, description and
+    /// files; and warnings of the vector cache. A row without text is null. Other arguments as in `encode`.
+    #[pyo3(signature = (table, *, columns, template, prompt, batch_size, kept, normalize, cache, on_tick))]
+    #[expect(clippy::too_many_arguments, reason = "they are the arguments of a Python call")]
+    fn embed_table(
+        &self,
+        py: Python<'_>,
+        table: &ArrowTable,
+        columns: Option<Vec<String>>,
+        template: Option<&str>,
+        prompt: &str,
+        batch_size: Option<NonZeroUsize>,
+        kept: usize,
+        normalize: bool,
+        cache: Option<PathBuf>,
+        on_tick: Option<Py<PyAny>>,
+    ) -> PyResult<(VectorColumn, Vec<String>)> {
+        let recipe = recipe(columns, template).map_err(raise)?;
+        let columns = BatchColumns::find(table.schema(), &recipe).map_err(raise)?;
+        let cache = cache.map(cache_at).transpose().map_err(raise)?;
+        let identity = ModelIdentity { prompt: prompt.to_owned(), ..self.identity.clone() };
+        let components = self.components(kept, normalize);
+        let (rows, done) = (table.rows(), AtomicUsize::new(0));
+        let on_rows =
+            |rows: u64| done.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::Relaxed);
+        let requested = RequestedLimits { start: batch_size, ..RequestedLimits::default() };
+        let work = |stop: &Stop| {
+            let embedder = self.embedder.get_or_make(|| self.load(stop))?;
+            columns.check(table.batches())?;
+            let model = embedder.model();
+            let on_rows = &on_rows;
+            let identity = &identity;
+            let job =
+                BatchJob { model, identity, prompt, components, cache, requested, stop, on_rows };
+            embed_batches(&job, &columns, table.batches()).map_err(in_rows)
         };
         let tick = |py: Python<'_>| match &on_tick {
             Some(on_tick) => on_tick.call1(py, (done.load(Ordering::Relaxed), rows)).map(drop),
             None => Ok(()),
         };
-        let values = interruptible(py, work, tick)?;
-        values.into_pyarray(py).reshape([rows, self.identity.dimension])
+        let vectors = interruptible(py, work, tick)?;
+        let warnings = vectors.warnings.iter().map(Warning::to_string).collect();
+        let column = VectorColumn::new(vectors.values, components.kept(), Some(vectors.present));
+        Ok((column.map_err(raise)?, warnings))
     }
+}
+
+/// The columns of a table that a recipe needs, in the order of the table; arguments as in `Model.embed_table`. Unknown
+/// names are left to that, which sees all columns if none is needed.
+#[pyfunction]
+#[pyo3(signature = (names, *, columns, template))]
+pub fn needed_columns(
+    names: Vec<String>,
+    columns: Option<Vec<String>>,
+    template: Option<&str>,
+) -> PyResult<Vec<String>> {
+    let recipe = recipe(columns, template).map_err(raise)?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let needed = BatchColumns::needed(&recipe, &names);
+    // The error about a missing column names those that exist.
+    let is_known = recipe.fields().iter().filter(|field| field.required).all(|field| {
+        needed.iter().any(|name| *name == field.name || field.name.starts_with(&format!("{name}.")))
+    });
+    Ok(if is_known { needed } else { names }.into_iter().map(str::to_owned).collect())
+}
+
+/// The recipe of the program for the same columns or the same template.
+fn recipe(columns: Option<Vec<String>>, template: Option<&str>) -> Result<TextRecipe> {
+    let refuse =
+        |message: String, advice: &str| Error::new(ErrorKind::Config, message).advice(advice);
+    match (columns, template) {
+        (Some(_), Some(_)) => {
+            Err(refuse("`text` and `template` are both given".into(), "leave one of them out"))
+        }
+        (Some(columns), None) => {
+            let twice = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name));
+            match twice {
+                _ if columns.is_empty() => {
+                    Err(refuse("`text` names no column".into(), "name one or more"))
+                }
+                Some((_, name)) => {
+                    Err(refuse(format!("`text` names `{name}` twice"), "name each column once"))
+                }
+                None => Ok(TextRecipe::columns(columns)),
+            }
+        }
+        (None, Some(template)) => TextRecipe::template(template).map_err(|wrong| {
+            refuse(format!("`template` {wrong}"), "see docs/text.md for its syntax")
+        }),
+        (None, None) => {
+            let columns = TaskColumns {
+                title: "title".to_owned(),
+                description: Some("description".to_owned()),
+                files: Some("files".to_owned()),
+                files_required: false,
+            };
+            Ok(TextRecipe::task(columns, &TextTemplate::default()))
+        }
+    }
+}
+
+/// The vector cache at a path, with the program's settings. A caller of a library does not wait for another process.
+fn cache_at(path: PathBuf) -> Result<(CacheConfig, OutputPlace)> {
+    let mut settings = RawConfig::default();
+    settings.set_path("cache.path", &path, Origin::Flag("cache"))?;
+    let config = CacheConfig { wait: Duration::ZERO, ..settings.check_cache()? };
+    Ok((config, OutputPlace::alone(path)))
+}
+
+/// What a call says beside its texts.
+struct Call<'a> {
+    prompt: &'a str,
+    batch_size: Option<NonZeroUsize>,
+    components: Components,
+    on_tick: Option<Py<PyAny>>,
 }
 
 impl Model {
@@ -161,6 +314,44 @@ impl Model {
     /// Loads the model again, in a process that was forked from the one that has it.
     fn load(&self, stop: &Stop) -> Result<Embedder> {
         without_prompt(&self.config, &self.identity, stop)
+    }
+
+    /// The components of a vector that a call wants. A whole vector that the model has scaled has length 1: scaling it
+    /// again would change its last bits.
+    fn components(&self, kept: usize, normalize: bool) -> Components {
+        let dimension = self.identity.dimension;
+        let normalize = normalize && !(kept >= dimension && self.identity.normalized);
+        Components::first(kept, dimension, normalize)
+    }
+
+    /// The vectors of texts, row-major, and which texts have one.
+    fn embed(
+        &self,
+        py: Python<'_>,
+        texts: &Texts,
+        call: &Call<'_>,
+    ) -> PyResult<(Vec<f32>, Vec<bool>)> {
+        let texts = texts.by_position().map_err(raise)?;
+        let present: Vec<bool> = texts.iter().map(Option::is_some).collect();
+        let nulls = present.iter().filter(|present| !**present).count();
+        let (rows, done) = (texts.len(), AtomicUsize::new(0));
+        let record = |progress: Progress| done.store(progress.done, Ordering::Relaxed);
+        let work = |stop: &Stop| {
+            let embedder = self.embedder.get_or_make(|| self.load(stop))?;
+            let options = BatchOptions { batch_size: call.batch_size, progress: Some(&record) };
+            let text = |row: usize| texts[row].map(|text| prompted(call.prompt, text));
+            let vectors = embedder
+                .embed_positions(rows, nulls, text, &options, stop)
+                .map_err(in_sentences)?;
+            Ok(call.components.of_all(vectors.into_values()))
+        };
+        let tick = |py: Python<'_>| match &call.on_tick {
+            Some(on_tick) => {
+                on_tick.call1(py, (done.load(Ordering::Relaxed), rows - nulls)).map(drop)
+            }
+            None => Ok(()),
+        };
+        Ok((interruptible(py, work, tick)?, present))
     }
 
     fn identity_with(&self, choice: PromptChoice, stop: &Stop) -> Result<ModelIdentity> {

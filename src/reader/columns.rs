@@ -158,6 +158,18 @@ impl TextColumns {
 }
 
 impl RecipeColumns {
+    /// The columns of record batches: for each field of the recipe the position and the name of its
+    /// column, and the fields of structs that lead to it.
+    pub(super) fn in_batches(
+        recipe: TextRecipe,
+        fields: Vec<Option<(usize, String, Vec<String>)>>,
+    ) -> Self {
+        let roots = fields.iter().flatten().map(|(_, root, _)| root.clone()).collect();
+        let position = |(position, _, names)| FieldPosition { position, names };
+        let fields = fields.into_iter().map(|field| field.map(position)).collect();
+        RecipeColumns { recipe, fields, roots }
+    }
+
     /// The recipe.
     pub fn recipe(&self) -> &TextRecipe {
         &self.recipe
@@ -183,7 +195,11 @@ impl RecipeColumns {
         fields.filter(|(_, found)| is_meant(found)).map(|(field, _)| field.name.clone()).collect()
     }
 
-    fn build(
+    /// Builds the texts of rows, the first of which is at `first_row` of the input.
+    ///
+    /// # Errors
+    /// `Data`, naming the row and the column, when a text is not UTF-8.
+    pub(super) fn build(
         &self,
         first_row: u64,
         columns: &RecordBatch,

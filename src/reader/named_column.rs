@@ -3,10 +3,10 @@
 use reembed_encoder::batch::escape_id;
 use reembed_encoder::error::{Error, ErrorKind, Result};
 
-use crate::format::schema::{Root, Schema};
+use crate::format::schema::Schema;
 
 /// What stands before the list of columns in the message of a missing one.
-const COLUMN_LIST: &str = "; the columns are ";
+pub(super) const COLUMN_LIST: &str = "; the columns are ";
 
 /// The root column with a name.
 ///
@@ -22,13 +22,8 @@ pub fn find_root(schema: &Schema<'_>, key: &str, name: &str) -> Result<usize> {
         (None, _) if schema.roots.is_empty() => Err(refuse("the file has no columns".to_owned())
             .advice("name another file with --input or `input.path`")),
         (None, _) => {
-            const MAX_NAMES: usize = 20;
-            let named = |root: &Root| format!("`{}`", escape_id(&root.name));
-            let mut names: Vec<String> = schema.roots.iter().take(MAX_NAMES).map(named).collect();
-            if schema.roots.len() > MAX_NAMES {
-                names.push("…".to_owned());
-            }
-            let (name, names) = (escape_id(name), names.join(", "));
+            let names = list_names(schema.roots.iter().map(|root| root.name.as_str()));
+            let name = escape_id(name);
             let advice = match key {
                 "input.title" => "name the columns of the text with --text or `text.columns`, or \
                                   set `input.title` to one of them"
@@ -40,6 +35,15 @@ pub fn find_root(schema: &Schema<'_>, key: &str, name: &str) -> Result<usize> {
             Err(refuse(format!("there is no column `{name}`{COLUMN_LIST}{names}")).advice(advice))
         }
     }
+}
+
+/// Names for a message, the first ones if there are many.
+pub fn list_names<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    const MAX_NAMES: usize = 20;
+    let mut names = names.map(|name| format!("`{}`", escape_id(name)));
+    let mut listed: Vec<String> = names.by_ref().take(MAX_NAMES).collect();
+    listed.extend(names.next().map(|_| "…".to_owned()));
+    listed.join(", ")
 }
 
 /// One error that tells all of them, so that one look at the file mends them all.

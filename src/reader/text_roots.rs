@@ -153,11 +153,7 @@ fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<Field
             shown_type(found, metadata, &schema.leaves[leaves])
         }
     };
-    let wanted = match (&field.separator, field.holds) {
-        (Some(_), _) | (None, Holds::Text) => "strings",
-        (None, Holds::Texts) => "lists of strings",
-        (None, Holds::Plain) => "strings, numbers, booleans, dates, times or lists of them",
-    };
+    let wanted = wanted_values(field);
     let advice = match field.separator {
         _ if described.starts_with("Binary") => {
             "write the column as UTF-8 strings; its bytes are not annotated as strings".to_owned()
@@ -174,6 +170,15 @@ fn find_field(metadata: &Metadata<'_>, field: &TextField) -> Result<Option<Field
     };
     let message = format!("its type is {described}; the column must hold {wanted}");
     Err(at(Error::new(ErrorKind::Input, message).advice(advice)))
+}
+
+/// What a column must hold, for messages.
+pub fn wanted_values(field: &TextField) -> &'static str {
+    match (&field.separator, field.holds) {
+        (Some(_), _) | (None, Holds::Text) => "strings",
+        (None, Holds::Texts) => "lists of strings",
+        (None, Holds::Plain) => "strings, numbers, booleans, dates, times or lists of them",
+    }
 }
 
 /// The Arrow type of the only root column of a selection.
@@ -207,6 +212,27 @@ fn inner_type(data_type: &DataType, names: &[String]) -> Option<DataType> {
 
 /// Whether a field can be part of a text. `annotation` is that of its only leaf.
 fn is_field(data_type: Option<&DataType>, annotation: Annotation, field: &TextField) -> bool {
+    let holds = match annotation {
+        Annotation::Text(_) => Values::Text,
+        Annotation::Null => Values::Null,
+        _ => Values::Other,
+    };
+    can_be_text(data_type, holds, field)
+}
+
+/// What the innermost values of a column are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// Strings.
+    Text,
+    /// Nulls alone.
+    Null,
+    /// Values of the type.
+    Other,
+}
+
+/// Whether values of this type, in lists or not, can be part of a text as `field` wants them.
+pub fn can_be_text(data_type: Option<&DataType>, holds: Values, field: &TextField) -> bool {
     let mut lists = 0;
     let mut data_type = data_type;
     while let Some(
@@ -216,9 +242,9 @@ fn is_field(data_type: Option<&DataType>, annotation: Annotation, field: &TextFi
         (data_type, lists) = (Some(item.data_type()), lists + 1);
     }
     let Some(value) = data_type.filter(|data_type| !data_type.is_nested()) else { return false };
-    let is_text = is_text_or_null(annotation);
+    let is_text = holds != Values::Other;
     // A column without a value fits every use.
-    let is_null = annotation == Annotation::Null || *value == DataType::Null;
+    let is_null = holds == Values::Null || *value == DataType::Null;
     match (&field.separator, field.holds) {
         (Some(_), _) | (None, Holds::Text) => lists == 0 && is_text,
         (None, Holds::Texts) => (lists == 1 || is_null) && is_text,

@@ -69,6 +69,27 @@ impl Components {
         self.kept == self.of_model && !self.normalize
     }
 
+    /// The values of vectors of the model, row-major, in the memory of `vectors`.
+    pub fn of_all(&self, mut vectors: Vec<f32>) -> Vec<f32> {
+        if self.is_whole() {
+            return vectors;
+        }
+        let mut scaled = Vec::new();
+        let rows = vectors.len() / self.of_model.max(1);
+        for row in 0..rows {
+            let start = row * self.of_model;
+            vectors.copy_within(start..start + self.kept, row * self.kept);
+            if self.normalize {
+                let vector = &mut vectors[row * self.kept..][..self.kept];
+                self.of(vector, &mut scaled);
+                vector.copy_from_slice(&scaled);
+            }
+        }
+        vectors.truncate(rows * self.kept);
+        vectors.shrink_to_fit();
+        vectors
+    }
+
     /// The values of one vector of the model. `scaled` is a buffer for them.
     pub fn of<'v>(&self, vector: &'v [f32], scaled: &'v mut Vec<f32>) -> &'v [f32] {
         let kept = &vector[..self.kept.min(vector.len())];
@@ -98,6 +119,12 @@ mod tests {
         ] {
             let components = Components::first(kept, 3, normalize);
             assert_eq!(components.of(&vector, &mut Vec::new()), expected, "{kept}, {normalize}");
+        }
+        let all = [3.0, 4.0, 12.0, 5.0, 12.0, 1.0].to_vec();
+        for (kept, normalize, expected) in
+            [(3, false, &all[..]), (2, false, &[3.0, 4.0, 5.0, 12.0]), (1, true, &[1.0, 1.0])]
+        {
+            assert_eq!(Components::first(kept, 3, normalize).of_all(all.clone()), expected);
         }
         let zeros = Components::first(2, 2, true);
         assert_eq!(zeros.of(&[0.0, 0.0], &mut Vec::new()), [0.0, 0.0]);

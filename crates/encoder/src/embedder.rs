@@ -15,12 +15,12 @@ use crate::batch::RowNames;
 use crate::budget::MemoryReadings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::EncodeEvent;
-use crate::inference::{Inference, Work};
+use crate::inference::{Inference, Work, allocate};
 use crate::limit::RequestedLimits;
 use crate::memory;
 use crate::model::config::ModelConfig;
 use crate::model::identity::ModelIdentity;
-use crate::model::tokenizer::tokenize_texts;
+use crate::model::tokenizer::{count_tokens_uncut, tokenize_texts};
 use crate::model::{self, Model};
 use crate::position::Position;
 use crate::stop::Stop;
@@ -180,6 +180,40 @@ impl Embedder {
         rows.iter().map(count).collect()
     }
 
+    /// Counts the tokens of `count` texts before they are cut, prompt and special tokens included:
+    /// one that has more than [`ModelIdentity::max_seq_length`] is cut. `text` returns the text at a
+    /// position; `None` counts as 0.
+    ///
+    /// # Errors
+    /// `Encode`, naming the row, if the tokenizer fails; `Stopped` if a stop is requested.
+    pub fn count_positions<'t>(
+        &self,
+        count: usize,
+        text: impl Fn(usize) -> Option<Cow<'t, str>>,
+        stop: &Stop,
+    ) -> Result<Vec<usize>> {
+        let mut counts = vec![0; count];
+        for first in (0..count).step_by(CHUNK_ROWS) {
+            stop.check()?;
+            let rows = CHUNK_ROWS.min(count - first);
+            let texts: Vec<(usize, Cow<'t, str>)> =
+                (0..rows).filter_map(|row| Some((row, text(first + row)?))).collect();
+            let names = RowNames::unnamed(first as u64);
+            let borrowed: Vec<(usize, &str)> =
+                texts.iter().map(|(row, text)| (*row, text.as_ref())).collect();
+            let found = count_tokens_uncut(&self.model.tokenizer, &names, &borrowed)?;
+            for ((row, _), tokens) in borrowed.into_iter().zip(found) {
+                counts[first + row] = tokens;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The loaded model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
     /// The identity of the model.
     pub fn identity(&self) -> &ModelIdentity {
         &self.model.facts.identity
@@ -220,8 +254,27 @@ impl Embedder {
         stop: &Stop,
     ) -> Result<Embeddings> {
         let text = |row: usize| Some(Cow::Borrowed(texts[row].as_ref()));
+        self.embed_positions(texts.len(), 0, text, options, stop)
+    }
+
+    /// As [`Embedder::embed_until`], for `count` texts that lie elsewhere: `text` returns the one at
+    /// a position, or `None` for one of the `nulls`, whose vectors are zeros and cost nothing.
+    ///
+    /// It is called once for each position, in order. What it owns is dropped after some hundred
+    /// texts.
+    ///
+    /// # Errors
+    /// As [`Embedder::embed_until`].
+    pub fn embed_positions<'t>(
+        &self,
+        count: usize,
+        nulls: usize,
+        text: impl Fn(usize) -> Option<Cow<'t, str>>,
+        options: &BatchOptions<'_>,
+        stop: &Stop,
+    ) -> Result<Embeddings> {
         let unnamed = |first, _| RowNames::unnamed(first as u64);
-        self.embed_rows(texts.len(), 0, text, unnamed, options, stop)
+        self.embed_rows(count, nulls, text, unnamed, options, stop)
     }
 
     /// Embeds an Arrow array of type `Utf8`, `LargeUtf8` or `Utf8View`, without copying its
@@ -309,7 +362,7 @@ impl Embedder {
         let inference =
             Inference::new(encoder, settings.limit, settings.budget, &on_event).with_stop(stop);
 
-        let mut values = Vec::new();
+        let mut values = allocate(count.saturating_mul(encoder.dim()))?;
         let mut work = Work::default();
         for first in (0..count).step_by(CHUNK_ROWS) {
             stop.check()?;
@@ -488,6 +541,26 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Input);
         assert_eq!(error.to_string(), "the array has the type Int32, expected strings");
         assert!(error.advice_text().is_some_and(|advice| advice.contains("Utf8View")));
+    }
+
+    #[test]
+    fn tokens_are_counted_before_a_text_is_cut() {
+        let embedder = tiny();
+        let most = embedder.identity().max_seq_length;
+        let long = "login ".repeat(30_000);
+        let texts = [Some("login"), None, Some(""), Some(long.as_str())];
+        let text = |row: usize| texts[row].map(Cow::Borrowed);
+        let counts = embedder.count_positions(4, text, &Stop::new()).expect("counts");
+        let one = counts[0] - 2;
+        assert!(one > 0, "{counts:?}");
+        assert_eq!(counts, [one + 2, 0, 2, one * 30_000 + 2]);
+        assert!(counts[3] > most);
+        // A text that just fits has as many tokens as go through the model.
+        let fits = "login ".repeat((most - 2) / one);
+        let fitting = |_: usize| Some(Cow::Borrowed(fits.as_str()));
+        let counts = embedder.count_positions(1, fitting, &Stop::new()).expect("counts");
+        let vectors = embedder.embed(&[&fits]).expect("a vector");
+        assert_eq!(counts[0] as u64, vectors.work().tokens);
     }
 
     #[test]

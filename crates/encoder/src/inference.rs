@@ -317,6 +317,16 @@ impl<'a> Inference<'a> {
 /// # Errors
 /// `OutOfMemory`.
 pub fn allocate_zeros(count: usize) -> Result<Vec<f32>> {
+    let mut values = allocate(count)?;
+    values.resize(count, 0.0);
+    Ok(values)
+}
+
+/// An empty vector with the capacity for `count` values, which takes memory as they come.
+///
+/// # Errors
+/// `OutOfMemory` if the allocator has not so much.
+pub fn allocate(count: usize) -> Result<Vec<f32>> {
     let mut values = Vec::new();
     values.try_reserve_exact(count).map_err(|cause| {
         let bytes = count.saturating_mul(4);
@@ -325,7 +335,6 @@ pub fn allocate_zeros(count: usize) -> Result<Vec<f32>> {
             .advice("set a smaller `input.chunk_rows`")
             .caused_by(cause)
     })?;
-    values.resize(count, 0.0);
     Ok(values)
 }
 

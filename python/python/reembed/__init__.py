@@ -1,4 +1,4 @@
-"""Sentence embeddings on the CPU: texts in, NumPy arrays out.
+"""Sentence embeddings on the CPU: texts and tables in, NumPy arrays and Arrow out.
 
 >>> from reembed import Embedder                                   # doctest: +SKIP
 >>> embedder = Embedder("sentence-transformers/all-MiniLM-L6-v2")  # doctest: +SKIP
@@ -15,7 +15,7 @@ from .interpreter import refuse_subinterpreter
 
 refuse_subinterpreter()
 
-from ._reembed import __version__  # noqa: E402, before the native part
+from ._reembed import ArrowTable, VectorColumn, __version__  # noqa: E402, before the native part
 from .embedder import Embedder
 from .errors import (
     CacheBusy,
@@ -38,6 +38,7 @@ from .errors import (
 )
 
 __all__ = [
+    "ArrowTable",
     "CacheBusy",
     "CacheError",
     "DeadlineExceeded",
@@ -56,13 +57,14 @@ __all__ = [
     "Stopped",
     "TablesFailed",
     "UnsupportedArgument",
+    "VectorColumn",
     "__version__",
 ]
 
 
 def __getattr__(name: str):
     """The adapters, imported when they are first used: ``reembed.ray.Embed``."""
-    if name in ("ray", "spark"):
+    if name in ("duckdb", "langchain", "llama_index", "polars", "ray", "shared", "spark"):
         import importlib
 
         return importlib.import_module(f"{__name__}.{name}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _reembed
+from . import _reembed, table as tables
 from .errors import (
     InvalidConfig,
     ModelMismatch,
@@ -22,6 +23,8 @@ from .threads import resolve_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from ._reembed import VectorColumn
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -46,6 +49,8 @@ class Embedder:
         else ``OMP_NUM_THREADS``, else as many as CPU affinity and cgroup allow.
     fingerprint:
         The model must have this fingerprint.
+    device:
+        ``"cpu"`` or None. A GPU needs the program, built from source with its feature ``cuda``.
 
     Raises
     ------
@@ -67,7 +72,9 @@ class Embedder:
         threads: int | None = None,
         *,
         fingerprint: str | None = None,
+        device: str | None = None,
     ) -> None:
+        _check_device(device)
         directory, name = _source(model)
         self._source = directory if name is None else name
         self._threads = threads
@@ -145,8 +152,8 @@ class Embedder:
         Parameters
         ----------
         sentences:
-            A str, or a list, tuple, generator, NumPy array, pandas, Polars or pyarrow column of str. ``""`` has a
-            vector too.
+            A str, or a list, tuple, generator, NumPy array, or a column of str of pandas, Polars, pyarrow or another
+            library that offers Arrow data. Arrow strings are read where they lie. ``""`` has a vector too.
         prompt_name, prompt:
             The name of a prompt of the model, or a text, to be written before each text. ``prompt`` wins.
         batch_size:
@@ -165,7 +172,7 @@ class Embedder:
         Raises
         ------
         InvalidInput
-            (a `ValueError`) An element is no str or has a lone surrogate; ``place`` names it, from 0.
+            (a `ValueError`) An element is no str, null or has a lone surrogate; ``place`` names it, from 0.
         UnsupportedArgument
             (a `TypeError` and a `ValueError`) An argument asks for what reembed does not have.
         """
@@ -182,14 +189,144 @@ class Embedder:
             )
         if not convert_to_numpy:
             raise unsupported("`convert_to_numpy=False` is not supported", "leave it out")
-        if device not in (None, "cpu"):
-            raise unsupported(
-                f"`device={device!r}` is not supported", "a GPU needs the program, built from source"
-            )
+        _check_device(device)
         text = self._prompt(prompt_name, prompt)
         return self._encode(
             sentences, text, batch_size, show_progress_bar, normalize_embeddings, truncate_dim
         )
+
+    def encode_arrow(
+        self,
+        array: Any,
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+    ) -> Any:
+        """Makes vectors of a column of texts, as an Arrow array in which nulls stay null.
+
+        Parameters
+        ----------
+        array:
+            A column of str of pyarrow, Polars, pandas or another library that offers Arrow data: strings of any Arrow
+            type, dictionaries of them, in chunks or not. Or an iterable of str and None. ``""`` has a vector; a null
+            has none and costs nothing. In pandas, NaN and ``NA`` are nulls.
+
+        The other arguments are those of `encode`.
+
+        Returns
+        -------
+        ``FixedSizeList<float32, dim>`` of the same length: a ``pyarrow.FixedSizeListArray`` for a pyarrow array, a
+        ``pyarrow.ChunkedArray`` for one, a ``polars.Series`` of type ``Array(Float32, dim)`` for one, and a
+        `reembed.VectorColumn` for anything else. No vector is copied.
+
+        Raises
+        ------
+        InvalidInput
+            (a `ValueError`) The column holds something else than strings, or is a table.
+        """
+        vectors = self._vectors_of(
+            self._model.encode_arrow,
+            tables.texts_of(array),
+            self._prompt(prompt_name, prompt),
+            (batch_size, show_progress_bar, normalize_embeddings, truncate_dim),
+        )
+        return tables.like_input(vectors, array)
+
+    def embed_table(
+        self,
+        table: Any,
+        text: str | list[str] | tuple[str, ...] | None = None,
+        template: str | None = None,
+        column: str = "embedding",
+        *,
+        overwrite: bool = False,
+        cache: str | os.PathLike[str] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+    ) -> Any:
+        """Adds a column of vectors to a table: the vectors that ``reembed run`` writes for the same table.
+
+        Parameters
+        ----------
+        table:
+            A ``Table`` or ``RecordBatch`` of pyarrow, a ``DataFrame`` of Polars or pandas, or an object that offers
+            Arrow data.
+        text:
+            The columns that make the text, a line each. A name with dots leads into a struct. One column is taken
+            unchanged.
+        template:
+            The text with columns in braces, such as ``"title: {title}\\nbody: {body}"``, instead of ``text``. Without
+            both, the text is the columns ``title``, ``description`` and, if it is there, ``files``.
+        column:
+            The name of the new column, the last one.
+        overwrite:
+            Whether a column of that name is replaced, where it is. Without it, such a table is refused.
+        cache:
+            The path of a vector cache of the program. Vectors that it has are not computed, and new ones are added.
+            One process may have it open.
+
+        The other arguments are those of `encode`.
+
+        Returns
+        -------
+        The table, of the kind that was given (`reembed.ArrowTable` for an object of another library), with the column
+        ``FixedSizeList<float32, dim>`` at its end; in pandas an array of float32 in each row. Rows keep their order and
+        other columns their memory. A row whose columns of the text are all null or empty has a null, as in the program.
+
+        Raises
+        ------
+        InvalidInput
+            (a `ValueError`) A column is missing (the message names the nearest) or cannot be text; ``place`` names a
+            row as ``rows[6]``, from 0.
+        InvalidConfig
+            (a `ValueError`) The recipe is not one, or the table has the new column already.
+        CacheBusy, CacheError
+            Another process has the cache open, or it cannot be used. What was computed before is in it.
+        """
+        if isinstance(text, str):
+            text = [text]
+        if text is not None and not (isinstance(text, (list, tuple)) and all(isinstance(name, str) for name in text)):
+            raise invalid_config(f"`text` is of type {type(text).__name__}", "give a name, a list of names, or None")
+        if template is not None and not isinstance(template, str):
+            raise invalid_config(f"`template` is of type {type(template).__name__}, not a str")
+        recipe = {"columns": None if text is None else list(text), "template": template}
+        read = tables.read_table(table, **recipe)
+        # An object that can be read once has been read now.
+        given = table if tables.library_of(table) in tables.LIBRARIES else read
+        tables.check_name(given, column, overwrite)
+        vectors, notes = self._vectors_of(
+            self._model.embed_table,
+            read,
+            self._prompt(prompt_name, prompt),
+            (batch_size, show_progress_bar, normalize_embeddings, truncate_dim),
+            cache=None if cache is None else os.path.abspath(os.fspath(cache)),
+            **recipe,
+        )
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
+        return tables.with_column(given, column, vectors)
+
+    def tokenize_lengths(
+        self, sentences: Any, *, prompt_name: str | None = None, prompt: str | None = None
+    ) -> NDArray[np.int64]:
+        """Counts the tokens of each text before it is cut, shape ``(N,)``, int64.
+
+        Prompt and special tokens are counted, so that ``(lengths > embedder.max_seq_length).sum()`` is the number of
+        texts that are cut. A null has 0. ``sentences`` is what `encode_arrow` takes; nothing is embedded.
+
+        Raises `InvalidInput` as `encode_arrow`.
+        """
+        if isinstance(sentences, str):
+            raise invalid("`sentences` is a str", "give a list of str")
+        return self._model.token_lengths(tables.texts_of(sentences), prompt=self._prompt(prompt_name, prompt))
 
     def encode_query(self, sentences: Any, prompt_name: str | None = None, **arguments: Any) -> NDArray[np.float32]:
         """As `encode`, with the model's prompt ``query`` if it has one."""
@@ -263,27 +400,52 @@ class Embedder:
         normalize: bool | None,
         truncate_dim: int | None,
     ) -> NDArray[np.float32]:
+        # NumPy makes an array without dimensions of a str.
+        if isinstance(sentences, np.ndarray) and sentences.ndim == 0:
+            sentences = sentences.item()
+        is_one = isinstance(sentences, str)
+        vectors = self._vectors_of(
+            self._model.encode,
+            [sentences] if is_one else tables.texts_of(sentences),
+            prompt,
+            (batch_size, show_progress_bar, normalize, truncate_dim),
+        )
+        return vectors[0] if is_one else vectors
+
+    def _vectors_of(
+        self,
+        call: Any,
+        given: Any,
+        prompt: str,
+        options: tuple[int | None, bool | None, bool | None, int | None],
+        **others: Any,
+    ) -> Any:
+        """Calls the native part with what all of its calls take."""
+        batch_size, show_progress_bar, normalize, truncate_dim = options
         if batch_size is not None:
             batch_size = _positive("batch_size", batch_size)
         kept = self._model.default_dims
         if truncate_dim is not None:
             kept = min(_positive("truncate_dim", truncate_dim), self.dimension)
-        sentences = _column(sentences)
-        is_one = isinstance(sentences, str)
         with _progress(show_progress_bar) as on_tick:
-            vectors = self._model.encode(
-                [sentences] if is_one else sentences,
+            return call(
+                given,
                 prompt=prompt,
                 batch_size=batch_size,
+                kept=kept,
+                normalize=bool(normalize),
                 on_tick=on_tick,
+                **others,
             )
-        if kept < self.dimension:
-            vectors = vectors[:, :kept].copy()
-        # A whole vector that the model has scaled has length 1: scaling it again would change its last bits.
-        if normalize and not (kept == self.dimension and self._model.normalizes):
-            lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-            vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-        return vectors[0] if is_one else vectors
+
+
+def _check_device(device: Any) -> None:
+    if device not in (None, "cpu"):
+        raise unsupported(
+            f"`device={device!r}` is not supported",
+            "this package computes on the CPU; a GPU needs the program, built from source: "
+            "`cargo install --path crates/cli --locked --features cuda`, then `reembed run --device cuda:0`",
+        )
 
 
 def _restored(kind_of_embedder: type[Embedder], source: str, options: dict[str, Any]) -> Embedder:
@@ -309,25 +471,6 @@ def _positive(name: str, number: int) -> int:
     if isinstance(number, bool) or value < 1:
         raise invalid_config(f"`{name}` is {number!r}", "give a whole number from 1")
     return value
-
-
-def _column(sentences: Any) -> Any:
-    """The texts as a str or an iterable of str; columns of other libraries become lists."""
-    if isinstance(sentences, (str, list, tuple)):
-        return sentences
-    if isinstance(sentences, (bytes, bytearray)):
-        raise invalid("`sentences` is bytes, not a str", "decode it: `sentences.decode()`")
-    if isinstance(sentences, Mapping) or hasattr(sentences, "columns") or hasattr(sentences, "column_names"):
-        raise invalid("`sentences` is a table or a mapping", "give one column of it")
-    # pyarrow, then Polars and pandas, then NumPy.
-    for method in ("to_pylist", "to_list", "tolist"):
-        if callable(convert := getattr(sentences, method, None)):
-            return convert()
-    if not isinstance(sentences, Iterable):
-        raise invalid(
-            f"`sentences` is of type {type(sentences).__name__}", "give a str or an iterable of str"
-        )
-    return sentences
 
 
 def _text_of(task: Any, place: str) -> str:

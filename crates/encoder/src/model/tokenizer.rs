@@ -186,6 +186,40 @@ impl TextTokenizer {
         Ok(chunks)
     }
 
+    /// Counts the tokens of the prompt and the text as if nothing were cut, special tokens included.
+    ///
+    /// # Errors
+    /// `Encode` if the tokenizer fails or panics.
+    pub fn count_uncut(&self, text: &str) -> Result<usize> {
+        let text = self.with_prompt(text);
+        catch_panic(ErrorKind::Encode, "the tokenizer", || {
+            let mut tokens = self.special_tokens();
+            for piece in self.pieces_to_count(&text) {
+                tokens += self.encode_slice(piece)?.len();
+            }
+            Ok(tokens)
+        })
+    }
+
+    /// The text in pieces of some size whose tokens are those of the text: encoding needs a hundred
+    /// times the bytes of what it gets.
+    fn pieces_to_count<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        let Some(shortener) = &self.shortener else { return vec![text] };
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while rest.len() > MAX_COUNTED_BYTES {
+            let may_end = |(at, c): &(usize, char)| {
+                *at >= MAX_COUNTED_BYTES && c.is_whitespace() && shortener.is_white_space(*c)
+            };
+            let Some((at, _)) = rest.char_indices().find(may_end) else { break };
+            let (piece, behind) = rest.split_at(at);
+            pieces.push(piece);
+            rest = behind;
+        }
+        pieces.push(rest);
+        pieces
+    }
+
     /// Encodes a text that has its prompt. If texts that are too long are an error, it may have all
     /// tokens although it is marked as truncated.
     fn encode_truncated(&self, text: &str) -> Result<TokenizedText> {
@@ -352,6 +386,21 @@ pub fn tokenize_texts<'a>(
         })
         .collect();
     Ok(PlannedTexts { batches, truncated })
+}
+
+/// Counts the tokens of each text of a chunk as if nothing were cut ([`TextTokenizer::count_uncut`]).
+/// `texts` has the row in the chunk and the text.
+///
+/// # Errors
+/// `Encode`, naming the row, if the tokenizer fails.
+pub fn count_tokens_uncut(
+    tokenizer: &TextTokenizer,
+    rows: &RowNames,
+    texts: &[(usize, &str)],
+) -> Result<Vec<usize>> {
+    map_texts(tokenizer.threads.as_ref(), texts, |row, text| {
+        tokenizer.count_uncut(text).map_err(|error| error.at(rows.name(row)))
+    })
 }
 
 /// The error of a text without tokens. It occurs if the tokenizer adds no special tokens.

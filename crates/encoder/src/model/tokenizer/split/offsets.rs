@@ -11,7 +11,7 @@ use crate::error::Result;
 impl TextTokenizer {
     /// Encodes a slice of a text, without prompt, special tokens and truncation, and returns where
     /// its tokens begin in it, in order.
-    pub(super) fn encode_slice(&self, slice: &str) -> Result<Vec<TokenStart>> {
+    pub(in crate::model::tokenizer) fn encode_slice(&self, slice: &str) -> Result<Vec<TokenStart>> {
         match self.lower_case {
             true => {
                 let mut offsets = LowerCaseOffsets::new(slice);
@@ -45,7 +45,7 @@ impl TextTokenizer {
     }
 
     /// The number of special tokens that every text gets.
-    pub(super) fn special_tokens(&self) -> usize {
+    pub(in crate::model::tokenizer) fn special_tokens(&self) -> usize {
         self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
     }
 }
