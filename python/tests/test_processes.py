@@ -104,24 +104,3 @@ def test_ctrl_c_ends_a_call_within_a_second():
     finally:
         limit.cancel()
         child.kill()
-
-
-def test_import_starts_no_thread():
-    code = "import os, numpy; before = len(os.listdir('/proc/self/task')); import reembed; "
-    code += "print(len(os.listdir('/proc/self/task')) - before)"
-    if not os.path.isdir("/proc/self/task"):
-        pytest.skip("there is no /proc")
-    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "0\n"
-
-
-def test_threads_follow_the_environment(monkeypatch):
-    from reembed.embedder import _threads
-
-    monkeypatch.delenv("REEMBED_COMPUTE_THREADS", raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3,1")
-    assert (_threads(2), _threads(None)) == (2, 3)
-    monkeypatch.setenv("REEMBED_COMPUTE_THREADS", "4")
-    assert _threads(None) == 4
-    monkeypatch.setenv("REEMBED_COMPUTE_THREADS", "none")
-    with pytest.raises(ValueError, match="REEMBED_COMPUTE_THREADS"):
-        Embedder()

@@ -17,7 +17,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ._reembed import ArrowTable, VectorColumn, __version__
+from .interpreter import refuse_subinterpreter
+
+refuse_subinterpreter()
+
+from ._reembed import ArrowTable, VectorColumn, __version__  # noqa: E402, after what it cannot refuse itself
 from .errors import (
     CacheBusy,
     CacheError,
@@ -57,7 +61,13 @@ _LAZY = {
 }
 
 
+# Modules over other libraries: ``reembed.ray.Embed``.
+_ADAPTERS = ("duckdb", "langchain", "llama_index", "polars", "ray", "shared", "spark")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _ADAPTERS:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
@@ -66,7 +76,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_ADAPTERS})
 
 
 __all__ = [

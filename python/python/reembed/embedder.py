@@ -19,6 +19,7 @@ from .errors import (
     invalid_config,
     unsupported,
 )
+from .threads import resolve_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,8 +45,8 @@ class Embedder:
     precision:
         ``"f32"``, ``"bf16x3"``, ``"bf16"`` or ``"bf16-avx512"``; None: the program's own choice on this machine.
     threads:
-        Threads of the work; None: ``REEMBED_COMPUTE_THREADS``, else ``OMP_NUM_THREADS``, else as many as CPU affinity
-        and cgroup allow.
+        Threads of the work; None: ``REEMBED_COMPUTE_THREADS``, else the CPUs that Ray or Spark grants to this worker,
+        else ``OMP_NUM_THREADS``, else as many as CPU affinity and cgroup allow.
     fingerprint:
         The model must have this fingerprint.
     device:
@@ -85,7 +86,7 @@ class Embedder:
             directory=directory,
             id=name,
             precision=precision,
-            threads=_threads(threads),
+            threads=resolve_threads(None if threads is None else _positive("threads", threads)),
             python=sys.executable or "python3",
         )
         if fingerprint is not None and fingerprint != self.fingerprint:
@@ -460,19 +461,6 @@ def _source(model: str | os.PathLike[str]) -> tuple[str | None, str | None]:
     if looks_like_path or os.path.isdir(path):
         return os.path.abspath(os.path.expanduser(path)), None
     return None, path if "/" in path else f"sentence-transformers/{path}"
-
-
-def _threads(threads: int | None) -> int | None:
-    if threads is not None:
-        return _positive("threads", threads)
-    own = os.environ.get("REEMBED_COMPUTE_THREADS", "")
-    if own and own != "auto":
-        if not own.isdecimal() or int(own) == 0:
-            raise invalid_config(f"REEMBED_COMPUTE_THREADS is {own!r}", "set it to a number of threads from 1")
-        return int(own)
-    # OpenMP allows a list, one number for each level; what it cannot read, it ignores.
-    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else None
 
 
 def _positive(name: str, number: int) -> int:

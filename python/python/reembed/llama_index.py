@@ -1,0 +1,59 @@
+"""LlamaIndex: a `BaseEmbedding`, for indices and query engines.
+
+>>> from reembed.llama_index import ReembedEmbedding      # doctest: +SKIP
+>>> Settings.embed_model = ReembedEmbedding()             # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from llama_index.core.base.embeddings.base import DEFAULT_EMBED_BATCH_SIZE, BaseEmbedding
+from pydantic import PrivateAttr
+
+from .embedder import DEFAULT_MODEL, Embedder
+
+
+class ReembedEmbedding(BaseEmbedding):
+    """Vectors for LlamaIndex. ``model``, ``precision``, ``threads`` and ``fingerprint`` are those of `Embedder`.
+
+    Queries have the model's prompt ``query``, texts ``document``, ``passage`` or ``corpus``, if it declares one.
+    """
+
+    _embedder: Embedder = PrivateAttr()
+
+    def __init__(
+        self,
+        model: str = DEFAULT_MODEL,
+        precision: str | None = None,
+        threads: int | None = None,
+        *,
+        fingerprint: str | None = None,
+        embed_batch_size: int = DEFAULT_EMBED_BATCH_SIZE,
+        **others: Any,
+    ) -> None:
+        super().__init__(model_name=model, embed_batch_size=embed_batch_size, **others)
+        self._embedder = Embedder(model, precision, threads, fingerprint=fingerprint)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "ReembedEmbedding"
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._embedder.encode_query(query).tolist()
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._embedder.encode_document(text).tolist()
+
+    def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return self._embedder.encode_document(list(texts)).tolist()
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> list[list[float]]:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
