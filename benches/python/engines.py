@@ -94,9 +94,9 @@ def prepare(options):
         pq.write_table(pa.Table.from_pylist(rows[part :: options.workers]), work / "rows" / f"part-{part}.parquet")
     pq.write_table(pa.Table.from_pylist(rows), work / "rows.parquet")
     out = work / "program.parquet"
-    precision = ["--precision", options.precision] if options.precision != "default" else []
+    precision = ["--precision", options.precision]
     command = [reembed, "run", "--quiet", "--cache-mode", "off", *precision, "--text", "text", work / "rows.parquet", out]
-    subprocess.run(command, check=True, cwd=work)
+    subprocess.run(command, check=True, cwd=work, stdout=subprocess.DEVNULL)
     shown = subprocess.run([reembed, "model", "show"], check=True, capture_output=True, text=True).stdout
     return re.search(r"^directory +(.+)$", shown, re.M)[1], by_id(pq.read_table(out))
 

@@ -103,6 +103,11 @@ def prepare(reembed, work, tasks):
         link = work / "fastembed" / file.name
         link.unlink(missing_ok=True)
         link.symlink_to(file)
+    # fastembed would cut at the 128 tokens of this file, and the model is used with 256.
+    file = work / "fastembed/tokenizer_config.json"
+    settings = json.loads(file.read_text()) | {"max_length": 256, "model_max_length": 256}
+    file.unlink()
+    file.write_text(json.dumps(settings))
     return model
 
 
