@@ -3,16 +3,20 @@
 //! `source` (verified bytes) → `description` (what the directory says) → [`FoundModel`] (its identity is
 //! known) → `weights` (checked tensors) → an [`Encoder`].
 
+pub mod architecture;
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod chunk_size;
 pub mod config;
 pub mod description;
 pub mod encoder;
+mod encoder_config;
 mod facts;
 pub mod fake;
 mod found;
 mod from_identity;
+#[cfg(test)]
+mod golden_tests;
 pub mod identity;
 mod json;
 mod loaded;
@@ -23,6 +27,8 @@ pub mod precision;
 pub mod prompt;
 mod resources;
 pub mod source;
+pub mod spec;
+pub mod tensor_names;
 pub mod tokenizer;
 pub mod weights;
 

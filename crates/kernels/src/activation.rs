@@ -53,20 +53,21 @@ impl Activation {
 }
 
 /// A gated linear unit (Shazeer, 2020, <https://arxiv.org/abs/2002.05202>): of each row of `rows`,
-/// `(rows, 2 · width)`, its first half through the activation, times its second half, to `to`,
-/// `(rows, width)`. `rows` is changed.
+/// `(rows, 2 · width)`, its first half through the activation, times its second half. The first half of
+/// `rows` then holds the results, `(rows, width)`; the rest is undefined.
 ///
 /// # Panics
-/// If `rows` is not twice as long as `to`, or if the rows are not complete.
-pub fn gate_rows(isa: Isa, activation: Activation, width: usize, rows: &mut [f32], to: &mut [f32]) {
-    assert_eq!(rows.len(), 2 * to.len(), "a row has a gate and a value for each output");
-    assert!(to.len().is_multiple_of(width.max(1)), "the rows are complete");
-    for (row, to) in rows.chunks_exact_mut(2 * width).zip(to.chunks_exact_mut(width)) {
-        let (gate, value) = row.split_at_mut(width);
+/// If the rows are not complete.
+pub fn gate_rows(isa: Isa, activation: Activation, width: usize, rows: &mut [f32]) {
+    assert!(rows.len().is_multiple_of(2 * width.max(1)), "the rows are complete");
+    for index in 0..rows.len() / (2 * width.max(1)) {
+        let start = index * 2 * width;
+        let (gate, value) = rows[start..start + 2 * width].split_at_mut(width);
         activation.apply(isa, gate);
-        for ((to, gate), value) in to.iter_mut().zip(gate).zip(value) {
-            *to = *gate * *value;
+        for (gate, value) in gate.iter_mut().zip(value) {
+            *gate *= *value;
         }
+        rows.copy_within(start..start + width, index * width);
     }
 }
 

@@ -86,6 +86,14 @@ pub(crate) enum InputValues<'a> {
 }
 
 impl Activations<'_> {
+    /// Number of its rows.
+    pub fn rows(&self) -> usize {
+        match &self.0 {
+            Values::Rows { values, width } => values.len() / (*width).max(1),
+            Values::Blocks(blocks) => blocks.rows(),
+        }
+    }
+
     /// Writes rows of f32, `(rows, heads.width())`, from row `first` on. `heads` are the heads of the matrix.
     ///
     /// # Panics
@@ -166,6 +174,11 @@ impl<'a> Residual<'a> {
         BufferSize { floats: 0, halves }
     }
 
+    /// Values of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Its values, `(rows, width)`, row-major.
     pub fn values(&self) -> &[f32] {
         self.values
@@ -211,6 +224,11 @@ impl<'a> Residual<'a> {
             let (rounded, heads) = (blocks.reborrow(), Heads::single(self.width));
             arithmetic.isa().run(RoundRows { rows: self.values, heads, first: 0, rounded });
         }
+    }
+
+    /// Lets `change` change the f32 values. What products read keeps its old values.
+    pub fn update(&mut self, change: impl FnOnce(&mut [f32])) {
+        change(self.values);
     }
 
     /// Adds `rows`, `(rows, width)`, to its f32 values. What products read keeps its old values: for layers

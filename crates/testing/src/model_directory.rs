@@ -685,16 +685,16 @@ fn write_json(path: &Path, value: &Value) {
 }
 
 /// A tensor as a safetensors file holds it.
-struct Tensor {
-    name: String,
-    dtype: String,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+pub(crate) struct Tensor {
+    pub name: String,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
 }
 
 /// The format: the length of the header in eight bytes, the header as JSON padded with spaces to a multiple of
 /// eight, the values of all tensors without gaps.
-fn write_tensors(path: &Path, tensors: &[Tensor]) {
+pub(crate) fn write_tensors(path: &Path, tensors: &[Tensor]) {
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut end = 0;

@@ -5,35 +5,40 @@
 //! | File | What is read |
 //! |---|---|
 //! | `modules.json` | the modules |
-//! | `config.json` | the transformer (Hugging Face `BertConfig`) |
+//! | `config.json` | the encoder |
 //! | `1_Pooling/config.json` | the pooling |
+//! | `2_Dense/config.json` … | the linear layers after it |
 //! | `sentence_bert_config.json` | `max_seq_length`, `do_lower_case` |
 //! | `config_sentence_transformers.json` | the prompts, `truncate_dim` |
 //! | `tokenizer_config.json` | the settings with which transformers overrides `tokenizer.json` |
 //!
 //! A setting that is not supported is an error that names it: ignoring it would give wrong vectors.
 
+mod pooling;
+mod steps;
+
 use std::num::NonZeroUsize;
 
-pub use reembed_kernels::Activation;
 use serde::Deserialize;
 
 use super::chunk_size::ChunkSize;
 use super::config::{TextOptions, Truncation};
-use super::json::{DAMAGED, json, quote, refuse, required_json};
+use super::encoder_config;
+use super::json::{json, refuse, required_json};
 use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
+use super::spec::{EncoderSpec, PoolingSpec, Step, TokenPooling};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Everything about a model except its weights and its vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelDescription {
-    /// The shape of the transformer.
-    pub bert: BertShape,
+    /// What computes token vectors.
+    pub encoder: EncoderSpec,
     /// How token vectors become the vector of a text.
-    pub pooling: Pooling,
-    /// Whether the vector is scaled to Euclidean length 1.
-    pub normalize: bool,
+    pub pooling: PoolingSpec,
+    /// What happens to that vector afterwards, in this order.
+    pub steps: Vec<Step>,
     /// Tokens to which a text is truncated, special tokens included.
     pub max_seq_length: NonZeroUsize,
     /// What happens to a longer text.
@@ -49,47 +54,24 @@ pub struct ModelDescription {
     pub truncate_dim: Option<NonZeroUsize>,
 }
 
-/// Sizes of a BERT encoder (Devlin et al., 2018, <https://arxiv.org/abs/1810.04805>).
-#[derive(Debug, Clone, PartialEq)]
-pub struct BertShape {
-    /// Rows of the word embedding.
-    pub vocab_size: usize,
-    /// Components of a token vector.
-    pub hidden: usize,
-    /// Number of layers.
-    pub layers: usize,
-    /// Number of attention heads; it divides `hidden`.
-    pub heads: usize,
-    /// Width of the feed-forward layer.
-    pub intermediate: usize,
-    /// Activation of the feed-forward layer.
-    pub activation: Activation,
-    /// Rows of the position embedding.
-    pub max_positions: usize,
-    /// Rows of the token-type embedding.
-    pub token_types: usize,
-    /// Added to the variance in each layer norm.
-    pub layer_norm_eps: f64,
-    /// The id of the padding token.
-    pub pad_token: u32,
-}
+impl ModelDescription {
+    /// Components of a vector.
+    pub fn dim(&self) -> usize {
+        let pooled = self.encoder.hidden * self.pooling.modes.len();
+        self.steps.iter().fold(pooled, |width, step| match step {
+            Step::Dense(dense) => dense.outputs,
+            Step::Normalize => width,
+        })
+    }
 
-/// How the token vectors of a text become one vector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pooling {
-    /// The mean of all token vectors, special tokens included and padding excluded.
-    Mean,
-    /// The vector of the first token, `[CLS]`.
-    Cls,
-}
+    /// Whether vectors are scaled to Euclidean length 1.
+    pub fn normalizes(&self) -> bool {
+        self.steps.last() == Some(&Step::Normalize)
+    }
 
-impl Pooling {
-    /// The name in the configuration of the pooling module and in the footer of an output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Pooling::Mean => "mean",
-            Pooling::Cls => "cls",
-        }
+    /// Whether the tokens of the prompt are left out of the pooling.
+    pub fn excludes_prompt(&self) -> bool {
+        !self.pooling.include_prompt && !self.prompt.text.is_empty()
     }
 }
 
@@ -99,272 +81,46 @@ impl Pooling {
 /// `Model`, naming the file and the key, if a file is malformed or has a setting that is not
 /// supported; `Config` if an option does not fit the model.
 pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescription> {
-    let bert = bert_shape(files)?;
-    let modules = modules(files)?;
+    let encoder = encoder_config::read(files)?;
+    let modules = steps::modules(files)?;
     let sentence: SentenceBertConfig =
         json(files, "sentence_bert_config.json")?.unwrap_or_default();
     let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
     check_normalizer(files, &tokenizer)?;
     let max_seq_length =
-        max_seq_length(files, sentence.max_seq_length, &tokenizer, bert.max_positions)?;
+        max_seq_length(files, sentence.max_seq_length, &tokenizer, encoder.max_tokens)?;
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
     options.pool.map_or(Ok(()), |size| size.check_length(max_seq_length))?;
     let prompt = prompt::choose(files, &options.prompt)?;
     let pooling = match &modules.pooling {
-        Some(directory) => {
-            pooling(files, &format!("{directory}/config.json"), &bert, &prompt.text)?
-        }
-        None => Pooling::Mean,
+        Some(directory) => pooling::read(files, directory, encoder.hidden)?,
+        None => PoolingSpec::one(TokenPooling::Mean),
     };
-    Ok(ModelDescription {
-        bert,
+    let steps = steps::read(files, &modules.after, encoder.hidden * pooling.modes.len())?;
+    let description = ModelDescription {
+        encoder,
         pooling,
-        normalize: modules.normalize,
+        steps,
         max_seq_length,
         truncation: options.truncation,
         pool: options.pool,
-        lower_case: sentence.do_lower_case,
+        lower_case: sentence.do_lower_case.unwrap_or(false),
         prompt,
         truncate_dim: truncate_dim(files)?,
-    })
-}
-
-#[derive(Deserialize)]
-struct BertConfig {
-    model_type: Option<String>,
-    vocab_size: usize,
-    hidden_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    intermediate_size: usize,
-    #[serde(default = "default_activation")]
-    hidden_act: String,
-    max_position_embeddings: usize,
-    #[serde(default = "default_token_types")]
-    type_vocab_size: usize,
-    #[serde(default = "default_layer_norm_eps")]
-    layer_norm_eps: f64,
-    #[serde(default)]
-    pad_token_id: u32,
-    position_embedding_type: Option<String>,
-    #[serde(default)]
-    is_decoder: bool,
-}
-
-// The defaults of `transformers.BertConfig`.
-fn default_activation() -> String {
-    "gelu".to_owned()
-}
-fn default_token_types() -> usize {
-    2
-}
-fn default_layer_norm_eps() -> f64 {
-    1e-12
-}
-
-/// A larger size means a damaged or hostile file.
-const MAX_SIZE: usize = 1 << 24;
-
-fn bert_shape(files: &ModelFiles) -> Result<BertShape> {
-    const FILE: &str = "config.json";
-    let config: BertConfig = required_json(files, FILE)?;
-    let damaged =
-        |key: &str, message: String| Err(refuse(files, FILE, key).with(message).advice(DAMAGED));
-    let refuse = |key: &str, message: String| Err(refuse(files, FILE, key).with(message));
-
-    match config.model_type.as_deref() {
-        Some("bert") => {}
-        Some(other) => {
-            let other = quote(other);
-            return refuse("model_type", format!("{other} is not supported; only \"bert\" is"));
-        }
-        None => {
-            return refuse("model_type", "is missing; only \"bert\" is supported".to_owned());
-        }
-    }
-    if let Some(kind) = config.position_embedding_type.filter(|kind| kind != "absolute") {
-        return refuse(
-            "position_embedding_type",
-            format!("{} is not supported; only \"absolute\" is", quote(&kind)),
-        );
-    }
-    if config.is_decoder {
-        return refuse(
-            "is_decoder",
-            "is true: decoders are not supported; only encoders are".to_owned(),
-        );
-    }
-    let activation = match config.hidden_act.as_str() {
-        "gelu" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        other => {
-            return refuse(
-                "hidden_act",
-                format!(
-                    "{} is not supported; gelu, gelu_new, gelu_pytorch_tanh and relu are",
-                    quote(other)
-                ),
-            );
-        }
     };
-    for (key, size) in [
-        ("vocab_size", config.vocab_size),
-        ("hidden_size", config.hidden_size),
-        ("num_hidden_layers", config.num_hidden_layers),
-        ("num_attention_heads", config.num_attention_heads),
-        ("intermediate_size", config.intermediate_size),
-        ("max_position_embeddings", config.max_position_embeddings),
-        ("type_vocab_size", config.type_vocab_size),
-    ] {
-        if !(1..=MAX_SIZE).contains(&size) {
-            return damaged(key, format!("is {size}, out of range 1 to {MAX_SIZE}"));
-        }
+    if description.excludes_prompt() && description.truncation == Truncation::Start {
+        let message = "`text.truncate` is \"start\", which may cut the prompt, and the model leaves the \
+                       prompt out of its pooling";
+        return Err(Error::new(ErrorKind::Config, message)
+            .advice("set `text.truncate` to \"end\", or `model.prompt` to \"\""));
     }
-    if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
-        return damaged(
-            "num_attention_heads",
-            format!(
-                "is {}, which does not divide `hidden_size` {}",
-                config.num_attention_heads, config.hidden_size
-            ),
-        );
-    }
-    if !(config.layer_norm_eps > 0.0 && config.layer_norm_eps < 1.0) {
-        return damaged(
-            "layer_norm_eps",
-            format!("is {}, not between 0 and 1", config.layer_norm_eps),
-        );
-    }
-    Ok(BertShape {
-        vocab_size: config.vocab_size,
-        hidden: config.hidden_size,
-        layers: config.num_hidden_layers,
-        heads: config.num_attention_heads,
-        intermediate: config.intermediate_size,
-        activation,
-        max_positions: config.max_position_embeddings,
-        token_types: config.type_vocab_size,
-        layer_norm_eps: config.layer_norm_eps,
-        pad_token: config.pad_token_id,
-    })
-}
-
-#[derive(Deserialize)]
-struct Module {
-    #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
-    path: String,
-}
-
-/// The modules after the transformer.
-struct Modules {
-    /// The directory of the pooling module; `None` means the mean, as in sentence-transformers.
-    pooling: Option<String>,
-    normalize: bool,
-}
-
-fn modules(files: &ModelFiles) -> Result<Modules> {
-    const FILE: &str = "modules.json";
-    let Some(list) = json::<Vec<Module>>(files, FILE)? else {
-        return Ok(Modules { pooling: None, normalize: false });
-    };
-    // The path of a class depends on the version of sentence-transformers; its name does not.
-    let kinds: Vec<&str> =
-        list.iter().map(|module| module.kind.rsplit('.').next().unwrap_or("")).collect();
-    for (kind, module) in kinds.iter().zip(&list) {
-        match *kind {
-            "Transformer" if !module.path.is_empty() => {
-                return Err(refuse(files, FILE, "Transformer").with(format!(
-                    "is in the directory {}; only a Transformer at the top level is supported",
-                    quote(&module.path)
-                )));
-            }
-            "Transformer" | "Pooling" | "Normalize" => {}
-            _ => {
-                return Err(refuse(files, FILE, "type").with(format!(
-                    "{} is not supported; Transformer, Pooling and Normalize are",
-                    quote(&module.kind)
-                )));
-            }
-        }
-    }
-    let normalize = match kinds[..] {
-        ["Transformer", "Pooling"] => false,
-        ["Transformer", "Pooling", "Normalize"] => true,
-        _ => {
-            return Err(refuse(files, FILE, "type").with(format!(
-                "the modules are {kinds:?}; they must be Transformer, Pooling and perhaps Normalize, in this order"
-            )));
-        }
-    };
-    Ok(Modules { pooling: Some(list[1].path.clone()), normalize })
-}
-
-#[derive(Deserialize)]
-struct PoolingConfig {
-    word_embedding_dimension: Option<usize>,
-    pooling_mode: Option<String>,
-    #[serde(default)]
-    pooling_mode_cls_token: bool,
-    #[serde(default)]
-    pooling_mode_mean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_max_tokens: bool,
-    #[serde(default)]
-    pooling_mode_mean_sqrt_len_tokens: bool,
-    #[serde(default)]
-    pooling_mode_weightedmean_tokens: bool,
-    #[serde(default)]
-    pooling_mode_lasttoken: bool,
-    #[serde(default = "default_true")]
-    include_prompt: bool,
-}
-
-fn default_true() -> bool {
-    true
-}
-
-fn pooling(files: &ModelFiles, file: &str, bert: &BertShape, prompt: &str) -> Result<Pooling> {
-    let config: PoolingConfig = required_json(files, file)?;
-    if let Some(width) = config.word_embedding_dimension.filter(|width| *width != bert.hidden) {
-        return Err(refuse(files, file, "word_embedding_dimension")
-            .with(format!("is {width}, but `hidden_size` of config.json is {}", bert.hidden))
-            .advice(DAMAGED));
-    }
-    if !config.include_prompt && !prompt.is_empty() {
-        return Err(refuse(files, file, "include_prompt")
-            .with("is false: excluding the prompt from the pooling is not supported".to_owned())
-            .advice("set `model.prompt` to \"\", or choose another model"));
-    }
-    let named: Vec<&str> = match &config.pooling_mode {
-        Some(mode) => vec![mode.as_str()],
-        None => [
-            ("cls", config.pooling_mode_cls_token),
-            ("mean", config.pooling_mode_mean_tokens),
-            ("max", config.pooling_mode_max_tokens),
-            ("mean_sqrt_len_tokens", config.pooling_mode_mean_sqrt_len_tokens),
-            ("weightedmean", config.pooling_mode_weightedmean_tokens),
-            ("lasttoken", config.pooling_mode_lasttoken),
-        ]
-        .into_iter()
-        .filter_map(|(name, on)| on.then_some(name))
-        .collect(),
-    };
-    match named[..] {
-        ["mean"] => Ok(Pooling::Mean),
-        ["cls"] => Ok(Pooling::Cls),
-        _ => Err(refuse(files, file, "pooling_mode")
-            .with(format!("{named:?} is not supported; one of \"mean\" and \"cls\" is"))),
-    }
+    Ok(description)
 }
 
 #[derive(Deserialize, Default)]
 struct SentenceBertConfig {
     max_seq_length: Option<usize>,
-    #[serde(default)]
-    do_lower_case: bool,
+    do_lower_case: Option<bool>,
 }
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";

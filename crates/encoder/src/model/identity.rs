@@ -19,7 +19,7 @@ pub struct ModelIdentity {
     pub id: String,
     /// SHA-256 of each file in hexadecimal, as [`ModelFiles::lineage_hashes`].
     pub files: BTreeMap<String, String>,
-    /// The pooling: `mean` or `cls`.
+    /// The pooling, such as `mean` or `cls`; several, side by side, are joined by `+`.
     pub pooling: String,
     /// Whether vectors are scaled to Euclidean length 1.
     pub normalized: bool,
@@ -87,8 +87,8 @@ impl ModelIdentity {
         ModelIdentity {
             id: files.label.to_string(),
             files: files.lineage_hashes(),
-            pooling: description.pooling.as_str().to_owned(),
-            normalized: description.normalize,
+            pooling: description.pooling.names(),
+            normalized: description.normalizes(),
             max_seq_length: description.max_seq_length.get(),
             // Of chunks, none is too long.
             truncation: match description.pool {
@@ -97,7 +97,7 @@ impl ModelIdentity {
             },
             chunks: description.pool.map(ChunksIdentity::mean),
             prompt: description.prompt.text.clone(),
-            dimension: description.bert.hidden,
+            dimension: description.dim(),
             precision: precision.as_str().to_owned(),
             numerics: numerics.to_owned(),
         }

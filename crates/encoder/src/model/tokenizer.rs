@@ -15,6 +15,7 @@ use super::config::Truncation;
 use super::description::ModelDescription;
 use super::resources::start_threads;
 use super::source::ModelFiles;
+use super::tensor_names::TensorNames;
 use crate::batch::{PlannedTexts, RowNames, TextChunk, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::BatchLimit;
@@ -22,9 +23,6 @@ use crate::plan::plan_batches;
 use shorten::{Shortened, Shortener};
 
 const FILE: &str = "tokenizer.json";
-
-/// Rows of the word embedding that no token uses: some models round the number up.
-const MAX_UNUSED_ROWS: usize = 1024;
 
 /// Bytes for each token of the maximum length. A longer text is shortened, first to this size; most
 /// texts have 3 to 5 bytes a token.
@@ -106,18 +104,15 @@ impl TextTokenizer {
             Ok(tokenizer)
         })?;
 
-        let rows = description.bert.vocab_size;
+        // There may be more rows: some models round their number up.
+        let rows = description.encoder.vocab_size;
         let tokens =
             tokenizer.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
         if tokens > rows {
+            let word = TensorNames::word_embedding(description.encoder.architecture);
             return Err(refuse(format!(
-                "has token ids up to {}, but tensor `embeddings.word_embeddings.weight` has {rows} rows",
+                "has token ids up to {}, but tensor `{word}` has {rows} rows",
                 tokens - 1
-            )));
-        }
-        if tokens + MAX_UNUSED_ROWS < rows {
-            return Err(refuse(format!(
-                "has {tokens} tokens, but tensor `embeddings.word_embeddings.weight` has {rows} rows"
             )));
         }
         let tokenizer = TextTokenizer {
@@ -148,6 +143,25 @@ impl TextTokenizer {
     /// The maximum length of the model in tokens, special tokens included.
     pub fn max_length(&self) -> NonZeroUsize {
         self.max_length
+    }
+
+    /// Tokens that every text begins with because of the prompt, the special tokens before it included:
+    /// those of the prompt alone without the special token at its end, as sentence-transformers counts them.
+    ///
+    /// # Errors
+    /// `Encode` if the tokenizer fails; `Config` if the prompt leaves no room for a text.
+    pub fn prompt_tokens(&self) -> Result<usize> {
+        let alone =
+            catch_panic(ErrorKind::Encode, "the tokenizer", || self.encode_all(&self.prompt))?;
+        let ends_special = self.tokenizer.encode_fast("", true).map_err(failed)?;
+        let last = ends_special.get_ids().last();
+        let is_special = last.is_some() && last == alone.ids.last();
+        let count = alone.ids.len() - usize::from(is_special);
+        match alone.truncated || count >= self.max_length.get() {
+            false => Ok(count),
+            true => Err(Error::new(ErrorKind::Config, "the prompt leaves no token for a text")
+                .advice("set a shorter `model.prompt`, or a larger `text.max_length`")),
+        }
     }
 
     /// Most tokens that go through the model as one text: those of a chunk, or the maximum length.

@@ -1,7 +1,7 @@
 //! Reads and checks the files of a model from any source.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
@@ -10,11 +10,12 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::files::{
-    CONFIG, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG, TOKENIZER,
+    CONFIG, INDEX, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG, TOKENIZER,
     TOKENIZER_CONFIG, WEIGHTS,
 };
 use super::reason::Reason;
 use crate::hash::hex;
+use crate::model::architecture::{self, Architecture};
 use crate::stop::Stop;
 
 const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
@@ -50,6 +51,8 @@ pub(super) struct ModelFetcher<'a> {
     pub(super) stop: &'a Stop,
     /// Set to the bytes of an allocation that failed.
     pub(super) failed_allocation: &'a Cell<Option<usize>>,
+    /// Set to what is wrong with the architecture.
+    pub(super) refusal: &'a RefCell<Option<String>>,
     pub(super) on_progress: OnProgress<'a>,
 }
 
@@ -66,6 +69,7 @@ impl ModelFetcher<'_> {
         let mut files = BTreeMap::new();
         self.fetch_file(MODULES, Need::Optional, &mut files)?;
         self.fetch_file(CONFIG, Need::Required, &mut files)?;
+        self.check_architecture(&files)?;
         self.fetch_file(TOKENIZER, Need::Required, &mut files)?;
         self.fetch_file(TOKENIZER_CONFIG, Need::Optional, &mut files)?;
         self.fetch_file(SENTENCE_BERT_CONFIG, Need::Optional, &mut files)?;
@@ -82,8 +86,32 @@ impl ModelFetcher<'_> {
             check_path(file).map_err(|why| format!("the pinned file `{file}` {why}"))?;
             self.fetch_file(file, Need::Required, &mut files)?;
         }
-        self.fetch_file(WEIGHTS, Need::Required, &mut files)?;
+        self.fetch_weights(&mut files)?;
         Ok(files)
+    }
+
+    /// Refuses an architecture that is not supported before anything else is fetched.
+    fn check_architecture(&self, files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
+        let Some(config) = files.get(CONFIG) else { return Ok(()) };
+        Architecture::judge(&config.bytes).map(drop).map_err(|why| {
+            let reason = Reason::from(format!("{CONFIG}: `{}`: {why}", architecture::KEY));
+            self.refusal.replace(Some(why));
+            reason
+        })
+    }
+
+    /// Reads the weights: one file, or an index and the files that it lists.
+    fn fetch_weights(&mut self, files: &mut BTreeMap<String, ModelFile>) -> Result<(), Reason> {
+        self.fetch_file(WEIGHTS, Need::Optional, files)?;
+        if files.contains_key(WEIGHTS) {
+            return Ok(());
+        }
+        self.fetch_file(INDEX, Need::Optional, files)?;
+        let Some(index) = files.get(INDEX) else { return Err(self.missing(WEIGHTS)) };
+        for part in parts_of_index(&index.bytes)? {
+            self.fetch_file(&part, Need::Required, files)?;
+        }
+        Ok(())
     }
 
     fn fetch_file(
@@ -143,9 +171,13 @@ impl ModelFetcher<'_> {
     }
 
     fn missing(&mut self, file: &str) -> Reason {
-        if file == WEIGHTS && matches!(self.source.open(PICKLED_WEIGHTS), Ok(Some(_))) {
+        let directory =
+            file.strip_suffix(WEIGHTS).filter(|path| path.is_empty() || path.ends_with('/'));
+        let pickled = directory.map(|directory| format!("{directory}{PICKLED_WEIGHTS}"));
+        if let Some(pickled) = pickled.filter(|file| matches!(self.source.open(file), Ok(Some(_))))
+        {
             return format!(
-                "{WEIGHTS} is missing, and {PICKLED_WEIGHTS} is not supported because loading a pickle can run \
+                "{file} is missing, and {pickled} is not supported because loading a pickle can run \
                  any code: if you trust it, convert it with transformers' \
                  `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
             )
@@ -153,6 +185,23 @@ impl ModelFetcher<'_> {
         }
         format!("{file} is missing").into()
     }
+}
+
+/// The files of an index of weights.
+fn parts_of_index(index: &[u8]) -> Result<BTreeSet<String>, Reason> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(index).map_err(|e| format!("{INDEX}: {e}"))?;
+    let parts: BTreeSet<String> = index.weight_map.into_values().collect();
+    for part in &parts {
+        check_path(part).map_err(|why| format!("{INDEX}: the file `{part}` {why}"))?;
+        if !part.ends_with(".safetensors") {
+            return Err(format!("{INDEX}: the file `{part}` is not called .safetensors").into());
+        }
+    }
+    Ok(parts)
 }
 
 /// A bare transformer has no `modules.json` and uses mean pooling. If other files of
@@ -229,10 +278,13 @@ fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
                 )
                 .into());
             }
-            Some("Pooling") => Need::Required,
+            Some("Pooling" | "Dense") => Need::Required,
             _ => Need::Optional,
         };
         configs.push((format!("{path}/{CONFIG}"), need));
+        if kind.ends_with(".Dense") || kind == "Dense" {
+            configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
+        }
     }
     Ok(configs)
 }
