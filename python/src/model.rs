@@ -32,6 +32,8 @@ pub struct Model {
     /// With the prompt that is the model's default.
     identity: ModelIdentity,
     default_dims: usize,
+    /// Whether a prompt that is written before a text is pooled as the model wants it.
+    pools_prompt: bool,
     runs_on: String,
     embedder: PerProcess<Embedder>,
 }
@@ -120,6 +122,14 @@ impl Model {
         batch_size: Option<NonZeroUsize>,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        if !prompt.is_empty() && !self.pools_prompt {
+            let message =
+                "the model leaves its prompt out of the pooling, which is not supported here";
+            return Err(raise(
+                Error::new(ErrorKind::Config, message)
+                    .advice("pass prompt=\"\", or embed a table with `reembed run`"),
+            ));
+        }
         let texts = texts::read(sentences)?;
         let (rows, done) = (texts.len(), AtomicUsize::new(0));
         let record = |progress: Progress| done.store(progress.done, Ordering::Relaxed);
@@ -149,13 +159,13 @@ impl Model {
         let found = find(&config, PromptChoice::ModelDefault, stop)?;
         let facts = found.facts();
         let (identity, runs_on) = (facts.identity.clone(), facts.runs_on.clone());
-        let default_dims = facts.default_dims();
+        let (default_dims, pools_prompt) = (facts.default_dims(), facts.pools_prompt);
         let embedder = match identity.prompt.is_empty() {
             true => Embedder::new(found.load(stop)?),
             false => without_prompt(&config, &identity, stop)?,
         };
         let embedder = PerProcess::new(embedder);
-        Ok(Model { config, identity, default_dims, runs_on, embedder })
+        Ok(Model { config, identity, default_dims, pools_prompt, runs_on, embedder })
     }
 
     /// Loads the model again, in a process that was forked from the one that has it.

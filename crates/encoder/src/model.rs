@@ -29,6 +29,7 @@ mod resources;
 pub mod source;
 pub mod spec;
 pub mod tensor_names;
+pub mod token_settings;
 pub mod tokenizer;
 pub mod weights;
 

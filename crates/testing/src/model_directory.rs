@@ -621,6 +621,16 @@ impl WrittenModel {
             .replace_file("pytorch_model.bin", b"PK\x03\x04\x00\x00archive/data.pkl")
     }
 
+    /// Adds a row to a tensor of two dimensions.
+    pub fn add_row(&self, tensor: &str, row: &[f32]) -> &Self {
+        self.edit_tensor(tensor, |tensor| {
+            let dtype = Dtype::of(tensor);
+            assert_eq!(tensor.shape[1], row.len(), "a row has the width of the tensor");
+            tensor.shape[0] += 1;
+            tensor.bytes.extend(dtype.bytes(row));
+        })
+    }
+
     /// One more module, `Dense` or `sentence_transformers.models.Dense`.
     pub fn add_module(&self, class: &str) -> &Self {
         self.edit_json("modules.json", |modules| {

@@ -17,17 +17,21 @@
 mod pooling;
 mod steps;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::chunk_size::ChunkSize;
 use super::config::{TextOptions, Truncation};
 use super::encoder_config;
-use super::json::{json, refuse, required_json};
+use super::json::{json, quote, refuse};
 use super::prompt::{self, Prompt};
 use super::source::ModelFiles;
 use super::spec::{EncoderSpec, PoolingSpec, Step, TokenPooling};
+pub use super::token_settings::TOKENIZER_CONFIG;
+use super::token_settings::{self, TokenSettings, TokenizerConfig};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Everything about a model except its weights and its vocabulary.
@@ -45,8 +49,10 @@ pub struct ModelDescription {
     pub truncation: Truncation,
     /// The vector of a text is the mean of its chunks of this size.
     pub pool: Option<ChunkSize>,
-    /// Whether a text is converted to lower case before it is tokenized.
+    /// Whether a text is converted to lower case before the tokenizer normalizes it.
     pub lower_case: bool,
+    /// What files beside `tokenizer.json` say about tokens.
+    pub tokens: TokenSettings,
     /// The text before every input text.
     pub prompt: Prompt,
     /// The first components that sentence-transformers keeps of a vector, after all modules and
@@ -83,10 +89,9 @@ impl ModelDescription {
 pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescription> {
     let encoder = encoder_config::read(files)?;
     let modules = steps::modules(files)?;
-    let sentence: SentenceBertConfig =
-        json(files, "sentence_bert_config.json")?.unwrap_or_default();
+    let sentence = sentence_config(files)?;
     let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
-    check_normalizer(files, &tokenizer)?;
+    let tokens = token_settings::read(files, &tokenizer, encoder.architecture)?;
     let max_seq_length =
         max_seq_length(files, sentence.max_seq_length, &tokenizer, encoder.max_tokens)?;
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
@@ -102,9 +107,10 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         pooling,
         steps,
         max_seq_length,
-        truncation: options.truncation,
+        truncation: tokens.truncation(options.truncation),
+        tokens,
         pool: options.pool,
-        lower_case: sentence.do_lower_case.unwrap_or(false),
+        lower_case: sentence.do_lower_case,
         prompt,
         truncate_dim: truncate_dim(files)?,
     };
@@ -117,24 +123,64 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     Ok(description)
 }
 
-#[derive(Deserialize, Default)]
-struct SentenceBertConfig {
+/// The configuration of the transformer module.
+#[derive(Default)]
+struct SentenceConfig {
     max_seq_length: Option<usize>,
-    do_lower_case: Option<bool>,
+    do_lower_case: bool,
 }
 
-const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-
-/// The settings with which transformers overrides `tokenizer.json`.
-#[derive(Deserialize, Default)]
-struct TokenizerConfig {
-    /// transformers writes 1e30 for no limit.
-    model_max_length: Option<f64>,
-    do_lower_case: Option<bool>,
-    /// Absent or `null`: the same as `do_lower_case`.
-    strip_accents: Option<bool>,
-    tokenize_chinese_chars: Option<bool>,
+/// Reads the configuration of the transformer module. Every key that would change a vector is refused, and
+/// every one that is not known.
+fn sentence_config(files: &ModelFiles) -> Result<SentenceConfig> {
+    let values: BTreeMap<String, Value> = json(files, SENTENCE_CONFIG)?.unwrap_or_default();
+    let mut config = SentenceConfig::default();
+    for (key, value) in &values {
+        let text = |path: &str| value.pointer(path).and_then(Value::as_str);
+        let is_known = match key.as_str() {
+            _ if *value == Value::Null => true,
+            "max_seq_length" => {
+                config.max_seq_length = value.as_u64().map(|length| length as usize);
+                config.max_seq_length.is_some()
+            }
+            "do_lower_case" => {
+                config.do_lower_case = *value == Value::Bool(true);
+                value.is_boolean()
+            }
+            // They decide speed and types, and vectors here are f32 whatever they say.
+            "model_args" | "model_kwargs" => value.as_object().is_some_and(|map| {
+                map.keys().all(|key| HARMLESS_MODEL_ARGS.contains(&key.as_str()))
+            }),
+            "unpad_inputs" | "backend" => true,
+            "transformer_task" => text("") == Some("feature-extraction"),
+            "module_output_name" => text("") == Some("token_embeddings"),
+            "modality_config" => {
+                value.as_object().is_some_and(|map| map.keys().eq(["text"]))
+                    && text("/text/method") == Some("forward")
+                    && text("/text/method_output_name") == Some("last_hidden_state")
+            }
+            _ => value.as_object().is_some_and(serde_json::Map::is_empty),
+        };
+        if !is_known {
+            return Err(refuse(files, SENTENCE_CONFIG, key)
+                .with(format!("{} is not supported", quote(&value.to_string())))
+                .advice("remove the key if it changes no vector, or choose another model"));
+        }
+    }
+    Ok(config)
 }
+
+const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
+
+/// Arguments of a model's constructor that change no f32 vector.
+const HARMLESS_MODEL_ARGS: [&str; 6] = [
+    "attn_implementation",
+    "device_map",
+    "dtype",
+    "low_cpu_mem_usage",
+    "torch_dtype",
+    "trust_remote_code",
+];
 
 /// The maximum length. Without `max_seq_length`, sentence-transformers uses `model_max_length`, and
 /// no more than the number of positions.
@@ -148,7 +194,7 @@ fn max_seq_length(
         (None, Some(length)) => {
             (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
         }
-        _ => ("sentence_bert_config.json", "max_seq_length", configured.unwrap_or(positions)),
+        _ => (SENTENCE_CONFIG, "max_seq_length", configured.unwrap_or(positions)),
     };
     NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
         || {
@@ -172,69 +218,20 @@ fn shorter(maximum: NonZeroUsize, wanted: Option<NonZeroUsize>) -> Result<NonZer
         .advice(format!("set it to at most {maximum}, or remove it")))
 }
 
-/// The part of `tokenizer.json` that transformers overrides with `tokenizer_config.json`, if the
-/// normalizer is a `BertNormalizer`.
-#[derive(Deserialize)]
-struct TokenizerFile {
-    normalizer: Option<Normalizer>,
-}
-
-#[derive(Deserialize)]
-struct Normalizer {
-    #[serde(rename = "type")]
-    kind: String,
-    lowercase: Option<bool>,
-    strip_accents: Option<bool>,
-    handle_chinese_chars: Option<bool>,
-}
-
-/// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:
-/// transformers follows the first, reembed the second.
-fn check_normalizer(files: &ModelFiles, config: &TokenizerConfig) -> Result<()> {
-    const FILE: &str = "tokenizer.json";
-    let TokenizerConfig { do_lower_case, strip_accents, tokenize_chinese_chars, .. } = *config;
-    if (do_lower_case, strip_accents, tokenize_chinese_chars) == (None, None, None) {
-        return Ok(());
-    }
-    let file: TokenizerFile = required_json(files, FILE)?;
-    let Some(normalizer) = file.normalizer.filter(|normalizer| normalizer.kind == "BertNormalizer")
-    else {
-        return Ok(());
-    };
-    let lower_case = normalizer.lowercase.unwrap_or(true);
-    for (key, expected, name, found) in [
-        ("do_lower_case", do_lower_case, "lowercase", lower_case),
-        (
-            "strip_accents",
-            strip_accents,
-            "strip_accents",
-            normalizer.strip_accents.unwrap_or(lower_case),
-        ),
-        (
-            "tokenize_chinese_chars",
-            tokenize_chinese_chars,
-            "handle_chinese_chars",
-            normalizer.handle_chinese_chars.unwrap_or(true),
-        ),
-    ] {
-        if let Some(expected) = expected.filter(|expected| *expected != found) {
-            return Err(refuse(files, TOKENIZER_CONFIG, key)
-                .with(format!("is {expected}, but `{name}` of the normalizer in {FILE} is {found}"))
-                .advice("save the tokenizer again with transformers, which makes them agree"));
-        }
-    }
-    Ok(())
-}
-
 /// The first components that sentence-transformers keeps of a vector; `None`: all.
 ///
 /// # Errors
-/// `Model` when the file is not JSON of the expected structure.
+/// `Model` when the file is not JSON of the expected structure, or describes another kind of model.
 fn truncate_dim(files: &ModelFiles) -> Result<Option<NonZeroUsize>> {
     #[derive(Deserialize, Default)]
     struct DimConfig {
         truncate_dim: Option<NonZeroUsize>,
+        model_type: Option<String>,
     }
     let config: DimConfig = json(files, prompt::FILE)?.unwrap_or_default();
+    if let Some(kind) = config.model_type.filter(|kind| kind != "SentenceTransformer") {
+        return Err(refuse(files, prompt::FILE, "model_type")
+            .with(format!("{} is not supported; only \"SentenceTransformer\" is", quote(&kind))));
+    }
     Ok(config.truncate_dim)
 }

@@ -70,6 +70,7 @@ impl FoundModel {
         let facts = ModelFacts {
             identity: ModelIdentity::new(&files, &description, precision, numerics),
             truncate_dim: description.truncate_dim,
+            pools_prompt: description.pooling.include_prompt,
             runs_on: runner.runs_on(threads),
             notes: ModelNotes {
                 prompt: prompt::warning(&files.label, &config.text.prompt, &description.prompt),

@@ -31,6 +31,9 @@ pub struct ModelIdentity {
     /// The chunks whose mean is the vector of a text; absent if a text is not split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<ChunksIdentity>,
+    /// What files that do not identify a model say about its tokens; absent if it is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<String>,
     /// The text before every input text.
     pub prompt: String,
     /// Components of a vector.
@@ -96,6 +99,7 @@ impl ModelIdentity {
                 None => description.truncation.in_identity(),
             },
             chunks: description.pool.map(ChunksIdentity::mean),
+            tokens: description.tokens.in_identity(),
             prompt: description.prompt.text.clone(),
             dimension: description.dim(),
             precision: precision.as_str().to_owned(),
@@ -106,7 +110,7 @@ impl ModelIdentity {
     /// The fingerprint of the model: SHA-256 in hexadecimal over everything that changes a vector.
     ///
     /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, truncation
-    /// at the start, chunks, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
+    /// at the start, settings of tokens, chunks, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
     /// compared only if their fingerprints are equal.
     pub fn fingerprint(&self) -> String {
         let mut hasher = FramedHasher::default();
@@ -126,6 +130,9 @@ impl ModelIdentity {
         // Later than version 0.1, so only where it is set.
         if let Some(truncation) = &self.truncation {
             field("truncation", truncation);
+        }
+        if let Some(tokens) = &self.tokens {
+            field("tokens", tokens);
         }
         if let Some(chunks) = &self.chunks {
             field("chunks.tokens", &chunks.tokens.to_string());
@@ -175,6 +182,8 @@ impl ModelIdentity {
         let truncation =
             |model: &ModelIdentity| model.truncation.clone().unwrap_or("end".to_owned());
         compare("truncation", &truncation(here), &truncation(there));
+        let tokens = |model: &ModelIdentity| model.tokens.clone().unwrap_or("none".to_owned());
+        compare("tokens", &tokens(here), &tokens(there));
         let chunks = |model: &ModelIdentity| {
             model.chunks.as_ref().map_or("none".to_owned(), ChunksIdentity::to_string)
         };
@@ -217,6 +226,7 @@ mod tests {
             max_seq_length: 256,
             truncation: None,
             chunks: None,
+            tokens: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),

@@ -45,7 +45,7 @@ pub use config::{
     is_default_model,
 };
 use directory::Directory;
-use fetcher::{FileSource, ModelFetcher};
+use fetcher::{FetchedFiles, FileSource, ModelFetcher};
 pub use files::{ModelFile, ModelFiles, Pins};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
@@ -250,15 +250,15 @@ impl Search<'_> {
             on_progress: &on_progress,
         };
         let fetched = fetcher.fetch();
-        if let Some(why) = refusal.take() {
+        if let Some((file, why)) = refusal.take() {
             let error = Error::new(ErrorKind::Model, why)
-                .in_file(directory.join(files::CONFIG))
+                .in_file(directory.join(file))
                 .at(format!("`{}`", architecture::KEY));
             self.refusal.replace(Some(error.advice(architecture::CURE)));
         }
-        let files = fetched.map_err(Reason::one_line)?;
+        let FetchedFiles { files, transformer } = fetched.map_err(Reason::one_line)?;
         let label = self.config.label();
-        Ok(ModelFiles { label, origin, directory: directory.to_owned(), files })
+        Ok(ModelFiles { label, origin, directory: directory.to_owned(), transformer, files })
     }
 
     fn attempt(

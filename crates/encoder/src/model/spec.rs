@@ -314,7 +314,8 @@ mod tests {
     #[test]
     fn operations_follow_from_the_sizes() {
         // all-MiniLM-L6-v2: 21.2 million operations per token, and 9,216 per pair of tokens.
-        let mut spec = EncoderSpec { hidden: 384, layers: 6, layer_groups: 6, ..EncoderSpec::small() };
+        let mut spec =
+            EncoderSpec { hidden: 384, layers: 6, layer_groups: 6, ..EncoderSpec::small() };
         spec.feed_forward.width = 1536;
         (spec.attention.heads, spec.attention.key_heads, spec.attention.head_size) = (12, 12, 32);
         assert_eq!(spec.operations(1), 21_233_664.0 + 9216.0);

@@ -1,5 +1,6 @@
 //! The tokenizer of a model: texts to token ids, and the texts of a chunk to planned batches.
 
+mod settings;
 mod shorten;
 mod split;
 
@@ -36,7 +37,6 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     shortener: Option<Shortener>,
     prompt: String,
-    lower_case: bool,
     max_length: NonZeroUsize,
     truncation: Truncation,
     /// The vector of a text is the mean of its chunks of this size.
@@ -101,6 +101,8 @@ impl TextTokenizer {
             tokenizer.with_padding(None).with_truncation(truncation).map_err(|cause| {
                 refuse("does not support truncation".to_owned()).caused_by(cause)
             })?;
+            settings::apply(&mut tokenizer, description)
+                .map_err(|cause| refuse("cannot be changed".to_owned()).caused_by(cause))?;
             Ok(tokenizer)
         })?;
 
@@ -116,16 +118,20 @@ impl TextTokenizer {
             )));
         }
         let tokenizer = TextTokenizer {
-            shortener: Shortener::from_tokenizer(&tokenizer, bytes),
+            // Which added tokens a text may contain, it does not ask.
+            shortener: match description.tokens.splits_special_tokens {
+                false => Shortener::from_tokenizer(&tokenizer, bytes),
+                true => None,
+            },
             tokenizer,
             prompt: description.prompt.text.clone(),
-            lower_case: description.lower_case,
             max_length,
             truncation: description.truncation,
             pool: description.pool,
             threads: None,
         };
         tokenizer.pool.map_or(Ok(()), |size| tokenizer.check_chunk_size(size))?;
+        settings::check_frame(&tokenizer.tokenizer, files, &description.tokens)?;
         Ok(tokenizer)
     }
 
@@ -151,8 +157,7 @@ impl TextTokenizer {
     /// # Errors
     /// `Encode` if the tokenizer fails; `Config` if the prompt leaves no room for a text.
     pub fn prompt_tokens(&self) -> Result<usize> {
-        let alone =
-            catch_panic(ErrorKind::Encode, "the tokenizer", || self.encode_all(&self.prompt))?;
+        let alone = catch_panic(ErrorKind::Encode, "the tokenizer", || self.encode(&self.prompt))?;
         let ends_special = self.tokenizer.encode_fast("", true).map_err(failed)?;
         let last = ends_special.get_ids().last();
         let is_special = last.is_some() && last == alone.ids.last();
@@ -204,8 +209,8 @@ impl TextTokenizer {
     /// tokens although it is marked as truncated.
     fn encode_truncated(&self, text: &str) -> Result<TokenizedText> {
         match (&self.shortener, self.truncation) {
-            (None, _) => self.encode_all(text),
-            (Some(_), _) if text.len() <= self.min_bytes() => self.encode_all(text),
+            (None, _) => self.encode(text),
+            (Some(_), _) if text.len() <= self.min_bytes() => self.encode(text),
             (Some(shortener), Truncation::Start) => self.encode_last(text, shortener),
             (Some(shortener), _) => self.encode_first(text, shortener),
         }
@@ -230,18 +235,11 @@ impl TextTokenizer {
         self.max_length.get().saturating_mul(BYTES_PER_TOKEN)
     }
 
-    fn encode_all(&self, text: &str) -> Result<TokenizedText> {
-        match self.lower_case {
-            true => self.encode(&text.to_lowercase()),
-            false => self.encode(text),
-        }
-    }
-
     /// Encodes the first tokens of a long text.
     fn encode_first(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
         let mut min_bytes = self.min_bytes();
         loop {
-            let Shortened { text: short, is_complete } = self.shorten(text, shortener, min_bytes);
+            let Shortened { text: short, is_complete } = shortener.shorten(text, min_bytes);
             let tokenized = self.encode(&short)?;
             if tokenized.truncated || is_complete {
                 return Ok(tokenized);
@@ -254,20 +252,12 @@ impl TextTokenizer {
     fn encode_last(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
         let mut min_bytes = self.min_bytes();
         loop {
-            // A letter's lower case may depend on the other letters of its word.
-            let tail = shortener.tail(text, min_bytes, self.lower_case);
-            let tokenized = self.encode(&self.shorten(tail, shortener, usize::MAX).text)?;
+            let tail = shortener.tail(text, min_bytes);
+            let tokenized = self.encode(&shortener.shorten(tail, usize::MAX).text)?;
             if tokenized.truncated || tail.len() == text.len() {
                 return Ok(tokenized);
             }
             min_bytes = tail.len().saturating_mul(2);
-        }
-    }
-
-    fn shorten(&self, text: &str, shortener: &Shortener, min_bytes: usize) -> Shortened {
-        match self.lower_case {
-            true => shortener.shorten(lower_case_pieces(text), min_bytes),
-            false => shortener.shorten(std::iter::once(Cow::Borrowed(text)), min_bytes),
         }
     }
 
@@ -293,7 +283,7 @@ impl TextTokenizer {
             // It was encoded as a whole.
             return Ok(Counted { tokens: found, is_complete: true });
         };
-        let Shortened { text, is_complete } = self.shorten(text, shortener, MAX_COUNTED_BYTES);
+        let Shortened { text, is_complete } = shortener.shorten(text, MAX_COUNTED_BYTES);
         let tokens = self.encode(&text)?.ids.len();
         Ok(Counted { tokens: tokens.max(found), is_complete })
     }
@@ -311,12 +301,6 @@ impl TextTokenizer {
 
 fn failed(cause: tokenizers::Error) -> Error {
     Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
-}
-
-/// Converts a text to lower case, piece by piece. Pieces end in white space: the lower case of a
-/// letter may depend on the other letters of its word (that of a capital sigma does).
-fn lower_case_pieces(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
 /// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`. If vectors

@@ -1,6 +1,7 @@
 //! The pooling of a model, in every spelling that sentence-transformers reads.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::Result;
 use crate::model::json::{DAMAGED, quote, refuse, required_json};
@@ -21,7 +22,7 @@ const ALL: [TokenPooling; 6] = [
 struct PoolingConfig {
     #[serde(alias = "embedding_dimension")]
     word_embedding_dimension: Option<usize>,
-    pooling_mode: Option<PoolingMode>,
+    pooling_mode: Option<Value>,
     pooling_mode_cls_token: Option<bool>,
     pooling_mode_mean_tokens: Option<bool>,
     pooling_mode_max_tokens: Option<bool>,
@@ -29,13 +30,6 @@ struct PoolingConfig {
     pooling_mode_weightedmean_tokens: Option<bool>,
     pooling_mode_lasttoken: Option<bool>,
     include_prompt: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum PoolingMode {
-    One(String),
-    Several(Vec<String>),
 }
 
 /// Reads the pooling of a model whose token vectors have `hidden` components.
@@ -47,19 +41,21 @@ pub(super) fn read(files: &ModelFiles, directory: &str, hidden: usize) -> Result
             .with(format!("is {width}, but the token vectors of config.json have {hidden}"))
             .advice(DAMAGED));
     }
-    let modes = match &config.pooling_mode {
-        Some(PoolingMode::One(mode)) => vec![mode.as_str()],
-        Some(PoolingMode::Several(modes)) => modes.iter().map(String::as_str).collect(),
+    let refuse_mode = |mode: &str| {
+        let all = ALL.map(name).join(", ");
+        refuse(files, &file, "pooling_mode").with(format!("{mode} is not supported; {all} are"))
+    };
+    let modes: Vec<&str> = match &config.pooling_mode {
+        Some(Value::String(mode)) => vec![mode],
+        Some(Value::Array(modes)) => {
+            let texts: Option<Vec<&str>> = modes.iter().map(Value::as_str).collect();
+            texts.ok_or_else(|| refuse_mode("a list of anything but names"))?
+        }
+        Some(other) => return Err(refuse_mode(&quote(&other.to_string()))),
         None => config.flags(),
     };
     let known = |mode: &&str| ALL.into_iter().find(|known| name(*known) == *mode);
-    let modes = modes.iter().map(|mode| {
-        known(mode).ok_or_else(|| {
-            let all = ALL.map(name).join(", ");
-            refuse(files, &file, "pooling_mode")
-                .with(format!("{} is not supported; {all} are", quote(mode)))
-        })
-    });
+    let modes = modes.iter().map(|mode| known(mode).ok_or_else(|| refuse_mode(&quote(mode))));
     let mut modes: Vec<TokenPooling> = modes.collect::<Result<_>>()?;
     if modes.is_empty() {
         // As in sentence-transformers.

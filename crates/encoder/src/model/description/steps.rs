@@ -32,13 +32,8 @@ pub(super) fn modules(files: &ModelFiles) -> Result<Modules> {
     };
     for module in &list {
         match module.name() {
-            "Transformer" if !module.path.is_empty() => {
-                return Err(refuse(files, FILE, "Transformer").with(format!(
-                    "is in the directory {}; only a Transformer at the top level is supported",
-                    quote(&module.path)
-                )));
-            }
-            "Transformer" | "Pooling" | "Dense" | "Dropout" | "Normalize" => {}
+            "Transformer" | "Pooling" | "Dense" | "Dropout" | "Normalize"
+                if module.kind.starts_with("sentence_transformers.") => {}
             _ => {
                 return Err(refuse(files, FILE, "type").with(format!(
                     "{} is not supported; Transformer, Pooling, Dense, Dropout and Normalize are",

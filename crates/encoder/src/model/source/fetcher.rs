@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::files::{
-    CONFIG, INDEX, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG, TOKENIZER,
-    TOKENIZER_CONFIG, WEIGHTS,
+    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG,
+    SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
 };
 use super::reason::Reason;
 use crate::hash::hex;
@@ -51,9 +51,16 @@ pub(super) struct ModelFetcher<'a> {
     pub(super) stop: &'a Stop,
     /// Set to the bytes of an allocation that failed.
     pub(super) failed_allocation: &'a Cell<Option<usize>>,
-    /// Set to what is wrong with the architecture.
-    pub(super) refusal: &'a RefCell<Option<String>>,
+    /// Set to the file that names the architecture, and what is wrong with it.
+    pub(super) refusal: &'a RefCell<Option<(String, String)>>,
     pub(super) on_progress: OnProgress<'a>,
+}
+
+/// The files of a model.
+pub(super) struct FetchedFiles {
+    pub(super) files: BTreeMap<String, ModelFile>,
+    /// The directory of the transformer, with a slash; empty if it is the model's.
+    pub(super) transformer: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,51 +72,69 @@ enum Need {
 impl ModelFetcher<'_> {
     /// Reads each file that reembed uses, and each pinned file. The weights come last, so that an
     /// error in a small file is found before they are fetched.
-    pub(super) fn fetch(mut self) -> Result<BTreeMap<String, ModelFile>, Reason> {
+    pub(super) fn fetch(mut self) -> Result<FetchedFiles, Reason> {
         let mut files = BTreeMap::new();
         self.fetch_file(MODULES, Need::Optional, &mut files)?;
-        self.fetch_file(CONFIG, Need::Required, &mut files)?;
-        self.check_architecture(&files)?;
-        self.fetch_file(TOKENIZER, Need::Required, &mut files)?;
-        self.fetch_file(TOKENIZER_CONFIG, Need::Optional, &mut files)?;
-        self.fetch_file(SENTENCE_BERT_CONFIG, Need::Optional, &mut files)?;
-        self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
         let modules = match files.get(MODULES) {
-            Some(modules) => module_configs(&modules.bytes)?,
-            None => vec![(POOLING.to_owned(), Need::Optional)],
+            Some(modules) => modules_of(&modules.bytes)?,
+            None => Modules {
+                transformer: String::new(),
+                configs: vec![(POOLING.to_owned(), Need::Optional)],
+            },
         };
-        for (file, need) in modules {
-            self.fetch_file(&file, need, &mut files)?;
+        let of_transformer = |file: &str| format!("{}{file}", modules.transformer);
+        self.fetch_file(&of_transformer(CONFIG), Need::Required, &mut files)?;
+        self.check_architecture(&of_transformer(CONFIG), &files)?;
+        self.fetch_file(&of_transformer(TOKENIZER), Need::Required, &mut files)?;
+        self.fetch_file(&of_transformer(TOKENIZER_CONFIG), Need::Optional, &mut files)?;
+        if !lists_added_tokens(files.get(&of_transformer(TOKENIZER_CONFIG))) {
+            self.fetch_file(&of_transformer(SPECIAL_TOKENS), Need::Optional, &mut files)?;
+            self.fetch_file(&of_transformer(ADDED_TOKENS), Need::Optional, &mut files)?;
+        }
+        self.fetch_file(&of_transformer(SENTENCE_BERT_CONFIG), Need::Optional, &mut files)?;
+        self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
+        for (file, need) in &modules.configs {
+            self.fetch_file(file, *need, &mut files)?;
         }
         check_complete(&files)?;
-        for file in self.pins.keys().filter(|file| *file != WEIGHTS) {
+        let weights = of_transformer(WEIGHTS);
+        for file in self.pins.keys().filter(|file| **file != weights) {
             check_path(file).map_err(|why| format!("the pinned file `{file}` {why}"))?;
             self.fetch_file(file, Need::Required, &mut files)?;
         }
-        self.fetch_weights(&mut files)?;
-        Ok(files)
+        self.fetch_weights(&modules.transformer, &mut files)?;
+        Ok(FetchedFiles { files, transformer: modules.transformer })
     }
 
     /// Refuses an architecture that is not supported before anything else is fetched.
-    fn check_architecture(&self, files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
-        let Some(config) = files.get(CONFIG) else { return Ok(()) };
+    fn check_architecture(
+        &self,
+        file: &str,
+        files: &BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let Some(config) = files.get(file) else { return Ok(()) };
         Architecture::judge(&config.bytes).map(drop).map_err(|why| {
-            let reason = Reason::from(format!("{CONFIG}: `{}`: {why}", architecture::KEY));
-            self.refusal.replace(Some(why));
+            let reason = Reason::from(format!("{file}: `{}`: {why}", architecture::KEY));
+            self.refusal.replace(Some((file.to_owned(), why)));
             reason
         })
     }
 
     /// Reads the weights: one file, or an index and the files that it lists.
-    fn fetch_weights(&mut self, files: &mut BTreeMap<String, ModelFile>) -> Result<(), Reason> {
-        self.fetch_file(WEIGHTS, Need::Optional, files)?;
-        if files.contains_key(WEIGHTS) {
+    fn fetch_weights(
+        &mut self,
+        directory: &str,
+        files: &mut BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let (weights, index) = (format!("{directory}{WEIGHTS}"), format!("{directory}{INDEX}"));
+        self.fetch_file(&weights, Need::Optional, files)?;
+        if files.contains_key(&weights) {
             return Ok(());
         }
-        self.fetch_file(INDEX, Need::Optional, files)?;
-        let Some(index) = files.get(INDEX) else { return Err(self.missing(WEIGHTS)) };
+        self.fetch_file(&index, Need::Optional, files)?;
+        let Some(index) = files.get(&index) else { return Err(self.missing(&weights)) };
         for part in parts_of_index(&index.bytes)? {
-            self.fetch_file(&part, Need::Required, files)?;
+            self.fetch_file(&format!("{directory}{part}"), Need::Required, files)?;
         }
         Ok(())
     }
@@ -171,8 +196,7 @@ impl ModelFetcher<'_> {
     }
 
     fn missing(&mut self, file: &str) -> Reason {
-        let directory =
-            file.strip_suffix(WEIGHTS).filter(|path| path.is_empty() || path.ends_with('/'));
+        let directory = directory_of(file, WEIGHTS);
         let pickled = directory.map(|directory| format!("{directory}{PICKLED_WEIGHTS}"));
         if let Some(pickled) = pickled.filter(|file| matches!(self.source.open(file), Ok(Some(_))))
         {
@@ -183,8 +207,28 @@ impl ModelFetcher<'_> {
             )
             .into();
         }
+        if let Some(directory) = directory_of(file, TOKENIZER) {
+            let other = VOCABULARIES.into_iter().find(|other| {
+                matches!(self.source.open(&format!("{directory}{other}")), Ok(Some(_)))
+            });
+            if let Some(other) = other {
+                return Reason::from(format!("{file} is missing, and {directory}{other} alone is not supported"))
+                    .or_cure(
+                        "write it with transformers' `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+                    );
+            }
+        }
         format!("{file} is missing").into()
     }
+}
+
+/// Vocabularies that transformers can make a `tokenizer.json` of.
+const VOCABULARIES: [&str; 5] =
+    ["vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
+
+/// The directory of a file of this name, with a slash or empty; `None` if it has another name.
+fn directory_of<'p>(path: &'p str, name: &str) -> Option<&'p str> {
+    path.strip_suffix(name).filter(|directory| directory.is_empty() || directory.ends_with('/'))
 }
 
 /// The files of an index of weights.
@@ -264,29 +308,45 @@ struct Module {
     kind: String,
 }
 
-/// The configuration files of the modules of `modules.json`.
-fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
+/// Where the modules of a model have their files.
+struct Modules {
+    /// The directory of the transformer, with a slash; empty if it is the model's.
+    transformer: String,
+    /// The files of the other modules.
+    configs: Vec<(String, Need)>,
+}
+
+/// What `modules.json` says.
+fn modules_of(modules: &[u8]) -> Result<Modules, Reason> {
     let modules: Vec<Module> =
         serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
-    let mut configs = Vec::new();
+    let mut found = Modules { transformer: String::new(), configs: Vec::new() };
     for Module { path, kind } in modules.iter().filter(|module| !module.path.is_empty()) {
         check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
         let need = match kind.rsplit('.').next() {
             Some("Transformer") => {
-                return Err(format!(
-                    "{MODULES}: the Transformer is in `{path}`; only one at the top level is supported"
-                )
-                .into());
+                found.transformer = format!("{path}/");
+                continue;
             }
             Some("Pooling" | "Dense") => Need::Required,
             _ => Need::Optional,
         };
-        configs.push((format!("{path}/{CONFIG}"), need));
-        if kind.ends_with(".Dense") || kind == "Dense" {
-            configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
+        found.configs.push((format!("{path}/{CONFIG}"), need));
+        if kind.rsplit('.').next() == Some("Dense") {
+            found.configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
         }
     }
-    Ok(configs)
+    Ok(found)
+}
+
+/// Whether `tokenizer_config.json` lists the added tokens. transformers then reads no other file for them.
+fn lists_added_tokens(config: Option<&ModelFile>) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        added_tokens_decoder: Option<IgnoredAny>,
+    }
+    let config = config.and_then(|file| serde_json::from_slice::<Config>(&file.bytes).ok());
+    config.is_some_and(|config| config.added_tokens_decoder.is_some())
 }
 
 /// Checks that a path stays inside its directory, on every operating system.
