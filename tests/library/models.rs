@@ -639,6 +639,12 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
             &["`cls_token`", "\"[MASK]\"", "\"[CLS]\""],
         ),
         (
+            "an adapter",
+            |m| _ = m.replace_file("adapter_config.json", b"{}"),
+            "",
+            &["adapter_config.json", "adapters are not supported"],
+        ),
+        (
             "a vocabulary that transformers could convert",
             |m| _ = m.remove_file("tokenizer.json").replace_file("vocab.txt", b"[PAD]"),
             "",
@@ -911,6 +917,40 @@ fn lower_case_comes_after_the_special_tokens() {
     assert_ne!(ids(&lower, "a [MASK] b"), ids(&plain, "a [mask] b"));
     // Each letter alone, as the tokenizers library does it: no final sigma.
     assert_eq!(ids(&lower, "ΑΣ"), ids(&plain, "ασ"));
+}
+
+#[test]
+fn static_embedding_is_the_mean_of_its_tokens() {
+    let plain = ModelDirectory::tiny().write();
+    let (shape, words) = plain.tensor("embeddings.word_embeddings.weight");
+    let with_special = load(plain.path()).tokenizer;
+    for (directory, tensor) in [("0_StaticEmbedding", "embedding.weight"), (".", "embeddings")] {
+        let written = ModelDirectory::tiny().baked_length(None).write();
+        written.make_static(directory, tensor);
+        let embedder = Embedder::new(load(written.path()));
+        assert_eq!((embedder.dim(), embedder.identity().max_seq_length), (32, 8192));
+        for text in TEXTS.into_iter().filter(|text| !text.trim().is_empty()) {
+            let ids = with_special.tokenize(text).expect("ids").ids;
+            let mut mean = vec![0.0; shape[1]];
+            for id in &ids[1..ids.len() - 1] {
+                let row = &words[*id as usize * shape[1]..][..shape[1]];
+                mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+            let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let vector = embedder.embed(&[text]).expect("a vector");
+            for (found, sum) in vector.row(0).iter().zip(&mean) {
+                assert!((f64::from(*found) - sum / norm).abs() < 1e-6, "{directory}, {text:?}");
+            }
+        }
+        let error = embedder.embed(&["a", ""]).err().expect("no token");
+        assert!(error.to_string().contains("row 2"), "{error}");
+        let error = load_error(&written, &["compute.engine = \"candle\""]);
+        assert!(error.to_string().contains("static embeddings"), "{error}");
+    }
+}
+
+fn load_error(written: &WrittenModel, settings: &[&str]) -> reembed::Error {
+    model::load(&model_config(written.path(), settings), &|_| ()).err().expect("refused")
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub enum Architecture {
     Electra,
     /// The text model of Gemma 3, 2025, <https://arxiv.org/abs/2503.19786>.
     Gemma3,
+    /// Token embeddings alone, without layers: StaticEmbedding of sentence-transformers, model2vec.
+    StaticEmbedding,
     /// Warner et al., 2024, <https://arxiv.org/abs/2412.13663>.
     ModernBert,
     /// Song et al., 2020, <https://arxiv.org/abs/2004.09297>.
@@ -34,13 +36,14 @@ pub enum Architecture {
 }
 
 /// Each architecture with its `model_type` and its name.
-const TABLE: [(Architecture, &str, &str); 12] = [
+const TABLE: [(Architecture, &str, &str); 13] = [
     (Architecture::Albert, "albert", "ALBERT"),
     (Architecture::Bert, "bert", "BERT"),
     (Architecture::Camembert, "camembert", "CamemBERT"),
     (Architecture::DistilBert, "distilbert", "DistilBERT"),
     (Architecture::Electra, "electra", "ELECTRA"),
     (Architecture::Gemma3, "gemma3_text", "Gemma 3"),
+    (Architecture::StaticEmbedding, "model2vec", "static embeddings"),
     (Architecture::ModernBert, "modernbert", "ModernBERT"),
     (Architecture::Mpnet, "mpnet", "MPNet"),
     (Architecture::NomicBert, "nomic_bert", "NomicBERT"),

@@ -91,9 +91,13 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     let modules = steps::modules(files)?;
     let sentence = sentence_config(files)?;
     let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
+    // A static embedding has the tokenizer of its file, as it is.
+    let tokenizer = if files.is_static { TokenizerConfig::default() } else { tokenizer };
     let tokens = token_settings::read(files, &tokenizer, encoder.architecture)?;
-    let max_seq_length =
-        max_seq_length(files, sentence.max_seq_length, &tokenizer, encoder.max_tokens)?;
+    let max_seq_length = match files.is_static {
+        true => tokens.file_length(encoder.max_tokens),
+        false => max_seq_length(files, sentence.max_seq_length, &tokenizer, encoder.max_tokens)?,
+    };
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
     options.pool.map_or(Ok(()), |size| size.check_length(max_seq_length))?;
     let prompt = prompt::choose(files, &options.prompt)?;

@@ -6,6 +6,7 @@
 mod bert;
 mod decoder;
 mod modern;
+mod static_embedding;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,9 @@ const MAX_SIZE: usize = 1 << 24;
 /// # Errors
 /// `Model`, naming the key, if the architecture or a setting is not supported.
 pub(super) fn read(files: &ModelFiles) -> Result<EncoderSpec> {
+    if files.is_static {
+        return static_embedding::read(files);
+    }
     let config = Config { files };
     let bytes = files.bytes(FILE).unwrap_or_default();
     let architecture =
@@ -40,6 +44,10 @@ pub(super) fn read(files: &ModelFiles) -> Result<EncoderSpec> {
         Architecture::Mpnet => bert::mpnet(&config)?,
         Architecture::ModernBert => modern::modernbert(&config)?,
         Architecture::NomicBert => modern::nomic_bert(&config)?,
+        Architecture::StaticEmbedding => {
+            let message = "is model2vec, but modules.json names no StaticEmbedding";
+            return Err(config.refuse(KEY, message).advice("fetch the whole model again"));
+        }
         Architecture::Qwen3 => decoder::qwen3(&config)?,
         Architecture::Gemma3 => decoder::gemma3(&config)?,
     };

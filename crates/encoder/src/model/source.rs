@@ -256,9 +256,16 @@ impl Search<'_> {
                 .at(format!("`{}`", architecture::KEY));
             self.refusal.replace(Some(error.advice(architecture::CURE)));
         }
-        let FetchedFiles { files, transformer } = fetched.map_err(Reason::one_line)?;
+        let FetchedFiles { files, transformer, is_static } = fetched.map_err(Reason::one_line)?;
         let label = self.config.label();
-        Ok(ModelFiles { label, origin, directory: directory.to_owned(), transformer, files })
+        Ok(ModelFiles {
+            label,
+            origin,
+            directory: directory.to_owned(),
+            transformer,
+            is_static,
+            files,
+        })
     }
 
     fn attempt(

@@ -153,6 +153,12 @@ const GEMMA3: TensorNames = TensorNames {
     ..QWEN3
 };
 
+const STATIC: TensorNames =
+    TensorNames { probe: "embedding.weight", prefixes: &[""], word: "embedding.weight", ..BERT };
+/// As model2vec saves it.
+const MODEL2VEC: TensorNames =
+    TensorNames { probe: "embeddings", prefixes: &[""], word: "embeddings", ..BERT };
+
 impl TensorNames {
     /// The tables of an architecture, the usual one first.
     pub fn of(architecture: Architecture) -> &'static [TensorNames] {
@@ -169,6 +175,7 @@ impl TensorNames {
             Architecture::Mpnet => &[MPNET],
             Architecture::NomicBert => &[NOMIC, NOMIC_PUBLISHED],
             Architecture::Qwen3 => &[QWEN3],
+            Architecture::StaticEmbedding => &[STATIC, MODEL2VEC],
         }
     }
 

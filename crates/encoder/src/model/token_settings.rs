@@ -1,6 +1,7 @@
 //! What files beside `tokenizer.json` say about tokens, as transformers reads it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,6 +29,8 @@ pub struct TokenSettings {
     pub frame: [Option<String>; 2],
     /// Whether a text that is too long loses its start.
     pub cuts_start: bool,
+    /// Tokens to which `tokenizer.json` truncates a text.
+    file_length: Option<NonZeroUsize>,
 }
 
 /// A token that is matched as a whole.
@@ -100,6 +103,7 @@ struct TokenizerFile {
 #[derive(Deserialize)]
 struct TruncationPart {
     direction: Option<String>,
+    max_length: Option<NonZeroUsize>,
 }
 
 #[derive(Deserialize)]
@@ -144,14 +148,25 @@ pub(super) fn read(
         false => [None, None],
     };
     Ok(TokenSettings {
-        added: added_tokens(files, config, &file.added_tokens)?,
+        added: if files.is_static {
+            Vec::new()
+        } else {
+            added_tokens(files, config, &file.added_tokens)?
+        },
         splits_special_tokens: config.split_special_tokens.unwrap_or(false),
         frame,
         cuts_start,
+        file_length: file.truncation.and_then(|truncation| truncation.max_length),
     })
 }
 
 impl TokenSettings {
+    /// The maximum length of a model that has its tokenizer's: that of `tokenizer.json`, and at most `max`.
+    pub(super) fn file_length(&self, max: usize) -> NonZeroUsize {
+        let max = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
+        self.file_length.map_or(max, |length| length.min(max))
+    }
+
     /// What a text loses that is too long, unless the user chose.
     pub(super) fn truncation(&self, chosen: Truncation) -> Truncation {
         match chosen {

@@ -39,6 +39,8 @@ pub struct TextTokenizer {
     prompt: String,
     max_length: NonZeroUsize,
     truncation: Truncation,
+    /// Whether special tokens are put around a text.
+    adds_special: bool,
     /// The vector of a text is the mean of its chunks of this size.
     pool: Option<ChunkSize>,
     /// The threads that tokenize a chunk; `None` for one thread.
@@ -127,6 +129,7 @@ impl TextTokenizer {
             prompt: description.prompt.text.clone(),
             max_length,
             truncation: description.truncation,
+            adds_special: !files.is_static,
             pool: description.pool,
             threads: None,
         };
@@ -289,7 +292,7 @@ impl TextTokenizer {
     }
 
     fn encode(&self, text: &str) -> Result<TokenizedText> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(failed)?;
+        let encoding = self.tokenizer.encode_fast(text, self.adds_special).map_err(failed)?;
         let ids = encoding.get_ids().to_vec();
         let truncated = match self.truncation {
             Truncation::End | Truncation::Start => !encoding.get_overflowing().is_empty(),

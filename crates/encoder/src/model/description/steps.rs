@@ -32,23 +32,28 @@ pub(super) fn modules(files: &ModelFiles) -> Result<Modules> {
     };
     for module in &list {
         match module.name() {
-            "Transformer" | "Pooling" | "Dense" | "Dropout" | "Normalize"
+            "Transformer" | "StaticEmbedding" | "Pooling" | "Dense" | "Dropout" | "Normalize"
                 if module.kind.starts_with("sentence_transformers.") => {}
             _ => {
                 return Err(refuse(files, FILE, "type").with(format!(
-                    "{} is not supported; Transformer, Pooling, Dense, Dropout and Normalize are",
+                    "{} is not supported; Transformer, StaticEmbedding, Pooling, Dense, Dropout and Normalize are",
                     quote(&module.kind)
                 )));
             }
         }
     }
     let names: Vec<&str> = list.iter().map(Module::name).collect();
+    let is_plain = |after: &[&str]| {
+        !after.iter().any(|name| ["Transformer", "StaticEmbedding", "Pooling"].contains(name))
+    };
     match &names[..] {
-        ["Transformer", "Pooling", after @ ..]
-            if !after.iter().any(|name| ["Transformer", "Pooling"].contains(name)) => {}
+        ["StaticEmbedding", after @ ..] if is_plain(after) => {
+            return Ok(Modules { pooling: None, after: list.split_off(1) });
+        }
+        ["Transformer", "Pooling", after @ ..] if is_plain(after) => {}
         _ => {
             return Err(refuse(files, FILE, "type").with(format!(
-                "the modules are {names:?}; they must be Transformer, Pooling and perhaps others, in this order"
+                "the modules are {names:?}; they must be Transformer, Pooling and perhaps others, in this order, or StaticEmbedding and perhaps others"
             )));
         }
     }

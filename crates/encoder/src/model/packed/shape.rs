@@ -46,8 +46,11 @@ impl PackedShape {
         let EncoderSpec { hidden, layers, layer_groups, vocab_size, attention, .. } = &self.encoder;
         let sizes =
             [*hidden, *vocab_size, attention.heads, attention.key_heads, attention.head_size];
-        let others =
-            [*layers, *layer_groups, self.encoder.feed_forward.width, self.max_tokens, self.dim];
+        // A static embedding has no layers.
+        if (*layers == 0) != (*layer_groups == 0) {
+            return Err(PackedError::Shape("layers have no weights, or weights no layers"));
+        }
+        let others = [self.encoder.feed_forward.width, self.max_tokens, self.dim];
         if sizes.contains(&0) || others.contains(&0) || self.pooling.modes.is_empty() {
             return Err(PackedError::Shape("a size is zero"));
         }

@@ -182,7 +182,9 @@ impl BufferLayouts {
         let spec = &shape.encoder;
         let heads = spec.attention_heads();
         let (hidden, inner) = (Heads::single(spec.hidden), Heads::single(spec.feed_forward.width));
-        let block = block_tokens(precision).min(tokens);
+        // Without layers there are embeddings only.
+        let in_layers = if spec.layers == 0 { 0 } else { tokens };
+        let block = block_tokens(precision).min(in_layers);
         let floats = |width: usize| BufferSize { floats: block.saturating_mul(width), halves: 0 };
         let is_before = spec.normalizes_before();
         // In bf16 a projection is added to the residual stream before it is stored anywhere.
@@ -190,13 +192,13 @@ impl BufferLayouts {
         let normalized = if is_before { block } else { 0 };
         BufferLayouts {
             hidden: Residual::size(precision, tokens, spec.hidden),
-            qkv: BufferLayout::for_attention(precision, tokens, heads.qkv()),
-            context: BufferLayout::for_linear(precision, tokens, heads.queries),
+            qkv: BufferLayout::for_attention(precision, in_layers, heads.qkv()),
+            context: BufferLayout::for_linear(precision, in_layers, heads.queries),
             projected: floats(if has_projected { spec.hidden } else { 0 }),
             normalized: BufferLayout::for_linear(precision, normalized, hidden),
             wide: floats(widest_row(spec)),
             intermediate: BufferLayout::for_linear(precision, block, inner),
-            scratch: attend_scratch_size(precision, tokens.min(shape.max_tokens), heads.queries),
+            scratch: attend_scratch_size(precision, in_layers.min(shape.max_tokens), heads.queries),
         }
     }
 
@@ -257,6 +259,18 @@ mod tests {
                     assert!(in_parts <= bound, "{precision}: {in_parts} of {bound}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn memory_of_a_text_grows_with_its_length_and_not_its_square() {
+        let mut shape = PackedShape::small();
+        shape.max_tokens = 8192;
+        for precision in Precision::ALL {
+            let bytes = |tokens| bytes_for(&shape, precision, 1, tokens) as f64;
+            let steps = [2048, 4096, 6144].map(|tokens| bytes(tokens + 2048) - bytes(tokens));
+            let growth = steps[2] / steps[0];
+            assert!((0.99..1.01).contains(&growth), "{precision}: {steps:?}");
         }
     }
 

@@ -18,6 +18,7 @@ use crate::hash::hex;
 use crate::model::architecture::{self, Architecture};
 use crate::stop::Stop;
 
+const ADAPTER: &str = "adapter_config.json";
 const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
 
 /// The largest BERT-like encoders have 2 GB of weights.
@@ -61,6 +62,8 @@ pub(super) struct FetchedFiles {
     pub(super) files: BTreeMap<String, ModelFile>,
     /// The directory of the transformer, with a slash; empty if it is the model's.
     pub(super) transformer: String,
+    /// Whether it is a static embedding instead.
+    pub(super) is_static: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,19 +82,20 @@ impl ModelFetcher<'_> {
             Some(modules) => modules_of(&modules.bytes)?,
             None => Modules {
                 transformer: String::new(),
+                is_static: false,
                 configs: vec![(POOLING.to_owned(), Need::Optional)],
             },
         };
         let of_transformer = |file: &str| format!("{}{file}", modules.transformer);
-        self.fetch_file(&of_transformer(CONFIG), Need::Required, &mut files)?;
-        self.check_architecture(&of_transformer(CONFIG), &files)?;
-        self.fetch_file(&of_transformer(TOKENIZER), Need::Required, &mut files)?;
-        self.fetch_file(&of_transformer(TOKENIZER_CONFIG), Need::Optional, &mut files)?;
-        if !lists_added_tokens(files.get(&of_transformer(TOKENIZER_CONFIG))) {
-            self.fetch_file(&of_transformer(SPECIAL_TOKENS), Need::Optional, &mut files)?;
-            self.fetch_file(&of_transformer(ADDED_TOKENS), Need::Optional, &mut files)?;
+        if !modules.is_static {
+            self.fetch_file(&of_transformer(CONFIG), Need::Required, &mut files)?;
+            self.check_architecture(&of_transformer(CONFIG), &files)?;
+            self.refuse_adapter(&of_transformer(ADAPTER))?;
         }
-        self.fetch_file(&of_transformer(SENTENCE_BERT_CONFIG), Need::Optional, &mut files)?;
+        self.fetch_file(&of_transformer(TOKENIZER), Need::Required, &mut files)?;
+        if !modules.is_static {
+            self.fetch_token_files(&modules.transformer, &mut files)?;
+        }
         self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
         for (file, need) in &modules.configs {
             self.fetch_file(file, *need, &mut files)?;
@@ -103,7 +107,33 @@ impl ModelFetcher<'_> {
             self.fetch_file(file, Need::Required, &mut files)?;
         }
         self.fetch_weights(&modules.transformer, &mut files)?;
-        Ok(FetchedFiles { files, transformer: modules.transformer })
+        let Modules { transformer, is_static, .. } = modules;
+        Ok(FetchedFiles { files, transformer, is_static })
+    }
+
+    /// Refuses an adapter: its weights are added to those of another model.
+    fn refuse_adapter(&mut self, file: &str) -> Result<(), Reason> {
+        match self.source.open(file)? {
+            None => Ok(()),
+            Some(_) => Err(Reason::from(format!("{file}: adapters are not supported")).or_cure(
+                "merge the adapter into its model (peft's `merge_and_unload`), and save that",
+            )),
+        }
+    }
+
+    /// Reads what says how a transformer gets its tokens.
+    fn fetch_token_files(
+        &mut self,
+        directory: &str,
+        files: &mut BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let config = format!("{directory}{TOKENIZER_CONFIG}");
+        self.fetch_file(&config, Need::Optional, files)?;
+        if !lists_added_tokens(files.get(&config)) {
+            self.fetch_file(&format!("{directory}{SPECIAL_TOKENS}"), Need::Optional, files)?;
+            self.fetch_file(&format!("{directory}{ADDED_TOKENS}"), Need::Optional, files)?;
+        }
+        self.fetch_file(&format!("{directory}{SENTENCE_BERT_CONFIG}"), Need::Optional, files)
     }
 
     /// Refuses an architecture that is not supported before anything else is fetched.
@@ -312,6 +342,8 @@ struct Module {
 struct Modules {
     /// The directory of the transformer, with a slash; empty if it is the model's.
     transformer: String,
+    /// Whether it is a static embedding instead.
+    is_static: bool,
     /// The files of the other modules.
     configs: Vec<(String, Need)>,
 }
@@ -320,11 +352,14 @@ struct Modules {
 fn modules_of(modules: &[u8]) -> Result<Modules, Reason> {
     let modules: Vec<Module> =
         serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
-    let mut found = Modules { transformer: String::new(), configs: Vec::new() };
-    for Module { path, kind } in modules.iter().filter(|module| !module.path.is_empty()) {
+    let class = |kind: &str| kind.rsplit('.').next().map(str::to_owned).unwrap_or_default();
+    let is_static = modules.first().is_some_and(|first| class(&first.kind) == "StaticEmbedding");
+    let mut found = Modules { transformer: String::new(), is_static, configs: Vec::new() };
+    let others = modules.iter().filter(|module| !["", "."].contains(&module.path.as_str()));
+    for Module { path, kind } in others {
         check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
         let need = match kind.rsplit('.').next() {
-            Some("Transformer") => {
+            Some("Transformer" | "StaticEmbedding") => {
                 found.transformer = format!("{path}/");
                 continue;
             }

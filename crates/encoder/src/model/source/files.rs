@@ -35,6 +35,8 @@ pub struct ModelFiles {
     pub directory: PathBuf,
     /// The directory of the transformer in the directory, with a slash; empty if they are one.
     pub transformer: String,
+    /// Whether it is a static embedding instead of a transformer.
+    pub is_static: bool,
     /// The files by their name in the directory.
     pub files: BTreeMap<String, ModelFile>,
 }

@@ -31,8 +31,8 @@ fn sources_are_tried_in_order() {
     assert!(!home.cached().exists(), "the Hugging Face cache is not copied");
 
     home.config.hub_cache = None;
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 11));
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 11));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 12));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 12));
 
     fs::remove_dir_all(&home.config.cache).expect("a cache");
     drop(server);
@@ -159,7 +159,7 @@ fn token_goes_to_the_hub_but_not_to_redirect_targets() {
     assert_eq!(home.origin(), Origin::Hub);
     let shown =
         |head: &String| head.to_ascii_lowercase().contains("authorization: bearer hf_secret");
-    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 5, 6));
+    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 6, 6));
     assert!(hub.heads().iter().all(shown));
     assert!(
         !storage.heads().iter().any(|head| head.to_ascii_lowercase().contains("authorization"))

@@ -32,6 +32,7 @@ impl TextTokenizer {
 
     /// The number of special tokens that every text gets.
     pub(super) fn special_tokens(&self) -> usize {
-        self.tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false))
+        let processor = self.tokenizer.get_post_processor().filter(|_| self.adds_special);
+        processor.map_or(0, |processor| processor.added_tokens(false))
     }
 }
