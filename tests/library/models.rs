@@ -942,7 +942,7 @@ fn static_embedding_is_the_mean_of_its_tokens() {
                 assert!((f64::from(*found) - sum / norm).abs() < 1e-6, "{directory}, {text:?}");
             }
         }
-        let error = embedder.embed(&["a", ""]).err().expect("no token");
+        let error = embedder.embed(&["a", ""]).expect_err("no token");
         assert!(error.to_string().contains("row 2"), "{error}");
         let error = load_error(&written, &["compute.engine = \"candle\""]);
         assert!(error.to_string().contains("static embeddings"), "{error}");
@@ -961,7 +961,7 @@ fn vector_of_length_zero_is_refused_where_it_is_made() {
         (0..32).for_each(|index| _ = written.poke(name, index, 0.0));
     }
     let embedder = Embedder::new(load(written.path()));
-    let error = embedder.embed(&["a", "b"]).err().expect("no direction");
+    let error = embedder.embed(&["a", "b"]).expect_err("no direction");
     assert_eq!(error.kind(), ErrorKind::Encode);
     assert!(error.to_string().starts_with("row 1: its vector has length 0"), "{error}");
 }

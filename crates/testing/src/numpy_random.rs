@@ -20,8 +20,8 @@ struct Ziggurat {
 
 const LAYERS: usize = 256;
 /// Where the tail begins, and its inverse.
-const TAIL: f64 = 3.654_152_885_361_008_8;
-const INVERSE_TAIL: f64 = 0.273_661_237_329_758_28;
+const TAIL: f64 = 3.654_152_885_361_009;
+const INVERSE_TAIL: f64 = 0.273_661_237_329_758_3;
 /// The area of a layer.
 const AREA: f64 = 0.004_928_673_233_974_652;
 const MULTIPLIER: u128 = 0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645;

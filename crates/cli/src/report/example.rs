@@ -66,7 +66,6 @@ pub fn done() -> RunRecord {
         rows: RowCounts {
             input: Some(1200),
             chunks: None,
-            tokens: None,
             columns: 1,
             encoded: 1199,
             reused: 0,

@@ -283,6 +283,54 @@ pub struct DenseSpec {
 }
 
 #[cfg(test)]
+impl EncoderSpec {
+    /// A small BERT with odd sizes: no multiple of 16, and heads of 24.
+    pub(crate) fn small() -> Self {
+        EncoderSpec {
+            architecture: Architecture::Bert,
+            vocab_size: 101,
+            hidden: 72,
+            layers: 3,
+            layer_groups: 3,
+            embeddings: EmbeddingSpec {
+                width: 72,
+                is_projected: false,
+                positions: Positions::FromZero { rows: 70 },
+                token_types: 2,
+                scale: 1.0,
+                is_normalized: true,
+            },
+            attention: AttentionSpec {
+                heads: 3,
+                key_heads: 3,
+                head_size: 24,
+                divisor: 24.0,
+                has_bias: true,
+                normalizes_heads: false,
+                is_relative: false,
+                full: LayerAttention::ALL,
+                local: LayerAttention::ALL,
+                local_layers: LocalLayers::None,
+            },
+            feed_forward: FeedForwardSpec {
+                width: 149,
+                activation: Activation::Gelu,
+                is_gated: false,
+                has_bias: true,
+            },
+            norm: NormSpec {
+                kind: NormKind::Layer,
+                epsilon: 1e-12,
+                has_bias: true,
+                place: NormPlace::After,
+            },
+            max_tokens: 70,
+            pad_token: 0,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -329,53 +377,5 @@ mod tests {
         let spec = EncoderSpec { layers: 6, layer_groups: 2, ..EncoderSpec::small() };
         let groups: Vec<usize> = (0..6).map(|layer| spec.group_of_layer(layer)).collect();
         assert_eq!(groups, [0, 0, 0, 1, 1, 1]);
-    }
-}
-
-#[cfg(test)]
-impl EncoderSpec {
-    /// A small BERT with odd sizes: no multiple of 16, and heads of 24.
-    pub(crate) fn small() -> Self {
-        EncoderSpec {
-            architecture: Architecture::Bert,
-            vocab_size: 101,
-            hidden: 72,
-            layers: 3,
-            layer_groups: 3,
-            embeddings: EmbeddingSpec {
-                width: 72,
-                is_projected: false,
-                positions: Positions::FromZero { rows: 70 },
-                token_types: 2,
-                scale: 1.0,
-                is_normalized: true,
-            },
-            attention: AttentionSpec {
-                heads: 3,
-                key_heads: 3,
-                head_size: 24,
-                divisor: 24.0,
-                has_bias: true,
-                normalizes_heads: false,
-                is_relative: false,
-                full: LayerAttention::ALL,
-                local: LayerAttention::ALL,
-                local_layers: LocalLayers::None,
-            },
-            feed_forward: FeedForwardSpec {
-                width: 149,
-                activation: Activation::Gelu,
-                is_gated: false,
-                has_bias: true,
-            },
-            norm: NormSpec {
-                kind: NormKind::Layer,
-                epsilon: 1e-12,
-                has_bias: true,
-                place: NormPlace::After,
-            },
-            max_tokens: 70,
-            pad_token: 0,
-        }
     }
 }

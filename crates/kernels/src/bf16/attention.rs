@@ -185,10 +185,10 @@ impl<'a> Bf16Attention<'a> {
             let scale = simd.splat(self.heads.scale());
             let scores = self.scores.as_chunks_mut::<LANES>().0.chunks_exact_mut(2 * token_blocks);
             for (row, lines) in scores.enumerate().take(rows) {
-                for line in 2 * seen.start..2 * seen.end {
-                    let added = simd.load(bias.line(head, first + row, line * LANES));
-                    let score = simd.mul_add(simd.load(&lines[line]), scale, added);
-                    simd.store(score, &mut lines[line]);
+                let seen = 2 * seen.start..2 * seen.end;
+                for (number, line) in seen.clone().zip(&mut lines[seen]) {
+                    let added = simd.load(bias.line(head, first + row, number * LANES));
+                    simd.store(simd.mul_add(simd.load(line), scale, added), line);
                 }
             }
         }
