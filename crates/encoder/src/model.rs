@@ -21,6 +21,7 @@ pub mod identity;
 mod json;
 mod loaded;
 pub mod matryoshka;
+mod module_class;
 pub mod packed;
 pub mod precedent;
 pub mod precision;

@@ -36,7 +36,6 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::Path;
 
-use super::architecture;
 use super::resources::out_of_memory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
@@ -45,7 +44,7 @@ pub use config::{
     is_default_model,
 };
 use directory::Directory;
-use fetcher::{FetchedFiles, FileSource, ModelFetcher};
+use fetcher::{FetchedFiles, FileSource, ModelFetcher, Refusal};
 pub use files::{ModelFile, ModelFiles, Pins};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
@@ -250,11 +249,9 @@ impl Search<'_> {
             on_progress: &on_progress,
         };
         let fetched = fetcher.fetch();
-        if let Some((file, why)) = refusal.take() {
-            let error = Error::new(ErrorKind::Model, why)
-                .in_file(directory.join(file))
-                .at(format!("`{}`", architecture::KEY));
-            self.refusal.replace(Some(error.advice(architecture::CURE)));
+        if let Some(Refusal { file, key, why, cure }) = refusal.take() {
+            let error = Error::new(ErrorKind::Model, why).in_file(directory.join(file));
+            self.refusal.replace(Some(error.at(format!("`{key}`")).advice(cure)));
         }
         let FetchedFiles { files, transformer, is_static } = fetched.map_err(Reason::one_line)?;
         let label = self.config.label();

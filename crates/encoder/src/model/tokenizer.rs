@@ -97,21 +97,21 @@ impl TextTokenizer {
             // The message of the error has the number of tokens.
             Truncation::Error => None,
         };
-        let tokenizer = catch_panic(ErrorKind::Model, FILE, || {
+        let (tokenizer, tokens) = catch_panic(ErrorKind::Model, FILE, || {
             let mut tokenizer = Tokenizer::from_bytes(bytes)
                 .map_err(|cause| refuse("is not a tokenizer".to_owned()).caused_by(cause))?;
             tokenizer.with_padding(None).with_truncation(truncation).map_err(|cause| {
                 refuse("does not support truncation".to_owned()).caused_by(cause)
             })?;
+            let tokens = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
             settings::apply(&mut tokenizer, description)
                 .map_err(|cause| refuse("cannot be changed".to_owned()).caused_by(cause))?;
-            Ok(tokenizer)
+            Ok((tokenizer, tokens))
         })?;
 
-        // There may be more rows: some models round their number up.
+        // There may be more rows: some models round their number up. A token that another file adds may
+        // have none; then a text with it is an error.
         let rows = description.encoder.vocab_size;
-        let tokens =
-            tokenizer.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
         if tokens > rows {
             let word = TensorNames::word_embedding(description.encoder.architecture);
             return Err(refuse(format!(

@@ -4,6 +4,7 @@ use serde::Deserialize;
 
 use crate::error::Result;
 use crate::model::json::{DAMAGED, json, quote, refuse, required_json};
+use crate::model::module_class::{self, ModuleClass};
 use crate::model::source::ModelFiles;
 use crate::model::spec::{Activation, DenseSpec, Step};
 
@@ -30,30 +31,23 @@ pub(super) fn modules(files: &ModelFiles) -> Result<Modules> {
     let Some(mut list) = json::<Vec<Module>>(files, FILE)? else {
         return Ok(Modules { pooling: None, after: Vec::new() });
     };
-    for module in &list {
-        match module.name() {
-            "Transformer" | "StaticEmbedding" | "Pooling" | "Dense" | "Dropout" | "Normalize"
-                if module.kind.starts_with("sentence_transformers.") => {}
-            _ => {
-                return Err(refuse(files, FILE, "type").with(format!(
-                    "{} is not supported; Transformer, StaticEmbedding, Pooling, Dense, Dropout and Normalize are",
-                    quote(&module.kind)
-                )));
-            }
-        }
-    }
-    let names: Vec<&str> = list.iter().map(Module::name).collect();
-    let is_plain = |after: &[&str]| {
-        !after.iter().any(|name| ["Transformer", "StaticEmbedding", "Pooling"].contains(name))
+    use ModuleClass::{Pooling, StaticEmbedding, Transformer};
+    let refuse_list = |why: String| refuse(files, FILE, module_class::KEY).with(why);
+    let classes = list.iter().map(|module| ModuleClass::judge(&module.kind).map_err(refuse_list));
+    let classes: Vec<ModuleClass> = classes.collect::<Result<_>>()?;
+    let follow = |after: &[ModuleClass]| {
+        !after.iter().any(|class| [Transformer, StaticEmbedding, Pooling].contains(class))
     };
-    match &names[..] {
-        ["StaticEmbedding", after @ ..] if is_plain(after) => {
+    match &classes[..] {
+        [StaticEmbedding, after @ ..] if follow(after) => {
             return Ok(Modules { pooling: None, after: list.split_off(1) });
         }
-        ["Transformer", "Pooling", after @ ..] if is_plain(after) => {}
+        [Transformer, Pooling, after @ ..] if follow(after) => {}
         _ => {
-            return Err(refuse(files, FILE, "type").with(format!(
-                "the modules are {names:?}; they must be Transformer, Pooling and perhaps others, in this order, or StaticEmbedding and perhaps others"
+            let names: Vec<&str> = classes.iter().map(|class| class.as_str()).collect();
+            return Err(refuse_list(format!(
+                "the modules are {names:?}; they must be Transformer, Pooling and perhaps others, in this \
+                 order, or StaticEmbedding and perhaps others"
             )));
         }
     }
@@ -76,14 +70,14 @@ pub(super) fn read(files: &ModelFiles, modules: &[Module], width: usize) -> Resu
     let mut steps = Vec::new();
     let mut width = width;
     for module in modules {
-        match module.name() {
-            "Dense" => {
+        match ModuleClass::judge(&module.kind) {
+            Ok(ModuleClass::Dense) => {
                 let dense = dense(files, &module.path, width)?;
                 width = dense.outputs;
                 steps.push(Step::Dense(dense));
             }
-            "Normalize" => steps.push(Step::Normalize),
-            // Dropout changes nothing when a model is used.
+            Ok(ModuleClass::Normalize) => steps.push(Step::Normalize),
+            // Dropout changes nothing when a model is used; others are refused above.
             _ => {}
         }
     }
@@ -140,11 +134,4 @@ fn dense(files: &ModelFiles, directory: &str, width: usize) -> Result<DenseSpec>
         has_bias: config.bias.unwrap_or(true),
         activation,
     })
-}
-
-impl Module {
-    /// The name of its class. The path of the class depends on the version of sentence-transformers.
-    fn name(&self) -> &str {
-        self.kind.rsplit('.').next().unwrap_or("")
-    }
 }

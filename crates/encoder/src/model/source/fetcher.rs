@@ -16,6 +16,7 @@ use super::files::{
 use super::reason::Reason;
 use crate::hash::hex;
 use crate::model::architecture::{self, Architecture};
+use crate::model::module_class::{self, ModuleClass};
 use crate::stop::Stop;
 
 const ADAPTER: &str = "adapter_config.json";
@@ -52,9 +53,17 @@ pub(super) struct ModelFetcher<'a> {
     pub(super) stop: &'a Stop,
     /// Set to the bytes of an allocation that failed.
     pub(super) failed_allocation: &'a Cell<Option<usize>>,
-    /// Set to the file that names the architecture, and what is wrong with it.
-    pub(super) refusal: &'a RefCell<Option<(String, String)>>,
+    /// Set to what is wrong with a model that was found, if no other source can help.
+    pub(super) refusal: &'a RefCell<Option<Refusal>>,
     pub(super) on_progress: OnProgress<'a>,
+}
+
+/// Why a model is not supported.
+pub(super) struct Refusal {
+    pub(super) file: String,
+    pub(super) key: &'static str,
+    pub(super) why: String,
+    pub(super) cure: &'static str,
 }
 
 /// The files of a model.
@@ -79,7 +88,7 @@ impl ModelFetcher<'_> {
         let mut files = BTreeMap::new();
         self.fetch_file(MODULES, Need::Optional, &mut files)?;
         let modules = match files.get(MODULES) {
-            Some(modules) => modules_of(&modules.bytes)?,
+            Some(modules) => self.modules(&modules.bytes)?,
             None => Modules {
                 transformer: String::new(),
                 is_static: false,
@@ -136,6 +145,36 @@ impl ModelFetcher<'_> {
         self.fetch_file(&format!("{directory}{SENTENCE_BERT_CONFIG}"), Need::Optional, files)
     }
 
+    /// What `modules.json` says. A class that is not supported is refused before anything else is fetched.
+    fn modules(&self, modules: &[u8]) -> Result<Modules, Reason> {
+        let modules: Vec<Module> =
+            serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
+        let mut found =
+            Modules { transformer: String::new(), is_static: false, configs: Vec::new() };
+        for Module { path, kind } in &modules {
+            let class = ModuleClass::judge(kind)
+                .map_err(|why| self.refuse(MODULES, module_class::KEY, why))?;
+            found.is_static |= class == ModuleClass::StaticEmbedding;
+            if ["", "."].contains(&path.as_str()) {
+                continue;
+            }
+            check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
+            let need = match class {
+                ModuleClass::Transformer | ModuleClass::StaticEmbedding => {
+                    found.transformer = format!("{path}/");
+                    continue;
+                }
+                ModuleClass::Pooling | ModuleClass::Dense => Need::Required,
+                ModuleClass::Dropout | ModuleClass::Normalize => Need::Optional,
+            };
+            found.configs.push((format!("{path}/{CONFIG}"), need));
+            if class == ModuleClass::Dense {
+                found.configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
+            }
+        }
+        Ok(found)
+    }
+
     /// Refuses an architecture that is not supported before anything else is fetched.
     fn check_architecture(
         &self,
@@ -143,11 +182,16 @@ impl ModelFetcher<'_> {
         files: &BTreeMap<String, ModelFile>,
     ) -> Result<(), Reason> {
         let Some(config) = files.get(file) else { return Ok(()) };
-        Architecture::judge(&config.bytes).map(drop).map_err(|why| {
-            let reason = Reason::from(format!("{file}: `{}`: {why}", architecture::KEY));
-            self.refusal.replace(Some((file.to_owned(), why)));
-            reason
-        })
+        let judged = Architecture::judge(&config.bytes);
+        judged.map(drop).map_err(|why| self.refuse(file, architecture::KEY, why))
+    }
+
+    /// Refuses a model that was found.
+    fn refuse(&self, file: &str, key: &'static str, why: String) -> Reason {
+        let reason = Reason::from(format!("{file}: `{key}`: {why}"));
+        let file = file.to_owned();
+        self.refusal.replace(Some(Refusal { file, key, why, cure: architecture::CURE }));
+        reason
     }
 
     /// Reads the weights: one file, or an index and the files that it lists.
@@ -346,32 +390,6 @@ struct Modules {
     is_static: bool,
     /// The files of the other modules.
     configs: Vec<(String, Need)>,
-}
-
-/// What `modules.json` says.
-fn modules_of(modules: &[u8]) -> Result<Modules, Reason> {
-    let modules: Vec<Module> =
-        serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
-    let class = |kind: &str| kind.rsplit('.').next().map(str::to_owned).unwrap_or_default();
-    let is_static = modules.first().is_some_and(|first| class(&first.kind) == "StaticEmbedding");
-    let mut found = Modules { transformer: String::new(), is_static, configs: Vec::new() };
-    let others = modules.iter().filter(|module| !["", "."].contains(&module.path.as_str()));
-    for Module { path, kind } in others {
-        check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
-        let need = match kind.rsplit('.').next() {
-            Some("Transformer" | "StaticEmbedding") => {
-                found.transformer = format!("{path}/");
-                continue;
-            }
-            Some("Pooling" | "Dense") => Need::Required,
-            _ => Need::Optional,
-        };
-        found.configs.push((format!("{path}/{CONFIG}"), need));
-        if kind.rsplit('.').next() == Some("Dense") {
-            found.configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
-        }
-    }
-    Ok(found)
 }
 
 /// Whether `tokenizer_config.json` lists the added tokens. transformers then reads no other file for them.
