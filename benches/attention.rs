@@ -17,7 +17,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
 use reembed_kernels::{
     AlignedBuffer, Arena, Arithmetic, Bf16Unit, BufferLayout, BufferSize, Dense, Heads, Isa,
-    LayerNorm, Precision, Residual, attend, attend_f32, attend_f32_scratch_len,
+    LayerNorm, Precision, Residual, ScoreBias, attend, attend_f32, attend_f32_scratch_len,
     attend_scratch_size,
 };
 
@@ -41,7 +41,7 @@ fn attentions(criterion: &mut Criterion) {
         for isa in timed_isas() {
             let id = BenchmarkId::new(isa.as_str(), length);
             against_peak(&mut group, id, Some(Peak::of_one_core(isa)), operations, || {
-                attend_f32(isa, black_box(&qkv), HEADS, &mut scratch, &mut context);
+                attend_f32(isa, black_box(&qkv), HEADS, None, &mut scratch, &mut context);
             });
         }
         for precision in [Precision::Bf16, Precision::Bf16Avx512] {
@@ -82,9 +82,38 @@ fn tiles(
     });
     layer.project(with, hidden.as_input(), &mut qkv);
     against_peak(group, BenchmarkId::new(with.to_string(), length), None, operations, || {
-        attend(with, black_box(&qkv), HEADS, 0..length, &mut scratch, &mut context);
+        attend(with, black_box(&qkv), HEADS, None, 0..length, &mut scratch, &mut context);
     });
 }
 
-criterion_group!(benches, attentions);
+/// Attention heads and head width of ModernBERT-base, and the keys that a local layer sees on each side.
+const LONG_HEADS: Heads = Heads { count: 12, size: 64 };
+const WINDOW: usize = 64;
+
+/// Tokens of a long text.
+const LONG_LENGTHS: [usize; 3] = [512, 2048, 8192];
+
+/// Long texts in f32: layers that see everything, and layers with a window.
+fn long_attentions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("attention of long texts");
+    let isa = Isa::detect();
+    let width = LONG_HEADS.width();
+    let window = ScoreBias::window([Some(WINDOW); 2]).expect("memory");
+    for length in LONG_LENGTHS {
+        let (qkv, mut context) = (values(length * 3 * width), values(length * width));
+        let scratch = attend_f32_scratch_len(length, LONG_HEADS);
+        let mut scratch = AlignedBuffer::zeroed(scratch).expect("memory");
+        for (name, bias, seen) in
+            [("all", None, length), ("window", Some(&window), (2 * WINDOW + 1).min(length))]
+        {
+            let operations = (4 * length * seen * width) as f64;
+            let (id, peak) = (BenchmarkId::new(name, length), Some(Peak::of_one_core(isa)));
+            against_peak(&mut group, id, peak, operations, || {
+                attend_f32(isa, black_box(&qkv), LONG_HEADS, bias, &mut scratch, &mut context);
+            });
+        }
+    }
+}
+
+criterion_group!(benches, attentions, long_attentions);
 criterion_main!(benches);

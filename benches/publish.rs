@@ -169,6 +169,7 @@ fn footer(config: &Config, mut contents: Contents) -> Footer {
         max_seq_length: 256,
         truncation: None,
         chunks: None,
+        tokens: None,
         prompt: String::new(),
         dimension: DIM,
         precision: "f32".to_owned(),

@@ -742,6 +742,7 @@ pub(crate) mod tests {
             max_seq_length: 256,
             truncation: None,
             chunks: None,
+            tokens: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),

@@ -51,6 +51,8 @@ pub struct Model {
     /// With the prompt that is the model's default.
     identity: ModelIdentity,
     default_dims: usize,
+    /// Whether a prompt that is written before a text is pooled as the model wants it.
+    pools_prompt: bool,
     runs_on: String,
     embedder: PerProcess<Embedder>,
 }
@@ -145,6 +147,7 @@ impl Model {
         normalize: bool,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
+        self.check_pools(prompt).map_err(raise)?;
         let texts = texts::read(sentences, Nulls::Refused)?;
         let call =
             Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
@@ -165,6 +168,7 @@ impl Model {
         normalize: bool,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<VectorColumn> {
+        self.check_pools(prompt).map_err(raise)?;
         let texts = texts::read(sentences, Nulls::Kept)?;
         let call =
             Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
@@ -208,6 +212,7 @@ impl Model {
         cache: Option<PathBuf>,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<(VectorColumn, Vec<String>)> {
+        self.check_pools(prompt).map_err(raise)?;
         let recipe = recipe(columns, template).map_err(raise)?;
         let columns = BatchColumns::find(table.schema(), &recipe).map_err(raise)?;
         let cache = cache.map(cache_at).transpose().map_err(raise)?;
@@ -314,13 +319,23 @@ impl Model {
         let facts = found.facts();
         log.notes(&facts.notes);
         let (identity, runs_on) = (facts.identity.clone(), facts.runs_on.clone());
-        let default_dims = facts.default_dims();
+        let (default_dims, pools_prompt) = (facts.default_dims(), facts.pools_prompt);
         let embedder = match identity.prompt.is_empty() {
             true => Embedder::new(found.load(stop)?),
             false => without_prompt(&config, &identity, stop)?,
         };
         let embedder = PerProcess::new(embedder);
-        Ok(Model { config, identity, default_dims, runs_on, embedder })
+        Ok(Model { config, identity, default_dims, pools_prompt, runs_on, embedder })
+    }
+
+    /// Refuses a prompt that the model leaves out of its pooling: here it is a part of the text.
+    fn check_pools(&self, prompt: &str) -> Result<()> {
+        if prompt.is_empty() || self.pools_prompt {
+            return Ok(());
+        }
+        let message = "the model leaves its prompt out of the pooling, which is not supported here";
+        Err(Error::new(ErrorKind::Config, message)
+            .advice("pass prompt=\"\", or embed a table with `reembed.run`"))
     }
 
     /// Loads the model again, in a process that was forked from the one that has it.

@@ -287,7 +287,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::Word(Truncate::WORDS),
         default: DefaultValue::Value("\"end\""),
         flag: None,
-        help: "What happens to a text with more tokens. end: it loses its last tokens; start: it loses its first tokens, those of a prompt included; error: fail the run and name the row.",
+        help: "What happens to a text with more tokens. end: it loses its last tokens, or its first ones if the model says truncation_side left; start: it loses its first tokens, those of a prompt included; error: fail the run and name the row.",
     },
     Setting {
         key: "text.chunk",

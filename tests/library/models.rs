@@ -337,34 +337,6 @@ fn tokens_of_a_refused_text_are_counted_as_far_as_is_cheap() {
 }
 
 #[test]
-fn lower_cased_long_text_is_not_cut_inside_a_word() {
-    // A final sigma lower-cases to ς, any other to σ, and a full stop may be inside a word. So the letter
-    // after the stop decides how the one before it is lower-cased, and with this vocabulary also its token.
-    let written = ModelDirectory::tiny().max_seq_length(10).write();
-    written.edit_json("tokenizer.json", |tokenizer| {
-        let vocab = tokenizer["model"]["vocab"].as_object_mut().expect("a vocabulary");
-        for (unused, token) in [("[unused1]", "##ασ"), ("[unused2]", "##ς"), ("[unused3]", "##σ")]
-        {
-            let id = vocab.remove(unused).expect("an unused token");
-            vocab.insert(token.to_owned(), id);
-        }
-    });
-    written.edit_json("sentence_bert_config.json", |config| config["do_lower_case"] = json!(true));
-    let tokenizer = load(written.path()).tokenizer;
-    // Few tokens but many bytes (16 per token), so that the stop is the last possible place to cut.
-    let start = "word word word word word word";
-    let text = format!("{start}{}ΒΑΣ.Β{}", " ".repeat(150 - start.len()), "α".repeat(80));
-    let mut direct =
-        tokenizers::Tokenizer::from_file(written.file("tokenizer.json")).expect("a tokenizer");
-    direct.with_padding(None).with_truncation(None).expect("no truncation");
-    let whole = direct.encode(text.to_lowercase(), true).expect("ids");
-    let cut = tokenizer.tokenize(&text).expect("ids");
-    assert!(cut.truncated);
-    assert_eq!(cut.ids[..9], whole.get_ids()[..9]);
-    assert_eq!(whole.get_tokens()[8], "##ασ", "an unexpected tokenization");
-}
-
-#[test]
 fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
     type Damage = fn(&WrittenModel);
     const WORDS: &str = "embeddings.word_embeddings.weight";
@@ -427,7 +399,7 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         ),
         (
             "a renamed tensor",
-            |m| _ = m.rename_tensor("embeddings.LayerNorm.weight", "embeddings.LayerNorm.gamma"),
+            |m| _ = m.rename_tensor("embeddings.LayerNorm.weight", "embeddings.LayerNorm.scale"),
             "model.safetensors",
             &["tensor `embeddings.LayerNorm.weight`", "is missing"],
         ),
@@ -452,8 +424,8 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         (
             "another vocabulary size",
             |m| _ = m.set_vocab_size(30_522),
-            "tokenizer.json",
-            &[WORDS, "30522 rows"],
+            "model.safetensors",
+            &[WORDS, "has the shape"],
         ),
         (
             "a word embedding with a row less",
@@ -555,9 +527,21 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
         ),
         (
             "a module that is not run",
-            |m| _ = m.add_module("Dense"),
+            |m| _ = m.add_module("LSTM"),
             "modules.json",
-            &["`type`", "sentence_transformers.models.Dense"],
+            &["`type`", "sentence_transformers.models.LSTM"],
+        ),
+        (
+            "a module of the model's own code",
+            |m| _ = m.add_module("custom_code.Normalize"),
+            "modules.json",
+            &["`type`", "custom_code.Normalize"],
+        ),
+        (
+            "a Dense module without its files",
+            |m| _ = m.add_module("Dense"),
+            "",
+            &["3_Dense/config.json is missing"],
         ),
         (
             "modules in another order",
@@ -576,16 +560,14 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
             &["1_Pooling/config.json is missing"],
         ),
         (
-            "no pooling",
-            |m| _ = m.set_pooling_flag("pooling_mode_mean_tokens", false),
+            "a pooling that nobody has",
+            |m| {
+                m.edit_json("1_Pooling/config.json", |c| {
+                    c["pooling_mode"] = json!(["mean", "median"])
+                });
+            },
             "1_Pooling/config.json",
-            &["`pooling_mode`", "is not supported"],
-        ),
-        (
-            "two poolings",
-            |m| _ = m.set_pooling_flag("pooling_mode_max_tokens", true),
-            "1_Pooling/config.json",
-            &["`pooling_mode`", "max"],
+            &["`pooling_mode`", "median"],
         ),
         (
             "a pooling of another width",
@@ -597,12 +579,76 @@ fn what_reembed_does_not_run_is_refused_naming_file_and_key() {
             "1_Pooling/config.json",
             &["`word_embedding_dimension`", "384"],
         ),
-        ("silu", |m| _ = m.set_activation("silu"), "config.json", &["`hidden_act`", "\"silu\""]),
         (
-            "RoBERTa",
-            |m| _ = m.set_architecture("roberta", "RobertaModel"),
+            "an activation that nobody has",
+            |m| _ = m.set_activation("swiglu"),
             "config.json",
-            &["`model_type`", "\"roberta\""],
+            &["`hidden_act`", "\"swiglu\""],
+        ),
+        (
+            "T5, of which no other key is looked at",
+            |m| {
+                m.replace_file("config.json", b"{\"model_type\": \"t5\", \"d_model\": []}");
+                m.remove_file("tokenizer.json");
+            },
+            "config.json",
+            &["`model_type`", "\"t5\" is an architecture that is not supported", "xlm-roberta"],
+        ),
+        (
+            "an argument of the tokenizer",
+            |m| {
+                let file = "sentence_bert_config.json";
+                m.edit_json(file, |c| c["tokenizer_args"] = json!({ "do_lower_case": false }));
+            },
+            "sentence_bert_config.json",
+            &["`tokenizer_args`", "do_lower_case"],
+        ),
+        (
+            "the output of the pooler",
+            |m| {
+                let text = json!({ "method": "forward", "method_output_name": "pooler_output" });
+                m.edit_json("sentence_bert_config.json", |c| {
+                    c["modality_config"] = json!({ "text": text });
+                });
+            },
+            "sentence_bert_config.json",
+            &["`modality_config`", "pooler_output"],
+        ),
+        (
+            "a sparse encoder",
+            |m| {
+                let file = "config_sentence_transformers.json";
+                m.edit_json(file, |c| c["model_type"] = json!("SparseEncoder"));
+            },
+            "config_sentence_transformers.json",
+            &["`model_type`", "SparseEncoder"],
+        ),
+        (
+            "a cased tokenizer that transformers would lower-case",
+            |m| {
+                m.edit_json("tokenizer.json", |t| t["normalizer"]["lowercase"] = json!(false));
+                m.replace_file("tokenizer_config.json", b"{\"model_max_length\": 512}");
+            },
+            "tokenizer_config.json",
+            &["`do_lower_case`: is true", "is false"],
+        ),
+        (
+            "another first token",
+            |m| _ = m.replace_file("tokenizer_config.json", b"{\"cls_token\": \"[MASK]\"}"),
+            "tokenizer_config.json",
+            &["`cls_token`", "\"[MASK]\"", "\"[CLS]\""],
+        ),
+        (
+            "an adapter",
+            |m| _ = m.replace_file("adapter_config.json", b"{}"),
+            "",
+            &["adapter_config.json", "adapters are not supported"],
+        ),
+        (
+            "a vocabulary that transformers could convert",
+            |m| _ = m.remove_file("tokenizer.json").replace_file("vocab.txt", b"[PAD]"),
+            "",
+            &["tokenizer.json is missing", "vocab.txt alone"],
         ),
         (
             "relative positions",
@@ -717,17 +763,207 @@ fn a_tokenizer_config_that_changes_nothing_is_no_other_model() {
 }
 
 #[test]
-fn every_pooling_but_mean_and_cls_is_refused_by_name() {
-    for (pooling, name) in [
-        (Pooling::Max, "max"),
-        (Pooling::MeanSqrtLen, "mean_sqrt_len_tokens"),
-        (Pooling::WeightedMean, "weightedmean"),
-        (Pooling::LastToken, "lasttoken"),
+fn candle_refuses_what_it_lacks_by_name() {
+    for (directory, name) in [
+        (ModelDirectory::tiny().pooling(Pooling::Max), "pooling max"),
+        (ModelDirectory::tiny().pooling(Pooling::LastToken), "pooling lasttoken"),
+        (ModelDirectory::tiny().activation("silu"), "activation Silu"),
     ] {
-        let written = ModelDirectory::tiny().pooling(pooling).write();
-        let error = model::load(&model_config(written.path(), &[]), &|_| ()).err().expect(name);
-        assert!(error.to_string().contains(&format!("{name:?}")), "{error}");
+        let written = directory.write();
+        load(written.path());
+        let candle = model_config(written.path(), &["compute.engine = \"candle\""]);
+        let error = model::load(&candle, &|_| ()).err().expect(name);
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
     }
+}
+
+/// The vectors of some texts, each in another form of the same directory.
+fn vectors_of(written: &WrittenModel) -> Vec<Vec<f32>> {
+    let embedder = Embedder::new(load(written.path()));
+    let texts = TEXTS.map(str::to_owned);
+    embedder.embed(&texts).expect("vectors").rows().map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn other_forms_of_a_directory_have_its_vectors() {
+    type Change = fn(&WrittenModel);
+    let plain = vectors_of(&ModelDirectory::tiny().write());
+    let forms: [(&str, Change); 8] = [
+        ("gamma and beta", |m| {
+            for name in m.tensor_names() {
+                let old = name.replace("LayerNorm.weight", "LayerNorm.gamma");
+                m.rename_tensor(&name, &old.replace("LayerNorm.bias", "LayerNorm.beta"));
+            }
+        }),
+        ("a directory of the transformer", |m| {
+            std::fs::create_dir(m.file("0_Transformer")).expect("a directory");
+            for file in
+                ["config.json", "tokenizer.json", "sentence_bert_config.json", "model.safetensors"]
+            {
+                std::fs::rename(m.file(file), m.file(&format!("0_Transformer/{file}")))
+                    .expect("moved");
+            }
+            m.edit_json("modules.json", |modules| modules[0]["path"] = json!("0_Transformer"));
+        }),
+        ("a list of one pooling", |m| {
+            let pooling = json!({ "embedding_dimension": 32, "pooling_mode": ["mean"] });
+            m.edit_json("1_Pooling/config.json", |c| *c = pooling);
+        }),
+        ("no pooling said", |m| {
+            m.edit_json("1_Pooling/config.json", |c| {
+                *c = json!({ "word_embedding_dimension": 32 })
+            });
+        }),
+        ("a flag that is null", |m| {
+            m.edit_json("1_Pooling/config.json", |c| c["pooling_mode_cls_token"] = json!(null));
+        }),
+        ("no padding token", |m| {
+            _ = m.edit_json("config.json", |c| c["pad_token_id"] = json!(null));
+        }),
+        ("modules that change nothing", |m| _ = m.add_module("Dropout").add_module("Normalize")),
+        ("another name of gelu", |m| _ = m.set_activation("gelu_python")),
+    ];
+    for (form, change) in forms {
+        let written = ModelDirectory::tiny().write();
+        change(&written);
+        for (found, expected) in vectors_of(&written).iter().zip(&plain) {
+            // A vector that is scaled twice may differ in its last bits.
+            assert!(distance(found, expected) < 1e-6, "{form}");
+        }
+    }
+}
+
+#[test]
+fn long_text_loses_its_start_where_the_model_says_so() {
+    let options = |written: &WrittenModel, settings: &[&str]| {
+        model::load(&model_config(written.path(), settings), &|_| ()).expect("a model")
+    };
+    let plain = ModelDirectory::tiny().max_seq_length(8).write();
+    let start = options(&plain, &["text.truncate = \"start\""]);
+    let text = "fix the login loop and rotate the database credentials";
+    let kept = start.tokenizer.tokenize(text).expect("ids").ids;
+    let by_config = ModelDirectory::tiny()
+        .max_seq_length(8)
+        .tokenizer_config(json!({ "truncation_side": "left" }))
+        .write();
+    let by_tokenizer = ModelDirectory::tiny().max_seq_length(8).write();
+    by_tokenizer.edit_json("tokenizer.json", |t| t["truncation"]["direction"] = json!("Left"));
+    for written in [by_config, by_tokenizer] {
+        let model = options(&written, &[]);
+        assert_eq!(model.tokenizer.tokenize(text).expect("ids").ids, kept);
+        assert_eq!(model.facts.identity.truncation.as_deref(), Some("start"));
+    }
+    assert_ne!(load(plain.path()).tokenizer.tokenize(text).expect("ids").ids, kept);
+}
+
+#[test]
+fn tokens_are_added_wherever_transformers_reads_them() {
+    let words = ModelDirectory::tiny().vocab_size();
+    let with_row = || {
+        let written = ModelDirectory::tiny().write();
+        let row = vec![0.5; 32];
+        written.add_row("embeddings.word_embeddings.weight", &row).set_vocab_size(words + 1);
+        written
+    };
+    let decoder = json!({ words.to_string(): { "content": "[ENT]", "special": true } });
+    let plain = load(with_row().path());
+    let forms: [(&str, serde_json::Value); 4] = [
+        ("added_tokens.json", json!({ "[ENT]": words })),
+        ("tokenizer_config.json", json!({ "added_tokens_decoder": decoder })),
+        ("tokenizer_config.json", json!({ "additional_special_tokens": ["[ENT]"] })),
+        ("special_tokens_map.json", json!({ "additional_special_tokens": ["[ENT]"] })),
+    ];
+    for (file, content) in forms {
+        let written = with_row();
+        written.replace_file(file, content.to_string().as_bytes());
+        let model = load(written.path());
+        let ids = model.tokenizer.tokenize("the [ENT] file").expect("ids").ids;
+        assert_eq!(ids.len(), 5, "{file}: {ids:?}");
+        assert_eq!(ids[2], words as u32, "{file}");
+        let (own, other) = (&model.facts.identity, &plain.facts.identity);
+        assert!(own.tokens.as_ref().is_some_and(|tokens| tokens.contains("[ENT]")), "{file}");
+        assert_ne!(own.fingerprint(), other.fingerprint(), "{file}");
+        assert!(own.differences(other).iter().any(|difference| difference.starts_with("tokens ")));
+    }
+    assert!(plain.tokenizer.tokenize("the [ENT] file").expect("ids").ids.len() > 5);
+}
+
+#[test]
+fn special_token_in_a_text_is_split_where_the_model_says_so() {
+    let ids = |directory: ModelDirectory| {
+        let model = load(directory.write().path());
+        (model.tokenizer.tokenize("a [MASK] b").expect("ids").ids, model.facts.identity.tokens)
+    };
+    let (whole, none) = ids(ModelDirectory::tiny());
+    let split = json!({ "split_special_tokens": true });
+    let (split, tokens) = ids(ModelDirectory::tiny().tokenizer_config(split));
+    assert!(split.len() > whole.len(), "{split:?} and {whole:?}");
+    assert_eq!((none, tokens.as_deref()), (None, Some("special tokens are split")));
+}
+
+#[test]
+fn lower_case_comes_after_the_special_tokens() {
+    let cased = || {
+        let config = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        ModelDirectory::tiny().lower_case(false).tokenizer_config(config).write()
+    };
+    let ids = |written: &WrittenModel, text: &str| {
+        load(written.path()).tokenizer.tokenize(text).expect("ids").ids
+    };
+    let (plain, lower) = (cased(), cased());
+    lower.edit_json("sentence_bert_config.json", |config| config["do_lower_case"] = json!(true));
+    assert_eq!(ids(&lower, "Fix THE [MASK] file"), ids(&plain, "fix the [MASK] file"));
+    assert_ne!(ids(&lower, "a [MASK] b"), ids(&plain, "a [mask] b"));
+    // Each letter alone, as the tokenizers library does it: no final sigma.
+    assert_eq!(ids(&lower, "ΑΣ"), ids(&plain, "ασ"));
+}
+
+#[test]
+fn static_embedding_is_the_mean_of_its_tokens() {
+    let plain = ModelDirectory::tiny().write();
+    let (shape, words) = plain.tensor("embeddings.word_embeddings.weight");
+    let with_special = load(plain.path()).tokenizer;
+    for (directory, tensor) in [("0_StaticEmbedding", "embedding.weight"), (".", "embeddings")] {
+        let written = ModelDirectory::tiny().baked_length(None).write();
+        written.make_static(directory, tensor);
+        let embedder = Embedder::new(load(written.path()));
+        assert_eq!((embedder.dim(), embedder.identity().max_seq_length), (32, 8192));
+        for text in TEXTS.into_iter().filter(|text| !text.trim().is_empty()) {
+            let ids = with_special.tokenize(text).expect("ids").ids;
+            let mut mean = vec![0.0; shape[1]];
+            for id in &ids[1..ids.len() - 1] {
+                let row = &words[*id as usize * shape[1]..][..shape[1]];
+                mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+            let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let vector = embedder.embed(&[text]).expect("a vector");
+            for (found, sum) in vector.row(0).iter().zip(&mean) {
+                assert!((f64::from(*found) - sum / norm).abs() < 1e-6, "{directory}, {text:?}");
+            }
+        }
+        let error = embedder.embed(&["a", ""]).expect_err("no token");
+        assert!(error.to_string().contains("row 2"), "{error}");
+        let error = load_error(&written, &["compute.engine = \"candle\""]);
+        assert!(error.to_string().contains("static embeddings"), "{error}");
+    }
+}
+
+fn load_error(written: &WrittenModel, settings: &[&str]) -> reembed::Error {
+    model::load(&model_config(written.path(), settings), &|_| ()).err().expect("refused")
+}
+
+#[test]
+fn vector_of_length_zero_is_refused_where_it_is_made() {
+    let written = ModelDirectory::tiny().write();
+    for name in ["encoder.layer.1.output.LayerNorm.weight", "encoder.layer.1.output.LayerNorm.bias"]
+    {
+        (0..32).for_each(|index| _ = written.poke(name, index, 0.0));
+    }
+    let embedder = Embedder::new(load(written.path()));
+    let error = embedder.embed(&["a", "b"]).expect_err("no direction");
+    assert_eq!(error.kind(), ErrorKind::Encode);
+    assert!(error.to_string().starts_with("row 1: its vector has length 0"), "{error}");
 }
 
 #[test]

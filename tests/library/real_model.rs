@@ -164,21 +164,6 @@ proptest! {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
-
-    /// The final-sigma rule makes the lower case of a letter depend on the following text.
-    #[test]
-    fn a_text_that_is_lower_cased_first_gives_the_ids_of_its_whole(
-        pieces in prop::collection::vec(prop_oneof![4 => piece(), 1 => greek()], 1..120),
-    ) {
-        let text = pieces.concat();
-        let cut = REAL.lower_cased.tokenize(&text).expect("ids");
-        let whole = whole_ids(LOWER_CASED_LENGTH, &text.to_lowercase());
-        prop_assert_eq!((cut.ids, cut.truncated), whole);
-    }
-}
-
 #[test]
 fn a_run_of_one_thing_gives_the_ids_of_its_whole() {
     let marks: String = ('\u{300}'..='\u{36f}').collect();
@@ -288,8 +273,6 @@ static ALONE: LazyLock<Vec<Vec<f32>>> = LazyLock::new(|| {
 /// Maximum lengths at which long texts are cut; a shorter one gives more cuts per test.
 const LENGTHS: [usize; 5] = [3, 5, 16, 64, 256];
 
-const LOWER_CASED_LENGTH: usize = 5;
-
 /// The real model, loaded once.
 struct Real {
     /// The model files except the weights.
@@ -298,7 +281,6 @@ struct Real {
     encoder: Box<dyn Encoder>,
     facts: ModelFacts,
     tokenizers: Vec<(usize, TextTokenizer)>,
-    lower_cased: TextTokenizer,
     /// The reference tokenizer of the tokenizers crate, one per length.
     direct: Vec<(usize, Tokenizer)>,
 }
@@ -309,13 +291,12 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
     let mut files = source::resolve(&config.source, &|_| ()).expect("its files");
     files.files.remove("model.safetensors");
     let description = description::read(&files, &TextOptions::default()).expect("a description");
-    let tokenizer = |max: usize, lower_case: bool| {
+    let tokenizer = |max: usize| {
         let max_seq_length = NonZeroUsize::new(max).expect("not zero");
-        let description = ModelDescription { max_seq_length, lower_case, ..description.clone() };
+        let description = ModelDescription { max_seq_length, ..description.clone() };
         TextTokenizer::new(&files, &description).expect("a tokenizer")
     };
-    let tokenizers = LENGTHS.map(|length| (length, tokenizer(length, false))).into();
-    let lower_cased = tokenizer(LOWER_CASED_LENGTH, true);
+    let tokenizers = LENGTHS.map(|length| (length, tokenizer(length))).into();
     let bytes = files.bytes("tokenizer.json").expect("a tokenizer");
     let direct = LENGTHS.map(|max_length| {
         let mut direct = Tokenizer::from_bytes(bytes).expect("a tokenizer");
@@ -324,7 +305,7 @@ static REAL: LazyLock<Real> = LazyLock::new(|| {
         (max_length, direct)
     });
     let direct = direct.into();
-    Real { files, description, encoder, facts, tokenizers, lower_cased, direct }
+    Real { files, description, encoder, facts, tokenizers, direct }
 });
 
 impl Real {
@@ -452,10 +433,4 @@ fn piece() -> impl Strategy<Value = String> {
         1 => any::<char>().prop_map(String::from),
         1 => (prop::sample::select(&RUNS[..]), 2usize..150).prop_map(|(text, times)| text.repeat(times)),
     ]
-}
-
-/// Capital letters whose lower case depends on their neighbours.
-fn greek() -> impl Strategy<Value = String> {
-    prop::sample::select(&["Σ", "ΑΣ", "ΣΑ", "ΑΣ.Β", "Σ'Σ", "ΟΔΥΣΣΕΥΣ", "Σ:", "^Σ"][..])
-        .prop_map(str::to_owned)
 }

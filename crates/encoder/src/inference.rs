@@ -284,6 +284,14 @@ impl<'a> Inference<'a> {
                 .at(rows.name(row))
                 .advice("the model's weights may be damaged; nothing was written"));
             }
+            if self.encoder.normalizes() && vector.iter().all(|value| *value == 0.0) {
+                return Err(Error::new(
+                    ErrorKind::Encode,
+                    "its vector has length 0, and the model scales vectors to length 1",
+                )
+                .at(rows.name(row))
+                .advice("the model's weights may be damaged; nothing was written"));
+            }
             let tokens = batch.text(position).len();
             match batch.chunks()[position] {
                 TextChunk { count: 1, .. } => consume(EncodedText { row, tokens, vector })?,

@@ -21,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! [`ModelConfig::from_directory`] loads a BERT sentence model with mean or cls pooling from a
+//! [`ModelConfig::from_directory`] loads a sentence model of any supported architecture from a
 //! local directory. Its fields select the engine, instruction set, precision and number of threads.
 //!
 //! The vectors of the packed engine, the default, have the same bits in any batch, on any number of

@@ -3,26 +3,34 @@
 //! `source` (verified bytes) → `description` (what the directory says) → [`FoundModel`] (its identity is
 //! known) → `weights` (checked tensors) → an [`Encoder`].
 
+pub mod architecture;
 #[cfg(feature = "candle")]
 pub mod candle;
 pub mod chunk_size;
 pub mod config;
 pub mod description;
 pub mod encoder;
+mod encoder_config;
 mod facts;
 pub mod fake;
 mod found;
 mod from_identity;
+#[cfg(test)]
+mod golden_tests;
 pub mod identity;
 mod json;
 mod loaded;
 pub mod matryoshka;
+mod module_class;
 pub mod packed;
 pub mod precedent;
 pub mod precision;
 pub mod prompt;
 mod resources;
 pub mod source;
+pub mod spec;
+pub mod tensor_names;
+pub mod token_settings;
 pub mod tokenizer;
 pub mod weights;
 

@@ -15,6 +15,10 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `x / (1 + exp(−x))`. HF's `silu` and `swish`.
+    Silu,
+    /// `tanh(x)`.
+    Tanh,
 }
 
 impl Activation {
@@ -30,6 +34,8 @@ impl Activation {
             Activation::Gelu => map_slice::<S, Gelu>(simd, values),
             Activation::GeluTanh => map_slice::<S, GeluTanh>(simd, values),
             Activation::Relu => map_slice::<S, Relu>(simd, values),
+            Activation::Silu => map_slice::<S, Silu>(simd, values),
+            Activation::Tanh => map_slice::<S, Tanh>(simd, values),
         }
     }
 
@@ -40,7 +46,28 @@ impl Activation {
             Activation::Gelu => [Gelu::eval(simd, x[0]), Gelu::eval(simd, x[1])],
             Activation::GeluTanh => [GeluTanh::eval(simd, x[0]), GeluTanh::eval(simd, x[1])],
             Activation::Relu => [Relu::eval(simd, x[0]), Relu::eval(simd, x[1])],
+            Activation::Silu => [Silu::eval(simd, x[0]), Silu::eval(simd, x[1])],
+            Activation::Tanh => [Tanh::eval(simd, x[0]), Tanh::eval(simd, x[1])],
         }
+    }
+}
+
+/// A gated linear unit (Shazeer, 2020, <https://arxiv.org/abs/2002.05202>): of each row of `rows`,
+/// `(rows, 2 · width)`, its first half through the activation, times its second half. The first half of
+/// `rows` then holds the results, `(rows, width)`; the rest is undefined.
+///
+/// # Panics
+/// If the rows are not complete.
+pub fn gate_rows(isa: Isa, activation: Activation, width: usize, rows: &mut [f32]) {
+    assert!(rows.len().is_multiple_of(2 * width.max(1)), "the rows are complete");
+    for index in 0..rows.len() / (2 * width.max(1)) {
+        let start = index * 2 * width;
+        let (gate, value) = rows[start..start + 2 * width].split_at_mut(width);
+        activation.apply(isa, gate);
+        for (gate, value) in gate.iter_mut().zip(value) {
+            *gate *= *value;
+        }
+        rows.copy_within(start..start + width, index * width);
     }
 }
 
@@ -120,6 +147,31 @@ impl LaneFunction for GeluTanh {
         let slope = simd.mul_add(simd.mul(x, x), simd.splat(CUBIC), simd.splat(LINEAR));
         let exponent = simd.min(simd.splat(126.0), simd.mul(slope, x));
         simd.div(x, simd.add(simd.splat(1.0), exp2(simd, exponent)))
+    }
+}
+
+/// As [`GeluTanh`], with another exponent.
+struct Silu;
+
+impl LaneFunction for Silu {
+    #[inline(always)]
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        let exponent = simd.mul(simd.splat(-std::f32::consts::LOG2_E), x);
+        let power = exp2(simd, simd.min(simd.splat(126.0), exponent));
+        simd.div(x, simd.add(simd.splat(1.0), power))
+    }
+}
+
+/// 1 − 2 / (1 + exp(2x)).
+struct Tanh;
+
+impl LaneFunction for Tanh {
+    #[inline(always)]
+    fn eval<S: Simd>(simd: S, x: S::Lanes) -> S::Lanes {
+        let exponent = simd.mul(simd.splat(2.0 * std::f32::consts::LOG2_E), x);
+        let power = exp2(simd, simd.min(simd.splat(126.0), exponent));
+        let one = simd.splat(1.0);
+        simd.sub(one, simd.div(simd.splat(2.0), simd.add(one, power)))
     }
 }
 

@@ -86,6 +86,31 @@ pub(crate) enum InputValues<'a> {
 }
 
 impl Activations<'_> {
+    /// Number of its rows.
+    pub fn rows(&self) -> usize {
+        match &self.0 {
+            Values::Rows { values, width } => values.len() / (*width).max(1),
+            Values::Blocks(blocks) => blocks.rows(),
+        }
+    }
+
+    /// Writes rows of f32, `(rows, heads.width())`, from row `first` on. `heads` are the heads of the matrix.
+    ///
+    /// # Panics
+    /// If the matrix has another width or fewer rows.
+    pub fn write_rows(&mut self, arithmetic: Arithmetic, first: usize, rows: &[f32], heads: Heads) {
+        match &mut self.0 {
+            Values::Rows { values, width } => {
+                assert_eq!(*width, heads.width(), "the rows have the width of the matrix");
+                values[first * *width..][..rows.len()].copy_from_slice(rows);
+            }
+            Values::Blocks(blocks) => {
+                let rounded = blocks.reborrow();
+                arithmetic.isa().run(RoundRows { rows, heads, first, rounded });
+            }
+        }
+    }
+
     /// A range of its rows that starts at a multiple of 32.
     ///
     /// # Panics
@@ -149,6 +174,11 @@ impl<'a> Residual<'a> {
         BufferSize { floats: 0, halves }
     }
 
+    /// Values of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// Its values, `(rows, width)`, row-major.
     pub fn values(&self) -> &[f32] {
         self.values
@@ -181,11 +211,35 @@ impl<'a> Residual<'a> {
         norm: &LayerNorm,
         fill: impl FnOnce(&mut [f32]),
     ) {
+        self.fill(arithmetic, |rows| {
+            fill(rows);
+            norm.normalize(arithmetic.isa(), rows);
+        });
+    }
+
+    /// Lets `fill` write the rows, `(rows, width)`.
+    pub fn fill(&mut self, arithmetic: Arithmetic, fill: impl FnOnce(&mut [f32])) {
         fill(self.values);
-        norm.normalize(arithmetic.isa(), self.values);
         if let Some(blocks) = &mut self.rounded {
-            let rounded = blocks.reborrow();
-            arithmetic.isa().run(RoundRows { hidden: self.values, width: self.width, rounded });
+            let (rounded, heads) = (blocks.reborrow(), Heads::single(self.width));
+            arithmetic.isa().run(RoundRows { rows: self.values, heads, first: 0, rounded });
+        }
+    }
+
+    /// Lets `change` change the f32 values. What products read keeps its old values.
+    pub fn update(&mut self, change: impl FnOnce(&mut [f32])) {
+        change(self.values);
+    }
+
+    /// Adds `rows`, `(rows, width)`, to its f32 values. What products read keeps its old values: for layers
+    /// that normalise before they multiply.
+    ///
+    /// # Panics
+    /// If `rows` has another length.
+    pub fn add(&mut self, rows: &[f32]) {
+        assert_eq!(rows.len(), self.values.len(), "both have the same shape");
+        for (value, added) in self.values.iter_mut().zip(rows) {
+            *value += added;
         }
     }
 }

@@ -7,14 +7,17 @@ use std::ops::Range;
 use crate::activation::Activation;
 use crate::arithmetic::Arithmetic;
 use crate::bf16::attention::{Bf16Attention, attend_bf16_scratch_size};
-use crate::bf16::linear::{ActivationEpilogue, Bf16Linear, LinearProduct, ResidualEpilogue};
+use crate::bf16::linear::{
+    ActivationEpilogue, Bf16Linear, LinearProduct, ResidualEpilogue, RowsEpilogue,
+};
 use crate::buffer::{AllocationError, Arena, BufferSize};
 use crate::buffers::{Activations, Input, InputValues, Residual, Values};
 use crate::f32::attention::{attend_f32, attend_f32_scratch_len};
 use crate::f32::linear::F32Linear;
-use crate::heads::Heads;
+use crate::heads::{AttentionHeads, Heads};
 use crate::norm::LayerNorm;
 use crate::precision::{NumberFormat, Precision};
+use crate::score_bias::ScoreBias;
 
 /// A linear layer in any precision, its weights packed for it.
 #[derive(Debug)]
@@ -82,6 +85,24 @@ impl Dense {
         }
     }
 
+    /// `output = input · weightᵀ + bias` in f32, `(rows, outputs)`, row-major, whatever the precision: for
+    /// what follows in f32. The outputs of the layer are a single head.
+    ///
+    /// # Panics
+    /// As [`Dense::project`], or if the layer has several output heads that are not whole blocks.
+    pub fn project_rows(&self, arithmetic: Arithmetic, input: Input, output: &mut [f32]) {
+        match (&self.0, input.0) {
+            (Packed::F32(layer), InputValues::Rows(input)) => {
+                layer.forward(arithmetic.isa(), input, None, output);
+            }
+            (Packed::Bf16(layer), InputValues::Blocks(input)) => {
+                let epilogue = RowsEpilogue::new(layer, input.rows(), output);
+                arithmetic.run(LinearProduct { layer, input, epilogue });
+            }
+            _ => mixed_precisions(),
+        }
+    }
+
     /// `hidden = normalize(hidden + input · weightᵀ + bias)`: a layer with the residual connection after it.
     /// `projected` is scratch: at least as long as `hidden` in f32, and not used in other precisions.
     ///
@@ -123,16 +144,17 @@ pub fn attend_scratch_size(precision: Precision, length: usize, heads: Heads) ->
 }
 
 /// Multi-head attention of one sequence, the rows `tokens` of `qkv` and of `context`:
-/// `softmax(Q Kᵀ / √head) V`. `qkv`, `(rows, 3 · heads.width())`, holds the query, key and value of each token;
-/// `context` is `(rows, heads.width())`. `scratch` has at least [`attend_scratch_size`], and what it holds
-/// before does not matter.
+/// `softmax(Q Kᵀ / √divisor + bias) V`. `qkv`, `(rows, heads.qkv().width())`, holds the query, key and value of
+/// each token; `context` is `(rows, heads.queries.width())`. `scratch` has at least [`attend_scratch_size`] for
+/// the query heads, and what it holds before does not matter.
 ///
 /// # Panics
 /// If the rows do not exist, if `scratch` is too small, or if the precisions differ.
 pub fn attend(
     arithmetic: Arithmetic,
     qkv: &Activations,
-    heads: Heads,
+    heads: impl Into<AttentionHeads>,
+    bias: Option<&ScoreBias>,
     tokens: Range<usize>,
     scratch: &mut Arena,
     context: &mut Activations,
@@ -144,12 +166,13 @@ pub fn attend(
         ) => {
             let qkv = &qkv[tokens.start * *qkv_width..tokens.end * *qkv_width];
             let context = &mut context[tokens.start * *width..tokens.end * *width];
-            attend_f32(arithmetic.isa(), qkv, heads, scratch.floats, context);
+            attend_f32(arithmetic.isa(), qkv, heads, bias, scratch.floats, context);
         }
         (Values::Blocks(qkv), Values::Blocks(context)) => {
             let scratch = Arena { floats: &mut *scratch.floats, halves: &mut *scratch.halves };
-            let context = context.reborrow();
-            arithmetic.run(Bf16Attention::new(qkv.as_ref(), heads, tokens, scratch, context));
+            let (qkv, context) = (qkv.as_ref(), context.reborrow());
+            let heads = heads.into();
+            arithmetic.run(Bf16Attention::new(qkv, heads, bias, tokens, scratch, context));
         }
         _ => mixed_precisions(),
     }

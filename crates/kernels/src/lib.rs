@@ -6,8 +6,10 @@
 //!       │
 //!       ├─ f32:  F32Linear, attend_f32      f32/      panels and micro-tiles
 //!       ├─ bf16: Bf16Linear, Bf16Attention  bf16/     blocks of 32 × 32, epilogues
-//!       └─ both: LayerNorm, pooling         norm.rs
+//!       └─ both: LayerNorm, RmsNorm         norm.rs
 //!                Activation, exp2           activation.rs
+//!                TokenPooling               pooling.rs
+//!                Rotary, ScoreBias          rotary.rs, score_bias.rs
 //!       │
 //!       │  each kernel is written once, over two interfaces:
 //!       │
@@ -46,7 +48,10 @@ mod heads;
 mod isa;
 mod norm;
 mod peak;
+mod pooling;
 mod precision;
+mod rotary;
+mod score_bias;
 mod simd;
 
 #[cfg(any(test, feature = "testing"))]
@@ -54,15 +59,18 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use activation::Activation;
+pub use activation::{Activation, gate_rows};
 pub use arithmetic::{Arithmetic, Bf16Unit, UnitError};
 pub use buffer::{AlignedBuffer, AllocationError, Arena, BufferSize};
 pub use buffers::{Activations, BufferLayout, Input, Residual};
 pub use dense::{Dense, attend, attend_scratch_size};
 pub use f32::attention::{attend_f32, attend_f32_scratch_len};
 pub use f32::linear::F32Linear;
-pub use heads::Heads;
+pub use heads::{AttentionHeads, Heads};
 pub use isa::{Isa, IsaName};
-pub use norm::{LayerNorm, l2_normalize, mean_of_rows};
+pub use norm::{LayerNorm, RmsNorm, l2_normalize};
 pub use peak::run_fma_chains;
+pub use pooling::{TokenPooling, mean_of_rows};
 pub use precision::Precision;
+pub use rotary::Rotary;
+pub use score_bias::ScoreBias;

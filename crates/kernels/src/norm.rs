@@ -1,4 +1,4 @@
-//! Layer normalisation with the residual, mean pooling and L2 normalisation.
+//! Layer normalisation with the residual, RMS normalisation and L2 normalisation.
 
 use crate::buffer::{AlignedBuffer, AllocationError};
 use crate::isa::Isa;
@@ -53,22 +53,36 @@ impl LayerNorm {
     }
 }
 
-/// Mean pooling: writes the mean of the rows of `tokens`, `(rows, mean.len())`, to `mean`. Rows are summed in order.
+/// RMS normalisation of each row: `x / √(mean of x² + epsilon) · weight`.
 ///
-/// # Panics
-/// If the length of `tokens` is not a multiple of that of `mean`.
-pub fn mean_of_rows(tokens: &[f32], mean: &mut [f32]) {
-    assert!(tokens.len().is_multiple_of(mean.len().max(1)), "the rows are complete");
-    mean.fill(0.0);
-    // Each column is a chain of its own, so the bits do not depend on how the compiler vectorises.
-    for row in tokens.chunks_exact(mean.len().max(1)) {
-        for (sum, value) in mean.iter_mut().zip(row) {
-            *sum += value;
-        }
+/// Zhang and Sennrich, 2019, <https://arxiv.org/abs/1910.07467>.
+#[derive(Debug)]
+pub struct RmsNorm {
+    weight: AlignedBuffer,
+    epsilon: f32,
+}
+
+impl RmsNorm {
+    /// A normalisation of rows of `weight.len()` values.
+    ///
+    /// # Errors
+    /// If the memory for its parameters cannot be allocated.
+    pub fn new(weight: &[f32], epsilon: f32) -> Result<Self, AllocationError> {
+        Ok(RmsNorm { weight: AlignedBuffer::from_slice(weight)?, epsilon })
     }
-    let count = (tokens.len() / mean.len().max(1)) as f32;
-    for sum in mean {
-        *sum /= count;
+
+    /// Values of a row.
+    pub fn width(&self) -> usize {
+        self.weight.len()
+    }
+
+    /// Normalises each row of `rows`, `(rows, width)`, in place.
+    ///
+    /// # Panics
+    /// If the length of `rows` is not a multiple of the width.
+    pub fn normalize(&self, isa: Isa, rows: &mut [f32]) {
+        assert!(rows.len().is_multiple_of(self.weight.len().max(1)), "the rows are complete");
+        isa.run(RmsNormalizeRows { norm: self, rows });
     }
 }
 
@@ -139,6 +153,33 @@ pub(crate) fn normalize_row<S: Simd>(simd: S, norm: &LayerNorm, added: &[f32], r
         let unit = simd.mul(simd.load_partial(values), inverse);
         let (weight, bias) = (simd.load_partial(weight), simd.load_partial(bias));
         simd.store_partial(simd.mul_add(unit, weight, bias), values);
+    }
+}
+
+struct RmsNormalizeRows<'a> {
+    norm: &'a RmsNorm,
+    rows: &'a mut [f32],
+}
+
+impl Kernel for RmsNormalizeRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let RmsNorm { weight, epsilon } = self.norm;
+        for row in self.rows.chunks_exact_mut(weight.len().max(1)) {
+            let mut squares = simd.splat(0.0);
+            for values in row.chunks(LANES) {
+                let values = simd.load_partial(values);
+                squares = simd.mul_add(values, values, squares);
+            }
+            let mean = simd.reduce_sum(squares) / row.len() as f32;
+            let inverse = simd.splat(1.0 / (mean + epsilon).sqrt());
+            for (values, weight) in row.chunks_mut(LANES).zip(weight.chunks(LANES)) {
+                let unit = simd.mul(simd.load_partial(values), inverse);
+                simd.store_partial(simd.mul(unit, simd.load_partial(weight)), values);
+            }
+        }
     }
 }
 

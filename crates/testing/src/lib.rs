@@ -4,7 +4,9 @@
 #![allow(missing_docs, reason = "a fixture says what it is by its name")]
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a fixture ends where it cannot go on")]
 
+pub mod golden_models;
 pub mod model_directory;
+mod numpy_random;
 pub mod tools;
 
 use std::path::Path;

@@ -621,6 +621,38 @@ impl WrittenModel {
             .replace_file("pytorch_model.bin", b"PK\x03\x04\x00\x00archive/data.pkl")
     }
 
+    /// Makes a static embedding of the word embeddings: in a directory of its own or in the model's (`.`),
+    /// under this name of a tensor.
+    pub fn make_static(&self, directory: &str, tensor: &str) -> &Self {
+        let mut tensors = self.tensors();
+        let word = self.position_of(&tensors, "embeddings.word_embeddings.weight");
+        let word = Tensor { name: tensor.to_owned(), ..tensors.swap_remove(word) };
+        fs::create_dir_all(self.file(directory)).expect("a directory");
+        for file in [WEIGHTS, "config.json", "sentence_bert_config.json"] {
+            self.remove_file(file);
+        }
+        let tokenizer = fs::read(self.file("tokenizer.json")).expect("a tokenizer");
+        self.remove_file("tokenizer.json");
+        fs::write(self.file(directory).join("tokenizer.json"), tokenizer).expect("a tokenizer");
+        write_tensors(&self.file(directory).join(WEIGHTS), &[word]);
+        let class = |name: &str| format!("sentence_transformers.models.{name}");
+        let modules = json!([
+            { "idx": 0, "name": "0", "path": directory, "type": class("StaticEmbedding") },
+            { "idx": 1, "name": "1", "path": "1_Normalize", "type": class("Normalize") },
+        ]);
+        self.edit_json("modules.json", |list| *list = modules)
+    }
+
+    /// Adds a row to a tensor of two dimensions.
+    pub fn add_row(&self, tensor: &str, row: &[f32]) -> &Self {
+        self.edit_tensor(tensor, |tensor| {
+            let dtype = Dtype::of(tensor);
+            assert_eq!(tensor.shape[1], row.len(), "a row has the width of the tensor");
+            tensor.shape[0] += 1;
+            tensor.bytes.extend(dtype.bytes(row));
+        })
+    }
+
     /// One more module, `Dense` or `sentence_transformers.models.Dense`.
     pub fn add_module(&self, class: &str) -> &Self {
         self.edit_json("modules.json", |modules| {
@@ -685,16 +717,16 @@ fn write_json(path: &Path, value: &Value) {
 }
 
 /// A tensor as a safetensors file holds it.
-struct Tensor {
-    name: String,
-    dtype: String,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
+pub(crate) struct Tensor {
+    pub name: String,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
 }
 
 /// The format: the length of the header in eight bytes, the header as JSON padded with spaces to a multiple of
 /// eight, the values of all tensors without gaps.
-fn write_tensors(path: &Path, tensors: &[Tensor]) {
+pub(crate) fn write_tensors(path: &Path, tensors: &[Tensor]) {
     let mut header = Map::new();
     header.insert("__metadata__".to_owned(), json!({ "format": "pt" }));
     let mut end = 0;

@@ -8,7 +8,7 @@ use reembed_encoder::embedder::{BatchOptions, Embedder};
 use reembed_encoder::error::{Error, ErrorKind, Result};
 pub use reembed_encoder::inference::TOLERANCE;
 use reembed_encoder::memory;
-use reembed_encoder::model::description::BertShape;
+use reembed_encoder::model::spec::EncoderSpec;
 use reembed_encoder::task::TaskRow;
 
 use super::mode::Mode;
@@ -41,8 +41,8 @@ pub struct Plan<'a> {
     pub repeats: NonZeroUsize,
     /// The approximate time of each engine; `None`: no limit.
     pub time: Option<Duration>,
-    /// The shape of the model, from which the operations of a text follow.
-    pub bert: &'a BertShape,
+    /// The encoder, from which the operations of a text follow.
+    pub encoder: &'a EncoderSpec,
     /// The machine's f32 peak, in floating point operations per second.
     pub peak: Option<f64>,
 }

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use reembed::footer::{Lineage, TOOL};
-use reembed_encoder::model::description::BertShape;
 
 use super::acceptance;
 use super::measure::{Passes, Plan, SubjectRun};
@@ -69,7 +68,7 @@ fn subject_record(
     let reference = reference.filter(|reference| !std::ptr::eq(*reference, run));
     let difference =
         reference.map(|reference| compare(&reference.first, &run.first, embedder.dim()));
-    let operations: f64 = run.lengths.iter().map(|length| operations(plan.bert, *length)).sum();
+    let operations: f64 = run.lengths.iter().map(|length| plan.encoder.operations(*length)).sum();
     let single = run.modes.iter().find(|passes| passes.mode == Mode::Single);
     let work = Work {
         rows: run.rows.len() as f64,
@@ -126,14 +125,6 @@ fn mode_record(passes: &Passes, work: &Work) -> ModeRecord {
     }
 }
 
-/// Floating point operations of a text: products and attention.
-fn operations(bert: &BertShape, tokens: usize) -> f64 {
-    let (hidden, intermediate) = (bert.hidden as f64, bert.intermediate as f64);
-    let products = 2.0 * (4.0 * hidden * hidden + 2.0 * hidden * intermediate);
-    let attention = 4.0 * tokens as f64 * hidden;
-    tokens as f64 * bert.layers as f64 * (products + attention)
-}
-
 /// The lowest cosine and the largest difference of a component, over the rows that both have.
 fn compare(reference: &[f32], other: &[f32], dim: usize) -> (f64, f64) {
     let (mut lowest, mut largest) = (1f64, 0f64);
@@ -166,8 +157,6 @@ fn median(ascending: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use reembed_encoder::model::description::Activation;
-
     use super::*;
 
     #[test]
@@ -181,25 +170,5 @@ mod tests {
         let (cosine, difference) = compare(&[1.0, 0.0, 0.0, 1.0], &[1.0, 0.0, 0.6, 0.8], 2);
         assert!((cosine - 0.8).abs() < 1e-7 && (difference - 0.6).abs() < 1e-7);
         assert_eq!(compare(&[1.0, 0.0], &[1.0, 0.0], 2), (1.0, 0.0));
-    }
-
-    #[test]
-    fn operations_follow_from_the_model_shape() {
-        // all-MiniLM-L6-v2.
-        let bert = BertShape {
-            vocab_size: 30_522,
-            hidden: 384,
-            layers: 6,
-            heads: 12,
-            intermediate: 1536,
-            activation: Activation::Gelu,
-            max_positions: 512,
-            token_types: 2,
-            layer_norm_eps: 1e-12,
-            pad_token: 0,
-        };
-        // 21.2 million operations per token, and 9,216 per pair of tokens.
-        assert_eq!(operations(&bert, 1), 21_233_664.0 + 9216.0);
-        assert_eq!(operations(&bert, 100), 100.0 * (21_233_664.0 + 921_600.0));
     }
 }

@@ -52,7 +52,7 @@ pub fn bench(args: &BenchArgs, session: &Session) -> Result<Exit> {
         modes: &modes,
         repeats: args.repeats,
         time: (args.time > 0).then(|| Duration::from_secs(args.time)),
-        bert: &description.bert,
+        encoder: &description.encoder,
         peak: Some(peak),
     };
     let mut record = measuring::run(&plan, &rows, &|step, left| match left {

@@ -45,21 +45,25 @@ fn resolve(config: &ModelConfig, logging: &Logging) -> reembed::Result<ModelFile
 }
 
 fn description_text(files: &ModelFiles, description: &ModelDescription) -> String {
-    let bert = &description.bert;
+    let encoder = &description.encoder;
     let mut text = table(&[
         ("model", printable(files.label.as_str())),
         ("from", files.origin.to_string()),
         ("directory", printable_path(&files.directory)),
-        ("dimension", bert.hidden.to_string()),
+        ("dimension", description.dim().to_string()),
         ("max length", format!("{} tokens", description.max_seq_length)),
-        ("pooling", description.pooling.as_str().to_owned()),
-        ("normalized", if description.normalize { "yes" } else { "no" }.to_owned()),
+        ("pooling", description.pooling.names()),
+        ("normalized", if description.normalizes() { "yes" } else { "no" }.to_owned()),
         ("prompt", format!("{:?}", description.prompt.text)),
         (
             "transformer",
             format!(
-                "BERT, {} layers, {} heads, feed-forward {}, vocabulary {}",
-                bert.layers, bert.heads, bert.intermediate, bert.vocab_size
+                "{}, {} layers, {} heads, feed-forward {}, vocabulary {}",
+                encoder.architecture,
+                encoder.layers,
+                encoder.attention.heads,
+                encoder.feed_forward.width,
+                encoder.vocab_size
             ),
         ),
     ]);

@@ -20,6 +20,7 @@ pub fn done() -> RunRecord {
         max_seq_length: 256,
         truncation: None,
         chunks: None,
+        tokens: None,
         prompt: String::new(),
         dimension: 384,
         precision: "f32".to_owned(),

@@ -12,11 +12,13 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::bert::{BertModel, Config, HiddenAct, PositionEmbeddingType};
 use rayon::ThreadPool;
 
+use super::architecture::Architecture;
 use super::config::Device;
-use super::description::{Activation, BertShape, ModelDescription, Pooling};
+use super::description::ModelDescription;
 use super::encoder::{EncodeError, Encoder};
 use super::resources::start_threads;
-use super::weights::BertWeights;
+use super::spec::{Activation, EncoderSpec, Step, TokenPooling};
+use super::weights::ModelWeights;
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
@@ -26,9 +28,39 @@ pub struct CandleEncoder {
     bert: BertModel,
     pool: ThreadPool,
     device: CandleDevice,
-    shape: BertShape,
-    pooling: Pooling,
+    spec: EncoderSpec,
+    pooling: TokenPooling,
     normalize: bool,
+}
+
+/// The pooling of a model that candle runs: BERT with mean or cls pooling, perhaps scaled to length 1.
+///
+/// # Errors
+/// `Config` if it is any other model.
+pub fn check(description: &ModelDescription) -> Result<TokenPooling> {
+    let refuse = |what: String| {
+        let message = format!("`compute.engine` is candle, which has no {what}");
+        Err(Error::new(ErrorKind::Config, message).advice(
+            "set `compute.engine` to \"packed\" and `compute.device` to \"cpu\", or remove both",
+        ))
+    };
+    let architecture = description.encoder.architecture;
+    if architecture != Architecture::Bert {
+        return refuse(format!("{architecture}; it has BERT only"));
+    }
+    if hidden_act(description.encoder.feed_forward.activation).is_none() {
+        return refuse(format!("activation {:?}", description.encoder.feed_forward.activation));
+    }
+    if description.excludes_prompt() {
+        return refuse("pooling without the prompt".to_owned());
+    }
+    match (&description.pooling.modes[..], &description.steps[..]) {
+        ([pooling @ (TokenPooling::Mean | TokenPooling::Cls)], [] | [Step::Normalize]) => {
+            Ok(*pooling)
+        }
+        (_, [] | [Step::Normalize]) => refuse(format!("pooling {}", description.pooling.names())),
+        _ => refuse("linear layers after the pooling".to_owned()),
+    }
 }
 
 /// The numerics version on a device, as [`Encoder::numerics`].
@@ -53,11 +85,12 @@ impl CandleEncoder {
     /// # Errors
     /// `Config` if the device is missing or not compiled in; `Model` if candle rejects the weights.
     pub fn new(
-        weights: BertWeights<'_>,
+        weights: ModelWeights<'_>,
         description: &ModelDescription,
         device: Device,
         threads: NonZeroUsize,
     ) -> Result<Self> {
+        let pooling = check(description)?;
         let device = open_device(device)?;
         // candle uses the rayon pool that it is called in.
         let pool = start_threads(threads, "the model")?;
@@ -74,14 +107,14 @@ impl CandleEncoder {
             .collect::<candle_core::Result<HashMap<_, _>>>()
             .map_err(refuse)?;
         let variables = VarBuilder::from_tensors(tensors, DType::F32, &device);
-        let bert = BertModel::load(variables, &config(&description.bert)).map_err(refuse)?;
+        let bert = BertModel::load(variables, &config(&description.encoder)).map_err(refuse)?;
         Ok(CandleEncoder {
             bert,
             pool,
             device,
-            shape: description.bert.clone(),
-            pooling: description.pooling,
-            normalize: description.normalize,
+            spec: description.encoder.clone(),
+            pooling,
+            normalize: description.normalizes(),
         })
     }
 
@@ -93,7 +126,7 @@ impl CandleEncoder {
         for text in batch.texts() {
             let padding = longest - text.len();
             ids.extend_from_slice(text);
-            ids.extend(std::iter::repeat_n(self.shape.pad_token, padding));
+            ids.extend(std::iter::repeat_n(self.spec.pad_token, padding));
             real.extend(std::iter::repeat_n(1f32, text.len()));
             real.extend(std::iter::repeat_n(0f32, padding));
         }
@@ -102,8 +135,9 @@ impl CandleEncoder {
         let hidden = self.bert.forward(&ids, &ids.zeros_like()?, Some(&real))?;
 
         let pooled = match self.pooling {
-            Pooling::Cls => hidden.narrow(1, 0, 1)?.squeeze(1)?,
-            Pooling::Mean => {
+            TokenPooling::Cls => hidden.narrow(1, 0, 1)?.squeeze(1)?,
+            // [`check`] allows no other.
+            _ => {
                 let sum = hidden.broadcast_mul(&real.unsqueeze(2)?)?.sum(1)?;
                 sum.broadcast_div(&real.sum_keepdim(1)?)?
             }
@@ -119,7 +153,7 @@ impl CandleEncoder {
 
 impl Encoder for CandleEncoder {
     fn dim(&self) -> usize {
-        self.shape.hidden
+        self.spec.hidden
     }
 
     fn is_batch_invariant(&self) -> bool {
@@ -142,7 +176,7 @@ impl Encoder for CandleEncoder {
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
-        self.device.is_cpu().then(|| bytes_for(&self.shape, shape))
+        self.device.is_cpu().then(|| bytes_for(&self.spec, shape))
     }
 
     fn encode(&self, batch: &TokenBatch, vectors: &mut [f32]) -> Result<(), EncodeError> {
@@ -172,31 +206,38 @@ impl Encoder for CandleEncoder {
 /// For B texts of L tokens, with S = 4 · heads · B · L² (scores) and H = 4 · hidden · B · L (hidden
 /// states): attention holds 5 S + 8 H, the feed-forward layer 3.5 H and two tensors of its own
 /// width. Measured for all-MiniLM-L6-v2 at B = 32, L = 256: 605 MB; this formula: 604.
-fn bytes_for(bert: &BertShape, batch: BatchShape) -> u64 {
+fn bytes_for(bert: &EncoderSpec, batch: BatchShape) -> u64 {
     let tokens = batch.padded_tokens() as u64;
-    let scores = 4 * bert.heads as u64 * tokens * batch.longest as u64;
+    let scores = 4 * bert.attention.heads as u64 * tokens * batch.longest as u64;
     let hidden = 4 * bert.hidden as u64 * tokens;
-    let wide = 4 * bert.intermediate as u64 * tokens;
+    let wide = 4 * bert.feed_forward.width as u64 * tokens;
     (5 * scores + 8 * hidden).max(7 * hidden / 2 + 2 * wide)
 }
 
-fn config(bert: &BertShape) -> Config {
+/// The activation in candle; `None` if candle's BERT does not have it.
+fn hidden_act(activation: Activation) -> Option<HiddenAct> {
+    match activation {
+        Activation::Gelu => Some(HiddenAct::Gelu),
+        Activation::GeluTanh => Some(HiddenAct::GeluApproximate),
+        Activation::Relu => Some(HiddenAct::Relu),
+        Activation::Silu | Activation::Tanh => None,
+    }
+}
+
+fn config(bert: &EncoderSpec) -> Config {
     Config {
         vocab_size: bert.vocab_size,
         hidden_size: bert.hidden,
         num_hidden_layers: bert.layers,
-        num_attention_heads: bert.heads,
-        intermediate_size: bert.intermediate,
-        hidden_act: match bert.activation {
-            Activation::Gelu => HiddenAct::Gelu,
-            Activation::GeluTanh => HiddenAct::GeluApproximate,
-            Activation::Relu => HiddenAct::Relu,
-        },
+        num_attention_heads: bert.attention.heads,
+        intermediate_size: bert.feed_forward.width,
+        // [`check`] allows no other.
+        hidden_act: hidden_act(bert.feed_forward.activation).unwrap_or(HiddenAct::Gelu),
         hidden_dropout_prob: 0.0,
-        max_position_embeddings: bert.max_positions,
-        type_vocab_size: bert.token_types,
+        max_position_embeddings: bert.max_tokens,
+        type_vocab_size: bert.embeddings.token_types,
         initializer_range: 0.02,
-        layer_norm_eps: bert.layer_norm_eps,
+        layer_norm_eps: bert.norm.epsilon,
         pad_token_id: bert.pad_token as usize,
         position_embedding_type: PositionEmbeddingType::Absolute,
         use_cache: false,

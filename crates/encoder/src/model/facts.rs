@@ -15,6 +15,9 @@ pub struct ModelFacts {
     /// The first components that sentence-transformers keeps of a vector; `None`: all. The encoder
     /// returns all.
     pub truncate_dim: Option<NonZeroUsize>,
+    /// Whether the tokens of a prompt are pooled. Where they are not, the prompt is the model's own: one that
+    /// is part of a text is pooled like the text.
+    pub pools_prompt: bool,
     /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on
     /// it.
     pub runs_on: String,

@@ -19,7 +19,7 @@ use super::prompt;
 use super::resources::start_threads;
 use super::source::{self, FetchProgress, ModelFiles};
 use super::tokenizer::TextTokenizer;
-use super::weights::{self, BertWeights};
+use super::weights::{self, ModelWeights};
 use crate::error::Result;
 #[cfg(not(feature = "candle"))]
 use crate::error::{Error, ErrorKind};
@@ -63,13 +63,14 @@ impl FoundModel {
                     precision::choose_arithmetic(isa, precision, followed, validated);
                 Runner::Packed(arithmetic, warning)
             }
-            Engine::Candle(device) => Runner::candle(device)?,
+            Engine::Candle(device) => Runner::candle(device, &description)?,
         };
         let threads = config.threads();
         let (precision, numerics) = (runner.precision(), runner.numerics());
         let facts = ModelFacts {
             identity: ModelIdentity::new(&files, &description, precision, numerics),
             truncate_dim: description.truncate_dim,
+            pools_prompt: description.pooling.include_prompt,
             runs_on: runner.runs_on(threads),
             notes: ModelNotes {
                 prompt: prompt::warning(&files.label, &config.text.prompt, &description.prompt),
@@ -94,15 +95,20 @@ impl FoundModel {
     /// lacks the device; `OutOfMemory` if the model does not fit; `Stopped`.
     pub fn load(self, stop: &Stop) -> Result<Model> {
         let FoundModel { files, description, runner, threads, facts } = self;
+        let tokenizer = || TextTokenizer::new(&files, &description)?.with_threads(threads);
+        let encoder = |unpooled| {
+            let weights = weights::read(&files, &description)?;
+            stop.check()?;
+            runner.load(weights, &description, unpooled, threads)
+        };
         let (tokenizer, encoder) = start_threads(threads, "the model")?.install(|| {
-            rayon::join(
-                || TextTokenizer::new(&files, &description)?.with_threads(threads),
-                || {
-                    let weights = weights::read(&files, &description.bert)?;
-                    stop.check()?;
-                    runner.load(weights, &description, threads)
-                },
-            )
+            if !description.excludes_prompt() {
+                return rayon::join(tokenizer, || encoder(0));
+            }
+            // How many tokens are not pooled, the tokenizer says.
+            let tokenizer = tokenizer();
+            let unpooled = tokenizer.as_ref().map_or(Ok(0), TextTokenizer::prompt_tokens);
+            (tokenizer, unpooled.and_then(encoder))
         });
         // In a fixed order, so that of two errors the same one is reported.
         Ok(Model { tokenizer: tokenizer?, encoder: encoder?, facts })
@@ -118,12 +124,13 @@ enum Runner {
 
 impl Runner {
     #[cfg(feature = "candle")]
-    fn candle(device: Device) -> Result<Runner> {
+    fn candle(device: Device, description: &ModelDescription) -> Result<Runner> {
+        super::candle::check(description)?;
         Ok(Runner::Candle(device))
     }
 
     #[cfg(not(feature = "candle"))]
-    fn candle(_: Device) -> Result<Runner> {
+    fn candle(_: Device, _: &ModelDescription) -> Result<Runner> {
         Err(Error::new(ErrorKind::Config, "this build has no candle engine")
             .advice("set `compute.engine` to \"packed\", or build with the feature `candle`"))
     }
@@ -163,13 +170,14 @@ impl Runner {
 
     fn load(
         self,
-        weights: BertWeights<'_>,
+        weights: ModelWeights<'_>,
         description: &ModelDescription,
+        unpooled: usize,
         threads: NonZeroUsize,
     ) -> Result<Box<dyn Encoder>> {
         Ok(match self {
             Runner::Packed(arithmetic, _) => {
-                Box::new(PackedEncoder::new(&weights, description, arithmetic, threads)?)
+                Box::new(PackedEncoder::new(&weights, description, unpooled, arithmetic, threads)?)
             }
             #[cfg(feature = "candle")]
             Runner::Candle(device) => {

@@ -19,7 +19,7 @@ pub struct ModelIdentity {
     pub id: String,
     /// SHA-256 of each file in hexadecimal, as [`ModelFiles::lineage_hashes`].
     pub files: BTreeMap<String, String>,
-    /// The pooling: `mean` or `cls`.
+    /// The pooling, such as `mean` or `cls`; several, side by side, are joined by `+`.
     pub pooling: String,
     /// Whether vectors are scaled to Euclidean length 1.
     pub normalized: bool,
@@ -31,6 +31,9 @@ pub struct ModelIdentity {
     /// The chunks whose mean is the vector of a text; absent if a text is not split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunks: Option<ChunksIdentity>,
+    /// What files that do not identify a model say about its tokens; absent if it is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<String>,
     /// The text before every input text.
     pub prompt: String,
     /// Components of a vector.
@@ -87,8 +90,8 @@ impl ModelIdentity {
         ModelIdentity {
             id: files.label.to_string(),
             files: files.lineage_hashes(),
-            pooling: description.pooling.as_str().to_owned(),
-            normalized: description.normalize,
+            pooling: description.pooling.names(),
+            normalized: description.normalizes(),
             max_seq_length: description.max_seq_length.get(),
             // Of chunks, none is too long.
             truncation: match description.pool {
@@ -96,8 +99,9 @@ impl ModelIdentity {
                 None => description.truncation.in_identity(),
             },
             chunks: description.pool.map(ChunksIdentity::mean),
+            tokens: description.tokens.in_identity(),
             prompt: description.prompt.text.clone(),
-            dimension: description.bert.hidden,
+            dimension: description.dim(),
             precision: precision.as_str().to_owned(),
             numerics: numerics.to_owned(),
         }
@@ -106,7 +110,7 @@ impl ModelIdentity {
     /// The fingerprint of the model: SHA-256 in hexadecimal over everything that changes a vector.
     ///
     /// These are the hashes of its files, prompt, pooling, normalisation, maximum length, truncation
-    /// at the start, chunks, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
+    /// at the start, settings of tokens, chunks, precision and numerics version: names and values, framed by [`FramedHasher`]. Two vectors may be
     /// compared only if their fingerprints are equal.
     pub fn fingerprint(&self) -> String {
         let mut hasher = FramedHasher::default();
@@ -126,6 +130,9 @@ impl ModelIdentity {
         // Later than version 0.1, so only where it is set.
         if let Some(truncation) = &self.truncation {
             field("truncation", truncation);
+        }
+        if let Some(tokens) = &self.tokens {
+            field("tokens", tokens);
         }
         if let Some(chunks) = &self.chunks {
             field("chunks.tokens", &chunks.tokens.to_string());
@@ -175,6 +182,8 @@ impl ModelIdentity {
         let truncation =
             |model: &ModelIdentity| model.truncation.clone().unwrap_or("end".to_owned());
         compare("truncation", &truncation(here), &truncation(there));
+        let tokens = |model: &ModelIdentity| model.tokens.clone().unwrap_or("none".to_owned());
+        compare("tokens", &tokens(here), &tokens(there));
         let chunks = |model: &ModelIdentity| {
             model.chunks.as_ref().map_or("none".to_owned(), ChunksIdentity::to_string)
         };
@@ -217,6 +226,7 @@ mod tests {
             max_seq_length: 256,
             truncation: None,
             chunks: None,
+            tokens: None,
             prompt: String::new(),
             dimension: 384,
             precision: "f32".to_owned(),

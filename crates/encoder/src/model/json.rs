@@ -49,7 +49,7 @@ impl Refusal {
         Error::new(ErrorKind::Model, message)
             .in_file(self.0)
             .at(format!("`{}`", self.1))
-            .advice("choose a BERT sentence model with mean or cls pooling")
+            .advice("choose a model that docs/models.md lists")
     }
 }
 

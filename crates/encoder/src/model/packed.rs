@@ -1,12 +1,16 @@
-//! The default encoder on a CPU: BERT over packed tokens, with one single-threaded worker per core.
+//! The default encoder on a CPU: packed tokens, with one single-threaded worker per core.
 //!
 //! A batch is split into parts of 96 to 1,024 tokens. Each worker runs the whole model on one part
 //! after the other. Parts become smaller towards the end of the batch, so that the workers finish
 //! together. The split does not change a vector: the bits are the same in any batch. Figures:
 //! docs/decisions/0016-token-budget.md.
 
-mod bert;
+mod embeddings;
+mod forward;
+mod head;
+mod layer;
 mod shape;
+mod tensors;
 mod workspace;
 
 use std::borrow::Cow;
@@ -20,12 +24,12 @@ use reembed_kernels::{Arithmetic, Precision};
 use super::description::ModelDescription;
 use super::encoder::{EncodeError, Encoder, Watch};
 use super::resources::{out_of_memory, start_threads};
-use super::weights::BertWeights;
+use super::weights::ModelWeights;
 use crate::batch::TokenBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limit::BatchShape;
 use crate::stop::{Stop, StopReason};
-pub use bert::PackedModel;
+pub use forward::PackedModel;
 pub use shape::{PackedError, PackedShape};
 pub use workspace::Workspace;
 
@@ -35,7 +39,7 @@ const MAX_PART_TOKENS: usize = 1024;
 /// Minimum tokens of a part, unless the batch has fewer: two blocks of the forward pass.
 const MIN_PART_TOKENS: usize = 96;
 
-/// A BERT encoder on the kernels of reembed.
+/// An encoder on the kernels of reembed.
 pub struct PackedEncoder {
     model: PackedModel,
     pool: ThreadPool,
@@ -50,23 +54,24 @@ pub fn runs_on(arithmetic: Arithmetic, threads: NonZeroUsize) -> String {
 }
 
 impl PackedEncoder {
-    /// Packs the weights for `arithmetic`.
+    /// Packs the weights for `arithmetic`. The first `unpooled` tokens of each text are not pooled.
     ///
     /// # Errors
     /// `Model` if the weights do not match the description; `OutOfMemory` if they do not fit in
     /// memory.
     pub fn new(
-        weights: &BertWeights<'_>,
+        weights: &ModelWeights<'_>,
         description: &ModelDescription,
+        unpooled: usize,
         arithmetic: Arithmetic,
         threads: NonZeroUsize,
     ) -> Result<Self> {
         let pool = start_threads(threads, "the model")?;
+        let shape = PackedShape::new(description, unpooled);
         let model = pool
             .install(|| {
-                PackedModel::new(arithmetic, description.into(), |name| {
-                    weights.get(name).map(Cow::from)
-                })
+                let tensor = |name: &str| weights.get(name).map(Cow::from);
+                PackedModel::new(arithmetic, shape, &weights.names, tensor)
             })
             .map_err(|cause| match cause {
                 PackedError::WeightMemory(allocation) => out_of_memory(allocation.bytes),
@@ -120,7 +125,7 @@ impl PackedEncoder {
 
 impl Encoder for PackedEncoder {
     fn dim(&self) -> usize {
-        self.model.shape().hidden
+        self.model.shape().dim
     }
 
     fn is_batch_invariant(&self) -> bool {
@@ -132,7 +137,7 @@ impl Encoder for PackedEncoder {
     }
 
     fn normalizes(&self) -> bool {
-        self.model.shape().normalize
+        self.model.shape().normalizes()
     }
 
     fn precision(&self) -> Precision {
@@ -145,12 +150,12 @@ impl Encoder for PackedEncoder {
     }
 
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
-        let bert = self.model.shape();
+        let model = self.model.shape();
         // The first part is the largest.
         let part = part_tokens(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
-        let worker = workspace::bytes_for(bert, self.precision(), 0, part);
+        let worker = workspace::bytes_for(model, self.precision(), 0, part);
         let workers = worker.saturating_mul(self.workers.min(shape.rows));
-        let vectors = shape.rows.saturating_mul(bert.hidden).saturating_mul(size_of::<f32>());
+        let vectors = shape.rows.saturating_mul(model.dim).saturating_mul(size_of::<f32>());
         Some(workers.saturating_add(vectors) as u64)
     }
 

@@ -32,7 +32,7 @@ mod secret;
 mod snapshot;
 mod token;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::Path;
 
@@ -44,7 +44,7 @@ pub use config::{
     is_default_model,
 };
 use directory::Directory;
-use fetcher::{FileSource, ModelFetcher};
+use fetcher::{FetchedFiles, FileSource, ModelFetcher, Refusal};
 pub use files::{ModelFile, ModelFiles, Pins};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
@@ -91,12 +91,16 @@ fn search(
         attempts: Vec::new(),
         cure: None,
         failed_allocation: Cell::new(None),
+        refusal: RefCell::new(None),
     };
     if let Some(path) = &config.path {
         let found = search.read(Origin::Path, path, &mut Directory::new(path), &config.pins);
         let found = found.map_err(|reason| {
             if let Some(bytes) = search.failed_allocation.get() {
                 return out_of_memory(bytes).in_file(path);
+            }
+            if let Some(refusal) = search.refusal.take() {
+                return refusal;
             }
             let cure = reason.cure();
             let cure =
@@ -149,6 +153,9 @@ struct Search<'a> {
     stop: &'a Stop,
     /// Bytes of an allocation that failed. Other sources need the same memory, so the search ends.
     failed_allocation: Cell<Option<usize>>,
+    /// The error of a model that was found and whose architecture is not supported. Other sources have the
+    /// same model, so the search ends.
+    refusal: RefCell<Option<Error>>,
     progress: &'a dyn Fn(FetchProgress),
     /// A line for each source that failed.
     attempts: Vec<String>,
@@ -159,7 +166,7 @@ struct Search<'a> {
 impl Search<'_> {
     /// Tries the sources that need the network, under the lock of the model cache.
     fn fetch(mut self, cache: &ModelCache) -> Result<ModelFiles> {
-        if self.failed_allocation.get().is_some() {
+        if self.is_over() {
             return Err(self.into_error());
         }
         let config = self.config;
@@ -232,16 +239,30 @@ impl Search<'_> {
             let file = file.to_owned();
             (self.progress)(FetchProgress::Reading { origin, file, done, total });
         };
+        let refusal = RefCell::new(None);
         let fetcher = ModelFetcher {
             source,
             pins,
             stop: self.stop,
             failed_allocation: &self.failed_allocation,
+            refusal: &refusal,
             on_progress: &on_progress,
         };
-        let files = fetcher.fetch().map_err(Reason::one_line)?;
+        let fetched = fetcher.fetch();
+        if let Some(Refusal { file, key, why, cure }) = refusal.take() {
+            let error = Error::new(ErrorKind::Model, why).in_file(directory.join(file));
+            self.refusal.replace(Some(error.at(format!("`{key}`")).advice(cure)));
+        }
+        let FetchedFiles { files, transformer, is_static } = fetched.map_err(Reason::one_line)?;
         let label = self.config.label();
-        Ok(ModelFiles { label, origin, directory: directory.to_owned(), files })
+        Ok(ModelFiles {
+            label,
+            origin,
+            directory: directory.to_owned(),
+            transformer,
+            is_static,
+            files,
+        })
     }
 
     fn attempt(
@@ -250,7 +271,7 @@ impl Search<'_> {
         place: impl AsRef<Path>,
         work: impl FnOnce(&Self) -> Result<ModelFiles, Reason>,
     ) -> Option<ModelFiles> {
-        if self.stop.reason().is_some() || self.failed_allocation.get().is_some() {
+        if self.stop.reason().is_some() || self.is_over() {
             return None;
         }
         (self.progress)(FetchProgress::Trying { origin });
@@ -269,8 +290,16 @@ impl Search<'_> {
         (self.progress)(FetchProgress::Failed { origin, reason });
     }
 
+    /// Whether no other source can help.
+    fn is_over(&self) -> bool {
+        self.failed_allocation.get().is_some() || self.refusal.borrow().is_some()
+    }
+
     /// The error of a search without result.
     fn into_error(self) -> Error {
+        if let Some(refusal) = self.refusal.take() {
+            return refusal;
+        }
         if let Some(bytes) = self.failed_allocation.get() {
             return out_of_memory(bytes);
         }

@@ -1,5 +1,6 @@
 //! The tokenizer of a model: texts to token ids, and the texts of a chunk to planned batches.
 
+mod settings;
 mod shorten;
 mod split;
 
@@ -15,6 +16,7 @@ use super::config::Truncation;
 use super::description::ModelDescription;
 use super::resources::start_threads;
 use super::source::ModelFiles;
+use super::tensor_names::TensorNames;
 use crate::batch::{PlannedTexts, RowNames, TextChunk, TokenBatch};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 use crate::limit::BatchLimit;
@@ -22,9 +24,6 @@ use crate::plan::plan_batches;
 use shorten::{Shortened, Shortener};
 
 const FILE: &str = "tokenizer.json";
-
-/// Rows of the word embedding that no token uses: some models round the number up.
-const MAX_UNUSED_ROWS: usize = 1024;
 
 /// Bytes for each token of the maximum length. A longer text is shortened, first to this size; most
 /// texts have 3 to 5 bytes a token.
@@ -38,9 +37,10 @@ pub struct TextTokenizer {
     tokenizer: Tokenizer,
     shortener: Option<Shortener>,
     prompt: String,
-    lower_case: bool,
     max_length: NonZeroUsize,
     truncation: Truncation,
+    /// Whether special tokens are put around a text.
+    adds_special: bool,
     /// The vector of a text is the mean of its chunks of this size.
     pool: Option<ChunkSize>,
     /// The threads that tokenize a chunk; `None` for one thread.
@@ -97,40 +97,44 @@ impl TextTokenizer {
             // The message of the error has the number of tokens.
             Truncation::Error => None,
         };
-        let tokenizer = catch_panic(ErrorKind::Model, FILE, || {
+        let (tokenizer, tokens) = catch_panic(ErrorKind::Model, FILE, || {
             let mut tokenizer = Tokenizer::from_bytes(bytes)
                 .map_err(|cause| refuse("is not a tokenizer".to_owned()).caused_by(cause))?;
             tokenizer.with_padding(None).with_truncation(truncation).map_err(|cause| {
                 refuse("does not support truncation".to_owned()).caused_by(cause)
             })?;
-            Ok(tokenizer)
+            let tokens = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
+            settings::apply(&mut tokenizer, description)
+                .map_err(|cause| refuse("cannot be changed".to_owned()).caused_by(cause))?;
+            Ok((tokenizer, tokens))
         })?;
 
-        let rows = description.bert.vocab_size;
-        let tokens =
-            tokenizer.get_vocab(true).values().max().map_or(0, |largest| *largest as usize + 1);
+        // There may be more rows: some models round their number up. A token that another file adds may
+        // have none; then a text with it is an error.
+        let rows = description.encoder.vocab_size;
         if tokens > rows {
+            let word = TensorNames::word_embedding(description.encoder.architecture);
             return Err(refuse(format!(
-                "has token ids up to {}, but tensor `embeddings.word_embeddings.weight` has {rows} rows",
+                "has token ids up to {}, but tensor `{word}` has {rows} rows",
                 tokens - 1
             )));
         }
-        if tokens + MAX_UNUSED_ROWS < rows {
-            return Err(refuse(format!(
-                "has {tokens} tokens, but tensor `embeddings.word_embeddings.weight` has {rows} rows"
-            )));
-        }
         let tokenizer = TextTokenizer {
-            shortener: Shortener::from_tokenizer(&tokenizer, bytes),
+            // Which added tokens a text may contain, it does not ask.
+            shortener: match description.tokens.splits_special_tokens {
+                false => Shortener::from_tokenizer(&tokenizer, bytes),
+                true => None,
+            },
             tokenizer,
             prompt: description.prompt.text.clone(),
-            lower_case: description.lower_case,
             max_length,
             truncation: description.truncation,
+            adds_special: !files.is_static,
             pool: description.pool,
             threads: None,
         };
         tokenizer.pool.map_or(Ok(()), |size| tokenizer.check_chunk_size(size))?;
+        settings::check_frame(&tokenizer.tokenizer, files, &description.tokens)?;
         Ok(tokenizer)
     }
 
@@ -148,6 +152,24 @@ impl TextTokenizer {
     /// The maximum length of the model in tokens, special tokens included.
     pub fn max_length(&self) -> NonZeroUsize {
         self.max_length
+    }
+
+    /// Tokens that every text begins with because of the prompt, the special tokens before it included:
+    /// those of the prompt alone without the special token at its end, as sentence-transformers counts them.
+    ///
+    /// # Errors
+    /// `Encode` if the tokenizer fails; `Config` if the prompt leaves no room for a text.
+    pub fn prompt_tokens(&self) -> Result<usize> {
+        let alone = catch_panic(ErrorKind::Encode, "the tokenizer", || self.encode(&self.prompt))?;
+        let ends_special = self.tokenizer.encode_fast("", true).map_err(failed)?;
+        let last = ends_special.get_ids().last();
+        let is_special = last.is_some() && last == alone.ids.last();
+        let count = alone.ids.len() - usize::from(is_special);
+        match alone.truncated || count >= self.max_length.get() {
+            false => Ok(count),
+            true => Err(Error::new(ErrorKind::Config, "the prompt leaves no token for a text")
+                .advice("set a shorter `model.prompt`, or a larger `text.max_length`")),
+        }
     }
 
     /// Most tokens that go through the model as one text: those of a chunk, or the maximum length.
@@ -224,8 +246,8 @@ impl TextTokenizer {
     /// tokens although it is marked as truncated.
     fn encode_truncated(&self, text: &str) -> Result<TokenizedText> {
         match (&self.shortener, self.truncation) {
-            (None, _) => self.encode_all(text),
-            (Some(_), _) if text.len() <= self.min_bytes() => self.encode_all(text),
+            (None, _) => self.encode(text),
+            (Some(_), _) if text.len() <= self.min_bytes() => self.encode(text),
             (Some(shortener), Truncation::Start) => self.encode_last(text, shortener),
             (Some(shortener), _) => self.encode_first(text, shortener),
         }
@@ -250,18 +272,11 @@ impl TextTokenizer {
         self.max_length.get().saturating_mul(BYTES_PER_TOKEN)
     }
 
-    fn encode_all(&self, text: &str) -> Result<TokenizedText> {
-        match self.lower_case {
-            true => self.encode(&text.to_lowercase()),
-            false => self.encode(text),
-        }
-    }
-
     /// Encodes the first tokens of a long text.
     fn encode_first(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
         let mut min_bytes = self.min_bytes();
         loop {
-            let Shortened { text: short, is_complete } = self.shorten(text, shortener, min_bytes);
+            let Shortened { text: short, is_complete } = shortener.shorten(text, min_bytes);
             let tokenized = self.encode(&short)?;
             if tokenized.truncated || is_complete {
                 return Ok(tokenized);
@@ -274,20 +289,12 @@ impl TextTokenizer {
     fn encode_last(&self, text: &str, shortener: &Shortener) -> Result<TokenizedText> {
         let mut min_bytes = self.min_bytes();
         loop {
-            // A letter's lower case may depend on the other letters of its word.
-            let tail = shortener.tail(text, min_bytes, self.lower_case);
-            let tokenized = self.encode(&self.shorten(tail, shortener, usize::MAX).text)?;
+            let tail = shortener.tail(text, min_bytes);
+            let tokenized = self.encode(&shortener.shorten(tail, usize::MAX).text)?;
             if tokenized.truncated || tail.len() == text.len() {
                 return Ok(tokenized);
             }
             min_bytes = tail.len().saturating_mul(2);
-        }
-    }
-
-    fn shorten(&self, text: &str, shortener: &Shortener, min_bytes: usize) -> Shortened {
-        match self.lower_case {
-            true => shortener.shorten(lower_case_pieces(text), min_bytes),
-            false => shortener.shorten(std::iter::once(Cow::Borrowed(text)), min_bytes),
         }
     }
 
@@ -313,13 +320,13 @@ impl TextTokenizer {
             // It was encoded as a whole.
             return Ok(Counted { tokens: found, is_complete: true });
         };
-        let Shortened { text, is_complete } = self.shorten(text, shortener, MAX_COUNTED_BYTES);
+        let Shortened { text, is_complete } = shortener.shorten(text, MAX_COUNTED_BYTES);
         let tokens = self.encode(&text)?.ids.len();
         Ok(Counted { tokens: tokens.max(found), is_complete })
     }
 
     fn encode(&self, text: &str) -> Result<TokenizedText> {
-        let encoding = self.tokenizer.encode_fast(text, true).map_err(failed)?;
+        let encoding = self.tokenizer.encode_fast(text, self.adds_special).map_err(failed)?;
         let ids = encoding.get_ids().to_vec();
         let truncated = match self.truncation {
             Truncation::End | Truncation::Start => !encoding.get_overflowing().is_empty(),
@@ -331,12 +338,6 @@ impl TextTokenizer {
 
 fn failed(cause: tokenizers::Error) -> Error {
     Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
-}
-
-/// Converts a text to lower case, piece by piece. Pieces end in white space: the lower case of a
-/// letter may depend on the other letters of its word (that of a capital sigma does).
-fn lower_case_pieces(text: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    text.split_inclusive(char::is_whitespace).map(|piece| Cow::Owned(piece.to_lowercase()))
 }
 
 /// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`. If vectors

@@ -1,24 +1,29 @@
-//! The weights of a BERT encoder from a safetensors file: each tensor is present, finite and has
-//! its expected shape.
+//! The weights of an encoder from safetensors files: each tensor is present, finite and has its
+//! expected shape.
 //!
 //! Format: <https://huggingface.co/docs/safetensors>. f16 and bf16 are converted to f32, which is
-//! exact; f32 is borrowed from the bytes that were hashed.
+//! exact, and f64 is rounded to it; f32 is borrowed from the bytes that were hashed.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::Deserialize;
 
-use super::description::BertShape;
+use super::description::ModelDescription;
 use super::resources;
 use super::source::ModelFiles;
+use super::tensor_names::{EncoderTensors, LinearTensors, TensorNames};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The tensors of a BERT encoder under their Hugging Face names, without a leading `bert.`.
+/// The tensors of a model under their Hugging Face names, without what stands before every name.
 #[derive(Debug)]
-pub struct BertWeights<'f> {
+pub struct ModelWeights<'f> {
+    /// Which tensors the encoder has, under which names.
+    pub names: EncoderTensors,
     tensors: HashMap<String, Tensor<'f>>,
 }
 
@@ -32,7 +37,7 @@ pub struct Tensor<'f> {
     pub data: Cow<'f, [f32]>,
 }
 
-impl<'f> BertWeights<'f> {
+impl<'f> ModelWeights<'f> {
     /// The values of a tensor, row-major; `None` if there is no tensor of this name.
     pub fn get(&self, name: &str) -> Option<&[f32]> {
         self.tensors.get(name).map(|tensor| &*tensor.data)
@@ -44,51 +49,142 @@ impl<'f> BertWeights<'f> {
     }
 }
 
-/// The file of the weights in the model's directory.
+/// The file of the weights in the model's directory, and the list of several such files.
 pub const FILE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
 
-/// Reads and checks the tensors of an encoder of this shape. Other tensors of the file (a pooler,
-/// the head of a language model) are ignored.
+/// Reads and checks the tensors of a model. Other tensors of its files (a pooler, the head of a
+/// language model) are ignored.
 ///
 /// # Errors
 /// `Model` or `OutOfMemory`, naming the file and the tensor.
-pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<'f>> {
-    let path = files.path_of(FILE);
-    let refuse = |message: String| Error::new(ErrorKind::Model, message).in_file(&path);
-    let bytes = files.bytes(FILE).ok_or_else(|| refuse("is missing".to_owned()))?;
-    let file = SafeTensors::deserialize(bytes).map_err(|cause| {
-        refuse("is not a complete safetensors file".to_owned())
-            .advice("fetch the model again")
-            .caused_by(cause)
-    })?;
+pub fn read<'f>(files: &'f ModelFiles, description: &ModelDescription) -> Result<ModelWeights<'f>> {
+    let spec = &description.encoder;
+    let checkpoint = Checkpoint::open(files)?;
+    let count = checkpoint.places.len();
+    if spec.layer_groups > count {
+        let layers = spec.layer_groups;
+        return Err(Error::new(
+            ErrorKind::Model,
+            format!("has {count} tensors, too few for {layers} layers"),
+        )
+        .in_file(&checkpoint.path)
+        .advice(NOT_OURS));
+    }
+    let (table, prefix) = TensorNames::find(spec.architecture, |name| checkpoint.contains(name));
+    let names = EncoderTensors::new(spec, table);
+    let encoder =
+        names.shapes().into_iter().map(|(name, shape)| (&checkpoint, prefix, name, shape));
 
-    if shape.layers > file.len() {
-        let (layers, tensors) = (shape.layers, file.len());
-        return Err(refuse(format!("has {tensors} tensors, too few for {layers} layers"))
-            .advice("this file does not belong to this config.json; fetch the model again"));
+    let mut heads = Vec::new();
+    for linear in description.steps.iter().filter_map(LinearTensors::of_step) {
+        let mut shapes = Vec::new();
+        linear.add_shapes(&mut shapes);
+        let directory = linear.name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        heads.push((Checkpoint::open_file(files, &format!("{directory}/{FILE}"))?, shapes));
+    }
+    let others = heads.iter().flat_map(|(file, shapes)| {
+        shapes.iter().map(move |(n, s)| (file, "", n.clone(), s.clone()))
+    });
+
+    let wanted: Vec<_> = encoder.chain(others).collect();
+    // Collected in order, so that of several invalid tensors the first is named.
+    let tensors: Vec<Result<(String, Tensor<'_>)>> = wanted
+        .into_par_iter()
+        .map(|(file, prefix, name, shape)| {
+            // The tensors of a step are named after its directory, which its file does not know.
+            let own = name.rsplit('/').next().unwrap_or(&name).to_owned();
+            let tensor = file.read(prefix, &own, shape)?;
+            Ok((name, tensor))
+        })
+        .collect();
+    Ok(ModelWeights { names, tensors: tensors.into_iter().collect::<Result<_>>()? })
+}
+
+const NOT_OURS: &str = "this file does not belong to this config.json; fetch the model again";
+
+/// One or several safetensors files.
+struct Checkpoint<'f> {
+    parts: Vec<(PathBuf, SafeTensors<'f>)>,
+    /// The number of the part that has a tensor.
+    places: HashMap<String, usize>,
+    /// The file that lists the tensors, for messages.
+    path: PathBuf,
+}
+
+impl<'f> Checkpoint<'f> {
+    /// The weights of the encoder: a single file, or those that an index lists.
+    fn open(files: &'f ModelFiles) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Index {
+            weight_map: BTreeMap<String, String>,
+        }
+        if files.bytes(FILE).is_some() {
+            return Self::open_file(files, FILE);
+        }
+        let Some(index) = super::json::json::<Index>(files, INDEX)? else {
+            return Self::open_file(files, FILE);
+        };
+        let mut numbers = BTreeMap::new();
+        let mut parts = Vec::new();
+        let mut places = HashMap::new();
+        for (tensor, file) in index.weight_map {
+            let number = match numbers.get(&file) {
+                Some(number) => *number,
+                None => {
+                    parts.push((files.path_of(&file), parse(files, &file)?));
+                    numbers.insert(file, parts.len() - 1);
+                    parts.len() - 1
+                }
+            };
+            places.insert(tensor, number);
+        }
+        Ok(Checkpoint { parts, places, path: files.path_of(INDEX) })
     }
 
-    // Checkpoints of `BertModel` have no prefix; those of a model that contains one have `bert.`.
-    let prefix =
-        if file.tensor("embeddings.word_embeddings.weight").is_ok() { "" } else { "bert." };
-    let tensor = |(name, sizes): (String, Vec<usize>)| {
-        let refuse = |message: String| {
-            refuse(message)
-                .at(format!("tensor `{prefix}{name}`"))
-                .advice("this file does not belong to this config.json; fetch the model again")
+    fn open_file(files: &'f ModelFiles, file: &str) -> Result<Self> {
+        let tensors = parse(files, file)?;
+        let places = tensors.names().into_iter().map(|name| (name.to_owned(), 0)).collect();
+        let path = files.path_of(file);
+        Ok(Checkpoint { parts: vec![(path.clone(), tensors)], places, path })
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Reads and checks a tensor.
+    fn read(&self, prefix: &str, name: &str, shape: Vec<usize>) -> Result<Tensor<'f>> {
+        let full = format!("{prefix}{name}");
+        // Older checkpoints of BERT call the weight of a layer norm gamma, and its bias beta.
+        let old = |ending: &str, old: &str| {
+            let stem = full.strip_suffix(ending).filter(|stem| stem.ends_with("LayerNorm"));
+            stem.map(|stem| format!("{stem}{old}"))
         };
-        let view =
-            file.tensor(&format!("{prefix}{name}")).map_err(|_| refuse("is missing".to_owned()))?;
-        if view.shape() != sizes {
-            return Err(refuse(format!("has the shape {:?}, expected {sizes:?}", view.shape())));
+        let other = old(".weight", ".gamma").or_else(|| old(".bias", ".beta"));
+        let found = [Some(&full), other.as_ref()].into_iter().flatten();
+        let found = found.filter_map(|name| Some((name, *self.places.get(name)?))).next();
+        let (stored, part) = found.unwrap_or((&full, 0));
+        let path = self.parts.get(part).map_or(&self.path, |(path, _)| path);
+        let refuse = |message: String| {
+            Error::new(ErrorKind::Model, message)
+                .in_file(path)
+                .at(format!("tensor `{full}`"))
+                .advice(NOT_OURS)
+        };
+        let view = self.parts.get(part).and_then(|(_, file)| file.tensor(stored).ok());
+        let view = view.ok_or_else(|| refuse("is missing".to_owned()))?;
+        if view.shape() != shape {
+            return Err(refuse(format!("has the shape {:?}, expected {shape:?}", view.shape())));
         }
         let data = to_f32(&view).map_err(|error| match error {
             TensorError::UnsupportedType(dtype) => refuse(format!(
-                "has the type {dtype:?}, which is not supported; F32, F16 and BF16 are"
-            )),
-            TensorError::OutOfMemory(bytes) => resources::out_of_memory(bytes)
-                .in_file(&path)
-                .at(format!("tensor `{prefix}{name}`")),
+                "has the type {dtype:?}, which is not supported; F32, F16, BF16 and F64 are"
+            ))
+            .advice("save the weights again as F32, F16 or BF16"),
+            TensorError::OutOfMemory(bytes) => {
+                resources::out_of_memory(bytes).in_file(path).at(format!("tensor `{full}`"))
+            }
         })?;
         if let Some(position) = data.iter().position(|value| !value.is_finite()) {
             return Err(refuse(format!(
@@ -96,42 +192,19 @@ pub fn read<'f>(files: &'f ModelFiles, shape: &BertShape) -> Result<BertWeights<
                 data[position]
             )));
         }
-        Ok((name, Tensor { shape: sizes, data }))
-    };
-    // Collected in order, so that of several invalid tensors the first is named.
-    let tensors: Vec<Result<(String, Tensor<'_>)>> =
-        expected_tensors(shape).into_par_iter().map(tensor).collect();
-    Ok(BertWeights { tensors: tensors.into_iter().collect::<Result<_>>()? })
+        Ok(Tensor { shape, data })
+    }
 }
 
-/// The name and shape of each tensor of an encoder.
-fn expected_tensors(shape: &BertShape) -> Vec<(String, Vec<usize>)> {
-    let (hidden, wide) = (shape.hidden, shape.intermediate);
-    let mut names = vec![
-        ("embeddings.word_embeddings.weight".to_owned(), vec![shape.vocab_size, hidden]),
-        ("embeddings.position_embeddings.weight".to_owned(), vec![shape.max_positions, hidden]),
-        ("embeddings.token_type_embeddings.weight".to_owned(), vec![shape.token_types, hidden]),
-        ("embeddings.LayerNorm.weight".to_owned(), vec![hidden]),
-        ("embeddings.LayerNorm.bias".to_owned(), vec![hidden]),
-    ];
-    for layer in 0..shape.layers {
-        for (part, out, input) in [
-            ("attention.self.query", hidden, hidden),
-            ("attention.self.key", hidden, hidden),
-            ("attention.self.value", hidden, hidden),
-            ("attention.output.dense", hidden, hidden),
-            ("intermediate.dense", wide, hidden),
-            ("output.dense", hidden, wide),
-        ] {
-            names.push((format!("encoder.layer.{layer}.{part}.weight"), vec![out, input]));
-            names.push((format!("encoder.layer.{layer}.{part}.bias"), vec![out]));
-        }
-        for part in ["attention.output.LayerNorm", "output.LayerNorm"] {
-            names.push((format!("encoder.layer.{layer}.{part}.weight"), vec![hidden]));
-            names.push((format!("encoder.layer.{layer}.{part}.bias"), vec![hidden]));
-        }
-    }
-    names
+fn parse<'f>(files: &'f ModelFiles, file: &str) -> Result<SafeTensors<'f>> {
+    let refuse = |message: &str| {
+        Error::new(ErrorKind::Model, message)
+            .in_file(files.path_of(file))
+            .advice("fetch the model again")
+    };
+    let bytes = files.bytes(file).ok_or_else(|| refuse("is missing"))?;
+    SafeTensors::deserialize(bytes)
+        .map_err(|cause| refuse("is not a complete safetensors file").caused_by(cause))
 }
 
 /// Why a tensor cannot be converted to f32.
@@ -155,6 +228,7 @@ fn to_f32<'f>(view: &TensorView<'f>) -> Result<Cow<'f, [f32]>, TensorError> {
         Dtype::BF16 => {
             widen(bytes.as_chunks::<2>().0, |value| bf16::from_le_bytes(*value).to_f32())
         }
+        Dtype::F64 => widen(bytes.as_chunks::<8>().0, |value| f64::from_le_bytes(*value) as f32),
         other => Err(TensorError::UnsupportedType(other)),
     }?;
     Ok(Cow::Owned(values))

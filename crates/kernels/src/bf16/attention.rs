@@ -12,6 +12,8 @@
 //!
 //! Keys past the end of the sequence have a score of −∞ and a weight of 0; values past it are zeros. The
 //! exponentials are summed before they are rounded. Scratch grows with the length and not with its square.
+//! Where queries see a window of the keys, 32 queries read the blocks of their window only; the products of
+//! the others would add zeros.
 
 use std::ops::Range;
 
@@ -22,7 +24,8 @@ use crate::bf16::{
     pad_to_block, parts,
 };
 use crate::buffer::{Arena, BufferSize};
-use crate::heads::{Heads, Projection};
+use crate::heads::{AttentionHeads, Heads, Projection};
+use crate::score_bias::ScoreBias;
 use crate::simd::{LANES, Simd, TILE_LEN};
 
 /// The scratch that [`Bf16Attention`] needs for a sequence of `length` tokens.
@@ -40,7 +43,8 @@ pub(crate) fn attend_bf16_scratch_size(length: usize, heads: Heads, split: bool)
 pub(crate) struct Bf16Attention<'a> {
     /// Query, key and value of all tokens. Each head starts with a column block.
     qkv: BlockMatrixRef<'a>,
-    heads: Heads,
+    heads: AttentionHeads,
+    bias: Option<&'a ScoreBias>,
     /// The tokens of the sequence.
     tokens: Range<usize>,
     split: bool,
@@ -58,7 +62,8 @@ pub(crate) struct Bf16Attention<'a> {
 impl<'a> Bf16Attention<'a> {
     pub fn new(
         qkv: BlockMatrixRef<'a>,
-        heads: Heads,
+        heads: AttentionHeads,
+        bias: Option<&'a ScoreBias>,
         tokens: Range<usize>,
         scratch: Arena<'a>,
         context: BlockMatrix<'a>,
@@ -66,28 +71,28 @@ impl<'a> Bf16Attention<'a> {
         let split = qkv.is_split();
         assert_eq!(
             qkv.column_blocks() * BLOCK_SIDE,
-            3 * heads.padded_width(),
+            heads.qkv().padded_width(),
             "the input holds query, key and value"
         );
         assert_eq!(
             context.as_ref().column_blocks() * BLOCK_SIDE,
-            heads.padded_width(),
+            heads.queries.padded_width(),
             "the context holds all heads"
         );
         assert!(tokens.end <= qkv.rows() && tokens.end <= context.rows(), "the tokens exist");
         let rows = pad_to_block(tokens.len());
-        let head_len = rows * pad_to_block(heads.size) * parts(split);
+        let head_len = rows * pad_to_block(heads.queries.size) * parts(split);
         let (scores, _) = scratch.floats.split_at_mut(rows * BLOCK_SIDE);
         let (keys, rest) = scratch.halves.split_at_mut(head_len);
         let (values, weights) = rest.split_at_mut(head_len);
         let layout = BlockLayout::for_linear(rows / BLOCK_SIDE, split);
         let weights = BlockMatrix::new(weights, layout, BLOCK_SIDE);
-        Bf16Attention { qkv, heads, tokens, split, keys, values, scores, weights, context }
+        Bf16Attention { qkv, heads, bias, tokens, split, keys, values, scores, weights, context }
     }
 
     /// Column blocks of a head.
     fn head_blocks(&self) -> usize {
-        pad_to_block(self.heads.size) / BLOCK_SIDE
+        pad_to_block(self.heads.queries.size) / BLOCK_SIDE
     }
 
     /// Blocks of 32 tokens.
@@ -95,9 +100,9 @@ impl<'a> Bf16Attention<'a> {
         pad_to_block(self.tokens.len()) / BLOCK_SIDE
     }
 
-    /// The column block of a query, key or value: block `block` of a head.
+    /// The column block of a query, or of the key or value that a query head reads: block `block` of it.
     fn column_block(&self, projection: Projection, head: usize, block: usize) -> usize {
-        (projection as usize * self.heads.count + head) * self.head_blocks() + block
+        self.heads.position(projection, head) * self.head_blocks() + block
     }
 
     /// Transposes the keys of a head. Keys past the end of the sequence are undefined; their scores are not read.
@@ -160,9 +165,12 @@ impl<'a> Bf16Attention<'a> {
         let rows = (length - first).min(BLOCK_SIDE);
         let (head_blocks, token_blocks) = (self.head_blocks(), self.token_blocks());
         let stride = token_blocks * BLOCK_SIDE;
+        let seen =
+            self.bias.map_or(0..length, |bias| bias.keys_seen_by(first..first + rows, length));
+        let seen = seen.start / BLOCK_SIDE..seen.end.div_ceil(BLOCK_SIDE);
         let queries = self.column_block(Projection::Query, head, 0);
 
-        for keys in 0..token_blocks {
+        for keys in seen.clone() {
             let columns = (length - keys * BLOCK_SIDE).min(BLOCK_SIDE);
             let extent = Extent { rows, columns, depth: head_blocks * BLOCK_SIDE };
             let factors = |block| {
@@ -173,14 +181,26 @@ impl<'a> Bf16Attention<'a> {
             products.multiply(simd, extent, factors, |_, _| {}, scores, stride);
         }
 
-        let inverse_sums = self.softmax(simd, rows);
+        if let Some(bias) = self.bias {
+            let scale = simd.splat(self.heads.scale());
+            let scores = self.scores.as_chunks_mut::<LANES>().0.chunks_exact_mut(2 * token_blocks);
+            for (row, lines) in scores.enumerate().take(rows) {
+                let seen = 2 * seen.start..2 * seen.end;
+                for (number, line) in seen.clone().zip(&mut lines[seen]) {
+                    let added = simd.load(bias.line(head, first + row, number * LANES));
+                    simd.store(simd.mul_add(simd.load(line), scale, added), line);
+                }
+            }
+        }
+        let inverse_sums = self.softmax(simd, rows, &seen);
 
         let mut sums = [0.0; BLOCK_LEN];
         for block in 0..head_blocks {
             let weights = self.weights.as_ref().panel(0);
             let values = Panel::new(self.values, block, token_blocks, self.split);
-            let extent = Extent { rows, columns: BLOCK_SIDE, depth: length };
-            let factors = |k| [weights.block(k), values.block(k)];
+            let depth = length.min(seen.end * BLOCK_SIDE) - seen.start * BLOCK_SIDE;
+            let extent = Extent { rows, columns: BLOCK_SIDE, depth };
+            let factors = |k| [weights.block(seen.start + k), values.block(seen.start + k)];
             products.multiply(simd, extent, factors, |_, _| {}, &mut sums, BLOCK_SIDE);
             for (row, sums) in sums.as_chunks::<BLOCK_SIDE>().0.iter().enumerate().take(rows) {
                 let (sums, inverse) = (sums.as_chunks::<LANES>().0, simd.splat(inverse_sums[row]));
@@ -194,19 +214,20 @@ impl<'a> Bf16Attention<'a> {
         }
     }
 
-    /// Writes the weights of `rows` queries, `exp((score − maximum) / √head)`, rounded, and returns the inverse of
-    /// the sum of each query before rounding. The context, which is shorter, is multiplied by it.
+    /// Writes the weights of `rows` queries for the `seen` blocks of keys, `exp((score − maximum) / √divisor)`,
+    /// rounded, and returns the inverse of the sum of each query before rounding. The context, which is
+    /// shorter, is multiplied by it.
     ///
     /// Each step runs for all queries before the next step. The maximum and the sum of a query are long
     /// dependency chains, which the CPU overlaps with those of the next query.
     #[inline(always)]
-    fn softmax<S: Simd>(&mut self, simd: S, rows: usize) -> [f32; BLOCK_SIDE] {
+    fn softmax<S: Simd>(&mut self, simd: S, rows: usize, seen: &Range<usize>) -> [f32; BLOCK_SIDE] {
         let length = self.tokens.len();
         let lines = self.token_blocks() * 2;
         let scores = &self.scores.as_chunks::<LANES>().0[..rows * lines];
-        let scores = scores.chunks_exact(lines).map(|lines| Scores { lines, length });
-        // exp2 is cheaper than exp, so the scale contains log2(e).
-        let scale = std::f32::consts::LOG2_E / (self.heads.size as f32).sqrt();
+        let seen = || 2 * seen.start..length.div_ceil(LANES).min(2 * seen.end);
+        let scores = scores.chunks_exact(lines).map(|lines| Scores { lines, length, seen: seen() });
+        let scale = self.bias.map_or(self.heads.scale(), |_| 1.0);
 
         let mut offsets = [0.0; BLOCK_SIDE];
         for (scores, offset) in scores.clone().zip(&mut offsets) {
@@ -226,17 +247,19 @@ impl<'a> Bf16Attention<'a> {
 }
 
 /// The scores of a query.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Scores<'a> {
     lines: &'a [[f32; LANES]],
     /// Keys of the sequence.
     length: usize,
+    /// The lines that the query sees.
+    seen: Range<usize>,
 }
 
 impl Scores<'_> {
     /// 16 scores. Keys past the end of the sequence have a score of −∞.
     #[inline(always)]
-    fn line<S: Simd>(self, simd: S, line: usize) -> S::Lanes {
+    fn line<S: Simd>(&self, simd: S, line: usize) -> S::Lanes {
         let scores = simd.load(&self.lines[line]);
         match self.length - line * LANES {
             keys @ 0..LANES => simd.select_first(keys, scores, simd.splat(f32::NEG_INFINITY)),
@@ -246,9 +269,9 @@ impl Scores<'_> {
 
     /// The maximum of each lane.
     #[inline(always)]
-    fn max<S: Simd>(self, simd: S) -> S::Lanes {
+    fn max<S: Simd>(&self, simd: S) -> S::Lanes {
         let mut maximum = simd.splat(f32::NEG_INFINITY);
-        for line in 0..self.length.div_ceil(LANES) {
+        for line in self.seen.clone() {
             maximum = simd.max(self.line(simd, line), maximum);
         }
         maximum
@@ -265,8 +288,8 @@ impl Scores<'_> {
         weights: &mut BlockMatrix,
     ) -> S::Lanes {
         let mut sum = simd.splat(0.0);
-        let lines = self.length.div_ceil(LANES);
-        for block in 0..lines.div_ceil(2) {
+        let lines = self.seen.end;
+        for block in self.seen.start / 2..lines.div_ceil(2) {
             let score = self.line(simd, 2 * block);
             let first = exp2(simd, simd.mul_add(score, scale, offset));
             sum = simd.add(sum, first);
@@ -285,9 +308,11 @@ impl Scores<'_> {
 impl BlockKernel for Bf16Attention<'_> {
     #[inline(always)]
     fn run<S: Simd, P: Products>(mut self, simd: S, products: &mut P) {
-        for head in 0..self.heads.count {
-            self.pack_keys(simd, head);
-            self.pack_values(simd, head);
+        for head in 0..self.heads.queries.count {
+            if head % self.heads.group() == 0 {
+                self.pack_keys(simd, head);
+                self.pack_values(simd, head);
+            }
             for first in (0..self.tokens.len()).step_by(BLOCK_SIDE) {
                 self.attend_queries(simd, products, head, first);
             }

@@ -256,6 +256,45 @@ impl Epilogue for ActivationEpilogue<'_> {
     fn complete_rows<S: Simd>(&mut self, _: S, _: Range<usize>) {}
 }
 
+/// `output = sums + bias`, in f32, row-major.
+pub(crate) struct RowsEpilogue<'a> {
+    bias: &'a [f32],
+    output: &'a mut [f32],
+    width: usize,
+}
+
+impl<'a> RowsEpilogue<'a> {
+    pub fn new(layer: &'a Bf16Linear, rows: usize, output: &'a mut [f32]) -> Self {
+        let width = output.len() / rows.max(1);
+        assert_eq!(output.len(), rows * width, "the rows of the output are complete");
+        assert_eq!(
+            pad_to_block(width),
+            layer.panels * BLOCK_SIDE,
+            "the output has the width of the layer"
+        );
+        RowsEpilogue { bias: &layer.bias, output, width }
+    }
+}
+
+impl Epilogue for RowsEpilogue<'_> {
+    #[inline(always)]
+    fn prepare<S: Simd>(&mut self, _: S, _: Range<usize>, _: usize) {}
+
+    #[inline(always)]
+    fn finish_row<S: Simd>(&mut self, simd: S, row: usize, panel: usize, sums: &[f32; BLOCK_SIDE]) {
+        let bias = self.bias[panel * BLOCK_SIDE..][..BLOCK_SIDE].as_chunks::<LANES>().0;
+        let columns = panel * BLOCK_SIDE..self.width.min((panel + 1) * BLOCK_SIDE);
+        let output = &mut self.output[row * self.width..][columns];
+        let sums = sums.as_chunks::<LANES>().0.iter().zip(bias);
+        for (output, (sum, bias)) in output.chunks_mut(LANES).zip(sums) {
+            simd.store_partial(simd.add(simd.load(sum), simd.load(bias)), output);
+        }
+    }
+
+    #[inline(always)]
+    fn complete_rows<S: Simd>(&mut self, _: S, _: Range<usize>) {}
+}
+
 /// `hidden = normalize(hidden + (sums + bias))`, kept in f32 and rounded.
 pub(crate) struct ResidualEpilogue<'a> {
     bias: &'a [f32],
@@ -317,15 +356,17 @@ impl Epilogue for ResidualEpilogue<'_> {
         for row in rows {
             let hidden = &mut self.hidden[row * width..][..width];
             normalize_row(simd, self.norm, &[], hidden);
-            round_row(simd, hidden, &mut self.rounded, row);
+            round_head(simd, hidden, &mut self.rounded, row, 0);
         }
     }
 }
 
-/// Rounds every row of `hidden`, `(rows, width)`.
+/// Rounds rows of f32, `(rows, heads.width())`, and stores them from row `first` on. Each head starts with
+/// a block; the columns that pad it are zeros.
 pub(crate) struct RoundRows<'a> {
-    pub hidden: &'a [f32],
-    pub width: usize,
+    pub rows: &'a [f32],
+    pub heads: Heads,
+    pub first: usize,
     pub rounded: BlockMatrix<'a>,
 }
 
@@ -334,18 +375,27 @@ impl Kernel for RoundRows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        for (row, hidden) in self.hidden.chunks_exact(self.width.max(1)).enumerate() {
-            round_row(simd, hidden, &mut self.rounded, row);
+        let blocks = pad_to_block(self.heads.size) / BLOCK_SIDE;
+        for (row, values) in self.rows.chunks_exact(self.heads.width().max(1)).enumerate() {
+            for (head, values) in values.chunks_exact(self.heads.size).enumerate() {
+                round_head(simd, values, &mut self.rounded, self.first + row, head * blocks);
+            }
         }
     }
 }
 
-/// Rounds a row; the columns that pad it are zeros.
+/// Rounds a head of a row and stores it from `first_block` on; the columns that pad it are zeros.
 #[inline(always)]
-fn round_row<S: Simd>(simd: S, values: &[f32], rounded: &mut BlockMatrix, row: usize) {
+fn round_head<S: Simd>(
+    simd: S,
+    values: &[f32],
+    rounded: &mut BlockMatrix,
+    row: usize,
+    first_block: usize,
+) {
     for (block, values) in values.chunks(BLOCK_SIDE).enumerate() {
         let (first, second) = values.split_at(values.len().min(LANES));
         let values = [simd.load_partial(first), simd.load_partial(second)];
-        rounded.store(simd, row, block, values);
+        rounded.store(simd, row, first_block + block, values);
     }
 }

@@ -1,7 +1,7 @@
 //! Reference kernels in f64, as the papers define them, without regard for speed.
 
 use crate::activation::Activation;
-use crate::heads::Heads;
+use crate::heads::AttentionHeads;
 
 /// `input · weightᵀ + bias`: a linear layer with a `weight` of `(bias.len(), inputs)`.
 pub fn linear(input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
@@ -15,21 +15,36 @@ pub fn linear(input: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
     output
 }
 
-/// Multi-head attention, from a query, a key and a value of `(tokens, heads.width())` each.
-pub fn attention(query: &[f64], key: &[f64], value: &[f64], heads: Heads) -> Vec<f64> {
+/// Multi-head attention, from the queries, keys and values of each token.
+pub fn attention(query: &[f64], key: &[f64], value: &[f64], heads: AttentionHeads) -> Vec<f64> {
+    biased_attention(query, key, value, heads, |_, _| 0.0)
+}
+
+/// As [`attention`]. `bias`, of a head and the distance of a key from the query, is added to their score.
+pub fn biased_attention(
+    query: &[f64],
+    key: &[f64],
+    value: &[f64],
+    heads: AttentionHeads,
+    bias: impl Fn(usize, isize) -> f64,
+) -> Vec<f64> {
+    let AttentionHeads { queries: heads, keys, divisor } = heads;
     let width = heads.width();
     let length = query.len() / width;
     let mut context = vec![0.0; query.len()];
     for head in 0..heads.count {
         let part = |vectors: &[f64], token: usize| -> Vec<f64> {
-            vectors[token * width + head * heads.size..][..heads.size].to_vec()
+            let count = vectors.len() / length / heads.size;
+            let head = head / (heads.count / count);
+            vectors[(token * count + head) * heads.size..][..heads.size].to_vec()
         };
+        assert_eq!(key.len(), length * keys * heads.size, "keys have their heads");
         for at in 0..length {
             let query = part(query, at);
             let scores: Vec<f64> = (0..length)
                 .map(|other| {
                     let dot: f64 = query.iter().zip(part(key, other)).map(|(q, k)| q * k).sum();
-                    dot / (heads.size as f64).sqrt()
+                    dot / f64::from(divisor).sqrt() + bias(head, other as isize - at as isize)
                 })
                 .collect();
             let maximum = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -66,6 +81,8 @@ pub fn activation(activation: Activation, x: f64) -> f64 {
             0.5 * x * (1.0 + u.tanh())
         }
         Activation::Relu => x.max(0.0),
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Tanh => x.tanh(),
     }
 }
 

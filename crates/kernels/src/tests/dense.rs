@@ -7,8 +7,8 @@ use super::{
 use crate::buffers::Values;
 use crate::testing::reference;
 use crate::{
-    Activation, Activations, Arithmetic, BufferLayout, Dense, Heads, Input, LayerNorm, Precision,
-    Residual, attend, attend_scratch_size,
+    Activation, Activations, Arithmetic, AttentionHeads, BufferLayout, Dense, Heads, Input,
+    LayerNorm, Precision, Residual, ScoreBias, attend, attend_scratch_size,
 };
 
 /// Heads of inputs and outputs, of odd sizes and of those that models have.
@@ -139,8 +139,54 @@ fn residual_layers_match_reference_with_equal_bits_everywhere() {
     }
 }
 
+/// An attention on the rows `before..before + length` of `qkv`. Asserts that other rows stay.
+fn attend_between(
+    arithmetic: Arithmetic,
+    qkv: &[f32],
+    heads: AttentionHeads,
+    bias: Option<&ScoreBias>,
+    tokens: std::ops::Range<usize>,
+) -> Vec<f32> {
+    let (precision, total) = (arithmetic.precision(), qkv.len() / heads.qkv().width());
+    let width = heads.queries.width();
+    let layout = BufferLayout::for_attention(precision, total, heads.qkv());
+    let mut memory = Memory::new(layout.size());
+    let mut activations = layout.take(&mut memory.arena());
+    write(arithmetic, qkv, heads.qkv(), &mut activations);
+    let mut scratch = Memory::new(attend_scratch_size(precision, tokens.len(), heads.queries));
+    let layout = BufferLayout::for_linear(precision, total, heads.queries);
+    let mut memory = Memory::new(layout.size());
+    let mut context = layout.take(&mut memory.arena());
+    write(arithmetic, &vec![0.0; total * width], heads.queries, &mut context);
+    let mut scratch = scratch.arena();
+    attend(arithmetic, &activations, heads, bias, tokens.clone(), &mut scratch, &mut context);
+    let context = read(&context, heads.queries);
+    let mut others = context[..tokens.start * width].iter().chain(&context[tokens.end * width..]);
+    assert!(others.all(|x| *x == 0.0), "attention wrote to another sequence");
+    context[tokens.start * width..tokens.end * width].to_vec()
+}
+
 #[test]
 fn attention_matches_reference_with_equal_bits_everywhere() {
+    type Bias = (&'static str, Option<ScoreBias>, fn(usize, isize) -> f64);
+    const HIDDEN: f64 = f64::NEG_INFINITY;
+    let relative: fn(usize, isize) -> f64 =
+        |head, distance| (head as f64 + 1.0) * (distance.clamp(-9, 9) as f64 * 0.7).sin();
+    let window = |seen| Some(ScoreBias::window(seen).expect("a small allocation"));
+    let table = |head, distance| relative(head, distance) as f32;
+    let table = ScoreBias::relative(3, 9, table).expect("a small allocation");
+    let biases: [Bias; 4] = [
+        ("plain", None, |_, _| 0.0),
+        ("causal", window([None, Some(0)]), |_, distance| if distance > 0 { HIDDEN } else { 0.0 }),
+        (
+            "a window",
+            window([Some(8), Some(8)]),
+            |_, distance| {
+                if distance.abs() > 8 { HIDDEN } else { 0.0 }
+            },
+        ),
+        ("relative", Some(table), relative),
+    ];
     let mut random = Random(14);
     for (precision, limit) in [
         (Precision::F32, 3e-6),
@@ -149,53 +195,78 @@ fn attention_matches_reference_with_equal_bits_everywhere() {
         (Precision::Bf16Avx512, 2e-2),
     ] {
         let mut errors = MaxError::default();
-        for (count, size) in [(3, 32), (2, 64), (3, 24), (2, 8), (1, 17)] {
-            let heads = Heads { count, size };
-            let width = heads.width();
-            let qkv_heads = Heads { count: 3 * count, size };
+        for (count, size, keys) in
+            [(3, 32, 3), (2, 64, 2), (3, 24, 3), (2, 8, 2), (1, 17, 1), (4, 16, 2), (3, 24, 1)]
+        {
+            let queries = Heads { count, size };
+            let heads = match keys == count {
+                true => queries.into(),
+                false => AttentionHeads { queries, keys, divisor: 11.0 },
+            };
+            let (width, key_width) = (heads.qkv().width(), keys * size);
             // The sequence starts within a block, between sequences of NaN.
             for (before, length, after) in
-                [(0, 1, 0), (3, 2, 5), (0, 15, 0), (7, 16, 1), (40, 33, 0), (1, 70, 9)]
+                [(0, 1, 0), (3, 2, 5), (0, 15, 0), (7, 16, 1), (40, 33, 0), (1, 70, 9), (5, 130, 0)]
             {
                 let total = before + length + after;
                 let mut qkv: Vec<f32> =
-                    random.values(total * 3 * width).iter().map(|x| x * 2.0).collect();
-                qkv[..before * 3 * width].fill(f32::NAN);
-                qkv[(before + length) * 3 * width..].fill(f32::NAN);
-                let context = in_every_arithmetic(precision, "attention", |arithmetic| {
-                    let layout = BufferLayout::for_attention(precision, total, qkv_heads);
-                    let mut memory = Memory::new(layout.size());
-                    let mut activations = layout.take(&mut memory.arena());
-                    write(arithmetic, &qkv, qkv_heads, &mut activations);
-                    let mut scratch = Memory::new(attend_scratch_size(precision, length, heads));
-                    let layout = BufferLayout::for_linear(precision, total, heads);
-                    let mut memory = Memory::new(layout.size());
-                    let mut context = layout.take(&mut memory.arena());
-                    write(arithmetic, &vec![0.0; total * width], heads, &mut context);
-                    let tokens = before..before + length;
-                    let mut scratch = scratch.arena();
-                    attend(arithmetic, &activations, heads, tokens, &mut scratch, &mut context);
-                    read(&context, heads)
-                });
-                let others = context[..before * width].iter();
-                let mut others = others.chain(&context[(before + length) * width..]);
-                assert!(others.all(|x| *x == 0.0), "attention wrote to another sequence");
-                let projection = |which: usize| -> Vec<f64> {
-                    let rows = qkv.chunks(3 * width).skip(before).take(length);
-                    rows.flat_map(|row| all_rounded(precision, &row[which * width..][..width]))
-                        .collect()
+                    random.values(total * width).iter().map(|x| x * 2.0).collect();
+                qkv[..before * width].fill(f32::NAN);
+                qkv[(before + length) * width..].fill(f32::NAN);
+                let part = |columns: std::ops::Range<usize>| -> Vec<f64> {
+                    let rows = qkv.chunks(width).skip(before).take(length);
+                    rows.flat_map(|row| all_rounded(precision, &row[columns.clone()])).collect()
                 };
-                let expected =
-                    reference::attention(&projection(0), &projection(1), &projection(2), heads);
-                let context = &context[before * width..(before + length) * width];
-                for (at, (x, y)) in context.iter().zip(expected).enumerate() {
-                    errors.compare(f64::from(*x), y, || {
-                        format!("value {at} of {length} tokens, {heads:?}")
+                let (first_key, first_value) = (queries.width(), queries.width() + key_width);
+                let parts = [0..first_key, first_key..first_value, first_value..width].map(part);
+                for (name, bias, value) in biases.iter().filter(|b| b.0 != "relative" || count <= 3)
+                {
+                    let context = in_every_arithmetic(precision, name, |arithmetic| {
+                        let tokens = before..before + length;
+                        attend_between(arithmetic, &qkv, heads, bias.as_ref(), tokens)
                     });
+                    let [query, key, values] = &parts;
+                    let expected = reference::biased_attention(query, key, values, heads, value);
+                    for (at, (x, y)) in context.iter().zip(expected).enumerate() {
+                        errors.compare(f64::from(*x), y, || {
+                            format!("value {at} of {length} tokens, {heads:?}, {name}")
+                        });
+                    }
                 }
             }
         }
         errors.assert_at_most(&format!("attention in {precision}"), limit);
+    }
+}
+
+#[test]
+fn projected_rows_are_the_outputs_before_they_are_rounded() {
+    let mut random = Random(17);
+    for precision in Precision::ALL {
+        for (inputs, outputs) in [(72, 50), (32, 96), (5, 17)] {
+            let (inputs, outputs) = (Heads::single(inputs), Heads::single(outputs));
+            let weight = random.values(inputs.width() * outputs.width());
+            let bias = random.values(outputs.width());
+            for rows in ROWS {
+                let input = random.values(rows * inputs.width());
+                in_every_arithmetic(precision, "projected rows", |arithmetic| {
+                    let layer = Dense::pack(arithmetic, inputs, outputs, &[(&weight, &bias)]);
+                    let layer = layer.expect("a small allocation");
+                    let layout = BufferLayout::for_linear(precision, rows, outputs);
+                    let mut memory = Memory::new(layout.size());
+                    let mut output = layout.take(&mut memory.arena());
+                    let mut projected = vec![f32::NAN; rows * outputs.width()];
+                    with_input(arithmetic, &input, inputs, |input| {
+                        layer.project(arithmetic, input, &mut output);
+                        layer.project_rows(arithmetic, input, &mut projected);
+                    });
+                    let expected = read(&output, outputs);
+                    output.write_rows(arithmetic, 0, &projected, outputs);
+                    assert_eq!(read(&output, outputs), expected, "{precision}");
+                    projected
+                });
+            }
+        }
     }
 }
 

@@ -4,16 +4,20 @@ use super::{MaxError, Random, on_every_isa, widen};
 use crate::activation::exp2;
 use crate::simd::{Kernel, LANES, Simd};
 use crate::testing::reference;
-use crate::{Activation, Isa, LayerNorm, l2_normalize, mean_of_rows};
+use crate::{Activation, Isa, LayerNorm, RmsNorm, gate_rows, l2_normalize, mean_of_rows};
 
 #[test]
 fn activations_match_reference_with_equal_bits_on_every_isa() {
     // Every sign and magnitude, dense near zero, and not a multiple of 16 values.
     let mut inputs: Vec<f32> = (-120_001..=120_000).map(|i| i as f32 * 1e-4).collect();
     inputs.extend([0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 1e3, -1e3, 1e9, -1e9, 3e18, -3e18]);
-    for (activation, limit) in
-        [(Activation::Gelu, 1e-7), (Activation::GeluTanh, 2e-7), (Activation::Relu, 0.0)]
-    {
+    for (activation, limit) in [
+        (Activation::Gelu, 1e-7),
+        (Activation::GeluTanh, 2e-7),
+        (Activation::Relu, 0.0),
+        (Activation::Silu, 2e-7),
+        (Activation::Tanh, 2e-7),
+    ] {
         let outputs = on_every_isa("activation", |isa| {
             let mut values = inputs.clone();
             activation.apply(isa, &mut values);
@@ -32,7 +36,8 @@ fn activations_match_reference_with_equal_bits_on_every_isa() {
 
 #[test]
 fn activations_of_nan_are_nan() {
-    for activation in [Activation::Gelu, Activation::GeluTanh, Activation::Relu] {
+    use Activation::{Gelu, GeluTanh, Relu, Silu, Tanh};
+    for activation in [Gelu, GeluTanh, Relu, Silu, Tanh] {
         let outputs = on_every_isa("activation of NaN", |isa| {
             let mut values = vec![f32::NAN; 21];
             activation.apply(isa, &mut values);
@@ -112,6 +117,50 @@ fn layer_norm_matches_reference_with_equal_bits_on_every_isa() {
         }
     }
     errors.assert_at_most("layer norm", 2e-6);
+}
+
+#[test]
+fn rms_norm_matches_reference_with_equal_bits_on_every_isa() {
+    let mut random = Random(7);
+    let mut errors = MaxError::default();
+    for width in [1, 7, 16, 31, 72, 384] {
+        let (weight, rows) = (random.values(width), random.values(3 * width));
+        let norm = RmsNorm::new(&weight, 1e-6).expect("a small allocation");
+        let output = on_every_isa("RMS norm", |isa| {
+            let mut rows = rows.clone();
+            norm.normalize(isa, &mut rows);
+            rows
+        });
+        for (row, output) in rows.chunks(width).zip(output.chunks(width)) {
+            let squares: f64 = widen(row).iter().map(|x| x * x).sum();
+            let root = (squares / width as f64 + 1e-6).sqrt();
+            for ((x, weight), y) in row.iter().zip(&weight).zip(output) {
+                let expected = f64::from(*x) / root * f64::from(*weight);
+                errors.compare(f64::from(*y), expected, || format!("{x} of {width}"));
+            }
+        }
+    }
+    errors.assert_at_most("RMS norm", 1e-6);
+}
+
+#[test]
+fn gate_multiplies_the_activated_half_with_the_other() {
+    let mut random = Random(8);
+    for width in [1, 17, 48] {
+        let rows = random.values(2 * 3 * width);
+        let output = on_every_isa("gate", |isa| {
+            let mut rows = rows.clone();
+            gate_rows(isa, Activation::Silu, width, &mut rows);
+            rows[..3 * width].to_vec()
+        });
+        for (row, output) in rows.chunks(2 * width).zip(output.chunks(width)) {
+            for (at, y) in output.iter().enumerate() {
+                let gate = reference::activation(Activation::Silu, f64::from(row[at]));
+                let expected = gate * f64::from(row[width + at]);
+                assert!((f64::from(*y) - expected).abs() < 5e-7, "{width}, {at}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn attention_matches_reference_with_equal_bits_on_every_isa() {
             let context = on_every_isa("attention", |isa| {
                 let mut scratch = vec![f32::NAN; attend_f32_scratch_len(length, heads)];
                 let mut context = vec![f32::NAN; length * width];
-                attend_f32(isa, &qkv, heads, &mut scratch, &mut context);
+                attend_f32(isa, &qkv, heads, None, &mut scratch, &mut context);
                 context
             });
             let projection = |which: usize| -> Vec<f64> {
@@ -99,7 +99,7 @@ fn attention_matches_reference_with_equal_bits_on_every_isa() {
                 rows.flat_map(|row| widen(&row[which * width..][..width])).collect()
             };
             let expected =
-                reference::attention(&projection(0), &projection(1), &projection(2), heads);
+                reference::attention(&projection(0), &projection(1), &projection(2), heads.into());
             for (at, (x, y)) in context.iter().zip(expected).enumerate() {
                 errors.compare(f64::from(*x), y, || {
                     format!("value {at} of {length} tokens, {heads:?}")

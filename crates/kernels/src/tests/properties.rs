@@ -65,7 +65,8 @@ proptest! {
                 let mut context = layout.take(&mut memory.arena());
                 write(arithmetic, &vec![0.0; total * width], heads, &mut context);
                 let mut scratch = scratch.arena();
-                attend(arithmetic, &activations, heads, before..total, &mut scratch, &mut context);
+                let tokens = before..total;
+                attend(arithmetic, &activations, heads, None, tokens, &mut scratch, &mut context);
                 read(&context, heads)
             });
         }

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use reembed::TaskRow;
-use reembed_encoder::model::description::{ModelDescription, Pooling};
+use reembed_encoder::model::architecture::Architecture;
+use reembed_encoder::model::description::ModelDescription;
+use reembed_encoder::model::spec::{PoolingSpec, TokenPooling};
 
 use crate::own_program::OwnProgram;
 use crate::sample;
@@ -26,9 +28,10 @@ pub struct Peer {
 /// # Errors
 /// For every model but those like all-MiniLM-L6-v2.
 pub fn check_model(description: &ModelDescription) -> Result<()> {
-    let is_supported = description.bert.hidden == 384
-        && description.pooling == Pooling::Mean
-        && description.normalize
+    let is_supported = description.encoder.architecture == Architecture::Bert
+        && description.dim() == 384
+        && description.pooling == PoolingSpec::one(TokenPooling::Mean)
+        && description.normalizes()
         && description.max_seq_length.get() == 256
         && !description.lower_case
         && description.prompt.text.is_empty();

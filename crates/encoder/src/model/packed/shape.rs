@@ -1,54 +1,66 @@
-//! The shape of a BERT model for the forward pass, and the errors of a model or a batch.
+//! What the forward pass needs of a description, and the errors of a model or a batch.
 
 use std::fmt;
 
-use reembed_kernels::{Activation, AllocationError, Heads};
+use reembed_kernels::AllocationError;
 
-use crate::model::description::{ModelDescription, Pooling};
+use crate::model::description::ModelDescription;
+use crate::model::spec::{EncoderSpec, PoolingSpec, Step};
 
-/// The shape of a BERT model and its pooling: what the forward pass needs of a description.
+/// A model without its weights: what the forward pass needs of a description.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedShape {
-    /// Components of a token vector; a multiple of `attention_heads`.
-    pub hidden: usize,
-    /// Number of layers.
-    pub layers: usize,
-    /// Number of attention heads of a layer.
-    pub attention_heads: usize,
-    /// Width of the feed-forward network.
-    pub intermediate: usize,
-    /// Rows of the word embedding.
-    pub vocabulary: usize,
-    /// Rows of the position embedding: the maximum tokens of a text.
-    pub positions: usize,
-    /// Rows of the token-type embedding. A text always has the first type.
-    pub token_types: usize,
-    /// Added to the variance in each layer norm.
-    pub layer_norm_epsilon: f32,
-    /// Activation of the feed-forward network.
-    pub activation: Activation,
-    /// How token vectors become the vector of a text.
-    pub pooling: Pooling,
-    /// Whether that vector is scaled to Euclidean length 1.
-    pub normalize: bool,
+    /// What computes token vectors.
+    pub encoder: EncoderSpec,
+    /// How they become the vector of a text.
+    pub pooling: PoolingSpec,
+    /// The first tokens of each text that are not pooled: those of the prompt.
+    pub unpooled: usize,
+    /// What happens to that vector afterwards.
+    pub steps: Vec<Step>,
+    /// Components of the result.
+    pub dim: usize,
+    /// Most tokens of a text.
+    pub max_tokens: usize,
 }
 
-impl From<&ModelDescription> for PackedShape {
-    fn from(description: &ModelDescription) -> Self {
-        let bert = &description.bert;
+impl PackedShape {
+    /// The shape of a model of which the first `unpooled` tokens of each text are not pooled.
+    pub fn new(description: &ModelDescription, unpooled: usize) -> Self {
         PackedShape {
-            hidden: bert.hidden,
-            layers: bert.layers,
-            attention_heads: bert.heads,
-            intermediate: bert.intermediate,
-            vocabulary: bert.vocab_size,
-            positions: bert.max_positions,
-            token_types: bert.token_types,
-            layer_norm_epsilon: bert.layer_norm_eps as f32,
-            activation: bert.activation,
-            pooling: description.pooling,
-            normalize: description.normalize,
+            encoder: description.encoder.clone(),
+            pooling: description.pooling.clone(),
+            unpooled,
+            steps: description.steps.clone(),
+            dim: description.dim(),
+            max_tokens: description.max_seq_length.get(),
         }
+    }
+
+    /// Whether vectors are scaled to Euclidean length 1.
+    pub fn normalizes(&self) -> bool {
+        self.steps.last() == Some(&Step::Normalize)
+    }
+
+    pub(super) fn check(&self) -> Result<(), PackedError> {
+        let EncoderSpec { hidden, layers, layer_groups, vocab_size, attention, .. } = &self.encoder;
+        let sizes =
+            [*hidden, *vocab_size, attention.heads, attention.key_heads, attention.head_size];
+        // A static embedding has no layers.
+        if (*layers == 0) != (*layer_groups == 0) {
+            return Err(PackedError::Shape("layers have no weights, or weights no layers"));
+        }
+        let others = [self.encoder.feed_forward.width, self.max_tokens, self.dim];
+        if sizes.contains(&0) || others.contains(&0) || self.pooling.modes.is_empty() {
+            return Err(PackedError::Shape("a size is zero"));
+        }
+        if !attention.heads.is_multiple_of(attention.key_heads) {
+            return Err(PackedError::Shape("the key heads do not divide the query heads"));
+        }
+        if self.max_tokens > self.encoder.max_tokens {
+            return Err(PackedError::Shape("a text may be longer than the encoder allows"));
+        }
+        Ok(())
     }
 }
 
@@ -82,14 +94,19 @@ pub enum PackedError {
         /// Position in the batch.
         row: usize,
     },
-    /// A text has more tokens than the model has positions.
+    /// A text has more tokens than the model takes.
     TooLong {
         /// Position in the batch.
         row: usize,
         /// Tokens of the text.
         tokens: usize,
-        /// Positions of the model.
-        positions: usize,
+        /// Most tokens of a text.
+        max: usize,
+    },
+    /// A text has no tokens after the prompt, and those of the prompt are not pooled.
+    NothingPooled {
+        /// Position in the batch.
+        row: usize,
     },
     /// A token id is not in the vocabulary.
     UnknownToken {
@@ -98,7 +115,7 @@ pub enum PackedError {
         /// The id.
         token: u32,
     },
-    /// The output slice does not have `rows × hidden` values.
+    /// The output slice does not have `rows × dim` values.
     OutputSize {
         /// Number of values of the batch.
         expected: usize,
@@ -109,39 +126,21 @@ pub enum PackedError {
 
 #[cfg(test)]
 impl PackedShape {
-    /// A small shape with odd sizes: no multiple of 16, and heads of 24.
+    /// [`EncoderSpec::small`] with mean pooling and vectors of length 1.
     pub(crate) fn small() -> Self {
+        Self::unit_mean(EncoderSpec::small())
+    }
+
+    /// An encoder with mean pooling and vectors of length 1.
+    pub(crate) fn unit_mean(encoder: EncoderSpec) -> Self {
         PackedShape {
-            hidden: 72,
-            layers: 3,
-            attention_heads: 3,
-            intermediate: 149,
-            vocabulary: 101,
-            positions: 70,
-            token_types: 2,
-            layer_norm_epsilon: 1e-12,
-            activation: Activation::Gelu,
-            pooling: Pooling::Mean,
-            normalize: true,
+            pooling: PoolingSpec::one(crate::model::spec::TokenPooling::Mean),
+            unpooled: 0,
+            steps: vec![Step::Normalize],
+            dim: encoder.hidden,
+            max_tokens: encoder.max_tokens,
+            encoder,
         }
-    }
-}
-
-impl PackedShape {
-    /// The division of a token vector into attention heads.
-    pub fn heads(&self) -> Heads {
-        Heads { count: self.attention_heads, size: self.hidden / self.attention_heads.max(1) }
-    }
-
-    pub(super) fn check(&self) -> Result<(), PackedError> {
-        let sizes = [self.hidden, self.attention_heads, self.intermediate, self.vocabulary];
-        if sizes.contains(&0) || self.positions == 0 || self.token_types == 0 {
-            return Err(PackedError::Shape("a size is zero"));
-        }
-        if !self.hidden.is_multiple_of(self.attention_heads) {
-            return Err(PackedError::Shape("the hidden size is not a multiple of the heads"));
-        }
-        Ok(())
     }
 }
 
@@ -154,7 +153,7 @@ impl From<AllocationError> for PackedError {
 impl fmt::Display for PackedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Shape(why) => write!(f, "invalid shape of a BERT model: {why}"),
+            Self::Shape(why) => write!(f, "invalid shape of a model: {why}"),
             Self::MissingTensor(name) => write!(f, "the checkpoint has no tensor `{name}`"),
             Self::TensorSize { name, expected, found } => {
                 write!(f, "tensor `{name}` has {found} values, expected {expected}")
@@ -164,10 +163,15 @@ impl fmt::Display for PackedError {
                 write!(f, "{tokens} tokens need {bytes} bytes: the allocation failed")
             }
             Self::NoTokens { row } => write!(f, "text {row} of the batch has no tokens"),
-            Self::TooLong { row, tokens, positions } => write!(
-                f,
-                "text {row} of the batch has {tokens} tokens, but the model has {positions} positions"
-            ),
+            Self::TooLong { row, tokens, max } => {
+                write!(f, "text {row} of the batch has {tokens} tokens, but the model takes {max}")
+            }
+            Self::NothingPooled { row } => {
+                write!(
+                    f,
+                    "text {row} of the batch has no tokens after the prompt, which is not pooled"
+                )
+            }
             Self::UnknownToken { row, token } => {
                 write!(
                     f,

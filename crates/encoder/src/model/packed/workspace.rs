@@ -9,6 +9,7 @@ use reembed_kernels::{
 };
 
 use super::shape::{PackedError, PackedShape};
+use crate::model::spec::EncoderSpec;
 
 /// Tokens of a block: they go through the second half of a layer together, from the output
 /// projection of the attention to the last layer norm.
@@ -35,7 +36,7 @@ pub struct Workspace {
 /// Bytes that a batch needs: the workspace and the vectors. They depend on `tokens`, not on the
 /// lengths of texts: no buffer grows with the square of a length.
 pub fn bytes_for(shape: &PackedShape, precision: Precision, rows: usize, tokens: usize) -> usize {
-    let vectors = rows.saturating_mul(shape.hidden).saturating_mul(size_of::<f32>());
+    let vectors = rows.saturating_mul(shape.dim).saturating_mul(size_of::<f32>());
     size_in_bytes(BufferLayouts::new(shape, precision, tokens).size()).saturating_add(vectors)
 }
 
@@ -114,10 +115,12 @@ impl Workspace {
             halves: &mut self.halves[..needed.halves],
         };
         let buffers = Buffers {
-            hidden: Residual::take(precision, tokens, shape.hidden, &mut arena),
+            hidden: Residual::take(precision, tokens, shape.encoder.hidden, &mut arena),
             qkv: layouts.qkv.take(&mut arena),
             context: layouts.context.take(&mut arena),
             projected: arena.take(layouts.projected).floats,
+            normalized: layouts.normalized.take(&mut arena),
+            wide: arena.take(layouts.wide).floats,
             intermediate: layouts.intermediate.take(&mut arena),
             scratch: arena.take(layouts.scratch),
             tokens,
@@ -135,13 +138,17 @@ impl Workspace {
 pub(super) struct Buffers<'a> {
     /// `(tokens, hidden)`: the residual stream.
     pub hidden: Residual<'a>,
-    /// `(tokens, 3 hidden)`: query, key and value of each token.
+    /// `(tokens, heads of query, key and value)`.
     pub qkv: Activations<'a>,
-    /// `(tokens, hidden)`: the result of attention.
+    /// `(tokens, heads of the queries)`: the result of attention.
     pub context: Activations<'a>,
     /// `(block, hidden)`, f32: the output of a projection before it is added to the residual
     /// stream.
     pub projected: &'a mut [f32],
+    /// `(block, hidden)`: the input of a layer whose norm comes first.
+    pub normalized: Activations<'a>,
+    /// `(block, widest)`, f32: rows that something happens to before they are rounded.
+    pub wide: &'a mut [f32],
     /// `(block, intermediate)`: inside the feed-forward network.
     pub intermediate: Activations<'a>,
     /// The scratch space of the attention of one text.
@@ -164,38 +171,61 @@ struct BufferLayouts {
     qkv: BufferLayout,
     context: BufferLayout,
     projected: BufferSize,
+    normalized: BufferLayout,
+    wide: BufferSize,
     intermediate: BufferLayout,
     scratch: BufferSize,
 }
 
 impl BufferLayouts {
     fn new(shape: &PackedShape, precision: Precision, tokens: usize) -> Self {
-        let heads = shape.heads();
-        let qkv_heads = Heads { count: heads.count.saturating_mul(3), ..heads };
-        let block = block_tokens(precision).min(tokens);
-        let projected = match precision {
-            Precision::F32 => block.saturating_mul(shape.hidden),
-            Precision::Bf16 | Precision::Bf16x3 | Precision::Bf16Avx512 => 0,
-        };
+        let spec = &shape.encoder;
+        let heads = spec.attention_heads();
+        let (hidden, inner) = (Heads::single(spec.hidden), Heads::single(spec.feed_forward.width));
+        // Without layers there are embeddings only.
+        let in_layers = if spec.layers == 0 { 0 } else { tokens };
+        let block = block_tokens(precision).min(in_layers);
+        let floats = |width: usize| BufferSize { floats: block.saturating_mul(width), halves: 0 };
+        let is_before = spec.normalizes_before();
+        // In bf16 a projection is added to the residual stream before it is stored anywhere.
+        let has_projected = is_before || precision == Precision::F32;
+        let normalized = if is_before { block } else { 0 };
         BufferLayouts {
-            hidden: Residual::size(precision, tokens, shape.hidden),
-            qkv: BufferLayout::for_attention(precision, tokens, qkv_heads),
-            context: BufferLayout::for_linear(precision, tokens, heads),
-            projected: BufferSize { floats: projected, halves: 0 },
-            intermediate: BufferLayout::for_linear(
-                precision,
-                block,
-                Heads::single(shape.intermediate),
-            ),
-            scratch: attend_scratch_size(precision, tokens.min(shape.positions), heads),
+            hidden: Residual::size(precision, tokens, spec.hidden),
+            qkv: BufferLayout::for_attention(precision, in_layers, heads.qkv()),
+            context: BufferLayout::for_linear(precision, in_layers, heads.queries),
+            projected: floats(if has_projected { spec.hidden } else { 0 }),
+            normalized: BufferLayout::for_linear(precision, normalized, hidden),
+            wide: floats(widest_row(spec)),
+            intermediate: BufferLayout::for_linear(precision, block, inner),
+            scratch: attend_scratch_size(precision, in_layers.min(shape.max_tokens), heads.queries),
         }
     }
 
     fn size(&self) -> BufferSize {
-        let layouts = [self.qkv, self.context, self.intermediate].map(BufferLayout::size);
-        let others = [self.hidden, self.projected, self.scratch];
+        let layouts = [self.qkv, self.context, self.normalized, self.intermediate];
+        let layouts = layouts.map(BufferLayout::size);
+        let others = [self.hidden, self.projected, self.wide, self.scratch];
         layouts.into_iter().chain(others).fold(BufferSize::default(), BufferSize::saturating_add)
     }
+}
+
+/// Values of the widest row that is f32 in every precision: projections that are rotated, normalised or
+/// gated, embeddings that are projected, and the input of a layer whose norm comes first. BERT has none.
+fn widest_row(spec: &EncoderSpec) -> usize {
+    let qkv = if projects_by_block(spec) { spec.attention_heads().qkv().width() } else { 0 };
+    let gated = if spec.feed_forward.is_gated { 2 * spec.feed_forward.width } else { 0 };
+    let embedding = if spec.embeddings.is_projected { spec.embeddings.width } else { 0 };
+    let hidden = if spec.normalizes_before() { spec.hidden } else { 0 };
+    qkv.max(gated).max(embedding).max(hidden)
+}
+
+/// Whether something happens between the residual stream, the projection of queries and keys, and the
+/// attention: then they are computed block by block, and are f32 until they are complete.
+pub(super) fn projects_by_block(spec: &EncoderSpec) -> bool {
+    let thetas = [spec.attention.full.theta, spec.attention.local.theta];
+    let rotates = thetas.iter().any(Option::is_some);
+    spec.normalizes_before() || spec.attention.normalizes_heads || rotates
 }
 
 #[cfg(test)]
@@ -209,7 +239,7 @@ mod tests {
             for tokens in [1, 47, 500, 1500] {
                 let workspace =
                     Workspace::with_capacity(&shape, precision, tokens).expect("it is small");
-                let vectors = 3 * shape.hidden * size_of::<f32>();
+                let vectors = 3 * shape.dim * size_of::<f32>();
                 let bytes = bytes_for(&shape, precision, 3, tokens);
                 assert_eq!(bytes, workspace.bytes() + vectors, "{tokens} tokens in {precision}");
             }
@@ -229,6 +259,18 @@ mod tests {
                     assert!(in_parts <= bound, "{precision}: {in_parts} of {bound}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn memory_of_a_text_grows_with_its_length_and_not_its_square() {
+        let mut shape = PackedShape::small();
+        shape.max_tokens = 8192;
+        for precision in Precision::ALL {
+            let bytes = |tokens| bytes_for(&shape, precision, 1, tokens) as f64;
+            let steps = [2048, 4096, 6144].map(|tokens| bytes(tokens + 2048) - bytes(tokens));
+            let growth = steps[2] / steps[0];
+            assert!((0.99..1.01).contains(&growth), "{precision}: {steps:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reads and checks the files of a model from any source.
 
-use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Component, Path};
 
@@ -10,13 +10,16 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::files::{
-    CONFIG, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG, TOKENIZER,
-    TOKENIZER_CONFIG, WEIGHTS,
+    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG,
+    SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
 };
 use super::reason::Reason;
 use crate::hash::hex;
+use crate::model::architecture::{self, Architecture};
+use crate::model::module_class::{self, ModuleClass};
 use crate::stop::Stop;
 
+const ADAPTER: &str = "adapter_config.json";
 const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
 
 /// The largest BERT-like encoders have 2 GB of weights.
@@ -50,7 +53,26 @@ pub(super) struct ModelFetcher<'a> {
     pub(super) stop: &'a Stop,
     /// Set to the bytes of an allocation that failed.
     pub(super) failed_allocation: &'a Cell<Option<usize>>,
+    /// Set to what is wrong with a model that was found, if no other source can help.
+    pub(super) refusal: &'a RefCell<Option<Refusal>>,
     pub(super) on_progress: OnProgress<'a>,
+}
+
+/// Why a model is not supported.
+pub(super) struct Refusal {
+    pub(super) file: String,
+    pub(super) key: &'static str,
+    pub(super) why: String,
+    pub(super) cure: &'static str,
+}
+
+/// The files of a model.
+pub(super) struct FetchedFiles {
+    pub(super) files: BTreeMap<String, ModelFile>,
+    /// The directory of the transformer, with a slash; empty if it is the model's.
+    pub(super) transformer: String,
+    /// Whether it is a static embedding instead.
+    pub(super) is_static: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,28 +84,133 @@ enum Need {
 impl ModelFetcher<'_> {
     /// Reads each file that reembed uses, and each pinned file. The weights come last, so that an
     /// error in a small file is found before they are fetched.
-    pub(super) fn fetch(mut self) -> Result<BTreeMap<String, ModelFile>, Reason> {
+    pub(super) fn fetch(mut self) -> Result<FetchedFiles, Reason> {
         let mut files = BTreeMap::new();
         self.fetch_file(MODULES, Need::Optional, &mut files)?;
-        self.fetch_file(CONFIG, Need::Required, &mut files)?;
-        self.fetch_file(TOKENIZER, Need::Required, &mut files)?;
-        self.fetch_file(TOKENIZER_CONFIG, Need::Optional, &mut files)?;
-        self.fetch_file(SENTENCE_BERT_CONFIG, Need::Optional, &mut files)?;
-        self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
         let modules = match files.get(MODULES) {
-            Some(modules) => module_configs(&modules.bytes)?,
-            None => vec![(POOLING.to_owned(), Need::Optional)],
+            Some(modules) => self.modules(&modules.bytes)?,
+            None => Modules {
+                transformer: String::new(),
+                is_static: false,
+                configs: vec![(POOLING.to_owned(), Need::Optional)],
+            },
         };
-        for (file, need) in modules {
-            self.fetch_file(&file, need, &mut files)?;
+        let of_transformer = |file: &str| format!("{}{file}", modules.transformer);
+        if !modules.is_static {
+            self.fetch_file(&of_transformer(CONFIG), Need::Required, &mut files)?;
+            self.check_architecture(&of_transformer(CONFIG), &files)?;
+            self.refuse_adapter(&of_transformer(ADAPTER))?;
+        }
+        self.fetch_file(&of_transformer(TOKENIZER), Need::Required, &mut files)?;
+        if !modules.is_static {
+            self.fetch_token_files(&modules.transformer, &mut files)?;
+        }
+        self.fetch_file(PROMPTS, Need::Optional, &mut files)?;
+        for (file, need) in &modules.configs {
+            self.fetch_file(file, *need, &mut files)?;
         }
         check_complete(&files)?;
-        for file in self.pins.keys().filter(|file| *file != WEIGHTS) {
+        let weights = of_transformer(WEIGHTS);
+        for file in self.pins.keys().filter(|file| **file != weights) {
             check_path(file).map_err(|why| format!("the pinned file `{file}` {why}"))?;
             self.fetch_file(file, Need::Required, &mut files)?;
         }
-        self.fetch_file(WEIGHTS, Need::Required, &mut files)?;
-        Ok(files)
+        self.fetch_weights(&modules.transformer, &mut files)?;
+        let Modules { transformer, is_static, .. } = modules;
+        Ok(FetchedFiles { files, transformer, is_static })
+    }
+
+    /// Refuses an adapter: its weights are added to those of another model.
+    fn refuse_adapter(&mut self, file: &str) -> Result<(), Reason> {
+        match self.source.open(file)? {
+            None => Ok(()),
+            Some(_) => Err(Reason::from(format!("{file}: adapters are not supported")).or_cure(
+                "merge the adapter into its model (peft's `merge_and_unload`), and save that",
+            )),
+        }
+    }
+
+    /// Reads what says how a transformer gets its tokens.
+    fn fetch_token_files(
+        &mut self,
+        directory: &str,
+        files: &mut BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let config = format!("{directory}{TOKENIZER_CONFIG}");
+        self.fetch_file(&config, Need::Optional, files)?;
+        if !lists_added_tokens(files.get(&config)) {
+            self.fetch_file(&format!("{directory}{SPECIAL_TOKENS}"), Need::Optional, files)?;
+            self.fetch_file(&format!("{directory}{ADDED_TOKENS}"), Need::Optional, files)?;
+        }
+        self.fetch_file(&format!("{directory}{SENTENCE_BERT_CONFIG}"), Need::Optional, files)
+    }
+
+    /// What `modules.json` says. A class that is not supported is refused before anything else is fetched.
+    fn modules(&self, modules: &[u8]) -> Result<Modules, Reason> {
+        let modules: Vec<Module> =
+            serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
+        let mut found =
+            Modules { transformer: String::new(), is_static: false, configs: Vec::new() };
+        for Module { path, kind } in &modules {
+            let class = ModuleClass::judge(kind)
+                .map_err(|why| self.refuse(MODULES, module_class::KEY, why))?;
+            found.is_static |= class == ModuleClass::StaticEmbedding;
+            if ["", "."].contains(&path.as_str()) {
+                continue;
+            }
+            check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
+            let need = match class {
+                ModuleClass::Transformer | ModuleClass::StaticEmbedding => {
+                    found.transformer = format!("{path}/");
+                    continue;
+                }
+                ModuleClass::Pooling | ModuleClass::Dense => Need::Required,
+                ModuleClass::Dropout | ModuleClass::Normalize => Need::Optional,
+            };
+            found.configs.push((format!("{path}/{CONFIG}"), need));
+            if class == ModuleClass::Dense {
+                found.configs.push((format!("{path}/{WEIGHTS}"), Need::Required));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Refuses an architecture that is not supported before anything else is fetched.
+    fn check_architecture(
+        &self,
+        file: &str,
+        files: &BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let Some(config) = files.get(file) else { return Ok(()) };
+        let judged = Architecture::judge(&config.bytes);
+        judged.map(drop).map_err(|why| self.refuse(file, architecture::KEY, why))
+    }
+
+    /// Refuses a model that was found.
+    fn refuse(&self, file: &str, key: &'static str, why: String) -> Reason {
+        let reason = Reason::from(format!("{file}: `{key}`: {why}"));
+        let file = file.to_owned();
+        self.refusal.replace(Some(Refusal { file, key, why, cure: architecture::CURE }));
+        reason
+    }
+
+    /// Reads the weights: one file, or an index and the files that it lists.
+    fn fetch_weights(
+        &mut self,
+        directory: &str,
+        files: &mut BTreeMap<String, ModelFile>,
+    ) -> Result<(), Reason> {
+        let (weights, index) = (format!("{directory}{WEIGHTS}"), format!("{directory}{INDEX}"));
+        self.fetch_file(&weights, Need::Optional, files)?;
+        if files.contains_key(&weights) {
+            return Ok(());
+        }
+        self.fetch_file(&index, Need::Optional, files)?;
+        let Some(index) = files.get(&index) else { return Err(self.missing(&weights)) };
+        for part in parts_of_index(&index.bytes)? {
+            self.fetch_file(&format!("{directory}{part}"), Need::Required, files)?;
+        }
+        Ok(())
     }
 
     fn fetch_file(
@@ -143,16 +270,56 @@ impl ModelFetcher<'_> {
     }
 
     fn missing(&mut self, file: &str) -> Reason {
-        if file == WEIGHTS && matches!(self.source.open(PICKLED_WEIGHTS), Ok(Some(_))) {
+        let directory = directory_of(file, WEIGHTS);
+        let pickled = directory.map(|directory| format!("{directory}{PICKLED_WEIGHTS}"));
+        if let Some(pickled) = pickled.filter(|file| matches!(self.source.open(file), Ok(Some(_))))
+        {
             return format!(
-                "{WEIGHTS} is missing, and {PICKLED_WEIGHTS} is not supported because loading a pickle can run \
+                "{file} is missing, and {pickled} is not supported because loading a pickle can run \
                  any code: if you trust it, convert it with transformers' \
                  `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
             )
             .into();
         }
+        if let Some(directory) = directory_of(file, TOKENIZER) {
+            let other = VOCABULARIES.into_iter().find(|other| {
+                matches!(self.source.open(&format!("{directory}{other}")), Ok(Some(_)))
+            });
+            if let Some(other) = other {
+                return Reason::from(format!("{file} is missing, and {directory}{other} alone is not supported"))
+                    .or_cure(
+                        "write it with transformers' `AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)`",
+                    );
+            }
+        }
         format!("{file} is missing").into()
     }
+}
+
+/// Vocabularies that transformers can make a `tokenizer.json` of.
+const VOCABULARIES: [&str; 5] =
+    ["vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
+
+/// The directory of a file of this name, with a slash or empty; `None` if it has another name.
+fn directory_of<'p>(path: &'p str, name: &str) -> Option<&'p str> {
+    path.strip_suffix(name).filter(|directory| directory.is_empty() || directory.ends_with('/'))
+}
+
+/// The files of an index of weights.
+fn parts_of_index(index: &[u8]) -> Result<BTreeSet<String>, Reason> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(index).map_err(|e| format!("{INDEX}: {e}"))?;
+    let parts: BTreeSet<String> = index.weight_map.into_values().collect();
+    for part in &parts {
+        check_path(part).map_err(|why| format!("{INDEX}: the file `{part}` {why}"))?;
+        if !part.ends_with(".safetensors") {
+            return Err(format!("{INDEX}: the file `{part}` is not called .safetensors").into());
+        }
+    }
+    Ok(parts)
 }
 
 /// A bare transformer has no `modules.json` and uses mean pooling. If other files of
@@ -215,26 +382,24 @@ struct Module {
     kind: String,
 }
 
-/// The configuration files of the modules of `modules.json`.
-fn module_configs(modules: &[u8]) -> Result<Vec<(String, Need)>, Reason> {
-    let modules: Vec<Module> =
-        serde_json::from_slice(modules).map_err(|e| format!("{MODULES}: {e}"))?;
-    let mut configs = Vec::new();
-    for Module { path, kind } in modules.iter().filter(|module| !module.path.is_empty()) {
-        check_path(path).map_err(|why| format!("{MODULES}: the path `{path}` {why}"))?;
-        let need = match kind.rsplit('.').next() {
-            Some("Transformer") => {
-                return Err(format!(
-                    "{MODULES}: the Transformer is in `{path}`; only one at the top level is supported"
-                )
-                .into());
-            }
-            Some("Pooling") => Need::Required,
-            _ => Need::Optional,
-        };
-        configs.push((format!("{path}/{CONFIG}"), need));
+/// Where the modules of a model have their files.
+struct Modules {
+    /// The directory of the transformer, with a slash; empty if it is the model's.
+    transformer: String,
+    /// Whether it is a static embedding instead.
+    is_static: bool,
+    /// The files of the other modules.
+    configs: Vec<(String, Need)>,
+}
+
+/// Whether `tokenizer_config.json` lists the added tokens. transformers then reads no other file for them.
+fn lists_added_tokens(config: Option<&ModelFile>) -> bool {
+    #[derive(Deserialize)]
+    struct Config {
+        added_tokens_decoder: Option<IgnoredAny>,
     }
-    Ok(configs)
+    let config = config.and_then(|file| serde_json::from_slice::<Config>(&file.bytes).ok());
+    config.is_some_and(|config| config.added_tokens_decoder.is_some())
 }
 
 /// Checks that a path stays inside its directory, on every operating system.

@@ -9,8 +9,12 @@ use super::progress::Origin;
 
 pub(super) const CONFIG: &str = "config.json";
 pub(super) const WEIGHTS: &str = "model.safetensors";
+/// Lists the files of weights that are not one file.
+pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
+pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 pub(super) const MODULES: &str = "modules.json";
 pub(super) const POOLING: &str = "1_Pooling/config.json";
 pub(super) const SENTENCE_BERT_CONFIG: &str = "sentence_bert_config.json";
@@ -29,19 +33,29 @@ pub struct ModelFiles {
     pub origin: Origin,
     /// The directory of the files; for fetched files, their directory in the model cache.
     pub directory: PathBuf,
+    /// The directory of the transformer in the directory, with a slash; empty if they are one.
+    pub transformer: String,
+    /// Whether it is a static embedding instead of a transformer.
+    pub is_static: bool,
     /// The files by their name in the directory.
     pub files: BTreeMap<String, ModelFile>,
 }
 
 impl ModelFiles {
-    /// The content of a file; `None` if the model does not have it.
+    /// The content of a file; `None` if the model does not have it. The files of the transformer are named
+    /// as if they were at the top level.
     pub fn bytes(&self, file: &str) -> Option<&[u8]> {
-        self.files.get(file).map(|file| file.bytes.as_slice())
+        self.files.get(&self.name_of(file)).map(|file| file.bytes.as_slice())
     }
 
     /// The path of a file of the model, whether or not it exists. For messages.
     pub fn path_of(&self, file: &str) -> PathBuf {
-        self.directory.join(file)
+        self.directory.join(self.name_of(file))
+    }
+
+    fn name_of(&self, file: &str) -> String {
+        let is_of_transformer = !file.contains('/') && ![MODULES, PROMPTS].contains(&file);
+        format!("{}{file}", if is_of_transformer { &self.transformer } else { "" })
     }
 
     /// SHA-256 in hexadecimal of each file by its name.
@@ -49,13 +63,15 @@ impl ModelFiles {
         self.files.iter().map(|(name, file)| (name.clone(), file.sha256.clone())).collect()
     }
 
-    /// The hashes that identify a model: of every file except `tokenizer_config.json`.
+    /// The hashes that identify a model: of every file except `tokenizer_config.json` and the other files
+    /// about tokens.
     ///
-    /// Not every source of a model has that file. It decides only the maximum length, which the
-    /// identity contains itself.
+    /// Not every source of a model has them. What they decide, the identity contains itself.
     pub fn lineage_hashes(&self) -> BTreeMap<String, String> {
         let mut hashes = self.hashes();
-        hashes.remove(TOKENIZER_CONFIG);
+        for file in [TOKENIZER_CONFIG, ADDED_TOKENS, SPECIAL_TOKENS] {
+            hashes.remove(&self.name_of(file));
+        }
         hashes
     }
 }

@@ -31,8 +31,8 @@ fn sources_are_tried_in_order() {
     assert!(!home.cached().exists(), "the Hugging Face cache is not copied");
 
     home.config.hub_cache = None;
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 9));
-    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 9));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Hub, 12));
+    assert_eq!((home.origin(), server.heads().len()), (Origin::Cache, 12));
 
     fs::remove_dir_all(&home.config.cache).expect("a cache");
     drop(server);
@@ -159,7 +159,7 @@ fn token_goes_to_the_hub_but_not_to_redirect_targets() {
     assert_eq!(home.origin(), Origin::Hub);
     let shown =
         |head: &String| head.to_ascii_lowercase().contains("authorization: bearer hf_secret");
-    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 3, 6));
+    assert_eq!((hub.heads().len(), storage.heads().len()), (6 * 2 + 6, 6));
     assert!(hub.heads().iter().all(shown));
     assert!(
         !storage.heads().iter().any(|head| head.to_ascii_lowercase().contains("authorization"))
@@ -408,7 +408,7 @@ fn module_path_outside_the_directory_is_refused() {
     for escape in
         ["../secret", "/etc", "a/../../secret", "..\\\\secret", &absolute.to_string_lossy()]
     {
-        let modules = format!(r#"[{{"path": "{escape}", "type": "x.Pooling"}}]"#);
+        let modules = format!(r#"[{{"path": "{escape}", "type": "sentence_transformers.models.Pooling"}}]"#);
         let mut files = model();
         files.insert("modules.json", modules.into());
         put(&path, &files);
@@ -423,7 +423,7 @@ fn pooling_config_of_modules_json_is_required() {
     let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
     let mut files = model();
-    files.insert("modules.json", br#"[{"path": "my pooling", "type": "a.b.Pooling"}]"#.to_vec());
+    files.insert("modules.json", br#"[{"path": "my pooling", "type": "sentence_transformers.models.Pooling"}]"#.to_vec());
     put(&path, &files);
     assert!(home.refusal().ends_with("my pooling/config.json is missing"));
     put(&path, &BTreeMap::from([("my pooling/config.json", b"{}".to_vec())]));

@@ -4,11 +4,9 @@
 //! This module copies a text without the characters that cannot change an id, and only as far as
 //! needed. Which those are, and why: docs/decisions/0018-long-texts.md.
 
-use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::{
     ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
@@ -39,13 +37,11 @@ impl Shortener {
     /// The shortener for `tokenizer`, which was read from `json`. `None` if it is not BERT's, or if
     /// matching an added token depends on the characters around it.
     pub fn from_tokenizer(tokenizer: &Tokenizer, json: &[u8]) -> Option<Self> {
-        let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else {
-            return None;
-        };
+        let normalizer = tokenizer.get_normalizer().filter(|normalizer| is_bert(normalizer))?;
         let Some(PreTokenizerWrapper::BertPreTokenizer(_)) = tokenizer.get_pre_tokenizer() else {
             return None;
         };
-        let classes = CharClasses::new(*normalizer);
+        let classes = CharClasses::new(normalizer.clone());
         let mut max_word_chars = match tokenizer.get_model() {
             ModelWrapper::WordPiece(_) => max_word_chars(json),
             _ => None,
@@ -69,46 +65,31 @@ impl Shortener {
         Some(Shortener { classes, added_tokens, ends_at_white_space_only, max_word_chars })
     }
 
-    /// Shortens the concatenation of `pieces`. The result ends at the first possible place after
-    /// `min_bytes` bytes.
-    pub fn shorten<'a>(
-        &self,
-        pieces: impl Iterator<Item = Cow<'a, str>>,
-        min_bytes: usize,
-    ) -> Shortened {
+    /// Shortens a text. The result ends at the first possible place after `min_bytes` bytes.
+    pub fn shorten(&self, text: &str, min_bytes: usize) -> Shortened {
         let mut short = ShortText::default();
-        for piece in pieces {
-            for (at, c) in piece.char_indices() {
-                let class = self.classes.class(c);
-                if short.text.len() >= min_bytes && self.may_end(&short.text, class, &piece[at..]) {
-                    return Shortened { text: short.text, is_complete: false };
-                }
-                short.push(c, class, self.max_word_chars);
+        for (at, c) in text.char_indices() {
+            let class = self.classes.class(c);
+            if short.text.len() >= min_bytes && self.may_end(&short.text, class, &text[at..]) {
+                return Shortened { text: short.text, is_complete: false };
             }
+            short.push(c, class, self.max_word_chars);
         }
         Shortened { text: short.text, is_complete: true }
     }
 
     /// The shortest end of `text` of at least `min_bytes` bytes that has the last tokens of the text;
-    /// the whole text if there is none. `at_white_space` finds only ends that begin with white space.
-    pub fn tail<'a>(&self, text: &'a str, min_bytes: usize, at_white_space: bool) -> &'a str {
-        let may_begin = |at: usize, c: char| match at_white_space {
-            true => c.is_whitespace() && self.classes.is(c, CharClass::WhiteSpace),
-            false => self.may_end(&text[..at], self.classes.class(c), &text[at..]),
-        };
-        let begins = |(at, c): &(usize, char)| text.len() - at >= min_bytes && may_begin(*at, *c);
+    /// the whole text if there is none.
+    pub fn tail<'a>(&self, text: &'a str, min_bytes: usize) -> &'a str {
+        let begins =
+            |(at, c): &(usize, char)| text.len() - at >= min_bytes && self.may_split(text, *at, *c);
         text.char_indices().rev().find(begins).map_or(text, |(at, _)| &text[at..])
     }
 
     /// Whether the tokens of `text` are those of its part before `at`, where `c` is, and those of its
-    /// part from there on. `lower_case`: each part is converted to lower case alone.
-    pub fn may_split(&self, text: &str, at: usize, c: char, lower_case: bool) -> bool {
-        match self.classes.class(c) {
-            CharClass::WhiteSpace => c.is_whitespace() || !lower_case,
-            // The lower case of a letter may depend on letters after a punctuation mark.
-            CharClass::Isolated if lower_case && !c.is_alphabetic() => false,
-            class => self.may_end(&text[..at], class, &text[at..]),
-        }
+    /// part from there on.
+    pub fn may_split(&self, text: &str, at: usize, c: char) -> bool {
+        self.may_end(&text[..at], self.classes.class(c), &text[at..])
     }
 
     /// Whether a character ends a word and is not a token.
@@ -129,6 +110,16 @@ impl Shortener {
             }
             _ => false,
         }
+    }
+}
+
+/// Whether a normalizer is BERT's, perhaps after one that lower-cases each character.
+fn is_bert(normalizer: &NormalizerWrapper) -> bool {
+    use NormalizerWrapper::{BertNormalizer, Lowercase, Sequence};
+    match normalizer {
+        BertNormalizer(_) => true,
+        Sequence(all) => matches!(all.as_ref(), [Lowercase(_), BertNormalizer(_)]),
+        _ => false,
     }
 }
 
@@ -236,7 +227,7 @@ enum CharClass {
 /// The class of each character. The classes of a block are computed when a text has a character of
 /// it.
 struct CharClasses {
-    normalizer: BertNormalizer,
+    normalizer: NormalizerWrapper,
     blocks: Vec<OnceLock<Box<[CharClass; BLOCK]>>>,
 }
 
@@ -247,7 +238,7 @@ const BLOCK: usize = 256;
 const UNORDERED_MARKS: [char; 2] = ['\u{302E}', '\u{1B44}'];
 
 impl CharClasses {
-    fn new(normalizer: BertNormalizer) -> Self {
+    fn new(normalizer: NormalizerWrapper) -> Self {
         let blocks = (u32::from(char::MAX) as usize + 1) / BLOCK;
         CharClasses { normalizer, blocks: (0..blocks).map(|_| OnceLock::new()).collect() }
     }

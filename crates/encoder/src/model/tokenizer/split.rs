@@ -187,11 +187,10 @@ impl TextTokenizer {
         else {
             return Ok(None);
         };
-        let short = self.shorten(slice, shortener, usize::MAX).text;
+        let short = shortener.shorten(slice, usize::MAX).text;
         if short.len() > MAX_RUN_BYTES {
             return Ok(None);
         }
-        // It is in lower case, which a second conversion does not change.
         let tokens = self.encode_slice(&short)?.len();
         Ok(Some(tokens).filter(|tokens| *tokens <= room))
     }
@@ -200,7 +199,7 @@ impl TextTokenizer {
     /// from there on.
     fn may_split(&self, text: &str, at: usize, c: char) -> bool {
         match &self.shortener {
-            Some(shortener) => shortener.may_split(text, at, c, self.lower_case),
+            Some(shortener) => shortener.may_split(text, at, c),
             // Of an unknown tokenizer, white space may be part of the word after it.
             None => c.is_whitespace() && !text[..at].ends_with(char::is_whitespace),
         }

@@ -26,7 +26,7 @@ const MODULES: &str = r#"[{"path": "", "type": "sentence_transformers.models.Tra
 /// Files that pass the checks of a model.
 pub fn model() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
-        ("config.json", b"{}".to_vec()),
+        ("config.json", b"{\"model_type\": \"bert\"}".to_vec()),
         ("tokenizer.json", b"[]".to_vec()),
         ("modules.json", MODULES.into()),
         ("1_Pooling/config.json", b"{\"pooling_mode_mean_tokens\": true}".to_vec()),

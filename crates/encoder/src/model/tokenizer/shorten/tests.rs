@@ -95,7 +95,7 @@ impl Variant {
     }
 
     fn shorten(&self, text: &str, min_bytes: usize) -> Shortened {
-        self.shortener.shorten(std::iter::once(Cow::Borrowed(text)), min_bytes)
+        self.shortener.shorten(text, min_bytes)
     }
 }
 
@@ -286,12 +286,11 @@ proptest! {
     fn tail_has_the_last_words(
         pieces in prop::collection::vec(piece(), 0..40),
         min_bytes in 0usize..60,
-        at_white_space in any::<bool>(),
     ) {
         let text = pieces.concat();
         VARIANTS.with(|variants| {
             for variant in variants {
-                let tail = variant.shortener.tail(&text, min_bytes, at_white_space);
+                let tail = variant.shortener.tail(&text, min_bytes);
                 prop_assert!(tail.len() >= min_bytes.min(text.len()));
                 let (last, all) = (variant.words(tail), variant.words(&text));
                 let is_last = all.0.ends_with(&last.0) && all.1.ends_with(&last.1);

@@ -18,7 +18,9 @@ fn tokenizer_with(
     lower_case: bool,
     edit: impl FnOnce(&mut Value),
 ) -> TextTokenizer {
-    let written = ModelDirectory::tiny().write();
+    // transformers takes this class as it is in `tokenizer.json`.
+    let config = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+    let written = ModelDirectory::tiny().tokenizer_config(config).write();
     written.edit_json("tokenizer.json", edit);
     written.edit_json("sentence_bert_config.json", |config| {
         config["do_lower_case"] = json!(lower_case);
@@ -61,8 +63,7 @@ fn chunks<'t>(tokenizer: &TextTokenizer, text: &'t str, size: ChunkSize) -> Vec<
 
 /// Token ids without prompt and special tokens.
 fn plain_ids(tokenizer: &TextTokenizer, text: &str) -> Vec<u32> {
-    let text = if tokenizer.lower_case { text.to_lowercase() } else { text.to_owned() };
-    let encode = |tokenizer: &Tokenizer| tokenizer.encode(text.as_str(), false).expect("ids");
+    let encode = |tokenizer: &Tokenizer| tokenizer.encode(text, false).expect("ids");
     let mut encoding = encode(&tokenizer.tokenizer);
     if !encoding.get_overflowing().is_empty() {
         let mut whole = tokenizer.tokenizer.clone();

@@ -3,23 +3,33 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::hash::hex;
+use crate::model::spec::{Activation, PoolingSpec, TokenPooling};
+use crate::model::tensor_names::TensorNames;
 
 fn shapes() -> Vec<PackedShape> {
-    let small = PackedShape::small();
-    let mini = PackedShape {
-        hidden: 384,
-        attention_heads: 12,
-        intermediate: 1536,
-        layers: 2,
-        ..PackedShape::small()
+    let small = PackedShape::small;
+    let sized = |hidden, heads, intermediate| {
+        let mut spec = EncoderSpec::small();
+        (spec.hidden, spec.embeddings.width, spec.feed_forward.width) =
+            (hidden, hidden, intermediate);
+        let size = hidden / heads;
+        (spec.attention.heads, spec.attention.key_heads) = (heads, heads);
+        (spec.attention.head_size, spec.attention.divisor) = (size, size as f64);
+        PackedShape::unit_mean(spec)
     };
-    vec![
-        PackedShape { activation: Activation::GeluTanh, pooling: Pooling::Cls, ..small.clone() },
-        PackedShape { activation: Activation::Relu, attention_heads: 9, ..small.clone() },
-        PackedShape { hidden: 128, attention_heads: 2, intermediate: 512, ..small.clone() },
-        small,
-        mini,
-    ]
+    let mut cls = small();
+    cls.encoder.feed_forward.activation = Activation::GeluTanh;
+    cls.pooling = PoolingSpec::one(TokenPooling::Cls);
+    let mut relu = sized(72, 9, 149);
+    relu.encoder.feed_forward.activation = Activation::Relu;
+    let mut mini = sized(384, 12, 1536);
+    (mini.encoder.layers, mini.encoder.layer_groups) = (2, 2);
+    vec![cls, relu, sized(128, 2, 512), small(), mini]
+}
+
+fn names(shape: &PackedShape) -> EncoderTensors {
+    let spec = &shape.encoder;
+    EncoderTensors::new(spec, TensorNames::find(spec.architecture, |_| false).0)
 }
 
 /// A linear congruential generator, uniform in −1..1, with the same values on every machine.
@@ -34,16 +44,9 @@ impl Random {
 
 /// Weights that depend on the name of the tensor alone, large enough that attention is not uniform.
 fn tensor(shape: &PackedShape, name: &str) -> Vec<f32> {
-    let PackedShape { hidden, intermediate, .. } = *shape;
-    let len = match name {
-        "embeddings.word_embeddings.weight" => shape.vocabulary * hidden,
-        "embeddings.position_embeddings.weight" => shape.positions * hidden,
-        "embeddings.token_type_embeddings.weight" => shape.token_types * hidden,
-        _ if name.ends_with("intermediate.dense.bias") => intermediate,
-        _ if name.ends_with("bias") || name.contains("LayerNorm") => hidden,
-        _ if name.contains("attention") => hidden * hidden,
-        _ => hidden * intermediate,
-    };
+    let shapes = names(shape).shapes();
+    let sizes = shapes.into_iter().find(|(own, _)| own == name).map(|(_, sizes)| sizes);
+    let len = sizes.expect("a tensor of the model").into_iter().product();
     let seed =
         name.bytes().fold(7u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let mut random = Random(seed);
@@ -57,13 +60,13 @@ fn model(isa: Isa, shape: &PackedShape) -> PackedModel {
 }
 
 fn model_in(arithmetic: Arithmetic, shape: &PackedShape) -> PackedModel {
-    PackedModel::new(arithmetic, shape.clone(), |name| Some(tensor(shape, name).into()))
-        .expect("the shape is valid")
+    let tensor = |name: &str| Some(tensor(shape, name).into());
+    PackedModel::new(arithmetic, shape.clone(), &names(shape), tensor).expect("the shape is valid")
 }
 
 fn texts(shape: &PackedShape, lengths: &[usize]) -> Vec<Vec<u32>> {
     let mut random = Random(lengths.len() as u64);
-    let mut token = || ((random.next() + 1.0) * 0.5 * (shape.vocabulary - 1) as f32) as u32;
+    let mut token = || ((random.next() + 1.0) * 0.5 * (shape.encoder.vocab_size - 1) as f32) as u32;
     lengths.iter().map(|length| (0..*length).map(|_| token()).collect()).collect()
 }
 
@@ -73,7 +76,7 @@ fn embed_bits(model: &PackedModel, texts: &[&[u32]]) -> Vec<u32> {
 }
 
 fn embed(model: &PackedModel, texts: &[&[u32]]) -> Vec<f32> {
-    let mut vectors = vec![0.0; texts.len() * model.shape().hidden];
+    let mut vectors = vec![0.0; texts.len() * model.shape().dim];
     model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is valid");
     vectors
 }
@@ -93,9 +96,9 @@ mod naive {
         };
         let norm = |name: &str, rows: &mut [f64]| {
             let (weight, bias) = (get(&format!("{name}.weight")), get(&format!("{name}.bias")));
-            reference::layer_norm(rows, &weight, &bias, f64::from(shape.layer_norm_epsilon));
+            reference::layer_norm(rows, &weight, &bias, shape.encoder.norm.epsilon);
         };
-        let width = shape.hidden;
+        let width = shape.encoder.hidden;
         let word = get("embeddings.word_embeddings.weight");
         let position = get("embeddings.position_embeddings.weight");
         let token_type = get("embeddings.token_type_embeddings.weight");
@@ -107,24 +110,27 @@ mod naive {
             }
         }
         norm("embeddings.LayerNorm", &mut hidden);
-        for layer in 0..shape.layers {
+        for layer in 0..shape.encoder.layers {
             let name = |name: &str| format!("encoder.layer.{layer}.{name}");
             let query = linear(&name("attention.self.query"), &hidden);
             let key = linear(&name("attention.self.key"), &hidden);
             let value = linear(&name("attention.self.value"), &hidden);
-            let context = reference::attention(&query, &key, &value, shape.heads());
+            let context =
+                reference::attention(&query, &key, &value, shape.encoder.attention_heads());
             let added = linear(&name("attention.output.dense"), &context);
             hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
             norm(&name("attention.output.LayerNorm"), &mut hidden);
             let mut between = linear(&name("intermediate.dense"), &hidden);
-            between.iter_mut().for_each(|x| *x = reference::activation(shape.activation, *x));
+            between.iter_mut().for_each(|x| {
+                *x = reference::activation(shape.encoder.feed_forward.activation, *x)
+            });
             let added = linear(&name("output.dense"), &between);
             hidden.iter_mut().zip(added).for_each(|(hidden, added)| *hidden += added);
             norm(&name("output.LayerNorm"), &mut hidden);
         }
-        let mut vector = match shape.pooling {
-            Pooling::Cls => hidden[..width].to_vec(),
-            Pooling::Mean => (0..width)
+        let mut vector = match shape.pooling.modes[..] {
+            [TokenPooling::Cls] => hidden[..width].to_vec(),
+            _ => (0..width)
                 .map(|i| hidden.iter().skip(i).step_by(width).sum::<f64>() / text.len() as f64)
                 .collect(),
         };
@@ -151,11 +157,11 @@ fn vectors_match_the_f64_reference_within_tolerance() {
                 let worst = errors.fold(0.0, f64::max);
                 let cosine: f64 =
                     vector.iter().zip(&expected).map(|(x, y)| f64::from(*x) * y).sum();
-                let (hidden, tokens) = (shape.hidden, text.len());
+                let (hidden, tokens) = (shape.dim, text.len());
                 println!(
                     "{precision}, hidden {hidden}, {:?}, {tokens} tokens: worst |error| {worst:.1e}, \
                      1 - cosine {:.1e}",
-                    shape.activation,
+                    shape.encoder.feed_forward.activation,
                     1.0 - cosine
                 );
                 assert!(worst <= tolerance, "{precision}, {shape:?}, {tokens} tokens: {worst:e}");
@@ -179,7 +185,7 @@ fn vectors_have_the_same_bits_on_every_arithmetic() {
             let best = embed_bits(&model_in(emulated(precision), &shape), &texts);
             for arithmetic in reembed_kernels::testing::all_arithmetics(precision) {
                 let vectors = embed_bits(&model_in(arithmetic, &shape), &texts);
-                assert!(best == vectors, "{precision} on {arithmetic}, hidden {}", shape.hidden);
+                assert!(best == vectors, "{precision} on {arithmetic}, hidden {}", shape.dim);
             }
         }
     }
@@ -229,7 +235,7 @@ fn vector_has_the_same_bits_in_any_batch() {
     let bf16 = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
     for arithmetic in f32.chain(bf16) {
         let model = model_in(arithmetic, &shape);
-        let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.positions).collect();
+        let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.max_tokens).collect();
         let texts = texts(&shape, &lengths);
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
         let alone: Vec<u32> = texts.iter().flat_map(|text| embed_bits(&model, &[text])).collect();
@@ -240,7 +246,7 @@ fn vector_has_the_same_bits_in_any_batch() {
         }
         let reversed: Vec<&[u32]> = texts.iter().rev().copied().collect();
         let vectors = embed_bits(&model, &reversed);
-        let back: Vec<u32> = vectors.chunks(shape.hidden).rev().flatten().copied().collect();
+        let back: Vec<u32> = vectors.chunks(shape.dim).rev().flatten().copied().collect();
         assert_eq!(alone, back, "reversed on {arithmetic}");
     }
 }
@@ -266,7 +272,7 @@ fn used_workspace_gives_the_same_bits_as_a_new_one() {
     let mut workspace = Workspace::new();
     for text in texts.iter().chain(texts.iter().rev()) {
         for model in &models {
-            let mut vector = vec![0.0; shape.hidden];
+            let mut vector = vec![0.0; shape.dim];
             model.forward(&mut workspace, &[text], &mut vector).expect("the batch is valid");
             let vector: Vec<u32> = vector.into_iter().map(f32::to_bits).collect();
             assert_eq!(vector, embed_bits(model, &[text]));
@@ -281,11 +287,11 @@ fn invalid_batch_is_refused_with_its_row() {
     let long = vec![1; 71];
     let cases: [(&[&[u32]], PackedError); 3] = [
         (&[&[1], &[]], PackedError::NoTokens { row: 1 }),
-        (&[&long], PackedError::TooLong { row: 0, tokens: 71, positions: 70 }),
+        (&[&long], PackedError::TooLong { row: 0, tokens: 71, max: 70 }),
         (&[&[1], &[5, 101]], PackedError::UnknownToken { row: 1, token: 101 }),
     ];
     for (texts, expected) in cases {
-        let mut vectors = vec![0.0; texts.len() * shape.hidden];
+        let mut vectors = vec![0.0; texts.len() * shape.dim];
         let error = model.forward(&mut Workspace::new(), texts, &mut vectors);
         assert_eq!(error, Err(expected));
     }
@@ -297,23 +303,22 @@ fn invalid_batch_is_refused_with_its_row() {
 #[test]
 fn checkpoint_that_does_not_match_is_refused_with_the_tensor() {
     let shape = PackedShape::small();
-    let without = |missing: &'static str| {
-        PackedModel::new(Arithmetic::f32(Isa::detect()), shape.clone(), |name| {
+    let arithmetic = Arithmetic::f32(Isa::detect());
+    let load = |other: PackedShape, missing: &str| {
+        let names = names(&other);
+        PackedModel::new(arithmetic, other, &names, |name| {
             (name != missing).then(|| tensor(&shape, name).into())
         })
     };
     let name = "encoder.layer.2.output.LayerNorm.bias";
-    assert_eq!(without(name).err(), Some(PackedError::MissingTensor(name.to_owned())));
-    let wide = PackedShape { intermediate: 150, ..PackedShape::small() };
-    let error = PackedModel::new(Arithmetic::f32(Isa::detect()), wide, |name| {
-        Some(tensor(&shape, name).into())
-    });
-    assert!(matches!(error, Err(PackedError::TensorSize { expected: 10_800, .. })));
-    let uneven = PackedShape { attention_heads: 7, ..PackedShape::small() };
-    let error = PackedModel::new(Arithmetic::f32(Isa::detect()), uneven, |name| {
-        Some(tensor(&shape, name).into())
-    });
-    assert!(matches!(error, Err(PackedError::Shape(_))));
+    let error = load(shape.clone(), name).err();
+    assert_eq!(error, Some(PackedError::MissingTensor(name.to_owned())));
+    let mut wide = shape.clone();
+    wide.encoder.feed_forward.width = 150;
+    assert!(matches!(load(wide, ""), Err(PackedError::TensorSize { expected: 10_800, .. })));
+    let mut uneven = shape.clone();
+    uneven.encoder.attention.key_heads = 2;
+    assert!(matches!(load(uneven, ""), Err(PackedError::Shape(_))));
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -330,15 +335,16 @@ fn real_model_has_the_same_bits_on_amx_and_emulated() {
     let files = source::resolve(&config.source, &|_| ()).expect("the model");
     let description = description::read(&files, &TextOptions::default()).expect("a description");
     let tokenizer = TextTokenizer::new(&files, &description).expect("a tokenizer");
-    let tensors = weights::read(&files, &description.bert).expect("weights").into_tensors();
+    let tensors = weights::read(&files, &description).expect("weights");
     let texts = ["Fix the login loop", "a", "Rotate the database credentials of CI"]
         .map(|text| tokenizer.tokenize(text).expect("ids").ids);
     let texts = texts.each_ref().map(Vec::as_slice);
     for precision in [Precision::Bf16, Precision::Bf16x3] {
         let embed = |arithmetic: Arithmetic| {
-            let tensor = |name: &str| Some(Cow::Borrowed(&*tensors.get(name)?.data));
-            let shape = (&description).into();
-            let model = PackedModel::new(arithmetic, shape, tensor).expect("the shape is valid");
+            let tensor = |name: &str| tensors.get(name).map(Cow::Borrowed);
+            let shape = PackedShape::new(&description, 0);
+            let model = PackedModel::new(arithmetic, shape, &tensors.names, tensor);
+            let model = model.expect("the shape is valid");
             embed_bits(&model, &texts)
         };
         let [first, .., amx] = &reembed_kernels::testing::all_arithmetics(precision)[..] else {
@@ -346,5 +352,26 @@ fn real_model_has_the_same_bits_on_amx_and_emulated() {
         };
         assert_eq!(amx.to_string(), "amx");
         assert!(embed(*amx) == embed(*first), "{precision}");
+    }
+}
+
+#[test]
+fn buckets_are_those_of_mpnet() {
+    for (distance, expected) in [
+        (0, 0),
+        (-7, 7),
+        (-8, 8),
+        (-11, 8),
+        (-12, 9),
+        (-45, 12),
+        (-90, 14),
+        (-91, 15),
+        (-5000, 15),
+        (1, 17),
+        (8, 24),
+        (91, 31),
+        (600, 31),
+    ] {
+        assert_eq!(bucket(distance), expected, "{distance}");
     }
 }

@@ -1,0 +1,337 @@
+//! What files beside `tokenizer.json` say about tokens, as transformers reads it.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::architecture::Architecture;
+use super::config::Truncation;
+use super::json::{json, quote, refuse};
+use super::source::ModelFiles;
+use crate::error::Result;
+
+/// The file in which transformers keeps most of it.
+pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const ADDED_TOKENS: &str = "added_tokens.json";
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+
+/// What files beside `tokenizer.json` say about tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Tokens that `tokenizer.json` does not have, in the order in which they get their ids.
+    pub added: Vec<AddedTokenSpec>,
+    /// Whether a special token in a text is split like any other text.
+    pub splits_special_tokens: bool,
+    /// The first and the last token of every text, where the class of the tokenizer puts them there itself.
+    pub frame: [Option<String>; 2],
+    /// Whether a text that is too long loses its start.
+    pub cuts_start: bool,
+    /// Tokens to which `tokenizer.json` truncates a text.
+    file_length: Option<NonZeroUsize>,
+}
+
+/// A token that is matched as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct AddedTokenSpec {
+    /// Its text.
+    pub content: String,
+    /// Whether it is matched as a word only.
+    #[serde(default)]
+    pub single_word: bool,
+    /// Whether white space before it belongs to it.
+    #[serde(default)]
+    pub lstrip: bool,
+    /// Whether white space after it belongs to it.
+    #[serde(default)]
+    pub rstrip: bool,
+    /// Whether it is matched in the normalized text; `None`: unless it is special.
+    pub normalized: Option<bool>,
+    /// Whether it is no text.
+    #[serde(default)]
+    pub special: bool,
+}
+
+impl AddedTokenSpec {
+    fn special(content: &str) -> Self {
+        AddedTokenSpec {
+            content: content.to_owned(),
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: None,
+            special: true,
+        }
+    }
+}
+
+/// The settings with which transformers overrides `tokenizer.json`.
+#[derive(Deserialize, Default)]
+pub(super) struct TokenizerConfig {
+    /// transformers writes 1e30 for no limit.
+    pub model_max_length: Option<f64>,
+    tokenizer_class: Option<String>,
+    do_lower_case: Option<bool>,
+    /// Absent or `null`: the same as `do_lower_case`.
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: Option<bool>,
+    truncation_side: Option<String>,
+    split_special_tokens: Option<bool>,
+    added_tokens_decoder: Option<BTreeMap<u32, AddedTokenSpec>>,
+    additional_special_tokens: Option<Value>,
+    extra_special_tokens: Option<Value>,
+    bos_token: Option<Value>,
+    eos_token: Option<Value>,
+    unk_token: Option<Value>,
+    sep_token: Option<Value>,
+    pad_token: Option<Value>,
+    cls_token: Option<Value>,
+    mask_token: Option<Value>,
+}
+
+/// The part of `tokenizer.json` that transformers overrides.
+#[derive(Deserialize)]
+struct TokenizerFile {
+    normalizer: Option<Normalizer>,
+    truncation: Option<TruncationPart>,
+    #[serde(default)]
+    added_tokens: Vec<AddedTokenSpec>,
+}
+
+#[derive(Deserialize)]
+struct TruncationPart {
+    direction: Option<String>,
+    max_length: Option<NonZeroUsize>,
+}
+
+#[derive(Deserialize)]
+struct Normalizer {
+    #[serde(rename = "type")]
+    kind: String,
+    lowercase: Option<bool>,
+    strip_accents: Option<bool>,
+    handle_chinese_chars: Option<bool>,
+}
+
+/// Reads what the files of a model say about tokens.
+///
+/// # Errors
+/// `Model`, naming file and key, if transformers would follow a setting that reembed cannot.
+pub(super) fn read(
+    files: &ModelFiles,
+    config: &TokenizerConfig,
+    architecture: Architecture,
+) -> Result<TokenSettings> {
+    let Some(file) = json::<TokenizerFile>(files, TOKENIZER)? else {
+        return Ok(TokenSettings::default());
+    };
+    let is_bert = config.is_bert(architecture);
+    check_normalizer(files, config, is_bert, file.normalizer.as_ref())?;
+    let side = config
+        .truncation_side
+        .as_deref()
+        .or_else(|| file.truncation.as_ref()?.direction.as_deref());
+    let cuts_start = match side.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("right") => false,
+        Some("left") => true,
+        Some(other) => {
+            return Err(refuse(files, TOKENIZER_CONFIG, "truncation_side")
+                .with(format!("{} is not supported; left and right are", quote(other))));
+        }
+    };
+    let frame = match is_bert {
+        true => {
+            [&config.cls_token, &config.sep_token].map(|token| token.as_ref().and_then(content))
+        }
+        false => [None, None],
+    };
+    Ok(TokenSettings {
+        added: if files.is_static {
+            Vec::new()
+        } else {
+            added_tokens(files, config, &file.added_tokens)?
+        },
+        splits_special_tokens: config.split_special_tokens.unwrap_or(false),
+        frame,
+        cuts_start,
+        file_length: file.truncation.and_then(|truncation| truncation.max_length),
+    })
+}
+
+impl TokenSettings {
+    /// The maximum length of a model that has its tokenizer's: that of `tokenizer.json`, and at most `max`.
+    pub(super) fn file_length(&self, max: usize) -> NonZeroUsize {
+        let max = NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
+        self.file_length.map_or(max, |length| length.min(max))
+    }
+
+    /// What a text loses that is too long, unless the user chose.
+    pub(super) fn truncation(&self, chosen: Truncation) -> Truncation {
+        match chosen {
+            Truncation::End if self.cuts_start => Truncation::Start,
+            other => other,
+        }
+    }
+
+    /// What of it changes ids and is in no file that identifies a model; `None`: nothing.
+    pub(super) fn in_identity(&self) -> Option<String> {
+        let added = self.added.iter().map(|token| {
+            let flags = [token.single_word, token.lstrip, token.rstrip, token.special];
+            let flags = flags.map(|flag| if flag { '1' } else { '0' }).iter().collect::<String>();
+            let normalized = token.normalized.unwrap_or(!token.special);
+            format!("added {:?} {flags}{}", token.content, u8::from(normalized))
+        });
+        let split = self.splits_special_tokens.then(|| "special tokens are split".to_owned());
+        let all: Vec<String> = added.chain(split).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+}
+
+/// The tokens that transformers adds to those of `tokenizer.json`, in its order.
+fn added_tokens(
+    files: &ModelFiles,
+    config: &TokenizerConfig,
+    own: &[AddedTokenSpec],
+) -> Result<Vec<AddedTokenSpec>> {
+    let mut added: Vec<AddedTokenSpec> = Vec::new();
+    let mut add = |token: AddedTokenSpec| {
+        let is_known = |known: &AddedTokenSpec| known.content == token.content;
+        if !own.iter().any(is_known) && !added.iter().any(is_known) {
+            added.push(token);
+        }
+    };
+    let mut named: Vec<Value> = Vec::new();
+    match &config.added_tokens_decoder {
+        Some(tokens) => tokens.values().cloned().for_each(&mut add),
+        None => {
+            let map: BTreeMap<String, Value> = json(files, SPECIAL_TOKENS)?.unwrap_or_default();
+            named.extend(map.into_values());
+            let tokens: BTreeMap<String, u32> = json(files, ADDED_TOKENS)?.unwrap_or_default();
+            let mut tokens: Vec<(u32, String)> =
+                tokens.into_iter().map(|(token, id)| (id, token)).collect();
+            tokens.sort();
+            for (_, token) in tokens {
+                let is_special = names_token(&named, &token) || config.names(&token);
+                let mut token = AddedTokenSpec::special(&token);
+                token.special = is_special;
+                add(token);
+            }
+        }
+    }
+    named.extend(config.named().into_iter().flatten().cloned());
+    for value in &named {
+        for value in list(value) {
+            match value {
+                Value::String(text) => add(AddedTokenSpec::special(text)),
+                Value::Object(_) => {
+                    if let Ok(token) = serde_json::from_value::<AddedTokenSpec>(value.clone()) {
+                        add(AddedTokenSpec { special: true, ..token });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(added)
+}
+
+/// The values of a key that may be one token or several.
+fn list(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(values) => values.iter().collect(),
+        Value::Object(map) if !map.contains_key("content") => map.values().collect(),
+        one => vec![one],
+    }
+}
+
+/// The text of a token.
+fn content(token: &Value) -> Option<String> {
+    let text = token.as_str().or_else(|| token.get("content")?.as_str());
+    text.map(str::to_owned)
+}
+
+fn names_token(values: &[Value], token: &str) -> bool {
+    values.iter().flat_map(list).any(|value| content(value).as_deref() == Some(token))
+}
+
+impl TokenizerConfig {
+    /// The keys that name special tokens, in the order of transformers.
+    fn named(&self) -> [Option<&Value>; 9] {
+        [
+            &self.bos_token,
+            &self.eos_token,
+            &self.unk_token,
+            &self.sep_token,
+            &self.pad_token,
+            &self.cls_token,
+            &self.mask_token,
+            &self.additional_special_tokens,
+            &self.extra_special_tokens,
+        ]
+        .map(Option::as_ref)
+    }
+
+    fn names(&self, token: &str) -> bool {
+        let values: Vec<Value> = self.named().into_iter().flatten().cloned().collect();
+        names_token(&values, token)
+    }
+
+    /// Whether transformers takes the vocabulary of `tokenizer.json` alone and builds the rest itself, as
+    /// its `BertTokenizer` does.
+    fn is_bert(&self, architecture: Architecture) -> bool {
+        match self.tokenizer_class.as_deref() {
+            Some(class) => {
+                let class = class.trim_end_matches("Fast");
+                ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"].contains(&class)
+            }
+            None => {
+                use Architecture::{Bert, DistilBert, Electra};
+                [Bert, DistilBert, Electra].contains(&architecture)
+            }
+        }
+    }
+}
+
+/// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:
+/// transformers follows the first, reembed the second. What the first does not say is the default of the
+/// class, if that builds the normalizer itself.
+fn check_normalizer(
+    files: &ModelFiles,
+    config: &TokenizerConfig,
+    is_bert: bool,
+    normalizer: Option<&Normalizer>,
+) -> Result<()> {
+    let Some(normalizer) = normalizer.filter(|normalizer| normalizer.kind == "BertNormalizer")
+    else {
+        return Ok(());
+    };
+    let default = is_bert.then_some(true);
+    let lower_case = normalizer.lowercase.unwrap_or(true);
+    let wants_lower_case = config.do_lower_case.or(default);
+    for (key, expected, name, found) in [
+        ("do_lower_case", wants_lower_case, "lowercase", lower_case),
+        (
+            "strip_accents",
+            config.strip_accents.or(if is_bert { wants_lower_case } else { None }),
+            "strip_accents",
+            normalizer.strip_accents.unwrap_or(lower_case),
+        ),
+        (
+            "tokenize_chinese_chars",
+            config.tokenize_chinese_chars.or(default),
+            "handle_chinese_chars",
+            normalizer.handle_chinese_chars.unwrap_or(true),
+        ),
+    ] {
+        if let Some(expected) = expected.filter(|expected| *expected != found) {
+            return Err(refuse(files, TOKENIZER_CONFIG, key)
+                .with(format!(
+                    "is {expected}, but `{name}` of the normalizer in {TOKENIZER} is {found}"
+                ))
+                .advice("save the tokenizer again with transformers, which makes them agree"));
+        }
+    }
+    Ok(())
+}
