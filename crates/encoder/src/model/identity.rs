@@ -99,7 +99,7 @@ impl ModelIdentity {
                 None => description.truncation.in_identity(),
             },
             chunks: description.pool.map(ChunksIdentity::mean),
-            tokens: description.tokens.in_identity(),
+            tokens: description.tokens.in_identity(description.lower_case),
             prompt: description.prompt.text.clone(),
             dimension: description.dim(),
             precision: precision.as_str().to_owned(),

@@ -176,7 +176,8 @@ impl TokenSettings {
     }
 
     /// What of it changes ids and is in no file that identifies a model; `None`: nothing.
-    pub(super) fn in_identity(&self) -> Option<String> {
+    /// `lower_case`: a text is converted to lower case first.
+    pub(super) fn in_identity(&self, lower_case: bool) -> Option<String> {
         let added = self.added.iter().map(|token| {
             let flags = [token.single_word, token.lstrip, token.rstrip, token.special];
             let flags = flags.map(|flag| if flag { '1' } else { '0' }).iter().collect::<String>();
@@ -184,7 +185,9 @@ impl TokenSettings {
             format!("added {:?} {flags}{}", token.content, u8::from(normalized))
         });
         let split = self.splits_special_tokens.then(|| "special tokens are split".to_owned());
-        let all: Vec<String> = added.chain(split).collect();
+        // Version 0.1 converted special tokens too, so its vectors may differ.
+        let lower = lower_case.then(|| "lower case after special tokens".to_owned());
+        let all: Vec<String> = added.chain(split).chain(lower).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
@@ -334,4 +337,23 @@ fn check_normalizer(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identity_has_what_changes_ids_and_nothing_else() {
+        let plain = TokenSettings { cuts_start: true, ..TokenSettings::default() };
+        assert_eq!(plain.in_identity(false), None);
+        let added = vec![AddedTokenSpec { lstrip: true, ..AddedTokenSpec::special("[ENT]") }];
+        let all = TokenSettings { added, splits_special_tokens: true, ..plain };
+        assert_eq!(
+            all.in_identity(true).as_deref(),
+            Some(
+                "added \"[ENT]\" 01010; special tokens are split; lower case after special tokens"
+            )
+        );
+    }
 }

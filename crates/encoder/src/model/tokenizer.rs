@@ -134,7 +134,9 @@ impl TextTokenizer {
             threads: None,
         };
         tokenizer.pool.map_or(Ok(()), |size| tokenizer.check_chunk_size(size))?;
-        settings::check_frame(&tokenizer.tokenizer, files, &description.tokens)?;
+        catch_panic(ErrorKind::Model, FILE, || {
+            settings::check_frame(&tokenizer.tokenizer, files, &description.tokens)
+        })?;
         Ok(tokenizer)
     }
 

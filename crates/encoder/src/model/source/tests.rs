@@ -408,7 +408,8 @@ fn module_path_outside_the_directory_is_refused() {
     for escape in
         ["../secret", "/etc", "a/../../secret", "..\\\\secret", &absolute.to_string_lossy()]
     {
-        let modules = format!(r#"[{{"path": "{escape}", "type": "sentence_transformers.models.Pooling"}}]"#);
+        let modules =
+            format!(r#"[{{"path": "{escape}", "type": "sentence_transformers.models.Pooling"}}]"#);
         let mut files = model();
         files.insert("modules.json", modules.into());
         put(&path, &files);
@@ -423,7 +424,10 @@ fn pooling_config_of_modules_json_is_required() {
     let path = home.directory.path().join("mine");
     home.config.path = Some(path.clone());
     let mut files = model();
-    files.insert("modules.json", br#"[{"path": "my pooling", "type": "sentence_transformers.models.Pooling"}]"#.to_vec());
+    files.insert(
+        "modules.json",
+        br#"[{"path": "my pooling", "type": "sentence_transformers.models.Pooling"}]"#.to_vec(),
+    );
     put(&path, &files);
     assert!(home.refusal().ends_with("my pooling/config.json is missing"));
     put(&path, &BTreeMap::from([("my pooling/config.json", b"{}".to_vec())]));

@@ -64,6 +64,9 @@ pub(super) fn check_frame(
     settings: &TokenSettings,
 ) -> Result<()> {
     let [first, last] = &settings.frame;
+    if first.is_none() && last.is_none() {
+        return Ok(());
+    }
     let Ok(empty) = tokenizer.encode_fast("", true) else { return Ok(()) };
     let ids = empty.get_ids();
     for (key, token, found) in [("cls_token", first, ids.first()), ("sep_token", last, ids.last())]
