@@ -94,6 +94,8 @@ def prepare(options):
         pq.write_table(pa.Table.from_pylist(rows[part :: options.workers]), work / "rows" / f"part-{part}.parquet")
     pq.write_table(pa.Table.from_pylist(rows), work / "rows.parquet")
     out = work / "program.parquet"
+    # An output of fewer rows does not replace one of more.
+    out.unlink(missing_ok=True)
     precision = ["--precision", options.precision]
     command = [reembed, "run", "--quiet", "--cache-mode", "off", *precision, "--text", "text", work / "rows.parquet", out]
     subprocess.run(command, check=True, cwd=work, stdout=subprocess.DEVNULL)
