@@ -310,7 +310,7 @@ pub fn cases() -> Vec<Case> {
         broken(
             "tokenizer without [UNK]",
             "an unknown token that is not in the vocabulary",
-            refused(&["tokenizer"]),
+            fails(&["row 1", "the tokenizer failed"]),
             |m| {
                 m.edit_json("tokenizer.json", |t| t["model"]["unk_token"] = json!("[NONE]"));
                 m.edit_json("tokenizer.json", |t| {
@@ -319,7 +319,7 @@ pub fn cases() -> Vec<Case> {
                 })
             },
         )
-        .names(""),
+        .names("tasks.parquet"),
         broken("long prompt", "a prompt that takes all the tokens", succeeds(3), |m| {
             m.edit_json("config_sentence_transformers.json", |c| {
                 c["prompts"] = json!({ "query": "fix the login loop ".repeat(100) });

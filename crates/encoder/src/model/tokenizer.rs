@@ -339,7 +339,9 @@ impl TextTokenizer {
 }
 
 fn failed(cause: tokenizers::Error) -> Error {
-    Error::new(ErrorKind::Encode, "the tokenizer failed").caused_by(cause)
+    Error::new(ErrorKind::Encode, "the tokenizer failed")
+        .advice("fetch the model again: its tokenizer.json may be damaged")
+        .caused_by(cause)
 }
 
 /// Tokenizes the texts of a chunk of `count` rows and plans their batches under `limit`. If vectors
