@@ -73,8 +73,12 @@ const RULES: &[Rule] = &[
     (&["toml"], |file| is_part(file, "reembed/config"), "only the configuration uses TOML"),
     (
         &["candle_core", "candle_nn", "candle_transformers"],
-        |file| file == "reembed-encoder/model/candle.rs",
-        "only its encoder uses candle",
+        |file| {
+            ["candle.rs", "convert.rs"]
+                .iter()
+                .any(|part| file == format!("reembed-encoder/model/{part}"))
+        },
+        "only its encoder and the reader of pickles use candle",
     ),
     (
         &["askama"],

@@ -28,8 +28,8 @@ use reembed_encoder::{
 
 use crate::arrow::column::VectorColumn;
 use crate::arrow::table::ArrowTable;
-use crate::log::Log;
 use crate::errors::{in_rows, in_sentences, raise};
+use crate::log::Log;
 use crate::texts::{self, Nulls, Texts, prompted};
 use crate::work::{at_once, interruptible};
 use per_process::PerProcess;

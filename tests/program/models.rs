@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
@@ -9,6 +10,7 @@ use assert_cmd::assert::OutputAssertExt;
 use redb::{Database, TableDefinition};
 use reembed::verify;
 use reembed_cli::sample;
+use reembed_encoder::model::architecture::Architecture;
 use reembed_encoder::model::identity::ModelIdentity;
 use reembed_kernels::{Bf16Unit, Isa, Precision};
 use reembed_testing::model_directory::ModelDirectory;
@@ -60,6 +62,69 @@ fn out(output: &Output) -> String {
 
 fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+// Commands.
+
+#[test]
+fn list_names_every_architecture_and_what_is_proven() {
+    let job = Job::with_local_model();
+    let listed = out(&job.command(&["model", "list"]).output().expect("a child"));
+    for architecture in Architecture::all() {
+        let begins = format!("{} ", architecture.model_type());
+        let line = listed.lines().find(|line| line.starts_with(&begins)).expect(&begins);
+        assert!(line.contains(&architecture.to_string()), "{line}");
+        assert!(architecture.examples().iter().all(|example| line.contains(example)), "{line}");
+    }
+    assert!(listed.contains(&format!("Tried with real weights: {DEFAULT_ID}.")), "{listed}");
+}
+
+#[test]
+fn pins_that_are_written_refuse_other_files() {
+    let job = Job::with_local_model();
+    let model = |arguments: &[&str]| {
+        job.command(&[&["model"], arguments].concat()).output().expect("a child")
+    };
+    let printed = out(&model(&["pin", "models/mine"]));
+    assert!(printed.starts_with("[model.sha256]\n"), "{printed}");
+    assert!(printed.contains("\"model.safetensors\" = \""), "{printed}");
+    let before = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    let written = model(&["pin", "models/mine", "--write", "pipeline.toml"]);
+    assert!(written.status.success(), "{}", err(&written));
+    let after = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    assert_eq!(after, format!("{before}\n{printed}"));
+    let run = ["--quiet", "--config", "pipeline.toml", "--model-path", "models/mine"];
+    assert!(job.run_with(&run, &[]).status.success());
+    // Again, and nothing is doubled.
+    model(&["pin", "models/mine", "--write", "pipeline.toml"]);
+    assert_eq!(fs::read_to_string(job.path("pipeline.toml")).expect("a configuration"), after);
+    ModelDirectory::tiny().seed(7).write_to(&job.path("models/mine"));
+    let refused = job.run_with(&run, &[]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    assert!(err(&refused).contains("model.safetensors"), "{}", err(&refused));
+}
+
+#[test]
+fn convert_refuses_a_directory_without_pickled_weights() {
+    let job = Job::with_local_model();
+    let refused = job.command(&["model", "convert", "models/mine"]).output().expect("a child");
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    assert!(err(&refused).contains("has no pytorch_model.bin"), "{}", err(&refused));
+}
+
+#[test]
+fn check_tells_that_the_other_library_is_missing() {
+    let job = Job::with_local_model();
+    let python = job.path("python");
+    fs::write(&python, "#!/bin/sh\necho 'sentence-transformers is not installed' >&2\nexit 1\n")
+        .expect("a script");
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let mut command = job.command(&["model", "check", "models/mine"]);
+    let refused = command.env("REEMBED_PYTHON", &python).output().expect("a child");
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    for part in ["sentence-transformers is not installed", "REEMBED_PYTHON names the Python"] {
+        assert!(err(&refused).contains(part), "{part}: {}", err(&refused));
+    }
 }
 
 // Names.

@@ -122,7 +122,7 @@ pub enum Command {
     /// OUTPUT may be the directory of a dataset, and the input its directory.
     /// The model is found by its name and hashes in the footer, unless the configuration or a flag names one.
     Verify(VerifyArgs),
-    /// Fetch or show the model
+    /// Fetch, show, pin, convert or check a model
     #[command(subcommand)]
     Model(ModelCommand),
     /// Inspect and prune the vector cache
@@ -146,6 +146,16 @@ pub enum ModelCommand {
     Fetch(ModelArgs),
     /// Show the model's directory, description and checksums
     Show(ModelArgs),
+    /// List the architectures that reembed runs
+    List,
+    /// Print the checksums of the model's files for a configuration, so that a run refuses any other files
+    Pin(PinArgs),
+    /// Write pickled weights (pytorch_model.bin) as safetensors, without running code
+    ///
+    /// Runs refuse pickled weights, since loading a pickle can run any code. This reader builds tensors and nothing else.
+    Convert(ConvertArgs),
+    /// Compare the model's vectors with those of another library, in f32
+    Check(CheckArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -335,8 +345,46 @@ pub struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
+    /// Id or directory of the model [model.id, model.path]
+    #[arg(value_name = "ID|DIR", conflicts_with_all = ["model", "model-path"])]
+    pub name: Option<OsString>,
     #[command(flatten)]
     pub config: ConfigArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Write them into this configuration, in the place of its table [model.sha256]
+    #[arg(long, value_name = "FILE", value_parser = local_path())]
+    pub write: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Directory of the model
+    #[arg(value_name = "DIR", value_parser = local_path())]
+    pub directory: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Library to compare with; the Python of REEMBED_PYTHON needs it
+    #[arg(long, value_name = "LIBRARY", default_value = "st")]
+    pub against: Library,
+    /// Number of texts
+    #[arg(long, value_name = "N", default_value = "50", value_parser = at_least_one)]
+    pub texts: NonZeroUsize,
+}
+
+/// A library that runs the same models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Library {
+    /// sentence-transformers
+    St,
 }
 
 #[derive(Debug, Args)]

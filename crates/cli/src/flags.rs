@@ -94,27 +94,39 @@ impl<S: Scope> SettingFlags<S> {
     }
 }
 
+/// Sets the model: an id, or a directory.
+///
+/// # Errors
+/// `Config` if the id is not UTF-8.
+pub fn set_model(raw: &mut RawConfig, value: &OsStr, flag: &'static str) -> Result<()> {
+    // What a lower layer says of another model does not hold for this one.
+    if !raw.names_model(Path::new(value)) {
+        OF_ONE_MODEL.iter().for_each(|key| raw.unset(key));
+    }
+    raw.unset("model.path");
+    if Path::new(value).is_dir() {
+        raw.unset("model.id");
+        return raw.set_path("model.path", Path::new(value), Origin::Flag(flag));
+    }
+    raw.set("model.id", text_of(value, flag)?, Origin::Flag(flag))
+}
+
+fn text_of<'v>(value: &'v OsStr, flag: &str) -> Result<&'v str> {
+    value.to_str().ok_or_else(|| {
+        Error::new(ErrorKind::Config, format!("the value of {flag} is not UTF-8"))
+            .advice("write the value in UTF-8; only paths may have other bytes")
+    })
+}
+
 /// Sets a key from the value of a flag. Only a path may be anything but UTF-8.
 fn set(raw: &mut RawConfig, setting: &Setting, value: &OsString, flag: &'static str) -> Result<()> {
     if setting.key == "model.id" {
-        // What a lower layer says of another model does not hold for this one.
-        if !raw.names_model(Path::new(value)) {
-            OF_ONE_MODEL.iter().for_each(|key| raw.unset(key));
-        }
-        raw.unset("model.path");
-        if Path::new(value).is_dir() {
-            raw.unset("model.id");
-            return raw.set_path("model.path", Path::new(value), Origin::Flag(flag));
-        }
+        return set_model(raw, value, flag);
     }
     if setting.kind == Kind::Path {
         return raw.set_path(setting.key, Path::new(value), Origin::Flag(flag));
     }
-    let text = value.to_str().ok_or_else(|| {
-        Error::new(ErrorKind::Config, format!("the value of {flag} is not UTF-8"))
-            .advice("write the value in UTF-8; only paths may have other bytes")
-    })?;
-    raw.set(setting.key, text, Origin::Flag(flag))
+    raw.set(setting.key, text_of(value, flag)?, Origin::Flag(flag))
 }
 
 /// The flags of a scope with their settings. A flag that sets several keys comes once for each.

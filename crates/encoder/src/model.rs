@@ -8,6 +8,8 @@ pub mod architecture;
 pub mod candle;
 pub mod chunk_size;
 pub mod config;
+#[cfg(feature = "candle")]
+pub mod convert;
 pub mod description;
 pub mod encoder;
 mod encoder_config;

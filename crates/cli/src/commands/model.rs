@@ -1,4 +1,9 @@
-//! `reembed model`: fetches or shows the model.
+//! `reembed model`: fetches, shows, pins, converts or checks a model.
+
+mod check;
+mod convert;
+mod list;
+mod pin;
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -9,17 +14,22 @@ use reembed_encoder::model::description::{self, ModelDescription};
 use reembed_encoder::model::source::{self, ModelFiles};
 
 use super::config::{environment, load};
+pub use check::check;
+pub use convert::convert;
+pub use list::list;
+pub use pin::pin;
+
 use crate::cli::{Logging, ModelArgs};
 use crate::exit::Exit;
+use crate::flags::set_model;
 use crate::print;
 use crate::progress::Progress;
 use crate::text::{printable, printable_path, table};
 
 /// `reembed model fetch`.
 pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
-    let config = load(&args.config)?.check_model(&environment())?;
     let started = Instant::now();
-    let files = resolve(&config, logging)?;
+    let (_, files) = resolve_named(args, logging)?;
     print::result(&table(&[
         ("model", printable(files.label.as_str())),
         ("from", files.origin.to_string()),
@@ -31,17 +41,22 @@ pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
 
 /// `reembed model show`.
 pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
-    let config = load(&args.config)?.check_model(&environment())?;
-    let files = resolve(&config, logging)?;
+    let (config, files) = resolve_named(args, logging)?;
     let description = description::read(&files, &config.text)?;
     print::result(&description_text(&files, &description))?;
     Ok(Exit::Done)
 }
 
-/// Finds or fetches the files of the model.
-fn resolve(config: &ModelConfig, logging: &Logging) -> reembed::Result<ModelFiles> {
+/// The configuration of the model that the arguments name, and its files, fetched if need be.
+fn resolve_named(args: &ModelArgs, logging: &Logging) -> Result<(ModelConfig, ModelFiles)> {
+    let mut raw = load(&args.config)?;
+    if let Some(name) = &args.name {
+        set_model(&mut raw, name, "ID|DIR")?;
+    }
+    let config = raw.check_model(&environment())?;
     let progress = Progress::new(logging);
-    source::resolve(&config.source, &|event| progress.event(Event::Model(event)))
+    let files = source::resolve(&config.source, &|event| progress.event(Event::Model(event)))?;
+    Ok((config, files))
 }
 
 fn description_text(files: &ModelFiles, description: &ModelDescription) -> String {

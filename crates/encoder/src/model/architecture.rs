@@ -70,6 +70,31 @@ impl Architecture {
         TABLE[self as usize].1
     }
 
+    /// Models of this architecture that people use.
+    pub fn examples(self) -> &'static [&'static str] {
+        match self {
+            Architecture::Albert => &["paraphrase-albert-small-v2"],
+            Architecture::Bert => {
+                &["all-MiniLM-L6-v2", "bge", "e5", "paraphrase-multilingual-MiniLM-L12-v2", "LaBSE"]
+            }
+            Architecture::Camembert => &["sentence-camembert-base"],
+            Architecture::DistilBert => {
+                &["msmarco-distilbert-base-tas-b", "distiluse-base-multilingual-cased-v2"]
+            }
+            Architecture::Electra => &["KoELECTRA"],
+            Architecture::Gemma3 => &["embeddinggemma-300m"],
+            Architecture::StaticEmbedding => &["potion-base-8M", "static-retrieval-mrl-en-v1"],
+            Architecture::ModernBert => {
+                &["gte-modernbert-base", "modernbert-embed-base", "granite-embedding-r2"]
+            }
+            Architecture::Mpnet => &["all-mpnet-base-v2", "multi-qa-mpnet-base-dot-v1"],
+            Architecture::NomicBert => &["nomic-embed-text-v1.5"],
+            Architecture::Qwen3 => &["Qwen3-Embedding-0.6B"],
+            Architecture::Roberta => &["all-distilroberta-v1", "all-roberta-large-v1"],
+            Architecture::XlmRoberta => &["multilingual-e5-base", "bge-m3 (dense)"],
+        }
+    }
+
     /// The architecture that a `config.json` names. Nothing else of it is looked at.
     ///
     /// # Errors

@@ -276,8 +276,8 @@ impl ModelFetcher<'_> {
         {
             return format!(
                 "{file} is missing, and {pickled} is not supported because loading a pickle can run \
-                 any code: if you trust it, convert it with transformers' \
-                 `AutoModel.from_pretrained(DIR).save_pretrained(DIR, safe_serialization=True)`"
+                 any code: fetch the model's directory and convert it with `reembed model convert DIR`, \
+                 which runs none"
             )
             .into();
         }

@@ -1,0 +1,119 @@
+//! `reembed model pin`: the checksums of a model's files as `[model.sha256]`, so that a run refuses any other files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+use reembed::config::RawConfig;
+use reembed::{Error, ErrorKind};
+
+use super::resolve_named;
+use crate::cli::{Logging, PinArgs};
+use crate::exit::Exit;
+use crate::text::printable_path;
+use crate::{atomic_file, print};
+
+const HEADER: &str = "[model.sha256]";
+
+/// `reembed model pin`.
+pub fn pin(args: &PinArgs, logging: &Logging) -> Result<Exit> {
+    let (_, files) = resolve_named(&args.model, logging)?;
+    let pins = files.hashes();
+    let Some(path) = &args.write else {
+        print::result(&block(&pins))?;
+        return Ok(Exit::Done);
+    };
+    let unreadable = |cause| {
+        Error::new(ErrorKind::Config, "the configuration cannot be read")
+            .in_file(path)
+            .advice("name an existing file; `reembed init` writes one")
+            .caused_by(cause)
+    };
+    let old = fs::read_to_string(path).map_err(unreadable)?;
+    let new = with_pins(&old, &pins).map_err(|why| {
+        Error::new(ErrorKind::Config, why)
+            .in_file(path)
+            .advice("remove these pins and try again, or copy what `reembed model pin` prints")
+    })?;
+    check(path, &new)?;
+    atomic_file::write(path, &new).map_err(|cause| {
+        Error::new(ErrorKind::Output, "the configuration cannot be written")
+            .in_file(path)
+            .advice("check the space and the permissions of the directory")
+            .caused_by(cause)
+    })?;
+    print::result_or_warn(&format!("pinned {} files in {}\n", pins.len(), printable_path(path)));
+    Ok(Exit::Done)
+}
+
+/// Refuses a text that is no configuration, before the file is touched.
+fn check(path: &Path, text: &str) -> Result<()> {
+    let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut temporary = tempfile::NamedTempFile::new_in(beside.unwrap_or(Path::new(".")))?;
+    std::io::Write::write_all(&mut temporary, text.as_bytes())?;
+    RawConfig::read(temporary.path())?;
+    Ok(())
+}
+
+/// The pins as a table of TOML.
+fn block(pins: &BTreeMap<String, String>) -> String {
+    let mut text = format!("{HEADER}\n");
+    for (file, hash) in pins {
+        let _ = writeln!(text, "{file:?} = \"{hash}\"");
+    }
+    text
+}
+
+/// A configuration with these pins: in the place of its table of pins, else at its end. Everything else keeps its bytes.
+fn with_pins(text: &str, pins: &BTreeMap<String, String>) -> Result<String, &'static str> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    if let Some(first) = lines.iter().position(|line| line.trim() == HEADER) {
+        let is_pin = |line: &str| line.trim_start().starts_with('"') && line.contains('=');
+        let pinned = lines[first + 1..].iter().take_while(|line| is_pin(line)).count();
+        let after = lines[first + 1 + pinned..].concat();
+        return Ok(lines[..first].concat() + &block(pins) + &after);
+    }
+    let sets_pins = |line: &&str| {
+        let key = line.trim_start().split('=').next().unwrap_or("").trim();
+        ["sha256", "model.sha256"].contains(&key) || key.starts_with("sha256.")
+    };
+    if lines.iter().any(|line| sets_pins(line)) {
+        return Err("its pins are not in a table [model.sha256]");
+    }
+    let gap = match text {
+        "" => "",
+        text if text.ends_with("\n\n") => "",
+        text if text.ends_with('\n') => "\n",
+        _ => "\n\n",
+    };
+    Ok(format!("{text}{gap}{}", block(pins)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_replace_their_table_and_nothing_else() {
+        let pins = BTreeMap::from([("a/config.json".to_owned(), "12".to_owned())]);
+        let table = "[model.sha256]\n\"a/config.json\" = \"12\"\n";
+        for (before, after) in [
+            ("", table.to_owned()),
+            ("[run]\nlimit = 3", format!("[run]\nlimit = 3\n\n{table}")),
+            ("[run]\n\n", format!("[run]\n\n{table}")),
+            (
+                "# one\n[model.sha256]\n\"old\" = \"34\"\n\"b\" = \"5\"\n\n# two\n[run]\n",
+                format!("# one\n{table}\n# two\n[run]\n"),
+            ),
+            ("[model.sha256]\n[run]\n", format!("{table}[run]\n")),
+            ("# sha256 = {}\n", format!("# sha256 = {{}}\n\n{table}")),
+        ] {
+            assert_eq!(with_pins(before, &pins).as_ref(), Ok(&after), "{before:?}");
+        }
+        for text in ["[model]\nsha256 = { a = \"1\" }\n", "model.sha256 = {}\n"] {
+            assert!(with_pins(text, &pins).is_err(), "{text:?}");
+        }
+    }
+}
