@@ -42,9 +42,12 @@ pub fn convert(directory: &Path) -> Result<Converted> {
     };
     let (from, to) = (place.join(PICKLED), place.join(WEIGHTS));
     if to.exists() {
-        return Err(Error::new(ErrorKind::Model, "the directory has weights in safetensors already")
-            .in_file(&to)
-            .advice("a run reads these; remove the file to convert the pickled weights again"));
+        return Err(Error::new(
+            ErrorKind::Model,
+            "the directory has weights in safetensors already",
+        )
+        .in_file(&to)
+        .advice("a run reads these; remove the file to convert the pickled weights again"));
     }
     // A damaged archive may surprise the parser.
     let read = || pickle::read_all(&from).map_err(|cause| unreadable(&from).caused_by(cause));
@@ -179,7 +182,8 @@ mod tests {
             let f32s = |values: &[f32]| {
                 values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()
             };
-            let i64s: Vec<u8> = [0_i64, 1, 2].iter().flat_map(|value| value.to_le_bytes()).collect();
+            let i64s: Vec<u8> =
+                [0_i64, 1, 2].iter().flat_map(|value| value.to_le_bytes()).collect();
             for (name, dtype, shape, bytes) in [
                 (
                     "embeddings.word.weight",

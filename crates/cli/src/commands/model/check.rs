@@ -38,7 +38,7 @@ pub fn check(args: &CheckArgs, logging: &Logging) -> Result<Exit> {
     let embedder = Embedder::new(model::load(&config, &|_| ())?);
     let ours = embedder.embed(&texts)?;
     progress.finish();
-    let dimension = embedder.dimension();
+    let dimension = embedder.identity().dimension;
     if theirs.len() != texts.len() * dimension {
         let found = theirs.len() / texts.len().max(1);
         let message =
@@ -120,8 +120,8 @@ impl Worst {
             let difference = differences
                 .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs() / length)
                 .fold(0.0, |most: f64, one| if one.is_nan() { one } else { most.max(one) });
-            // Not the other way round: NaN is worse than any number.
-            if !(difference <= worst.difference) {
+            // NaN is worse than any number, and the first one stays.
+            if difference > worst.difference || difference.is_nan() && !worst.difference.is_nan() {
                 (worst.difference, worst.text) = (difference, text);
             }
             worst.cosine = worst.cosine.min(dot(ours, theirs) / (own * length));

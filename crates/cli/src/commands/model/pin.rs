@@ -79,7 +79,7 @@ fn with_pins(text: &str, pins: &BTreeMap<String, String>) -> Result<String, &'st
         let key = line.trim_start().split('=').next().unwrap_or("").trim();
         ["sha256", "model.sha256"].contains(&key) || key.starts_with("sha256.")
     };
-    if lines.iter().any(|line| sets_pins(line)) {
+    if lines.iter().any(sets_pins) {
         return Err("its pins are not in a table [model.sha256]");
     }
     let gap = match text {
