@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::Config;
+use super::keys::Config;
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::json::quote;

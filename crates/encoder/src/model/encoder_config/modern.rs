@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Config, RopeParameters};
+use super::keys::{Config, RopeParameters};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::json::quote;
