@@ -3,17 +3,16 @@
 mod check;
 mod convert;
 mod list;
+mod named;
 mod pin;
 
 use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::Result;
-use reembed::{Event, ModelConfig};
 use reembed_encoder::model::description::{self, ModelDescription};
-use reembed_encoder::model::source::{self, ModelFiles};
+use reembed_encoder::model::source::ModelFiles;
 
-use super::config::{environment, load};
 pub use check::check;
 pub use convert::convert;
 pub use list::list;
@@ -21,10 +20,9 @@ pub use pin::pin;
 
 use crate::cli::{Logging, ModelArgs};
 use crate::exit::Exit;
-use crate::flags::set_model;
 use crate::print;
-use crate::progress::Progress;
 use crate::text::{printable, printable_path, table};
+use named::resolve_named;
 
 /// `reembed model fetch`.
 pub fn fetch(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
@@ -45,18 +43,6 @@ pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
     let description = description::read(&files, &config.text)?;
     print::result(&description_text(&files, &description))?;
     Ok(Exit::Done)
-}
-
-/// The configuration of the model that the arguments name, and its files, fetched if need be.
-fn resolve_named(args: &ModelArgs, logging: &Logging) -> Result<(ModelConfig, ModelFiles)> {
-    let mut raw = load(&args.config)?;
-    if let Some(name) = &args.name {
-        set_model(&mut raw, name, "ID|DIR")?;
-    }
-    let config = raw.check_model(&environment())?;
-    let progress = Progress::new(logging);
-    let files = source::resolve(&config.source, &|event| progress.event(Event::Model(event)))?;
-    Ok((config, files))
 }
 
 fn description_text(files: &ModelFiles, description: &ModelDescription) -> String {

@@ -8,7 +8,7 @@ use reembed::{Embedder, Error, ErrorKind, ModelConfig};
 use reembed_encoder::model;
 use reembed_kernels::Precision;
 
-use super::resolve_named;
+use super::named::resolve_named;
 use crate::cli::{CheckArgs, Logging};
 use crate::exit::Exit;
 use crate::progress::Progress;
@@ -119,7 +119,7 @@ impl Worst {
             let differences = ours.iter().zip(theirs);
             let difference = differences
                 .map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs() / length)
-                .fold(0.0, |most: f64, one| if one.is_nan() { one } else { most.max(one) });
+                .fold(0.0, |most: f64, one| if one.is_nan() || one > most { one } else { most });
             // NaN is worse than any number, and the first one stays.
             if difference > worst.difference || difference.is_nan() && !worst.difference.is_nan() {
                 (worst.difference, worst.text) = (difference, text);

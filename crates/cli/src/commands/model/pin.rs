@@ -9,7 +9,7 @@ use anyhow::Result;
 use reembed::config::RawConfig;
 use reembed::{Error, ErrorKind};
 
-use super::resolve_named;
+use super::named::resolve_named;
 use crate::cli::{Logging, PinArgs};
 use crate::exit::Exit;
 use crate::text::printable_path;

@@ -448,7 +448,7 @@ fn pickled_weights_are_refused_with_the_reason() {
     put(&path, &files);
     let refusal = home.refusal();
     assert!(refusal.contains("loading a pickle can run any code"), "{refusal}");
-    assert!(refusal.contains("safe_serialization=True"), "{refusal}");
+    assert!(refusal.contains("`reembed model convert DIR`"), "{refusal}");
 }
 
 #[test]
