@@ -151,11 +151,9 @@ mod tests {
     fn numbers_are_those_of_numpy() {
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         let mut random = Normal::new(12_345);
-        let first: Vec<f64> = (0..4).map(|_| random.next()).collect();
-        // `numpy.random.default_rng(12345).standard_normal(4)` of numpy 2.
-        assert_eq!(
-            first,
-            [-1.4238250364546312, 1.2637284581291104, -0.8706617379590857, -0.2591732349343976]
-        );
+        let first: Vec<f32> = (0..4).map(|_| random.next() as f32).collect();
+        // `numpy.random.default_rng(12345).standard_normal(4)` of numpy 2. Weights are f32; the last bit of a double
+        // depends on the exponential function of the platform.
+        assert_eq!(first, [-1.423_825, 1.263_728_5, -0.870_661_74, -0.259_173_24]);
     }
 }
