@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Tensor, pickle};
 use safetensors::{Dtype, View, serialize_to_file};
 
+use super::source::{PICKLED_WEIGHTS, WEIGHTS};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
-
-const PICKLED: &str = "pytorch_model.bin";
-const WEIGHTS: &str = "model.safetensors";
 
 /// Where the weights of a transformer lie in a directory of sentence-transformers.
 const PLACES: [&str; 2] = ["", "0_Transformer"];
@@ -34,13 +32,13 @@ pub struct Converted {
 /// safetensors already; `Output` if the file cannot be written.
 pub fn convert(directory: &Path) -> Result<Converted> {
     let place = PLACES.iter().map(|place| directory.join(place));
-    let Some(place) = place.into_iter().find(|place| place.join(PICKLED).is_file()) else {
-        let message = format!("the directory has no {PICKLED}");
+    let Some(place) = place.into_iter().find(|place| place.join(PICKLED_WEIGHTS).is_file()) else {
+        let message = format!("the directory has no {PICKLED_WEIGHTS}");
         return Err(Error::new(ErrorKind::Model, message)
             .in_file(directory)
             .advice("name the directory of a model whose weights are pickled in one file"));
     };
-    let (from, to) = (place.join(PICKLED), place.join(WEIGHTS));
+    let (from, to) = (place.join(PICKLED_WEIGHTS), place.join(WEIGHTS));
     if to.exists() {
         return Err(Error::new(
             ErrorKind::Model,
@@ -170,7 +168,7 @@ mod tests {
     #[test]
     fn tensors_keep_type_shape_and_values() {
         for place in ["", "0_Transformer/"] {
-            let directory = directory(&format!("{place}{PICKLED}"), TENSORS);
+            let directory = directory(&format!("{place}{PICKLED_WEIGHTS}"), TENSORS);
             let converted = convert(directory.path()).expect("tensors alone");
             assert_eq!(converted.tensors, 6);
             assert_eq!(converted.to, directory.path().join(place).join(WEIGHTS));
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn code_in_a_pickle_is_left_out_and_not_run() {
-        let directory = directory(PICKLED, CODE);
+        let directory = directory(PICKLED_WEIGHTS, CODE);
         // What it would run makes a file in the current directory.
         let trace = Path::new("pickle-ran-code");
         let converted = convert(directory.path()).expect("the tensor beside it");
@@ -220,13 +218,13 @@ mod tests {
         let error = convert(empty.path()).expect_err("no weights").to_string();
         assert!(error.contains("has no pytorch_model.bin"), "{error}");
         for weights in [&b""[..], b"PK\x03\x04 and no more", &TENSORS[..TENSORS.len() / 2]] {
-            let damaged = directory(PICKLED, weights);
+            let damaged = directory(PICKLED_WEIGHTS, weights);
             let error = convert(damaged.path()).expect_err("a damaged file");
             assert_eq!(error.kind(), ErrorKind::Model);
             assert!(error.advice_text().is_some_and(|advice| advice.contains("save_pretrained")));
             assert!(!damaged.path().join(WEIGHTS).exists());
         }
-        let done = directory(PICKLED, TENSORS);
+        let done = directory(PICKLED_WEIGHTS, TENSORS);
         convert(done.path()).expect("tensors alone");
         let error = convert(done.path()).expect_err("a second time").to_string();
         assert!(error.contains("safetensors already"), "{error}");

@@ -282,6 +282,38 @@ pub struct DenseSpec {
     pub activation: Option<Activation>,
 }
 
+impl EmbeddingSpec {
+    /// Word embeddings of this width with a norm, and nothing else.
+    pub(crate) fn words(width: usize) -> Self {
+        EmbeddingSpec {
+            width,
+            is_projected: false,
+            positions: Positions::None,
+            token_types: 0,
+            scale: 1.0,
+            is_normalized: true,
+        }
+    }
+}
+
+impl AttentionSpec {
+    /// BERT's: every token sees all, by heads of this size with biases.
+    pub(crate) fn full(heads: usize, head_size: usize) -> Self {
+        AttentionSpec {
+            heads,
+            key_heads: heads,
+            head_size,
+            divisor: head_size as f64,
+            has_bias: true,
+            normalizes_heads: false,
+            is_relative: false,
+            full: LayerAttention::ALL,
+            local: LayerAttention::ALL,
+            local_layers: LocalLayers::None,
+        }
+    }
+}
+
 #[cfg(test)]
 impl EncoderSpec {
     /// A small BERT with odd sizes: no multiple of 16, and heads of 24.
@@ -293,25 +325,11 @@ impl EncoderSpec {
             layers: 3,
             layer_groups: 3,
             embeddings: EmbeddingSpec {
-                width: 72,
-                is_projected: false,
                 positions: Positions::FromZero { rows: 70 },
                 token_types: 2,
-                scale: 1.0,
-                is_normalized: true,
+                ..EmbeddingSpec::words(72)
             },
-            attention: AttentionSpec {
-                heads: 3,
-                key_heads: 3,
-                head_size: 24,
-                divisor: 24.0,
-                has_bias: true,
-                normalizes_heads: false,
-                is_relative: false,
-                full: LayerAttention::ALL,
-                local: LayerAttention::ALL,
-                local_layers: LocalLayers::None,
-            },
+            attention: AttentionSpec::full(3, 24),
             feed_forward: FeedForwardSpec {
                 width: 149,
                 activation: Activation::Gelu,

@@ -7,8 +7,8 @@ use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::json::quote;
 use crate::model::spec::{
-    AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, LayerAttention, LocalLayers,
-    NormKind, NormPlace, NormSpec, Positions,
+    Activation, AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, NormKind, NormPlace,
+    NormSpec, Positions,
 };
 use crate::model::tensor_names::RELATIVE_BUCKETS;
 
@@ -181,29 +181,11 @@ fn plain(architecture: Architecture, hidden: usize, heads: usize, head_size: usi
         hidden,
         layers: 0,
         layer_groups: 0,
-        embeddings: EmbeddingSpec {
-            width: hidden,
-            is_projected: false,
-            positions: Positions::None,
-            token_types: 0,
-            scale: 1.0,
-            is_normalized: true,
-        },
-        attention: AttentionSpec {
-            heads,
-            key_heads: heads,
-            head_size,
-            divisor: head_size as f64,
-            has_bias: true,
-            normalizes_heads: false,
-            is_relative: false,
-            full: LayerAttention::ALL,
-            local: LayerAttention::ALL,
-            local_layers: LocalLayers::None,
-        },
+        embeddings: EmbeddingSpec::words(hidden),
+        attention: AttentionSpec::full(heads, head_size),
         feed_forward: FeedForwardSpec {
             width: 0,
-            activation: crate::model::spec::Activation::Gelu,
+            activation: Activation::Gelu,
             is_gated: false,
             has_bias: true,
         },

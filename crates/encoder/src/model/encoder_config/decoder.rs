@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::spec::{
     AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, LayerAttention, LocalLayers,
-    NormKind, NormPlace, NormSpec, Positions,
+    NormKind, NormPlace, NormSpec,
 };
 
 /// `Qwen3Config` and `Gemma3TextConfig`.
@@ -163,12 +163,8 @@ impl DecoderConfig {
             layers: self.num_hidden_layers,
             layer_groups: self.num_hidden_layers,
             embeddings: EmbeddingSpec {
-                width: self.hidden_size,
-                is_projected: false,
-                positions: Positions::None,
-                token_types: 0,
-                scale: 1.0,
                 is_normalized: false,
+                ..EmbeddingSpec::words(self.hidden_size)
             },
             attention,
             feed_forward: FeedForwardSpec {

@@ -9,7 +9,7 @@ use crate::model::architecture::Architecture;
 use crate::model::json::quote;
 use crate::model::spec::{
     AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, LayerAttention, LocalLayers,
-    NormKind, NormPlace, NormSpec, Positions,
+    NormKind, NormPlace, NormSpec,
 };
 
 /// `ModernBertConfig`.
@@ -69,22 +69,9 @@ pub(super) fn modernbert(config: &Config<'_>) -> Result<EncoderSpec> {
         hidden,
         layers: own.num_hidden_layers,
         layer_groups: own.num_hidden_layers,
-        embeddings: EmbeddingSpec {
-            width: hidden,
-            is_projected: false,
-            positions: Positions::None,
-            token_types: 0,
-            scale: 1.0,
-            is_normalized: true,
-        },
+        embeddings: EmbeddingSpec::words(hidden),
         attention: AttentionSpec {
-            heads,
-            key_heads: heads,
-            head_size,
-            divisor: head_size as f64,
             has_bias: own.attention_bias.unwrap_or(false),
-            normalizes_heads: false,
-            is_relative: false,
             full: LayerAttention {
                 seen: [None; 2],
                 theta: Some(config.theta("global_rope_theta", global)?),
@@ -94,6 +81,7 @@ pub(super) fn modernbert(config: &Config<'_>) -> Result<EncoderSpec> {
                 theta: Some(config.theta("local_rope_theta", local)?),
             },
             local_layers,
+            ..AttentionSpec::full(heads, head_size)
         },
         feed_forward: FeedForwardSpec {
             width: own.intermediate_size,
@@ -212,25 +200,12 @@ pub(super) fn nomic_bert(config: &Config<'_>) -> Result<EncoderSpec> {
         hidden,
         layers: own.num_hidden_layers,
         layer_groups: own.num_hidden_layers,
-        embeddings: EmbeddingSpec {
-            width: hidden,
-            is_projected: false,
-            positions: Positions::None,
-            token_types,
-            scale: 1.0,
-            is_normalized: true,
-        },
+        embeddings: EmbeddingSpec { token_types, ..EmbeddingSpec::words(hidden) },
         attention: AttentionSpec {
-            heads,
-            key_heads: heads,
-            head_size,
-            divisor: head_size as f64,
             has_bias: false,
-            normalizes_heads: false,
-            is_relative: false,
             full,
             local: full,
-            local_layers: LocalLayers::None,
+            ..AttentionSpec::full(heads, head_size)
         },
         feed_forward: FeedForwardSpec { width: inner, activation, is_gated: true, has_bias: false },
         norm: NormSpec {

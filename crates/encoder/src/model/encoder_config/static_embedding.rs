@@ -6,8 +6,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::architecture::Architecture;
 use crate::model::source::ModelFiles;
 use crate::model::spec::{
-    Activation, AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, LayerAttention,
-    LocalLayers, NormKind, NormPlace, NormSpec, Positions,
+    Activation, AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, NormKind, NormPlace,
+    NormSpec,
 };
 use crate::model::tensor_names::TensorNames;
 
@@ -48,26 +48,8 @@ pub(super) fn read(files: &ModelFiles) -> Result<EncoderSpec> {
         hidden,
         layers: 0,
         layer_groups: 0,
-        embeddings: EmbeddingSpec {
-            width: hidden,
-            is_projected: false,
-            positions: Positions::None,
-            token_types: 0,
-            scale: 1.0,
-            is_normalized: false,
-        },
-        attention: AttentionSpec {
-            heads: 1,
-            key_heads: 1,
-            head_size: 1,
-            divisor: 1.0,
-            has_bias: false,
-            normalizes_heads: false,
-            is_relative: false,
-            full: LayerAttention::ALL,
-            local: LayerAttention::ALL,
-            local_layers: LocalLayers::None,
-        },
+        embeddings: EmbeddingSpec { is_normalized: false, ..EmbeddingSpec::words(hidden) },
+        attention: AttentionSpec { has_bias: false, ..AttentionSpec::full(1, 1) },
         feed_forward: FeedForwardSpec {
             width: 1,
             activation: Activation::Relu,

@@ -10,8 +10,8 @@ use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::files::{
-    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, POOLING, PROMPTS, Pins, SENTENCE_BERT_CONFIG,
-    SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
+    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, PICKLED_WEIGHTS, POOLING, PROMPTS, Pins,
+    SENTENCE_BERT_CONFIG, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
 };
 use super::reason::Reason;
 use crate::hash::hex;
@@ -20,7 +20,6 @@ use crate::model::module_class::{self, ModuleClass};
 use crate::stop::Stop;
 
 const ADAPTER: &str = "adapter_config.json";
-const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
 
 /// The largest BERT-like encoders have 2 GB of weights.
 const MAX_WEIGHTS_BYTES: u64 = 16 << 30;
