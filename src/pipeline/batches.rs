@@ -186,12 +186,10 @@ fn embed<'c>(
         first_row += piece.num_rows() as u64;
     }
     let totals = resolver.into_totals().columns.swap_remove(0);
-    let mut warnings = Vec::new();
     if let (1.., Some(cache)) = (totals.damaged, cache) {
         let path = cache.path().to_owned();
-        warnings.push(Warning::DamagedEntries { path, count: totals.damaged });
+        on_event(Event::Warning(Warning::DamagedEntries { path, count: totals.damaged }));
     }
-    warnings.into_iter().for_each(|warning| on_event(Event::Warning(warning)));
     Ok(BatchVectors {
         values,
         present,
