@@ -220,6 +220,22 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
 }
 
 #[test]
+fn end_of_standard_input_stops_a_run_that_watches_it() {
+    let mut night = Night::of(400, 17);
+    let (old, new) = night.with_old_output();
+    night.set_rows(20_000, 17);
+    for arguments in [&["--quiet", "--stop-at-eof"][..], &["--stop-at-eof", "--no-supervise"]] {
+        // The standard input of these runs is empty.
+        let ended = night.start(arguments).end(SOON, "an empty standard input");
+        assert_eq!(ended.status.code(), Some(143), "{arguments:?}: {}", ended.err);
+        assert!(night.bytes().as_deref() == Some(&old));
+        assert_eq!(night.left_over(), Vec::<String>::new());
+    }
+    night.set_rows(400, 17);
+    night.recovers(&old, &new, "the end of standard input");
+}
+
+#[test]
 fn a_worker_that_does_not_react_is_killed() {
     let night = Night::of(400, 14);
     let (old, new) = night.with_old_output();

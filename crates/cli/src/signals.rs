@@ -76,7 +76,7 @@ pub fn enforce_deadline(
     })
 }
 
-/// Treats the end of standard input as a SIGTERM.
+/// Treats the end of standard input as a SIGTERM, which [`handle`] must handle already: the input may have ended.
 ///
 /// # Errors
 /// When the system refuses a thread.

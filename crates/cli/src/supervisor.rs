@@ -41,7 +41,8 @@ const GRACE: Duration = signals::GRACE.saturating_add(Duration::from_secs(1));
 /// The time for the error and the report after the worker was killed.
 const EXIT_DELAY: Duration = Duration::from_millis(500);
 
-/// Runs workers until one ends by itself or too many were killed, under the `lock`.
+/// Runs workers until one ends by itself or too many were killed, under the `lock`. With `stop_at_eof`, the end of standard
+/// input counts as a SIGTERM.
 ///
 /// # Errors
 /// When another run holds the lock, when no worker can be started, when a stop is requested before one is, and when
@@ -49,6 +50,7 @@ const EXIT_DELAY: Duration = Duration::from_millis(500);
 pub fn run<L>(
     config: &Config,
     lock: impl FnOnce() -> reembed::Result<L>,
+    stop_at_eof: bool,
     session: &Session,
     recorder: &Recorder,
 ) -> Result<Exit> {
@@ -57,6 +59,9 @@ pub fn run<L>(
     let worker = CurrentWorker::default();
     let deadline = config.run.deadline.and_then(|time| started.checked_add(time));
     let stop = handle_stop_requests(&worker, deadline)?;
+    if stop_at_eof {
+        signals::terminate_at_eof().context("cannot watch standard input")?;
+    }
     // A parent that ignores SIGCHLD passes that on, and the kernel then discards the exit status of children.
     signal_hook::flag::register(SIGCHLD, Arc::default()).context("cannot handle SIGCHLD")?;
 

@@ -52,21 +52,17 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<Exit> {
     if args.worker {
         return run_as_worker(&job, recorder, session);
     }
-    if args.stop_at_eof {
-        // From here on a SIGTERM stops the run: what follows handles it.
-        signals::terminate_at_eof().context("cannot watch standard input")?;
-    }
     if args.no_supervise {
-        return run_alone(&job, recorder, session);
+        return run_alone(&job, recorder, args.stop_at_eof, session);
     }
     match session.own.command() {
-        Ok(_) => run_supervised(&job, recorder, session),
+        Ok(_) => run_supervised(&job, recorder, args.stop_at_eof, session),
         Err(cause) => {
             tracing::warn!(
                 "running in one process, as with --no-supervise, without a restart after the memory ran out: this \
                  program's own file is not known: {cause}"
             );
-            run_alone(&job, recorder, session)
+            run_alone(&job, recorder, args.stop_at_eof, session)
         }
     }
 }
@@ -174,17 +170,22 @@ fn estimate_table(
     dry_run::estimate(config, &reader, &existing, &models, &forms)
 }
 
-fn run_supervised(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {
+fn run_supervised(
+    job: &Job,
+    recorder: Recorder,
+    stop_at_eof: bool,
+    session: &Session,
+) -> Result<Exit> {
     let started = Instant::now();
     let config = config_of(job);
     let outcome = match job {
         Job::Table(config) => {
             let lock = || SupervisorLock::acquire(config);
-            supervisor::run(config, lock, session, &recorder)
+            supervisor::run(config, lock, stop_at_eof, session, &recorder)
         }
         Job::Dataset(dataset) => {
             let lock = || DatasetLock::acquire(&dataset.places, LockHolder::ThisProcess);
-            supervisor::run(config, lock, session, &recorder)
+            supervisor::run(config, lock, stop_at_eof, session, &recorder)
         }
     };
     match outcome {
@@ -216,13 +217,16 @@ fn run_as_worker(job: &Job, recorder: Recorder, session: &Session) -> Result<Exi
     exit
 }
 
-fn run_alone(job: &Job, recorder: Recorder, session: &Session) -> Result<Exit> {
+fn run_alone(job: &Job, recorder: Recorder, stop_at_eof: bool, session: &Session) -> Result<Exit> {
     let config = config_of(job);
     let stop = Stop::new();
     let error_log = session.logging.clone();
     let print_error = move |reason| print::error(&signals::forced_error(reason).into(), &error_log);
     signals::handle(&stop, signals::GRACE, |_| (), print_error.clone())
         .context("cannot handle signals")?;
+    if stop_at_eof {
+        signals::terminate_at_eof().context("cannot watch standard input")?;
+    }
     let deadline = config.run.deadline.and_then(|time| Instant::now().checked_add(time));
     signals::enforce_deadline(deadline, signals::GRACE, print_error)
         .context("cannot enforce the deadline")?;

@@ -8,9 +8,9 @@ use super::label::ModelLabel;
 use super::progress::Origin;
 
 pub(super) const CONFIG: &str = "config.json";
-pub(in crate::model) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Weights that a run refuses: loading them can run any code.
-pub(in crate::model) const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
+pub(crate) const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
 /// Lists the files of weights that are not one file.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
