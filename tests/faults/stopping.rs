@@ -221,7 +221,7 @@ fn a_deadline_ends_the_run_and_what_is_finished_is_kept() {
 
 #[test]
 fn end_of_standard_input_stops_a_run_that_watches_it() {
-    let mut night = Night::of(400, 17);
+    let night = Night::of(400, 17);
     let (old, new) = night.with_old_output();
     night.set_rows(20_000, 17);
     for arguments in [&["--quiet", "--stop-at-eof"][..], &["--stop-at-eof", "--no-supervise"]] {

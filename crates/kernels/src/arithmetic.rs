@@ -13,7 +13,7 @@ use crate::arch::avx512::Avx512Bf16;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::avx512bf16::DotProducts;
 use crate::bf16::products::{
-    Accumulation, BlockKernel, EmulatedProducts, Extent, OneChain, Products, TwoChains,
+    Accumulation, BlockKernel, EmulatedProducts, Extent, NoWork, OneChain, Products, TwoChains,
 };
 use crate::bf16::{BLOCK_LEN, BLOCK_SIDE, Block, Operand};
 use crate::isa::{Isa, IsaName};
@@ -291,7 +291,7 @@ impl BlockKernel for MultiplyBlocks<'_> {
     fn run<S: Simd, P: Products>(self, simd: S, products: &mut P) {
         let extent = Extent { rows: BLOCK_SIDE, columns: BLOCK_SIDE, depth: 2 * BLOCK_SIDE };
         let factors = |_| [self.left, self.right];
-        products.multiply(simd, extent, factors, |_, _| {}, self.to, BLOCK_SIDE);
+        products.multiply(simd, extent, factors, &mut NoWork, self.to, BLOCK_SIDE);
     }
 }
 

@@ -26,7 +26,7 @@ use std::arch::asm;
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::marker::PhantomData;
 
-use crate::bf16::products::{Extent, Products};
+use crate::bf16::products::{Extent, Interleaved, Products};
 use crate::bf16::{BLOCK_SIDE, Block, Operand};
 use crate::simd::Simd;
 
@@ -184,7 +184,7 @@ impl Products for AmxProducts {
         simd: S,
         extent: Extent,
         factors: impl Fn(usize) -> [Operand<'a>; 2],
-        mut interleave: impl FnMut(S, usize),
+        interleaved: &mut impl Interleaved,
         to: &mut [f32],
         stride: usize,
     ) {
@@ -192,7 +192,7 @@ impl Products for AmxProducts {
         for k in 0..extent.blocks() {
             let [left, right] = factors(k);
             self.add(left, right);
-            interleave(simd, 1);
+            interleaved.advance(simd, 1);
         }
         self.store(to, stride);
     }

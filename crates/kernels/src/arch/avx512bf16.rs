@@ -14,7 +14,7 @@
 use std::arch::x86_64::*;
 
 use crate::arch::avx512::Avx512Bf16;
-use crate::bf16::products::{Extent, Products};
+use crate::bf16::products::{Extent, Interleaved, Products};
 use crate::bf16::{BLOCK_LEN, BLOCK_SIDE, Block, Operand};
 use crate::simd::{LANES, Simd};
 
@@ -35,7 +35,7 @@ impl Products for DotProducts {
         simd: S,
         extent: Extent,
         factors: impl Fn(usize) -> [Operand<'a>; 2],
-        mut interleave: impl FnMut(S, usize),
+        interleaved: &mut impl Interleaved,
         to: &mut [f32],
         stride: usize,
     ) {
@@ -60,7 +60,7 @@ impl Products for DotProducts {
             // SAFETY: the token in `self` proves that the CPU has AVX-512F and AVX512-BF16.
             unsafe { multiply_chunk(&chunk, extent, to, stride) }
         }
-        interleave(simd, blocks);
+        interleaved.advance(simd, blocks);
     }
 }
 

@@ -18,7 +18,7 @@
 use std::ops::Range;
 
 use crate::activation::exp2;
-use crate::bf16::products::{BlockKernel, Extent, Products};
+use crate::bf16::products::{BlockKernel, Extent, NoWork, Products};
 use crate::bf16::{
     BLOCK_LEN, BLOCK_SIDE, Block, BlockLayout, BlockMatrix, BlockMatrixRef, Operand, Panel,
     pad_to_block, parts,
@@ -178,7 +178,7 @@ impl<'a> Bf16Attention<'a> {
                 [query, Operand::from_blocks(self.keys, keys * head_blocks + block, self.split)]
             };
             let scores = &mut self.scores[keys * BLOCK_SIDE..];
-            products.multiply(simd, extent, factors, |_, _| {}, scores, stride);
+            products.multiply(simd, extent, factors, &mut NoWork, scores, stride);
         }
 
         if let Some(bias) = self.bias {
@@ -201,7 +201,7 @@ impl<'a> Bf16Attention<'a> {
             let depth = length.min(seen.end * BLOCK_SIDE) - seen.start * BLOCK_SIDE;
             let extent = Extent { rows, columns: BLOCK_SIDE, depth };
             let factors = |k| [weights.block(seen.start + k), values.block(seen.start + k)];
-            products.multiply(simd, extent, factors, |_, _| {}, &mut sums, BLOCK_SIDE);
+            products.multiply(simd, extent, factors, &mut NoWork, &mut sums, BLOCK_SIDE);
             for (row, sums) in sums.as_chunks::<BLOCK_SIDE>().0.iter().enumerate().take(rows) {
                 let (sums, inverse) = (sums.as_chunks::<LANES>().0, simd.splat(inverse_sums[row]));
                 let values = [

@@ -17,7 +17,7 @@
 use std::ops::Range;
 
 use crate::activation::Activation;
-use crate::bf16::products::{BlockKernel, Extent, Products};
+use crate::bf16::products::{BlockKernel, Extent, Interleaved, Products};
 use crate::bf16::{BLOCK_LEN, BLOCK_SIDE, BlockMatrix, BlockMatrixRef, Panel, pad_to_block, parts};
 use crate::buffer::{AlignedBuffer, AllocationError};
 use crate::heads::Heads;
@@ -181,15 +181,31 @@ impl<E: Epilogue> BlockKernel for LinearProduct<'_, E> {
                     Extent { rows: rows.len(), columns: BLOCK_SIDE, depth: depth * BLOCK_SIDE };
                 let factors = |k| [left.block(k), right.block(k)];
                 let rows_per_block = pending.rows.len().div_ceil(depth);
-                let interleave = |simd, blocks: usize| {
-                    self.finish(simd, &mut pending, previous, rows_per_block * blocks);
-                };
-                products.multiply(simd, extent, factors, interleave, &mut current.0, BLOCK_SIDE);
+                let product = &mut self;
+                let mut waiting =
+                    Waiting { product, pending: &mut pending, sums: previous, rows_per_block };
+                products.multiply(simd, extent, factors, &mut waiting, &mut current.0, BLOCK_SIDE);
                 std::mem::swap(&mut current, &mut previous);
                 pending = Pending { rows: rows.clone(), panel, done: 0 };
             }
         }
         self.finish(simd, &mut pending, previous, BLOCK_SIDE);
+    }
+}
+
+/// The epilogue of the previous panel, row by row while the next one is multiplied.
+struct Waiting<'w, 'a, E> {
+    product: &'w mut LinearProduct<'a, E>,
+    pending: &'w mut Pending,
+    sums: &'w Sums,
+    rows_per_block: usize,
+}
+
+impl<E: Epilogue> Interleaved for Waiting<'_, '_, E> {
+    #[inline(always)]
+    fn advance<S: Simd>(&mut self, simd: S, blocks: usize) {
+        let count = self.rows_per_block * blocks;
+        self.product.finish(simd, self.pending, self.sums, count);
     }
 }
 

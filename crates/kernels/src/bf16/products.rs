@@ -31,17 +31,34 @@ pub(crate) trait Products {
     /// `to = left · right`: 32 × 32 sums that start at zero, a row every `stride` values.
     ///
     /// `factors(k)` returns block k of each factor. `stride` is at least 32, and `to` holds 32 rows of 32.
-    /// `interleave` receives the number of blocks multiplied since its last call. A unit that works in
-    /// parallel to the lanes calls it after every block, so that the lanes have other work.
+    /// A unit that works in parallel to the lanes calls `interleaved` after every block, so that the lanes have
+    /// other work.
     fn multiply<'a, S: Simd>(
         &mut self,
         simd: S,
         extent: Extent,
         factors: impl Fn(usize) -> [Operand<'a>; 2],
-        interleave: impl FnMut(S, usize),
+        interleaved: &mut impl Interleaved,
         to: &mut [f32],
         stride: usize,
     );
+}
+
+/// Work over lanes between products of blocks.
+///
+/// It is no closure, which cannot be made to be inlined: out of line it is compiled without the instruction
+/// set, and every operation over lanes becomes a call.
+pub(crate) trait Interleaved {
+    /// This many blocks were multiplied since the last call.
+    fn advance<S: Simd>(&mut self, simd: S, blocks: usize);
+}
+
+/// No other work.
+pub(crate) struct NoWork;
+
+impl Interleaved for NoWork {
+    #[inline(always)]
+    fn advance<S: Simd>(&mut self, _: S, _: usize) {}
 }
 
 /// A kernel that multiplies blocks. The rules of [`crate::simd::Kernel`] for inlining apply.
@@ -207,7 +224,7 @@ impl<A: Accumulation> Products for EmulatedProducts<A> {
         simd: S,
         extent: Extent,
         factors: impl Fn(usize) -> [Operand<'a>; 2],
-        mut interleave: impl FnMut(S, usize),
+        interleaved: &mut impl Interleaved,
         to: &mut [f32],
         stride: usize,
     ) {
@@ -220,6 +237,6 @@ impl<A: Accumulation> Products for EmulatedProducts<A> {
         for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
             to[row * stride..][..BLOCK_SIDE].copy_from_slice(sums.as_flattened());
         }
-        interleave(simd, extent.blocks());
+        interleaved.advance(simd, extent.blocks());
     }
 }

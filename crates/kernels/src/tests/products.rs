@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::{BF16_PRECISIONS, MaxError, Random, in_every_arithmetic};
-use crate::bf16::products::{BlockKernel, Extent, Products};
+use crate::bf16::products::{BlockKernel, Extent, Interleaved, Products};
 use crate::bf16::{BLOCK_LEN, BLOCK_SIDE, Block, Operand};
 use crate::simd::{LANES, MIN_BF16, Simd, TILE_LEN};
 use crate::testing::all_arithmetics;
@@ -32,6 +32,16 @@ struct Product<'a> {
     to: &'a mut [f32; BLOCK_LEN],
 }
 
+/// The blocks that were reported.
+struct Counted(usize);
+
+impl Interleaved for Counted {
+    #[inline(always)]
+    fn advance<S: Simd>(&mut self, _: S, blocks: usize) {
+        self.0 += blocks;
+    }
+}
+
 impl BlockKernel for Product<'_> {
     #[inline(always)]
     fn run<S: Simd, P: Products>(self, simd: S, products: &mut P) {
@@ -39,10 +49,9 @@ impl BlockKernel for Product<'_> {
             let (left, right) = (&self.left[k], &self.right[k]);
             [Operand { high: left, low: None }, Operand { high: right, low: None }]
         };
-        let mut multiplied = 0;
-        let interleave = |_, blocks| multiplied += blocks;
-        products.multiply(simd, self.extent, factors, interleave, self.to, BLOCK_SIDE);
-        assert_eq!(multiplied, self.extent.blocks(), "blocks that were reported");
+        let mut multiplied = Counted(0);
+        products.multiply(simd, self.extent, factors, &mut multiplied, self.to, BLOCK_SIDE);
+        assert_eq!(multiplied.0, self.extent.blocks(), "blocks that were reported");
     }
 }
 

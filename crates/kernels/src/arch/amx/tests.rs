@@ -4,6 +4,7 @@ use super::emulator::{MAX_ROW_BYTES, MAX_ROWS, Tile, is_installed, multiply};
 use super::*;
 use crate::arch::portable::Portable;
 use crate::bf16::BLOCK_LEN;
+use crate::bf16::products::NoWork;
 
 /// The factors have arbitrary bits: denormals, infinities and NaN as well.
 #[test]
@@ -32,7 +33,7 @@ fn emulated_multiply_matches_a_cpu_with_amx() {
             Portable,
             extent,
             |_| [operand(&left), operand(&right)],
-            |_, _| {},
+            &mut NoWork,
             &mut actual,
             32,
         );
