@@ -16,6 +16,7 @@ use crate::bf16::products::{
     Accumulation, BlockKernel, EmulatedProducts, Extent, NoWork, OneChain, Products, TwoChains,
 };
 use crate::bf16::{BLOCK_LEN, BLOCK_SIDE, Block, Operand};
+use crate::integer::unit::IntegerUnit;
 use crate::isa::{Isa, IsaName};
 use crate::precision::{NumberFormat, Precision};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd};
@@ -103,7 +104,7 @@ impl Unit {
             }
             #[cfg(target_arch = "x86_64")]
             (Precision::Bf16Avx512, IsaName::Amx | IsaName::Avx512) => {
-                Some(Ok(Unit::Dot(Avx512Bf16::detect_bf16()?)))
+                Some(Ok(Unit::Dot(Avx512Bf16::detect()?)))
             }
             (_, IsaName::Amx | IsaName::Avx512 | IsaName::Avx2 | IsaName::Portable) => None,
         }
@@ -124,7 +125,7 @@ impl Unit {
 /// Lanes that round to bf16 by an instruction, if the CPU has them and they pass the self-test.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn rounding_lanes() -> Option<Avx512Bf16> {
-    Avx512Bf16::detect_bf16().filter(|lanes| Bf16Unit(Unit::Dot(*lanes)).tested().is_ok())
+    Avx512Bf16::detect().filter(|lanes| Bf16Unit(Unit::Dot(*lanes)).tested().is_ok())
 }
 
 /// Why a bf16 unit of the CPU is not used.
@@ -158,18 +159,19 @@ pub struct Arithmetic {
     isa: Isa,
     precision: Precision,
     unit: Bf16Unit,
+    integers: IntegerUnit,
 }
 
 impl Arithmetic {
     /// f32 products.
     pub fn f32(isa: Isa) -> Self {
-        Arithmetic { isa, precision: Precision::F32, unit: Bf16Unit::EMULATED }
+        Arithmetic::new(isa, Precision::F32, Bf16Unit::EMULATED)
     }
 
     /// Any precision. A unit that does not make the products of `precision` is replaced by the emulation.
     pub fn new(isa: Isa, precision: Precision, unit: Bf16Unit) -> Self {
         let unit = if unit.supports(precision) { unit } else { Bf16Unit::EMULATED };
-        Arithmetic { isa, precision, unit }
+        Arithmetic { isa, precision, unit, integers: IntegerUnit::of(isa) }
     }
 
     /// The instruction set of everything except the bf16 products. Beside a bf16 unit, kernels may run on
@@ -181,6 +183,22 @@ impl Arithmetic {
     /// The number format of the factors.
     pub fn precision(self) -> Precision {
         self.precision
+    }
+
+    /// Whether its instructions multiply integers of 8 bits faster than those of 16, as VNNI does.
+    pub fn multiplies_bytes_faster(self) -> bool {
+        self.integers.is_vnni()
+    }
+
+    /// The instructions that multiply integers.
+    pub(crate) fn integers(self) -> IntegerUnit {
+        self.integers
+    }
+
+    /// The same with other instructions that multiply integers.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn with_integers(self, integers: IntegerUnit) -> Self {
+        Arithmetic { integers, ..self }
     }
 
     #[cfg(test)]
@@ -225,6 +243,7 @@ impl fmt::Display for Arithmetic {
         let (precision, lanes) = (self.precision, self.isa.lanes());
         match self.unit.0 {
             _ if precision == Precision::F32 => f.write_str(lanes.as_str()),
+            _ if matches!(precision.format(), NumberFormat::Integer(_)) => self.integers.fmt(f),
             Unit::Emulated => write!(f, "{lanes}, {precision} emulated"),
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Unit::Amx(..) => f.write_str("amx"),

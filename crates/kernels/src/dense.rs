@@ -15,6 +15,7 @@ use crate::buffers::{Activations, Input, InputValues, Residual, Values};
 use crate::f32::attention::{attend_f32, attend_f32_scratch_len};
 use crate::f32::linear::F32Linear;
 use crate::heads::{AttentionHeads, Heads};
+use crate::integer::linear::IntegerLinear;
 use crate::norm::LayerNorm;
 use crate::precision::{NumberFormat, Precision};
 use crate::score_bias::ScoreBias;
@@ -27,6 +28,7 @@ pub struct Dense(Packed);
 enum Packed {
     F32(F32Linear),
     Bf16(Bf16Linear),
+    Integer(IntegerLinear),
 }
 
 impl Dense {
@@ -49,6 +51,10 @@ impl Dense {
             NumberFormat::F32 => Packed::F32(F32Linear::pack(inputs.width(), layers)?),
             NumberFormat::Bf16 { split } => {
                 Packed::Bf16(Bf16Linear::pack(arithmetic.isa(), split, inputs, outputs, layers)?)
+            }
+            NumberFormat::Integer(format) => {
+                let packing = arithmetic.integers().packing(format);
+                Packed::Integer(IntegerLinear::pack(format, packing, inputs.width(), layers)?)
             }
         }))
     }
@@ -76,6 +82,9 @@ impl Dense {
             (Packed::F32(layer), InputValues::Rows(input), Values::Rows { values, .. }) => {
                 layer.forward(arithmetic.isa(), input, activation, values);
             }
+            (Packed::Integer(layer), InputValues::Rows(input), Values::Rows { values, .. }) => {
+                layer.forward(arithmetic.integers(), input, activation, values);
+            }
             (Packed::Bf16(layer), InputValues::Blocks(input), Values::Blocks(output)) => {
                 assert_eq!(input.rows(), output.rows(), "input and output have the same rows");
                 let epilogue = ActivationEpilogue::new(layer, activation, output.reborrow());
@@ -95,6 +104,9 @@ impl Dense {
             (Packed::F32(layer), InputValues::Rows(input)) => {
                 layer.forward(arithmetic.isa(), input, None, output);
             }
+            (Packed::Integer(layer), InputValues::Rows(input)) => {
+                layer.forward(arithmetic.integers(), input, None, output);
+            }
             (Packed::Bf16(layer), InputValues::Blocks(input)) => {
                 let epilogue = RowsEpilogue::new(layer, input.rows(), output);
                 arithmetic.run(LinearProduct { layer, input, epilogue });
@@ -104,7 +116,7 @@ impl Dense {
     }
 
     /// `hidden = normalize(hidden + input · weightᵀ + bias)`: a layer with the residual connection after it.
-    /// `projected` is scratch: at least as long as `hidden` in f32, and not used in other precisions.
+    /// `projected` is scratch: at least as long as `hidden` where activations are f32, and not used in bf16.
     ///
     /// # Panics
     /// If input and hidden differ in rows, or if a width or a precision is not that of the layer.
@@ -122,6 +134,11 @@ impl Dense {
                 layer.forward(arithmetic.isa(), input, None, projected);
                 norm.add_and_normalize(arithmetic.isa(), projected, hidden.values);
             }
+            (Packed::Integer(layer), InputValues::Rows(input), None) => {
+                let projected = &mut projected[..hidden.values.len()];
+                layer.forward(arithmetic.integers(), input, None, projected);
+                norm.add_and_normalize(arithmetic.isa(), projected, hidden.values);
+            }
             (Packed::Bf16(layer), InputValues::Blocks(input), Some(rounded)) => {
                 assert_eq!(input.rows(), rounded.rows(), "input and hidden have the same rows");
                 let rounded = rounded.reborrow();
@@ -136,7 +153,7 @@ impl Dense {
 /// The scratch that [`attend`] needs for a sequence of `length` tokens.
 pub fn attend_scratch_size(precision: Precision, length: usize, heads: Heads) -> BufferSize {
     match precision.format() {
-        NumberFormat::F32 => {
+        NumberFormat::F32 | NumberFormat::Integer(_) => {
             BufferSize { floats: attend_f32_scratch_len(length, heads), halves: 0 }
         }
         NumberFormat::Bf16 { split } => attend_bf16_scratch_size(length, heads, split),

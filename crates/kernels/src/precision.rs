@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::integer::IntegerFormat;
+
 /// The number format of the factors of a matrix product. Sums, and every operation that is not a
 /// product, are f32 in each precision.
 ///
@@ -16,12 +18,22 @@ pub enum Precision {
     Bf16x3,
     /// bf16 like [`Precision::Bf16`], summed in the order of the AVX512-BF16 instructions instead of AMX.
     Bf16Avx512,
+    /// Integers of 12 bits, with a scale for at most 384 inputs of a row: as near to f32 as bf16.
+    Int16,
+    /// Integers of 8 bits, with a scale for at most 64 inputs of a row.
+    Int8,
 }
 
 impl Precision {
     /// Every precision.
-    pub const ALL: [Precision; 4] =
-        [Precision::F32, Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512];
+    pub const ALL: [Precision; 6] = [
+        Precision::F32,
+        Precision::Bf16,
+        Precision::Bf16x3,
+        Precision::Bf16Avx512,
+        Precision::Int16,
+        Precision::Int8,
+    ];
 
     /// The word in the configuration and in the footer of an output.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +42,8 @@ impl Precision {
             Precision::Bf16 => "bf16",
             Precision::Bf16x3 => "bf16x3",
             Precision::Bf16Avx512 => "bf16-avx512",
+            Precision::Int16 => "int16",
+            Precision::Int8 => "int8",
         }
     }
 
@@ -41,10 +55,15 @@ impl Precision {
     /// The name of the CPU unit that makes its products; `None` where every CPU can.
     pub const fn unit_name(self) -> Option<&'static str> {
         match self {
-            Precision::F32 => None,
+            Precision::F32 | Precision::Int16 | Precision::Int8 => None,
             Precision::Bf16 | Precision::Bf16x3 => Some("AMX"),
             Precision::Bf16Avx512 => Some("AVX512-BF16"),
         }
+    }
+
+    /// Whether the activations between layers are f32, and are rounded, if at all, within a layer.
+    pub const fn has_f32_activations(self) -> bool {
+        !matches!(self.format(), NumberFormat::Bf16 { .. })
     }
 
     /// The numerics version. Two builds that name the same version give the same bits.
@@ -54,6 +73,8 @@ impl Precision {
             Precision::Bf16 => "packed-1-bf16",
             Precision::Bf16x3 => "packed-1-bf16x3",
             Precision::Bf16Avx512 => "packed-1-bf16-avx512",
+            Precision::Int16 => "packed-1-int16",
+            Precision::Int8 => "packed-1-int8",
         }
     }
 
@@ -63,6 +84,8 @@ impl Precision {
             Precision::F32 => NumberFormat::F32,
             Precision::Bf16 | Precision::Bf16Avx512 => NumberFormat::Bf16 { split: false },
             Precision::Bf16x3 => NumberFormat::Bf16 { split: true },
+            Precision::Int16 => NumberFormat::Integer(IntegerFormat::Int16),
+            Precision::Int8 => NumberFormat::Integer(IntegerFormat::Int8),
         }
     }
 }
@@ -81,6 +104,8 @@ pub(crate) enum NumberFormat {
     Bf16 {
         split: bool,
     },
+    /// As integers with scales, which a layer makes of rows of f32.
+    Integer(IntegerFormat),
 }
 
 #[cfg(test)]
@@ -94,7 +119,9 @@ mod tests {
             Precision::F32 => Some(Precision::Bf16),
             Precision::Bf16 => Some(Precision::Bf16x3),
             Precision::Bf16x3 => Some(Precision::Bf16Avx512),
-            Precision::Bf16Avx512 => None,
+            Precision::Bf16Avx512 => Some(Precision::Int16),
+            Precision::Int16 => Some(Precision::Int8),
+            Precision::Int8 => None,
         };
         let all: Vec<_> = std::iter::successors(Some(Precision::F32), |p| next(*p)).collect();
         assert_eq!(all, Precision::ALL);

@@ -3,6 +3,7 @@
 pub mod reference;
 
 use crate::arithmetic::{Arithmetic, Bf16Unit};
+use crate::integer::unit::IntegerUnit;
 use crate::isa::Isa;
 use crate::precision::Precision;
 
@@ -17,7 +18,7 @@ pub fn all_arithmetics(precision: Precision) -> Vec<Arithmetic> {
     let mut units: Vec<(Isa, Bf16Unit)> = emulated.collect();
     let best = Isa::detect();
     match precision {
-        Precision::F32 => {}
+        Precision::F32 | Precision::Int16 | Precision::Int8 => {}
         Precision::Bf16 | Precision::Bf16x3 =>
         {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -29,5 +30,11 @@ pub fn all_arithmetics(precision: Precision) -> Vec<Arithmetic> {
             units.extend(unit.map(|unit| (best, unit)));
         }
     }
-    units.into_iter().map(|(isa, unit)| Arithmetic::new(isa, precision, unit)).collect()
+    let mut all: Vec<Arithmetic> =
+        units.into_iter().map(|(isa, unit)| Arithmetic::new(isa, precision, unit)).collect();
+    if matches!(precision, Precision::Int16 | Precision::Int8) {
+        let beside = Arithmetic::new(best, precision, Bf16Unit::EMULATED);
+        all.extend(IntegerUnit::within(best).map(|unit| beside.with_integers(unit)));
+    }
+    all
 }

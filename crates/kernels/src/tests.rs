@@ -4,6 +4,7 @@
 mod dense;
 mod elementwise;
 mod f32_kernels;
+mod integers;
 mod lanes;
 mod products;
 mod properties;
@@ -169,6 +170,7 @@ fn rounding_error(precision: Precision) -> f64 {
         Precision::F32 => 2f64.powi(-24),
         Precision::Bf16 | Precision::Bf16Avx512 => 2f64.powi(-8),
         Precision::Bf16x3 => 2f64.powi(-16),
+        Precision::Int16 | Precision::Int8 => unreachable!("it depends on the block"),
     }
 }
 
@@ -176,7 +178,8 @@ fn rounding_error(precision: Precision) -> f64 {
 fn rounded(precision: Precision, x: f32) -> f64 {
     let high = bf16::from_f32(x).to_f32();
     match precision {
-        Precision::F32 => f64::from(x),
+        // Integers are rounded within a layer.
+        Precision::F32 | Precision::Int16 | Precision::Int8 => f64::from(x),
         Precision::Bf16 | Precision::Bf16Avx512 => f64::from(high),
         Precision::Bf16x3 => f64::from(high) + f64::from(bf16::from_f32(x - high).to_f32()),
     }

@@ -2,16 +2,28 @@
 
 use std::arch::x86_64::*;
 
+use crate::integer::lanes::{IntegerLanes, QUAD_OFFSET};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, UPPER_HALF};
 
-/// Proof that the CPU has AVX2 and FMA. Only [`Avx2::detect`] makes one.
+/// Proof that the CPU has AVX2 and FMA, and with `VNNI` AVX-VNNI, which then multiplies integers. Only detection
+/// makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<const VNNI: bool = false>(());
+
+/// AVX2 with AVX-VNNI.
+pub(crate) type AvxVnni = Avx2<true>;
 
 impl Avx2 {
     /// The proof, if the CPU has both.
     pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+impl AvxVnni {
+    /// The proof, if the CPU has all three.
+    pub(crate) fn detect_vnni() -> Option<Self> {
+        Avx2::detect().filter(|_| is_x86_feature_detected!("avxvnni")).map(|_| Avx2(()))
     }
 }
 
@@ -24,7 +36,16 @@ unsafe fn enter<K: Kernel>(simd: Avx2, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-impl Simd for Avx2 {
+/// Compiles a kernel, and the functions that are inlined into it, for AVX2, FMA and AVX-VNNI.
+///
+/// # Safety
+/// The CPU must have AVX2, FMA and AVX-VNNI.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+unsafe fn enter_vnni<K: Kernel>(simd: AvxVnni, kernel: K) -> K::Output {
+    kernel.run(simd)
+}
+
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Lanes = (__m256, __m256);
     // 6 rows × 2 registers of sums, 2 registers of weights and 1 broadcast: 15 of 16 registers.
     const MICRO_TILE_ROWS: usize = 6;
@@ -32,8 +53,13 @@ impl Simd for Avx2 {
     const EMULATED_ROWS: usize = 2;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
-        unsafe { enter(self, kernel) }
+        if VNNI {
+            // SAFETY: `self` proves that the CPU has AVX2 and FMA, and with `VNNI` AVX-VNNI.
+            unsafe { enter_vnni(Avx2::<true>(()), kernel) }
+        } else {
+            // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+            unsafe { enter(Avx2::<false>(()), kernel) }
+        }
     }
 
     #[inline(always)]
@@ -174,6 +200,130 @@ impl Simd for Avx2 {
     }
 }
 
+impl<const VNNI: bool> IntegerLanes for Avx2<VNNI> {
+    type Integers = (__m256i, __m256i);
+    const HAS_QUADS: bool = VNNI;
+    const INTEGER_PANELS: usize = 1;
+    // 3 rows × 2 registers of sums, twice, 2 registers of weights, 1 broadcast and 1 product: 16 registers.
+    const SCALED_ROWS: usize = 3;
+
+    #[inline(always)]
+    fn splat_word(self, word: i32) -> Self::Integers {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_set1_epi32(word), _mm256_set1_epi32(word)) }
+    }
+
+    #[inline(always)]
+    fn load_integers(self, from: &[i32; LANES]) -> Self::Integers {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA, and both halves
+        // of the array are read in bounds; the load needs no alignment.
+        unsafe {
+            let from = from.as_ptr();
+            (_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(8).cast()))
+        }
+    }
+
+    #[inline(always)]
+    fn add_pairs(
+        self,
+        sums: Self::Integers,
+        left: Self::Integers,
+        right: Self::Integers,
+    ) -> Self::Integers {
+        if VNNI {
+            // SAFETY: `self` proves that the CPU has AVX2 and, with `VNNI`, AVX-VNNI.
+            unsafe {
+                (
+                    _mm256_dpwssd_avx_epi32(sums.0, left.0, right.0),
+                    _mm256_dpwssd_avx_epi32(sums.1, left.1, right.1),
+                )
+            }
+        } else {
+            // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+            unsafe {
+                (
+                    _mm256_add_epi32(sums.0, _mm256_madd_epi16(left.0, right.0)),
+                    _mm256_add_epi32(sums.1, _mm256_madd_epi16(left.1, right.1)),
+                )
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn add_quads(
+        self,
+        sums: Self::Integers,
+        left: Self::Integers,
+        right: Self::Integers,
+    ) -> Self::Integers {
+        if VNNI {
+            // SAFETY: `self` proves that the CPU has AVX2 and, with `VNNI`, AVX-VNNI.
+            unsafe {
+                (
+                    _mm256_dpbusd_avx_epi32(sums.0, left.0, right.0),
+                    _mm256_dpbusd_avx_epi32(sums.1, left.1, right.1),
+                )
+            }
+        } else {
+            // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+            unsafe { (add_quads(sums.0, left.0, right.0), add_quads(sums.1, left.1, right.1)) }
+        }
+    }
+
+    #[inline(always)]
+    fn max_magnitude(self, most: Self::Integers, lanes: Self::Lanes) -> Self::Integers {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe {
+            let magnitude = _mm256_set1_epi32(i32::MAX);
+            let (low, high) = (_mm256_castps_si256(lanes.0), _mm256_castps_si256(lanes.1));
+            (
+                _mm256_max_epi32(most.0, _mm256_and_si256(low, magnitude)),
+                _mm256_max_epi32(most.1, _mm256_and_si256(high, magnitude)),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max_integers(self, integers: Self::Integers) -> i32 {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { reduce_max_integers_8(_mm256_max_epi32(integers.0, integers.1)) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self, integers: Self::Integers) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA.
+        unsafe { (_mm256_cvtepi32_ps(integers.0), _mm256_cvtepi32_ps(integers.1)) }
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, lanes: Self::Lanes, to: &mut [i32; LANES / 2]) {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA, and the array is
+        // as long as the register; the store needs no alignment.
+        unsafe {
+            let (low, high) = (_mm256_cvtps_epi32(lanes.0), _mm256_cvtps_epi32(lanes.1));
+            // Packing works on 128-bit halves, so the quarters come out in the order 0, 2, 1, 3.
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), packed);
+        }
+    }
+
+    #[inline(always)]
+    fn store_quads(self, lanes: Self::Lanes, to: &mut [i32; LANES / 4]) {
+        // SAFETY: `self` proves that the CPU has AVX2 and FMA, and the array has
+        // the 16 bytes that the store writes; it needs no alignment.
+        unsafe {
+            let offset = _mm256_set1_epi32(QUAD_OFFSET);
+            let low = _mm256_add_epi32(_mm256_cvtps_epi32(lanes.0), offset);
+            let high = _mm256_add_epi32(_mm256_cvtps_epi32(lanes.1), offset);
+            // Packing works on 128-bit halves, so the quarters come out in the order 0, 2, 1, 3.
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(low, high));
+            let (low, high) =
+                (_mm256_castsi256_si128(packed), _mm256_extracti128_si256::<1>(packed));
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm_packus_epi16(low, high));
+        }
+    }
+}
+
 /// Transposes four blocks of 8 × 8: blocks of 4 × 4 within the halves of the registers, then the halves.
 ///
 /// # Safety
@@ -234,6 +384,18 @@ pub(crate) unsafe fn reduce_max_8(eight: __m256) -> f32 {
     _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
 }
 
+/// The greatest of 8 integers.
+///
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn reduce_max_integers_8(eight: __m256i) -> i32 {
+    let four = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+    let two = _mm_max_epi32(four, _mm_shuffle_epi32::<0b11_10_11_10>(four));
+    _mm_cvtsi128_si32(_mm_max_epi32(two, _mm_shuffle_epi32::<0b01>(two)))
+}
+
 /// # Safety
 /// The CPU must have AVX2 and FMA.
 #[inline]
@@ -260,4 +422,20 @@ unsafe fn round_to_bf16(a: __m256) -> __m256 {
 unsafe fn add_exponent(a: __m256, exponent: __m256) -> __m256 {
     let shifted = _mm256_slli_epi32::<23>(_mm256_castps_si256(exponent));
     _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted))
+}
+
+/// `VPDPBUSD` without an instruction of its own: the even and the odd bytes as pairs.
+///
+/// # Safety
+/// The CPU must have AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_quads(sums: __m256i, left: __m256i, right: __m256i) -> __m256i {
+    let left_even = _mm256_and_si256(left, _mm256_set1_epi16(0xff));
+    let left_odd = _mm256_srli_epi16::<8>(left);
+    let right_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(right));
+    let right_odd = _mm256_srai_epi16::<8>(right);
+    let even = _mm256_madd_epi16(left_even, right_even);
+    let odd = _mm256_madd_epi16(left_odd, right_odd);
+    _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
 }

@@ -1,51 +1,80 @@
 //! AVX-512: 16 lanes are one register. This file only maps operations to instructions.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use crate::arch::avx2;
+use crate::integer::lanes::{IntegerLanes, QUAD_OFFSET};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, TILE_LEN, UPPER_HALF};
 
-/// Proof that the CPU has AVX-512F, and with `BF16` AVX512-BF16, which then rounds. Only detection makes one.
+/// Proof that the CPU has AVX-512F and the extension `E`. Only detection makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx512<const BF16: bool = false>(());
+pub(crate) struct Avx512<E = Foundation>(PhantomData<E>);
+
+/// What a CPU may have beside AVX-512F.
+pub(crate) trait Extension: Copy {
+    /// Whether an instruction rounds to bf16.
+    const ROUNDS_TO_BF16: bool;
+
+    /// Whether the CPU has AVX-512F and the extension.
+    fn is_detected() -> bool;
+
+    /// Compiles a kernel, and the functions that are inlined into it, for AVX-512F and the extension.
+    ///
+    /// # Safety
+    /// The CPU must have both.
+    unsafe fn enter<K: Kernel>(simd: Avx512<Self>, kernel: K) -> K::Output;
+}
+
+/// Nothing beside AVX-512F.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Foundation;
+
+/// AVX512-BF16: rounding to bf16, and dot products of pairs of bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bf16;
+
+/// AVX512-BW: instructions over integers of 16 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bw;
+
+/// AVX512-VNNI: dot products of pairs of 16 bits and of quads of 8 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vnni;
 
 /// AVX-512 with AVX512-BF16.
-pub(crate) type Avx512Bf16 = Avx512<true>;
+pub(crate) type Avx512Bf16 = Avx512<Bf16>;
 
-impl Avx512 {
-    /// The proof, if the CPU has AVX-512F.
+impl<E: Extension> Avx512<E> {
+    /// The proof, if the CPU has AVX-512F and the extension.
     pub(crate) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f")).then_some(Avx512(()))
+        E::is_detected().then_some(Avx512(PhantomData))
     }
 }
 
-impl Avx512Bf16 {
-    /// The proof, if the CPU has AVX-512F and AVX512-BF16.
-    pub(crate) fn detect_bf16() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16"))
-            .then_some(Avx512(()))
-    }
+macro_rules! extension {
+    ($name:ty, $features:literal, detected by [$($feature:tt)+], rounds to bf16: $rounds:literal) => {
+        impl Extension for $name {
+            const ROUNDS_TO_BF16: bool = $rounds;
+
+            fn is_detected() -> bool {
+                $(is_x86_feature_detected!($feature))&&+
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn enter<K: Kernel>(simd: Avx512<Self>, kernel: K) -> K::Output {
+                kernel.run(simd)
+            }
+        }
+    };
 }
 
-/// Compiles a kernel, and the functions that are inlined into it, for AVX-512F.
-///
-/// # Safety
-/// The CPU must have AVX-512F.
-#[target_feature(enable = "avx512f")]
-unsafe fn enter<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
-    kernel.run(simd)
-}
+extension!(Foundation, "avx512f", detected by ["avx512f"], rounds to bf16: false);
+extension!(Bf16, "avx512f,avx512bf16", detected by ["avx512f" "avx512bf16"], rounds to bf16: true);
+extension!(Bw, "avx512f,avx512bw", detected by ["avx512f" "avx512bw"], rounds to bf16: false);
+extension!(Vnni, "avx512f,avx512vnni", detected by ["avx512f" "avx512vnni"], rounds to bf16: false);
 
-/// Compiles a kernel, and the functions that are inlined into it, for AVX-512F and AVX512-BF16.
-///
-/// # Safety
-/// The CPU must have AVX-512F and AVX512-BF16.
-#[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn enter_bf16<K: Kernel>(simd: Avx512Bf16, kernel: K) -> K::Output {
-    kernel.run(simd)
-}
-
-impl<const BF16: bool> Simd for Avx512<BF16> {
+impl<E: Extension> Simd for Avx512<E> {
     type Lanes = __m512;
     // 8 rows × 3 registers of sums, 3 registers of weights and 1 broadcast: 28 of 32 registers.
     const MICRO_TILE_ROWS: usize = 8;
@@ -53,13 +82,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     const EMULATED_ROWS: usize = 8;
 
     fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        if BF16 {
-            // SAFETY: `self` proves that the CPU has AVX-512F, and with `BF16` AVX512-BF16.
-            unsafe { enter_bf16(Avx512::<true>(()), kernel) }
-        } else {
-            // SAFETY: `self` proves that the CPU has AVX-512F.
-            unsafe { enter(Avx512::<false>(()), kernel) }
-        }
+        // SAFETY: `self` proves that the CPU has AVX-512F and the extension.
+        unsafe { E::enter(self, kernel) }
     }
 
     #[inline(always)]
@@ -184,8 +208,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
 
     #[inline(always)]
     fn store_bf16(self, a: Self::Lanes, to: &mut [u16; LANES]) {
-        if BF16 {
-            // SAFETY: `self` proves that the CPU has AVX-512F and AVX512-BF16.
+        if E::ROUNDS_TO_BF16 {
+            // SAFETY: only the extension AVX512-BF16 says so, and `self` proves that the CPU has it.
             unsafe { store_rounded_bf16(a, to) }
         } else {
             self.store_upper_halves(self.round_to_bf16(a), to);
@@ -219,6 +243,135 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
     fn transpose_pairs(self, from: &[u16; TILE_LEN], to: &mut [u16; TILE_LEN]) {
         // SAFETY: `self` proves that the CPU has AVX-512F.
         unsafe { transpose_pairs(from, to) }
+    }
+}
+
+/// An extension that multiplies integers.
+pub(crate) trait IntegerExtension: Extension {
+    /// Whether its instructions multiply quads.
+    const HAS_QUADS: bool;
+
+    /// # Safety
+    /// The CPU must have AVX-512F and the extension.
+    unsafe fn add_pairs(sums: __m512i, left: __m512i, right: __m512i) -> __m512i;
+
+    /// # Safety
+    /// The CPU must have AVX-512F and the extension.
+    unsafe fn add_quads(sums: __m512i, left: __m512i, right: __m512i) -> __m512i;
+}
+
+impl IntegerExtension for Bw {
+    const HAS_QUADS: bool = false;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn add_pairs(sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        _mm512_add_epi32(sums, _mm512_madd_epi16(left, right))
+    }
+
+    /// `VPDPBUSD` without an instruction of its own: the even and the odd bytes as pairs.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    unsafe fn add_quads(sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        let left_even = _mm512_and_si512(left, _mm512_set1_epi16(0xff));
+        let left_odd = _mm512_srli_epi16::<8>(left);
+        let right_even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(right));
+        let right_odd = _mm512_srai_epi16::<8>(right);
+        let even = _mm512_madd_epi16(left_even, right_even);
+        let odd = _mm512_madd_epi16(left_odd, right_odd);
+        _mm512_add_epi32(sums, _mm512_add_epi32(even, odd))
+    }
+}
+
+impl IntegerExtension for Vnni {
+    const HAS_QUADS: bool = true;
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn add_pairs(sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        _mm512_dpwssd_epi32(sums, left, right)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    unsafe fn add_quads(sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        _mm512_dpbusd_epi32(sums, left, right)
+    }
+}
+
+impl<E: IntegerExtension> IntegerLanes for Avx512<E> {
+    type Integers = __m512i;
+    const HAS_QUADS: bool = E::HAS_QUADS;
+    // 8 rows × 2 registers of sums, 2 registers of weights and 1 broadcast. 24 KiB of weights stay in L1.
+    const INTEGER_PANELS: usize = 2;
+    // 6 rows × 2 registers of sums, twice, 2 registers of weights and 1 broadcast: 27 of 32 registers.
+    const SCALED_ROWS: usize = 6;
+
+    #[inline(always)]
+    fn splat_word(self, word: i32) -> __m512i {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_set1_epi32(word) }
+    }
+
+    #[inline(always)]
+    fn load_integers(self, from: &[i32; LANES]) -> __m512i {
+        // SAFETY: `self` proves that the CPU has AVX-512F, and the array is
+        // as long as the register; the load needs no alignment.
+        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the CPU has AVX-512F and the extension.
+        unsafe { E::add_pairs(sums, left, right) }
+    }
+
+    #[inline(always)]
+    fn add_quads(self, sums: __m512i, left: __m512i, right: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the CPU has AVX-512F and the extension.
+        unsafe { E::add_quads(sums, left, right) }
+    }
+
+    #[inline(always)]
+    fn max_magnitude(self, most: __m512i, lanes: Self::Lanes) -> __m512i {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe {
+            let bits = _mm512_and_si512(_mm512_castps_si512(lanes), _mm512_set1_epi32(i32::MAX));
+            _mm512_max_epi32(most, bits)
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max_integers(self, integers: __m512i) -> i32 {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_reduce_max_epi32(integers) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self, integers: __m512i) -> Self::Lanes {
+        // SAFETY: `self` proves that the CPU has AVX-512F.
+        unsafe { _mm512_cvtepi32_ps(integers) }
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, lanes: Self::Lanes, to: &mut [i32; LANES / 2]) {
+        // SAFETY: `self` proves that the CPU has AVX-512F, and the array has the 32 bytes that the store
+        // writes; it needs no alignment.
+        unsafe {
+            let pairs = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(lanes));
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), pairs);
+        }
+    }
+
+    #[inline(always)]
+    fn store_quads(self, lanes: Self::Lanes, to: &mut [i32; LANES / 4]) {
+        // SAFETY: `self` proves that the CPU has AVX-512F, and the array has the 16 bytes that the store
+        // writes; it needs no alignment.
+        unsafe {
+            let offset = _mm512_set1_epi32(QUAD_OFFSET);
+            let integers = _mm512_add_epi32(_mm512_cvtps_epi32(lanes), offset);
+            _mm_storeu_si128(to.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(integers));
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Any CPU: an array of 16 f32 and the standard library, with the same bits as the other instruction
 //! sets. It is slow on a target without fused multiply-add, where std calls a function for each.
 
+use crate::integer::lanes::{
+    IntegerLanes, QUAD_OFFSET, pair_of, pair_word, quad_word, signed_quad_of, unsigned_quad_of,
+};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, UPPER_HALF};
 
 /// The instruction set of every CPU.
@@ -118,6 +121,77 @@ impl Simd for Portable {
             second.0[lane] = f32::from_bits(u32::from(pair[1]) << 16);
         }
         (first, second)
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct Integers([i32; LANES]);
+
+impl IntegerLanes for Portable {
+    type Integers = Integers;
+    const HAS_QUADS: bool = true;
+    const INTEGER_PANELS: usize = 1;
+    const SCALED_ROWS: usize = 4;
+
+    #[inline(always)]
+    fn splat_word(self, word: i32) -> Integers {
+        Integers([word; LANES])
+    }
+
+    #[inline(always)]
+    fn load_integers(self, from: &[i32; LANES]) -> Integers {
+        Integers(*from)
+    }
+
+    #[inline(always)]
+    fn add_pairs(self, mut sums: Integers, left: Integers, right: Integers) -> Integers {
+        for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.into_iter().zip(right.0)) {
+            let ([a, b], [c, d]) = (pair_of(left), pair_of(right));
+            *sum += a * c + b * d;
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn add_quads(self, mut sums: Integers, left: Integers, right: Integers) -> Integers {
+        for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.into_iter().zip(right.0)) {
+            let ([a, b, c, d], [e, f, g, h]) = (unsigned_quad_of(left), signed_quad_of(right));
+            *sum += a * e + b * f + c * g + d * h;
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn max_magnitude(self, mut most: Integers, lanes: Array) -> Integers {
+        for (most, lane) in most.0.iter_mut().zip(lanes.0) {
+            *most = (*most).max(lane.abs().to_bits() as i32);
+        }
+        most
+    }
+
+    #[inline(always)]
+    fn reduce_max_integers(self, integers: Integers) -> i32 {
+        integers.0.into_iter().fold(i32::MIN, i32::max)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, integers: Integers) -> Array {
+        Array(integers.0.map(|integer| integer as f32))
+    }
+
+    #[inline(always)]
+    fn store_pairs(self, lanes: Array, to: &mut [i32; LANES / 2]) {
+        for (to, pair) in to.iter_mut().zip(lanes.0.as_chunks::<2>().0) {
+            *to = pair_word(pair.map(|value| value.round_ties_even() as i32));
+        }
+    }
+
+    #[inline(always)]
+    fn store_quads(self, lanes: Array, to: &mut [i32; LANES / 4]) {
+        for (to, quad) in to.iter_mut().zip(lanes.0.as_chunks::<4>().0) {
+            *to = quad_word(quad.map(|value| value.round_ties_even() as i32 + QUAD_OFFSET));
+        }
     }
 }
 

@@ -21,9 +21,10 @@
 use std::ops::Range;
 
 use crate::activation::exp2;
-use crate::f32::micro_kernel::{micro_tiles, multiply_accumulate};
+use crate::f32::micro_kernel::multiply_accumulate;
 use crate::heads::{AttentionHeads, Heads, Projection};
 use crate::isa::Isa;
+use crate::micro_tiles::micro_tiles;
 use crate::score_bias::ScoreBias;
 use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_PANELS, MAX_MICRO_TILE_ROWS, Simd};
 

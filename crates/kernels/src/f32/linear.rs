@@ -24,8 +24,9 @@ use std::ops::Range;
 
 use crate::activation::Activation;
 use crate::buffer::{AlignedBuffer, AllocationError};
-use crate::f32::micro_kernel::{micro_tiles, multiply_accumulate};
+use crate::f32::micro_kernel::multiply_accumulate;
 use crate::isa::Isa;
+use crate::micro_tiles::micro_tiles;
 use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_PANELS, MAX_MICRO_TILE_ROWS, Simd};
 
 /// MC: a block's input and output stay in L2 while every panel passes by. A multiple of every MR.

@@ -1,36 +1,6 @@
-//! The micro-kernel of every f32 product, and the micro-tiles that it computes.
-
-use std::ops::Range;
+//! The micro-kernel of every f32 product.
 
 use crate::simd::{LANES, Simd};
-
-/// Divides rows into micro-tiles of at most `max` rows and nearly equal size. A micro-tile of one row has
-/// too few chains to keep the multiply-add units busy.
-#[inline(always)]
-pub(crate) fn micro_tiles(rows: Range<usize>, max: usize) -> MicroTiles {
-    MicroTiles { left: rows.len().div_ceil(max), rows }
-}
-
-pub(crate) struct MicroTiles {
-    rows: Range<usize>,
-    left: usize,
-}
-
-impl Iterator for MicroTiles {
-    type Item = Range<usize>;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<Range<usize>> {
-        if self.left == 0 {
-            return None;
-        }
-        let start = self.rows.start;
-        let end = start + self.rows.len().div_ceil(self.left);
-        self.left -= 1;
-        self.rows.start = end;
-        Some(start..end)
-    }
-}
 
 /// `sums[r][p] += rows[r][k] · panels[p][k]` for each k in order. Rows and panels have the same number of k.
 #[inline(always)]

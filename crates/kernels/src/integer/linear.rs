@@ -1,0 +1,304 @@
+//! Integer linear layers: `output = activation(input · weightᵀ + bias)`, with weights that are rounded and packed once.
+//!
+//! ```text
+//!  a panel of 16 outputs            for each block of BLOCK_ROWS rows
+//!  word 0  | w0 w1 ... w15 |          for each BLOCK_DEPTH of the inputs
+//!  word 1  | w0 w1 ... w15 |            round the rows to integers              in L1 or L2
+//!  ...                                  for each panel (or three)
+//!  a word: 2 or 4 k of an output          for each micro-tile of rows
+//!  a line: 64 bytes                         for each block: exact sums, then scales; output += them
+//!                                     activation, while the rows are in L2
+//! ```
+//!
+//! The loops are those of [`crate::f32::linear`]; [`crate::integer`] defines the values.
+
+use std::ops::Range;
+
+use crate::activation::Activation;
+use crate::buffer::{AlignedBuffer, AllocationError};
+use crate::integer::IntegerFormat;
+use crate::integer::lanes::{
+    IntegerKernel, IntegerLanes, MAX_INTEGER_PANELS, Packing, QUAD_OFFSET, pair_word, quad_word,
+};
+use crate::integer::micro_kernel::{
+    Int8Pairs, Int8Quads, Int16Pairs, PackedFormat, PanelDepth, RoundedRow, Sums, multiply_blocks,
+};
+use crate::integer::quantize::{Scale, quantize};
+use crate::integer::unit::IntegerUnit;
+use crate::micro_tiles::micro_tiles;
+use crate::simd::{LANES, MAX_MICRO_TILE_ROWS};
+
+/// Rows that are rounded together; a multiple of every micro-tile.
+const BLOCK_ROWS: usize = 48;
+/// Inputs that are rounded together: whole blocks of each format.
+pub(crate) const BLOCK_DEPTH: usize = 384;
+
+/// An integer linear layer: its weights in panels, their scales, and its bias.
+#[derive(Debug)]
+pub(crate) struct IntegerLinear {
+    inputs: usize,
+    outputs: usize,
+    format: IntegerFormat,
+    packing: Packing,
+    /// `(panels, words of an output, 16)`; the columns past `outputs` are zeros.
+    words: AlignedBuffer<i32>,
+    /// `(panels, blocks, 16)`.
+    scales: AlignedBuffer,
+    /// What the sums of a block start with, `(panels, blocks, 16)`: it takes off what quads on the left have too
+    /// much. Empty for pairs.
+    starts: AlignedBuffer<i32>,
+    /// One value for each column of the panels.
+    bias: AlignedBuffer,
+}
+
+impl IntegerLinear {
+    /// Rounds and packs layers of the same input side by side, as `F32Linear::pack` does.
+    ///
+    /// # Errors
+    /// If the memory for the packed weights cannot be allocated.
+    ///
+    /// # Panics
+    /// If a weight is not `inputs` times as long as its bias.
+    pub fn pack(
+        format: IntegerFormat,
+        packing: Packing,
+        inputs: usize,
+        parts: &[(&[f32], &[f32])],
+    ) -> Result<Self, AllocationError> {
+        let outputs: usize = parts.iter().map(|(_, bias)| bias.len()).sum();
+        let columns = outputs.next_multiple_of(LANES);
+        let blocks = inputs.div_ceil(format.block());
+        let starts = if packing == Packing::Quads { blocks } else { 0 };
+        let mut layer = IntegerLinear {
+            inputs,
+            outputs,
+            format,
+            packing,
+            words: AlignedBuffer::default(),
+            scales: AlignedBuffer::zeroed(columns.saturating_mul(blocks))?,
+            starts: AlignedBuffer::zeroed(columns.saturating_mul(starts))?,
+            bias: AlignedBuffer::zeroed(columns)?,
+        };
+        layer.words = AlignedBuffer::zeroed(columns.saturating_mul(layer.words_of_output()))?;
+        let mut column = 0;
+        for (weight, bias) in parts {
+            assert_eq!(weight.len(), inputs * bias.len(), "a weight is (outputs, inputs)");
+            layer.bias[column..column + bias.len()].copy_from_slice(bias);
+            for row in weight.chunks_exact(inputs.max(1)) {
+                layer.pack_output(column, row);
+                column += 1;
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Rounds the weights of an output and stores them in their column.
+    fn pack_output(&mut self, column: usize, weights: &[f32]) {
+        let (panel, lane) = (column / LANES, column % LANES);
+        let blocks = self.blocks();
+        let first_word = panel * self.words_of_output();
+        for (block, values) in weights.chunks(self.format.block()).enumerate() {
+            let scale = Scale::of(self.format.largest(), values);
+            let at = (panel * blocks + block) * LANES + lane;
+            self.scales[at] = scale.scale;
+            let integers: Vec<i32> = values.iter().map(|value| scale.integer(*value)).collect();
+            if self.packing == Packing::Quads {
+                self.starts[at] = -QUAD_OFFSET * integers.iter().sum::<i32>();
+            }
+            let first_word = first_word + block * self.format.words(self.packing);
+            for (word, group) in integers.chunks(self.packing.per_word()).enumerate() {
+                let integer = |at: usize| group.get(at).copied().unwrap_or(0);
+                self.words[(first_word + word) * LANES + lane] = match self.packing {
+                    Packing::Pairs => pair_word([integer(0), integer(1)]),
+                    Packing::Quads => quad_word([0, 1, 2, 3].map(integer)),
+                };
+            }
+        }
+    }
+
+    fn blocks(&self) -> usize {
+        self.inputs.div_ceil(self.format.block())
+    }
+
+    /// Words of an output: blocks of 8 bits are whole.
+    fn words_of_output(&self) -> usize {
+        match self.format {
+            IntegerFormat::Int16 => self.inputs.div_ceil(self.packing.per_word()),
+            IntegerFormat::Int8 => self.blocks() * self.format.words(self.packing),
+        }
+    }
+
+    /// Some inputs of a panel: whole blocks, or those at the end.
+    #[inline(always)]
+    fn panel_depth<F: PackedFormat>(&self, panel: usize, depth: &Range<usize>) -> PanelDepth<'_> {
+        let (first, end) = (depth.start / F::BLOCK, depth.end.div_ceil(F::BLOCK));
+        let (blocks, words) = (panel * self.blocks(), panel * self.words_of_output());
+        let of_blocks = blocks + first..blocks + end;
+        let last_word = (end * F::WORDS).min(self.words_of_output());
+        let of_words = words + first * F::WORDS..words + last_word;
+        PanelDepth {
+            words: &self.words.as_chunks().0[of_words],
+            scales: &self.scales.as_chunks().0[of_blocks.clone()],
+            starts: match F::PACKING {
+                Packing::Pairs => &[],
+                Packing::Quads => &self.starts.as_chunks().0[of_blocks],
+            },
+        }
+    }
+
+    /// `output = activation(input · weightᵀ + bias)`, for an `input` of `(rows, inputs)` and an `output` of
+    /// `(rows, outputs)`. What `output` holds before does not matter.
+    ///
+    /// # Panics
+    /// If the two do not have the same number of whole rows.
+    pub fn forward(
+        &self,
+        unit: IntegerUnit,
+        input: &[f32],
+        activation: Option<Activation>,
+        output: &mut [f32],
+    ) {
+        let rows = output.len() / self.outputs.max(1);
+        assert_eq!(output.len(), rows * self.outputs, "the rows of the output are complete");
+        assert_eq!(
+            input.len(),
+            rows * self.inputs,
+            "input and output have the same number of rows"
+        );
+        let product = Product { layer: self, input, activation, output };
+        match (self.format, self.packing) {
+            (IntegerFormat::Int16, _) => unit.run(In(product, Int16Pairs)),
+            (IntegerFormat::Int8, Packing::Pairs) => unit.run(In(product, Int8Pairs)),
+            (IntegerFormat::Int8, Packing::Quads) => unit.run(In(product, Int8Quads)),
+        }
+    }
+}
+
+struct Product<'a> {
+    layer: &'a IntegerLinear,
+    input: &'a [f32],
+    activation: Option<Activation>,
+    output: &'a mut [f32],
+}
+
+/// A product in a format that the layer was packed in.
+struct In<'a, F>(Product<'a>, F);
+
+/// A micro-tile's place.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Its first row, and the same within the rounded rows.
+    row: usize,
+    rounded_row: usize,
+    panel: usize,
+    /// The inputs that the rounded rows have.
+    depth: &'a Range<usize>,
+}
+
+impl<F: PackedFormat> IntegerKernel for In<'_, F> {
+    #[inline(always)]
+    fn run<S: IntegerLanes>(self, simd: S) {
+        let In(mut product, _) = self;
+        let mut rounded = [RoundedRow::ZERO; BLOCK_ROWS];
+        let rows = product.output.len() / product.layer.outputs.max(1);
+        let panels = product.layer.outputs.div_ceil(LANES);
+        for first_row in (0..rows).step_by(BLOCK_ROWS) {
+            let rows = first_row..rows.min(first_row + BLOCK_ROWS);
+            for first_k in (0..product.layer.inputs).step_by(BLOCK_DEPTH) {
+                let depth = first_k..product.layer.inputs.min(first_k + BLOCK_DEPTH);
+                let rounded = &mut rounded[..rows.len()];
+                product.round::<S, F>(simd, rows.start, &depth, rounded);
+                let mut panel = 0;
+                while panel < panels {
+                    let together = S::INTEGER_PANELS.min(panels - panel);
+                    let place = Place { row: rows.start, rounded_row: 0, panel, depth: &depth };
+                    match together {
+                        MAX_INTEGER_PANELS => product
+                            .multiply_panels::<S, F, MAX_INTEGER_PANELS>(simd, place, rounded),
+                        _ => product.multiply_panels::<S, F, 1>(simd, place, rounded),
+                    }
+                    panel += together;
+                }
+            }
+            if let Some(activation) = product.activation {
+                let outputs = product.layer.outputs;
+                let finished = &mut product.output[rows.start * outputs..rows.end * outputs];
+                activation.apply_to_slice(simd, finished);
+            }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// Rounds some inputs of the rows from `first` on.
+    #[inline(always)]
+    fn round<S: IntegerLanes, F: PackedFormat>(
+        &self,
+        simd: S,
+        first: usize,
+        depth: &Range<usize>,
+        rounded: &mut [RoundedRow],
+    ) {
+        for (index, row) in rounded.iter_mut().enumerate() {
+            let start = (first + index) * self.layer.inputs;
+            let values = &self.input[start + depth.start..start + depth.end];
+            let blocks = row.words.chunks_mut(F::WORDS).zip(&mut row.scales);
+            for (block, (words, scale)) in values.chunks(F::BLOCK).zip(blocks) {
+                *scale = quantize(simd, F::PACKING, F::FORMAT.largest(), block, words);
+            }
+        }
+    }
+
+    /// The rounded rows × `P` panels.
+    #[inline(always)]
+    fn multiply_panels<S: IntegerLanes, F: PackedFormat, const P: usize>(
+        &mut self,
+        simd: S,
+        place: Place,
+        rounded: &[RoundedRow],
+    ) {
+        let mut panels = [PanelDepth::default(); P];
+        for (p, panel) in panels.iter_mut().enumerate() {
+            *panel = self.layer.panel_depth::<F>(place.panel + p, place.depth);
+        }
+        for rows in micro_tiles(0..rounded.len(), F::rows::<S>()) {
+            let place = Place { row: place.row + rows.start, rounded_row: rows.start, ..place };
+            let tile = Tile { place, rounded, panels };
+            match rows.len() {
+                MAX_MICRO_TILE_ROWS => self.multiply_micro_tile::<S, F, 8, P>(simd, tile),
+                7 => self.multiply_micro_tile::<S, F, 7, P>(simd, tile),
+                6 => self.multiply_micro_tile::<S, F, 6, P>(simd, tile),
+                5 => self.multiply_micro_tile::<S, F, 5, P>(simd, tile),
+                4 => self.multiply_micro_tile::<S, F, 4, P>(simd, tile),
+                3 => self.multiply_micro_tile::<S, F, 3, P>(simd, tile),
+                2 => self.multiply_micro_tile::<S, F, 2, P>(simd, tile),
+                _ => self.multiply_micro_tile::<S, F, 1, P>(simd, tile),
+            }
+        }
+    }
+
+    /// A micro-tile of `R` rows × `P` panels.
+    #[inline(always)]
+    fn multiply_micro_tile<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        tile: Tile<P>,
+    ) {
+        let Place { row, rounded_row, panel, depth } = tile.place;
+        let Some(rows) = tile.rounded[rounded_row..].first_chunk::<R>() else {
+            unreachable!("a micro-tile has rounded rows")
+        };
+        let IntegerLinear { outputs, bias, .. } = self.layer;
+        let columns = panel * LANES..(*outputs).min((panel + P) * LANES);
+        let bias = (depth.start == 0).then(|| &bias[panel * LANES..(panel + P) * LANES]);
+        let output = &mut self.output[row * outputs..][..R * outputs];
+        multiply_blocks::<S, F, R, P>(simd, rows, &tile.panels, Sums { bias, output, columns });
+    }
+}
+
+/// What a micro-tile is computed from.
+struct Tile<'a, const P: usize> {
+    place: Place<'a>,
+    rounded: &'a [RoundedRow],
+    panels: [PanelDepth<'a>; P],
+}
