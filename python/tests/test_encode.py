@@ -86,7 +86,7 @@ def test_program_has_the_same_bits(embedder, texts, tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     rows = {"id": list(map(str, range(64))), "text": texts}
     pq.write_table(pa.table(rows), tmp_path / "in.parquet")
-    for precision in ("f32", "bf16x3", "bf16", "bf16-avx512"):
+    for precision in ("f32", "bf16x3", "bf16", "bf16-avx512", "int16", "int8"):
         out = tmp_path / f"{precision}.parquet"
         arguments = ["run", tmp_path / "in.parquet", out, "--text", "text"]
         environment = {**os.environ, "REEMBED_COMPUTE_PRECISION": precision}

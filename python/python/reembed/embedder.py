@@ -43,7 +43,8 @@ class Embedder:
         sentence-transformers), or a directory in the layout of sentence-transformers. An id is looked for in the
         model cache of reembed and in that of Hugging Face, then fetched.
     precision:
-        ``"f32"``, ``"bf16x3"``, ``"bf16"`` or ``"bf16-avx512"``; None: the program's own choice on this machine.
+        ``"f32"``, ``"bf16x3"``, ``"bf16"``, ``"bf16-avx512"``, ``"int16"`` or ``"int8"``; None: the program's own
+        choice on this machine.
     threads:
         Threads of the work; None: ``REEMBED_COMPUTE_THREADS``, else the CPUs that Ray or Spark grants to this worker,
         else ``OMP_NUM_THREADS``, else as many as CPU affinity and cgroup allow.

@@ -38,7 +38,8 @@ pub struct ModelIdentity {
     pub prompt: String,
     /// Components of a vector.
     pub dimension: usize,
-    /// The precision of the factors of matrix products: `f32`, `bf16x3`, `bf16` or `bf16-avx512`.
+    /// The precision of the factors of matrix products: `f32`, `bf16x3`, `bf16`, `bf16-avx512`, `int16` or
+    /// `int8`.
     pub precision: String,
     /// The numerics version. Encoders with equal ones give vectors that are equal within their
     /// tolerance.

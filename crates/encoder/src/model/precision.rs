@@ -4,11 +4,12 @@
 //! |---|---|---|
 //! | `auto`, all-MiniLM-L6-v2 | AMX | bf16 |
 //! | | AVX512-BF16 only | bf16-avx512; a warning if AMX exists and was refused |
-//! | | neither | f32; a warning if a unit was refused |
+//! | | neither | int16; a warning if a unit was refused |
 //! | `auto`, any other model | | f32 |
 //! | `auto`, vectors of the model exist | the unit of their precision | theirs |
 //! | | missing, refused or excluded by `compute.isa` | theirs, emulated; a warning |
-//! | `f32` | | f32 |
+//! | `f32`, `int16` | | as configured: every CPU is fast at it |
+//! | `int8` | | as configured; a warning where it is slower than int16, without VNNI |
 //! | `bf16`, `bf16x3`, `bf16-avx512` | the unit of that precision | as configured |
 //! | | missing, refused or excluded by `compute.isa` | as configured, emulated; a warning |
 //!
@@ -33,6 +34,13 @@ pub enum PrecisionWarning {
         place: Option<VectorPlace>,
         /// Why the unit is not used; `None` if the CPU has none or `compute.isa` excludes it.
         reason: Option<UnitError>,
+    },
+    /// The precision is slower here than one that is nearer to f32.
+    Slower {
+        /// The precision.
+        precision: Precision,
+        /// The one that is faster.
+        faster: Precision,
     },
     /// The CPU has a unit for a faster precision that cannot be used.
     Fallback {
@@ -66,6 +74,11 @@ impl fmt::Display for PrecisionWarning {
                      example with `--precision f32 --rebuild`"
                 )
             }
+            PrecisionWarning::Slower { precision, faster } => write!(
+                f,
+                "{precision} is slower than {faster} on this CPU, which has no VNNI or is kept from it by \
+                 `compute.isa`; its vectors are those of every machine"
+            ),
             PrecisionWarning::Fallback { preferred, used, reason } => {
                 write!(f, "{used} is used instead of {preferred}: {reason}")
             }
@@ -90,7 +103,10 @@ pub fn choose_arithmetic(
     if let (Some(PrecisionWarning::Emulated { place, .. }), None) = (&mut warning, configured) {
         *place = followed.map(|followed| followed.place);
     }
-    (Arithmetic::new(isa, precision, unit.unwrap_or(Bf16Unit::EMULATED)), warning)
+    let arithmetic = Arithmetic::new(isa, precision, unit.unwrap_or(Bf16Unit::EMULATED));
+    let is_slow = precision == Precision::Int8 && !arithmetic.multiplies_bytes_faster();
+    let slower = PrecisionWarning::Slower { precision, faster: Precision::Int16 };
+    (arithmetic, warning.or(is_slow.then_some(slower)))
 }
 
 /// The precisions that `auto` tries for a validated model, fastest first.
@@ -106,8 +122,8 @@ fn choose_precision<U>(
 ) -> (Precision, Option<U>, Option<PrecisionWarning>) {
     let candidates = match (&configured, validated) {
         (None, true) => &FAST[..],
-        (None, false) | (Some(Precision::F32), _) => &[],
-        (Some(precision), _) => std::slice::from_ref(precision),
+        (Some(precision), _) if precision.unit_name().is_some() => std::slice::from_ref(precision),
+        (None, false) | (Some(_), _) => &[],
     };
     let mut refused = None;
     for &precision in candidates {
@@ -125,13 +141,13 @@ fn choose_precision<U>(
         }
     }
     let (precision, warning) = match configured {
-        Some(Precision::F32) => (Precision::F32, None),
+        Some(precision) if precision.unit_name().is_none() => (precision, None),
         Some(precision) => {
             let reason = refused.map(|(_, reason)| reason);
             (precision, Some(PrecisionWarning::Emulated { precision, place: None, reason }))
         }
         None => {
-            let used = Precision::F32;
+            let used = if validated { Precision::Int16 } else { Precision::F32 };
             let warning =
                 |(preferred, reason)| PrecisionWarning::Fallback { preferred, used, reason };
             (used, refused.map(warning))
@@ -148,7 +164,7 @@ mod tests {
 
     #[test]
     fn choose_precision_follows_the_table() {
-        use Precision::{Bf16, Bf16Avx512, Bf16x3, F32};
+        use Precision::{Bf16, Bf16Avx512, Bf16x3, F32, Int8, Int16};
         let (works, refused) = (Some(Ok(())), Some(Err(REFUSED)));
         let emulated =
             |precision, reason| Some(PrecisionWarning::Emulated { precision, place: None, reason });
@@ -160,12 +176,14 @@ mod tests {
             (None, true, works, None, Bf16, None),
             (None, true, None, works, Bf16Avx512, None),
             (None, true, refused, works, Bf16Avx512, fallback(Bf16, Bf16Avx512)),
-            (None, true, refused, None, F32, fallback(Bf16, F32)),
-            (None, true, refused, refused, F32, fallback(Bf16, F32)),
-            (None, true, None, refused, F32, fallback(Bf16Avx512, F32)),
-            (None, true, None, None, F32, None),
+            (None, true, refused, None, Int16, fallback(Bf16, Int16)),
+            (None, true, refused, refused, Int16, fallback(Bf16, Int16)),
+            (None, true, None, refused, Int16, fallback(Bf16Avx512, Int16)),
+            (None, true, None, None, Int16, None),
             (None, false, works, works, F32, None),
             (Some(F32), true, works, works, F32, None),
+            (Some(Int16), false, works, works, Int16, None),
+            (Some(Int8), true, None, None, Int8, None),
             (Some(Bf16), false, works, None, Bf16, None),
             (Some(Bf16x3), true, works, None, Bf16x3, None),
             (Some(Bf16Avx512), true, works, works, Bf16Avx512, None),
@@ -186,11 +204,26 @@ mod tests {
     }
 
     #[test]
-    fn no_unit_is_detected_for_f32() {
-        for (configured, validated) in [(Some(Precision::F32), true), (None, false)] {
+    fn no_unit_is_detected_for_what_every_cpu_computes() {
+        use Precision::{F32, Int8, Int16};
+        for (configured, validated, expected) in [
+            (Some(F32), true, F32),
+            (Some(Int16), true, Int16),
+            (Some(Int8), true, Int8),
+            (None, false, F32),
+        ] {
             let (precision, ..) =
                 choose_precision::<()>(configured, validated, |_| panic!("it is not needed"));
-            assert_eq!(precision, Precision::F32);
+            assert_eq!(precision, expected);
         }
+    }
+
+    #[test]
+    fn int8_without_vnni_is_said_to_be_slow() {
+        let chosen = |precision| choose_arithmetic(Isa::portable(), Some(precision), None, true).1;
+        let slower =
+            PrecisionWarning::Slower { precision: Precision::Int8, faster: Precision::Int16 };
+        assert_eq!(chosen(Precision::Int8), Some(slower));
+        assert_eq!(chosen(Precision::Int16), None);
     }
 }

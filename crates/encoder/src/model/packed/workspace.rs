@@ -14,12 +14,12 @@ use crate::model::spec::EncoderSpec;
 /// Tokens of a block: they go through the second half of a layer together, from the output
 /// projection of the attention to the last layer norm.
 ///
-/// In f32 a block stays in L2 (48 × (2 × 384 + 1536) f32 are 442 KB) and the weights stream. With
+/// Where activations are f32, a block stays in L2 (48 × (2 × 384 + 1536) f32 are 442 KB) and the weights stream. With
 /// AMX the weights of a layer stay in L2 and the rows of a long block stream. See docs/engine.md.
 const fn block_tokens(precision: Precision) -> usize {
     match precision {
         // A multiple of the rows of each micro-tile.
-        Precision::F32 => 48,
+        Precision::F32 | Precision::Int16 | Precision::Int8 => 48,
         Precision::Bf16 | Precision::Bf16x3 => 1024,
         // As in f32, and a multiple of 32 rows.
         Precision::Bf16Avx512 => 64,
@@ -188,7 +188,7 @@ impl BufferLayouts {
         let floats = |width: usize| BufferSize { floats: block.saturating_mul(width), halves: 0 };
         let is_before = spec.normalizes_before();
         // In bf16 a projection is added to the residual stream before it is stored anywhere.
-        let has_projected = is_before || precision == Precision::F32;
+        let has_projected = is_before || precision.has_f32_activations();
         let normalized = if is_before { block } else { 0 };
         BufferLayouts {
             hidden: Residual::size(precision, tokens, spec.hidden),

@@ -147,6 +147,7 @@ fn vectors_match_the_f64_reference_within_tolerance() {
         (Precision::Bf16x3, 1e-5),
         (Precision::Bf16, 1e-2),
         (Precision::Bf16Avx512, 1e-2),
+        (Precision::Int16, 1e-2),
     ] {
         for shape in shapes() {
             let model = model_in(emulated(precision), &shape);
@@ -192,11 +193,13 @@ fn vectors_have_the_same_bits_on_every_arithmetic() {
 }
 
 /// SHA-256 over the bits of the vectors of [`numerics_versions_keep_their_bits`].
-const BITS: [(&str, &str); 4] = [
+const BITS: [(&str, &str); 6] = [
     ("packed-1-f32", "a056ea4b71c6a97791506b82b252cf21ced6580aa7eacec1bae83de98a845a53"),
     ("packed-1-bf16", "66705f06869892c3eeadd686185794b3cd584aa713aaf267daa35ae1ec2a4d3b"),
     ("packed-1-bf16x3", "b7bdb176610621c4eb2ee179d60978c99392d77f62060c9744a5cd2955d4664f"),
     ("packed-1-bf16-avx512", "cef0afac3abd344e86126895f0199581b150917ca6d15ef2b01ec28104c85378"),
+    ("packed-1-int16", "45d0496673ae8de23df01439b4e7dc4ba537446cd3b54eb6b6a516e8fdb6b3f0"),
+    ("packed-1-int8", "b0f3ac64f437ca676b220041e5b310098f714fecbb217da88d4efab4a55dba52"),
 ];
 
 /// Outputs and vector caches are reused under the name of their numerics version. This test alone
@@ -232,8 +235,8 @@ fn numerics_versions_keep_their_bits() {
 fn vector_has_the_same_bits_in_any_batch() {
     let shape = PackedShape::small();
     let f32 = Isa::available().map(Arithmetic::f32);
-    let bf16 = [Precision::Bf16, Precision::Bf16x3, Precision::Bf16Avx512].map(emulated);
-    for arithmetic in f32.chain(bf16) {
+    let others = Precision::ALL.into_iter().skip(1).map(emulated);
+    for arithmetic in f32.chain(others) {
         let model = model_in(arithmetic, &shape);
         let lengths: Vec<usize> = (0..20).map(|i| 1 + (i * 37) % shape.max_tokens).collect();
         let texts = texts(&shape, &lengths);
