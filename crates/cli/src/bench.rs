@@ -8,6 +8,7 @@ mod batch_memory;
 mod html;
 mod measure;
 mod mode;
+mod recall;
 mod record;
 mod summary;
 mod tfidf;

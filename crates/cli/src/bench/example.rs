@@ -55,6 +55,7 @@ pub fn subject(name: &str, tasks_per_second: f64) -> SubjectRecord {
         rows: 400,
         tokens: 26_400,
         lowest_cosine: (!is_packed).then_some(0.999_999_9),
+        shared_neighbours: (!is_packed).then_some(1.0),
         largest_difference: (!is_packed).then_some(2.6e-7),
         modes: vec![
             mode("one at a time", Some(1), tasks_per_second),

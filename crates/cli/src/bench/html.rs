@@ -212,16 +212,27 @@ fn verified(record: &BenchRecord, json: &Document) -> Table {
             Some(cosine) => format!("{cosine:.7}"),
             None => "the reference".to_owned(),
         };
+        let neighbours = match subject.shared_neighbours {
+            Some(share) => percent(share),
+            None => "–".to_owned(),
+        };
         let difference = format!("/subjects/{number}/largest_difference");
         vec![
             Cell::text(&subject.name),
             Cell::text(tolerance),
             Cell::text(cosine),
+            Cell::text(neighbours),
             json.cell(&difference, NumberFormat::Scientific),
         ]
     };
     let rows = record.subjects.iter().enumerate().map(row).collect();
-    let heads = ["", "vectors", "lowest cosine with the first engine", "largest difference"];
+    let heads = [
+        "",
+        "vectors",
+        "lowest cosine with the first engine",
+        "ten nearest neighbours that stay",
+        "largest difference",
+    ];
     Table::new("Verified vectors", &heads, rows)
 }
 

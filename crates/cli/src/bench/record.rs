@@ -102,6 +102,8 @@ pub struct SubjectRecord {
     pub tokens: u64,
     /// The lowest cosine of its vectors with those of the first engine, on common rows.
     pub lowest_cosine: Option<f64>,
+    /// The share of the ten nearest neighbours of a row that its vectors have in common with them.
+    pub shared_neighbours: Option<f64>,
     /// The largest difference of a component from them.
     pub largest_difference: Option<f64>,
     /// The modes.

@@ -7,6 +7,7 @@ use reembed::footer::{Lineage, TOOL};
 use super::acceptance;
 use super::measure::{Passes, Plan, SubjectRun};
 use super::mode::Mode;
+use super::recall::shared_neighbours;
 use super::record::{
     BenchRecord, CorpusRecord, ModeRecord, ModelRecord, Peak, SCHEMA, SubjectRecord,
 };
@@ -89,6 +90,8 @@ fn subject_record(
         rows: run.rows.len() as u64,
         tokens: work.tokens,
         lowest_cosine: difference.map(|(cosine, _)| cosine),
+        shared_neighbours: reference
+            .and_then(|reference| shared_neighbours(&reference.first, &run.first, embedder.dim())),
         largest_difference: difference.map(|(_, difference)| difference),
         modes: run.modes.iter().map(|passes| mode_record(passes, &work)).collect(),
     }

@@ -128,8 +128,11 @@ fn engines(raw: &RawConfig, model: &ModelConfig) -> Result<Vec<ModelConfig>> {
         return Ok(vec![model.clone()]);
     }
     let isa = model.isa()?;
-    // An emulated precision is slow.
-    let is_fast = |precision: &Precision| matches!(Bf16Unit::detect(isa, *precision), Some(Ok(_)));
+    // An emulated precision is slow. One without a unit of its own is fast everywhere.
+    let is_fast = |precision: &Precision| match precision.unit_name() {
+        Some(_) => matches!(Bf16Unit::detect(isa, *precision), Some(Ok(_))),
+        None => *precision != Precision::F32,
+    };
     let with = |precision| ModelConfig { precision: Some(precision), ..model.clone() };
     let mut engines = vec![with(Precision::F32)];
     engines.extend(Precision::ALL.into_iter().filter(is_fast).map(with));

@@ -81,7 +81,12 @@ fn write_verification(text: &mut String, record: &BenchRecord) {
             ),
             _ => String::new(),
         };
-        let _ = writeln!(text, "Verified for {}: {invariance}{difference}.", subject.name);
+        let neighbours = match subject.shared_neighbours {
+            Some(share) => format!(", {} of the ten nearest neighbours stay", percent(share)),
+            None => String::new(),
+        };
+        let _ =
+            writeln!(text, "Verified for {}: {invariance}{difference}{neighbours}.", subject.name);
     }
 }
 
