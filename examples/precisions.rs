@@ -1,4 +1,4 @@
-//! How a precision changes search results: the ten nearest neighbours of each sample row, in every bf16
+//! How a precision changes search results: the ten nearest neighbours of each sample row, in every other
 //! precision compared with f32, and the rank correlation (Spearman) of all other rows.
 //!
 //! `cargo run --release --example precisions -- 1000`
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
         "{:<11} {:>12} {:>12} {:>14} {:>14} {:>12}",
         "", "least cosine", "max |Δ|", "top 10 shared", "least shared", "least ρ"
     );
-    for precision in [Precision::Bf16x3, Precision::Bf16, Precision::Bf16Avx512] {
+    for precision in Precision::ALL.into_iter().skip(1) {
         let vectors = embed(precision)?;
         let (mut shared, mut least_shared, mut least_rank) = (0, NEAREST, 1f64);
         for row in 0..tasks.len() {

@@ -112,7 +112,7 @@ class Bench:
             self.model_flags = []
         self.precisions = ["f32"]
         if "--precision" in self.output("bench", "--help"):
-            self.precisions = ["f32", "bf16x3", "bf16", "bf16-avx512"]
+            self.precisions = ["f32", "bf16x3", "bf16", "bf16-avx512", "int16", "int8"]
 
     def contenders(self):
         peers = {
