@@ -64,7 +64,7 @@ impl IntegerFormat {
         }
     }
 
-    /// Inputs of a block: a multiple of 16, and a divisor of [`linear::BLOCK_DEPTH`].
+    /// Inputs of a block: a multiple of 16, and a divisor of [`micro_kernel::BLOCK_DEPTH`].
     #[inline(always)]
     pub const fn block(self) -> usize {
         match self {

@@ -21,7 +21,8 @@ use crate::integer::lanes::{
     IntegerKernel, IntegerLanes, MAX_INTEGER_PANELS, Packing, QUAD_OFFSET, pair_word, quad_word,
 };
 use crate::integer::micro_kernel::{
-    Int8Pairs, Int8Quads, Int16Pairs, PackedFormat, PanelDepth, RoundedRow, Sums, multiply_blocks,
+    BLOCK_DEPTH, Int8Pairs, Int8Quads, Int16Pairs, PackedFormat, PanelDepth, RoundedRow, Sums,
+    multiply_blocks,
 };
 use crate::integer::quantize::{Scale, quantize};
 use crate::integer::unit::IntegerUnit;
@@ -30,8 +31,6 @@ use crate::simd::{LANES, MAX_MICRO_TILE_ROWS};
 
 /// Rows that are rounded together; a multiple of every micro-tile.
 const BLOCK_ROWS: usize = 48;
-/// Inputs that are rounded together: whole blocks of each format.
-pub(crate) const BLOCK_DEPTH: usize = 384;
 
 /// An integer linear layer: its weights in panels, their scales, and its bias.
 #[derive(Debug)]

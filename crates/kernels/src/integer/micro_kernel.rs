@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use crate::integer::IntegerFormat;
 use crate::integer::lanes::{IntegerLanes, Packing};
-use crate::integer::linear::BLOCK_DEPTH;
 use crate::simd::{LANES, Simd};
 
+/// Inputs that are rounded together: whole blocks of each format.
+pub(crate) const BLOCK_DEPTH: usize = 384;
 /// Blocks of the smallest size in [`BLOCK_DEPTH`] inputs.
 const MAX_BLOCKS: usize = BLOCK_DEPTH / IntegerFormat::Int8.block();
 /// Words of that many inputs, as pairs.
@@ -156,8 +157,8 @@ pub(crate) fn multiply_blocks<S: IntegerLanes, F: PackedFormat, const R: usize, 
         return;
     }
     let mut lanes = [[simd.splat(0.0); P]; R];
-    for r in 0..R {
-        lanes[r] = sums.load::<S, R, P>(simd, r);
+    for (r, lanes) in lanes.iter_mut().enumerate() {
+        *lanes = sums.load::<S, R, P>(simd, r);
     }
     for block in 0..panels[0].scales.len().min(MAX_BLOCKS) {
         let exact = multiply_block::<S, F, R, P>(simd, block, rows, panels);
@@ -165,8 +166,8 @@ pub(crate) fn multiply_blocks<S: IntegerLanes, F: PackedFormat, const R: usize, 
             lanes[r] = scale(simd, exact[r], rows[r].scales[block], block, panels, lanes[r]);
         }
     }
-    for r in 0..R {
-        sums.store::<S, R, P>(simd, r, lanes[r]);
+    for (r, lanes) in lanes.into_iter().enumerate() {
+        sums.store::<S, R, P>(simd, r, lanes);
     }
 }
 
@@ -225,8 +226,8 @@ fn accumulate<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
         right[p] = &panels[p].words[words.clone()];
         if let Packing::Quads = F::PACKING {
             let start = simd.load_integers(&panels[p].starts[block]);
-            for r in 0..R {
-                sums[r][p] = start;
+            for sums in &mut sums {
+                sums[p] = start;
             }
         }
     }
