@@ -5,7 +5,7 @@
 
 This script needs Rust, Python 3.11 or later with venv, and a package index. The virtual environment takes about 6 GB,
 since torch includes the CUDA libraries on Linux. The script creates the environment with pinned versions, builds the
-release binary, exports the model, measures in interleaved rounds, prints the table, and writes
+release binary, exports and quantizes the model, measures in interleaved rounds, prints the table, and writes
 target/peers/report.json and report.md.
 
 `run.py --help` lists the options.
