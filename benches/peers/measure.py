@@ -29,6 +29,9 @@ SCHEMA = "reembed-peers/2"
 
 # Texts that NNCF chooses its scales by.
 CALIBRATION_TEXTS = 300
+# Neighbours of each text to compare, and the texts among which they are: all pairs of a large table would take hours.
+NEIGHBOURS = 10
+NEIGHBOUR_TEXTS = 1000
 
 # The baselines of the ratios.
 BASELINES = {
@@ -92,10 +95,12 @@ class Contender:
     most_rounds: int = 10**9
     runs: list = field(default_factory=list)
     refused: str = ""
+    accuracy: dict = None  # of its last vectors; None where it is to be computed
 
     def measure(self):
         try:
             self.runs.append(self.once())
+            self.accuracy = None
         except subprocess.CalledProcessError as failure:
             lines = (failure.stderr or failure.stdout or "").strip().splitlines()
             self.refused = f"exit {failure.returncode}: {lines[-1] if lines else ''}"
@@ -138,15 +143,20 @@ class Bench:
         run.most_rounds = 1
         yield run
         for precision in self.precisions:
-            flags = ["--precision", precision] if len(self.precisions) > 1 else []
+            flags = self.precision_flags(precision)
             name = f"reembed-{precision}"
             yield self.bench(f"{name}-alone", f"**reembed {precision}**, one call per text", "single", flags)
             yield self.bench(f"{name}-32", f"**reembed {precision}**, batch 32", "32", flags)
             yield self.bench(f"{name}-plan", f"**reembed {precision}**, its own plan", "auto", flags)
             yield self.run(f"{name}-run", f"**reembed {precision}**, Parquet to Parquet", flags)
-        flags = ["--precision", "f32"] if len(self.precisions) > 1 else []
         avx2 = {"REEMBED_COMPUTE_ISA": "avx2"}
-        yield self.bench("reembed-f32-avx2-plan", "**reembed f32**, AVX2 only, its own plan", "auto", flags, avx2)
+        for precision in ("f32", "int16", "int8"):
+            if precision in self.precisions:
+                label = f"**reembed {precision}**, AVX2 only, its own plan"
+                yield self.bench(f"reembed-{precision}-avx2-plan", label, "auto", self.precision_flags(precision), avx2)
+
+    def precision_flags(self, precision):
+        return ["--precision", precision] if len(self.precisions) > 1 else []
 
     def streams(self):
         """The number of streams of OpenVINO and ONNX Runtime, as peers.py sets it."""
@@ -281,6 +291,8 @@ class Bench:
         for c in contenders:
             line = {"name": c.name, "label": c.label, "refused": c.refused or None, "runs": c.runs}
             if c.runs:
+                if c.vectors and not c.accuracy:
+                    c.accuracy = accuracy(c.vectors(), self.reference)
                 seconds = [run["seconds"] for run in c.runs]
                 line |= {
                     "seconds": statistics.median(seconds),
@@ -289,8 +301,8 @@ class Bench:
                     "peak_bytes": max(run["peak_bytes"] for run in c.runs),
                     "ran": c.runs[-1]["ran"],
                     "ratios": {b: ratio(by_name[b], c) for b in BASELINES if b in by_name and by_name[b].runs},
-                    "min_cosine": min_cosine(c.vectors(), self.reference) if c.vectors else None,
                 }
+                line |= c.accuracy or dict.fromkeys(("min_cosine", "mean_cosine", "top_10"))
             lines.append(line)
         return {
             "schema": SCHEMA,
@@ -311,10 +323,26 @@ def ratio(baseline, contender):
     return statistics.median(base["seconds"] / run["seconds"] for base, run in pairs)
 
 
-def min_cosine(vectors, reference):
-    a, b = vectors.astype(np.float64), reference.astype(np.float64)
-    products = (a * b).sum(1) / (np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1))
-    return float(products.min())
+def accuracy(vectors, reference):
+    """The least and the mean cosine with the reference, and the percentage of nearest neighbours in common."""
+    a, b = (of_length_1(rows.astype(np.float64)) for rows in (vectors, reference))
+    cosines = (a * b).sum(1)
+    pairs = list(zip(nearest(a[:NEIGHBOUR_TEXTS]), nearest(b[:NEIGHBOUR_TEXTS])))
+    shared = [np.intersect1d(ours, theirs).size for ours, theirs in pairs]
+    top_10 = 100 * sum(shared) / (len(pairs) * NEIGHBOURS) if len(pairs) > NEIGHBOURS else None
+    return {"min_cosine": float(cosines.min()), "mean_cosine": float(cosines.mean()), "top_10": top_10}
+
+
+def of_length_1(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def nearest(vectors):
+    """The nearest other rows of each row."""
+    similarities = vectors @ vectors.T
+    np.fill_diagonal(similarities, -np.inf)
+    # Stable, so that equal texts come in the same order for every contender.
+    return np.argsort(-similarities, axis=1, kind="stable")[:, :NEIGHBOURS]
 
 
 def markdown(report):
@@ -327,25 +355,31 @@ def markdown(report):
         f"{corpus['rows']:,} texts, {corpus['tokens']:,} tokens, {report['threads']} threads; "
         + ("one round." if report["rounds"] == 1 else f"medians of {report['rounds']} interleaved rounds."),
         "",
-        f"| | tasks/s | ms/task | spread | {' | '.join(BASELINES.values())} | min cosine | peak MB |",
-        "|---|" + "---:|" * (len(BASELINES) + 5),
+        f"| | tasks/s | ms/task | spread | {' | '.join(BASELINES.values())} "
+        "| min cosine | mean cosine | top 10 | peak MB |",
+        "|---|" + "---:|" * (len(BASELINES) + 7),
     ]
     for line in report["contenders"]:
         if line["refused"]:
             why = line["refused"].replace("|", "/")[:100]
-            lines.append(f"| {line['label']} | refused: {why} |" + " |" * (len(BASELINES) + 4))
+            lines.append(f"| {line['label']} | refused: {why} |" + " |" * (len(BASELINES) + 6))
         elif line["runs"]:
             ratios = [f"{line['ratios'][b]:.2f}" if b in line["ratios"] else "–" for b in BASELINES]
-            cosine = "–" if line["min_cosine"] is None else f"{line['min_cosine']:.7f}"
-            spread = "–" if line["spread"] is None else f"{line['spread']:.2f}"
+            spread = or_dash(line["spread"], ".2f")
+            cosines = f"{or_dash(line['min_cosine'], '.7f')} | {or_dash(line['mean_cosine'], '.7f')}"
+            top_10 = or_dash(line["top_10"], ".1f")
             speed = line["tasks_per_second"]
             lines.append(
                 f"| {line['label']} | {speed:,.1f} | {1000 / speed:.2f} | {spread} | {' | '.join(ratios)} "
-                f"| {cosine} | {line['peak_bytes'] / 1e6:,.0f} |"
+                f"| {cosines} | {top_10} | {line['peak_bytes'] / 1e6:,.0f} |"
             )
     lines += ["", "What ran:", ""]
     lines += [f"- {line['label']}: {line['ran']}" for line in report["contenders"] if line["runs"]]
     return "\n".join(lines) + "\n"
+
+
+def or_dash(figure, form):
+    return "–" if figure is None else format(figure, form)
 
 
 def put_between_marks(file, text):
