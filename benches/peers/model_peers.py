@@ -373,7 +373,7 @@ def fastest(candidates, tokenizer, texts):
 
 def compare(case, vectors):
     """The least cosine and the largest difference of a component, against the vectors by torch."""
-    from measure import min_cosine
+    from measure import accuracy
 
     expected = np.load(Path(case) / "reference.npy")
     if vectors.endswith(".npy"):
@@ -382,7 +382,7 @@ def compare(case, vectors):
         column = pq.read_table(vectors, columns=["embedding"])["embedding"].combine_chunks()
         found = column.flatten().to_numpy().reshape(len(column), -1)
     assert found.shape == expected.shape and np.isfinite(found).all()
-    return {"min_cosine": min_cosine(found, expected), "difference": float(np.abs(found - expected).max())}
+    return {"min_cosine": accuracy(found, expected)["min_cosine"], "difference": float(np.abs(found - expected).max())}
 
 
 COMMANDS = {"model": make_model, "case": make_case, "tune": tune, "embed": embed, "compare": compare}
