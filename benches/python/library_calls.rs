@@ -44,7 +44,7 @@ fn main() -> Result<()> {
             }
             "32" | "auto" => {
                 let batch_size = NonZeroUsize::new(32).filter(|_| mode == "32");
-                let options = BatchOptions { batch_size, progress: None };
+                let options = BatchOptions { batch_size, ..BatchOptions::default() };
                 black_box(embedder.embed_with(texts, &options)?);
             }
             _ => bail!("the modes are alone, 32 and auto"),

@@ -365,7 +365,10 @@ impl Model {
         let record = |progress: Progress| done.store(progress.done, Ordering::Relaxed);
         let work = |stop: &Stop| {
             let embedder = self.embedder.get_or_make(|| self.load(stop))?;
-            let options = BatchOptions { batch_size: call.batch_size, progress: Some(&record) };
+            // Whole: `components` cuts them.
+            let dims = NonZeroUsize::new(self.identity.dimension);
+            let options =
+                BatchOptions { batch_size: call.batch_size, dims, progress: Some(&record) };
             let text = |row: usize| texts[row].map(|text| prompted(call.prompt, text));
             let vectors = embedder
                 .embed_positions(rows, nulls, text, &options, stop)

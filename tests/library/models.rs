@@ -66,7 +66,7 @@ fn every_model_embeds_alike_alone_and_in_batches() {
             rows.iter().map(|row| embedder.compute_embedding(row).expect("a vector")).collect();
         for size in [1, 4, 32] {
             let batch_size = NonZeroUsize::new(size);
-            let options = BatchOptions { batch_size, progress: None };
+            let options = BatchOptions { batch_size, ..BatchOptions::default() };
             let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
             assert_eq!((together.len(), together.dim()), (rows.len(), dim), "{name}");
             for (row, (alone, together)) in alone.iter().zip(together.rows()).enumerate() {

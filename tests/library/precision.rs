@@ -73,7 +73,7 @@ fn a_row_has_the_same_bits_in_any_company() {
             .collect();
         let in_batches = |embedder: &Embedder, tasks: &[TaskRow], size: usize| {
             let batch_size = Some(NonZeroUsize::new(size).expect("not zero"));
-            let options = BatchOptions { batch_size, progress: None };
+            let options = BatchOptions { batch_size, ..BatchOptions::default() };
             let vectors = embedder.compute_embeddings_batch(tasks, &options).expect("vectors");
             vectors.rows().map(bits).collect::<Vec<_>>()
         };

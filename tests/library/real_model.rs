@@ -57,7 +57,11 @@ fn batches_give_the_vectors_of_single_texts_in_row_order() {
     for size in [1, 8, 16, 32, 64] {
         let seen = Mutex::new(Vec::new());
         let note = |progress: Progress| seen.lock().expect("no panic").push(progress);
-        let options = BatchOptions { batch_size: NonZeroUsize::new(size), progress: Some(&note) };
+        let options = BatchOptions {
+            batch_size: NonZeroUsize::new(size),
+            progress: Some(&note),
+            ..BatchOptions::default()
+        };
         let together = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
         for (vector, row) in together.rows().zip(&picked) {
             let id = &GOLDEN.rows[*row].task.id;
@@ -220,7 +224,8 @@ fn many_equal_rows_in_many_sizes_of_batch_have_one_vector() {
         (0..6).map(|n| task(format!("T-{n}"), "Rotate the database credentials")).collect();
     let alone = bits(&embedder.compute_embedding(&rows[0]).expect("a vector"));
     for size in [1, 2, 4, 5, 6] {
-        let options = BatchOptions { batch_size: NonZeroUsize::new(size), progress: None };
+        let options =
+            BatchOptions { batch_size: NonZeroUsize::new(size), ..BatchOptions::default() };
         let vectors = embedder.compute_embeddings_batch(&rows, &options).expect("vectors");
         assert!(vectors.rows().all(|vector| bits(vector) == alone), "batch size {size}");
     }

@@ -63,6 +63,9 @@ pub struct BatchOptions<'a> {
     /// Texts of a batch at the start; `None`: the default of the encoder, which is in tokens unless
     /// it pads.
     pub batch_size: Option<NonZeroUsize>,
+    /// Components of a vector that are kept, the first ones, which are not scaled again: all if there are not as many.
+    /// `None`: as many as [`Embedder::dim`] says.
+    pub dims: Option<NonZeroUsize>,
     /// Called when more texts are done, within a batch too if the encoder runs it in parts. Calls
     /// come from any thread, one at a time, and the encoder waits for them: embed nothing in one.
     pub progress: Option<&'a (dyn Fn(Progress) + Sync)>,
@@ -152,9 +155,10 @@ impl Embedder {
         Embedder { model, memory: memory::read() }
     }
 
-    /// Components of a vector.
+    /// Components of a vector, unless [`BatchOptions::dims`] says otherwise: `truncate_dim` of the model's
+    /// configuration, as in sentence-transformers, else all.
     pub fn dim(&self) -> usize {
-        self.model.encoder.dim()
+        self.model.facts.default_dims()
     }
 
     /// Whether a vector has the same bits in any batch.
@@ -362,7 +366,9 @@ impl Embedder {
         let inference =
             Inference::new(encoder, settings.limit, settings.budget, &on_event).with_stop(stop);
 
-        let mut values = allocate(count.saturating_mul(encoder.dim()))?;
+        let whole = encoder.dim();
+        let dim = options.dims.map_or(self.dim(), |dims| dims.get().min(whole));
+        let mut values = allocate(count.saturating_mul(dim))?;
         let mut work = Work::default();
         for first in (0..count).step_by(CHUNK_ROWS) {
             stop.check()?;
@@ -374,10 +380,12 @@ impl Embedder {
             let limit = inference.limit();
             let texts = tokenize_texts(&self.model.tokenizer, &names, rows, texts, limit)?;
             let vectors = inference.embed(&names, rows, texts.batches)?;
-            values.extend_from_slice(&vectors.values);
+            for vector in vectors.values.chunks_exact(whole) {
+                values.extend_from_slice(&vector[..dim]);
+            }
             work.add(&vectors.work);
         }
-        Ok(Embeddings { values, dim: encoder.dim(), work })
+        Ok(Embeddings { values, dim, work })
     }
 }
 
@@ -477,7 +485,8 @@ mod tests {
         assert_eq!(vectors, embedder.embed(&TEXTS).expect("vectors"));
         let request = |_: Progress| stop.request(crate::stop::StopReason::Interrupted);
         let batch_size = NonZeroUsize::new(1);
-        let options = BatchOptions { batch_size, progress: Some(&request) };
+        let options =
+            BatchOptions { batch_size, progress: Some(&request), ..BatchOptions::default() };
         let error = embedder.embed_until(&TEXTS, &options, &stop).expect_err("stopped");
         assert_eq!(error.kind(), ErrorKind::Stopped(crate::stop::StopReason::Interrupted));
     }
@@ -492,7 +501,8 @@ mod tests {
             let progress = Mutex::new(Vec::new());
             let record = |step: Progress| progress.lock().expect("no panic").push(step);
             let batch_size = NonZeroUsize::new(batch_size);
-            let options = BatchOptions { batch_size, progress: Some(&record) };
+            let options =
+                BatchOptions { batch_size, progress: Some(&record), ..BatchOptions::default() };
             let vectors = embedder.embed_with(&texts, &options).expect("vectors");
             assert_eq!(bits(vectors.as_slice()), bits(expected.as_slice()));
             assert_eq!(vectors.work().batch_sizes.values().sum::<u64>(), batches);
@@ -532,6 +542,33 @@ mod tests {
         let vectors = embedder.embed_array(&sliced, &options).expect("vectors");
         assert_eq!(*progress.lock().expect("no panic"), [Progress { done: 1, total: 1 }]);
         assert_eq!((vectors.is_valid(0), vectors.is_valid(1)), (true, false));
+    }
+
+    #[test]
+    fn vectors_are_cut_as_the_model_or_the_call_says() {
+        let directory = ModelDirectory::tiny().write();
+        let whole =
+            Embedder::open(&ModelConfig::from_directory(directory.path())).expect("a model");
+        let expected = whole.embed(&TEXTS).expect("vectors");
+        directory.edit_json("config_sentence_transformers.json", |config| {
+            config["truncate_dim"] = 8.into();
+        });
+        let cut = Embedder::open(&ModelConfig::from_directory(directory.path())).expect("a model");
+        assert_eq!(cut.dim(), 8);
+        for (dims, kept) in [(None, 8), (Some(5), 5), (Some(32), 32), (Some(99), 32)] {
+            let dims = dims.and_then(NonZeroUsize::new);
+            let options = BatchOptions { dims, ..BatchOptions::default() };
+            let vectors = cut.embed_with(&TEXTS, &options).expect("vectors");
+            assert_eq!((vectors.len(), vectors.dim()), (TEXTS.len(), kept), "{dims:?}");
+            for (vector, whole) in vectors.rows().zip(expected.rows()) {
+                assert_eq!(bits(vector), bits(&whole[..kept]), "{dims:?}");
+            }
+            let array = StringArray::from_iter_values(TEXTS);
+            let array = cut.embed_array(&array, &options).expect("vectors");
+            assert_eq!(array.value_length(), kept as i32, "{dims:?}");
+        }
+        let row = TaskRow { title: Some(TEXTS[0].into()), ..TaskRow::default() };
+        assert_eq!(cut.compute_embedding(&row).expect("a vector").len(), 8);
     }
 
     #[test]

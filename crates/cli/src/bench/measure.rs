@@ -201,7 +201,7 @@ fn embed(embedder: &Embedder, rows: &[TaskRow], mode: Mode) -> Result<(Vec<f32>,
             }
             return Ok((values, 1.0));
         }
-        Mode::Rows(rows) => BatchOptions { batch_size: Some(rows), progress: None },
+        Mode::Rows(rows) => BatchOptions { batch_size: Some(rows), ..BatchOptions::default() },
         Mode::Auto => BatchOptions::default(),
     };
     let embeddings = embedder.compute_embeddings_batch(rows, &options)?;

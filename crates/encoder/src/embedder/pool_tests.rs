@@ -102,7 +102,8 @@ fn pooled_vectors_have_equal_bits_in_any_batch_and_rows_count_once() {
             let steps = Mutex::new(Vec::new());
             let record = |step: Progress| steps.lock().expect("no panic").push(step);
             let batch_size = NonZeroUsize::new(batch_size);
-            let options = BatchOptions { batch_size, progress: Some(&record) };
+            let options =
+                BatchOptions { batch_size, progress: Some(&record), ..BatchOptions::default() };
             let vectors = embedder.embed_with(&texts, &options).expect("vectors");
             let found: Vec<Vec<u32>> = vectors.rows().map(bits).collect();
             assert_eq!(found, expected, "{threads:?} threads, batches of {batch_size:?}");
