@@ -77,6 +77,13 @@ fn list_names_every_architecture_and_what_is_proven() {
         assert!(architecture.examples().iter().all(|example| line.contains(example)), "{line}");
     }
     assert!(listed.contains(&format!("Tried with real weights: {DEFAULT_ID}.")), "{listed}");
+    let measured: Vec<&str> =
+        listed.lines().skip_while(|line| !line.starts_with("measured, texts/s")).skip(1).collect();
+    for model in ["all-MiniLM-L6-v2", "e5-base", "mpnet-base", "gte-modernbert"] {
+        let line = measured.iter().find(|line| line.starts_with(model)).expect(model);
+        let speeds: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        assert!(matches!(speeds[..], [f32, int16] if 0 < f32 && f32 < int16), "{line}");
+    }
 }
 
 #[test]
