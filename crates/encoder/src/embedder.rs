@@ -158,7 +158,7 @@ impl Embedder {
     /// Components of a vector, unless [`BatchOptions::dims`] says otherwise: `truncate_dim` of the model's
     /// configuration, as in sentence-transformers, else all.
     pub fn dim(&self) -> usize {
-        self.model.facts.default_dims()
+        self.model.facts.default_dims().min(self.model.encoder.dim())
     }
 
     /// Whether a vector has the same bits in any batch.
