@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use reembed::{BatchOptions, Embedder, ErrorKind, TaskRow};
 use reembed_encoder::batch::{RowNames, TokenBatch};
-use reembed_encoder::limit::{BatchLimit, TokenCount};
+use reembed_encoder::limit::{BatchLimit, Pace, TokenCount};
 use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::model::{self, Model, description, source};
@@ -272,7 +272,7 @@ fn tokenization_is_the_same_on_any_number_of_threads() {
     let names = RowNames::new(1000, (0..200).map(|n| format!("T-{n}")));
     let size = |n| NonZeroUsize::new(n).expect("not zero");
     let counting = TokenCount::Padded;
-    let limit = BatchLimit { rows: size(7), tokens: size(1000), counting };
+    let limit = BatchLimit { rows: size(7), tokens: size(1000), counting, pace: Pace::NONE };
     let on = |threads| {
         let texts = texts.iter().map(String::as_str).enumerate();
         tokenize_texts(&tokenizer(threads), &names, texts.len(), texts, limit).expect("batches")
@@ -294,6 +294,7 @@ fn text_without_tokens_is_an_error_naming_the_row() {
         rows: NonZeroUsize::MAX,
         tokens: NonZeroUsize::MAX,
         counting: TokenCount::Padded,
+        pace: Pace::NONE,
     };
     let on =
         |second| tokenize_texts(&model.tokenizer, &names, 2, [(0, "word"), (1, second)], limit);

@@ -413,7 +413,7 @@ mod tests {
     use std::sync::Arc;
 
     use reembed_encoder::events::InFlight;
-    use reembed_encoder::limit::{BatchShape, TokenCount};
+    use reembed_encoder::limit::{BatchShape, Pace, TokenCount};
 
     use super::*;
     use crate::cli::LogFormat;
@@ -465,7 +465,12 @@ mod tests {
 
     fn limit(rows: usize) -> BatchLimit {
         let count = |number| std::num::NonZeroUsize::new(number).expect("not zero");
-        BatchLimit { rows: count(rows), tokens: count(4096), counting: TokenCount::Padded }
+        BatchLimit {
+            rows: count(rows),
+            tokens: count(4096),
+            counting: TokenCount::Padded,
+            pace: Pace::NONE,
+        }
     }
 
     #[test]

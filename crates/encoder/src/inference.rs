@@ -398,8 +398,13 @@ mod tests {
             let encoder = FakeEncoder::new(4, failure);
             let many = NonZeroUsize::new(1000).expect("not zero");
             let counting = TokenCount::Padded;
-            let limit =
-                AdaptiveLimit::new(LimitBounds { start: many, max: many, tokens: many, counting });
+            let limit = AdaptiveLimit::new(LimitBounds {
+                start: many,
+                max: many,
+                tokens: many,
+                counting,
+                texts_at_once: NonZeroUsize::MIN,
+            });
             let events = Mutex::new(Vec::new());
             let record = |event| events.lock().expect("no panic").push(event);
             let inference = Inference::new(&encoder, limit, None, &record);

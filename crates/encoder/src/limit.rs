@@ -80,13 +80,31 @@ pub struct BatchLimit {
     pub tokens: NonZeroUsize,
     /// Which tokens count.
     pub counting: TokenCount,
+    /// What the time of a batch allows.
+    pub pace: Pace,
+}
+
+/// What keeps the batches of a slow encoder short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Maximum number of tokens of a batch of more than `texts` texts.
+    pub tokens: NonZeroUsize,
+    /// Texts that the encoder computes at the same time: a batch of fewer leaves threads idle, however long it takes.
+    pub texts: NonZeroUsize,
+}
+
+impl Pace {
+    /// Batches may take any time.
+    pub const NONE: Pace = Pace { tokens: NonZeroUsize::MAX, texts: NonZeroUsize::MIN };
 }
 
 impl BatchLimit {
     /// Whether a batch of this shape may run. A single text always may.
     pub fn allows(self, shape: BatchShape) -> bool {
-        shape.rows <= 1
-            || (shape.rows <= self.rows.get() && self.counting.tokens(shape) <= self.tokens.get())
+        let tokens = self.counting.tokens(shape);
+        let fits = shape.rows <= self.rows.get() && tokens <= self.tokens.get();
+        let in_time = shape.rows <= self.pace.texts.get() || tokens <= self.pace.tokens.get();
+        shape.rows <= 1 || (fits && in_time)
     }
 }
 
@@ -112,6 +130,19 @@ pub struct RequestedLimits {
     pub tokens: Option<NonZeroUsize>,
 }
 
+/// What the encoder computes, and what memory allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EncoderLimits {
+    /// Which tokens count.
+    pub counting: TokenCount,
+    /// Tokens of a batch that fit in the memory budget.
+    pub affordable: NonZeroUsize,
+    /// Texts that the encoder computes at the same time.
+    pub texts_at_once: NonZeroUsize,
+    /// Tokens of the longest text that there may be.
+    pub longest: NonZeroUsize,
+}
+
 /// The start and the maximum of an [`AdaptiveLimit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitBounds {
@@ -123,28 +154,32 @@ pub struct LimitBounds {
     pub tokens: NonZeroUsize,
     /// Which tokens count.
     pub counting: TokenCount,
+    /// Texts that the encoder computes at the same time.
+    pub texts_at_once: NonZeroUsize,
 }
 
 impl LimitBounds {
-    /// Completes the requested bounds with defaults. `affordable` is the number of tokens that fits
-    /// in the memory budget. The default limits rows if the encoder pads, else tokens.
-    pub fn new(requested: RequestedLimits, affordable: NonZeroUsize, counting: TokenCount) -> Self {
+    /// Completes the requested bounds with defaults. The default limits rows if the encoder pads, else tokens: as
+    /// many at least as give each thread of the encoder a text of any length.
+    pub fn new(requested: RequestedLimits, encoder: EncoderLimits) -> Self {
+        let EncoderLimits { counting, affordable, texts_at_once, longest } = encoder;
         let (tokens, rows) = match counting {
             TokenCount::Padded => {
                 (requested.tokens.unwrap_or(affordable), DEFAULT_PADDED_BATCH_ROWS)
             }
             TokenCount::Actual => {
-                let tokens = requested.tokens.unwrap_or(DEFAULT_BATCH_TOKENS.min(affordable));
+                let default = DEFAULT_BATCH_TOKENS.max(texts_at_once.saturating_mul(longest));
+                let tokens = requested.tokens.unwrap_or(default.min(affordable));
                 (tokens, tokens)
             }
         };
         let start = requested.start.or(requested.max).unwrap_or(rows);
-        LimitBounds { start, max: requested.max.unwrap_or(start), tokens, counting }
+        LimitBounds { start, max: requested.max.unwrap_or(start), tokens, counting, texts_at_once }
     }
 }
 
 /// A batch limit that shrinks on out-of-memory and grows after batches that fit. A slow encoder gets
-/// batches that take four seconds.
+/// batches that take four seconds, or as many texts as it computes at the same time.
 #[derive(Debug, Clone)]
 pub struct AdaptiveLimit {
     bounds: LimitBounds,
@@ -178,8 +213,8 @@ impl AdaptiveLimit {
     /// A limit that starts at `bounds.start` rows and `bounds.tokens` tokens.
     pub fn new(bounds: LimitBounds) -> Self {
         let bounds = LimitBounds { max: bounds.max.max(bounds.start), ..bounds };
-        let current =
-            BatchLimit { rows: bounds.start, tokens: bounds.tokens, counting: bounds.counting };
+        let LimitBounds { start, tokens, counting, .. } = bounds;
+        let current = BatchLimit { rows: start, tokens, counting, pace: Pace::NONE };
         AdaptiveLimit { bounds, current, successes: 0, pace: UNTIMED_TOKENS }
     }
 
@@ -192,12 +227,14 @@ impl AdaptiveLimit {
             max: one,
             tokens,
             counting: TokenCount::Actual,
+            texts_at_once: one,
         })
     }
 
     /// The current limit.
     pub fn current(&self) -> BatchLimit {
-        BatchLimit { tokens: self.current.tokens.min(self.pace), ..self.current }
+        let pace = Pace { tokens: self.pace, texts: self.bounds.texts_at_once };
+        BatchLimit { pace, ..self.current }
     }
 
     /// The current limit of memory, whatever the time of a batch.
@@ -279,18 +316,60 @@ mod tests {
             // Too short to tell.
             (100, 0.0001, 8_192),
         ] {
-            let bounds =
-                LimitBounds::new(RequestedLimits::default(), NonZeroUsize::MAX, TokenCount::Actual);
+            let bounds = LimitBounds::new(RequestedLimits::default(), encoder(usize::MAX));
             let mut limit = AdaptiveLimit::new(bounds);
-            assert_eq!(limit.current().tokens, UNTIMED_TOKENS);
+            assert_eq!(limit.current().pace.tokens, UNTIMED_TOKENS);
             limit.record_success(shape(tokens), seconds(took));
-            assert_eq!(limit.current().tokens.get(), expected, "{tokens} in {took} s");
+            let BatchLimit { tokens: most, pace, .. } = limit.current();
+            assert_eq!(most.min(pace.tokens).get(), expected, "{tokens} in {took} s");
             assert_eq!(limit.of_memory().tokens, DEFAULT_BATCH_TOKENS);
+        }
+    }
+
+    #[test]
+    fn slow_encoder_gets_a_long_text_for_each_thread() {
+        for (texts_at_once, texts, tokens, allowed) in [
+            (1, 2, 4_096, false),
+            (2, 2, 4_096, true),
+            (2, 3, 4_096, false),
+            (2, 3, 300, true),
+            (16, 16, 8_192, true),
+            (16, 17, 8_192, false),
+        ] {
+            let encoder = EncoderLimits {
+                texts_at_once: size(texts_at_once),
+                longest: size(8_192),
+                ..encoder(1 << 20)
+            };
+            let mut limit =
+                AdaptiveLimit::new(LimitBounds::new(RequestedLimits::default(), encoder));
+            limit.record_success(even(1, 8_192), Duration::from_secs(32));
+            let shape = even(texts, tokens);
+            assert_eq!(
+                limit.current().allows(shape),
+                allowed,
+                "{shape:?}, {texts_at_once} threads"
+            );
+            // What does not fit in memory does not get another chance.
+            if texts > 1 && allowed {
+                limit.record_out_of_memory(shape);
+                assert!(!limit.current().allows(shape), "{shape:?}");
+            }
         }
     }
 
     fn size(n: usize) -> NonZeroUsize {
         NonZeroUsize::new(n).expect("not zero")
+    }
+
+    /// An encoder that does not pad, with one thread and texts of at most 256 tokens.
+    fn encoder(affordable: usize) -> EncoderLimits {
+        EncoderLimits {
+            counting: TokenCount::Actual,
+            affordable: size(affordable),
+            texts_at_once: NonZeroUsize::MIN,
+            longest: size(256),
+        }
     }
 
     fn limit(start: usize, max: usize, tokens: usize) -> AdaptiveLimit {
@@ -299,6 +378,7 @@ mod tests {
             max: size(max),
             tokens: size(tokens),
             counting: TokenCount::Padded,
+            texts_at_once: NonZeroUsize::MIN,
         })
     }
 
@@ -333,8 +413,13 @@ mod tests {
             (TokenCount::Actual, 299, false, 149),
             (TokenCount::Actual, 1000, true, 150),
         ] {
-            let bounds =
-                LimitBounds { start: size(64), max: size(64), tokens: size(tokens), counting };
+            let bounds = LimitBounds {
+                start: size(64),
+                max: size(64),
+                tokens: size(tokens),
+                counting,
+                texts_at_once: NonZeroUsize::MIN,
+            };
             let mut limit = AdaptiveLimit::new(bounds);
             assert_eq!(limit.current().allows(shape), allowed, "{counting:?}, {tokens}");
             limit.record_out_of_memory(shape);
@@ -358,7 +443,8 @@ mod tests {
             (tokens(99), 1 << 20, TokenCount::Actual, (99, 99, 99)),
             (tokens(1 << 20), 512, TokenCount::Actual, (1 << 20, 1 << 20, 1 << 20)),
         ] {
-            let bounds = LimitBounds::new(requested, size(affordable), counting);
+            let encoder = EncoderLimits { counting, ..encoder(affordable) };
+            let bounds = LimitBounds::new(requested, encoder);
             let found = (bounds.start.get(), bounds.max.get(), bounds.tokens.get());
             assert_eq!(found, expected, "{requested:?}, {affordable}, {counting:?}");
         }
@@ -367,8 +453,7 @@ mod tests {
     #[test]
     fn token_limit_alone_halves_and_grows_back() {
         let requested = RequestedLimits { tokens: Some(size(8000)), ..RequestedLimits::default() };
-        let mut limit =
-            AdaptiveLimit::new(LimitBounds::new(requested, size(1), TokenCount::Actual));
+        let mut limit = AdaptiveLimit::new(LimitBounds::new(requested, encoder(1)));
         assert_eq!(limit.current().to_string(), "8000 tokens");
         limit.record_out_of_memory(BatchShape { rows: 100, longest: 256, tokens: 8000 });
         let now = limit.current();
@@ -416,7 +501,12 @@ mod tests {
 
     #[test]
     fn single_text_is_always_allowed() {
-        let limit = BatchLimit { rows: size(1), tokens: size(1), counting: TokenCount::Actual };
+        let limit = BatchLimit {
+            rows: size(1),
+            tokens: size(1),
+            counting: TokenCount::Actual,
+            pace: Pace::NONE,
+        };
         assert!(limit.allows(even(1, 512)));
         assert!(!limit.allows(even(2, 1)));
     }

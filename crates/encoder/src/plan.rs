@@ -43,11 +43,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limit::TokenCount;
+    use crate::limit::{Pace, TokenCount};
 
     fn limit(rows: usize, tokens: usize) -> BatchLimit {
         let size = |n| NonZeroUsize::new(n).expect("not zero");
-        BatchLimit { rows: size(rows), tokens: size(tokens), counting: TokenCount::Padded }
+        BatchLimit {
+            rows: size(rows),
+            tokens: size(tokens),
+            counting: TokenCount::Padded,
+            pace: Pace::NONE,
+        }
     }
 
     fn actual(rows: usize, tokens: usize) -> BatchLimit {

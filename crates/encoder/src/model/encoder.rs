@@ -1,6 +1,7 @@
 //! The interface of an encoder: token ids in, vectors out.
 
 use std::error::Error as StdError;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use reembed_kernels::Precision;
@@ -19,6 +20,11 @@ pub trait Encoder: Send + Sync {
 
     /// Whether texts are padded to the longest of their batch. Padding costs time like text.
     fn pads(&self) -> bool;
+
+    /// Texts that it computes at the same time: a batch of fewer leaves threads idle.
+    fn texts_at_once(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN
+    }
 
     /// Whether vectors are scaled to Euclidean length 1. The mean of vectors is scaled too then.
     fn normalizes(&self) -> bool;

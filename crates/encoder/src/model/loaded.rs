@@ -4,7 +4,9 @@ use super::encoder::Encoder;
 use super::facts::ModelFacts;
 use super::tokenizer::TextTokenizer;
 use crate::budget::{MemoryReadings, max_tokens_for_budget, memory_budget};
-use crate::limit::{AdaptiveLimit, BatchShape, LimitBounds, RequestedLimits, TokenCount};
+use crate::limit::{
+    AdaptiveLimit, BatchShape, EncoderLimits, LimitBounds, RequestedLimits, TokenCount,
+};
 
 /// A model that is ready to embed texts.
 pub struct Model {
@@ -38,9 +40,11 @@ impl Model {
         let budget = memory_budget(memory_limit, readings, single_text_bytes);
         let counting = TokenCount::from_padding(self.encoder.pads());
         let bytes_for = |shape| self.encoder.bytes_for(shape);
-        let affordable =
-            max_tokens_for_budget(budget, self.tokenizer.longest_text(), counting, bytes_for);
-        let limit = AdaptiveLimit::new(LimitBounds::new(requested, affordable, counting));
+        let longest = self.tokenizer.longest_text();
+        let affordable = max_tokens_for_budget(budget, longest, counting, bytes_for);
+        let texts_at_once = self.encoder.texts_at_once();
+        let encoder = EncoderLimits { counting, affordable, texts_at_once, longest };
+        let limit = AdaptiveLimit::new(LimitBounds::new(requested, encoder));
         BatchSettings { limit, budget, single_text_bytes }
     }
 }

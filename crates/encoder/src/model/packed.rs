@@ -43,7 +43,7 @@ const MIN_PART_TOKENS: usize = 96;
 pub struct PackedEncoder {
     model: PackedModel,
     pool: ThreadPool,
-    workers: usize,
+    workers: NonZeroUsize,
     /// Workspaces that no worker uses; at most one for each worker.
     idle: Mutex<Vec<Workspace>>,
 }
@@ -77,7 +77,7 @@ impl PackedEncoder {
                 PackedError::WeightMemory(allocation) => out_of_memory(allocation.bytes),
                 _ => Error::new(ErrorKind::Model, "the weights cannot be packed").caused_by(cause),
             })?;
-        Ok(PackedEncoder { model, pool, workers: threads.get(), idle: Mutex::default() })
+        Ok(PackedEncoder { model, pool, workers: threads, idle: Mutex::default() })
     }
 
     /// Runs one part. Its workspace has the size of the largest part of the batch: one that grows
@@ -136,6 +136,10 @@ impl Encoder for PackedEncoder {
         false
     }
 
+    fn texts_at_once(&self) -> NonZeroUsize {
+        self.workers
+    }
+
     fn normalizes(&self) -> bool {
         self.model.shape().normalizes()
     }
@@ -152,9 +156,10 @@ impl Encoder for PackedEncoder {
     fn bytes_for(&self, shape: BatchShape) -> Option<u64> {
         let model = self.model.shape();
         // The first part is the largest.
-        let part = part_tokens(shape.tokens, self.workers).min(shape.tokens).max(shape.longest);
+        let part =
+            part_tokens(shape.tokens, self.workers.get()).min(shape.tokens).max(shape.longest);
         let worker = workspace::bytes_for(model, self.precision(), 0, part);
-        let workers = worker.saturating_mul(self.workers.min(shape.rows));
+        let workers = worker.saturating_mul(self.workers.get().min(shape.rows));
         let vectors = shape.rows.saturating_mul(model.dim).saturating_mul(size_of::<f32>());
         Some(workers.saturating_add(vectors) as u64)
     }
@@ -174,7 +179,7 @@ impl Encoder for PackedEncoder {
         let mut parts = Vec::new();
         let mut rest = vectors;
         let mut largest = 0;
-        for positions in split_into_parts(&lengths, self.workers) {
+        for positions in split_into_parts(&lengths, self.workers.get()) {
             largest = largest.max(lengths[positions.clone()].iter().sum());
             let (vectors, others) = rest.split_at_mut(positions.len() * self.dim());
             rest = others;
