@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arguments import ROOT, parser
+from markdown_tables import heading, or_dash, put_between_marks
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = "reembed-peers/2"
@@ -74,7 +75,7 @@ def main():
     text = write(bench.report(contenders), work)
     print(text)
     if options.into:
-        put_between_marks(options.into, text)
+        put_between_marks(options.into, "peers", text)
 
 
 def write(report, work):
@@ -346,12 +347,9 @@ def nearest(vectors):
 
 
 def markdown(report):
-    corpus, machine = report["corpus"], report["machine"]
-    gigabytes = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine.get("memory_bytes") else "memory unknown"
+    corpus = report["corpus"]
     lines = [
-        f"{report['date']}, commit {report['commit']}, {report['reembed']}.",
-        f"{machine.get('cpu')}, {machine.get('cores')} cores, {gigabytes}; {' '.join(machine.get('instruction_sets', []))};",
-        f"Linux {machine['kernel']}, Python {machine['python']}.",
+        *heading(report),
         f"{corpus['rows']:,} texts, {corpus['tokens']:,} tokens, {report['threads']} threads; "
         + ("one round." if report["rounds"] == 1 else f"medians of {report['rounds']} interleaved rounds."),
         "",
@@ -376,16 +374,6 @@ def markdown(report):
     lines += ["", "What ran:", ""]
     lines += [f"- {line['label']}: {line['ran']}" for line in report["contenders"] if line["runs"]]
     return "\n".join(lines) + "\n"
-
-
-def or_dash(figure, form):
-    return "–" if figure is None else format(figure, form)
-
-
-def put_between_marks(file, text):
-    begin, end = "<!-- peers: begin -->", "<!-- peers: end -->"
-    before, rest = file.read_text().split(begin)
-    file.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
 
 
 def check_text_building():

@@ -22,37 +22,29 @@ from peers import padded, peak_resident, sorted_batches, tokenize
 SEED = 7
 OPSET = 17
 
+BERT_BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 514,
+    "layer_norm_eps": 1e-5,
+    "pad_token_id": 1,
+}
+
 # Configurations of published models. Only the vocabulary is another one: that of the tokenizer that all share.
 SHAPES = {
     "e5-base": {
         "like": "multilingual-e5-base",
         "model_type": "xlm-roberta",
         "pooling": "mean",
-        "config": {
-            "hidden_size": 768,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "intermediate_size": 3072,
-            "max_position_embeddings": 514,
-            "type_vocab_size": 1,
-            "layer_norm_eps": 1e-5,
-            "pad_token_id": 1,
-        },
+        "config": BERT_BASE | {"type_vocab_size": 1},
     },
     "mpnet-base": {
         "like": "all-mpnet-base-v2",
         "model_type": "mpnet",
         "pooling": "mean",
-        "config": {
-            "hidden_size": 768,
-            "num_hidden_layers": 12,
-            "num_attention_heads": 12,
-            "intermediate_size": 3072,
-            "max_position_embeddings": 514,
-            "relative_attention_num_buckets": 32,
-            "layer_norm_eps": 1e-5,
-            "pad_token_id": 1,
-        },
+        "config": BERT_BASE | {"relative_attention_num_buckets": 32},
     },
     "gte-modernbert": {
         "like": "gte-modernbert-base",

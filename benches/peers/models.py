@@ -26,10 +26,10 @@ from pathlib import Path
 
 from arguments import ROOT, at_least_one, usable_cores
 from run import build, environment
+from markdown_tables import heading, or_dash, put_between_marks
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = "reembed-models/1"
-MARKS = ("<!-- models: begin -->", "<!-- models: end -->")
 
 # Texts of the first table are cut at so many tokens, as in the comparison of peers.
 MOST_TOKENS = 256
@@ -67,7 +67,7 @@ def main():
                 text = write(bench.report(cases), bench.work)
     print(text)
     if options.into:
-        put_between_marks(options.into, text)
+        put_between_marks(options.into, "models", text)
 
 
 def parser():
@@ -352,14 +352,9 @@ def write(report, work):
 
 
 def markdown(report):
-    machine = report["machine"]
-    gigabytes = f"{machine['memory_bytes'] / 1e9:.0f} GB" if machine.get("memory_bytes") else "memory unknown"
-    instructions = " ".join(machine.get("instruction_sets", []))
     rounds = max((len(line["runs"]) for case in report["cases"] for line in case["contenders"]), default=0)
     lines = [
-        f"{report['date']}, commit {report['commit']}, {report['reembed']}.",
-        f"{machine.get('cpu')}, {machine.get('cores')} cores, {gigabytes}; {instructions};",
-        f"Linux {machine['kernel']}, Python {machine['python']}.",
+        *heading(report),
         f"{report['threads']} threads, f32 peak {max(report['f32_peaks']) / 1e9:.0f} GFLOP/s; "
         + ("one round." if rounds == 1 else f"medians of {rounds} interleaved rounds."),
     ]
@@ -391,24 +386,14 @@ def table(first, unit, key, cases):
             elif line["runs"]:
                 cells = [
                     f"{line[key]:,.1f}",
-                    shown(line["spread"], "{:.2f}"),
-                    shown(line["ratio"], "{:.2f}"),
-                    shown(line["of_ceiling"], "{:.0%}"),
+                    or_dash(line["spread"], ".2f"),
+                    or_dash(line["ratio"], ".2f"),
+                    or_dash(line["of_ceiling"], ".0%"),
                     f"{line['min_cosine']:.7f}",
                     f"{line['difference']:.1e}",
                     f"{line['peak_bytes'] / 1e6:,.0f}",
                 ]
                 yield f"{start} {' | '.join(cells)} |"
-
-
-def shown(value, form):
-    return "–" if value is None else form.format(value)
-
-
-def put_between_marks(file, text):
-    begin, end = MARKS
-    before, rest = file.read_text().split(begin)
-    file.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

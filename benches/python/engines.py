@@ -68,7 +68,7 @@ def main():
     print(text)
     wrong = [name for name in names if not name.endswith("today") and differences[name] != 0]
     if options.into and not wrong:
-        from speed import put_between_marks
+        from markdown_tables import put_between_marks
 
         put_between_marks(options.into, "engines", text)
     sys.exit(f"not the program's bits: {', '.join(wrong)}" if wrong else 0)

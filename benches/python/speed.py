@@ -218,6 +218,8 @@ def report(options, work, subjects, load):
     (work / "speed.md").write_text(text)
     print(text)
     if options.into:
+        from markdown_tables import put_between_marks
+
         put_between_marks(options.into, "python", text)
 
 
@@ -231,12 +233,6 @@ def least_cosine(a, b):
 
 def cpu_name():
     return re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)[1]
-
-
-def put_between_marks(file, mark, text):
-    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
-    before, rest = file.read_text().split(begin)
-    file.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

@@ -436,7 +436,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::CountOrAuto(1, 1 << 40),
         default: DefaultValue::Value("\"auto\""),
         flag: None,
-        help: "Most tokens in a batch, padding included; auto: as many as batch.memory_limit allows, and at most 32,768 with an engine that does not pad (packed).",
+        help: "Most tokens in a batch, padding included; auto: as many as batch.memory_limit allows, and at most 32,768 with an engine that does not pad (packed), or the model's longest text for each thread if that is more.",
     },
     Setting {
         key: "batch.memory_limit",
