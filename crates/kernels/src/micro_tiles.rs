@@ -1,4 +1,4 @@
-//! The rows that a micro-kernel computes together.
+//! The rows and panels that a micro-kernel computes together.
 
 use std::ops::Range;
 
@@ -8,6 +8,33 @@ use std::ops::Range;
 pub(crate) fn micro_tiles(rows: Range<usize>, max: usize) -> MicroTiles {
     MicroTiles { left: rows.len().div_ceil(max), rows }
 }
+
+/// Runs code with a number of rows or panels, from 1 to 8, as a constant: `with_constant!(rows, S::MICRO_TILE_ROWS, R => code)`.
+///
+/// The code is compiled only for the numbers up to the second, a constant of the instruction set: each is a micro-tile
+/// with its own registers, and most of what this crate takes to compile.
+macro_rules! with_constant {
+    ($number:expr, $most:expr, $N:ident => $code:expr) => {
+        {
+            const { assert!($most <= 8, "a micro-tile has at most 8 rows and panels") };
+            with_constant!(@ $number, $most, $N => $code, 8 7 6 5 4 3 2)
+        }
+    };
+    (@ $number:expr, $most:expr, $N:ident => $code:expr, $($value:literal)*) => {
+        match $number {
+            $($value if const { $value <= $most } => {
+                const $N: usize = $value;
+                $code
+            })*
+            _ => {
+                const $N: usize = 1;
+                $code
+            }
+        }
+    };
+}
+
+pub(crate) use with_constant;
 
 pub(crate) struct MicroTiles {
     rows: Range<usize>,

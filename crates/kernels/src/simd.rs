@@ -35,7 +35,7 @@ pub(crate) trait Simd: Copy {
 
     /// MR: rows of the largest micro-tile; at most [`MAX_MICRO_TILE_ROWS`].
     const MICRO_TILE_ROWS: usize;
-    /// NR / 16: panels of the largest micro-tile; at most [`MAX_MICRO_TILE_PANELS`].
+    /// NR / 16: panels of the largest micro-tile.
     const MICRO_TILE_PANELS: usize;
 
     /// Rows that the emulation of a bf16 product computes together; the registers hold two chains for each.
@@ -182,5 +182,3 @@ pub(crate) trait Simd: Copy {
 
 /// The largest [`Simd::MICRO_TILE_ROWS`] of any instruction set.
 pub(crate) const MAX_MICRO_TILE_ROWS: usize = 8;
-/// The largest [`Simd::MICRO_TILE_PANELS`] of any instruction set.
-pub(crate) const MAX_MICRO_TILE_PANELS: usize = 3;

@@ -24,9 +24,9 @@ use crate::activation::exp2;
 use crate::f32::micro_kernel::multiply_accumulate;
 use crate::heads::{AttentionHeads, Heads, Projection};
 use crate::isa::Isa;
-use crate::micro_tiles::micro_tiles;
+use crate::micro_tiles::{micro_tiles, with_constant};
 use crate::score_bias::ScoreBias;
-use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_PANELS, MAX_MICRO_TILE_ROWS, Simd};
+use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_ROWS, Simd};
 
 /// f32 values of scratch that [`attend_f32`] needs for a sequence of `length` tokens.
 pub fn attend_f32_scratch_len(length: usize, heads: Heads) -> usize {
@@ -136,16 +136,9 @@ impl F32Attention<'_> {
     #[inline(always)]
     fn attend_block<S: Simd>(&mut self, simd: S, head: usize, queries: Range<usize>) {
         for micro_tile in micro_tiles(queries, S::MICRO_TILE_ROWS) {
-            match micro_tile.len() {
-                MAX_MICRO_TILE_ROWS => self.attend_queries::<S, 8>(simd, head, micro_tile.start),
-                7 => self.attend_queries::<S, 7>(simd, head, micro_tile.start),
-                6 => self.attend_queries::<S, 6>(simd, head, micro_tile.start),
-                5 => self.attend_queries::<S, 5>(simd, head, micro_tile.start),
-                4 => self.attend_queries::<S, 4>(simd, head, micro_tile.start),
-                3 => self.attend_queries::<S, 3>(simd, head, micro_tile.start),
-                2 => self.attend_queries::<S, 2>(simd, head, micro_tile.start),
-                _ => self.attend_queries::<S, 1>(simd, head, micro_tile.start),
-            }
+            with_constant!(micro_tile.len(), S::MICRO_TILE_ROWS, R => {
+                self.attend_queries::<S, R>(simd, head, micro_tile.start)
+            });
         }
     }
 
@@ -205,13 +198,9 @@ impl F32Attention<'_> {
         let Range { start: mut panel, end: panels } = self.panels;
         while panel < panels {
             let together = (panels - panel).min(S::MICRO_TILE_PANELS);
-            match together {
-                MAX_MICRO_TILE_PANELS => {
-                    self.multiply_keys::<S, R, 3>(simd, head, query, panel, &mut maxima)
-                }
-                2 => self.multiply_keys::<S, R, 2>(simd, head, query, panel, &mut maxima),
-                _ => self.multiply_keys::<S, R, 1>(simd, head, query, panel, &mut maxima),
-            }
+            with_constant!(together, S::MICRO_TILE_PANELS, P => {
+                self.multiply_keys::<S, R, P>(simd, head, query, panel, &mut maxima)
+            });
             panel += together;
         }
 
@@ -221,13 +210,9 @@ impl F32Attention<'_> {
         let mut panel = 0;
         while panel < panels {
             let together = (panels - panel).min(S::MICRO_TILE_PANELS);
-            match together {
-                MAX_MICRO_TILE_PANELS => {
-                    self.multiply_values::<S, R, 3>(simd, head, query, panel, &inverse_sums)
-                }
-                2 => self.multiply_values::<S, R, 2>(simd, head, query, panel, &inverse_sums),
-                _ => self.multiply_values::<S, R, 1>(simd, head, query, panel, &inverse_sums),
-            }
+            with_constant!(together, S::MICRO_TILE_PANELS, P => {
+                self.multiply_values::<S, R, P>(simd, head, query, panel, &inverse_sums)
+            });
             panel += together;
         }
     }

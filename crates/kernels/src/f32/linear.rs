@@ -26,8 +26,8 @@ use crate::activation::Activation;
 use crate::buffer::{AlignedBuffer, AllocationError};
 use crate::f32::micro_kernel::multiply_accumulate;
 use crate::isa::Isa;
-use crate::micro_tiles::micro_tiles;
-use crate::simd::{Kernel, LANES, MAX_MICRO_TILE_PANELS, MAX_MICRO_TILE_ROWS, Simd};
+use crate::micro_tiles::{micro_tiles, with_constant};
+use crate::simd::{Kernel, LANES, Simd};
 
 /// MC: a block's input and output stay in L2 while every panel passes by. A multiple of every MR.
 const BLOCK_ROWS: usize = 48;
@@ -128,13 +128,9 @@ impl Kernel for Product<'_> {
                 while panel < panels {
                     let together = (panels - panel).min(S::MICRO_TILE_PANELS);
                     let (block, depth) = (block.clone(), depth.clone());
-                    match together {
-                        MAX_MICRO_TILE_PANELS => {
-                            self.multiply_panels::<S, 3>(simd, panel, block, depth)
-                        }
-                        2 => self.multiply_panels::<S, 2>(simd, panel, block, depth),
-                        _ => self.multiply_panels::<S, 1>(simd, panel, block, depth),
-                    }
+                    with_constant!(together, S::MICRO_TILE_PANELS, P => {
+                        self.multiply_panels::<S, P>(simd, panel, block, depth)
+                    });
                     panel += together;
                 }
             }
@@ -158,18 +154,10 @@ impl Product<'_> {
         depth: Range<usize>,
     ) {
         for micro_tile in micro_tiles(block, S::MICRO_TILE_ROWS) {
-            match micro_tile.len() {
-                MAX_MICRO_TILE_ROWS => {
-                    self.multiply_micro_tile::<S, 8, P>(simd, panel, micro_tile.start, &depth)
-                }
-                7 => self.multiply_micro_tile::<S, 7, P>(simd, panel, micro_tile.start, &depth),
-                6 => self.multiply_micro_tile::<S, 6, P>(simd, panel, micro_tile.start, &depth),
-                5 => self.multiply_micro_tile::<S, 5, P>(simd, panel, micro_tile.start, &depth),
-                4 => self.multiply_micro_tile::<S, 4, P>(simd, panel, micro_tile.start, &depth),
-                3 => self.multiply_micro_tile::<S, 3, P>(simd, panel, micro_tile.start, &depth),
-                2 => self.multiply_micro_tile::<S, 2, P>(simd, panel, micro_tile.start, &depth),
-                _ => self.multiply_micro_tile::<S, 1, P>(simd, panel, micro_tile.start, &depth),
-            }
+            let row = micro_tile.start;
+            with_constant!(micro_tile.len(), S::MICRO_TILE_ROWS, R => {
+                self.multiply_micro_tile::<S, R, P>(simd, panel, row, &depth)
+            });
         }
     }
 

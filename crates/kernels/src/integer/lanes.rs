@@ -1,5 +1,6 @@
 //! Integers of an instruction set, beside its lanes of f32, and the words that they are packed in.
 
+use crate::integer::IntegerFormat;
 use crate::simd::{LANES, Simd};
 
 /// How factors are packed in words of 32 bits, and how many k a word has.
@@ -12,6 +13,15 @@ pub(crate) enum Packing {
 }
 
 impl Packing {
+    /// That of a format, for instructions with or without products of quads.
+    #[inline(always)]
+    pub const fn of(format: IntegerFormat, has_quads: bool) -> Packing {
+        match format {
+            IntegerFormat::Int8 if has_quads => Packing::Quads,
+            IntegerFormat::Int8 | IntegerFormat::Int16 => Packing::Pairs,
+        }
+    }
+
     /// Integers of a word.
     #[inline(always)]
     pub const fn per_word(self) -> usize {
@@ -21,9 +31,6 @@ impl Packing {
         }
     }
 }
-
-/// The largest [`IntegerLanes::INTEGER_PANELS`] of any instruction set.
-pub(crate) const MAX_INTEGER_PANELS: usize = 2;
 
 /// What a quad on the left has too much.
 pub(crate) const QUAD_OFFSET: i32 = 128;
@@ -37,7 +44,7 @@ pub(crate) trait IntegerLanes: Simd {
     /// [`IntegerLanes::add_pairs`] makes two.
     const HAS_QUADS: bool;
 
-    /// Panels of the largest micro-tile; at most [`MAX_INTEGER_PANELS`].
+    /// Panels of the largest micro-tile.
     const INTEGER_PANELS: usize;
     /// Rows of a micro-tile whose sums are scaled block by block: the registers hold each sum twice, as an
     /// integer and as f32.

@@ -18,16 +18,15 @@ use crate::activation::Activation;
 use crate::buffer::{AlignedBuffer, AllocationError};
 use crate::integer::IntegerFormat;
 use crate::integer::lanes::{
-    IntegerKernel, IntegerLanes, MAX_INTEGER_PANELS, Packing, QUAD_OFFSET, pair_word, quad_word,
+    IntegerKernel, IntegerLanes, Packing, QUAD_OFFSET, pair_word, quad_word,
 };
 use crate::integer::micro_kernel::{
-    BLOCK_DEPTH, Int8Pairs, Int8Quads, Int16Pairs, PackedFormat, PanelDepth, RoundedRow, Sums,
-    multiply_blocks,
+    BLOCK_DEPTH, Format, Int8, Int16, PanelDepth, RoundedRow, Shape, Sums, multiply_blocks,
 };
 use crate::integer::quantize::{Scale, quantize};
 use crate::integer::unit::IntegerUnit;
-use crate::micro_tiles::micro_tiles;
-use crate::simd::{LANES, MAX_MICRO_TILE_ROWS};
+use crate::micro_tiles::{micro_tiles, with_constant};
+use crate::simd::LANES;
 
 /// Rows that are rounded together; a multiple of every micro-tile.
 const BLOCK_ROWS: usize = 48;
@@ -129,16 +128,21 @@ impl IntegerLinear {
 
     /// Some inputs of a panel: whole blocks, or those at the end.
     #[inline(always)]
-    fn panel_depth<F: PackedFormat>(&self, panel: usize, depth: &Range<usize>) -> PanelDepth<'_> {
-        let (first, end) = (depth.start / F::BLOCK, depth.end.div_ceil(F::BLOCK));
+    fn panel_depth<S: IntegerLanes, F: Format>(
+        &self,
+        panel: usize,
+        depth: &Range<usize>,
+    ) -> PanelDepth<'_> {
+        let (first, end) =
+            (depth.start / Shape::<S, F>::BLOCK, depth.end.div_ceil(Shape::<S, F>::BLOCK));
         let (blocks, words) = (panel * self.blocks(), panel * self.words_of_output());
         let of_blocks = blocks + first..blocks + end;
-        let last_word = (end * F::WORDS).min(self.words_of_output());
-        let of_words = words + first * F::WORDS..words + last_word;
+        let last_word = (end * Shape::<S, F>::WORDS).min(self.words_of_output());
+        let of_words = words + first * Shape::<S, F>::WORDS..words + last_word;
         PanelDepth {
             words: &self.words.as_chunks().0[of_words],
             scales: &self.scales.as_chunks().0[of_blocks.clone()],
-            starts: match F::PACKING {
+            starts: match Shape::<S, F>::PACKING {
                 Packing::Pairs => &[],
                 Packing::Quads => &self.starts.as_chunks().0[of_blocks],
             },
@@ -149,7 +153,7 @@ impl IntegerLinear {
     /// `(rows, outputs)`. What `output` holds before does not matter.
     ///
     /// # Panics
-    /// If the two do not have the same number of whole rows.
+    /// If the two do not have the same number of whole rows, or the layer was packed for other instructions.
     pub fn forward(
         &self,
         unit: IntegerUnit,
@@ -157,6 +161,7 @@ impl IntegerLinear {
         activation: Option<Activation>,
         output: &mut [f32],
     ) {
+        assert_eq!(self.packing, unit.packing(self.format), "the layer is packed for the unit");
         let rows = output.len() / self.outputs.max(1);
         assert_eq!(output.len(), rows * self.outputs, "the rows of the output are complete");
         assert_eq!(
@@ -165,10 +170,9 @@ impl IntegerLinear {
             "input and output have the same number of rows"
         );
         let product = Product { layer: self, input, activation, output };
-        match (self.format, self.packing) {
-            (IntegerFormat::Int16, _) => unit.run(In(product, Int16Pairs)),
-            (IntegerFormat::Int8, Packing::Pairs) => unit.run(In(product, Int8Pairs)),
-            (IntegerFormat::Int8, Packing::Quads) => unit.run(In(product, Int8Quads)),
+        match self.format {
+            IntegerFormat::Int16 => unit.run(In(product, Int16)),
+            IntegerFormat::Int8 => unit.run(In(product, Int8)),
         }
     }
 }
@@ -194,7 +198,7 @@ struct Place<'a> {
     depth: &'a Range<usize>,
 }
 
-impl<F: PackedFormat> IntegerKernel for In<'_, F> {
+impl<F: Format> IntegerKernel for In<'_, F> {
     #[inline(always)]
     fn run<S: IntegerLanes>(self, simd: S) {
         let In(mut product, _) = self;
@@ -211,11 +215,9 @@ impl<F: PackedFormat> IntegerKernel for In<'_, F> {
                 while panel < panels {
                     let together = S::INTEGER_PANELS.min(panels - panel);
                     let place = Place { row: rows.start, rounded_row: 0, panel, depth: &depth };
-                    match together {
-                        MAX_INTEGER_PANELS => product
-                            .multiply_panels::<S, F, MAX_INTEGER_PANELS>(simd, place, rounded),
-                        _ => product.multiply_panels::<S, F, 1>(simd, place, rounded),
-                    }
+                    with_constant!(together, S::INTEGER_PANELS, P => {
+                        product.multiply_panels::<S, F, P>(simd, place, rounded)
+                    });
                     panel += together;
                 }
             }
@@ -231,7 +233,7 @@ impl<F: PackedFormat> IntegerKernel for In<'_, F> {
 impl Product<'_> {
     /// Rounds some inputs of the rows from `first` on.
     #[inline(always)]
-    fn round<S: IntegerLanes, F: PackedFormat>(
+    fn round<S: IntegerLanes, F: Format>(
         &self,
         simd: S,
         first: usize,
@@ -241,16 +243,16 @@ impl Product<'_> {
         for (index, row) in rounded.iter_mut().enumerate() {
             let start = (first + index) * self.layer.inputs;
             let values = &self.input[start + depth.start..start + depth.end];
-            let blocks = row.words.chunks_mut(F::WORDS).zip(&mut row.scales);
-            for (block, (words, scale)) in values.chunks(F::BLOCK).zip(blocks) {
-                *scale = quantize(simd, F::PACKING, F::FORMAT.largest(), block, words);
+            let blocks = row.words.chunks_mut(Shape::<S, F>::WORDS).zip(&mut row.scales);
+            for (block, (words, scale)) in values.chunks(Shape::<S, F>::BLOCK).zip(blocks) {
+                *scale = quantize(simd, Shape::<S, F>::PACKING, F::FORMAT.largest(), block, words);
             }
         }
     }
 
     /// The rounded rows × `P` panels.
     #[inline(always)]
-    fn multiply_panels<S: IntegerLanes, F: PackedFormat, const P: usize>(
+    fn multiply_panels<S: IntegerLanes, F: Format, const P: usize>(
         &mut self,
         simd: S,
         place: Place,
@@ -258,27 +260,20 @@ impl Product<'_> {
     ) {
         let mut panels = [PanelDepth::default(); P];
         for (p, panel) in panels.iter_mut().enumerate() {
-            *panel = self.layer.panel_depth::<F>(place.panel + p, place.depth);
+            *panel = self.layer.panel_depth::<S, F>(place.panel + p, place.depth);
         }
-        for rows in micro_tiles(0..rounded.len(), F::rows::<S>()) {
+        for rows in micro_tiles(0..rounded.len(), Shape::<S, F>::ROWS) {
             let place = Place { row: place.row + rows.start, rounded_row: rows.start, ..place };
             let tile = Tile { place, rounded, panels };
-            match rows.len() {
-                MAX_MICRO_TILE_ROWS => self.multiply_micro_tile::<S, F, 8, P>(simd, tile),
-                7 => self.multiply_micro_tile::<S, F, 7, P>(simd, tile),
-                6 => self.multiply_micro_tile::<S, F, 6, P>(simd, tile),
-                5 => self.multiply_micro_tile::<S, F, 5, P>(simd, tile),
-                4 => self.multiply_micro_tile::<S, F, 4, P>(simd, tile),
-                3 => self.multiply_micro_tile::<S, F, 3, P>(simd, tile),
-                2 => self.multiply_micro_tile::<S, F, 2, P>(simd, tile),
-                _ => self.multiply_micro_tile::<S, F, 1, P>(simd, tile),
-            }
+            with_constant!(rows.len(), Shape::<S, F>::ROWS, R => {
+                self.multiply_micro_tile::<S, F, R, P>(simd, tile)
+            });
         }
     }
 
     /// A micro-tile of `R` rows × `P` panels.
     #[inline(always)]
-    fn multiply_micro_tile<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
+    fn multiply_micro_tile<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
         &mut self,
         simd: S,
         tile: Tile<P>,

@@ -1,5 +1,6 @@
 //! The micro-kernel of every integer product: exact sums of blocks, then their scales.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::integer::IntegerFormat;
@@ -13,48 +14,39 @@ const MAX_BLOCKS: usize = BLOCK_DEPTH / IntegerFormat::Int8.block();
 /// Words of that many inputs, as pairs.
 const MAX_WORDS: usize = BLOCK_DEPTH / Packing::Pairs.per_word();
 
-/// A format, and how its integers are packed: what a product is compiled for.
-pub(crate) trait PackedFormat {
+/// The integers of a product, as a type.
+pub(crate) trait Format {
     const FORMAT: IntegerFormat;
-    const PACKING: Packing;
-
-    /// Inputs of a block.
-    const BLOCK: usize = Self::FORMAT.block();
-    /// Words of a whole block.
-    const WORDS: usize = Self::FORMAT.words(Self::PACKING);
-
-    /// Rows of the largest micro-tile.
-    #[inline(always)]
-    fn rows<S: IntegerLanes>() -> usize {
-        match Self::FORMAT {
-            IntegerFormat::Int16 => S::MICRO_TILE_ROWS,
-            IntegerFormat::Int8 => S::SCALED_ROWS,
-        }
-    }
 }
 
 /// `int16`.
-pub(crate) struct Int16Pairs;
-
-/// `int8` where there is no instruction for quads: its integers take 16 bits.
-pub(crate) struct Int8Pairs;
+pub(crate) struct Int16;
 
 /// `int8`.
-pub(crate) struct Int8Quads;
+pub(crate) struct Int8;
 
-impl PackedFormat for Int16Pairs {
+impl Format for Int16 {
     const FORMAT: IntegerFormat = IntegerFormat::Int16;
-    const PACKING: Packing = Packing::Pairs;
 }
 
-impl PackedFormat for Int8Pairs {
+impl Format for Int8 {
     const FORMAT: IntegerFormat = IntegerFormat::Int8;
-    const PACKING: Packing = Packing::Pairs;
 }
 
-impl PackedFormat for Int8Quads {
-    const FORMAT: IntegerFormat = IntegerFormat::Int8;
-    const PACKING: Packing = Packing::Quads;
+/// How an instruction set multiplies a format: what a product is compiled for.
+pub(crate) struct Shape<S, F>(PhantomData<(S, F)>);
+
+impl<S: IntegerLanes, F: Format> Shape<S, F> {
+    pub const PACKING: Packing = Packing::of(F::FORMAT, S::HAS_QUADS);
+    /// Inputs of a block.
+    pub const BLOCK: usize = F::FORMAT.block();
+    /// Words of a whole block.
+    pub const WORDS: usize = F::FORMAT.words(Self::PACKING);
+    /// Rows of the largest micro-tile.
+    pub const ROWS: usize = match F::FORMAT {
+        IntegerFormat::Int16 => S::MICRO_TILE_ROWS,
+        IntegerFormat::Int8 => S::SCALED_ROWS,
+    };
 }
 
 /// At most [`BLOCK_DEPTH`] inputs of a row, rounded.
@@ -140,13 +132,13 @@ impl Sums<'_> {
 
 /// Adds the product of some inputs to the sums of `R` rows × `P` panels.
 #[inline(always)]
-pub(crate) fn multiply_blocks<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
+pub(crate) fn multiply_blocks<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
     simd: S,
     rows: &[RoundedRow; R],
     panels: &[PanelDepth; P],
     mut sums: Sums,
 ) {
-    if F::BLOCK == BLOCK_DEPTH {
+    if Shape::<S, F>::BLOCK == BLOCK_DEPTH {
         // The registers are full of integers until the only block is complete.
         let exact = multiply_block::<S, F, R, P>(simd, 0, rows, panels);
         for r in 0..R {
@@ -191,17 +183,17 @@ fn scale<S: IntegerLanes, const P: usize>(
 
 /// The exact product of a block, from which the sums of quads have taken off what is too much.
 #[inline(always)]
-fn multiply_block<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
+fn multiply_block<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
     simd: S,
     block: usize,
     rows: &[RoundedRow; R],
     panels: &[PanelDepth; P],
 ) -> [[S::Integers; P]; R] {
-    let first = block * F::WORDS;
+    let first = block * Shape::<S, F>::WORDS;
     let count = panels[0].words.len() - first;
     // A length that is known when this is compiled spares the loop its checks.
-    if count >= F::WORDS {
-        accumulate::<S, F, R, P>(simd, block, first..first + F::WORDS, rows, panels)
+    if count >= Shape::<S, F>::WORDS {
+        accumulate::<S, F, R, P>(simd, block, first..first + Shape::<S, F>::WORDS, rows, panels)
     } else {
         accumulate::<S, F, R, P>(simd, block, first..first + count, rows, panels)
     }
@@ -209,7 +201,7 @@ fn multiply_block<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usi
 
 /// The sums of some words of a block, exactly.
 #[inline(always)]
-fn accumulate<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
+fn accumulate<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
     simd: S,
     block: usize,
     words: Range<usize>,
@@ -224,7 +216,7 @@ fn accumulate<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
     let mut sums = [[simd.splat_word(0); P]; R];
     for p in 0..P {
         right[p] = &panels[p].words[words.clone()];
-        if let Packing::Quads = F::PACKING {
+        if let Packing::Quads = Shape::<S, F>::PACKING {
             let start = simd.load_integers(&panels[p].starts[block]);
             for sums in &mut sums {
                 sums[p] = start;
@@ -239,7 +231,7 @@ fn accumulate<S: IntegerLanes, F: PackedFormat, const R: usize, const P: usize>(
         for r in 0..R {
             let left = simd.splat_word(left[r][k]);
             for p in 0..P {
-                sums[r][p] = match F::PACKING {
+                sums[r][p] = match const { Shape::<S, F>::PACKING } {
                     Packing::Pairs => simd.add_pairs(sums[r][p], left, weights[p]),
                     Packing::Quads => simd.add_quads(sums[r][p], left, weights[p]),
                 };

@@ -63,10 +63,7 @@ impl IntegerUnit {
 
     /// How it multiplies the integers of a format fastest.
     pub fn packing(self, format: IntegerFormat) -> Packing {
-        match format {
-            IntegerFormat::Int8 if self.has_quads() => Packing::Quads,
-            IntegerFormat::Int8 | IntegerFormat::Int16 => Packing::Pairs,
-        }
+        Packing::of(format, self.has_quads())
     }
 
     /// Whether it multiplies quads of 8 bits twice as fast as pairs of 16.
