@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary that takes this module in uses some of it")]
 
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -269,6 +270,12 @@ where
     fn pads(&self) -> bool {
         self.inner.pads()
     }
+    fn texts_at_once(&self) -> NonZeroUsize {
+        self.inner.texts_at_once()
+    }
+    fn precision(&self) -> Precision {
+        self.inner.precision()
+    }
     fn normalizes(&self) -> bool {
         self.inner.normalizes()
     }
@@ -296,6 +303,9 @@ impl Encoder for Negated {
     }
     fn pads(&self) -> bool {
         self.0.pads()
+    }
+    fn texts_at_once(&self) -> NonZeroUsize {
+        self.0.texts_at_once()
     }
     fn normalizes(&self) -> bool {
         self.0.normalizes()
