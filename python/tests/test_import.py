@@ -4,6 +4,7 @@ import os
 import statistics
 import subprocess
 import sys
+import sysconfig
 import time
 
 import pytest
@@ -46,6 +47,12 @@ def test_subinterpreters_are_refused_clearly(kind):
     refused, main = run(IN_SUBINTERPRETER, kind).splitlines()
     assert "sub-interpreter" in refused and "use threads" in refused
     assert main.startswith("the main interpreter has")
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python is built with a GIL")
+def test_import_leaves_the_gil_off():
+    code = "import sys, reembed; reembed.Embedder().encode('a'); print(sys._is_gil_enabled())"
+    assert run(code).strip() == "False"
 
 
 def test_import_is_quick():
