@@ -29,6 +29,8 @@ pub mod precedent;
 pub mod precision;
 pub mod prompt;
 mod resources;
+#[cfg(test)]
+mod settings_tests;
 pub mod source;
 pub mod spec;
 pub mod tensor_names;

@@ -28,7 +28,7 @@ use super::config::{TextOptions, Truncation};
 use super::encoder_config;
 use super::json::{json, quote, refuse};
 use super::prompt::{self, Prompt};
-use super::source::ModelFiles;
+use super::source::{ModelFiles, SENTENCE_CONFIGS};
 use super::spec::{EncoderSpec, PoolingSpec, Step, TokenPooling};
 pub use super::token_settings::TOKENIZER_CONFIG;
 use super::token_settings::{self, TokenSettings, TokenizerConfig};
@@ -96,7 +96,7 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     let tokens = token_settings::read(files, &tokenizer, encoder.architecture)?;
     let max_seq_length = match files.is_static {
         true => tokens.file_length(encoder.max_tokens),
-        false => max_seq_length(files, sentence.max_seq_length, &tokenizer, encoder.max_tokens)?,
+        false => max_seq_length(files, &sentence, &tokenizer, encoder.max_tokens)?,
     };
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
     options.pool.map_or(Ok(()), |size| size.check_length(max_seq_length))?;
@@ -130,6 +130,8 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
 /// The configuration of the transformer module.
 #[derive(Default)]
 struct SentenceConfig {
+    /// The name of its file.
+    file: &'static str,
     max_seq_length: Option<usize>,
     do_lower_case: bool,
 }
@@ -137,8 +139,14 @@ struct SentenceConfig {
 /// Reads the configuration of the transformer module. Every key that would change a vector is refused, and
 /// every one that is not known.
 fn sentence_config(files: &ModelFiles) -> Result<SentenceConfig> {
-    let values: BTreeMap<String, Value> = json(files, SENTENCE_CONFIG)?.unwrap_or_default();
-    let mut config = SentenceConfig::default();
+    let mut config = SentenceConfig { file: SENTENCE_CONFIGS[0], ..SentenceConfig::default() };
+    let mut values: BTreeMap<String, Value> = BTreeMap::new();
+    for file in SENTENCE_CONFIGS {
+        if let Some(found) = json(files, file)?.filter(|found: &BTreeMap<_, _>| !found.is_empty()) {
+            (config.file, values) = (file, found);
+            break;
+        }
+    }
     for (key, value) in &values {
         let text = |path: &str| value.pointer(path).and_then(Value::as_str);
         let is_known = match key.as_str() {
@@ -166,15 +174,13 @@ fn sentence_config(files: &ModelFiles) -> Result<SentenceConfig> {
             _ => value.as_object().is_some_and(serde_json::Map::is_empty),
         };
         if !is_known {
-            return Err(refuse(files, SENTENCE_CONFIG, key)
+            return Err(refuse(files, config.file, key)
                 .with(format!("{} is not supported", quote(&value.to_string())))
                 .advice("remove the key if it changes no vector, or choose another model"));
         }
     }
     Ok(config)
 }
-
-const SENTENCE_CONFIG: &str = "sentence_bert_config.json";
 
 /// Arguments of a model's constructor that change no f32 vector.
 const HARMLESS_MODEL_ARGS: [&str; 6] = [
@@ -190,15 +196,15 @@ const HARMLESS_MODEL_ARGS: [&str; 6] = [
 /// no more than the number of positions.
 fn max_seq_length(
     files: &ModelFiles,
-    configured: Option<usize>,
+    sentence: &SentenceConfig,
     tokenizer: &TokenizerConfig,
     positions: usize,
 ) -> Result<NonZeroUsize> {
-    let (file, key, length) = match (configured, tokenizer.model_max_length) {
+    let (file, key, length) = match (sentence.max_seq_length, tokenizer.model_max_length) {
         (None, Some(length)) => {
             (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
         }
-        _ => (SENTENCE_CONFIG, "max_seq_length", configured.unwrap_or(positions)),
+        _ => (sentence.file, "max_seq_length", sentence.max_seq_length.unwrap_or(positions)),
     };
     NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
         || {

@@ -47,7 +47,7 @@ use directory::Directory;
 use fetcher::{FetchedFiles, FileSource, ModelFetcher, Refusal};
 pub use files::{ModelFile, ModelFiles, Pins};
 #[cfg(feature = "candle")]
-pub(crate) use files::{PICKLED_WEIGHTS, WEIGHTS};
+pub(crate) use files::{PICKLED_WEIGHTS, SENTENCE_CONFIGS, WEIGHTS};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
 use model_cache::ModelCache;

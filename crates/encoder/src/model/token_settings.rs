@@ -25,12 +25,22 @@ pub struct TokenSettings {
     pub added: Vec<AddedTokenSpec>,
     /// Whether a special token in a text is split like any other text.
     pub splits_special_tokens: bool,
-    /// The first and the last token of every text, where the class of the tokenizer puts them there itself.
-    pub frame: [Option<String>; 2],
+    /// The first and the last token of every text, with their keys, where transformers puts them there itself.
+    pub frame: Option<[(&'static str, String); 2]>,
     /// Whether a text that is too long loses its start.
     pub cuts_start: bool,
+    /// How transformers splits a text into words in front of a Unigram model, where `tokenizer.json` says otherwise.
+    pub words: Option<PieceWords>,
     /// Tokens to which `tokenizer.json` truncates a text.
     file_length: Option<NonZeroUsize>,
+}
+
+/// Words as XLM-RoBERTa's and CamemBERT's tokenizers have them: split at white space, with a `▁` before each, or before
+/// none that begins a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PieceWords {
+    /// Whether the first word has a `▁`.
+    pub is_first_marked: bool,
 }
 
 /// A token that is matched as a whole.
@@ -79,6 +89,7 @@ pub(super) struct TokenizerConfig {
     tokenize_chinese_chars: Option<bool>,
     truncation_side: Option<String>,
     split_special_tokens: Option<bool>,
+    add_prefix_space: Option<bool>,
     added_tokens_decoder: Option<BTreeMap<u32, AddedTokenSpec>>,
     additional_special_tokens: Option<Value>,
     extra_special_tokens: Option<Value>,
@@ -95,9 +106,17 @@ pub(super) struct TokenizerConfig {
 #[derive(Deserialize)]
 struct TokenizerFile {
     normalizer: Option<Normalizer>,
+    pre_tokenizer: Option<Value>,
+    model: Option<ModelPart>,
     truncation: Option<TruncationPart>,
     #[serde(default)]
     added_tokens: Vec<AddedTokenSpec>,
+}
+
+#[derive(Deserialize)]
+struct ModelPart {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +132,17 @@ struct Normalizer {
     lowercase: Option<bool>,
     strip_accents: Option<bool>,
     handle_chinese_chars: Option<bool>,
+    clean_text: Option<bool>,
+}
+
+/// A tokenizer that transformers builds itself: of `tokenizer.json` it takes the vocabulary alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RebuiltTokenizer {
+    Bert,
+    Mpnet,
+    Roberta,
+    /// XLM-RoBERTa's and CamemBERT's.
+    Pieces,
 }
 
 /// Reads what the files of a model say about tokens.
@@ -127,8 +157,27 @@ pub(super) fn read(
     let Some(file) = json::<TokenizerFile>(files, TOKENIZER)? else {
         return Ok(TokenSettings::default());
     };
-    let is_bert = config.is_bert(architecture);
+    // A Unigram model whose class says WordPiece has the pieces that it was trained with.
+    let kind = file.model.as_ref().and_then(|model| model.kind.as_deref());
+    let rebuilt = config.rebuilt(architecture).filter(|rebuilt| match rebuilt {
+        RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet => {
+            kind.is_none_or(|kind| kind == "WordPiece")
+        }
+        RebuiltTokenizer::Roberta => kind.is_none_or(|kind| kind == "BPE"),
+        RebuiltTokenizer::Pieces => kind.is_none_or(|kind| kind == "Unigram"),
+    });
+    let is_bert = matches!(rebuilt, Some(RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet));
+    if is_bert {
+        check_is_bert(files, &file)?;
+    }
     check_normalizer(files, config, is_bert, file.normalizer.as_ref())?;
+    if rebuilt == Some(RebuiltTokenizer::Roberta) {
+        check_prefix(files, config, file.pre_tokenizer.as_ref())?;
+    }
+    let is_first_marked = config.add_prefix_space.unwrap_or(true);
+    let words = (rebuilt == Some(RebuiltTokenizer::Pieces)
+        && !has_piece_words(&file, is_first_marked))
+    .then_some(PieceWords { is_first_marked });
     let side = config
         .truncation_side
         .as_deref()
@@ -141,12 +190,25 @@ pub(super) fn read(
                 .with(format!("{} is not supported; left and right are", quote(other))));
         }
     };
-    let frame = match is_bert {
-        true => {
-            [&config.cls_token, &config.sep_token].map(|token| token.as_ref().and_then(content))
-        }
-        false => [None, None],
+    let named: BTreeMap<String, Value> = json(files, SPECIAL_TOKENS)?.unwrap_or_default();
+    let token = |own: &Option<Value>, key: &'static str, default: &str| {
+        let token = own.as_ref().or_else(|| named.get(key)).and_then(content);
+        (key, token.unwrap_or_else(|| default.to_owned()))
     };
+    let frame = rebuilt.map(|rebuilt| match rebuilt {
+        RebuiltTokenizer::Bert => [
+            token(&config.cls_token, "cls_token", "[CLS]"),
+            token(&config.sep_token, "sep_token", "[SEP]"),
+        ],
+        RebuiltTokenizer::Mpnet | RebuiltTokenizer::Roberta => [
+            token(&config.cls_token, "cls_token", "<s>"),
+            token(&config.sep_token, "sep_token", "</s>"),
+        ],
+        RebuiltTokenizer::Pieces => [
+            token(&config.bos_token, "bos_token", "<s>"),
+            token(&config.eos_token, "eos_token", "</s>"),
+        ],
+    });
     Ok(TokenSettings {
         added: if files.is_static {
             Vec::new()
@@ -155,6 +217,7 @@ pub(super) fn read(
         },
         splits_special_tokens: config.split_special_tokens.unwrap_or(false),
         frame,
+        words,
         cuts_start,
         file_length: file.truncation.and_then(|truncation| truncation.max_length),
     })
@@ -187,7 +250,11 @@ impl TokenSettings {
         let split = self.splits_special_tokens.then(|| "special tokens are split".to_owned());
         // Version 0.1 converted special tokens too, so its vectors may differ.
         let lower = lower_case.then(|| "lower case after special tokens".to_owned());
-        let all: Vec<String> = added.chain(split).chain(lower).collect();
+        let words = self.words.map(|words| {
+            let mark = if words.is_first_marked { "" } else { ", the first unmarked" };
+            format!("words are split at white space{mark}")
+        });
+        let all: Vec<String> = added.chain(split).chain(lower).chain(words).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
@@ -281,20 +348,85 @@ impl TokenizerConfig {
         names_token(&values, token)
     }
 
-    /// Whether transformers takes the vocabulary of `tokenizer.json` alone and builds the rest itself, as
-    /// its `BertTokenizer` does.
-    fn is_bert(&self, architecture: Architecture) -> bool {
-        match self.tokenizer_class.as_deref() {
-            Some(class) => {
-                let class = class.trim_end_matches("Fast");
-                ["BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"].contains(&class)
+    /// The tokenizer that transformers builds itself; `None` if it follows all of `tokenizer.json`.
+    fn rebuilt(&self, architecture: Architecture) -> Option<RebuiltTokenizer> {
+        match self.tokenizer_class.as_deref().map(|class| class.trim_end_matches("Fast")) {
+            Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {
+                Some(RebuiltTokenizer::Bert)
             }
-            None => {
-                use Architecture::{Bert, DistilBert, Electra};
-                [Bert, DistilBert, Electra].contains(&architecture)
-            }
+            Some("MPNetTokenizer") => Some(RebuiltTokenizer::Mpnet),
+            Some("RobertaTokenizer") => Some(RebuiltTokenizer::Roberta),
+            Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Some(RebuiltTokenizer::Pieces),
+            Some(_) => None,
+            None => match architecture {
+                Architecture::Bert
+                | Architecture::DistilBert
+                | Architecture::Electra
+                | Architecture::NomicBert => Some(RebuiltTokenizer::Bert),
+                Architecture::Mpnet => Some(RebuiltTokenizer::Mpnet),
+                Architecture::Roberta => Some(RebuiltTokenizer::Roberta),
+                Architecture::XlmRoberta | Architecture::Camembert => {
+                    Some(RebuiltTokenizer::Pieces)
+                }
+                _ => None,
+            },
         }
     }
+}
+
+const AS_IT_IS: &str = "set it to \"PreTrainedTokenizerFast\", with which transformers follows all of tokenizer.json, or \
+     save the tokenizer again with transformers";
+
+/// Refuses a `tokenizer.json` that has other steps than BERT's, which transformers would put in their place.
+fn check_is_bert(files: &ModelFiles, file: &TokenizerFile) -> Result<()> {
+    let normalizer = file.normalizer.as_ref();
+    let words = file.pre_tokenizer.as_ref().and_then(|step| step["type"].as_str());
+    let found = match (normalizer, words) {
+        (None, _) => "no normalizer".to_owned(),
+        (Some(one), _) if one.kind != "BertNormalizer" => format!("the normalizer {}", one.kind),
+        (Some(one), _) if one.clean_text == Some(false) => "`clean_text` false".to_owned(),
+        (_, None) => "no pre-tokenizer".to_owned(),
+        (_, Some(kind)) if kind != "BertPreTokenizer" => format!("the pre-tokenizer {kind}"),
+        _ => return Ok(()),
+    };
+    Err(refuse(files, TOKENIZER_CONFIG, "tokenizer_class")
+        .with(format!(
+            "has, or has by default, the steps of a BertTokenizer, but tokenizer.json has {found}"
+        ))
+        .advice(AS_IT_IS))
+}
+
+/// Refuses a `tokenizer.json` of RoBERTa that writes a space before a text, or does not, against the configuration.
+fn check_prefix(files: &ModelFiles, config: &TokenizerConfig, words: Option<&Value>) -> Result<()> {
+    let Some(step) = words.filter(|step| step["type"] == "ByteLevel") else { return Ok(()) };
+    let (expected, found) =
+        (config.add_prefix_space.unwrap_or(false), step["add_prefix_space"] == Value::Bool(true));
+    if expected == found {
+        return Ok(());
+    }
+    Err(refuse(files, TOKENIZER_CONFIG, "add_prefix_space")
+        .with(format!("is {expected}, but that of the pre-tokenizer in {TOKENIZER} is {found}"))
+        .advice("save the tokenizer again with transformers, which makes them agree"))
+}
+
+/// Whether `tokenizer.json` makes words as the tokenizers of XLM-RoBERTa and CamemBERT do.
+fn has_piece_words(file: &TokenizerFile, is_first_marked: bool) -> bool {
+    let is_plain = file.normalizer.as_ref().is_none_or(|one| one.kind == "Precompiled");
+    let scheme = if is_first_marked { "always" } else { "never" };
+    let Some(steps) = file.pre_tokenizer.as_ref().and_then(|step| step["pretokenizers"].as_array())
+    else {
+        return false;
+    };
+    let [words, marks] = &steps[..] else { return false };
+    is_plain
+        && words["type"] == "WhitespaceSplit"
+        && marks["type"] == "Metaspace"
+        && marks["split"] != Value::Bool(false)
+        && match &marks["prepend_scheme"] {
+            Value::String(found) => found == scheme,
+            // Before schemes there was a switch.
+            _ => marks["add_prefix_space"].as_bool().unwrap_or(true) == is_first_marked,
+        }
 }
 
 /// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:

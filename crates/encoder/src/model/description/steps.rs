@@ -61,8 +61,34 @@ struct DenseConfig {
     out_features: usize,
     bias: Option<bool>,
     activation_function: Option<String>,
+    use_residual: Option<bool>,
+    #[serde(flatten)]
+    names: ComponentNames,
+}
+
+/// What a step after the pooling reads and writes.
+#[derive(Deserialize, Default)]
+struct ComponentNames {
     module_input_name: Option<String>,
     module_output_name: Option<String>,
+}
+
+impl ComponentNames {
+    /// Refuses other values than the vector of a text.
+    fn check(&self, files: &ModelFiles, file: &str) -> Result<()> {
+        for (key, name) in [
+            ("module_input_name", &self.module_input_name),
+            ("module_output_name", &self.module_output_name),
+        ] {
+            if let Some(name) = name.as_ref().filter(|name| *name != "sentence_embedding") {
+                return Err(refuse(files, file, key).with(format!(
+                    "{} is not supported; only \"sentence_embedding\" is",
+                    quote(name)
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Reads the steps after a pooling whose vectors have `width` components.
@@ -76,7 +102,11 @@ pub(super) fn read(files: &ModelFiles, modules: &[Module], width: usize) -> Resu
                 width = dense.outputs;
                 steps.push(Step::Dense(dense));
             }
-            Ok(ModuleClass::Normalize) => steps.push(Step::Normalize),
+            Ok(ModuleClass::Normalize) => {
+                let file = format!("{}/config.json", module.path);
+                json::<ComponentNames>(files, &file)?.unwrap_or_default().check(files, &file)?;
+                steps.push(Step::Normalize);
+            }
             // Dropout changes nothing when a model is used; others are refused above.
             _ => {}
         }
@@ -100,21 +130,16 @@ fn dense(files: &ModelFiles, directory: &str, width: usize) -> Result<DenseSpec>
         let found = config.out_features;
         return damaged("out_features", format!("is {found}, out of range 1 to {MAX_WIDTH}"));
     }
-    for (key, name) in [
-        ("module_input_name", &config.module_input_name),
-        ("module_output_name", &config.module_output_name),
-    ] {
-        if let Some(name) = name.as_ref().filter(|name| *name != "sentence_embedding") {
-            return Err(refuse(files, &file, key).with(format!(
-                "{} is not supported; only \"sentence_embedding\" is",
-                quote(name)
-            )));
-        }
+    config.names.check(files, &file)?;
+    if config.use_residual == Some(true) {
+        return Err(refuse(files, &file, "use_residual")
+            .with("is true: a sum with what comes in is not supported".to_owned()));
     }
     // The path of a class depends on the version of torch; its name does not. The default is that of
-    // sentence-transformers.
-    let activation = config.activation_function.as_deref().unwrap_or("Tanh");
-    let activation = match activation.rsplit('.').next().unwrap_or("") {
+    // sentence-transformers, which also takes it for any class that is not of torch.
+    let activation = config.activation_function.as_deref().unwrap_or("torch.nn.Tanh");
+    let name = activation.strip_prefix("torch.").and_then(|path| path.rsplit('.').next());
+    let activation = match name.unwrap_or("") {
         "Tanh" => Some(Activation::Tanh),
         "Identity" => None,
         "ReLU" => Some(Activation::Relu),
@@ -122,7 +147,7 @@ fn dense(files: &ModelFiles, directory: &str, width: usize) -> Result<DenseSpec>
         "SiLU" => Some(Activation::Silu),
         _ => {
             return Err(refuse(files, &file, "activation_function").with(format!(
-                "{} is not supported; Tanh, Identity, ReLU, GELU and SiLU are",
+                "{} is not supported; Tanh, Identity, ReLU, GELU and SiLU of torch are",
                 quote(activation)
             )));
         }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::keys::{Config, RopeParameters};
+use super::keys::{Config, RopeParameters, Thetas};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
 use crate::model::spec::{
@@ -30,6 +30,7 @@ struct DecoderConfig {
     rope_scaling: Option<Value>,
     rope_parameters: Option<RopeParameters>,
     attention_bias: Option<bool>,
+    is_causal: Option<bool>,
     pad_token_id: Option<u32>,
     layer_types: Option<Vec<String>>,
     // Of Qwen3.
@@ -45,15 +46,17 @@ struct DecoderConfig {
 
 const CAUSAL: [Option<usize>; 2] = [None, Some(0)];
 
-/// Qwen3: causal, with a norm of the heads of queries and keys.
+/// Qwen3: causal unless `is_causal` is false, with a norm of the heads of queries and keys.
 pub(super) fn qwen3(config: &Config<'_>) -> Result<EncoderSpec> {
     let own: DecoderConfig = config.parse()?;
     config.refuse_if("use_sliding_window", own.use_sliding_window, "sliding windows are")?;
     if own.layer_types.iter().flatten().any(|kind| kind != "full_attention") {
         return Err(config.refuse("layer_types", "only \"full_attention\" is supported"));
     }
-    let [theta, _] = own.thetas(config)?;
-    let full = LayerAttention { seen: CAUSAL, theta: Some(theta.unwrap_or(10_000.0)) };
+    let (written, theta) = own.thetas(config)?;
+    let theta = written.all.or(written.full).or(theta);
+    let seen = if own.is_causal == Some(false) { [None; 2] } else { CAUSAL };
+    let full = LayerAttention { seen, theta: Some(theta.unwrap_or(10_000.0)) };
     let attention = own.attention(config, full, full, LocalLayers::None)?;
     own.spec(config, Architecture::Qwen3, "hidden_act", attention)
 }
@@ -64,12 +67,19 @@ pub(super) fn gemma3(config: &Config<'_>) -> Result<EncoderSpec> {
     config.refuse_value("attn_logit_softcapping", &own.attn_logit_softcapping)?;
     let window = own.sliding_window.unwrap_or(4096);
     let is_bidirectional = own.use_bidirectional_attention.unwrap_or(false);
+    if own.is_causal == Some(false) && !is_bidirectional {
+        return Err(config.refuse(
+            "is_causal",
+            "is false while `use_bidirectional_attention` is not true: its windows would not be halved",
+        ));
+    }
     // The window counts the token itself, or, to both sides, half of it is on each.
     let (full, local) = match is_bidirectional {
         true => ([None; 2], [Some(window / 2); 2]),
         false => (CAUSAL, [Some(config.size("sliding_window", window)? - 1), Some(0)]),
     };
-    let [global, sliding] = own.thetas(config)?;
+    let (written, global) = own.thetas(config)?;
+    let global = written.full.or(global).or(written.all);
     let local_layers = match &own.layer_types {
         Some(types) => config.local_layers(types)?,
         None => {
@@ -79,9 +89,10 @@ pub(super) fn gemma3(config: &Config<'_>) -> Result<EncoderSpec> {
         }
     };
     let theta = Some(global.unwrap_or(1e6));
-    let local_theta = match own.rope_local_base_freq {
-        Some(theta) => config.theta("rope_local_base_freq", theta)?,
-        None => sliding.unwrap_or(1e4),
+    let local_theta = match (written.local, own.rope_local_base_freq) {
+        (Some(theta), _) => theta,
+        (None, Some(theta)) => config.theta("rope_local_base_freq", theta)?,
+        (None, None) => written.all.unwrap_or(1e4),
     };
     let full = LayerAttention { seen: full, theta };
     let local = LayerAttention { seen: local, theta: Some(local_theta) };
@@ -95,15 +106,15 @@ pub(super) fn gemma3(config: &Config<'_>) -> Result<EncoderSpec> {
 }
 
 impl DecoderConfig {
-    /// θ of full and of local layers, where the configuration says so.
-    fn thetas(&self, config: &Config<'_>) -> Result<[Option<f64>; 2]> {
+    /// θ of `rope_parameters` and of `rope_theta`. Where both are there, transformers takes the newer key.
+    fn thetas(&self, config: &Config<'_>) -> Result<(Thetas, Option<f64>)> {
         config.refuse_value("rope_scaling", &self.rope_scaling)?;
-        let [full, local] = match &self.rope_parameters {
+        let written = match &self.rope_parameters {
             Some(parameters) => parameters.thetas(config)?,
-            None => [None; 2],
+            None => Thetas::default(),
         };
         let own = self.rope_theta.map(|theta| config.theta("rope_theta", theta)).transpose()?;
-        Ok([own.or(full), local])
+        Ok((written, own))
     }
 
     fn attention(

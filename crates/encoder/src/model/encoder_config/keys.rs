@@ -156,18 +156,30 @@ impl Config<'_> {
 pub(super) struct RopeParameters {
     rope_theta: Option<f64>,
     rope_type: Option<String>,
+    // Its name before it was `rope_type`.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     partial_rotary_factor: Option<f64>,
     full_attention: Option<Box<RopeParameters>>,
     sliding_attention: Option<Box<RopeParameters>>,
 }
 
+/// θ of `rope_parameters`, where it says so.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Thetas {
+    pub all: Option<f64>,
+    pub full: Option<f64>,
+    pub local: Option<f64>,
+}
+
 impl RopeParameters {
-    /// θ of full and of local layers, where it says so.
-    pub fn thetas(&self, config: &Config<'_>) -> Result<[Option<f64>; 2]> {
+    /// θ of all layers, of full and of local ones.
+    pub fn thetas(&self, config: &Config<'_>) -> Result<Thetas> {
         const KEY: &str = "rope_parameters";
         let theta = |of: Option<&RopeParameters>| -> Result<Option<f64>> {
             let Some(of) = of else { return Ok(None) };
-            if let Some(kind) = of.rope_type.as_deref().filter(|kind| *kind != "default") {
+            let kind = of.rope_type.as_deref().or(of.old_type.as_deref());
+            if let Some(kind) = kind.filter(|kind| *kind != "default") {
                 let message =
                     format!("the type {} is not supported; only \"default\" is", quote(kind));
                 return Err(config.refuse(KEY, message));
@@ -177,10 +189,10 @@ impl RopeParameters {
             }
             of.rope_theta.map(|theta| config.theta(KEY, theta)).transpose()
         };
-        let all = theta(Some(self))?;
-        Ok([
-            theta(self.full_attention.as_deref())?.or(all),
-            theta(self.sliding_attention.as_deref())?.or(all),
-        ])
+        Ok(Thetas {
+            all: theta(Some(self))?,
+            full: theta(self.full_attention.as_deref())?,
+            local: theta(self.sliding_attention.as_deref())?,
+        })
     }
 }

@@ -31,6 +31,7 @@ struct ModernBertConfig {
     local_attention: Option<usize>,
     global_rope_theta: Option<f64>,
     local_rope_theta: Option<f64>,
+    rope_scaling: Option<Value>,
     rope_parameters: Option<RopeParameters>,
     pad_token_id: Option<u32>,
 }
@@ -58,9 +59,11 @@ pub(super) fn modernbert(config: &Config<'_>) -> Result<EncoderSpec> {
             LocalLayers::AllBut { first: 0, period }
         }
     };
+    config.refuse_value("rope_scaling", &own.rope_scaling)?;
+    // Where both are there, transformers takes the newer key.
     let written = own.rope_parameters.unwrap_or_default().thetas(config)?;
-    let global = own.global_rope_theta.or(written[0]).unwrap_or(160_000.0);
-    let local = own.local_rope_theta.or(written[1]).unwrap_or(10_000.0);
+    let global = written.full.or(own.global_rope_theta).or(written.all).unwrap_or(160_000.0);
+    let local = written.local.or(own.local_rope_theta).or(written.all).unwrap_or(10_000.0);
     let window = Some(own.local_attention.unwrap_or(128) / 2);
     let activation = own.hidden_activation.as_deref().unwrap_or("gelu");
     Ok(EncoderSpec {
@@ -120,6 +123,7 @@ struct NomicBertConfig {
     #[serde(alias = "layer_norm_epsilon")]
     layer_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
+    rope_scaling: Option<Value>,
     rope_parameters: Option<RopeParameters>,
     pad_token_id: Option<u32>,
     causal: Option<bool>,
@@ -168,6 +172,7 @@ pub(super) fn nomic_bert(config: &Config<'_>) -> Result<EncoderSpec> {
     }
     config.refuse_value("rotary_emb_scale_base", &own.rotary_emb_scale_base)?;
     config.refuse_value("rotary_scaling_factor", &own.rotary_scaling_factor)?;
+    config.refuse_value("rope_scaling", &own.rope_scaling)?;
     let (hidden, heads) = (own.hidden_size, own.num_attention_heads);
     let inner = own.intermediate_size.unwrap_or(hidden.saturating_mul(4));
     let token_types = own.type_vocab_size.unwrap_or(2);
@@ -192,7 +197,7 @@ pub(super) fn nomic_bert(config: &Config<'_>) -> Result<EncoderSpec> {
         }
     };
     let written = own.rope_parameters.unwrap_or_default().thetas(config)?;
-    let theta = own.rope_theta.or(own.rotary_emb_base).or(written[0]).unwrap_or(1000.0);
+    let theta = written.all.or(own.rope_theta).or(own.rotary_emb_base).unwrap_or(1000.0);
     let full = LayerAttention { seen: [None; 2], theta: Some(config.theta("rope_theta", theta)?) };
     Ok(EncoderSpec {
         architecture: Architecture::NomicBert,

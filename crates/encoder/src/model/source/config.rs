@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::{
-    CONFIG, MODULES, ModelFiles, POOLING, Pins, SENTENCE_BERT_CONFIG, TOKENIZER, WEIGHTS,
+    CONFIG, MODULES, ModelFiles, POOLING, Pins, SENTENCE_CONFIGS, TOKENIZER, WEIGHTS,
 };
 use super::label::ModelLabel;
 use super::proxy::Proxies;
@@ -25,7 +25,7 @@ pub const DEFAULT_PINS: [(&str, &str); 6] = [
     (CONFIG, "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"),
     (MODULES, "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"),
     (POOLING, "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"),
-    (SENTENCE_BERT_CONFIG, "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
+    (SENTENCE_CONFIGS[0], "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"),
 ];
 
 /// [`DEFAULT_PINS`] as the type of [`SourceConfig::pins`].

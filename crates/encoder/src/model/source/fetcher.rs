@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::files::{
     ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, PICKLED_WEIGHTS, POOLING, PROMPTS, Pins,
-    SENTENCE_BERT_CONFIG, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
+    SENTENCE_CONFIGS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
 };
 use super::reason::Reason;
 use crate::hash::hex;
@@ -141,7 +141,14 @@ impl ModelFetcher<'_> {
             self.fetch_file(&format!("{directory}{SPECIAL_TOKENS}"), Need::Optional, files)?;
             self.fetch_file(&format!("{directory}{ADDED_TOKENS}"), Need::Optional, files)?;
         }
-        self.fetch_file(&format!("{directory}{SENTENCE_BERT_CONFIG}"), Need::Optional, files)
+        for name in SENTENCE_CONFIGS {
+            let name = format!("{directory}{name}");
+            self.fetch_file(&name, Need::Optional, files)?;
+            if files.get(&name).is_some_and(|file| !is_empty_object(&file.bytes)) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// What `modules.json` says. A class that is not supported is refused before anything else is fetched.
@@ -321,11 +328,17 @@ fn parts_of_index(index: &[u8]) -> Result<BTreeSet<String>, Reason> {
     Ok(parts)
 }
 
+/// Whether a configuration says nothing.
+fn is_empty_object(bytes: &[u8]) -> bool {
+    bytes.iter().filter(|byte| !byte.is_ascii_whitespace()).eq(b"{}")
+}
+
 /// A bare transformer has no `modules.json` and uses mean pooling. If other files of
 /// sentence-transformers exist without it, the directory is incomplete and its pooling is unknown.
 fn check_complete(files: &BTreeMap<String, ModelFile>) -> Result<(), Reason> {
-    let others: Vec<&str> = [POOLING, SENTENCE_BERT_CONFIG, PROMPTS]
+    let others: Vec<&str> = [POOLING, PROMPTS]
         .into_iter()
+        .chain(SENTENCE_CONFIGS)
         .filter(|file| files.contains_key(*file))
         .collect();
     if files.contains_key(MODULES) || others.is_empty() {

@@ -19,7 +19,17 @@ pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 pub(super) const MODULES: &str = "modules.json";
 pub(super) const POOLING: &str = "1_Pooling/config.json";
-pub(super) const SENTENCE_BERT_CONFIG: &str = "sentence_bert_config.json";
+/// What sentence-transformers says about a transformer: its names over the years, in the order in which it looks for
+/// them. The first that says something counts.
+pub(crate) const SENTENCE_CONFIGS: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
 pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
 
 /// Expected SHA-256 in hexadecimal by the name of the file in the model's directory. A pinned file

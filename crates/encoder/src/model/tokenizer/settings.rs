@@ -1,7 +1,10 @@
 //! The settings outside of `tokenizer.json` that transformers and sentence-transformers lay over it.
 
 use tokenizers::normalizers::{Lowercase, Sequence};
-use tokenizers::{AddedToken, NormalizerWrapper, Tokenizer};
+use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
+use tokenizers::pre_tokenizers::sequence::Sequence as Steps;
+use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
+use tokenizers::{AddedToken, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 use crate::error::Result;
 use crate::model::description::{ModelDescription, TOKENIZER_CONFIG};
@@ -27,6 +30,17 @@ pub(super) fn apply(
         };
     }
     tokenizer.set_encode_special_tokens(settings.splits_special_tokens);
+    if let Some(words) = settings.words {
+        let own = tokenizer.get_normalizer().and_then(precompiled);
+        tokenizer.with_normalizer(own)?;
+        let scheme = match words.is_first_marked {
+            true => PrependScheme::Always,
+            false => PrependScheme::Never,
+        };
+        let steps: Vec<PreTokenizerWrapper> =
+            vec![WhitespaceSplit.into(), Metaspace::new('▁', scheme, true).into()];
+        tokenizer.with_pre_tokenizer(Some(Steps::new(steps)));
+    }
     if description.lower_case {
         let own = tokenizer.get_normalizer().cloned();
         if !lower_cases(own.as_ref()) {
@@ -41,6 +55,15 @@ pub(super) fn apply(
         }
     }
     Ok(())
+}
+
+/// The table of characters of a Unigram model, which transformers keeps of its normalizer.
+fn precompiled(normalizer: &NormalizerWrapper) -> Option<NormalizerWrapper> {
+    match normalizer {
+        NormalizerWrapper::Precompiled(_) => Some(normalizer.clone()),
+        NormalizerWrapper::Sequence(all) => all.as_ref().iter().find_map(precompiled),
+        _ => None,
+    }
 }
 
 /// Whether a normalizer has the step that sentence-transformers would put before it.
@@ -63,25 +86,18 @@ pub(super) fn check_frame(
     files: &ModelFiles,
     settings: &TokenSettings,
 ) -> Result<()> {
-    let [first, last] = &settings.frame;
-    if first.is_none() && last.is_none() {
-        return Ok(());
-    }
+    let Some([first, last]) = &settings.frame else { return Ok(()) };
     let Ok(empty) = tokenizer.encode_fast("", true) else { return Ok(()) };
     let ids = empty.get_ids();
-    for (key, token, found) in [("cls_token", first, ids.first()), ("sep_token", last, ids.last())]
-    {
-        let (Some(token), Some(found)) = (token, found) else { continue };
-        if tokenizer.token_to_id(token) != Some(*found) {
-            let found = tokenizer.id_to_token(*found).unwrap_or_default();
-            return Err(refuse(files, TOKENIZER_CONFIG, key)
-                .with(format!(
-                    "is {}, but tokenizer.json puts {} there",
-                    quote(token),
-                    quote(&found)
-                ))
-                .advice("save the tokenizer again with transformers, which makes them agree"));
-        }
+    for ((key, token), found) in [(first, ids.first()), (last, ids.last())] {
+        let found = match found {
+            Some(id) if tokenizer.token_to_id(token) == Some(*id) => continue,
+            Some(id) => quote(&tokenizer.id_to_token(*id).unwrap_or_default()),
+            None => "no token".to_owned(),
+        };
+        return Err(refuse(files, TOKENIZER_CONFIG, key)
+            .with(format!("is {}, but tokenizer.json puts {found} there", quote(token)))
+            .advice("save the tokenizer again with transformers, which makes them agree"));
     }
     Ok(())
 }

@@ -1,0 +1,227 @@
+//! Settings of real directories that change every vector: each is followed as transformers follows it, or refused by name.
+
+use std::fs;
+
+use reembed_testing::golden_models::{self, GoldenModel};
+use serde_json::{Value, json};
+
+use super::config::{ModelConfig, TextOptions};
+use super::description::{self, ModelDescription};
+use super::source;
+use super::tokenizer::TextTokenizer;
+use crate::error::{ErrorKind, Result};
+
+/// Edits a file of a model; one that is not there begins as an empty object.
+fn edit(model: &GoldenModel, file: &str, edit: impl FnOnce(&mut Value)) {
+    let path = model.path().join(file);
+    let mut content = match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).expect("JSON"),
+        Err(_) => json!({}),
+    };
+    edit(&mut content);
+    fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    fs::write(path, content.to_string()).expect("a file");
+}
+
+fn open(model: &GoldenModel) -> Result<(ModelDescription, TextTokenizer)> {
+    let config = ModelConfig::from_directory(model.path());
+    let files = source::resolve(&config.source, &|_| ())?;
+    let description = description::read(&files, &TextOptions::default())?;
+    let tokenizer = TextTokenizer::new(&files, &description)?;
+    Ok((description, tokenizer))
+}
+
+fn opened(model: &GoldenModel) -> (ModelDescription, TextTokenizer) {
+    open(model).unwrap_or_else(|error| panic!("{}: {error}", model.name))
+}
+
+#[test]
+fn what_would_change_vectors_in_silence_is_refused_by_name() {
+    type Edit = fn(&mut Value);
+    let tokenizer = "tokenizer.json";
+    let cases: [(&str, &str, Edit, &[&str]); 16] = [
+        (
+            "bert-dense-identity",
+            "2_Dense/config.json",
+            |c| c["use_residual"] = json!(true),
+            &["2_Dense/config.json", "`use_residual`"],
+        ),
+        (
+            "bert-dense-identity",
+            "2_Dense/config.json",
+            |c| c["activation_function"] = json!("my_package.Identity"),
+            &["`activation_function`", "my_package.Identity"],
+        ),
+        (
+            "bert-dense-identity",
+            "3_Normalize/config.json",
+            |c| c["module_input_name"] = json!("token_embeddings"),
+            &["3_Normalize/config.json", "`module_input_name`"],
+        ),
+        (
+            "modernbert-mean",
+            "config.json",
+            |c| c["rope_scaling"] = json!({ "rope_type": "linear", "factor": 4.0 }),
+            &["`rope_scaling`"],
+        ),
+        (
+            "nomic-mean",
+            "config.json",
+            |c| c["rope_scaling"] = json!({ "type": "dynamic", "factor": 2.0 }),
+            &["`rope_scaling`"],
+        ),
+        (
+            "qwen3-lasttoken",
+            "config.json",
+            |c| c["rope_parameters"] = json!({ "type": "yarn", "factor": 4.0 }),
+            &["`rope_parameters`", "yarn"],
+        ),
+        (
+            "gemma3-mean",
+            "config.json",
+            |c| {
+                c["use_bidirectional_attention"] = json!(false);
+                c["is_causal"] = json!(false);
+            },
+            &["`is_causal`"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["normalizer"] = json!(null),
+            &["`tokenizer_class`", "no normalizer"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["normalizer"] = json!({ "type": "Lowercase" }),
+            &["`tokenizer_class`", "Lowercase"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["normalizer"]["clean_text"] = json!(false),
+            &["`tokenizer_class`", "`clean_text`"],
+        ),
+        (
+            "distilbert-cls",
+            tokenizer,
+            |t| t["pre_tokenizer"] = json!({ "type": "Whitespace" }),
+            &["`tokenizer_class`", "Whitespace"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["post_processor"] = json!(null),
+            &["`cls_token`", "no token"],
+        ),
+        (
+            "xlm-roberta-mean",
+            tokenizer,
+            |t| t["post_processor"] = json!(null),
+            &["`bos_token`", "no token"],
+        ),
+        (
+            "roberta-mean",
+            "tokenizer_config.json",
+            |c| c["add_prefix_space"] = json!(true),
+            &["`add_prefix_space`", "is true"],
+        ),
+        (
+            "mpnet-mean",
+            tokenizer,
+            |t| t["normalizer"]["handle_chinese_chars"] = json!(false),
+            &["`tokenize_chinese_chars`", "is true"],
+        ),
+        (
+            "nomic-mean",
+            tokenizer,
+            |t| t["normalizer"] = json!(null),
+            &["`tokenizer_class`", "no normalizer"],
+        ),
+    ];
+    for (name, file, change, words) in cases {
+        let model = golden_models::write(name);
+        opened(&model);
+        edit(&model, file, change);
+        let error = open(&model).err().unwrap_or_else(|| panic!("{name}, {words:?}: opened"));
+        let said = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Model, "{name}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{name}: {said} lacks {words:?}");
+    }
+}
+
+#[test]
+fn the_steps_of_a_file_that_says_so_itself_are_followed() {
+    let model = golden_models::write("bert-max");
+    edit(&model, "tokenizer.json", |t| t["normalizer"] = json!(null));
+    edit(&model, "tokenizer_config.json", |c| {
+        c["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+    });
+    opened(&model);
+}
+
+#[test]
+fn words_of_xlm_roberta_end_at_white_space_whatever_its_file_says() {
+    let marks = json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always" });
+    for name in ["xlm-roberta-mean", "camembert-mean", "bert-unigram"] {
+        let model = golden_models::write(name);
+        let (plain, own) = opened(&model);
+        edit(&model, "tokenizer.json", |t| {
+            t["pre_tokenizer"] = marks.clone();
+            let spaces = json!({ "Regex": " {2,}" });
+            let step = json!({ "type": "Replace", "pattern": spaces, "content": " " });
+            t["normalizer"] = json!({ "type": "Sequence", "normalizers": [t["normalizer"], step] });
+        });
+        let (changed, found) = opened(&model);
+        for text in ["hello ", "hello\n", " two  words ", "hello", ""] {
+            let ids = |tokenizer: &TextTokenizer| tokenizer.tokenize(text).expect("ids").ids;
+            assert_eq!(ids(&found), ids(&own), "{name}: {text:?}");
+        }
+        assert_eq!((plain.tokens.words, changed.tokens.words.is_some()), (None, true), "{name}");
+    }
+}
+
+#[test]
+fn qwen3_that_is_not_causal_sees_both_sides() {
+    let model = golden_models::write("qwen3-lasttoken");
+    assert_eq!(opened(&model).0.encoder.attention.full.seen, [None, Some(0)]);
+    edit(&model, "config.json", |c| c["is_causal"] = json!(false));
+    assert_eq!(opened(&model).0.encoder.attention.full.seen, [None, None]);
+}
+
+#[test]
+fn the_newer_key_of_a_rotation_wins() {
+    let theta = |name: &str, change: fn(&mut Value)| {
+        let model = golden_models::write(name);
+        edit(&model, "config.json", change);
+        let attention = opened(&model).0.encoder.attention;
+        [attention.full.theta, attention.local.theta]
+    };
+    let both = theta("qwen3-lasttoken", |c| {
+        c["rope_theta"] = json!(10_000.0);
+        c["rope_parameters"] = json!({ "rope_type": "default", "rope_theta": 5e5 });
+    });
+    assert_eq!(both[0], Some(5e5));
+    let both = theta("modernbert-cls", |c| c["local_rope_theta"] = json!(77.0));
+    assert_eq!(both, [Some(160_000.0), Some(10_000.0)]);
+    let both = theta("gemma3-mean", |c| {
+        let of = |theta: f64| json!({ "rope_type": "default", "rope_theta": theta });
+        c["rope_parameters"] = json!({ "full_attention": of(3e5), "sliding_attention": of(2e4) });
+    });
+    assert_eq!(both, [Some(3e5), Some(2e4)]);
+}
+
+#[test]
+fn the_length_is_found_under_older_names() {
+    let model = golden_models::write("xlm-roberta-mean");
+    fs::remove_file(model.path().join("sentence_bert_config.json")).expect("a file");
+    edit(&model, "sentence_xlm-roberta_config.json", |c| c["max_seq_length"] = json!(17));
+    assert_eq!(opened(&model).0.max_seq_length.get(), 17);
+    // An empty one says nothing, and the first that does counts.
+    edit(&model, "sentence_bert_config.json", |_| ());
+    assert_eq!(opened(&model).0.max_seq_length.get(), 17);
+    edit(&model, "sentence_roberta_config.json", |c| c["max_seq_length"] = json!("long"));
+    let said = open(&model).err().expect("no length").to_string();
+    assert!(said.contains("sentence_roberta_config.json: `max_seq_length`"), "{said}");
+}
