@@ -288,6 +288,9 @@ fn tokenization_is_the_same_on_any_number_of_threads() {
 fn text_without_tokens_is_an_error_naming_the_row() {
     let written = ModelDirectory::tiny().normalize(false).write();
     written.edit_json("tokenizer.json", |tokenizer| tokenizer["post_processor"] = json!(null));
+    // A class that follows the file: BERT's own would have [CLS] and [SEP].
+    let class = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+    written.replace_file("tokenizer_config.json", class.to_string().as_bytes());
     let model = load(written.path());
     let names = RowNames::new(40, ["A", "B"]);
     let limit = BatchLimit {

@@ -339,5 +339,8 @@ fn an_input_that_is_none_is_refused_before_the_model_is_loaded() {
 fn broken_tokenizer(edit: impl FnOnce(&mut serde_json::Value)) -> Model {
     let written = ModelDirectory::tiny().write();
     written.edit_json("tokenizer.json", edit);
+    // A class that follows all of the file.
+    let class = br#"{ "tokenizer_class": "PreTrainedTokenizerFast" }"#;
+    written.replace_file("tokenizer_config.json", class);
     Model { tokenizer: load(written.path()).tokenizer, ..fake(Failure::Never) }
 }

@@ -39,7 +39,19 @@ fn opened(model: &GoldenModel) -> (ModelDescription, TextTokenizer) {
 fn what_would_change_vectors_in_silence_is_refused_by_name() {
     type Edit = fn(&mut Value);
     let tokenizer = "tokenizer.json";
-    let cases: [(&str, &str, Edit, &[&str]); 16] = [
+    let cases: [(&str, &str, Edit, &[&str]); 18] = [
+        (
+            "albert-mean",
+            "tokenizer_config.json",
+            |c| c["do_lower_case"] = json!(false),
+            &["`do_lower_case`: is false", "has Lowercase"],
+        ),
+        (
+            "albert-mean",
+            "tokenizer_config.json",
+            |c| c["keep_accents"] = json!(true),
+            &["`keep_accents`", "has StripAccents"],
+        ),
         (
             "bert-dense-identity",
             "2_Dense/config.json",
@@ -158,6 +170,11 @@ fn the_steps_of_a_file_that_says_so_itself_are_followed() {
     edit(&model, "tokenizer_config.json", |c| {
         c["tokenizer_class"] = json!("PreTrainedTokenizerFast");
     });
+    opened(&model);
+    // The class of config.json counts where there is no other.
+    edit(&model, "tokenizer_config.json", |c| c["tokenizer_class"] = json!(null));
+    assert!(open(&model).is_err(), "BERT's own class");
+    edit(&model, "config.json", |c| c["tokenizer_class"] = json!("PreTrainedTokenizerFast"));
     opened(&model);
 }
 

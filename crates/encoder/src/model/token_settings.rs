@@ -15,6 +15,7 @@ use crate::error::Result;
 /// The file in which transformers keeps most of it.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TOKENIZER: &str = "tokenizer.json";
+const CONFIG: &str = "config.json";
 const ADDED_TOKENS: &str = "added_tokens.json";
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
@@ -90,6 +91,7 @@ pub(super) struct TokenizerConfig {
     truncation_side: Option<String>,
     split_special_tokens: Option<bool>,
     add_prefix_space: Option<bool>,
+    keep_accents: Option<bool>,
     added_tokens_decoder: Option<BTreeMap<u32, AddedTokenSpec>>,
     additional_special_tokens: Option<Value>,
     extra_special_tokens: Option<Value>,
@@ -133,6 +135,14 @@ struct Normalizer {
     strip_accents: Option<bool>,
     handle_chinese_chars: Option<bool>,
     clean_text: Option<bool>,
+    #[serde(default)]
+    normalizers: Vec<Value>,
+}
+
+/// What `config.json` says about the tokenizer, where `tokenizer_config.json` does not.
+#[derive(Deserialize)]
+struct ModelConfigClass {
+    tokenizer_class: Option<String>,
 }
 
 /// A tokenizer that transformers builds itself: of `tokenizer.json` it takes the vocabulary alone.
@@ -141,6 +151,7 @@ enum RebuiltTokenizer {
     Bert,
     Mpnet,
     Roberta,
+    Albert,
     /// XLM-RoBERTa's and CamemBERT's.
     Pieces,
 }
@@ -159,20 +170,28 @@ pub(super) fn read(
     };
     // A Unigram model whose class says WordPiece has the pieces that it was trained with.
     let kind = file.model.as_ref().and_then(|model| model.kind.as_deref());
-    let rebuilt = config.rebuilt(architecture).filter(|rebuilt| match rebuilt {
+    let named: Option<ModelConfigClass> = json(files, CONFIG)?;
+    let class = config.tokenizer_class.clone().or_else(|| named?.tokenizer_class);
+    let rebuilt = rebuilt(class.as_deref(), architecture).filter(|rebuilt| match rebuilt {
         RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet => {
             kind.is_none_or(|kind| kind == "WordPiece")
         }
         RebuiltTokenizer::Roberta => kind.is_none_or(|kind| kind == "BPE"),
-        RebuiltTokenizer::Pieces => kind.is_none_or(|kind| kind == "Unigram"),
+        RebuiltTokenizer::Albert | RebuiltTokenizer::Pieces => {
+            kind.is_none_or(|kind| kind == "Unigram")
+        }
     });
     let is_bert = matches!(rebuilt, Some(RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet));
-    if is_bert {
+    // What is no tokenizer at all is refused where it is read.
+    if is_bert && file.model.is_some() {
         check_is_bert(files, &file)?;
     }
     check_normalizer(files, config, is_bert, file.normalizer.as_ref())?;
     if rebuilt == Some(RebuiltTokenizer::Roberta) {
         check_prefix(files, config, file.pre_tokenizer.as_ref())?;
+    }
+    if rebuilt == Some(RebuiltTokenizer::Albert) {
+        check_albert(files, config, file.normalizer.as_ref())?;
     }
     let is_first_marked = config.add_prefix_space.unwrap_or(true);
     let words = (rebuilt == Some(RebuiltTokenizer::Pieces)
@@ -196,7 +215,7 @@ pub(super) fn read(
         (key, token.unwrap_or_else(|| default.to_owned()))
     };
     let frame = rebuilt.map(|rebuilt| match rebuilt {
-        RebuiltTokenizer::Bert => [
+        RebuiltTokenizer::Bert | RebuiltTokenizer::Albert => [
             token(&config.cls_token, "cls_token", "[CLS]"),
             token(&config.sep_token, "sep_token", "[SEP]"),
         ],
@@ -347,30 +366,37 @@ impl TokenizerConfig {
         let values: Vec<Value> = self.named().into_iter().flatten().cloned().collect();
         names_token(&values, token)
     }
+}
 
-    /// The tokenizer that transformers builds itself; `None` if it follows all of `tokenizer.json`.
-    fn rebuilt(&self, architecture: Architecture) -> Option<RebuiltTokenizer> {
-        match self.tokenizer_class.as_deref().map(|class| class.trim_end_matches("Fast")) {
-            Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {
-                Some(RebuiltTokenizer::Bert)
-            }
-            Some("MPNetTokenizer") => Some(RebuiltTokenizer::Mpnet),
-            Some("RobertaTokenizer") => Some(RebuiltTokenizer::Roberta),
-            Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Some(RebuiltTokenizer::Pieces),
-            Some(_) => None,
-            None => match architecture {
-                Architecture::Bert
-                | Architecture::DistilBert
-                | Architecture::Electra
-                | Architecture::NomicBert => Some(RebuiltTokenizer::Bert),
-                Architecture::Mpnet => Some(RebuiltTokenizer::Mpnet),
-                Architecture::Roberta => Some(RebuiltTokenizer::Roberta),
-                Architecture::XlmRoberta | Architecture::Camembert => {
-                    Some(RebuiltTokenizer::Pieces)
-                }
-                _ => None,
-            },
+/// The tokenizer that transformers builds itself; `None` if it follows all of `tokenizer.json`.
+fn rebuilt(class: Option<&str>, architecture: Architecture) -> Option<RebuiltTokenizer> {
+    // Whatever class a directory names: transformers knows that those of ModernBERT are wrong.
+    if architecture == Architecture::ModernBert {
+        return None;
+    }
+    match class.map(|class| class.trim_end_matches("Fast")) {
+        Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {
+            Some(RebuiltTokenizer::Bert)
         }
+        Some("MPNetTokenizer") => Some(RebuiltTokenizer::Mpnet),
+        Some("RobertaTokenizer") => Some(RebuiltTokenizer::Roberta),
+        Some("AlbertTokenizer") => Some(RebuiltTokenizer::Albert),
+        Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Some(RebuiltTokenizer::Pieces),
+        Some(_) => None,
+        None => match architecture {
+            Architecture::Bert
+            | Architecture::DistilBert
+            | Architecture::Electra
+            | Architecture::NomicBert => Some(RebuiltTokenizer::Bert),
+            Architecture::Mpnet => Some(RebuiltTokenizer::Mpnet),
+            Architecture::Roberta => Some(RebuiltTokenizer::Roberta),
+            Architecture::Albert => Some(RebuiltTokenizer::Albert),
+            Architecture::XlmRoberta | Architecture::Camembert => Some(RebuiltTokenizer::Pieces),
+            Architecture::Gemma3
+            | Architecture::ModernBert
+            | Architecture::Qwen3
+            | Architecture::StaticEmbedding => None,
+        },
     }
 }
 
@@ -407,6 +433,28 @@ fn check_prefix(files: &ModelFiles, config: &TokenizerConfig, words: Option<&Val
     Err(refuse(files, TOKENIZER_CONFIG, "add_prefix_space")
         .with(format!("is {expected}, but that of the pre-tokenizer in {TOKENIZER} is {found}"))
         .advice("save the tokenizer again with transformers, which makes them agree"))
+}
+
+/// Refuses a `tokenizer.json` of ALBERT that lower-cases or strips accents against the configuration.
+fn check_albert(
+    files: &ModelFiles,
+    config: &TokenizerConfig,
+    normalizer: Option<&Normalizer>,
+) -> Result<()> {
+    let steps = normalizer.map(|one| one.normalizers.as_slice()).unwrap_or_default();
+    let has = |kind: &str| steps.iter().any(|step| step["type"] == kind);
+    for (key, expected, kind, is_there) in [
+        ("do_lower_case", config.do_lower_case.unwrap_or(true), "Lowercase", true),
+        ("keep_accents", config.keep_accents.unwrap_or(false), "StripAccents", false),
+    ] {
+        if expected != (has(kind) == is_there) {
+            let found = if has(kind) { "has" } else { "has no" };
+            return Err(refuse(files, TOKENIZER_CONFIG, key)
+                .with(format!("is {expected}, but the normalizer in {TOKENIZER} {found} {kind}"))
+                .advice("save the tokenizer again with transformers, which makes them agree"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `tokenizer.json` makes words as the tokenizers of XLM-RoBERTa and CamemBERT do.
