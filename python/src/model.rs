@@ -127,12 +127,6 @@ impl Model {
         Ok(interruptible(py, |stop| self.identity_with(choice, stop), |_| Ok(()))?.prompt)
     }
 
-    /// Raises if the model cannot have this text before its texts.
-    fn check_prompt(&self, py: Python<'_>, text: String) -> PyResult<()> {
-        let choice = PromptChoice::Text(text);
-        interruptible(py, |stop| self.identity_with(choice, stop), |_| Ok(())).map(drop)
-    }
-
     /// The vectors of texts, `(N, kept)`, in an array that owns the encoder's memory. `on_tick` is called with the
     /// number of texts done and of all, ten times a second.
     #[pyo3(signature = (sentences, *, prompt, batch_size, kept, normalize, on_tick))]

@@ -70,6 +70,11 @@ pub fn interruptible<T: Send>(
     });
     match raised {
         Some(exception) => Err(exception),
-        None => result.map_err(|error| to_python(py, &error)),
+        None => {
+            let value = result.map_err(|error| to_python(py, &error))?;
+            // Work that was over before the first tick has been seen once.
+            on_tick(py)?;
+            Ok(value)
+        }
     }
 }

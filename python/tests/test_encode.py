@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from reembed import Embedder
+from reembed import Embedder, InvalidInput
 
 
 def bits(vectors):
@@ -94,3 +94,49 @@ def test_program_has_the_same_bits(embedder, texts, tmp_path):
         column = pq.read_table(out)["embedding"].combine_chunks()
         expected = column.values.to_numpy().reshape(64, -1)
         assert bits(Embedder(precision=precision).encode(texts)) == bits(expected), precision
+
+
+def test_calls_of_sentence_transformers_are_the_same_call(embedder):
+    texts = ["a", "b c"]
+    expected = embedder.encode(texts, prompt="p: ")
+    assert np.array_equal(embedder.encode(inputs=texts, prompt="p: "), expected)
+    assert np.array_equal(embedder.encode_query(texts, None, "p: ", 64), expected)
+    assert np.array_equal(embedder.encode_document(inputs=texts, prompt="p: "), expected)
+
+    class Device:  # as torch.device is written
+        def __str__(self):
+            return "cpu"
+
+    assert np.array_equal(embedder.encode(texts, prompt="p: ", device=Device()), expected)
+    for arguments in [{}, {"sentences": texts, "inputs": texts}]:
+        with pytest.raises(TypeError, match="`inputs`"):
+            embedder.encode(**arguments)
+
+
+def test_rows_of_frames_are_tasks(embedder):
+    pa, pd = pytest.importorskip("pyarrow"), pytest.importorskip("pandas")
+    tasks = [
+        {"title": "a", "description": "b", "files": ["x.py", "y.py"]},
+        {"title": "c", "description": None, "files": None},
+    ]
+    expected = embedder.compute_embeddings_batch(tasks)
+    frame = pd.DataFrame(tasks).assign(other=[{"k": 1}, 2])
+    frame.loc[1, "description"] = float("nan")
+    frames = [frame, pa.Table.from_pylist(tasks)]
+    try:
+        import polars as pl
+
+        frames.append(pl.DataFrame(tasks))
+    except ImportError:
+        pass
+    for given in frames:
+        assert np.array_equal(embedder.compute_embeddings_batch(given), expected), type(given)
+    empty = pd.DataFrame(columns=["title", "description"])
+    assert embedder.compute_embeddings_batch(empty).shape == (0, embedder.dimension)
+    for wrong, words in [
+        (["Fix login"], r"tasks\[0\]: it is a str"),
+        ("Fix login", "`tasks` is one str"),
+        (pd.DataFrame({"name": ["a"]}), "without a column title"),
+    ]:
+        with pytest.raises(InvalidInput, match=words):
+            embedder.compute_embeddings_batch(wrong)

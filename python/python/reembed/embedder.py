@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
-# The names of prompts that sentence-transformers looks for, in its order.
-_QUERY = ("query",)
-_DOCUMENT = ("document", "passage", "corpus")
+# The prompts that every model of sentence-transformers has: empty, where its files do not declare them.
+_ALWAYS = ("query", "document")
+
+_MISSING: Any = object()
 
 
 class Embedder:
@@ -79,10 +80,8 @@ class Embedder:
         directory, name = _source(model)
         self._source = directory if name is None else name
         self._threads = threads
-        # Texts of prompts, by the names that were looked for and by the name that was asked for.
-        self._prompts: dict[tuple[str, ...], str] = {}
+        # Texts of prompts by their names.
         self._named: dict[str, str] = {}
-        self._checked: set[str] = set()
         self._model = _reembed.Model(
             directory=directory,
             id=name,
@@ -100,8 +99,8 @@ class Embedder:
 
     @property
     def dimension(self) -> int:
-        """Components of a vector of the model."""
-        return self._model.dimension
+        """Components of a vector, where a call does not say ``truncate_dim``: as many as the model's files declare."""
+        return self._model.default_dims
 
     @property
     def max_seq_length(self) -> int:
@@ -134,7 +133,7 @@ class Embedder:
 
     def encode(
         self,
-        sentences: Any,
+        sentences: Any = _MISSING,
         prompt_name: str | None = None,
         prompt: str | None = None,
         batch_size: int | None = None,
@@ -143,10 +142,11 @@ class Embedder:
         precision: str = "float32",
         convert_to_numpy: bool = True,
         convert_to_tensor: bool = False,
-        device: str | None = None,
+        device: Any = None,
         normalize_embeddings: bool | None = None,
-        *,
         truncate_dim: int | None = None,
+        *,
+        inputs: Any = _MISSING,
     ) -> NDArray[np.float32]:
         """Makes vectors of texts, in order.
 
@@ -154,9 +154,11 @@ class Embedder:
         ----------
         sentences:
             A str, or a list, tuple, generator, NumPy array, or a column of str of pandas, Polars, pyarrow or another
-            library that offers Arrow data. Arrow strings are read where they lie. ``""`` has a vector too.
+            library that offers Arrow data. Arrow strings are read where they lie. ``""`` has a vector too. ``inputs``
+            is another name of it, as in sentence-transformers 6.
         prompt_name, prompt:
-            The name of a prompt of the model, or a text, to be written before each text. ``prompt`` wins.
+            The name of a prompt of the model, or a text, to be written before each text. ``prompt`` wins. The names
+            ``"query"`` and ``"document"`` are always there, empty unless the model declares them.
         batch_size:
             Texts of a batch at the start; None: the encoder's default, which is in tokens. Vectors do not depend on it.
         show_progress_bar:
@@ -177,6 +179,7 @@ class Embedder:
         UnsupportedArgument
             (a `TypeError` and a `ValueError`) An argument asks for what reembed does not have.
         """
+        sentences = _given(sentences, inputs)
         if output_value != "sentence_embedding":
             raise unsupported(f"`output_value={output_value!r}` is not supported", "leave it out")
         if precision != "float32":
@@ -329,13 +332,71 @@ class Embedder:
             raise invalid("`sentences` is a str", "give a list of str")
         return self._model.token_lengths(tables.texts_of(sentences), prompt=self._prompt(prompt_name, prompt))
 
-    def encode_query(self, sentences: Any, prompt_name: str | None = None, **arguments: Any) -> NDArray[np.float32]:
-        """As `encode`, with the model's prompt ``query`` if it has one."""
-        return self._encode_as(_QUERY, sentences, prompt_name, arguments)
+    def encode_query(
+        self,
+        sentences: Any = _MISSING,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        *,
+        inputs: Any = _MISSING,
+    ) -> NDArray[np.float32]:
+        """As `encode`, with the model's prompt ``query``, and without one if it declares none."""
+        return self.encode(
+            _given(sentences, inputs),
+            "query" if prompt_name is None else prompt_name,
+            prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            precision=precision,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            device=device,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+        )
 
-    def encode_document(self, sentences: Any, prompt_name: str | None = None, **arguments: Any) -> NDArray[np.float32]:
-        """As `encode`, with the model's prompt ``document``, ``passage`` or ``corpus`` if it has one."""
-        return self._encode_as(_DOCUMENT, sentences, prompt_name, arguments)
+    def encode_document(
+        self,
+        sentences: Any = _MISSING,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        output_value: str = "sentence_embedding",
+        precision: str = "float32",
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        device: Any = None,
+        normalize_embeddings: bool | None = None,
+        truncate_dim: int | None = None,
+        *,
+        inputs: Any = _MISSING,
+    ) -> NDArray[np.float32]:
+        """As `encode`, with the model's prompt ``document``, and without one if it declares none."""
+        return self.encode(
+            _given(sentences, inputs),
+            "document" if prompt_name is None else prompt_name,
+            prompt,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            output_value=output_value,
+            precision=precision,
+            convert_to_numpy=convert_to_numpy,
+            convert_to_tensor=convert_to_tensor,
+            device=device,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+        )
 
     def compute_embedding(
         self, title: str | None, description: str | None = None, files: Iterable[str] | None = None
@@ -348,48 +409,32 @@ class Embedder:
     ) -> NDArray[np.float32]:
         """The vectors of tasks, shape ``(N, dim)``.
 
-        A task is a mapping with the keys ``title``, ``description`` and ``files``, or an object with such attributes.
-        What is missing, None or empty has no line in the text.
+        A task is a mapping with the keys ``title``, ``description`` and ``files``, or an object with such attributes;
+        in a frame or table of pandas, Polars or pyarrow it is a row. What is missing, null or empty has no line in the
+        text.
 
         Raises `InvalidInput` if a field has another type; ``place`` names the task, from 0.
         """
-        if isinstance(tasks, Mapping):
-            raise invalid("`tasks` is one mapping", "give a list of tasks")
+        if isinstance(tasks, (Mapping, str, bytes)):
+            raise invalid(f"`tasks` is one {type(tasks).__name__}", "give a list of tasks")
+        tasks = tables.task_rows(tasks)
         texts = [_text_of(task, f"tasks[{row}]") for row, task in enumerate(tasks)]
         return self.encode(texts, batch_size=batch_size, show_progress_bar=show_progress)
-
-    def _encode_as(
-        self, names: tuple[str, ...], sentences: Any, prompt_name: str | None, arguments: dict[str, Any]
-    ) -> NDArray[np.float32]:
-        if prompt_name is None and arguments.get("prompt") is None:
-            arguments["prompt"] = self._first_prompt(names)
-        return self.encode(sentences, prompt_name=prompt_name, **arguments)
-
-    def _first_prompt(self, names: tuple[str, ...]) -> str:
-        """The first declared prompt of these names, else the model's default."""
-        if names not in self._prompts:
-            found = self._model.default_prompt
-            for name in names:
-                try:
-                    found = self._model.named_prompt(name)
-                    break
-                except InvalidConfig:
-                    continue
-            self._prompts[names] = found
-        return self._prompts[names]
 
     def _prompt(self, name: str | None, text: str | None) -> str:
         if text is not None:
             if not isinstance(text, str):
                 raise invalid_config(f"`prompt` is of type {type(text).__name__}, not a str")
-            if text and text != self._model.default_prompt and text not in self._checked:
-                self._model.check_prompt(text)
-                self._checked.add(text)
             return text
         if name is None:
             return self._model.default_prompt
         if name not in self._named:
-            self._named[name] = self._model.named_prompt(name)
+            try:
+                self._named[name] = self._model.named_prompt(name)
+            except InvalidConfig:
+                if name not in _ALWAYS:
+                    raise
+                self._named[name] = ""
         return self._named[name]
 
     def _encode(
@@ -427,7 +472,7 @@ class Embedder:
             batch_size = _positive("batch_size", batch_size)
         kept = self._model.default_dims
         if truncate_dim is not None:
-            kept = min(_positive("truncate_dim", truncate_dim), self.dimension)
+            kept = min(_positive("truncate_dim", truncate_dim), self._model.dimension)
         with _progress(show_progress_bar) as on_tick:
             return call(
                 given,
@@ -441,12 +486,20 @@ class Embedder:
 
 
 def _check_device(device: Any) -> None:
-    if device not in (None, "cpu"):
+    # A device of torch is called so by its str.
+    if device is not None and str(device) != "cpu":
         raise unsupported(
             f"`device={device!r}` is not supported",
             "this package computes on the CPU; a GPU needs the program, built from source: "
             "`cargo install --path crates/cli --locked --features cuda`, then `reembed run --device cuda:0`",
         )
+
+
+def _given(sentences: Any, inputs: Any) -> Any:
+    """The argument that was given under one of its names."""
+    if (sentences is _MISSING) == (inputs is _MISSING):
+        raise TypeError("give `sentences`, or `inputs`, which is the same")
+    return inputs if sentences is _MISSING else sentences
 
 
 def _restored(kind_of_embedder: type[Embedder], source: str, options: dict[str, Any]) -> Embedder:
@@ -477,6 +530,8 @@ def _positive(name: str, number: int) -> int:
 def _text_of(task: Any, place: str) -> str:
     if isinstance(task, Mapping):
         fields = [task.get(name) for name in ("title", "description", "files")]
+    elif isinstance(task, (str, bytes)):
+        raise invalid(f"{place}: it is a {type(task).__name__}, not a task", "give mappings or objects", place)
     else:
         missing = object()
         found = [getattr(task, name, missing) for name in ("title", "description", "files")]
@@ -494,13 +549,13 @@ def _task_text(title: Any, description: Any, files: Any, place: str) -> str:
     """The text of a task: the recipe of `TextTemplate` in the encoder, which a test compares."""
     lines = []
     for name, field in (("title", title), ("description", description)):
-        if field is None:
+        if tables.is_null(field):
             continue
         if not isinstance(field, str):
             raise invalid(f"{place}: its {name} is of type {type(field).__name__}, not a str", None, place)
         if field:
             lines.append(field)
-    if files is not None:
+    if not tables.is_null(files):
         if isinstance(files, (str, bytes)) or not isinstance(files, Iterable):
             raise invalid(f"{place}: its files are of type {type(files).__name__}", "give a list of str", place)
         paths = list(files)

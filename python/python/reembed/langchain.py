@@ -16,7 +16,7 @@ from .embedder import DEFAULT_MODEL, Embedder
 class ReembedEmbeddings(Embeddings):
     """Vectors for LangChain. The arguments are those of `Embedder`.
 
-    Queries have the model's prompt ``query``, documents ``document``, ``passage`` or ``corpus``, if it declares one.
+    Queries have the model's prompt ``query``, documents ``document``, if it declares them.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from .embedder import DEFAULT_MODEL, Embedder
 class ReembedEmbedding(BaseEmbedding):
     """Vectors for LlamaIndex. ``model``, ``precision``, ``threads`` and ``fingerprint`` are those of `Embedder`.
 
-    Queries have the model's prompt ``query``, texts ``document``, ``passage`` or ``corpus``, if it declares one.
+    Queries have the model's prompt ``query``, texts ``document``, if it declares them.
     """
 
     _embedder: Embedder = PrivateAttr()

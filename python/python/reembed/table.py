@@ -52,6 +52,29 @@ def texts_of(sentences: Any) -> Any:
     return sentences
 
 
+def task_rows(tasks: Any) -> Any:
+    """The rows of a frame or table as mappings of the columns of a task; other tasks as they are."""
+    if not _is_table(tasks):
+        return tasks
+    names = [name for name in ("title", "description", "files") if name in _column_names(tasks)]
+    if not names:
+        raise invalid("`tasks` is a table without a column title, description or files", "rename its columns")
+    library = library_of(tasks)
+    if library == "pandas":
+        return tasks[names].to_dict("records")
+    if library == "polars":
+        return tasks.select(names).to_dicts()
+    if library == "pyarrow":
+        return tasks.select(names).to_pylist()
+    raise invalid(f"`tasks` is a table of {library}", "give one of pandas, Polars or pyarrow, or a list of mappings")
+
+
+def is_null(field: Any) -> bool:
+    """Whether a field of a row is null: None, NaN, ``pandas.NA`` or ``NaT``."""
+    is_nan = isinstance(field, (float, np.floating)) and bool(field != field)
+    return field is None or is_nan or type(field).__name__ in ("NAType", "NaTType")
+
+
 def like_input(vectors: VectorColumn, column: Any) -> Any:
     """The vectors as the library of ``column`` has them; the column itself for any other."""
     library = library_of(column)
