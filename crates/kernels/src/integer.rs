@@ -73,6 +73,15 @@ impl IntegerFormat {
         }
     }
 
+    /// How instructions with or without products of quads multiply it fastest.
+    #[inline(always)]
+    pub const fn packing(self, has_quads: bool) -> Packing {
+        match self {
+            IntegerFormat::Int8 if has_quads => Packing::Quads,
+            IntegerFormat::Int8 | IntegerFormat::Int16 => Packing::Pairs,
+        }
+    }
+
     /// Words of a whole block.
     #[inline(always)]
     pub const fn words(self, packing: Packing) -> usize {

@@ -1,6 +1,5 @@
 //! Integers of an instruction set, beside its lanes of f32, and the words that they are packed in.
 
-use crate::integer::IntegerFormat;
 use crate::simd::{LANES, Simd};
 
 /// How factors are packed in words of 32 bits, and how many k a word has.
@@ -13,15 +12,6 @@ pub(crate) enum Packing {
 }
 
 impl Packing {
-    /// That of a format, for instructions with or without products of quads.
-    #[inline(always)]
-    pub const fn of(format: IntegerFormat, has_quads: bool) -> Packing {
-        match format {
-            IntegerFormat::Int8 if has_quads => Packing::Quads,
-            IntegerFormat::Int8 | IntegerFormat::Int16 => Packing::Pairs,
-        }
-    }
-
     /// Integers of a word.
     #[inline(always)]
     pub const fn per_word(self) -> usize {

@@ -37,7 +37,7 @@ impl Format for Int8 {
 pub(crate) struct Shape<S, F>(PhantomData<(S, F)>);
 
 impl<S: IntegerLanes, F: Format> Shape<S, F> {
-    pub const PACKING: Packing = Packing::of(F::FORMAT, S::HAS_QUADS);
+    pub const PACKING: Packing = F::FORMAT.packing(S::HAS_QUADS);
     /// Inputs of a block.
     pub const BLOCK: usize = F::FORMAT.block();
     /// Words of a whole block.

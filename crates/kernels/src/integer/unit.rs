@@ -63,7 +63,7 @@ impl IntegerUnit {
 
     /// How it multiplies the integers of a format fastest.
     pub fn packing(self, format: IntegerFormat) -> Packing {
-        Packing::of(format, self.has_quads())
+        format.packing(self.has_quads())
     }
 
     /// Whether it multiplies quads of 8 bits twice as fast as pairs of 16.
