@@ -237,15 +237,15 @@ impl Model {
     }
 }
 
-/// The columns of a table that a recipe needs, in the order of the table; arguments as in `Model.embed_table`. Unknown
-/// names are left to that, which sees all columns if none is needed.
+/// The columns of a table that a recipe needs, in the order of the table, and whether all that it needs are there;
+/// arguments as in `Model.embed_table`. Without one of them they are all columns, whose names that tells.
 #[pyfunction]
 #[pyo3(signature = (names, *, columns, template))]
 pub fn needed_columns(
     names: Vec<String>,
     columns: Option<Vec<String>>,
     template: Option<&str>,
-) -> PyResult<Vec<String>> {
+) -> PyResult<(Vec<String>, bool)> {
     let recipe = recipe(columns, template).map_err(raise)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let needed = BatchColumns::needed(&recipe, &names);
@@ -253,7 +253,8 @@ pub fn needed_columns(
     let is_known = recipe.fields().iter().filter(|field| field.required).all(|field| {
         needed.iter().any(|name| *name == field.name || field.name.starts_with(&format!("{name}.")))
     });
-    Ok(if is_known { needed } else { names }.into_iter().map(str::to_owned).collect())
+    let found = if is_known { needed } else { names };
+    Ok((found.into_iter().map(str::to_owned).collect(), is_known))
 }
 
 /// The recipe of the program for the same columns or the same template.

@@ -195,6 +195,12 @@ def test_wrong_tables_and_columns_are_refused(embedder):
     ]:
         with pytest.raises(kind, match=message):
             embedder.embed_table(given, **arguments)
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"meta": [{"k": 1}], "title": ["a"], "n": [1]})
+    for given in (frame, pd.concat([frame, frame[["n"]]], axis=1)):
+        with pytest.raises(InvalidInput, match="no column `titel`.*did you mean `title`"):
+            embedder.embed_table(given, "titel")
+        assert embedder.embed_table(frame, "title").embedding.shape == (1,)
     found = embedder.embed_table(table, "body.x")
     assert bits(np.array(found["embedding"][0].as_py(), np.float32)) == bits(embedder.encode("b"))
 

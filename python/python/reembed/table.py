@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _reembed
-from .errors import invalid, invalid_config
+from .errors import InvalidInput, invalid, invalid_config
 
 if TYPE_CHECKING:
     from ._reembed import ArrowTable, VectorColumn
@@ -107,15 +107,27 @@ def read_table(table: Any, columns: list[str] | None, template: str | None) -> A
     if not is_own:
         return _reembed.ArrowTable.read(table)
     names = _column_names(table)
-    needed = _reembed.needed_columns([n for n in names if isinstance(n, str)], columns=columns, template=template)
+    strings = [name for name in names if isinstance(name, str)]
+    needed, is_complete = _reembed.needed_columns(strings, columns=columns, template=template)
     # A name that is there twice cannot be chosen: the native part refuses it by name.
     chosen = [name for name in dict.fromkeys(needed) if names.count(name) == 1]
-    if len(chosen) < len(needed):
+    if is_complete and len(chosen) < len(needed):
         twice = next(name for name in needed if names.count(name) > 1)
         raise invalid(f"there are two columns `{twice}`", "rename one of them")
     if library == "pandas":
+        if not is_complete:
+            chosen = [name for name in chosen if _can_be_text(table[name])]
         return _reembed.ArrowTable.from_columns([(name, _pandas_column(table[name])) for name in chosen])
     return _reembed.ArrowTable.read(table.select(chosen))
+
+
+def _can_be_text(series: Any) -> bool:
+    """Whether a column can be read at all: where another one is missing, that is the error to tell."""
+    try:
+        _reembed.ArrowTable.from_columns([(series.name, _pandas_column(series))])
+    except InvalidInput:
+        return False
+    return True
 
 
 def check_name(table: Any, column: str, overwrite: bool) -> None:
