@@ -9,7 +9,8 @@ pub(crate) fn micro_tiles(rows: Range<usize>, max: usize) -> MicroTiles {
     MicroTiles { left: rows.len().div_ceil(max), rows }
 }
 
-/// Runs code with a number of rows or panels, from 1 to 8, as a constant: `with_constant!(rows, S::MICRO_TILE_ROWS, R => code)`.
+/// Runs code with a number of rows or panels, from 1 to 8, as a constant:
+/// `with_constant!(rows, S::MICRO_TILE_ROWS, R => code)`.
 ///
 /// The code is compiled only for the numbers up to the second, a constant of the instruction set: each is a micro-tile
 /// with its own registers, and most of what this crate takes to compile.

@@ -332,6 +332,8 @@ class Embedder:
             raise invalid("`sentences` is a str", "give a list of str")
         return self._model.token_lengths(tables.texts_of(sentences), prompt=self._prompt(prompt_name, prompt))
 
+    # Both are written out, so that `help` and type checkers show the arguments of `encode`.
+
     def encode_query(
         self,
         sentences: Any = _MISSING,
