@@ -45,9 +45,10 @@ pub use config::{
 };
 use directory::Directory;
 use fetcher::{FetchedFiles, FileSource, ModelFetcher, Refusal};
+pub(crate) use files::SENTENCE_CONFIGS;
 pub use files::{ModelFile, ModelFiles, Pins};
 #[cfg(feature = "candle")]
-pub(crate) use files::{PICKLED_WEIGHTS, SENTENCE_CONFIGS, WEIGHTS};
+pub(crate) use files::{PICKLED_WEIGHTS, WEIGHTS};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
 use model_cache::ModelCache;
