@@ -39,7 +39,7 @@ fn opened(model: &GoldenModel) -> (ModelDescription, TextTokenizer) {
 fn what_would_change_vectors_in_silence_is_refused_by_name() {
     type Edit = fn(&mut Value);
     let tokenizer = "tokenizer.json";
-    let cases: [(&str, &str, Edit, &[&str]); 18] = [
+    let cases: [(&str, &str, Edit, &[&str]); 24] = [
         (
             "albert-mean",
             "tokenizer_config.json",
@@ -151,6 +151,42 @@ fn what_would_change_vectors_in_silence_is_refused_by_name() {
             |t| t["normalizer"] = json!(null),
             &["`tokenizer_class`", "no normalizer"],
         ),
+        (
+            "qwen3-lasttoken",
+            tokenizer,
+            |t| t["normalizer"] = json!({ "type": "NFKC" }),
+            &["`tokenizer_class`", "Qwen2Tokenizer", "NFKC for a normalizer, not NFC"],
+        ),
+        (
+            "qwen3-lasttoken",
+            tokenizer,
+            |t| t["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!(r"\s+"),
+            &["`tokenizer_class`", "another pre-tokenizer"],
+        ),
+        (
+            "gemma3-mean",
+            tokenizer,
+            |t| t["normalizer"]["content"] = json!("_"),
+            &["`tokenizer_class`", "GemmaTokenizer", "another normalizer"],
+        ),
+        (
+            "qwen3-lasttoken",
+            "tokenizer_config.json",
+            |c| forget(c, "</think>"),
+            &["`added_tokens_decoder`", "</think>"],
+        ),
+        (
+            "roberta-mean",
+            "tokenizer_config.json",
+            |c| forget(c, "<mask>"),
+            &["`added_tokens_decoder`", "<mask>"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["added_tokens"][4]["content"] = json!("fix"),
+            &["`added_tokens_decoder`", "\"fix\""],
+        ),
     ];
     for (name, file, change, words) in cases {
         let model = golden_models::write(name);
@@ -241,4 +277,106 @@ fn the_length_is_found_under_older_names() {
     edit(&model, "sentence_roberta_config.json", |c| c["max_seq_length"] = json!("long"));
     let said = open(&model).err().expect("no length").to_string();
     assert!(said.contains("sentence_roberta_config.json: `max_seq_length`"), "{said}");
+}
+
+/// What `added_tokens_decoder` says about a token.
+fn decoder<'c>(config: &'c mut Value, content: &str) -> &'c mut Value {
+    let tokens = config["added_tokens_decoder"].as_object_mut().expect("tokens");
+    tokens.values_mut().find(|token| token["content"] == content).expect("the token")
+}
+
+fn strip_right(token: &mut Value) {
+    token["lstrip"] = json!(false);
+    token["rstrip"] = json!(true);
+}
+
+fn forget(config: &mut Value, content: &str) {
+    let tokens = config["added_tokens_decoder"].as_object_mut().expect("tokens");
+    tokens.retain(|_, token| token["content"] != content);
+}
+
+/// The ids of tokens in the vocabulary of a model.
+fn ids(model: &GoldenModel, tokens: &[&str]) -> Vec<u32> {
+    let bytes = fs::read(model.path().join("tokenizer.json")).expect("a file");
+    let file: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let id = |token: &&str| {
+        let added = file["added_tokens"].as_array().expect("a list").iter();
+        let added = added.filter(|added| added["content"] == **token).map(|added| &added["id"]);
+        let id = added.chain([&file["model"]["vocab"][token]]).find_map(Value::as_u64);
+        id.unwrap_or_else(|| panic!("no {token}")) as u32
+    };
+    tokens.iter().map(id).collect()
+}
+
+/// The expected tokens are those of transformers 5.23.
+#[test]
+fn tokens_are_matched_as_the_configuration_of_the_tokenizer_says() {
+    type Edit = fn(&mut Value);
+    let config = "tokenizer_config.json";
+    let cases: [(&str, &str, Edit, &str, &[&str]); 6] = [
+        (
+            "bert-max",
+            config,
+            |c| decoder(c, "[MASK]")["single_word"] = json!(true),
+            "a[MASK]b",
+            &["[CLS]", "a", "[UNK]", "ma", "##s", "##k", "[UNK]", "b", "[SEP]"],
+        ),
+        (
+            "modernbert-mean",
+            config,
+            |c| strip_right(decoder(c, "[MASK]")),
+            "a [MASK] b",
+            &["[CLS]", "a", "Ġ", "[MASK]", "b", "[SEP]"],
+        ),
+        (
+            "qwen3-lasttoken",
+            config,
+            |c| strip_right(decoder(c, "</think>")),
+            "a </think> b",
+            &["a", "Ġ", "</think>", "b", "<|endoftext|>"],
+        ),
+        (
+            "gemma3-mean",
+            config,
+            |c| strip_right(decoder(c, "<end_of_turn>")),
+            "a <end_of_turn> b",
+            &["<bos>", "a", "▁", "<end_of_turn>", "b", "<eos>"],
+        ),
+        (
+            "roberta-mean",
+            config,
+            |c| strip_right(decoder(c, "<mask>")),
+            "a <mask> b",
+            &["<s>", "a", "Ġ", "<mask>", "b", "</s>"],
+        ),
+        // What tokenizer.json says of the same token counts less.
+        (
+            "bert-max",
+            "tokenizer.json",
+            |t| t["added_tokens"][4]["single_word"] = json!(true),
+            "a[MASK]b",
+            &["[CLS]", "a", "[MASK]", "b", "[SEP]"],
+        ),
+    ];
+    for (name, file, change, text, tokens) in cases {
+        let model = golden_models::write(name);
+        let plain = opened(&model).0.tokens.in_identity(false);
+        edit(&model, file, change);
+        let (description, tokenizer) = opened(&model);
+        assert_eq!(tokenizer.tokenize(text).expect("ids").ids, ids(&model, tokens), "{name}");
+        assert_ne!(description.tokens.in_identity(false), plain, "{name}: part of the identity");
+    }
+}
+
+#[test]
+fn token_with_a_name_is_what_its_text_says() {
+    for (name, text, change) in [
+        ("bert-max", "a[MASK]b", (|c| forget(c, "[MASK]")) as fn(&mut Value)),
+        ("qwen3-lasttoken", "a <|endoftext|> b", |c| strip_right(decoder(c, "<|endoftext|>"))),
+    ] {
+        let model = golden_models::write(name);
+        let own = opened(&model).1.tokenize(text).expect("ids");
+        edit(&model, "tokenizer_config.json", change);
+        assert_eq!(opened(&model).1.tokenize(text).expect("ids"), own, "{name}");
+    }
 }

@@ -1,5 +1,8 @@
 //! What files beside `tokenizer.json` say about tokens, as transformers reads it.
 
+mod added;
+mod rebuilt;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
@@ -11,18 +14,20 @@ use super::config::Truncation;
 use super::json::{json, quote, refuse};
 use super::source::ModelFiles;
 use crate::error::Result;
+pub use added::AddedTokenSpec;
+use added::{SPECIAL_TOKENS, added_tokens, content, names_token};
+use rebuilt::{RebuiltTokenizer, check_normalizer, has_piece_words};
 
 /// The file in which transformers keeps most of it.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const CONFIG: &str = "config.json";
-const ADDED_TOKENS: &str = "added_tokens.json";
-const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
 /// What files beside `tokenizer.json` say about tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TokenSettings {
-    /// Tokens that `tokenizer.json` does not have, in the order in which they get their ids.
+    /// Tokens that `tokenizer.json` does not have, in the order in which they get their ids, and those of which it says
+    /// something else.
     pub added: Vec<AddedTokenSpec>,
     /// Whether a special token in a text is split like any other text.
     pub splits_special_tokens: bool,
@@ -42,40 +47,6 @@ pub struct TokenSettings {
 pub struct PieceWords {
     /// Whether the first word has a `▁`.
     pub is_first_marked: bool,
-}
-
-/// A token that is matched as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct AddedTokenSpec {
-    /// Its text.
-    pub content: String,
-    /// Whether it is matched as a word only.
-    #[serde(default)]
-    pub single_word: bool,
-    /// Whether white space before it belongs to it.
-    #[serde(default)]
-    pub lstrip: bool,
-    /// Whether white space after it belongs to it.
-    #[serde(default)]
-    pub rstrip: bool,
-    /// Whether it is matched in the normalized text; `None`: unless it is special.
-    pub normalized: Option<bool>,
-    /// Whether it is no text.
-    #[serde(default)]
-    pub special: bool,
-}
-
-impl AddedTokenSpec {
-    fn special(content: &str) -> Self {
-        AddedTokenSpec {
-            content: content.to_owned(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: None,
-            special: true,
-        }
-    }
 }
 
 /// The settings with which transformers overrides `tokenizer.json`.
@@ -136,6 +107,9 @@ struct Normalizer {
     handle_chinese_chars: Option<bool>,
     clean_text: Option<bool>,
     #[serde(default)]
+    pattern: Value,
+    content: Option<String>,
+    #[serde(default)]
     normalizers: Vec<Value>,
 }
 
@@ -143,17 +117,6 @@ struct Normalizer {
 #[derive(Deserialize)]
 struct ModelConfigClass {
     tokenizer_class: Option<String>,
-}
-
-/// A tokenizer that transformers builds itself: of `tokenizer.json` it takes the vocabulary alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RebuiltTokenizer {
-    Bert,
-    Mpnet,
-    Roberta,
-    Albert,
-    /// XLM-RoBERTa's and CamemBERT's.
-    Pieces,
 }
 
 /// Reads what the files of a model say about tokens.
@@ -168,31 +131,15 @@ pub(super) fn read(
     let Some(file) = json::<TokenizerFile>(files, TOKENIZER)? else {
         return Ok(TokenSettings::default());
     };
-    // A Unigram model whose class says WordPiece has the pieces that it was trained with.
     let kind = file.model.as_ref().and_then(|model| model.kind.as_deref());
     let named: Option<ModelConfigClass> = json(files, CONFIG)?;
     let class = config.tokenizer_class.clone().or_else(|| named?.tokenizer_class);
-    let rebuilt = rebuilt(class.as_deref(), architecture).filter(|rebuilt| match rebuilt {
-        RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet => {
-            kind.is_none_or(|kind| kind == "WordPiece")
-        }
-        RebuiltTokenizer::Roberta => kind.is_none_or(|kind| kind == "BPE"),
-        RebuiltTokenizer::Albert | RebuiltTokenizer::Pieces => {
-            kind.is_none_or(|kind| kind == "Unigram")
-        }
-    });
-    let is_bert = matches!(rebuilt, Some(RebuiltTokenizer::Bert | RebuiltTokenizer::Mpnet));
-    // What is no tokenizer at all is refused where it is read.
-    if is_bert && file.model.is_some() {
-        check_is_bert(files, &file)?;
+    let rebuilt = RebuiltTokenizer::of(class.as_deref(), architecture, kind);
+    if let Some(rebuilt) = rebuilt {
+        rebuilt.check(files, config, &file)?;
     }
+    let is_bert = rebuilt.is_some_and(RebuiltTokenizer::is_bert);
     check_normalizer(files, config, is_bert, file.normalizer.as_ref())?;
-    if rebuilt == Some(RebuiltTokenizer::Roberta) {
-        check_prefix(files, config, file.pre_tokenizer.as_ref())?;
-    }
-    if rebuilt == Some(RebuiltTokenizer::Albert) {
-        check_albert(files, config, file.normalizer.as_ref())?;
-    }
     let is_first_marked = config.add_prefix_space.unwrap_or(true);
     let words = (rebuilt == Some(RebuiltTokenizer::Pieces)
         && !has_piece_words(&file, is_first_marked))
@@ -214,25 +161,27 @@ pub(super) fn read(
         let token = own.as_ref().or_else(|| named.get(key)).and_then(content);
         (key, token.unwrap_or_else(|| default.to_owned()))
     };
-    let frame = rebuilt.map(|rebuilt| match rebuilt {
-        RebuiltTokenizer::Bert | RebuiltTokenizer::Albert => [
+    let frame = rebuilt.and_then(|rebuilt| match rebuilt {
+        RebuiltTokenizer::Bert | RebuiltTokenizer::Albert => Some([
             token(&config.cls_token, "cls_token", "[CLS]"),
             token(&config.sep_token, "sep_token", "[SEP]"),
-        ],
-        RebuiltTokenizer::Mpnet | RebuiltTokenizer::Roberta => [
+        ]),
+        RebuiltTokenizer::Mpnet | RebuiltTokenizer::Roberta => Some([
             token(&config.cls_token, "cls_token", "<s>"),
             token(&config.sep_token, "sep_token", "</s>"),
-        ],
-        RebuiltTokenizer::Pieces => [
+        ]),
+        RebuiltTokenizer::Pieces => Some([
             token(&config.bos_token, "bos_token", "<s>"),
             token(&config.eos_token, "eos_token", "</s>"),
-        ],
+        ]),
+        // They keep the frame of tokenizer.json.
+        RebuiltTokenizer::Qwen2 | RebuiltTokenizer::Gemma => None,
     });
     Ok(TokenSettings {
         added: if files.is_static {
             Vec::new()
         } else {
-            added_tokens(files, config, &file.added_tokens)?
+            added_tokens(files, config, &file.added_tokens, rebuilt)?
         },
         splits_special_tokens: config.split_special_tokens.unwrap_or(false),
         frame,
@@ -260,12 +209,7 @@ impl TokenSettings {
     /// What of it changes ids and is in no file that identifies a model; `None`: nothing.
     /// `lower_case`: a text is converted to lower case first.
     pub(super) fn in_identity(&self, lower_case: bool) -> Option<String> {
-        let added = self.added.iter().map(|token| {
-            let flags = [token.single_word, token.lstrip, token.rstrip, token.special];
-            let flags = flags.map(|flag| if flag { '1' } else { '0' }).iter().collect::<String>();
-            let normalized = token.normalized.unwrap_or(!token.special);
-            format!("added {:?} {flags}{}", token.content, u8::from(normalized))
-        });
+        let added = self.added.iter().map(AddedTokenSpec::in_identity);
         let split = self.splits_special_tokens.then(|| "special tokens are split".to_owned());
         // Version 0.1 converted special tokens too, so its vectors may differ.
         let lower = lower_case.then(|| "lower case after special tokens".to_owned());
@@ -276,73 +220,6 @@ impl TokenSettings {
         let all: Vec<String> = added.chain(split).chain(lower).chain(words).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
-}
-
-/// The tokens that transformers adds to those of `tokenizer.json`, in its order.
-fn added_tokens(
-    files: &ModelFiles,
-    config: &TokenizerConfig,
-    own: &[AddedTokenSpec],
-) -> Result<Vec<AddedTokenSpec>> {
-    let mut added: Vec<AddedTokenSpec> = Vec::new();
-    let mut add = |token: AddedTokenSpec| {
-        let is_known = |known: &AddedTokenSpec| known.content == token.content;
-        if !own.iter().any(is_known) && !added.iter().any(is_known) {
-            added.push(token);
-        }
-    };
-    let mut named: Vec<Value> = Vec::new();
-    match &config.added_tokens_decoder {
-        Some(tokens) => tokens.values().cloned().for_each(&mut add),
-        None => {
-            let map: BTreeMap<String, Value> = json(files, SPECIAL_TOKENS)?.unwrap_or_default();
-            named.extend(map.into_values());
-            let tokens: BTreeMap<String, u32> = json(files, ADDED_TOKENS)?.unwrap_or_default();
-            let mut tokens: Vec<(u32, String)> =
-                tokens.into_iter().map(|(token, id)| (id, token)).collect();
-            tokens.sort();
-            for (_, token) in tokens {
-                let is_special = names_token(&named, &token) || config.names(&token);
-                let mut token = AddedTokenSpec::special(&token);
-                token.special = is_special;
-                add(token);
-            }
-        }
-    }
-    named.extend(config.named().into_iter().flatten().cloned());
-    for value in &named {
-        for value in list(value) {
-            match value {
-                Value::String(text) => add(AddedTokenSpec::special(text)),
-                Value::Object(_) => {
-                    if let Ok(token) = serde_json::from_value::<AddedTokenSpec>(value.clone()) {
-                        add(AddedTokenSpec { special: true, ..token });
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    Ok(added)
-}
-
-/// The values of a key that may be one token or several.
-fn list(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(values) => values.iter().collect(),
-        Value::Object(map) if !map.contains_key("content") => map.values().collect(),
-        one => vec![one],
-    }
-}
-
-/// The text of a token.
-fn content(token: &Value) -> Option<String> {
-    let text = token.as_str().or_else(|| token.get("content")?.as_str());
-    text.map(str::to_owned)
-}
-
-fn names_token(values: &[Value], token: &str) -> bool {
-    values.iter().flat_map(list).any(|value| content(value).as_deref() == Some(token))
 }
 
 impl TokenizerConfig {
@@ -366,157 +243,6 @@ impl TokenizerConfig {
         let values: Vec<Value> = self.named().into_iter().flatten().cloned().collect();
         names_token(&values, token)
     }
-}
-
-/// The tokenizer that transformers builds itself; `None` if it follows all of `tokenizer.json`.
-fn rebuilt(class: Option<&str>, architecture: Architecture) -> Option<RebuiltTokenizer> {
-    // Whatever class a directory names: transformers knows that those of ModernBERT are wrong.
-    if architecture == Architecture::ModernBert {
-        return None;
-    }
-    match class.map(|class| class.trim_end_matches("Fast")) {
-        Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => {
-            Some(RebuiltTokenizer::Bert)
-        }
-        Some("MPNetTokenizer") => Some(RebuiltTokenizer::Mpnet),
-        Some("RobertaTokenizer") => Some(RebuiltTokenizer::Roberta),
-        Some("AlbertTokenizer") => Some(RebuiltTokenizer::Albert),
-        Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Some(RebuiltTokenizer::Pieces),
-        Some(_) => None,
-        None => match architecture {
-            Architecture::Bert
-            | Architecture::DistilBert
-            | Architecture::Electra
-            | Architecture::NomicBert => Some(RebuiltTokenizer::Bert),
-            Architecture::Mpnet => Some(RebuiltTokenizer::Mpnet),
-            Architecture::Roberta => Some(RebuiltTokenizer::Roberta),
-            Architecture::Albert => Some(RebuiltTokenizer::Albert),
-            Architecture::XlmRoberta | Architecture::Camembert => Some(RebuiltTokenizer::Pieces),
-            Architecture::Gemma3
-            | Architecture::ModernBert
-            | Architecture::Qwen3
-            | Architecture::StaticEmbedding => None,
-        },
-    }
-}
-
-const AS_IT_IS: &str = "set it to \"PreTrainedTokenizerFast\", with which transformers follows all of tokenizer.json, or \
-     save the tokenizer again with transformers";
-
-/// Refuses a `tokenizer.json` that has other steps than BERT's, which transformers would put in their place.
-fn check_is_bert(files: &ModelFiles, file: &TokenizerFile) -> Result<()> {
-    let normalizer = file.normalizer.as_ref();
-    let words = file.pre_tokenizer.as_ref().and_then(|step| step["type"].as_str());
-    let found = match (normalizer, words) {
-        (None, _) => "no normalizer".to_owned(),
-        (Some(one), _) if one.kind != "BertNormalizer" => format!("the normalizer {}", one.kind),
-        (Some(one), _) if one.clean_text == Some(false) => "`clean_text` false".to_owned(),
-        (_, None) => "no pre-tokenizer".to_owned(),
-        (_, Some(kind)) if kind != "BertPreTokenizer" => format!("the pre-tokenizer {kind}"),
-        _ => return Ok(()),
-    };
-    Err(refuse(files, TOKENIZER_CONFIG, "tokenizer_class")
-        .with(format!(
-            "has, or has by default, the steps of a BertTokenizer, but tokenizer.json has {found}"
-        ))
-        .advice(AS_IT_IS))
-}
-
-/// Refuses a `tokenizer.json` of RoBERTa that writes a space before a text, or does not, against the configuration.
-fn check_prefix(files: &ModelFiles, config: &TokenizerConfig, words: Option<&Value>) -> Result<()> {
-    let Some(step) = words.filter(|step| step["type"] == "ByteLevel") else { return Ok(()) };
-    let (expected, found) =
-        (config.add_prefix_space.unwrap_or(false), step["add_prefix_space"] == Value::Bool(true));
-    if expected == found {
-        return Ok(());
-    }
-    Err(refuse(files, TOKENIZER_CONFIG, "add_prefix_space")
-        .with(format!("is {expected}, but that of the pre-tokenizer in {TOKENIZER} is {found}"))
-        .advice("save the tokenizer again with transformers, which makes them agree"))
-}
-
-/// Refuses a `tokenizer.json` of ALBERT that lower-cases or strips accents against the configuration.
-fn check_albert(
-    files: &ModelFiles,
-    config: &TokenizerConfig,
-    normalizer: Option<&Normalizer>,
-) -> Result<()> {
-    let steps = normalizer.map(|one| one.normalizers.as_slice()).unwrap_or_default();
-    let has = |kind: &str| steps.iter().any(|step| step["type"] == kind);
-    for (key, expected, kind, is_there) in [
-        ("do_lower_case", config.do_lower_case.unwrap_or(true), "Lowercase", true),
-        ("keep_accents", config.keep_accents.unwrap_or(false), "StripAccents", false),
-    ] {
-        if expected != (has(kind) == is_there) {
-            let found = if has(kind) { "has" } else { "has no" };
-            return Err(refuse(files, TOKENIZER_CONFIG, key)
-                .with(format!("is {expected}, but the normalizer in {TOKENIZER} {found} {kind}"))
-                .advice("save the tokenizer again with transformers, which makes them agree"));
-        }
-    }
-    Ok(())
-}
-
-/// Whether `tokenizer.json` makes words as the tokenizers of XLM-RoBERTa and CamemBERT do.
-fn has_piece_words(file: &TokenizerFile, is_first_marked: bool) -> bool {
-    let is_plain = file.normalizer.as_ref().is_none_or(|one| one.kind == "Precompiled");
-    let scheme = if is_first_marked { "always" } else { "never" };
-    let Some(steps) = file.pre_tokenizer.as_ref().and_then(|step| step["pretokenizers"].as_array())
-    else {
-        return false;
-    };
-    let [words, marks] = &steps[..] else { return false };
-    is_plain
-        && words["type"] == "WhitespaceSplit"
-        && marks["type"] == "Metaspace"
-        && marks["split"] != Value::Bool(false)
-        && match &marks["prepend_scheme"] {
-            Value::String(found) => found == scheme,
-            // Before schemes there was a switch.
-            _ => marks["add_prefix_space"].as_bool().unwrap_or(true) == is_first_marked,
-        }
-}
-
-/// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:
-/// transformers follows the first, reembed the second. What the first does not say is the default of the
-/// class, if that builds the normalizer itself.
-fn check_normalizer(
-    files: &ModelFiles,
-    config: &TokenizerConfig,
-    is_bert: bool,
-    normalizer: Option<&Normalizer>,
-) -> Result<()> {
-    let Some(normalizer) = normalizer.filter(|normalizer| normalizer.kind == "BertNormalizer")
-    else {
-        return Ok(());
-    };
-    let default = is_bert.then_some(true);
-    let lower_case = normalizer.lowercase.unwrap_or(true);
-    let wants_lower_case = config.do_lower_case.or(default);
-    for (key, expected, name, found) in [
-        ("do_lower_case", wants_lower_case, "lowercase", lower_case),
-        (
-            "strip_accents",
-            config.strip_accents.or(if is_bert { wants_lower_case } else { None }),
-            "strip_accents",
-            normalizer.strip_accents.unwrap_or(lower_case),
-        ),
-        (
-            "tokenize_chinese_chars",
-            config.tokenize_chinese_chars.or(default),
-            "handle_chinese_chars",
-            normalizer.handle_chinese_chars.unwrap_or(true),
-        ),
-    ] {
-        if let Some(expected) = expected.filter(|expected| *expected != found) {
-            return Err(refuse(files, TOKENIZER_CONFIG, key)
-                .with(format!(
-                    "is {expected}, but `{name}` of the normalizer in {TOKENIZER} is {found}"
-                ))
-                .advice("save the tokenizer again with transformers, which makes them agree"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
