@@ -7,34 +7,53 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 from llama_index.core.base.embeddings.base import DEFAULT_EMBED_BATCH_SIZE, BaseEmbedding
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from .embedder import DEFAULT_MODEL, Embedder
 
 
 class ReembedEmbedding(BaseEmbedding):
-    """Vectors for LlamaIndex. ``model``, ``precision``, ``threads`` and ``fingerprint`` are those of `Embedder`.
+    """Vectors for LlamaIndex. ``model``, ``precision``, ``threads`` and ``fingerprint`` are those of `Embedder`;
+    ``model_name`` is LlamaIndex's name of the first.
 
-    Queries have the model's prompt ``query``, texts ``document``, if it declares them.
+    Queries have the model's prompt ``query``, texts ``document``, if it declares them. ``to_dict`` and ``from_dict``
+    keep the settings, and the second loads the model.
     """
+
+    precision: str | None = Field(default=None, description="The precision; None: the program's own choice.")
+    threads: int | None = Field(default=None, description="Threads of the work; None: as `Embedder` chooses.")
+    fingerprint: str | None = Field(default=None, description="The fingerprint that the model must have.")
 
     _embedder: Embedder = PrivateAttr()
 
     def __init__(
         self,
-        model: str = DEFAULT_MODEL,
+        model: str | os.PathLike[str] | None = None,
         precision: str | None = None,
         threads: int | None = None,
         *,
         fingerprint: str | None = None,
+        model_name: str | None = None,
         embed_batch_size: int = DEFAULT_EMBED_BATCH_SIZE,
         **others: Any,
     ) -> None:
-        super().__init__(model_name=model, embed_batch_size=embed_batch_size, **others)
-        self._embedder = Embedder(model, precision, threads, fingerprint=fingerprint)
+        if model is not None and model_name is not None:
+            raise TypeError("give `model` or `model_name`, which is the same")
+        name = os.fspath(model or model_name or DEFAULT_MODEL)
+        embedder = Embedder(name, precision, threads, fingerprint=fingerprint)
+        super().__init__(
+            model_name=name,
+            precision=precision,
+            threads=threads,
+            fingerprint=fingerprint,
+            embed_batch_size=embed_batch_size,
+            **others,
+        )
+        self._embedder = embedder
 
     @classmethod
     def class_name(cls) -> str:

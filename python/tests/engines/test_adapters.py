@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_llama_index_has_the_vectors_of_the_embedder(embedder):
     nodes = model([TextNode(text=text) for text in DOCUMENTS if text])
     assert np.array_equal(as_f32(nodes[1].embedding), embedder.encode(DOCUMENTS[2]))
     assert ReembedEmbedding.class_name() in str(model.to_dict())
+    model_of_name = ReembedEmbedding(model_name="all-MiniLM-L6-v2", precision="f32")
+    assert np.array_equal(as_f32(model_of_name.get_text_embedding(QUERY)), embedder.encode(QUERY))
+    for copy in [ReembedEmbedding.from_dict(model.to_dict()), pickle.loads(pickle.dumps(model))]:
+        assert (copy.model_name, copy.precision, copy.embed_batch_size) == (model.model_name, "f32", 2)
+        assert np.array_equal(as_f32(copy.get_text_embedding(QUERY)), embedder.encode(QUERY))
+    with pytest.raises(TypeError, match="`model_name`"):
+        ReembedEmbedding("a", model_name="b")
 
 
 def test_polars_expression_has_the_program_bits(embedder, tasks, titles):
