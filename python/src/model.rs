@@ -2,8 +2,11 @@
 
 mod per_process;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -17,9 +20,7 @@ use reembed::text::{TaskColumns, TextRecipe};
 use reembed::vectors::Components;
 use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::FoundModel;
-use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::precedent::Precedents;
-use reembed_encoder::model::prompt::PromptChoice;
 use reembed_encoder::task::TextTemplate;
 use reembed_encoder::{
     BatchOptions, Embedder, Environment, Error, ErrorKind, ModelConfig, ModelIdentity, Precision,
@@ -30,7 +31,7 @@ use crate::arrow::column::VectorColumn;
 use crate::arrow::table::ArrowTable;
 use crate::errors::{in_rows, in_sentences, raise};
 use crate::log::Log;
-use crate::texts::{self, Nulls, Texts, prompted};
+use crate::texts::{self, Nulls, Texts};
 use crate::work::{at_once, interruptible};
 use per_process::PerProcess;
 
@@ -43,16 +44,15 @@ const SHORT_BYTES: usize = 1024;
 
 /// A loaded model. Calls may come from several threads at once.
 ///
-/// The encoder gets no prompt of its own: each call says its prompt, which is written before its texts. So one model
-/// in memory serves them all.
+/// Each call says its prompt; the weights in memory serve them all.
 #[pyclass(frozen, module = "reembed._reembed")]
 pub struct Model {
     config: ModelConfig,
     /// With the prompt that is the model's default.
     identity: ModelIdentity,
     default_dims: usize,
-    /// Whether a prompt that is written before a text is pooled as the model wants it.
-    pools_prompt: bool,
+    /// The prompts that the model declares, by their names.
+    prompts: BTreeMap<String, String>,
     runs_on: String,
     embedder: PerProcess<Embedder>,
 }
@@ -121,10 +121,10 @@ impl Model {
         &self.runs_on
     }
 
-    /// The text of the prompt that the model declares under a name.
-    fn named_prompt(&self, py: Python<'_>, name: String) -> PyResult<String> {
-        let choice = PromptChoice::Named(name);
-        Ok(interruptible(py, |stop| self.identity_with(choice, stop), |_| Ok(()))?.prompt)
+    /// The texts of the prompts that the model declares, by their names.
+    #[getter]
+    fn prompts(&self) -> BTreeMap<String, String> {
+        self.prompts.clone()
     }
 
     /// The vectors of texts, `(N, kept)`, in an array that owns the encoder's memory. `on_tick` is called with the
@@ -141,7 +141,6 @@ impl Model {
         normalize: bool,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
-        self.check_pools(prompt).map_err(raise)?;
         let texts = texts::read(sentences, Nulls::Refused)?;
         let call =
             Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
@@ -162,7 +161,6 @@ impl Model {
         normalize: bool,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<VectorColumn> {
-        self.check_pools(prompt).map_err(raise)?;
         let texts = texts::read(sentences, Nulls::Kept)?;
         let call =
             Call { prompt, batch_size, components: self.components(kept, normalize), on_tick };
@@ -180,9 +178,9 @@ impl Model {
     ) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let texts = texts::read(sentences, Nulls::Kept)?;
         let work = |stop: &Stop| {
-            let embedder = self.embedder.get_or_make(|| self.load(stop))?;
+            let embedder = self.with_prompt(prompt, stop)?;
             let texts = texts.by_position()?;
-            let text = |row: usize| texts[row].map(|text| prompted(prompt, text));
+            let text = |row: usize| texts[row].map(Cow::Borrowed);
             embedder.count_positions(texts.len(), text, stop).map_err(in_sentences)
         };
         let counts = interruptible(py, work, |_| Ok(()))?;
@@ -206,24 +204,19 @@ impl Model {
         cache: Option<PathBuf>,
         on_tick: Option<Py<PyAny>>,
     ) -> PyResult<(VectorColumn, Vec<String>)> {
-        self.check_pools(prompt).map_err(raise)?;
         let recipe = recipe(columns, template).map_err(raise)?;
         let columns = BatchColumns::find(table.schema(), &recipe).map_err(raise)?;
         let cache = cache.map(cache_at).transpose().map_err(raise)?;
-        let identity = ModelIdentity { prompt: prompt.to_owned(), ..self.identity.clone() };
         let components = self.components(kept, normalize);
         let (rows, done) = (table.rows(), AtomicUsize::new(0));
         let on_rows =
             |rows: u64| done.store(usize::try_from(rows).unwrap_or(usize::MAX), Ordering::Relaxed);
         let requested = RequestedLimits { start: batch_size, ..RequestedLimits::default() };
         let work = |stop: &Stop| {
-            let embedder = self.embedder.get_or_make(|| self.load(stop))?;
+            let embedder = self.with_prompt(prompt, stop)?;
             columns.check(table.batches())?;
             let model = embedder.model();
-            let on_rows = &on_rows;
-            let identity = &identity;
-            let job =
-                BatchJob { model, identity, prompt, components, cache, requested, stop, on_rows };
+            let job = BatchJob { model, components, cache, requested, stop, on_rows: &on_rows };
             embed_batches(&job, &columns, table.batches()).map_err(in_rows)
         };
         let tick = |py: Python<'_>| match &on_tick {
@@ -310,32 +303,27 @@ struct Call<'a> {
 
 impl Model {
     fn open(config: ModelConfig, stop: &Stop, log: &Log) -> Result<Model> {
-        let found = find_telling(&config, PromptChoice::ModelDefault, stop, log)?;
+        let found = find(&config, stop, log)?;
         let facts = found.facts();
         log.notes(&facts.notes);
         let (identity, runs_on) = (facts.identity.clone(), facts.runs_on.clone());
-        let (default_dims, pools_prompt) = (facts.default_dims(), facts.pools_prompt);
-        let embedder = match identity.prompt.is_empty() {
-            true => Embedder::new(found.load(stop)?),
-            false => without_prompt(&config, &identity, stop)?,
-        };
-        let embedder = PerProcess::new(embedder);
-        Ok(Model { config, identity, default_dims, pools_prompt, runs_on, embedder })
+        let (default_dims, prompts) = (facts.default_dims(), facts.prompts.clone());
+        let embedder = PerProcess::new(Embedder::new(found.load(stop)?));
+        Ok(Model { config, identity, default_dims, prompts, runs_on, embedder })
     }
 
-    /// Refuses a prompt that the model leaves out of its pooling: here it is a part of the text.
-    fn check_pools(&self, prompt: &str) -> Result<()> {
-        if prompt.is_empty() || self.pools_prompt {
-            return Ok(());
+    /// The model of this process with this prompt. A process that was forked from the one that has it loads it again,
+    /// if its files are still the same.
+    fn with_prompt(&self, prompt: &str, stop: &Stop) -> Result<Arc<Embedder>> {
+        let own = self.embedder.get_or_make(|| {
+            let found = find(&self.config, stop, &Log::default())?;
+            check_same(&found.facts().identity, &self.identity)?;
+            Ok(Embedder::new(found.load(stop)?))
+        })?;
+        match prompt == own.identity().prompt {
+            true => Ok(own),
+            false => Ok(Arc::new(own.with_prompt(prompt)?)),
         }
-        let message = "the model leaves its prompt out of the pooling, which is not supported here";
-        Err(Error::new(ErrorKind::Config, message)
-            .advice("pass prompt=\"\", or embed a table with `reembed.run`"))
-    }
-
-    /// Loads the model again, in a process that was forked from the one that has it.
-    fn load(&self, stop: &Stop) -> Result<Embedder> {
-        without_prompt(&self.config, &self.identity, stop)
     }
 
     /// The components of a vector that a call wants. A whole vector that the model has scaled has length 1: scaling it
@@ -359,12 +347,12 @@ impl Model {
         let (rows, done) = (texts.len(), AtomicUsize::new(0));
         let record = |progress: Progress| done.store(progress.done, Ordering::Relaxed);
         let work = |stop: &Stop| {
-            let embedder = self.embedder.get_or_make(|| self.load(stop))?;
+            let embedder = self.with_prompt(call.prompt, stop)?;
             // Whole: `components` cuts them.
             let dims = NonZeroUsize::new(self.identity.dimension);
             let options =
                 BatchOptions { batch_size: call.batch_size, dims, progress: Some(&record) };
-            let text = |row: usize| texts[row].map(|text| prompted(call.prompt, text));
+            let text = |row: usize| texts[row].map(Cow::Borrowed);
             let vectors = embedder
                 .embed_positions(rows, nulls, text, &options, stop)
                 .map_err(in_sentences)?;
@@ -383,12 +371,6 @@ impl Model {
             false => interruptible(py, work, tick)?,
         };
         Ok((values, present))
-    }
-
-    fn identity_with(&self, choice: PromptChoice, stop: &Stop) -> Result<ModelIdentity> {
-        let found = find(&self.config, choice, stop)?.facts().identity.clone();
-        check_same(&found, &self.identity)?;
-        Ok(found)
     }
 }
 
@@ -421,32 +403,12 @@ fn parse_precision(word: &str) -> Result<Precision> {
     })
 }
 
-/// Finds a model that was found before, about which there is nothing to tell.
-fn find(config: &ModelConfig, prompt: PromptChoice, stop: &Stop) -> Result<FoundModel> {
-    find_telling(config, prompt, stop, &Log::default())
+fn find(config: &ModelConfig, stop: &Stop, log: &Log) -> Result<FoundModel> {
+    FoundModel::find(config, &Precedents::default(), stop, &|progress| log.fetch(progress))
 }
 
-fn find_telling(
-    config: &ModelConfig,
-    prompt: PromptChoice,
-    stop: &Stop,
-    log: &Log,
-) -> Result<FoundModel> {
-    let text = TextOptions { prompt, ..config.text.clone() };
-    let config = ModelConfig { text, ..config.clone() };
-    FoundModel::find(&config, &Precedents::default(), stop, &|progress| log.fetch(progress))
-}
-
-/// The model without a prompt, if its files are still those of `identity`.
-fn without_prompt(config: &ModelConfig, identity: &ModelIdentity, stop: &Stop) -> Result<Embedder> {
-    let found = find(config, PromptChoice::Text(String::new()), stop)?;
-    check_same(&found.facts().identity, identity)?;
-    Ok(Embedder::new(found.load(stop)?))
-}
-
-/// Whether two identities differ in their prompt at most.
+/// Whether a model that was found again is the same.
 fn check_same(found: &ModelIdentity, expected: &ModelIdentity) -> Result<()> {
-    let found = ModelIdentity { prompt: expected.prompt.clone(), ..found.clone() };
     if found.fingerprint() == expected.fingerprint() {
         return Ok(());
     }

@@ -1,7 +1,5 @@
 //! The texts of a call, read where Python or an Arrow library holds them.
 
-use std::borrow::Cow;
-
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringBuilder};
 use arrow::datatypes::DataType;
 use numpy::{PyArray2, PyArrayMethods};
@@ -43,14 +41,6 @@ impl Texts {
                 Ok(texts)
             }
         }
-    }
-}
-
-/// The text for the encoder: with the prompt before it, if there is one, which copies it.
-pub fn prompted<'t>(prompt: &str, text: &'t str) -> Cow<'t, str> {
-    match prompt {
-        "" => Cow::Borrowed(text),
-        prompt => Cow::Owned(format!("{prompt}{text}")),
     }
 }
 

@@ -42,7 +42,8 @@ def test_declared_prompts_are_used_by_their_names(directory, embedder):
         (own.encode_document(["a"], prompt_name="other"), "o: a"),
     ]:
         assert np.array_equal(found, embedder.encode([text])), text
-    with pytest.raises(InvalidConfig, match="unknown"):
+    assert own.prompts == prompts | {"document": ""}
+    with pytest.raises(InvalidConfig, match="'unknown'.*'document', 'passage', 'other'"):
         own.encode("a", prompt_name="unknown")
 
 
@@ -60,6 +61,23 @@ def test_prompts_need_no_file_of_a_loaded_model(directory, embedder):
     own = Embedder(directory, precision="f32")
     shutil.rmtree(directory)
     assert np.array_equal(own.encode(["a"], prompt="p: "), embedder.encode(["p: a"]))
+
+
+def test_prompt_is_left_out_of_the_pooling_where_the_model_says_so(directory, embedder, tmp_path):
+    pooling = directory / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps(json.loads(pooling.read_text()) | {"include_prompt": False}))
+    own = Embedder(directory, precision="f32")
+    found = {prompt: own.encode(["a b"], prompt=prompt) for prompt in ["", "p: ", "another one: ", "p: "]}
+    assert np.array_equal(found[""], embedder.encode(["a b"]))
+    for prompt in ["p: ", "another one: "]:
+        assert not np.array_equal(found[prompt], embedder.encode([prompt + "a b"])), prompt
+        # A model that is opened with the prompt as its own.
+        declare(directory, prompts={"own": prompt}, default_prompt_name="own")
+        of_model = Embedder(directory, precision="f32")
+        assert np.array_equal(of_model.encode(["a b"]), found[prompt]), prompt
+        assert np.array_equal(of_model.encode(["a b"], prompt=""), found[""])
+    with pytest.raises(InvalidConfig, match="no token"):
+        own.encode("a", prompt="long " * 300)
 
 
 def test_declared_dimension_is_kept(directory, embedder):

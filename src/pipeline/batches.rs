@@ -3,7 +3,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use arrow::array::{LargeStringArray, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use reembed_encoder::batch::{RowNames, strings};
 use reembed_encoder::error::Result;
@@ -11,7 +11,6 @@ use reembed_encoder::events::EncodeEvent;
 use reembed_encoder::inference::{Work, allocate};
 use reembed_encoder::limit::RequestedLimits;
 use reembed_encoder::model::Model;
-use reembed_encoder::model::identity::ModelIdentity;
 use reembed_encoder::position::Position;
 use reembed_encoder::stop::Stop;
 use reembed_encoder::task::ContentKeys;
@@ -31,12 +30,8 @@ const CHUNK_ROWS: usize = 1024;
 
 /// What embeds the rows.
 pub struct BatchJob<'a> {
-    /// The model, which has no prompt of its own.
+    /// The model, with its prompt.
     pub model: &'a Model,
-    /// The identity of the model with the prompt: what the cache knows vectors by.
-    pub identity: &'a ModelIdentity,
-    /// Written before each text.
-    pub prompt: &'a str,
     /// The components that are returned. The cache has whole vectors.
     pub components: Components,
     /// The vector cache, and where it is.
@@ -88,7 +83,7 @@ pub fn embed_batches(
         None => None,
     };
     if let Some(cache) = &cache {
-        cache.record_model(job.identity)?;
+        cache.record_model(&job.model.facts.identity)?;
     }
     let commit_rows = job.cache.as_ref().map_or(1, |(config, _)| config.commit_rows.get());
     let mut writer = cache.as_ref().and_then(|cache| cache.writer(commit_rows));
@@ -141,7 +136,7 @@ fn embed<'c>(
     let models = Models::shared(job.model, 1);
     let wishes = BatchWishes { requested: job.requested, memory_limit: None, models: 1 };
     let inferences = LazyInference::all(&models, wishes, job.stop, on_event, &on_encode);
-    let keys = ContentKeys::new(&job.identity.fingerprint());
+    let keys = ContentKeys::new(&job.model.facts.identity.fingerprint());
     let reused_sample = job.cache.as_ref().map_or(0, |(config, _)| config.verify_sample);
     let mut sample = Sample::new(rows as u64, reused_sample);
     let refuses_long_texts = false;
@@ -167,8 +162,7 @@ fn embed<'c>(
         let view = cache.map(VectorCache::view).transpose()?;
         let column = (&names, &texts, of_texts.as_slice());
         let known = look_up(column, (view, None), inference.dim(), treatment, &mut sample)?;
-        let prompted = with_prompt(job.prompt, texts);
-        let part = tokenize_part(inference, (&names, &prompted, of_texts), known)?;
+        let part = tokenize_part(inference, (&names, &texts, of_texts), known)?;
         let chunk =
             TokenChunk { columns: empty.clone(), rows: names, parts: None, tokens: vec![part] };
         for (vectors, _) in resolver.resolve(chunk)?.vectors {
@@ -198,17 +192,6 @@ fn embed<'c>(
         work: totals.work,
         warnings: Vec::new(),
     })
-}
-
-/// The texts with the prompt before each, as the model gets them.
-fn with_prompt(prompt: &str, texts: LargeStringArray) -> LargeStringArray {
-    match prompt {
-        "" => texts,
-        prompt => {
-            let texts = strings(&texts).map(|text| format!("{prompt}{text}"));
-            LargeStringArray::from_iter_values(texts)
-        }
-    }
 }
 
 #[cfg(test)]
@@ -253,11 +236,9 @@ mod tests {
         });
         let done = AtomicU64::new(0);
         let dim = embedder.dim();
-        let identity = ModelIdentity { prompt: prompt.into(), ..embedder.identity().clone() };
+        let model = embedder.model().with_prompt(prompt)?;
         let job = BatchJob {
-            model: embedder.model(),
-            identity: &identity,
-            prompt,
+            model: &model,
             components: Components::first(dim, dim, false),
             cache,
             requested: RequestedLimits { start: NonZeroUsize::new(2), ..Default::default() },

@@ -152,6 +152,41 @@ fn configured_prompt_replaces_the_model_s_own() {
 }
 
 #[test]
+fn another_prompt_needs_no_other_weights() {
+    for is_pooled in [true, false] {
+        let own = ModelDirectory::like_e5().write();
+        own.edit_json("1_Pooling/config.json", |c| c["include_prompt"] = json!(is_pooled));
+        let embedder = |settings: &[&str]| {
+            let config = model_config(own.path(), settings);
+            Embedder::new(model::load(&config, &|_| ()).expect("a model"))
+        };
+        let opened = embedder(&[]);
+        for prompt in ["passage: ", "", "a rather long prompt before it: "] {
+            let other = opened.with_prompt(prompt).expect("a prompt");
+            let configured = embedder(&[&format!("model.prompt = {prompt:?}")]);
+            let texts = ["fix the build", "", "a"];
+            let found = other.embed(&texts).expect("vectors");
+            assert_eq!(
+                found,
+                configured.embed(&texts).expect("vectors"),
+                "{is_pooled}, {prompt:?}"
+            );
+            assert_eq!(other.identity(), configured.identity(), "{is_pooled}, {prompt:?}");
+            let pooled = embedder(&["model.prompt = \"\""]).embed(&[format!("{prompt}a")]);
+            let is_text = found.row(2) == pooled.expect("a vector").row(0);
+            assert_eq!(is_text, is_pooled || prompt.is_empty(), "{is_pooled}, {prompt:?}");
+        }
+        let endless = opened.with_prompt(&"endless ".repeat(1000));
+        match endless {
+            Err(error) => {
+                assert!(!is_pooled && error.to_string().contains("no token for a text"), "{error}");
+            }
+            Ok(_) => assert!(is_pooled, "a prompt without end"),
+        }
+    }
+}
+
+#[test]
 fn the_length_is_the_model_s_and_not_the_128_of_its_tokenizer() {
     let words = |count: usize| vec!["word"; count].join(" ");
     fn up_to(tokens: impl Into<serde_json::Value>) -> serde_json::Value {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int32Type;
@@ -109,7 +109,7 @@ fn batch_split_after_out_of_memory_gives_the_same_bits() {
             }
             Err(EncodeError::OutOfMemory { shape: batch.shape(), cause: "injected".into() })
         });
-        let encoder = Box::new(scarce);
+        let encoder = Arc::new(scarce);
         let scarce = Embedder::new(Model { tokenizer, encoder, facts });
         let split = scarce.compute_embeddings_batch(&rows, &options).expect("vectors");
         assert!(split.work().batch_sizes.len() > 1, "{:?}", split.work());

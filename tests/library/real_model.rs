@@ -3,7 +3,7 @@
 //! The weights are loaded once for all tests here.
 
 use std::num::NonZeroUsize;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 
 use arrow::array::AsArray;
@@ -283,7 +283,7 @@ struct Real {
     /// The model files except the weights.
     files: ModelFiles,
     description: ModelDescription,
-    encoder: Box<dyn Encoder>,
+    encoder: Arc<dyn Encoder>,
     facts: ModelFacts,
     tokenizers: Vec<(usize, TextTokenizer)>,
     /// The reference tokenizer of the tokenizers crate, one per length.
@@ -318,7 +318,7 @@ impl Real {
     fn model(&'static self) -> Model {
         Model {
             tokenizer: TextTokenizer::new(&self.files, &self.description).expect("a tokenizer"),
-            encoder: Box::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
+            encoder: Arc::new(Before::new(self.encoder.as_ref(), |_, _| Ok(()))),
             facts: self.facts.clone(),
         }
     }

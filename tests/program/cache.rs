@@ -299,7 +299,7 @@ fn sample_finds_foreign_vectors_and_rebuild_replaces_them() {
     let sampled = job.config(&["cache.verify_sample = 1", "input.chunk_rows = 30"]);
     // The model files are the same, and so are the keys; the computed vectors differ.
     let wrong =
-        Model { encoder: Box::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
+        Model { encoder: Arc::new(Negated(FakeEncoder::new(DIM, Failure::Never))), ..named(&TINY) };
     run_and_hear(&sampled, &wrong).expect("a report");
     let before = fs::read(job.output()).expect("an output");
 
@@ -404,7 +404,7 @@ fn wrong_vectors_of_a_rebuild_are_not_trusted_again() {
         let settings = ["input.chunk_rows = 20", "cache.verify_sample = 8", "run.rebuild = true"];
         let (ordinary, rebuild) = (job.config(&settings[..2]), job.config(&settings));
         run(&ordinary, &Counted::new());
-        let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
+        let negated = Arc::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
         let wrong = Model { encoder: failing(negated, 4), ..named(&TINY) };
         run_and_hear(&rebuild, &wrong).expect_err("it fails");
 
@@ -426,7 +426,7 @@ fn rebuild_evicts_old_vectors_if_the_cache_is_full() {
     let settings =
         ["cache.max_size = 52000", "cache.commit_rows = 20", "cache.verify_sample = 300"];
     let config = job.config(&settings);
-    let negated = Box::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
+    let negated = Arc::new(Negated(FakeEncoder::new(DIM, Failure::Never)));
     let wrong = Model { encoder: negated, ..named(&TINY) };
     run_and_hear(&config, &wrong).expect("a report");
     let rebuild = job.config(&[&settings[..], &["run.rebuild = true"]].concat());
@@ -838,14 +838,14 @@ impl Counted {
             Failure::AboveRows(most) => batch.len() <= most,
             _ => true,
         };
-        let fake: Box<dyn Encoder> = Box::new(FakeEncoder::new(DIM, failure));
+        let fake: Arc<dyn Encoder> = Arc::new(FakeEncoder::new(DIM, failure));
         let count = move |_, batch: &TokenBatch| {
             if fits(batch) {
                 counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
             Ok(())
         };
-        let model = Model { encoder: Box::new(Before::new(fake, count)), ..named(model) };
+        let model = Model { encoder: Arc::new(Before::new(fake, count)), ..named(model) };
         Counted { model, texts }
     }
 
@@ -856,16 +856,16 @@ impl Counted {
 
 /// The fake encoder under a model's name; fails at the given call.
 fn fails_at(model: &WrittenModel, call: u64) -> Model {
-    let fake = Box::new(FakeEncoder::new(DIM, Failure::Never));
+    let fake = Arc::new(FakeEncoder::new(DIM, Failure::Never));
     Model { encoder: failing(fake, call), ..named(model) }
 }
 
-fn failing(encoder: Box<dyn Encoder>, call: u64) -> Box<dyn Encoder> {
+fn failing(encoder: Arc<dyn Encoder>, call: u64) -> Arc<dyn Encoder> {
     let fail = move |at, _: &TokenBatch| match at < call {
         true => Ok(()),
         false => Err(EncodeError::Failed("injected".into())),
     };
-    Box::new(Before::new(encoder, fail))
+    Arc::new(Before::new(encoder, fail))
 }
 
 /// Rows with distinct texts.

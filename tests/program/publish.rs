@@ -790,7 +790,7 @@ fn before(act: impl Fn(u64) + Send + Sync + 'static) -> Model {
     let model = load(TINY.path());
     let identity = ModelIdentity { dimension: 8, ..model.facts.identity };
     let facts = ModelFacts { identity, ..model.facts };
-    Model { encoder: Box::new(encoder), facts, ..model }
+    Model { encoder: Arc::new(encoder), facts, ..model }
 }
 
 fn run(config: &Config, model: &Model) -> Result<Report> {

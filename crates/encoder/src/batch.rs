@@ -139,9 +139,21 @@ pub struct TokenBatch {
     starts: Vec<usize>,
     rows: Vec<usize>,
     chunks: Vec<TextChunk>,
+    unpooled: usize,
 }
 
 impl TokenBatch {
+    /// A batch without texts, of which the first `unpooled` tokens will not be pooled: those of a prompt that the model
+    /// leaves out.
+    pub fn with_unpooled(unpooled: usize) -> Self {
+        TokenBatch { unpooled, ..TokenBatch::default() }
+    }
+
+    /// The first tokens of each text that are not pooled.
+    pub fn unpooled(&self) -> usize {
+        self.unpooled
+    }
+
     /// Adds the text of a row: the row in the chunk, and its token ids.
     pub fn push(&mut self, row: usize, ids: &[u32]) {
         self.push_chunk(row, TextChunk::WHOLE, ids);
@@ -222,7 +234,7 @@ impl TokenBatch {
     }
 
     fn part(&self, positions: impl Iterator<Item = usize>) -> TokenBatch {
-        let mut part = TokenBatch::default();
+        let mut part = TokenBatch::with_unpooled(self.unpooled);
         positions.for_each(|position| {
             part.push_chunk(self.rows[position], self.chunks[position], self.text(position));
         });

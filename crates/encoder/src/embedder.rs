@@ -155,6 +155,14 @@ impl Embedder {
         Embedder { model, memory: memory::read() }
     }
 
+    /// An embedder that writes this text before every text, in place of the model's own prompt. It shares the weights.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::with_prompt`](crate::model::tokenizer::TextTokenizer::with_prompt).
+    pub fn with_prompt(&self, prompt: &str) -> Result<Embedder> {
+        Ok(Embedder { model: self.model.with_prompt(prompt)?, memory: self.memory })
+    }
+
     /// Components of a vector, unless [`BatchOptions::dims`] says otherwise: `truncate_dim` of the model's
     /// configuration, as in sentence-transformers, else all.
     pub fn dim(&self) -> usize {

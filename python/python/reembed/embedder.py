@@ -13,7 +13,6 @@ import numpy as np
 
 from . import _reembed, table as tables
 from .errors import (
-    InvalidConfig,
     ModelMismatch,
     invalid,
     invalid_config,
@@ -80,8 +79,6 @@ class Embedder:
         directory, name = _source(model)
         self._source = directory if name is None else name
         self._threads = threads
-        # Texts of prompts by their names.
-        self._named: dict[str, str] = {}
         self._model = _reembed.Model(
             directory=directory,
             id=name,
@@ -119,6 +116,13 @@ class Embedder:
     def precision(self) -> str:
         """The precision of the factors of matrix products."""
         return self._model.precision
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The texts of the model's prompts by their names: those that its files declare, and ``"query"`` and
+        ``"document"``, which are empty where they do not.
+        """
+        return dict.fromkeys(_ALWAYS, "") | self._model.prompts
 
     def __repr__(self) -> str:
         return f"Embedder({self._source!r}, precision={self.precision!r}, threads={self._threads!r})"
@@ -430,14 +434,13 @@ class Embedder:
             return text
         if name is None:
             return self._model.default_prompt
-        if name not in self._named:
-            try:
-                self._named[name] = self._model.named_prompt(name)
-            except InvalidConfig:
-                if name not in _ALWAYS:
-                    raise
-                self._named[name] = ""
-        return self._named[name]
+        prompts = self.prompts
+        if name not in prompts:
+            raise invalid_config(
+                f"`prompt_name` is {name!r}, a prompt that the model does not have; it has {_listed(prompts)}",
+                "give one of these names, or the text itself as `prompt`",
+            )
+        return prompts[name]
 
     def _encode(
         self,
@@ -502,6 +505,10 @@ def _given(sentences: Any, inputs: Any) -> Any:
     if (sentences is _MISSING) == (inputs is _MISSING):
         raise TypeError("give `sentences`, or `inputs`, which is the same")
     return inputs if sentences is _MISSING else sentences
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names)
 
 
 def _restored(kind_of_embedder: type[Embedder], source: str, options: dict[str, Any]) -> Embedder:

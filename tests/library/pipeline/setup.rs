@@ -1,7 +1,7 @@
 //! Models and runs shared by the tests.
 
 use std::path::Path;
-use std::sync::{LazyLock, Mutex, mpsc};
+use std::sync::{Arc, LazyLock, Mutex, mpsc};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -24,7 +24,7 @@ pub fn with_encoder(encoder: impl Encoder + 'static) -> Model {
     let model = load(TINY.path());
     let identity = ModelIdentity { dimension: encoder.dim(), ..model.facts.identity };
     let facts = ModelFacts { identity, ..model.facts };
-    Model { encoder: Box::new(encoder), facts, ..model }
+    Model { encoder: Arc::new(encoder), facts, ..model }
 }
 
 pub fn fake(failure: Failure) -> Model {

@@ -1,6 +1,6 @@
 //! Vectors that are the mean of a text's chunks, compared with a computation in the test.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use arrow_array::types::Float32Type;
 use reembed_testing::model_directory::{ModelDirectory, WrittenModel};
@@ -124,7 +124,7 @@ fn batch_of_chunks_that_does_not_fit_is_split() {
     let with = |failure| {
         let config = config(&written, Some(size(CHUNK_TOKENS, OVERLAP)));
         let mut model = model::load(&config, &|_| ()).expect("a model");
-        model.encoder = Box::new(FakeEncoder::new(8, failure));
+        model.encoder = Arc::new(FakeEncoder::new(8, failure));
         Embedder::new(model).embed(&texts)
     };
     let expected = with(Failure::Never).expect("vectors");

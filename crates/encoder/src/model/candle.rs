@@ -183,6 +183,11 @@ impl Encoder for CandleEncoder {
         if batch.is_empty() {
             return Ok(());
         }
+        if batch.unpooled() > 0 {
+            return Err(EncodeError::Failed(
+                "this engine cannot leave a prompt out of the pooling".into(),
+            ));
+        }
         let encoded = self.pool.install(|| self.forward(batch)).map_err(|cause| {
             if is_out_of_memory(&cause) {
                 EncodeError::OutOfMemory { shape: batch.shape(), cause: first_line(cause) }

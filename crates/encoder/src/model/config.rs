@@ -69,6 +69,20 @@ pub enum Truncation {
 }
 
 impl Truncation {
+    /// Refuses a prompt that the model leaves out of its pooling where a text may lose it.
+    ///
+    /// # Errors
+    /// `Config`, if texts lose their start.
+    pub(crate) fn check_keeps_prompt(self) -> Result<()> {
+        if self != Truncation::Start {
+            return Ok(());
+        }
+        let message = "`text.truncate` is \"start\", which may cut the prompt, and the model leaves the prompt out of \
+                       its pooling";
+        Err(Error::new(ErrorKind::Config, message)
+            .advice("set `text.truncate` to \"end\", or `model.prompt` to \"\""))
+    }
+
     /// The form in the identity of a model. [`Truncation::Error`] changes no vector, so it has that
     /// of [`Truncation::End`], which is none.
     pub fn in_identity(self) -> Option<String> {

@@ -118,11 +118,8 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
         prompt,
         truncate_dim: truncate_dim(files)?,
     };
-    if description.excludes_prompt() && description.truncation == Truncation::Start {
-        let message = "`text.truncate` is \"start\", which may cut the prompt, and the model leaves the \
-                       prompt out of its pooling";
-        return Err(Error::new(ErrorKind::Config, message)
-            .advice("set `text.truncate` to \"end\", or `model.prompt` to \"\""));
+    if description.excludes_prompt() {
+        description.truncation.check_keeps_prompt()?;
     }
     Ok(description)
 }

@@ -1,5 +1,6 @@
 //! What is known about a model before and after its weights are in memory.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
 use super::identity::ModelIdentity;
@@ -15,9 +16,8 @@ pub struct ModelFacts {
     /// The first components that sentence-transformers keeps of a vector; `None`: all. The encoder
     /// returns all.
     pub truncate_dim: Option<NonZeroUsize>,
-    /// Whether the tokens of a prompt are pooled. Where they are not, the prompt is the model's own: one that
-    /// is part of a text is pooled like the text.
-    pub pools_prompt: bool,
+    /// The prompts that the model declares, by their names; some may be empty.
+    pub prompts: BTreeMap<String, String>,
     /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on
     /// it.
     pub runs_on: String,

@@ -3,6 +3,7 @@
 //! Whoever has vectors of the same identity already may never need the weights.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use reembed_kernels::{Arithmetic, Precision};
 
@@ -70,7 +71,7 @@ impl FoundModel {
         let facts = ModelFacts {
             identity: ModelIdentity::new(&files, &description, precision, numerics),
             truncate_dim: description.truncate_dim,
-            pools_prompt: description.pooling.include_prompt,
+            prompts: description.prompt.declared.clone(),
             runs_on: runner.runs_on(threads),
             notes: ModelNotes {
                 prompt: prompt::warning(&files.label, &config.text.prompt, &description.prompt),
@@ -96,20 +97,13 @@ impl FoundModel {
     pub fn load(self, stop: &Stop) -> Result<Model> {
         let FoundModel { files, description, runner, threads, facts } = self;
         let tokenizer = || TextTokenizer::new(&files, &description)?.with_threads(threads);
-        let encoder = |unpooled| {
+        let encoder = || {
             let weights = weights::read(&files, &description)?;
             stop.check()?;
-            runner.load(weights, &description, unpooled, threads)
+            runner.load(weights, &description, threads)
         };
-        let (tokenizer, encoder) = start_threads(threads, "the model")?.install(|| {
-            if !description.excludes_prompt() {
-                return rayon::join(tokenizer, || encoder(0));
-            }
-            // How many tokens are not pooled, the tokenizer says.
-            let tokenizer = tokenizer();
-            let unpooled = tokenizer.as_ref().map_or(Ok(0), TextTokenizer::prompt_tokens);
-            (tokenizer, unpooled.and_then(encoder))
-        });
+        let threads = start_threads(threads, "the model")?;
+        let (tokenizer, encoder) = threads.install(|| rayon::join(tokenizer, encoder));
         // In a fixed order, so that of two errors the same one is reported.
         Ok(Model { tokenizer: tokenizer?, encoder: encoder?, facts })
     }
@@ -172,16 +166,15 @@ impl Runner {
         self,
         weights: ModelWeights<'_>,
         description: &ModelDescription,
-        unpooled: usize,
         threads: NonZeroUsize,
-    ) -> Result<Box<dyn Encoder>> {
+    ) -> Result<Arc<dyn Encoder>> {
         Ok(match self {
             Runner::Packed(arithmetic, _) => {
-                Box::new(PackedEncoder::new(&weights, description, unpooled, arithmetic, threads)?)
+                Arc::new(PackedEncoder::new(&weights, description, arithmetic, threads)?)
             }
             #[cfg(feature = "candle")]
             Runner::Candle(device) => {
-                Box::new(super::candle::CandleEncoder::new(weights, description, device, threads)?)
+                Arc::new(super::candle::CandleEncoder::new(weights, description, device, threads)?)
             }
         })
     }

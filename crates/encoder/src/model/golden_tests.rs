@@ -58,22 +58,19 @@ impl<'g> Group<'g> {
     }
 
     fn packed(&self, weights: &ModelWeights<'_>, arithmetic: Arithmetic) -> PackedModel {
-        let unpooled = match self.description.excludes_prompt() {
-            true => self.tokenizer.prompt_tokens().expect("a count"),
-            false => 0,
-        };
-        let shape = PackedShape::new(&self.description, unpooled);
+        let shape = PackedShape::new(&self.description);
         let tensor = |name: &str| weights.get(name).map(Cow::Borrowed);
         PackedModel::new(arithmetic, shape, &weights.names, tensor).expect("a model")
     }
-}
 
-fn embed(model: &PackedModel, ids: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
-    let dim = model.shape().dim;
-    let mut vectors = vec![0.0; texts.len() * dim];
-    model.forward(&mut Workspace::new(), &texts, &mut vectors).expect("vectors");
-    vectors.chunks(dim).map(<[f32]>::to_vec).collect()
+    fn embed(&self, model: &PackedModel, ids: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let texts: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        let dim = model.shape().dim;
+        let mut vectors = vec![0.0; texts.len() * dim];
+        let unpooled = self.tokenizer.unpooled();
+        model.forward(&mut Workspace::new(), &texts, unpooled, &mut vectors).expect("vectors");
+        vectors.chunks(dim).map(<[f32]>::to_vec).collect()
+    }
 }
 
 fn emulated(precision: Precision) -> Arithmetic {
@@ -103,7 +100,8 @@ fn f32_vectors_and_ids_are_those_of_sentence_transformers() {
                 }
             }
             let weights = group.weights();
-            let vectors = embed(&group.packed(&weights, Arithmetic::f32(Isa::detect())), &ids);
+            let vectors =
+                group.embed(&group.packed(&weights, Arithmetic::f32(Isa::detect())), &ids);
             let kept = group.description.truncate_dim.map_or(usize::MAX, |dims| dims.get());
             for (row, vector) in group.rows.iter().zip(vectors) {
                 let vector = &vector[..kept.min(vector.len())];
@@ -149,15 +147,15 @@ fn vectors_have_equal_bits_alone_together_and_on_every_unit() {
         };
         for precision in Precision::ALL {
             let packed = group.packed(&weights, emulated(precision));
-            let together = embed(&packed, &ids);
+            let together = group.embed(&packed, &ids);
             for (ids, vector) in ids.iter().zip(&together).step_by(5) {
-                let alone = embed(&packed, std::slice::from_ref(ids));
+                let alone = group.embed(&packed, std::slice::from_ref(ids));
                 assert_eq!(bits(&alone), bits(std::slice::from_ref(vector)), "{name}, {precision}");
             }
             let some: Vec<Vec<u32>> = ids.iter().step_by(7).cloned().collect();
-            let expected = bits(&embed(&packed, &some));
+            let expected = bits(&group.embed(&packed, &some));
             for arithmetic in all_arithmetics(precision) {
-                let found = bits(&embed(&group.packed(&weights, arithmetic), &some));
+                let found = bits(&group.embed(&group.packed(&weights, arithmetic), &some));
                 assert!(found == expected, "{name}, {precision} on {arithmetic}");
             }
         }
@@ -181,7 +179,7 @@ fn narrow_precisions_stay_near_the_vectors_of_f32() {
         for group in Group::all(&model) {
             let (ids, weights) = (group.ids(), group.weights());
             for (precision, least) in precisions.into_iter().zip(&mut least) {
-                let vectors = embed(&group.packed(&weights, emulated(precision)), &ids);
+                let vectors = group.embed(&group.packed(&weights, emulated(precision)), &ids);
                 for (row, vector) in group.rows.iter().zip(vectors) {
                     let vector: Vec<f64> = vector.into_iter().map(f64::from).collect();
                     let vector = &vector[..row.vector.len().min(vector.len())];

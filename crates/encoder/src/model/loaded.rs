@@ -1,24 +1,38 @@
 //! A model in memory, and the limits of its batches.
 
+use std::sync::Arc;
+
 use super::encoder::Encoder;
 use super::facts::ModelFacts;
 use super::tokenizer::TextTokenizer;
 use crate::budget::{MemoryReadings, max_tokens_for_budget, memory_budget};
+use crate::error::Result;
 use crate::limit::{
     AdaptiveLimit, BatchShape, EncoderLimits, LimitBounds, RequestedLimits, TokenCount,
 };
 
-/// A model that is ready to embed texts.
+/// A model that is ready to embed texts. A clone shares its weights.
+#[derive(Clone)]
 pub struct Model {
     /// Text to token ids, truncated to the model's maximum length.
     pub tokenizer: TextTokenizer,
     /// Token ids to vectors.
-    pub encoder: Box<dyn Encoder>,
+    pub encoder: Arc<dyn Encoder>,
     /// What is known about it.
     pub facts: ModelFacts,
 }
 
 impl Model {
+    /// The same model with this text before every text, in place of its own prompt. It shares the weights.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::with_prompt`].
+    pub fn with_prompt(&self, prompt: &str) -> Result<Model> {
+        let mut model = Model { tokenizer: self.tokenizer.with_prompt(prompt)?, ..self.clone() };
+        prompt.clone_into(&mut model.facts.identity.prompt);
+        Ok(model)
+    }
+
     /// Bytes that the longest text or chunk needs beside the weights; `None` if the
     /// device's allocator decides.
     pub fn single_text_bytes(&self) -> Option<u64> {

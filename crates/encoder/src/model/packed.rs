@@ -54,7 +54,7 @@ pub fn runs_on(arithmetic: Arithmetic, threads: NonZeroUsize) -> String {
 }
 
 impl PackedEncoder {
-    /// Packs the weights for `arithmetic`. The first `unpooled` tokens of each text are not pooled.
+    /// Packs the weights for `arithmetic`.
     ///
     /// # Errors
     /// `Model` if the weights do not match the description; `OutOfMemory` if they do not fit in
@@ -62,12 +62,11 @@ impl PackedEncoder {
     pub fn new(
         weights: &ModelWeights<'_>,
         description: &ModelDescription,
-        unpooled: usize,
         arithmetic: Arithmetic,
         threads: NonZeroUsize,
     ) -> Result<Self> {
         let pool = start_threads(threads, "the model")?;
-        let shape = PackedShape::new(description, unpooled);
+        let shape = PackedShape::new(description);
         let model = pool
             .install(|| {
                 let tensor = |name: &str| weights.get(name).map(Cow::from);
@@ -82,15 +81,12 @@ impl PackedEncoder {
 
     /// Runs one part. Its workspace has the size of the largest part of the batch: one that grows
     /// from part to part would fragment the memory.
-    fn forward(
-        &self,
-        largest: usize,
-        texts: &[&[u32]],
-        vectors: &mut [f32],
-    ) -> Result<(), PackedError> {
+    fn forward(&self, largest: usize, part: Part<'_>) -> Result<(), PackedError> {
+        let Part { texts, unpooled, vectors, .. } = part;
         let mut workspace = self.idle().pop().unwrap_or_default();
         let reserved = workspace.reserve(self.model.shape(), self.precision(), largest);
-        let result = reserved.and_then(|()| self.model.forward(&mut workspace, texts, vectors));
+        let result =
+            reserved.and_then(|()| self.model.forward(&mut workspace, texts, unpooled, vectors));
         self.idle().push(workspace);
         result
     }
@@ -103,10 +99,11 @@ impl PackedEncoder {
         parts: &Mutex<impl Iterator<Item = Part<'p>>>,
     ) -> Result<(), WorkerError> {
         let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-        while let Some(Part { positions, texts, vectors }) = next() {
+        while let Some(part) = next() {
+            let positions = part.positions.clone();
             let result = match watch.stop_reason() {
                 Some(reason) => Err(WorkerError::Stopped(reason)),
-                None => self.forward(largest, texts, vectors).map_err(WorkerError::Failed),
+                None => self.forward(largest, part).map_err(WorkerError::Failed),
             };
             if result.is_err() {
                 while next().is_some() {}
@@ -183,7 +180,8 @@ impl Encoder for PackedEncoder {
             largest = largest.max(lengths[positions.clone()].iter().sum());
             let (vectors, others) = rest.split_at_mut(positions.len() * self.dim());
             rest = others;
-            parts.push(Part { texts: &texts[positions.clone()], positions, vectors });
+            let texts = &texts[positions.clone()];
+            parts.push(Part { positions, texts, unpooled: batch.unpooled(), vectors });
         }
         let parts = Mutex::new(parts.into_iter());
         let results = self.pool.broadcast(|_| self.run_parts(watch, largest, &parts));
@@ -202,6 +200,8 @@ struct Part<'p> {
     /// The positions of its texts in the batch.
     positions: Range<usize>,
     texts: &'p [&'p [u32]],
+    /// The first tokens of each text that are not pooled.
+    unpooled: usize,
     /// Where the vectors of its texts go.
     vectors: &'p mut [f32],
 }

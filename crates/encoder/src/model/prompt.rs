@@ -33,6 +33,8 @@ pub struct Prompt {
     pub text: String,
     /// The names of the prompts that the model declares, if nobody chose one or none of them.
     pub not_chosen: Vec<String>,
+    /// The prompts that the model declares, by their names; some may be empty.
+    pub declared: BTreeMap<String, String>,
 }
 
 /// What the user should know about the prompt of a model.
@@ -75,32 +77,35 @@ struct PromptConfig {
 /// `Config` if the model does not declare the chosen name; `Model` if its own default is not
 /// declared.
 pub(super) fn choose(files: &ModelFiles, choice: &PromptChoice) -> Result<Prompt> {
-    let chosen = |text: &str| Prompt { text: text.to_owned(), not_chosen: Vec::new() };
-    if let PromptChoice::Text(text) = choice {
-        return Ok(chosen(text));
-    }
-    let config: PromptConfig = json(files, FILE)?.unwrap_or_default();
-    let find = |name: &str| config.prompts.get(name).map(|text| text.as_deref().unwrap_or(""));
-    match (choice, &config.default_prompt_name) {
-        (PromptChoice::Named(name), _) => {
-            find(name).map(chosen).ok_or_else(|| unknown_name(files, name, &config))
+    let PromptConfig { prompts, default_prompt_name } = json(files, FILE)?.unwrap_or_default();
+    let declared: BTreeMap<String, String> =
+        prompts.into_iter().map(|(name, text)| (name, text.unwrap_or_default())).collect();
+    let mut not_chosen = Vec::new();
+    let text = match (choice, &default_prompt_name) {
+        (PromptChoice::Text(text), _) => text.clone(),
+        (PromptChoice::Named(name), _) => match declared.get(name) {
+            Some(text) => text.clone(),
+            None => return Err(unknown_name(files, name, &declared)),
+        },
+        (PromptChoice::ModelDefault, Some(name)) => match declared.get(name) {
+            Some(text) => text.clone(),
+            None => {
+                return Err(refuse(files, FILE, "default_prompt_name")
+                    .with(format!("names {}, which is not among the prompts", quote(name)))
+                    .advice("set `model.prompt`, or fetch the model again"));
+            }
+        },
+        (PromptChoice::ModelDefault, None) => {
+            let with_text = declared.iter().filter(|(_, text)| !text.is_empty());
+            not_chosen = with_text.map(|(name, _)| name.clone()).collect();
+            String::new()
         }
-        (_, Some(name)) => find(name).map(chosen).ok_or_else(|| {
-            refuse(files, FILE, "default_prompt_name")
-                .with(format!("names {}, which is not among the prompts", quote(name)))
-                .advice("set `model.prompt`, or fetch the model again")
-        }),
-        (_, None) => {
-            let is_text = |text: &Option<String>| text.as_ref().is_some_and(|t| !t.is_empty());
-            let declared = config.prompts.iter().filter(|(_, text)| is_text(text));
-            let not_chosen = declared.map(|(name, _)| name.clone()).collect();
-            Ok(Prompt { text: String::new(), not_chosen })
-        }
-    }
+    };
+    Ok(Prompt { text, not_chosen, declared })
 }
 
-fn unknown_name(files: &ModelFiles, name: &str, config: &PromptConfig) -> Error {
-    let names: Vec<&String> = config.prompts.keys().collect();
+fn unknown_name(files: &ModelFiles, name: &str, declared: &BTreeMap<String, String>) -> Error {
+    let names: Vec<&String> = declared.keys().collect();
     let declared = match names[..] {
         [] => "it declares none".to_owned(),
         _ => format!("it declares {}", list(&names)),
@@ -164,8 +169,9 @@ mod tests {
 
     #[test]
     fn e5_is_known_by_a_word_of_its_name() {
-        let none = Prompt { text: String::new(), not_chosen: Vec::new() };
-        let query = Prompt { text: "query: ".to_owned(), not_chosen: Vec::new() };
+        let none =
+            Prompt { text: String::new(), not_chosen: Vec::new(), declared: BTreeMap::new() };
+        let query = Prompt { text: "query: ".to_owned(), ..none.clone() };
         let default = PromptChoice::ModelDefault;
         let empty = PromptChoice::Text(String::new());
         for (id, choice, prompt, warns) in [

@@ -6,6 +6,7 @@ mod split;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -32,11 +33,16 @@ const BYTES_PER_TOKEN: usize = 16;
 /// Bytes of a refused text that are encoded to count its tokens.
 const MAX_COUNTED_BYTES: usize = 64 << 10;
 
-/// The tokenizer of a model, with its prompt and its maximum length.
+/// The tokenizer of a model, with its prompt and its maximum length. A clone shares what is large.
+#[derive(Clone)]
 pub struct TextTokenizer {
-    tokenizer: Tokenizer,
-    shortener: Option<Shortener>,
+    tokenizer: Arc<Tokenizer>,
+    shortener: Option<Arc<Shortener>>,
     prompt: String,
+    /// Whether the model pools the tokens of a prompt.
+    pools_prompt: bool,
+    /// Tokens of each text that are not pooled.
+    unpooled: usize,
     max_length: NonZeroUsize,
     truncation: Truncation,
     /// Whether special tokens are put around a text.
@@ -44,7 +50,7 @@ pub struct TextTokenizer {
     /// The vector of a text is the mean of its chunks of this size.
     pool: Option<ChunkSize>,
     /// The threads that tokenize a chunk; `None` for one thread.
-    threads: Option<ThreadPool>,
+    threads: Option<Arc<ThreadPool>>,
 }
 
 /// With fewer texts, waking other threads costs more time than they save.
@@ -74,7 +80,7 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// `Model` if the file is not a tokenizer, or its ids do not match the rows of the word
-    /// embedding; `Config` if chunks are too small or too large for the model.
+    /// embedding; `Config` if chunks are too small or too large for the model; as [`TextTokenizer::with_prompt`].
     pub fn new(files: &ModelFiles, description: &ModelDescription) -> Result<Self> {
         let refuse = |message: String| {
             Error::new(ErrorKind::Model, message)
@@ -122,22 +128,38 @@ impl TextTokenizer {
         let tokenizer = TextTokenizer {
             // Which added tokens a text may contain, it does not ask.
             shortener: match description.tokens.splits_special_tokens {
-                false => Shortener::from_tokenizer(&tokenizer, bytes),
+                false => Shortener::from_tokenizer(&tokenizer, bytes).map(Arc::new),
                 true => None,
             },
-            tokenizer,
-            prompt: description.prompt.text.clone(),
+            tokenizer: Arc::new(tokenizer),
+            prompt: String::new(),
+            pools_prompt: description.pooling.include_prompt,
+            unpooled: 0,
             max_length,
             truncation: description.truncation,
             adds_special: !files.is_static,
             pool: description.pool,
             threads: None,
         };
-        tokenizer.pool.map_or(Ok(()), |size| tokenizer.check_chunk_size(size))?;
         catch_panic(ErrorKind::Model, FILE, || {
             settings::check_frame(&tokenizer.tokenizer, files, &description.tokens)
         })?;
-        Ok(tokenizer)
+        tokenizer.with_prompt(&description.prompt.text)
+    }
+
+    /// The same tokenizer with this text before every text, in place of its own.
+    ///
+    /// # Errors
+    /// `Config` if the prompt leaves no room for a text, or if the model leaves it out of its pooling and texts that
+    /// are too long lose their start; `Encode` if the tokenizer fails.
+    pub fn with_prompt(&self, prompt: &str) -> Result<Self> {
+        let mut other = TextTokenizer { prompt: prompt.to_owned(), unpooled: 0, ..self.clone() };
+        other.pool.map_or(Ok(()), |size| other.check_chunk_size(size))?;
+        if !self.pools_prompt && !prompt.is_empty() {
+            self.truncation.check_keeps_prompt()?;
+            other.unpooled = other.prompt_tokens()?;
+        }
+        Ok(other)
     }
 
     /// The same tokenizer, with this many threads for the texts of a chunk. Ids do not depend on
@@ -147,7 +169,7 @@ impl TextTokenizer {
     /// `Internal` if the threads cannot be started.
     pub fn with_threads(self, threads: NonZeroUsize) -> Result<Self> {
         let start = || start_threads(threads, "the tokenizer");
-        let threads = (threads.get() > 1).then(start).transpose()?;
+        let threads = (threads.get() > 1).then(start).transpose()?.map(Arc::new);
         Ok(TextTokenizer { threads, ..self })
     }
 
@@ -158,10 +180,7 @@ impl TextTokenizer {
 
     /// Tokens that every text begins with because of the prompt, the special tokens before it included:
     /// those of the prompt alone without the special token at its end, as sentence-transformers counts them.
-    ///
-    /// # Errors
-    /// `Encode` if the tokenizer fails; `Config` if the prompt leaves no room for a text.
-    pub fn prompt_tokens(&self) -> Result<usize> {
+    fn prompt_tokens(&self) -> Result<usize> {
         let alone = catch_panic(ErrorKind::Encode, "the tokenizer", || self.encode(&self.prompt))?;
         let ends_special = self.tokenizer.encode_fast("", true).map_err(failed)?;
         let last = ends_special.get_ids().last();
@@ -172,6 +191,11 @@ impl TextTokenizer {
             true => Err(Error::new(ErrorKind::Config, "the prompt leaves no token for a text")
                 .advice("set a shorter `model.prompt`, or a larger `text.max_length`")),
         }
+    }
+
+    /// The first tokens of each text that are not pooled: those of a prompt that the model leaves out.
+    pub fn unpooled(&self) -> usize {
+        self.unpooled
     }
 
     /// Most tokens that go through the model as one text: those of a chunk, or the maximum length.
@@ -187,7 +211,7 @@ impl TextTokenizer {
     /// `Encode` if the tokenizer fails or panics; `Data` if the text is too long and must not be
     /// truncated.
     pub fn tokenize(&self, text: &str) -> Result<TokenizedText> {
-        let text = self.with_prompt(text);
+        let text = self.prompted(text);
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
             let tokenized = self.encode_truncated(&text)?;
             match tokenized.truncated && self.truncation == Truncation::Error {
@@ -215,7 +239,7 @@ impl TextTokenizer {
     /// # Errors
     /// `Encode` if the tokenizer fails or panics.
     pub fn count_uncut(&self, text: &str) -> Result<usize> {
-        let text = self.with_prompt(text);
+        let text = self.prompted(text);
         catch_panic(ErrorKind::Encode, "the tokenizer", || {
             let mut tokens = self.special_tokens();
             for piece in self.pieces_to_count(&text) {
@@ -258,11 +282,11 @@ impl TextTokenizer {
     /// The ids of the prompt and the text if there are at most `max`, which is not more than the
     /// maximum length.
     fn encode_within(&self, text: &str, max: usize) -> Result<Option<Vec<u32>>> {
-        let TokenizedText { ids, truncated } = self.encode_truncated(&self.with_prompt(text))?;
+        let TokenizedText { ids, truncated } = self.encode_truncated(&self.prompted(text))?;
         Ok(Some(ids).filter(|ids| !truncated && ids.len() <= max))
     }
 
-    fn with_prompt<'t>(&self, text: &'t str) -> Cow<'t, str> {
+    fn prompted<'t>(&self, text: &'t str) -> Cow<'t, str> {
         match self.prompt.as_str() {
             "" => Cow::Borrowed(text),
             prompt => Cow::Owned(format!("{prompt}{text}")),
@@ -359,7 +383,7 @@ pub fn tokenize_texts<'a>(
     limit: BatchLimit,
 ) -> Result<PlannedTexts> {
     let texts: Vec<(usize, &str)> = texts.into_iter().collect();
-    let tokenized = map_texts(tokenizer.threads.as_ref(), &texts, |row, text| {
+    let tokenized = map_texts(tokenizer.threads.as_deref(), &texts, |row, text| {
         tokenizer
             .tokenize_chunks(text)
             .and_then(|chunks| match chunks.iter().any(|chunk| chunk.ids.is_empty()) {
@@ -383,7 +407,7 @@ pub fn tokenize_texts<'a>(
     let batches = plan_batches(&lengths, limit)
         .into_iter()
         .map(|positions| {
-            let mut batch = TokenBatch::default();
+            let mut batch = TokenBatch::with_unpooled(tokenizer.unpooled);
             for (row, chunk, ids) in positions.into_iter().map(|at| &sequences[at]) {
                 batch.push_chunk(*row, *chunk, ids);
             }
@@ -403,7 +427,7 @@ pub fn count_tokens_uncut(
     rows: &RowNames,
     texts: &[(usize, &str)],
 ) -> Result<Vec<usize>> {
-    map_texts(tokenizer.threads.as_ref(), texts, |row, text| {
+    map_texts(tokenizer.threads.as_deref(), texts, |row, text| {
         tokenizer.count_uncut(text).map_err(|error| error.at(rows.name(row)))
     })
 }

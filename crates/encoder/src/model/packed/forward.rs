@@ -112,7 +112,8 @@ impl PackedModel {
         self.arithmetic
     }
 
-    /// Embeds a batch of texts, given as token ids with the special tokens.
+    /// Embeds a batch of texts, given as token ids with the special tokens. The first `unpooled` of each are attended to
+    /// and not pooled.
     ///
     /// Writes one row of `dim` f32 for each text into `vectors`, `(texts.len(), dim)`,
     /// row-major. `vectors` is unspecified after an error.
@@ -124,9 +125,10 @@ impl PackedModel {
         &self,
         workspace: &mut Workspace,
         texts: &[&[u32]],
+        unpooled: usize,
         vectors: &mut [f32],
     ) -> Result<(), PackedError> {
-        let tokens = self.check(texts, vectors)?;
+        let tokens = self.check(texts, unpooled, vectors)?;
         let (arithmetic, shape) = (self.arithmetic, &self.shape);
         let mut buffers = workspace.buffers(shape, arithmetic.precision(), tokens)?;
         self.embeddings.embed(arithmetic, texts, buffers.wide, &mut buffers.hidden);
@@ -142,7 +144,7 @@ impl PackedModel {
         let mut rest = buffers.hidden.values();
         for (text, vector) in texts.iter().zip(vectors.chunks_exact_mut(shape.dim)) {
             let (tokens, others) = rest.split_at(text.len() * shape.encoder.hidden);
-            self.head.apply(isa, tokens, vector);
+            self.head.apply(isa, tokens, unpooled, vector);
             rest = others;
         }
         Ok(())
@@ -159,8 +161,13 @@ impl PackedModel {
     }
 
     /// Checks a batch and returns its number of tokens.
-    fn check(&self, texts: &[&[u32]], vectors: &[f32]) -> Result<usize, PackedError> {
-        let PackedShape { encoder, dim, max_tokens, unpooled, .. } = &self.shape;
+    fn check(
+        &self,
+        texts: &[&[u32]],
+        unpooled: usize,
+        vectors: &[f32],
+    ) -> Result<usize, PackedError> {
+        let PackedShape { encoder, dim, max_tokens, .. } = &self.shape;
         let expected = texts.len().saturating_mul(*dim);
         if vectors.len() != expected {
             return Err(PackedError::OutputSize { expected, found: vectors.len() });
@@ -172,7 +179,7 @@ impl PackedModel {
             if text.len() > *max_tokens {
                 return Err(PackedError::TooLong { row, tokens: text.len(), max: *max_tokens });
             }
-            if text.len() <= *unpooled {
+            if text.len() <= unpooled {
                 return Err(PackedError::NothingPooled { row });
             }
             let known = |token: &u32| (*token as usize) < encoder.vocab_size;

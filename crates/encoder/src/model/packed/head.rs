@@ -12,8 +12,6 @@ use crate::model::tensor_names::LinearTensors;
 #[derive(Debug)]
 pub(super) struct Head {
     poolings: Vec<TokenPooling>,
-    /// The first tokens of a text that are not pooled.
-    unpooled: usize,
     /// Components of a token vector.
     hidden: usize,
     steps: Vec<PackedStep>,
@@ -26,18 +24,19 @@ enum PackedStep {
 }
 
 impl Head {
-    /// Computes the vector of a text from its token vectors, `(tokens, hidden)`.
-    pub fn apply(&self, isa: Isa, tokens: &[f32], vector: &mut [f32]) {
+    /// Computes the vector of a text from its token vectors, `(tokens, hidden)`, of which the first `unpooled` are not
+    /// pooled.
+    pub fn apply(&self, isa: Isa, tokens: &[f32], unpooled: usize, vector: &mut [f32]) {
         let has_layers = self.steps.iter().any(|step| matches!(step, PackedStep::Dense(..)));
         if !has_layers {
-            self.pool(tokens, vector);
+            self.pool(tokens, unpooled, vector);
             for _ in &self.steps {
                 l2_normalize(isa, vector);
             }
             return;
         }
         let mut current = vec![0.0; self.poolings.len() * self.hidden];
-        self.pool(tokens, &mut current);
+        self.pool(tokens, unpooled, &mut current);
         for step in &self.steps {
             match step {
                 PackedStep::Dense(layer, activation) => {
@@ -51,9 +50,9 @@ impl Head {
         vector.copy_from_slice(&current);
     }
 
-    fn pool(&self, tokens: &[f32], vector: &mut [f32]) {
+    fn pool(&self, tokens: &[f32], unpooled: usize, vector: &mut [f32]) {
         for (pooling, part) in self.poolings.iter().zip(vector.chunks_exact_mut(self.hidden)) {
-            pooling.pool(tokens, self.unpooled, part);
+            pooling.pool(tokens, unpooled, part);
         }
     }
 
@@ -68,7 +67,6 @@ impl Head {
         });
         Ok(Head {
             poolings: shape.pooling.modes.clone(),
-            unpooled: shape.unpooled,
             hidden: shape.encoder.hidden,
             steps: steps.collect::<Result<_, PackedError>>()?,
         })

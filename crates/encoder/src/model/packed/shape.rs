@@ -14,8 +14,6 @@ pub struct PackedShape {
     pub encoder: EncoderSpec,
     /// How they become the vector of a text.
     pub pooling: PoolingSpec,
-    /// The first tokens of each text that are not pooled: those of the prompt.
-    pub unpooled: usize,
     /// What happens to that vector afterwards.
     pub steps: Vec<Step>,
     /// Components of the result.
@@ -25,12 +23,11 @@ pub struct PackedShape {
 }
 
 impl PackedShape {
-    /// The shape of a model of which the first `unpooled` tokens of each text are not pooled.
-    pub fn new(description: &ModelDescription, unpooled: usize) -> Self {
+    /// The shape of a model.
+    pub fn new(description: &ModelDescription) -> Self {
         PackedShape {
             encoder: description.encoder.clone(),
             pooling: description.pooling.clone(),
-            unpooled,
             steps: description.steps.clone(),
             dim: description.dim(),
             max_tokens: description.max_seq_length.get(),
@@ -135,7 +132,6 @@ impl PackedShape {
     pub(crate) fn unit_mean(encoder: EncoderSpec) -> Self {
         PackedShape {
             pooling: PoolingSpec::one(crate::model::spec::TokenPooling::Mean),
-            unpooled: 0,
             steps: vec![Step::Normalize],
             dim: encoder.hidden,
             max_tokens: encoder.max_tokens,

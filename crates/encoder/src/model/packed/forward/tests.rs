@@ -77,7 +77,7 @@ fn embed_bits(model: &PackedModel, texts: &[&[u32]]) -> Vec<u32> {
 
 fn embed(model: &PackedModel, texts: &[&[u32]]) -> Vec<f32> {
     let mut vectors = vec![0.0; texts.len() * model.shape().dim];
-    model.forward(&mut Workspace::new(), texts, &mut vectors).expect("the batch is valid");
+    model.forward(&mut Workspace::new(), texts, 0, &mut vectors).expect("the batch is valid");
     vectors
 }
 
@@ -276,7 +276,7 @@ fn used_workspace_gives_the_same_bits_as_a_new_one() {
     for text in texts.iter().chain(texts.iter().rev()) {
         for model in &models {
             let mut vector = vec![0.0; shape.dim];
-            model.forward(&mut workspace, &[text], &mut vector).expect("the batch is valid");
+            model.forward(&mut workspace, &[text], 0, &mut vector).expect("the batch is valid");
             let vector: Vec<u32> = vector.into_iter().map(f32::to_bits).collect();
             assert_eq!(vector, embed_bits(model, &[text]));
         }
@@ -295,12 +295,12 @@ fn invalid_batch_is_refused_with_its_row() {
     ];
     for (texts, expected) in cases {
         let mut vectors = vec![0.0; texts.len() * shape.dim];
-        let error = model.forward(&mut Workspace::new(), texts, &mut vectors);
+        let error = model.forward(&mut Workspace::new(), texts, 0, &mut vectors);
         assert_eq!(error, Err(expected));
     }
-    let short = model.forward(&mut Workspace::new(), &[&[1]], &mut [0.0; 5]);
+    let short = model.forward(&mut Workspace::new(), &[&[1]], 0, &mut [0.0; 5]);
     assert_eq!(short, Err(PackedError::OutputSize { expected: 72, found: 5 }));
-    assert_eq!(model.forward(&mut Workspace::new(), &[], &mut []), Ok(()));
+    assert_eq!(model.forward(&mut Workspace::new(), &[], 0, &mut []), Ok(()));
 }
 
 #[test]
@@ -345,7 +345,7 @@ fn real_model_has_the_same_bits_on_amx_and_emulated() {
     for precision in [Precision::Bf16, Precision::Bf16x3] {
         let embed = |arithmetic: Arithmetic| {
             let tensor = |name: &str| tensors.get(name).map(Cow::Borrowed);
-            let shape = PackedShape::new(&description, 0);
+            let shape = PackedShape::new(&description);
             let model = PackedModel::new(arithmetic, shape, &tensors.names, tensor);
             let model = model.expect("the shape is valid");
             embed_bits(&model, &texts)

@@ -66,7 +66,7 @@ fn plain_ids(tokenizer: &TextTokenizer, text: &str) -> Vec<u32> {
     let encode = |tokenizer: &Tokenizer| tokenizer.encode(text, false).expect("ids");
     let mut encoding = encode(&tokenizer.tokenizer);
     if !encoding.get_overflowing().is_empty() {
-        let mut whole = tokenizer.tokenizer.clone();
+        let mut whole = Tokenizer::clone(&tokenizer.tokenizer);
         whole.with_truncation(None).expect("no truncation");
         encoding = encode(&whole);
     }
