@@ -21,6 +21,7 @@ mod bad_input;
 mod browser;
 mod cache;
 mod cli;
+mod convert;
 mod dataset;
 mod long_texts;
 mod models;

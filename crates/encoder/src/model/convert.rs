@@ -1,23 +1,38 @@
-//! Pickled weights as safetensors: `pytorch_model.bin`, in the zip format of PyTorch from 1.6, read without running
-//! any of its code. candle's parser builds tensors and nothing else.
+//! Pickled weights as safetensors: `pytorch_model.bin`, or the shards that `pytorch_model.bin.index.json` lists, in the
+//! zip format of PyTorch from 1.6, read without running any of its code. candle's parser builds tensors and nothing else.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, pickle};
 use safetensors::{Dtype, View, serialize_to_file};
+use serde::Deserialize;
 
-use super::source::{PICKLED_WEIGHTS, WEIGHTS};
+use super::source::{
+    INDEX, MODULES, PICKLED_INDEX, PICKLED_WEIGHTS, WEIGHTS, check_path, read_index,
+};
 use crate::error::{Error, ErrorKind, Result, catch_panic};
 
-/// Where the weights of a transformer lie in a directory of sentence-transformers.
+/// Where the weights of a transformer lie in a directory without `modules.json`.
 const PLACES: [&str; 2] = ["", "0_Transformer"];
 
-/// What [`convert`] did.
+const FETCH_AGAIN: &str = "fetch the whole directory of the model again";
+
+/// Pickled weights of a model's transformer or of another module of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pickle {
+    /// The file, or the index of its shards.
+    from: PathBuf,
+    /// The file beside it that a run reads instead.
+    to: PathBuf,
+}
+
+/// What [`Pickle::convert`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converted {
-    /// The file that was read.
+    /// The file that was read; of shards, their index.
     pub from: PathBuf,
     /// The file that was written.
     pub to: PathBuf,
@@ -25,48 +40,157 @@ pub struct Converted {
     pub tensors: usize,
 }
 
-/// Writes the pickled weights of a model's directory as `model.safetensors` beside them.
+/// The pickled weights in a model's directory that have none in safetensors beside them, module by module.
 ///
 /// # Errors
-/// `Model` if there are no pickled weights, if they hold anything but tensors, or if the directory has weights in
-/// safetensors already; `Output` if the file cannot be written.
-pub fn convert(directory: &Path) -> Result<Converted> {
-    let place = PLACES.iter().map(|place| directory.join(place));
-    let Some(place) = place.into_iter().find(|place| place.join(PICKLED_WEIGHTS).is_file()) else {
-        let message = format!("the directory has no {PICKLED_WEIGHTS}");
-        return Err(Error::new(ErrorKind::Model, message)
-            .in_file(directory)
-            .advice("name the directory of a model whose weights are pickled in one file"));
-    };
-    let (from, to) = (place.join(PICKLED_WEIGHTS), place.join(WEIGHTS));
-    if to.exists() {
-        return Err(Error::new(
-            ErrorKind::Model,
-            "the directory has weights in safetensors already",
-        )
-        .in_file(&to)
-        .advice("a run reads these; remove the file to convert the pickled weights again"));
+/// `Model` if there are none, or if `modules.json` is damaged.
+pub fn pickles(directory: &Path) -> Result<Vec<Pickle>> {
+    let (mut pickles, mut done) = (Vec::new(), None);
+    for place in places(directory)? {
+        let pickled = [PICKLED_WEIGHTS, PICKLED_INDEX].map(|name| place.join(name));
+        let Some(from) = pickled.into_iter().find(|file| file.is_file()) else { continue };
+        let safetensors = [WEIGHTS, INDEX].map(|name| place.join(name));
+        match safetensors.into_iter().find(|file| file.exists()) {
+            Some(file) => done = done.or(Some(file)),
+            None => pickles.push(Pickle { from, to: place.join(WEIGHTS) }),
+        }
     }
+    match done {
+        _ if !pickles.is_empty() => Ok(pickles),
+        Some(file) => {
+            let message = "the directory has weights in safetensors already";
+            Err(Error::new(ErrorKind::Model, message)
+                .in_file(file)
+                .advice("a run reads these; remove the file to convert the pickled weights again"))
+        }
+        None => {
+            let message = format!(
+                "the directory has no {PICKLED_WEIGHTS} and no {PICKLED_INDEX}, nor has that of \
+                 a module"
+            );
+            Err(Error::new(ErrorKind::Model, message)
+                .in_file(directory)
+                .advice("name the directory of a model whose weights are pickled"))
+        }
+    }
+}
+
+/// The directories of a model's modules. A run reads no others, such as checkpoints of a training.
+fn places(directory: &Path) -> Result<Vec<PathBuf>> {
+    #[derive(Deserialize)]
+    struct Module {
+        #[serde(default)]
+        path: String,
+    }
+    let file = directory.join(MODULES);
+    if !file.is_file() {
+        return Ok(PLACES.map(|place| directory.join(place)).to_vec());
+    }
+    let refuse =
+        |message: String| Error::new(ErrorKind::Model, message).in_file(&file).advice(FETCH_AGAIN);
+    let modules: Vec<Module> = serde_json::from_slice(&read(&file)?).map_err(|cause| {
+        refuse("does not list the modules of a model".to_owned()).caused_by(cause)
+    })?;
+    let mut places = Vec::new();
+    for Module { path } in modules {
+        let is_top = ["", "."].contains(&path.as_str());
+        let place = if is_top {
+            directory.to_owned()
+        } else {
+            check_path(&path).map_err(|why| refuse(format!("the path `{path}` {why}")))?;
+            directory.join(path)
+        };
+        // Modules without files may share the directory of another one.
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).map_err(|cause| {
+        Error::new(ErrorKind::Model, "cannot be read")
+            .in_file(file)
+            .advice("make the file readable for this user (chmod, chown)")
+            .caused_by(cause)
+    })
+}
+
+impl Pickle {
+    /// Writes the weights as `model.safetensors` beside them.
+    ///
+    /// # Errors
+    /// `Model` if they hold anything but tensors, or if shards are not what their index says; `Output` if the file
+    /// cannot be written, or has come into being since.
+    pub fn convert(self) -> Result<Converted> {
+        let Pickle { from, to } = self;
+        let tensors =
+            if from.ends_with(PICKLED_INDEX) { read_shards(&from)? } else { read_pickle(&from)? };
+        let count = tensors.len();
+        write(tensors, &to)?;
+        Ok(Converted { from, to, tensors: count })
+    }
+}
+
+/// Reads the tensors that an index lists, each from the shard that it names. One shard at a time is held twice.
+fn read_shards(index: &Path) -> Result<BTreeMap<String, Owned>> {
+    let refuse =
+        |message: String| Error::new(ErrorKind::Model, message).in_file(index).advice(FETCH_AGAIN);
+    let files = read_index(&read(index)?, ".bin").map_err(refuse)?;
+    let mut shards: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (tensor, shard) in files {
+        // transformers writes every shard beside its index.
+        if shard.contains('/') {
+            return Err(refuse(format!("the file `{shard}` is not in its directory")));
+        }
+        shards.entry(shard).or_default().push(tensor);
+    }
+    if shards.is_empty() {
+        return Err(refuse("lists no tensors".to_owned()));
+    }
+    let mut tensors = BTreeMap::new();
+    for (shard, names) in shards {
+        let file = index.with_file_name(&shard);
+        if !file.is_file() {
+            let message = format!("is missing, and {PICKLED_INDEX} lists it");
+            return Err(Error::new(ErrorKind::Model, message).in_file(file).advice(FETCH_AGAIN));
+        }
+        let mut found = read_pickle(&file)?;
+        for name in names {
+            let Some(tensor) = found.remove(&name) else {
+                let message = format!("is missing, and {PICKLED_INDEX} lists it for this file");
+                return Err(Error::new(ErrorKind::Model, message)
+                    .in_file(file)
+                    .at(format!("tensor {name}"))
+                    .advice(FETCH_AGAIN));
+            };
+            tensors.insert(name, tensor);
+        }
+    }
+    Ok(tensors)
+}
+
+/// Reads the tensors of one file.
+fn read_pickle(from: &Path) -> Result<BTreeMap<String, Owned>> {
     // A damaged archive may surprise the parser.
-    let read = || pickle::read_all(&from).map_err(|cause| unreadable(&from).caused_by(cause));
+    let read = || pickle::read_all(from).map_err(|cause| unreadable(from).caused_by(cause));
     let tensors = catch_panic(ErrorKind::Model, "the parser of pickles", read)?;
     if tensors.is_empty() {
-        return Err(unreadable(&from));
+        return Err(unreadable(from));
     }
     let mut owned = BTreeMap::new();
     for (name, tensor) in tensors {
         let bytes = Owned::new(&tensor).map_err(|cause| {
             Error::new(ErrorKind::Model, "the tensor cannot be read")
-                .in_file(&from)
+                .in_file(from)
                 .at(format!("tensor {name}"))
                 .advice("convert the model with transformers: `model.save_pretrained(DIR)`")
                 .caused_by(cause)
         })?;
         owned.insert(name, bytes);
     }
-    let count = owned.len();
-    write(owned, &to)?;
-    Ok(Converted { from, to, tensors: count })
+    Ok(owned)
 }
 
 fn unreadable(from: &Path) -> Error {
@@ -146,9 +270,8 @@ impl View for Owned {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use safetensors::SafeTensors;
+    use serde_json::json;
 
     use super::*;
 
@@ -157,19 +280,52 @@ mod tests {
     /// The same with an object that runs a command when it is loaded.
     const CODE: &[u8] = include_bytes!("../../../../tests/golden/pickled/code.bin");
 
+    fn put(file: PathBuf, bytes: &[u8]) {
+        fs::create_dir_all(file.parent().expect("a parent")).expect("a directory");
+        fs::write(file, bytes).expect("a file");
+    }
+
     fn directory(file: &str, weights: &[u8]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::create_dir_all(directory.path().join(file).parent().expect("a parent"))
-            .expect("a directory");
-        fs::write(directory.path().join(file), weights).expect("a file");
+        put(directory.path().join(file), weights);
         directory
+    }
+
+    /// `modules.json` of a transformer in `transformer`, a pooling, and a Dense module that `2_Dense` holds.
+    fn modules(transformer: &str) -> Vec<u8> {
+        let modules =
+            [(transformer, "Transformer"), ("1_Pooling", "Pooling"), ("2_Dense", "Dense")];
+        let modules = modules.map(|(path, class)| {
+            json!({ "path": path, "type": format!("sentence_transformers.models.{class}") })
+        });
+        serde_json::to_vec(&modules).expect("JSON")
+    }
+
+    /// An index of tensors and their files.
+    fn index(files: &[(&str, &str)]) -> Vec<u8> {
+        let files: BTreeMap<&str, &str> = files.iter().copied().collect();
+        serde_json::to_vec(&json!({ "metadata": {}, "weight_map": files })).expect("JSON")
+    }
+
+    /// Converts all that a directory has.
+    fn convert(directory: &Path) -> Result<Vec<Converted>> {
+        pickles(directory)?.into_iter().map(Pickle::convert).collect()
+    }
+
+    /// The names of the tensors of a file.
+    fn names(file: &Path) -> Vec<String> {
+        let bytes = fs::read(file).expect("a file");
+        let found = SafeTensors::deserialize(&bytes).expect("safetensors");
+        let mut names: Vec<String> = found.names().into_iter().map(str::to_owned).collect();
+        names.sort();
+        names
     }
 
     #[test]
     fn tensors_keep_type_shape_and_values() {
         for place in ["", "0_Transformer/"] {
             let directory = directory(&format!("{place}{PICKLED_WEIGHTS}"), TENSORS);
-            let converted = convert(directory.path()).expect("tensors alone");
+            let converted = convert(directory.path()).expect("tensors alone").remove(0);
             assert_eq!(converted.tensors, 6);
             assert_eq!(converted.to, directory.path().join(place).join(WEIGHTS));
             let bytes = fs::read(&converted.to).expect("a file");
@@ -209,7 +365,95 @@ mod tests {
         let trace = Path::new("pickle-ran-code");
         let converted = convert(directory.path()).expect("the tensor beside it");
         assert!(!trace.exists());
-        assert_eq!(converted.tensors, 1);
+        assert_eq!(converted[0].tensors, 1);
+    }
+
+    #[test]
+    fn pickled_module_beside_safetensors_is_converted() {
+        let model = directory(PICKLED_WEIGHTS, TENSORS);
+        let at = |file: &str| model.path().join(file);
+        put(at(MODULES), &modules(""));
+        put(at(WEIGHTS), b"those of a run");
+        put(at("2_Dense/pytorch_model.bin"), CODE);
+        // No module: a checkpoint of the training.
+        put(at("checkpoint-500/pytorch_model.bin"), TENSORS);
+        let converted = convert(model.path()).expect("a pickled module");
+        let (from, to) = (at("2_Dense/pytorch_model.bin"), at("2_Dense/model.safetensors"));
+        assert_eq!(converted, [Converted { from, to: to.clone(), tensors: 1 }]);
+        assert_eq!(names(&to), ["a"]);
+        assert_eq!(fs::read(at(WEIGHTS)).expect("a file"), b"those of a run");
+        assert!(!at("checkpoint-500/model.safetensors").exists());
+        let error = convert(model.path()).expect_err("a second time").to_string();
+        assert!(error.contains("safetensors already"), "{error}");
+    }
+
+    #[test]
+    fn every_pickled_module_is_converted() {
+        for place in ["", "0_Transformer"] {
+            let model = directory(MODULES, &modules(place));
+            let at = |file: &str| model.path().join(file);
+            put(at(place).join(PICKLED_WEIGHTS), TENSORS);
+            put(at("2_Dense/pytorch_model.bin"), CODE);
+            let converted = convert(model.path()).expect("two pickles");
+            let written: Vec<(&Path, usize)> =
+                converted.iter().map(|one| (one.to.as_path(), one.tensors)).collect();
+            let (top, dense) = (at(place).join(WEIGHTS), at("2_Dense/model.safetensors"));
+            assert_eq!(written, [(top.as_path(), 6), (dense.as_path(), 1)], "{place}");
+            assert!(top.is_file() && dense.is_file(), "{place}");
+        }
+    }
+
+    #[test]
+    fn shards_become_one_file() {
+        for place in ["", "0_Transformer/"] {
+            let files = [("a", "two.bin"), ("half", "one.bin"), ("transposed", "one.bin")];
+            let model = directory(&format!("{place}{PICKLED_INDEX}"), &index(&files));
+            let at = |file: &str| model.path().join(format!("{place}{file}"));
+            put(at("one.bin"), TENSORS);
+            put(at("two.bin"), CODE);
+            let converted = convert(model.path()).expect("two shards");
+            let (from, to) = (at(PICKLED_INDEX), at(WEIGHTS));
+            assert_eq!(converted, [Converted { from, to: to.clone(), tensors: 3 }]);
+            assert_eq!(names(&to), ["a", "half", "transposed"]);
+        }
+    }
+
+    #[test]
+    fn shards_that_contradict_their_index_are_refused() {
+        for (files, told) in [
+            (
+                &[("half", "one.bin"), ("absent", "one.bin")][..],
+                "one.bin: tensor absent: is missing",
+            ),
+            (&[("half", "one.bin"), ("a", "two.bin")], "two.bin: is missing"),
+            (&[("a", "../two.bin")], "`../two.bin` is outside the model's directory"),
+            (&[("a", "sub/two.bin")], "`sub/two.bin` is not in its directory"),
+            (&[("a", "two.pkl")], "`two.pkl` is not called .bin"),
+            (&[], "lists no tensors"),
+        ] {
+            let above = directory("two.bin", CODE);
+            let model = above.path().join("model");
+            put(model.join(PICKLED_INDEX), &index(files));
+            put(model.join("one.bin"), TENSORS);
+            put(model.join("sub/two.bin"), CODE);
+            let error = convert(&model).expect_err(told);
+            assert_eq!(error.kind(), ErrorKind::Model, "{error}");
+            assert!(error.to_string().contains(told), "{told}: {error}");
+            assert_eq!(error.advice_text(), Some(FETCH_AGAIN), "{error}");
+            assert!(!model.join(WEIGHTS).exists(), "{told}");
+        }
+    }
+
+    #[test]
+    fn module_outside_the_directory_is_refused() {
+        let above = directory("2_Dense/pytorch_model.bin", CODE);
+        let model = above.path().join("model");
+        put(model.join(MODULES), br#"[{"path": "../2_Dense"}]"#);
+        let error = convert(&model).expect_err("a path that leads out").to_string();
+        assert!(error.contains("`../2_Dense` is outside the model's directory"), "{error}");
+        put(model.join(MODULES), b"{}");
+        let error = convert(&model).expect_err("no list").to_string();
+        assert!(error.contains("does not list the modules"), "{error}");
     }
 
     #[test]

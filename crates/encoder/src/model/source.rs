@@ -46,9 +46,11 @@ pub use config::{
 use directory::Directory;
 use fetcher::{FetchedFiles, FileSource, ModelFetcher, Refusal};
 pub(crate) use files::SENTENCE_CONFIGS;
-pub use files::{ModelFile, ModelFiles, Pins};
 #[cfg(feature = "candle")]
-pub(crate) use files::{PICKLED_WEIGHTS, WEIGHTS};
+pub(crate) use files::{
+    INDEX, MODULES, PICKLED_INDEX, PICKLED_WEIGHTS, WEIGHTS, check_path, read_index,
+};
+pub use files::{ModelFile, ModelFiles, Pins};
 use hub::{Hub, Timeouts};
 pub use label::ModelLabel;
 use model_cache::ModelCache;
@@ -58,6 +60,9 @@ use reason::{Reason, one_line};
 pub use secret::Secret;
 use secret::redact_credentials;
 use snapshot::Snapshot;
+
+const RENEW_PINS: &str = "restore the file, or, if the change is meant, renew the pins: `reembed model pin --write \
+     pipeline.toml`";
 
 /// Finds the model and returns its files, each hashed and compared with its pin. `progress`
 /// receives the events of the search.
@@ -105,9 +110,11 @@ fn search(
             if let Some(refusal) = search.refusal.take() {
                 return refusal;
             }
-            let cure = reason.cure();
-            let cure =
-                cure.unwrap_or("set `model.path` to a complete sentence-transformers directory");
+            // In a directory of the user only the pins of the configuration are compared.
+            let cure = reason.cure().unwrap_or(match reason.is_other_hash() {
+                true => RENEW_PINS,
+                false => "set `model.path` to a complete sentence-transformers directory",
+            });
             Error::new(ErrorKind::Model, reason.text()).in_file(path).advice(cure)
         })?;
         check_known_hashes(config.id.as_deref(), &found)?;

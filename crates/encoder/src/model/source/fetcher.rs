@@ -3,15 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
-use std::path::{Component, Path};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 
 use super::files::{
-    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, PICKLED_WEIGHTS, POOLING, PROMPTS, Pins,
-    SENTENCE_CONFIGS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
+    ADDED_TOKENS, CONFIG, INDEX, MODULES, ModelFile, PICKLED_INDEX, PICKLED_WEIGHTS, POOLING,
+    PROMPTS, Pins, SENTENCE_CONFIGS, SPECIAL_TOKENS, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS,
+    check_path, read_index,
 };
 use super::reason::Reason;
 use crate::hash::hex;
@@ -276,12 +276,9 @@ impl ModelFetcher<'_> {
     }
 
     fn missing(&mut self, file: &str) -> Reason {
-        let directory = directory_of(file, WEIGHTS);
-        let pickled = directory.map(|directory| format!("{directory}{PICKLED_WEIGHTS}"));
-        if let Some(pickled) = pickled.filter(|file| matches!(self.source.open(file), Ok(Some(_))))
-        {
+        if let Some(pickled) = self.pickled_instead_of(file) {
             return format!(
-                "{file} is missing, and {pickled} is not supported because loading a pickle can run \
+                "{file} is missing, and {pickled} not supported because loading a pickle can run \
                  any code: fetch the model's directory and convert it with `reembed model convert DIR`, \
                  which runs none"
             )
@@ -300,6 +297,21 @@ impl ModelFetcher<'_> {
         }
         format!("{file} is missing").into()
     }
+
+    /// What a model has in the place of missing weights if it is pickled, and the verb that follows.
+    fn pickled_instead_of(&mut self, weights: &str) -> Option<String> {
+        let directory = directory_of(weights, WEIGHTS)?;
+        let mut has = |file: &str| matches!(self.source.open(file), Ok(Some(_)));
+        let (whole, index) =
+            (format!("{directory}{PICKLED_WEIGHTS}"), format!("{directory}{PICKLED_INDEX}"));
+        if has(&whole) {
+            Some(format!("{whole} is"))
+        } else if has(&index) {
+            Some(format!("the pickles that {index} lists are"))
+        } else {
+            None
+        }
+    }
 }
 
 /// Vocabularies that transformers can make a `tokenizer.json` of.
@@ -313,19 +325,8 @@ fn directory_of<'p>(path: &'p str, name: &str) -> Option<&'p str> {
 
 /// The files of an index of weights.
 fn parts_of_index(index: &[u8]) -> Result<BTreeSet<String>, Reason> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = serde_json::from_slice(index).map_err(|e| format!("{INDEX}: {e}"))?;
-    let parts: BTreeSet<String> = index.weight_map.into_values().collect();
-    for part in &parts {
-        check_path(part).map_err(|why| format!("{INDEX}: the file `{part}` {why}"))?;
-        if !part.ends_with(".safetensors") {
-            return Err(format!("{INDEX}: the file `{part}` is not called .safetensors").into());
-        }
-    }
-    Ok(parts)
+    let files = read_index(index, ".safetensors").map_err(|why| format!("{INDEX}: {why}"))?;
+    Ok(files.into_values().collect())
 }
 
 /// Whether a configuration says nothing.
@@ -368,7 +369,7 @@ impl Read for CancellableReader<'_> {
 /// Checks the hash and the format of a file. The login page of a network has neither.
 fn check_content(file: &str, found: &ModelFile, pin: Option<&String>) -> Result<(), Reason> {
     if let Some(pin) = pin.filter(|pin| !pin.eq_ignore_ascii_case(&found.sha256)) {
-        return Err(format!("{file}: expected SHA-256 {pin}, found {}", found.sha256).into());
+        return Err(Reason::other_hash(file, pin, &found.sha256));
     }
     if file.ends_with(".json") {
         serde_json::from_slice::<IgnoredAny>(&found.bytes)
@@ -412,16 +413,4 @@ fn lists_added_tokens(config: Option<&ModelFile>) -> bool {
     }
     let config = config.and_then(|file| serde_json::from_slice::<Config>(&file.bytes).ok());
     config.is_some_and(|config| config.added_tokens_decoder.is_some())
-}
-
-/// Checks that a path stays inside its directory, on every operating system.
-fn check_path(path: &str) -> Result<(), Reason> {
-    let has_normal_parts =
-        Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    let has_safe_chars = !path.contains(|c: char| c == '\\' || c == ':' || c.is_control());
-    if has_normal_parts && has_safe_chars && !path.is_empty() {
-        Ok(())
-    } else {
-        Err("is outside the model's directory".into())
-    }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
+
+use serde::Deserialize;
 
 use super::label::ModelLabel;
 use super::progress::Origin;
@@ -11,13 +13,15 @@ pub(super) const CONFIG: &str = "config.json";
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Weights that a run refuses: loading them can run any code.
 pub(crate) const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
+/// Lists the shards of pickled weights that are not one file.
+pub(crate) const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 /// Lists the files of weights that are not one file.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 pub(super) const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 pub(super) const ADDED_TOKENS: &str = "added_tokens.json";
 pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
-pub(super) const MODULES: &str = "modules.json";
+pub(crate) const MODULES: &str = "modules.json";
 pub(super) const POOLING: &str = "1_Pooling/config.json";
 /// What sentence-transformers says about a transformer: its names over the years, in the order in which it looks for
 /// them. The first that says something counts.
@@ -100,5 +104,39 @@ pub struct ModelFile {
 impl fmt::Debug for ModelFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes, SHA-256 {}", self.bytes.len(), self.sha256)
+    }
+}
+
+/// The file of each tensor that an index of weights lists; every one lies in the directory of the index, or below.
+///
+/// # Errors
+/// What is wrong with the index, as a sentence that begins after its name.
+pub(crate) fn read_index(
+    index: &[u8],
+    extension: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(index).map_err(|e| e.to_string())?;
+    for file in index.weight_map.values() {
+        check_path(file).map_err(|why| format!("the file `{file}` {why}"))?;
+        if !file.ends_with(extension) {
+            return Err(format!("the file `{file}` is not called {extension}"));
+        }
+    }
+    Ok(index.weight_map)
+}
+
+/// Checks that a path stays inside its directory, on every operating system.
+pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
+    let has_normal_parts =
+        Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    let has_safe_chars = !path.contains(|c: char| c == '\\' || c == ':' || c.is_control());
+    if has_normal_parts && has_safe_chars && !path.is_empty() {
+        Ok(())
+    } else {
+        Err("is outside the model's directory")
     }
 }

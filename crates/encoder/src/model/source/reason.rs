@@ -11,9 +11,21 @@ use crate::error::limit_advice;
 pub(super) struct Reason {
     text: String,
     cure: Option<String>,
+    is_other_hash: bool,
 }
 
 impl Reason {
+    /// A file whose hash is not the expected one.
+    pub(super) fn other_hash(file: &str, expected: &str, found: &str) -> Reason {
+        let text = format!("{file}: expected SHA-256 {expected}, found {found}");
+        Reason { is_other_hash: true, ..Reason::from(text) }
+    }
+
+    /// Whether a file has another hash than the expected one.
+    pub(super) fn is_other_hash(&self) -> bool {
+        self.is_other_hash
+    }
+
     /// A reason with a known cure, unless it has one already.
     pub(super) fn or_cure(self, cure: impl Into<String>) -> Reason {
         Reason { cure: self.cure.or_else(|| Some(cure.into())), ..self }
@@ -36,7 +48,7 @@ impl Reason {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Reason>());
         let reason = Reason::from_io(file, error);
         let cure = inner.and_then(|inner| inner.cure.clone()).or(reason.cure);
-        Reason { text: format!("{}, after {bytes} bytes", reason.text), cure }
+        Reason { text: format!("{}, after {bytes} bytes", reason.text), cure, ..reason }
     }
 
     /// The reason behind the name of the file that it is about.
@@ -62,7 +74,7 @@ impl Reason {
 
 impl From<String> for Reason {
     fn from(text: String) -> Reason {
-        Reason { text, cure: None }
+        Reason { text, cure: None, is_other_hash: false }
     }
 }
 
