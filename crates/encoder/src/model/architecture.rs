@@ -113,15 +113,27 @@ impl Architecture {
         let Some(name) = config.model_type else {
             return Err(format!("is missing; the supported architectures are {}", supported()));
         };
+        const OWN_CODE: &str = ": its forward pass is code that comes with the model (`auto_map`), and reembed runs no such code";
         let found = TABLE.iter().find(|(_, model_type, _)| *model_type == name);
-        found.map(|(architecture, ..)| *architecture).ok_or_else(|| {
-            let name = format!("{:?}", name.chars().take(80).collect::<String>());
-            let code = match config.auto_map.is_null() {
-                true => "",
-                false => ": its forward pass is code that comes with the model (`auto_map`), and reembed runs no such code",
-            };
-            format!("{name} is an architecture that is not supported{code}; supported are {}", supported())
-        })
+        let found = found.map(|(architecture, ..)| *architecture);
+        let name = format!("{:?}", name.chars().take(80).collect::<String>());
+        let has_code = config.auto_map["AutoModel"].is_string();
+        match found {
+            // transformers has that forward pass by now, so nobody needs the code any more.
+            Some(Architecture::NomicBert) => Ok(Architecture::NomicBert),
+            Some(_) if has_code => Err(format!(
+                "is {name}, a supported architecture, but not in this model{OWN_CODE}; without `auto_map` in config.json \
+                 its weights are read as those of {name}"
+            )),
+            Some(found) => Ok(found),
+            None => {
+                let code = if config.auto_map.is_null() { "" } else { OWN_CODE };
+                Err(format!(
+                    "{name} is an architecture that is not supported{code}; supported are {}",
+                    supported()
+                ))
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use super::encoder_config;
 use super::json::{json, quote, refuse};
 use super::prompt::{self, Prompt};
 use super::source::{ModelFiles, SENTENCE_CONFIGS};
-use super::spec::{EncoderSpec, PoolingSpec, Step, TokenPooling};
+use super::spec::{EncoderSpec, PoolingSpec, Positions, Step, TokenPooling};
 pub use super::token_settings::TOKENIZER_CONFIG;
 use super::token_settings::{self, TokenSettings, TokenizerConfig};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,7 +87,7 @@ impl ModelDescription {
 /// `Model`, naming the file and the key, if a file is malformed or has a setting that is not
 /// supported; `Config` if an option does not fit the model.
 pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescription> {
-    let encoder = encoder_config::read(files)?;
+    let mut encoder = encoder_config::read(files)?;
     let modules = steps::modules(files)?;
     let sentence = sentence_config(files)?;
     let tokenizer: TokenizerConfig = json(files, TOKENIZER_CONFIG)?.unwrap_or_default();
@@ -96,8 +96,10 @@ pub fn read(files: &ModelFiles, options: &TextOptions) -> Result<ModelDescriptio
     let tokens = token_settings::read(files, &tokenizer, encoder.architecture)?;
     let max_seq_length = match files.is_static {
         true => tokens.file_length(encoder.max_tokens),
-        false => max_seq_length(files, &sentence, &tokenizer, encoder.max_tokens)?,
+        false => max_seq_length(files, &sentence, &tokenizer, &encoder)?,
     };
+    // A rotation has no end, whatever the configuration says.
+    encoder.max_tokens = encoder.max_tokens.max(max_seq_length.get());
     let max_seq_length = shorter(max_seq_length, options.max_length)?;
     options.pool.map_or(Ok(()), |size| size.check_length(max_seq_length))?;
     let prompt = prompt::choose(files, &options.prompt)?;
@@ -157,9 +159,12 @@ fn sentence_config(files: &ModelFiles) -> Result<SentenceConfig> {
                 value.is_boolean()
             }
             // They decide speed and types, and vectors here are f32 whatever they say.
-            "model_args" | "model_kwargs" => value.as_object().is_some_and(|map| {
-                map.keys().all(|key| HARMLESS_MODEL_ARGS.contains(&key.as_str()))
-            }),
+            "model_args" | "model_kwargs" => has_only(value, &HARMLESS_MODEL_ARGS),
+            "config_args" | "config_kwargs" => has_only(value, &["trust_remote_code"]),
+            // Nothing is padded here.
+            "tokenizer_args" | "tokenizer_kwargs" | "processor_kwargs" => {
+                has_only(value, &["padding_side", "trust_remote_code"])
+            }
             "unpad_inputs" | "backend" => true,
             "transformer_task" => text("") == Some("feature-extraction"),
             "module_output_name" => text("") == Some("token_embeddings"),
@@ -179,8 +184,14 @@ fn sentence_config(files: &ModelFiles) -> Result<SentenceConfig> {
     Ok(config)
 }
 
+/// Whether a value is an object with no other keys.
+fn has_only(value: &Value, keys: &[&str]) -> bool {
+    value.as_object().is_some_and(|map| map.keys().all(|key| keys.contains(&key.as_str())))
+}
+
 /// Arguments of a model's constructor that change no f32 vector.
-const HARMLESS_MODEL_ARGS: [&str; 6] = [
+const HARMLESS_MODEL_ARGS: [&str; 7] = [
+    "add_pooling_layer",
     "attn_implementation",
     "device_map",
     "dtype",
@@ -189,27 +200,33 @@ const HARMLESS_MODEL_ARGS: [&str; 6] = [
     "trust_remote_code",
 ];
 
+/// Most tokens of a text for which a model without a table of positions is made.
+const MOST_ROTATED: usize = 1 << 17;
+
 /// The maximum length. Without `max_seq_length`, sentence-transformers uses `model_max_length`, and
 /// no more than the number of positions.
 fn max_seq_length(
     files: &ModelFiles,
     sentence: &SentenceConfig,
     tokenizer: &TokenizerConfig,
-    positions: usize,
+    encoder: &EncoderSpec,
 ) -> Result<NonZeroUsize> {
+    let positions = encoder.max_tokens;
+    let most = match encoder.embeddings.positions {
+        Positions::None => positions.max(MOST_ROTATED),
+        _ => positions,
+    };
     let (file, key, length) = match (sentence.max_seq_length, tokenizer.model_max_length) {
         (None, Some(length)) => {
             (TOKENIZER_CONFIG, "model_max_length", (length as usize).min(positions))
         }
         _ => (sentence.file, "max_seq_length", sentence.max_seq_length.unwrap_or(positions)),
     };
-    NonZeroUsize::new(length).filter(|length| (3..=positions).contains(&length.get())).ok_or_else(
-        || {
-            refuse(files, file, key)
-                .with(format!("is {length}, out of range 3 to {positions}"))
-                .advice("set it to at most `max_position_embeddings` of config.json")
-        },
-    )
+    NonZeroUsize::new(length).filter(|length| (3..=most).contains(&length.get())).ok_or_else(|| {
+        refuse(files, file, key)
+            .with(format!("is {length}, out of range 3 to {most}"))
+            .advice("set it to at most `max_position_embeddings` of config.json")
+    })
 }
 
 /// The length that the user wants, which the model must allow.

@@ -9,13 +9,15 @@ use super::precision::PrecisionWarning;
 use super::prompt::PromptWarning;
 
 /// What is known about a model, its weights in memory or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelFacts {
     /// What the vectors depend on. The footer of an output holds it.
     pub identity: ModelIdentity,
     /// The first components that sentence-transformers keeps of a vector; `None`: all. The encoder
     /// returns all.
     pub truncate_dim: Option<NonZeroUsize>,
+    /// Floating point operations of a token by itself, such as 21 million for all-MiniLM-L6-v2.
+    pub token_operations: f64,
     /// The prompts that the model declares, by their names; some may be empty.
     pub prompts: BTreeMap<String, String>,
     /// The hardware, for people: instruction set and threads, or a device. Vectors do not depend on

@@ -71,6 +71,7 @@ impl FoundModel {
         let facts = ModelFacts {
             identity: ModelIdentity::new(&files, &description, precision, numerics),
             truncate_dim: description.truncate_dim,
+            token_operations: description.encoder.operations(1),
             prompts: description.prompt.declared.clone(),
             runs_on: runner.runs_on(threads),
             notes: ModelNotes {

@@ -25,12 +25,23 @@ pub(super) fn json<T: for<'a> Deserialize<'a>>(
     let Some(bytes) = files.bytes(file) else {
         return Ok(None);
     };
-    serde_json::from_slice(bytes).map(Some).map_err(|cause| {
-        Error::new(ErrorKind::Model, "does not have the expected JSON structure")
-            .in_file(files.path_of(file))
-            .advice("fetch the model again")
-            .caused_by(cause)
-    })
+    serde_json::from_slice(bytes).map(Some).map_err(|cause| not_as_expected(files, file, cause))
+}
+
+/// Reads the keys of a file.
+pub(super) fn from_json<T: for<'a> Deserialize<'a>>(
+    files: &ModelFiles,
+    file: &str,
+    value: serde_json::Value,
+) -> Result<T> {
+    serde_json::from_value(value).map_err(|cause| not_as_expected(files, file, cause))
+}
+
+fn not_as_expected(files: &ModelFiles, file: &str, cause: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Model, "does not have the expected JSON structure")
+        .in_file(files.path_of(file))
+        .advice("fetch the model again")
+        .caused_by(cause)
 }
 
 /// The advice about a value that no valid model has.

@@ -39,7 +39,7 @@ fn opened(model: &GoldenModel) -> (ModelDescription, TextTokenizer) {
 fn what_would_change_vectors_in_silence_is_refused_by_name() {
     type Edit = fn(&mut Value);
     let tokenizer = "tokenizer.json";
-    let cases: [(&str, &str, Edit, &[&str]); 24] = [
+    let cases: [(&str, &str, Edit, &[&str]); 35] = [
         (
             "albert-mean",
             "tokenizer_config.json",
@@ -186,6 +186,72 @@ fn what_would_change_vectors_in_silence_is_refused_by_name() {
             tokenizer,
             |t| t["added_tokens"][4]["content"] = json!("fix"),
             &["`added_tokens_decoder`", "\"fix\""],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["model"]["max_input_chars_per_word"] = json!(200),
+            &["`tokenizer_class`", "`max_input_chars_per_word` 200, not 100"],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["model"]["continuing_subword_prefix"] = json!("@@"),
+            &["`tokenizer_class`", "\"@@\", not \"##\""],
+        ),
+        (
+            "bert-max",
+            tokenizer,
+            |t| t["model"]["unk_token"] = json!("[PAD]"),
+            &["`unk_token`", "is \"[UNK]\"", "\"[PAD]\""],
+        ),
+        (
+            "mpnet-mean",
+            "tokenizer_config.json",
+            |c| c["unk_token"] = json!("<pad>"),
+            &["`unk_token`", "is \"<pad>\""],
+        ),
+        (
+            "roberta-mean",
+            tokenizer,
+            |t| t["normalizer"] = json!({ "type": "Lowercase" }),
+            &["`tokenizer_class`", "the normalizer Lowercase, not none"],
+        ),
+        (
+            "roberta-mean",
+            tokenizer,
+            |t| t["pre_tokenizer"] = json!({ "type": "Whitespace" }),
+            &["`tokenizer_class`", "another pre-tokenizer"],
+        ),
+        (
+            "albert-mean",
+            tokenizer,
+            |t| t["normalizer"]["normalizers"][0]["content"] = json!("'"),
+            &["`tokenizer_class`", "AlbertTokenizer", "another normalizer"],
+        ),
+        (
+            "gemma3-mean",
+            tokenizer,
+            |t| t["model"]["byte_fallback"] = json!(false),
+            &["`tokenizer_class`", "without `byte_fallback`"],
+        ),
+        (
+            "gemma3-mean",
+            "tokenizer_config.json",
+            |c| c["tokenizer_class"] = json!("LlamaTokenizerFast"),
+            &["`tokenizer_class`", "LlamaTokenizerFast", "builds by itself"],
+        ),
+        (
+            "qwen3-lasttoken",
+            "config.json",
+            |c| c["auto_map"] = json!({ "AutoModel": "modeling.Own" }),
+            &["`model_type`", "is \"qwen3\"", "code that comes with the model"],
+        ),
+        (
+            "bert-max",
+            "sentence_bert_config.json",
+            |c| c["max_seq_length"] = json!(100_000),
+            &["`max_seq_length`", "out of range"],
         ),
     ];
     for (name, file, change, words) in cases {
@@ -379,4 +445,78 @@ fn token_with_a_name_is_what_its_text_says() {
         edit(&model, "tokenizer_config.json", change);
         assert_eq!(opened(&model).1.tokenize(text).expect("ids"), own, "{name}");
     }
+}
+
+#[test]
+fn own_keys_count_beside_older_names_of_the_same() {
+    let model = golden_models::write("nomic-hub");
+    let plain = opened(&model).0.encoder;
+    edit(&model, "config.json", |c| {
+        c["hidden_size"] = c["n_embd"].clone();
+        c["num_hidden_layers"] = c["n_layer"].clone();
+        c["n_head"] = json!(7);
+        c["num_attention_heads"] = json!(plain.attention.heads);
+        c["layer_norm_eps"] = json!(null);
+    });
+    assert_eq!(opened(&model).0.encoder, plain);
+    let model = golden_models::write("bert-max");
+    edit(&model, "1_Pooling/config.json", |c| {
+        let width = c["word_embedding_dimension"].as_u64().or(c["embedding_dimension"].as_u64());
+        c["word_embedding_dimension"] = json!(width);
+        c["embedding_dimension"] = json!(width);
+    });
+    opened(&model);
+    edit(&model, "1_Pooling/config.json", |c| c["embedding_dimension"] = json!(5));
+    let said = open(&model).err().expect("another width").to_string();
+    assert!(said.contains("`embedding_dimension`: is 5"), "{said}");
+}
+
+#[test]
+fn rotation_has_no_end() {
+    for name in ["modernbert-cls", "nomic-mean", "qwen3-lasttoken", "gemma3-mean"] {
+        let model = golden_models::write(name);
+        let most = opened(&model).0.encoder.max_tokens;
+        edit(&model, "sentence_bert_config.json", |c| c["max_seq_length"] = json!(most + 9));
+        let (description, tokenizer) = opened(&model);
+        assert_eq!(description.max_seq_length.get(), most + 9, "{name}");
+        assert_eq!(description.encoder.max_tokens, most + 9, "{name}");
+        let long = tokenizer.tokenize(&"a ".repeat(2 * most)).expect("ids");
+        assert_eq!((long.ids.len(), long.truncated), (most + 9, true), "{name}");
+        edit(&model, "sentence_bert_config.json", |c| c["max_seq_length"] = json!(1u64 << 40));
+        assert!(open(&model).is_err(), "{name}: more than any memory");
+    }
+}
+
+#[test]
+fn words_of_albert_end_at_white_space_whatever_its_file_says() {
+    let model = golden_models::write("albert-mean");
+    let own = opened(&model).1;
+    edit(&model, "tokenizer.json", |t| {
+        t["pre_tokenizer"] =
+            json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always" });
+        let spaces = json!({ "Regex": " {2,}" });
+        let step = json!({ "type": "Replace", "pattern": spaces, "content": " " });
+        t["normalizer"]["normalizers"].as_array_mut().expect("steps").push(step);
+    });
+    let found = opened(&model).1;
+    for text in ["hello ", "Hello\n", " two  words ", "``q''", "é", ""] {
+        let ids = |tokenizer: &TextTokenizer| tokenizer.tokenize(text).expect("ids").ids;
+        assert_eq!(ids(&found), ids(&own), "{text:?}");
+    }
+}
+
+#[test]
+fn keys_that_change_no_vector_are_read_over() {
+    let model = golden_models::write("bert-max");
+    let plain = opened(&model).0;
+    edit(&model, "sentence_bert_config.json", |c| {
+        c["model_args"] = json!({ "add_pooling_layer": false, "attn_implementation": "sdpa" });
+        c["tokenizer_args"] = json!({ "padding_side": "left" });
+        c["config_args"] = json!({ "trust_remote_code": true });
+    });
+    assert_eq!(opened(&model).0, plain);
+    edit(&model, "sentence_bert_config.json", |c| {
+        c["tokenizer_args"] = json!({ "use_fast": false })
+    });
+    assert!(open(&model).is_err());
 }

@@ -1,12 +1,12 @@
 //! What files beside `tokenizer.json` say about tokens, as transformers reads it.
 
 mod added;
+mod files;
 mod rebuilt;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::architecture::Architecture;
@@ -14,14 +14,11 @@ use super::config::Truncation;
 use super::json::{json, quote, refuse};
 use super::source::ModelFiles;
 use crate::error::Result;
-pub use added::AddedTokenSpec;
-use added::{SPECIAL_TOKENS, added_tokens, content, names_token};
+use added::added_tokens;
+pub(super) use files::TokenizerConfig;
+pub use files::{AddedTokenSpec, TOKENIZER_CONFIG};
+use files::{CONFIG, ModelConfigClass, SPECIAL_TOKENS, TOKENIZER, TokenizerFile, content};
 use rebuilt::{RebuiltTokenizer, check_normalizer, has_piece_words};
-
-/// The file in which transformers keeps most of it.
-pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
-const TOKENIZER: &str = "tokenizer.json";
-const CONFIG: &str = "config.json";
 
 /// What files beside `tokenizer.json` say about tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,82 +38,14 @@ pub struct TokenSettings {
     file_length: Option<NonZeroUsize>,
 }
 
-/// Words as XLM-RoBERTa's and CamemBERT's tokenizers have them: split at white space, with a `▁` before each, or before
+/// Words as XLM-RoBERTa's, CamemBERT's and ALBERT's tokenizers have them: split at white space, with a `▁` before each, or before
 /// none that begins a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PieceWords {
     /// Whether the first word has a `▁`.
     pub is_first_marked: bool,
-}
-
-/// The settings with which transformers overrides `tokenizer.json`.
-#[derive(Deserialize, Default)]
-pub(super) struct TokenizerConfig {
-    /// transformers writes 1e30 for no limit.
-    pub model_max_length: Option<f64>,
-    tokenizer_class: Option<String>,
-    do_lower_case: Option<bool>,
-    /// Absent or `null`: the same as `do_lower_case`.
-    strip_accents: Option<bool>,
-    tokenize_chinese_chars: Option<bool>,
-    truncation_side: Option<String>,
-    split_special_tokens: Option<bool>,
-    add_prefix_space: Option<bool>,
-    keep_accents: Option<bool>,
-    added_tokens_decoder: Option<BTreeMap<u32, AddedTokenSpec>>,
-    additional_special_tokens: Option<Value>,
-    extra_special_tokens: Option<Value>,
-    bos_token: Option<Value>,
-    eos_token: Option<Value>,
-    unk_token: Option<Value>,
-    sep_token: Option<Value>,
-    pad_token: Option<Value>,
-    cls_token: Option<Value>,
-    mask_token: Option<Value>,
-}
-
-/// The part of `tokenizer.json` that transformers overrides.
-#[derive(Deserialize)]
-struct TokenizerFile {
-    normalizer: Option<Normalizer>,
-    pre_tokenizer: Option<Value>,
-    model: Option<ModelPart>,
-    truncation: Option<TruncationPart>,
-    #[serde(default)]
-    added_tokens: Vec<AddedTokenSpec>,
-}
-
-#[derive(Deserialize)]
-struct ModelPart {
-    #[serde(rename = "type")]
-    kind: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct TruncationPart {
-    direction: Option<String>,
-    max_length: Option<NonZeroUsize>,
-}
-
-#[derive(Deserialize)]
-struct Normalizer {
-    #[serde(rename = "type")]
-    kind: String,
-    lowercase: Option<bool>,
-    strip_accents: Option<bool>,
-    handle_chinese_chars: Option<bool>,
-    clean_text: Option<bool>,
-    #[serde(default)]
-    pattern: Value,
-    content: Option<String>,
-    #[serde(default)]
-    normalizers: Vec<Value>,
-}
-
-/// What `config.json` says about the tokenizer, where `tokenizer_config.json` does not.
-#[derive(Deserialize)]
-struct ModelConfigClass {
-    tokenizer_class: Option<String>,
+    /// Whether the normalizer is that of `tokenizer.json`; else, its table of characters alone.
+    pub keeps_normalizer: bool,
 }
 
 /// Reads what the files of a model say about tokens.
@@ -135,15 +64,30 @@ pub(super) fn read(
     let named: Option<ModelConfigClass> = json(files, CONFIG)?;
     let class = config.tokenizer_class.clone().or_else(|| named?.tokenizer_class);
     let rebuilt = RebuiltTokenizer::of(class.as_deref(), architecture, kind);
+    // transformers reads it where there is no list of all tokens.
+    let named: BTreeMap<String, Value> = match config.added_tokens_decoder {
+        Some(_) => BTreeMap::new(),
+        None => json(files, SPECIAL_TOKENS)?.unwrap_or_default(),
+    };
+    let token = |own: &Option<Value>, key: &'static str, default: &str| {
+        let token = own.as_ref().or_else(|| named.get(key)).and_then(content);
+        (key, token.unwrap_or(default).to_owned())
+    };
     if let Some(rebuilt) = rebuilt {
-        rebuilt.check(files, config, &file)?;
+        let (_, unknown) = token(&config.unk_token, "unk_token", "[UNK]");
+        rebuilt.check(files, config, &file, &unknown)?;
     }
     let is_bert = rebuilt.is_some_and(RebuiltTokenizer::is_bert);
     check_normalizer(files, config, is_bert, file.normalizer.as_ref())?;
     let is_first_marked = config.add_prefix_space.unwrap_or(true);
-    let words = (rebuilt == Some(RebuiltTokenizer::Pieces)
-        && !has_piece_words(&file, is_first_marked))
-    .then_some(PieceWords { is_first_marked });
+    let of_pieces = [RebuiltTokenizer::Pieces, RebuiltTokenizer::Albert];
+    let words = rebuilt
+        .filter(|rebuilt| of_pieces.contains(rebuilt))
+        .filter(|rebuilt| !has_piece_words(*rebuilt, &file, is_first_marked))
+        .map(|rebuilt| PieceWords {
+            is_first_marked,
+            keeps_normalizer: rebuilt == RebuiltTokenizer::Albert,
+        });
     let side = config
         .truncation_side
         .as_deref()
@@ -155,11 +99,6 @@ pub(super) fn read(
             return Err(refuse(files, TOKENIZER_CONFIG, "truncation_side")
                 .with(format!("{} is not supported; left and right are", quote(other))));
         }
-    };
-    let named: BTreeMap<String, Value> = json(files, SPECIAL_TOKENS)?.unwrap_or_default();
-    let token = |own: &Option<Value>, key: &'static str, default: &str| {
-        let token = own.as_ref().or_else(|| named.get(key)).and_then(content);
-        (key, token.unwrap_or_else(|| default.to_owned()))
     };
     let frame = rebuilt.and_then(|rebuilt| match rebuilt {
         RebuiltTokenizer::Bert | RebuiltTokenizer::Albert => Some([
@@ -175,7 +114,7 @@ pub(super) fn read(
             token(&config.eos_token, "eos_token", "</s>"),
         ]),
         // They keep the frame of tokenizer.json.
-        RebuiltTokenizer::Qwen2 | RebuiltTokenizer::Gemma => None,
+        RebuiltTokenizer::Qwen2 | RebuiltTokenizer::Gemma | RebuiltTokenizer::Other => None,
     });
     Ok(TokenSettings {
         added: if files.is_static {
@@ -219,29 +158,6 @@ impl TokenSettings {
         });
         let all: Vec<String> = added.chain(split).chain(lower).chain(words).collect();
         (!all.is_empty()).then(|| all.join("; "))
-    }
-}
-
-impl TokenizerConfig {
-    /// The keys that name special tokens, in the order of transformers.
-    fn named(&self) -> [Option<&Value>; 9] {
-        [
-            &self.bos_token,
-            &self.eos_token,
-            &self.unk_token,
-            &self.sep_token,
-            &self.pad_token,
-            &self.cls_token,
-            &self.mask_token,
-            &self.additional_special_tokens,
-            &self.extra_special_tokens,
-        ]
-        .map(Option::as_ref)
-    }
-
-    fn names(&self, token: &str) -> bool {
-        let values: Vec<Value> = self.named().into_iter().flatten().cloned().collect();
-        names_token(&values, token)
     }
 }
 

@@ -20,8 +20,9 @@ const ALL: [TokenPooling; 6] = [
 
 #[derive(Deserialize)]
 struct PoolingConfig {
-    #[serde(alias = "embedding_dimension")]
     word_embedding_dimension: Option<usize>,
+    /// Its name since version 6, which may stand beside the older one.
+    embedding_dimension: Option<usize>,
     pooling_mode: Option<Value>,
     pooling_mode_cls_token: Option<bool>,
     pooling_mode_mean_tokens: Option<bool>,
@@ -36,10 +37,15 @@ struct PoolingConfig {
 pub(super) fn read(files: &ModelFiles, directory: &str, hidden: usize) -> Result<PoolingSpec> {
     let file = format!("{directory}/config.json");
     let config: PoolingConfig = required_json(files, &file)?;
-    if let Some(width) = config.word_embedding_dimension.filter(|width| *width != hidden) {
-        return Err(refuse(files, &file, "word_embedding_dimension")
-            .with(format!("is {width}, but the token vectors of config.json have {hidden}"))
-            .advice(DAMAGED));
+    for (key, width) in [
+        ("word_embedding_dimension", config.word_embedding_dimension),
+        ("embedding_dimension", config.embedding_dimension),
+    ] {
+        if let Some(width) = width.filter(|width| *width != hidden) {
+            return Err(refuse(files, &file, key)
+                .with(format!("is {width}, but the token vectors of config.json have {hidden}"))
+                .advice(DAMAGED));
+        }
     }
     let refuse_mode = |mode: &str| {
         let all = ALL.map(name).join(", ");

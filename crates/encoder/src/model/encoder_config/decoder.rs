@@ -37,7 +37,6 @@ struct DecoderConfig {
     use_sliding_window: Option<bool>,
     // Of Gemma 3.
     sliding_window: Option<usize>,
-    #[serde(alias = "_sliding_window_pattern")]
     sliding_window_pattern: Option<usize>,
     query_pre_attn_scalar: Option<f64>,
     attn_logit_softcapping: Option<Value>,
@@ -63,7 +62,8 @@ pub(super) fn qwen3(config: &Config<'_>) -> Result<EncoderSpec> {
 
 /// The text model of Gemma 3: four norms a layer, and windows in most layers.
 pub(super) fn gemma3(config: &Config<'_>) -> Result<EncoderSpec> {
-    let own: DecoderConfig = config.parse()?;
+    let own: DecoderConfig =
+        config.parse_renamed(&[("_sliding_window_pattern", "sliding_window_pattern")])?;
     config.refuse_value("attn_logit_softcapping", &own.attn_logit_softcapping)?;
     let window = own.sliding_window.unwrap_or(4096);
     let is_bidirectional = own.use_bidirectional_attention.unwrap_or(false);

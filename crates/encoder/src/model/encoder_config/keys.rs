@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::model::json::{DAMAGED, quote, refuse, required_json};
+use crate::model::json::{DAMAGED, from_json, quote, refuse, required_json};
 use crate::model::source::ModelFiles;
 use crate::model::spec::{Activation, EncoderSpec, LocalLayers};
 
@@ -22,6 +23,19 @@ pub(super) struct Config<'f> {
 impl Config<'_> {
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
         required_json(self.files, FILE)
+    }
+
+    /// As [`Config::parse`], for keys that have an older name as well: `(older, own)`. The own one counts if both are
+    /// there, as after transformers has saved a model that it knows under its own names.
+    pub fn parse_renamed<T: DeserializeOwned>(&self, names: &[(&str, &str)]) -> Result<T> {
+        let mut keys: Map<String, Value> = required_json(self.files, FILE)?;
+        for (older, own) in names {
+            let older = keys.remove(*older);
+            if keys.get(*own).is_none_or(Value::is_null) {
+                keys.extend(older.map(|value| ((*own).to_owned(), value)));
+            }
+        }
+        from_json(self.files, FILE, Value::Object(keys))
     }
 
     /// An error about a key.
@@ -54,7 +68,9 @@ impl Config<'_> {
     pub fn activation(&self, key: &str, name: &str) -> Result<Activation> {
         Ok(match name {
             "gelu" | "gelu_python" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
+            // One formula under the names of its several implementations.
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast"
+            | "gelu_accurate" => Activation::GeluTanh,
             "relu" => Activation::Relu,
             "silu" | "swish" => Activation::Silu,
             other => {

@@ -107,20 +107,14 @@ pub(super) fn modernbert(config: &Config<'_>) -> Result<EncoderSpec> {
 #[derive(Deserialize)]
 struct NomicBertConfig {
     vocab_size: usize,
-    #[serde(alias = "n_embd")]
     hidden_size: usize,
-    #[serde(alias = "n_layer")]
     num_hidden_layers: usize,
-    #[serde(alias = "n_head")]
     num_attention_heads: usize,
-    #[serde(alias = "n_inner")]
     intermediate_size: Option<usize>,
-    #[serde(alias = "n_positions")]
     max_position_embeddings: usize,
     hidden_act: Option<String>,
     activation_function: Option<String>,
     type_vocab_size: Option<usize>,
-    #[serde(alias = "layer_norm_epsilon")]
     layer_norm_eps: Option<f64>,
     rope_theta: Option<f64>,
     rope_scaling: Option<Value>,
@@ -143,9 +137,19 @@ struct NomicBertConfig {
     num_experts: Option<usize>,
 }
 
+/// Keys of nomic-ai, and those of transformers.
+const NOMIC_NAMES: [(&str, &str); 6] = [
+    ("n_embd", "hidden_size"),
+    ("n_layer", "num_hidden_layers"),
+    ("n_head", "num_attention_heads"),
+    ("n_inner", "intermediate_size"),
+    ("n_positions", "max_position_embeddings"),
+    ("layer_norm_epsilon", "layer_norm_eps"),
+];
+
 /// NomicBERT.
 pub(super) fn nomic_bert(config: &Config<'_>) -> Result<EncoderSpec> {
-    let own: NomicBertConfig = config.parse()?;
+    let own: NomicBertConfig = config.parse_renamed(&NOMIC_NAMES)?;
     for (key, is_set, what) in [
         ("causal", own.causal, "causal attention is"),
         ("mlp_fc1_bias", own.mlp_fc1_bias, "biases are"),

@@ -32,7 +32,9 @@ pub(super) fn read(files: &ModelFiles) -> Result<EncoderSpec> {
     // Vocabularies that were quantized: a row for several tokens, and weights of tokens.
     if let Some(other) = ["mapping", "weights"].into_iter().find(|name| header.info(name).is_some())
     {
-        return Err(refuse(format!("has the tensor `{other}`, which is not supported")));
+        return Err(refuse(format!("has the tensor `{other}`, which is not supported")).advice(
+            "load it with sentence-transformers and save it again, which makes one table of it",
+        ));
     }
     let info = header.info(names.probe);
     let info = info.ok_or_else(|| refuse(format!("has no tensor `{}`", names.probe)))?;

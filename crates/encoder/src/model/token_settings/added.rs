@@ -2,78 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::files::{
+    ADDED_TOKENS, AddedTokenSpec, SPECIAL_TOKENS, TOKENIZER_CONFIG, TokenizerConfig, list,
+    names_token,
+};
 use super::rebuilt::RebuiltTokenizer;
-use super::{TOKENIZER_CONFIG, TokenizerConfig};
 use crate::error::Result;
 use crate::model::json::{json, quote, refuse};
 use crate::model::source::ModelFiles;
-
-const ADDED_TOKENS: &str = "added_tokens.json";
-pub(super) const SPECIAL_TOKENS: &str = "special_tokens_map.json";
-
-/// A token that is matched as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct AddedTokenSpec {
-    /// Its text.
-    pub content: String,
-    /// Whether it is matched as a word only.
-    #[serde(default)]
-    pub single_word: bool,
-    /// Whether white space before it belongs to it.
-    #[serde(default)]
-    pub lstrip: bool,
-    /// Whether white space after it belongs to it.
-    #[serde(default)]
-    pub rstrip: bool,
-    /// Whether it is matched in the normalized text; `None`: unless it is special.
-    pub normalized: Option<bool>,
-    /// Whether it is no text.
-    #[serde(default)]
-    pub special: bool,
-}
-
-impl AddedTokenSpec {
-    /// A special token as transformers makes it of its text alone.
-    pub(super) fn special(content: &str) -> Self {
-        AddedTokenSpec {
-            content: content.to_owned(),
-            single_word: false,
-            lstrip: false,
-            rstrip: false,
-            normalized: None,
-            special: true,
-        }
-    }
-
-    fn is_normalized(&self) -> bool {
-        self.normalized.unwrap_or(!self.special)
-    }
-
-    /// Whether both match the same places of any text.
-    fn is_same(&self, other: &Self) -> bool {
-        let parts = |token: &Self| {
-            [token.single_word, token.lstrip, token.rstrip, token.special, token.is_normalized()]
-        };
-        self.content == other.content && parts(self) == parts(other)
-    }
-
-    /// What of it is part of a model's identity.
-    pub(super) fn in_identity(&self) -> String {
-        let flags = [self.single_word, self.lstrip, self.rstrip, self.special];
-        let flags = flags.map(|flag| if flag { '1' } else { '0' }).iter().collect::<String>();
-        format!("added {:?} {flags}{}", self.content, u8::from(self.is_normalized()))
-    }
-}
 
 /// The tokens that transformers adds to those of `tokenizer.json`, or matches otherwise than it says, in its order.
 /// `own`: those of `tokenizer.json`.
 ///
 /// # Errors
 /// `Model`, naming the token, if `tokenizer.json` has one that transformers would not match.
-pub(super) fn added_tokens(
+pub fn added_tokens(
     files: &ModelFiles,
     config: &TokenizerConfig,
     own: &[AddedTokenSpec],
@@ -114,7 +59,8 @@ pub(super) fn added_tokens(
                 tokens.into_iter().map(|(token, id)| (id, token)).collect();
             tokens.sort();
             for (_, token) in tokens {
-                let special = names_token(&named, &token) || config.names(&token);
+                let is_named = named.iter().any(|value| names_token(value, &token));
+                let special = is_named || config.names(&token);
                 add(&mut added, AddedTokenSpec { special, ..AddedTokenSpec::special(&token) });
             }
         }
@@ -166,23 +112,4 @@ fn check_own(
             quote(&token.content)
         ))
         .advice("save the tokenizer again with transformers, which lists every token"))
-}
-
-/// The values of a key that may be one token or several.
-fn list(value: &Value) -> Vec<&Value> {
-    match value {
-        Value::Array(values) => values.iter().collect(),
-        Value::Object(map) if !map.contains_key("content") => map.values().collect(),
-        one => vec![one],
-    }
-}
-
-/// The text of a token.
-pub(super) fn content(token: &Value) -> Option<String> {
-    let text = token.as_str().or_else(|| token.get("content")?.as_str());
-    text.map(str::to_owned)
-}
-
-pub(super) fn names_token(values: &[Value], token: &str) -> bool {
-    values.iter().flat_map(list).any(|value| content(value).as_deref() == Some(token))
 }

@@ -3,17 +3,19 @@
 //!
 //! Reference: `models/*/tokenization_*.py` of transformers 5.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Normalizer, TOKENIZER, TOKENIZER_CONFIG, TokenizerConfig, TokenizerFile};
+use super::files::{
+    ModelPart, Normalizer, TOKENIZER, TOKENIZER_CONFIG, TokenizerConfig, TokenizerFile,
+};
 use crate::error::Result;
 use crate::model::architecture::Architecture;
-use crate::model::json::refuse;
+use crate::model::json::{quote, refuse};
 use crate::model::source::ModelFiles;
 
 /// A tokenizer that transformers builds itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RebuiltTokenizer {
+pub enum RebuiltTokenizer {
     Bert,
     Mpnet,
     Roberta,
@@ -22,7 +24,55 @@ pub(super) enum RebuiltTokenizer {
     Pieces,
     Qwen2,
     Gemma,
+    /// One whose steps are not known here.
+    Other,
 }
+
+/// The classes of [`RebuiltTokenizer::Other`].
+const OTHERS: [&str; 42] = [
+    "BarthezTokenizer",
+    "BigBirdTokenizer",
+    "BlenderbotTokenizer",
+    "CLIPTokenizer",
+    "CodeGenTokenizer",
+    "CodeLlamaTokenizer",
+    "CohereTokenizer",
+    "DebertaTokenizer",
+    "DebertaV2Tokenizer",
+    "EsmcTokenizer",
+    "FunnelTokenizer",
+    "GPT2Tokenizer",
+    "GPTNeoXTokenizer",
+    "HerbertTokenizer",
+    "LasrTokenizer",
+    "LayoutLMv2Tokenizer",
+    "LayoutLMv3Tokenizer",
+    "LayoutXLMTokenizer",
+    "LlamaTokenizer",
+    "LukeTokenizer",
+    "MBart50Tokenizer",
+    "MBartTokenizer",
+    "MLukeTokenizer",
+    "MarkupLMTokenizer",
+    "NllbTokenizer",
+    "NougatTokenizer",
+    "OpenAIGPTTokenizer",
+    "ParakeetTokenizer",
+    "PegasusTokenizer",
+    "Qwen3_5Tokenizer",
+    "ReformerTokenizer",
+    "RemBertTokenizer",
+    "SeamlessM4TTokenizer",
+    "Siglip2Tokenizer",
+    "SplinterTokenizer",
+    "T5Tokenizer",
+    "Tipsv2Tokenizer",
+    "UdopTokenizer",
+    "VideoPrismTokenizer",
+    "WhisperTokenizer",
+    "XGLMTokenizer",
+    "XLNetTokenizer",
+];
 
 /// How Qwen2's tokenizer splits a text into words.
 const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -30,7 +80,7 @@ const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}
 impl RebuiltTokenizer {
     /// That of a class or, if a directory names none, of the architecture; `None` if transformers follows all of
     /// `tokenizer.json`. `model`: the kind of its vocabulary.
-    pub(super) fn of(
+    pub fn of(
         class: Option<&str>,
         architecture: Architecture,
         model: Option<&str>,
@@ -47,6 +97,7 @@ impl RebuiltTokenizer {
             Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Self::Pieces,
             Some("Qwen2Tokenizer") => Self::Qwen2,
             Some("GemmaTokenizer") => Self::Gemma,
+            Some(other) if OTHERS.contains(&other) => Self::Other,
             Some(_) => return None,
             None => match architecture {
                 Architecture::Bert
@@ -63,24 +114,27 @@ impl RebuiltTokenizer {
             },
         };
         // A Unigram model whose class says WordPiece has the pieces that it was trained with.
-        model.is_none_or(|model| model == rebuilt.model()).then_some(rebuilt)
+        let is_its_model = |own| model.is_none_or(|model| model == own);
+        rebuilt.model().is_none_or(is_its_model).then_some(rebuilt)
     }
 
     /// Whether its words are those of BERT.
-    pub(super) fn is_bert(self) -> bool {
+    pub fn is_bert(self) -> bool {
         matches!(self, Self::Bert | Self::Mpnet)
     }
 
-    fn model(self) -> &'static str {
+    /// The kind of its vocabulary, where it is known.
+    fn model(self) -> Option<&'static str> {
         match self {
-            Self::Bert | Self::Mpnet => "WordPiece",
-            Self::Roberta | Self::Qwen2 | Self::Gemma => "BPE",
-            Self::Albert | Self::Pieces => "Unigram",
+            Self::Bert | Self::Mpnet => Some("WordPiece"),
+            Self::Roberta | Self::Qwen2 | Self::Gemma => Some("BPE"),
+            Self::Albert | Self::Pieces => Some("Unigram"),
+            Self::Other => None,
         }
     }
 
     /// Whether it has a special token of that text when no file names one.
-    pub(super) fn names(self, token: &str) -> bool {
+    pub fn names(self, token: &str) -> bool {
         let names: &[&str] = match self {
             Self::Bert => &["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"],
             Self::Albert => &["[CLS]", "[SEP]", "<unk>", "<pad>", "[MASK]"],
@@ -88,31 +142,41 @@ impl RebuiltTokenizer {
             Self::Qwen2 => &["<|endoftext|>"],
             Self::Gemma => &["<unk>", "<bos>", "<eos>", "<pad>", "<mask>"],
             // They are matched in the normalized text.
-            Self::Mpnet => &[],
+            Self::Mpnet | Self::Other => &[],
         };
         names.contains(&token)
     }
 
-    /// Refuses a `tokenizer.json` with other steps than its own.
+    /// Refuses a `tokenizer.json` with other steps than its own. `unknown`: the token of what is in no vocabulary.
     ///
     /// # Errors
     /// `Model`, naming the key that transformers follows and what the file has.
-    pub(super) fn check(
+    pub fn check(
         self,
         files: &ModelFiles,
         config: &TokenizerConfig,
         file: &TokenizerFile,
+        unknown: &str,
     ) -> Result<()> {
+        // What is no tokenizer at all is refused where it is read.
+        let Some(model) = &file.model else { return Ok(()) };
         match self {
-            // What is no tokenizer at all is refused where it is read.
-            Self::Bert | Self::Mpnet if file.model.is_none() => Ok(()),
-            Self::Bert | Self::Mpnet => check_is_bert(files, file),
-            Self::Roberta => check_prefix(files, config, file.pre_tokenizer.as_ref()),
+            Self::Bert | Self::Mpnet => check_is_bert(files, file, model, unknown),
+            Self::Roberta => check_roberta(files, config, file),
             Self::Albert => check_albert(files, config, file.normalizer.as_ref()),
             // Followed: see `has_piece_words`.
             Self::Pieces => Ok(()),
             Self::Qwen2 => check_qwen2(files, config, file),
-            Self::Gemma => check_gemma(files, file),
+            Self::Gemma => check_gemma(files, file, model),
+            Self::Other => {
+                let class = config.tokenizer_class.as_deref().unwrap_or_default();
+                Err(refuse(files, TOKENIZER_CONFIG, "tokenizer_class")
+                    .with(format!(
+                        "{} is a class that transformers builds by itself, and it is not supported",
+                        quote(class)
+                    ))
+                    .advice(AS_IT_IS))
+            }
         }
     }
 }
@@ -121,7 +185,28 @@ const AS_IT_IS: &str = "set it to \"PreTrainedTokenizerFast\", with which transf
      save the tokenizer again with transformers";
 
 /// Refuses a `tokenizer.json` that has other steps than BERT's, which transformers would put in their place.
-fn check_is_bert(files: &ModelFiles, file: &TokenizerFile) -> Result<()> {
+fn check_is_bert(
+    files: &ModelFiles,
+    file: &TokenizerFile,
+    model: &ModelPart,
+    unknown: &str,
+) -> Result<()> {
+    let own = model.unk_token.as_deref().unwrap_or("[UNK]");
+    if own != unknown {
+        return Err(refuse(files, TOKENIZER_CONFIG, "unk_token")
+            .with(format!("is {}, but that of {TOKENIZER} is {}", quote(unknown), quote(own)))
+            .advice("save the tokenizer again with transformers, which makes them agree"));
+    }
+    let most = model.max_input_chars_per_word.unwrap_or(100);
+    if most != 100 {
+        let found = format!("`max_input_chars_per_word` {most}, not 100");
+        return refuse_steps(files, "BertTokenizer", Some(found));
+    }
+    let prefix = model.continuing_subword_prefix.as_deref().unwrap_or("##");
+    if prefix != "##" {
+        let found = format!("`continuing_subword_prefix` {}, not \"##\"", quote(prefix));
+        return refuse_steps(files, "BertTokenizer", Some(found));
+    }
     let normalizer = file.normalizer.as_ref();
     let words = file.pre_tokenizer.as_ref().and_then(|step| step["type"].as_str());
     let found = match (normalizer, words) {
@@ -159,7 +244,11 @@ fn check_qwen2(files: &ModelFiles, config: &TokenizerConfig, file: &TokenizerFil
 }
 
 /// Refuses a `tokenizer.json` that has other steps than Gemma's tokenizer.
-fn check_gemma(files: &ModelFiles, file: &TokenizerFile) -> Result<()> {
+fn check_gemma(files: &ModelFiles, file: &TokenizerFile, model: &ModelPart) -> Result<()> {
+    if model.byte_fallback != Some(true) {
+        let found = "a vocabulary without `byte_fallback`".to_owned();
+        return refuse_steps(files, "GemmaTokenizer", Some(found));
+    }
     let is_own = file.normalizer.as_ref().is_some_and(|one| {
         one.kind == "Replace" && one.pattern["String"] == " " && one.content.as_deref() == Some("▁")
     });
@@ -182,9 +271,19 @@ fn refuse_steps(files: &ModelFiles, class: &str, found: Option<String>) -> Resul
         .advice(AS_IT_IS))
 }
 
-/// Refuses a `tokenizer.json` of RoBERTa that writes a space before a text, or does not, against the configuration.
-fn check_prefix(files: &ModelFiles, config: &TokenizerConfig, words: Option<&Value>) -> Result<()> {
-    let Some(step) = words.filter(|step| step["type"] == "ByteLevel") else { return Ok(()) };
+/// Refuses a `tokenizer.json` that has other steps than RoBERTa's tokenizer, or writes a space before a text, or does not,
+/// against the configuration.
+fn check_roberta(files: &ModelFiles, config: &TokenizerConfig, file: &TokenizerFile) -> Result<()> {
+    if let Some(normalizer) = &file.normalizer {
+        let found = format!("the normalizer {}, not none", normalizer.kind);
+        return refuse_steps(files, "RobertaTokenizer", Some(found));
+    }
+    let words = file.pre_tokenizer.as_ref();
+    let is_own =
+        |step: &&Value| step["type"] == "ByteLevel" && step["use_regex"] != Value::Bool(false);
+    let Some(step) = words.filter(is_own) else {
+        return refuse_steps(files, "RobertaTokenizer", Some("another pre-tokenizer".to_owned()));
+    };
     let (expected, found) =
         (config.add_prefix_space.unwrap_or(false), step["add_prefix_space"] == Value::Bool(true));
     if expected == found {
@@ -214,12 +313,31 @@ fn check_albert(
                 .advice("save the tokenizer again with transformers, which makes them agree"));
         }
     }
-    Ok(())
+    let quotes = ["``", "''"]
+        .map(|quote| json!({ "type": "Replace", "pattern": { "String": quote }, "content": "\"" }));
+    // Converters wrote it; where texts are split at white space it changes nothing.
+    let is_needless = |step: &&Value| step["pattern"]["Regex"] == " {2,}";
+    let found: Vec<&Value> = steps.iter().filter(|step| !is_needless(step)).collect();
+    let kinds = ["NFKD", "StripAccents", "Lowercase", "Precompiled"];
+    let expected = kinds.into_iter().filter(|kind| match *kind {
+        "NFKD" => has("StripAccents"),
+        kind => has(kind),
+    });
+    let is_own = found.len() >= 2
+        && found[..2].iter().zip(&quotes).all(|(step, own)| *step == own)
+        && found[2..].iter().map(|step| &step["type"]).eq(expected);
+    let found = (!is_own).then(|| "another normalizer".to_owned());
+    refuse_steps(files, "AlbertTokenizer", found)
 }
 
-/// Whether `tokenizer.json` makes words as the tokenizers of XLM-RoBERTa and CamemBERT do.
-pub(super) fn has_piece_words(file: &TokenizerFile, is_first_marked: bool) -> bool {
-    let is_plain = file.normalizer.as_ref().is_none_or(|one| one.kind == "Precompiled");
+/// Whether `tokenizer.json` makes words as the tokenizers of XLM-RoBERTa, CamemBERT and ALBERT do.
+pub fn has_piece_words(
+    rebuilt: RebuiltTokenizer,
+    file: &TokenizerFile,
+    is_first_marked: bool,
+) -> bool {
+    let is_plain = rebuilt == RebuiltTokenizer::Albert
+        || file.normalizer.as_ref().is_none_or(|one| one.kind == "Precompiled");
     let scheme = if is_first_marked { "always" } else { "never" };
     let Some(steps) = file.pre_tokenizer.as_ref().and_then(|step| step["pretokenizers"].as_array())
     else {
@@ -240,7 +358,7 @@ pub(super) fn has_piece_words(file: &TokenizerFile, is_first_marked: bool) -> bo
 /// Refuses a directory whose `tokenizer_config.json` and `tokenizer.json` contradict each other:
 /// transformers follows the first, reembed the second. What the first does not say is the default of the
 /// class, if that builds the normalizer itself.
-pub(super) fn check_normalizer(
+pub fn check_normalizer(
     files: &ModelFiles,
     config: &TokenizerConfig,
     is_bert: bool,

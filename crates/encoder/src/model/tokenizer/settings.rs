@@ -31,8 +31,10 @@ pub(super) fn apply(
     }
     tokenizer.set_encode_special_tokens(settings.splits_special_tokens);
     if let Some(words) = settings.words {
-        let own = tokenizer.get_normalizer().and_then(precompiled);
-        tokenizer.with_normalizer(own)?;
+        if !words.keeps_normalizer {
+            let own = tokenizer.get_normalizer().and_then(precompiled);
+            tokenizer.with_normalizer(own)?;
+        }
         let scheme = match words.is_first_marked {
             true => PrependScheme::Always,
             false => PrependScheme::Never,
