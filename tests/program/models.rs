@@ -8,7 +8,7 @@ use std::process::Output;
 
 use assert_cmd::assert::OutputAssertExt;
 use redb::{Database, TableDefinition};
-use reembed::verify;
+use reembed::{Embedder, ModelConfig, verify};
 use reembed_cli::sample;
 use reembed_encoder::model::architecture::Architecture;
 use reembed_encoder::model::identity::ModelIdentity;
@@ -122,12 +122,8 @@ fn convert_refuses_a_directory_without_pickled_weights() {
 #[test]
 fn check_tells_that_the_other_library_is_missing() {
     let job = Job::with_local_model();
-    let python = job.path("python");
-    fs::write(&python, "#!/bin/sh\necho 'sentence-transformers is not installed' >&2\nexit 1\n")
-        .expect("a script");
-    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let mut command = job.command(&["model", "check", "models/mine"]);
-    let refused = command.env("REEMBED_PYTHON", &python).output().expect("a child");
+    let missing = "echo 'sentence-transformers is not installed' >&2; exit 1";
+    let refused = check_with(&job, missing, &["models/mine"]);
     assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
     for part in ["sentence-transformers is not installed", "REEMBED_PYTHON names the Python"] {
         assert!(err(&refused).contains(part), "{part}: {}", err(&refused));
@@ -504,4 +500,205 @@ fn verify_of_a_local_model_asks_for_its_directory() {
     for part in ["could not load the model mine (main)", "the footer calls the model \"mine\""] {
         assert!(err(&verify).contains(part), "{part}: {}", err(&verify));
     }
+}
+
+// Comparison with another library.
+
+const SENTENCE_CONFIG: &str = "config_sentence_transformers.json";
+
+/// `reembed model check` with a line of sh in the place of Python, which gets the script, the model, the file of the
+/// texts and that of the vectors.
+fn check_with(job: &Job, line: &str, arguments: &[&str]) -> Output {
+    let python = job.path("python");
+    fs::write(&python, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{line}\n")).expect("a script");
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let mut command = job.command(&[&["model", "check"], arguments].concat());
+    command.env("REEMBED_PYTHON", &python).output().expect("a child")
+}
+
+/// Checks the model of the job against these vectors.
+fn check_against(job: &Job, vectors: &[Vec<f32>]) -> Output {
+    write_vectors(job, vectors);
+    check_with(job, COPY_VECTORS, &job.with_model(&[]))
+}
+
+fn write_vectors(job: &Job, vectors: &[Vec<f32>]) {
+    let bytes: Vec<u8> = vectors.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+    fs::write(job.path("theirs"), bytes).expect("vectors");
+}
+
+const COPY_VECTORS: &str = "cp theirs \"$4\"";
+
+/// The texts of a check, as Python gets them.
+fn texts_of_check(job: &Job) -> Vec<String> {
+    let stopped = check_with(job, "cp \"$3\" texts.json; exit 1", &job.with_model(&[]));
+    assert_eq!(stopped.status.code(), Some(2), "{}", err(&stopped));
+    serde_json::from_slice(&fs::read(job.path("texts.json")).expect("texts")).expect("JSON")
+}
+
+/// The vectors of the model of the job by the library, which knows no configuration of the job.
+fn vectors_of(job: &Job, texts: &[String]) -> Vec<Vec<f32>> {
+    let embedder = Embedder::open(&ModelConfig::from_directory(job.model.path()));
+    let vectors = embedder.expect("a model").embed(texts).expect("vectors");
+    vectors.rows().map(<[f32]>::to_vec).collect()
+}
+
+/// The value of a line that a command printed.
+fn told(output: &Output, name: &str) -> String {
+    let printed = out(output);
+    let mut values = printed.lines().filter_map(|line| line.strip_prefix(&format!("{name}  ")));
+    let value = values.next().unwrap_or_else(|| panic!("{name}: {printed}{}", err(output)));
+    value.trim_start().to_owned()
+}
+
+#[test]
+fn check_tells_equal_vectors_from_different_ones() {
+    let job = Job::with_local_model();
+    let texts = texts_of_check(&job);
+    assert_eq!(texts.len(), 50);
+    let theirs = vectors_of(&job, &texts);
+    let off = |difference: f32| {
+        let mut theirs = theirs.clone();
+        theirs[7][3] += difference;
+        check_against(&job, &theirs)
+    };
+    for difference in [0.0, 1e-5] {
+        let equal = off(difference);
+        assert_eq!(equal.status.code(), Some(0), "{}{}", out(&equal), err(&equal));
+        assert_eq!(told(&equal, "verdict"), "equal; up to 2e-5 is rounding");
+        assert_eq!((told(&equal, "texts"), told(&equal, "components")), ("50".into(), "32".into()));
+    }
+    for difference in [1e-3, f32::NAN] {
+        let different = off(difference);
+        assert_eq!(different.status.code(), Some(1), "{}{}", out(&different), err(&different));
+        let worst = format!("{difference:.1e} of a vector of length 1 (text 8)");
+        assert_eq!(told(&different, "worst component"), worst);
+        assert_eq!(told(&different, "verdict"), "DIFFERENT; up to 2e-5 is rounding");
+        let start: String = texts[7].chars().take(60).collect();
+        assert_eq!(told(&different, "the text begins"), format!("{start:?}"));
+    }
+}
+
+#[test]
+fn check_and_show_follow_truncate_dim() {
+    let job = Job::with_local_model();
+    let shown = job.reembed(&job.with_model(&["model", "show"]));
+    assert_eq!(
+        (told(&shown, "dimension"), told(&shown, "normalized")),
+        ("32".into(), "yes".into())
+    );
+    let whole = vectors_of(&job, &texts_of_check(&job));
+    job.model.edit_json(SENTENCE_CONFIG, |config| config["truncate_dim"] = json!(12));
+    let shown = job.reembed(&job.with_model(&["model", "show"]));
+    assert_eq!(told(&shown, "dimension"), "12 (the first of 32, truncate_dim of the model)");
+    assert_eq!(told(&shown, "normalized"), "no (scaled before the cut)");
+
+    let cut: Vec<Vec<f32>> = whole.iter().map(|vector| vector[..12].to_vec()).collect();
+    let equal = check_against(&job, &cut);
+    assert_eq!(equal.status.code(), Some(0), "{}{}", out(&equal), err(&equal));
+    assert_eq!(told(&equal, "components"), "12");
+    let scaled: Vec<Vec<f32>> = cut
+        .iter()
+        .map(|vector| {
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            vector.iter().map(|value| value / length).collect()
+        })
+        .collect();
+    let different = check_against(&job, &scaled);
+    assert_eq!(different.status.code(), Some(1), "{}{}", out(&different), err(&different));
+    let refused = check_against(&job, &whole);
+    assert_eq!(refused.status.code(), Some(2), "{}{}", out(&refused), err(&refused));
+    let message = "a vector has 12 components, that of sentence-transformers 32";
+    assert!(err(&refused).contains(message), "{}", err(&refused));
+}
+
+#[test]
+fn check_ignores_what_the_configuration_says_of_texts() {
+    let job = Job::with_local_model();
+    let theirs = vectors_of(&job, &texts_of_check(&job));
+    let config = fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    let model = job.model.path().to_str().expect("a path of text");
+    let own = "prompt = \"find: \"\n\n[text]\nmax_length = 16\ntruncate = \"start\"\n";
+    fs::write(job.path("pipeline.toml"), format!("{config}\n[model]\npath = {model:?}\n{own}"))
+        .expect("a configuration");
+    // The configuration counts, but for the check.
+    let shown = job.reembed(&["model", "show"]);
+    let said = (told(&shown, "prompt"), told(&shown, "max length"));
+    assert_eq!(said, ("\"find: \"".into(), "16 tokens".into()));
+    write_vectors(&job, &theirs);
+    let equal = check_with(&job, COPY_VECTORS, &[]);
+    assert_eq!(equal.status.code(), Some(0), "{}{}", out(&equal), err(&equal));
+    assert_eq!(told(&equal, "prompt"), "\"\", the model's own");
+}
+
+#[test]
+fn check_uses_the_default_prompt_of_the_model() {
+    let job = Job::with_local_model();
+    let texts = texts_of_check(&job);
+    let prompted: Vec<String> = texts.iter().map(|text| format!("find: {text}")).collect();
+    let theirs = vectors_of(&job, &prompted);
+    let without = vectors_of(&job, &texts);
+    job.model.edit_json(SENTENCE_CONFIG, |config| {
+        config["prompts"] = json!({ "query": "find: ", "document": "text: " });
+        config["default_prompt_name"] = json!("query");
+    });
+    let equal = check_against(&job, &theirs);
+    assert_eq!(equal.status.code(), Some(0), "{}{}", out(&equal), err(&equal));
+    assert_eq!(told(&equal, "prompt"), "\"find: \", the model's own");
+    assert_eq!(check_against(&job, &without).status.code(), Some(1));
+}
+
+#[test]
+fn check_leaves_out_texts_without_a_token() {
+    let job = Job::with(ModelDirectory::tiny().baked_length(None), "12", "out/tasks.parquet");
+    job.model.make_static(".", "embeddings");
+    let texts = texts_of_check(&job);
+    let embedder = Embedder::open(&ModelConfig::from_directory(job.model.path()));
+    let embedder = embedder.expect("a model");
+    // As sentence-transformers: a text without a token has a vector of zeros.
+    let vector = |text: &String| match embedder.embed(&[text]) {
+        Ok(vectors) => vectors.into_values(),
+        Err(_) => vec![0.0; 32],
+    };
+    let mut theirs: Vec<Vec<f32>> = texts.iter().map(vector).collect();
+    let without: Vec<usize> = (0..50).filter(|row| theirs[*row] == [0.0; 32]).collect();
+    assert!(without.iter().any(|row| texts[*row].is_empty()), "{without:?}");
+    let equal = check_against(&job, &theirs);
+    assert_eq!(equal.status.code(), Some(0), "{}{}", out(&equal), err(&equal));
+    let (kept, count) = (50 - without.len(), without.len());
+    let expected = format!("{kept}, and {count} without a token, which reembed refuses");
+    assert_eq!(told(&equal, "texts"), expected);
+    // The vectors behind them are those of their texts.
+    theirs[49][0] += 1e-3;
+    let different = check_against(&job, &theirs);
+    assert!(told(&different, "worst component").ends_with("(text 50)"), "{}", out(&different));
+}
+
+// Pins.
+
+#[test]
+fn pins_of_a_file_that_changed_are_renewed() {
+    let job = Job::with_local_model();
+    let read = || fs::read_to_string(job.path("pipeline.toml")).expect("a configuration");
+    let own = format!("{}\n[model]\npath = \"models/mine\"\n", read());
+    fs::write(job.path("pipeline.toml"), &own).expect("a configuration");
+    let pin = |arguments: &[&str]| {
+        let done = job.reembed(&[&["model", "pin"], arguments].concat());
+        assert!(done.status.success(), "{arguments:?}: {}", err(&done));
+        out(&done)
+    };
+    pin(&["--write", "pipeline.toml"]);
+    let old = read();
+    declare_prompts(&job.path("models/mine"), &json!({ "document": "text: " }));
+    let refused = job.run_with(&["--quiet"], &[]);
+    assert_eq!(refused.status.code(), Some(2), "{}", err(&refused));
+    let message = format!("{SENTENCE_CONFIG}: expected SHA-256");
+    assert!(err(&refused).contains(&message), "{}", err(&refused));
+
+    let printed = pin(&[]);
+    assert_eq!(read(), old, "nothing is written without --write");
+    pin(&["--write", "pipeline.toml"]);
+    assert_eq!(read(), format!("{own}\n{printed}"));
+    assert_ne!(read(), old);
+    job.run_with(&["--quiet"], &[]).assert().success();
 }

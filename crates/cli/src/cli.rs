@@ -150,11 +150,14 @@ pub enum ModelCommand {
     List,
     /// Print the checksums of the model's files for a configuration, so that a run refuses any other files
     Pin(PinArgs),
-    /// Write pickled weights (pytorch_model.bin) as safetensors, without running code
+    /// Write pickled weights (pytorch_model.bin, or its shards) as safetensors, without running code
     ///
     /// Runs refuse pickled weights, since loading a pickle can run any code. This reader builds tensors and nothing else.
+    /// The weights of Dense modules are written too.
     Convert(ConvertArgs),
     /// Compare the model's vectors with those of another library, in f32
+    ///
+    /// Prompt and length are the model's own, whatever the configuration says of texts.
     Check(CheckArgs),
 }
 

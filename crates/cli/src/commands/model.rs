@@ -7,6 +7,7 @@ mod named;
 mod pin;
 
 use std::fmt::Write as _;
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -47,14 +48,26 @@ pub fn show(args: &ModelArgs, logging: &Logging) -> Result<Exit> {
 
 fn description_text(files: &ModelFiles, description: &ModelDescription) -> String {
     let encoder = &description.encoder;
+    let whole = description.dim();
+    let cut = description.truncate_dim.map(NonZeroUsize::get).filter(|kept| *kept < whole);
+    let dimension = match cut {
+        Some(kept) => format!("{kept} (the first of {whole}, truncate_dim of the model)"),
+        None => whole.to_string(),
+    };
+    let normalized = match (description.normalizes(), cut) {
+        (true, None) => "yes",
+        // As in sentence-transformers, nothing is scaled after the cut.
+        (true, Some(_)) => "no (scaled before the cut)",
+        (false, _) => "no",
+    };
     let mut text = table(&[
         ("model", printable(files.label.as_str())),
         ("from", files.origin.to_string()),
         ("directory", printable_path(&files.directory)),
-        ("dimension", description.dim().to_string()),
+        ("dimension", dimension),
         ("max length", format!("{} tokens", description.max_seq_length)),
         ("pooling", description.pooling.names()),
-        ("normalized", if description.normalizes() { "yes" } else { "no" }.to_owned()),
+        ("normalized", normalized.to_owned()),
         ("prompt", format!("{:?}", description.prompt.text)),
         (
             "transformer",

@@ -11,5 +11,6 @@ except ImportError:
 directory, texts, vectors = sys.argv[1:]
 model = SentenceTransformer(directory, device="cpu").float()
 with open(texts, encoding="utf-8") as file:
-    found = model.encode(json.load(file), convert_to_numpy=True, show_progress_bar=False)
+    # One at a time: beside a long text, short ones would be padded to its length. The prompt is the model's default.
+    found = model.encode(json.load(file), batch_size=1, convert_to_numpy=True, show_progress_bar=False)
 found.astype("<f4").tofile(vectors)

@@ -1,19 +1,23 @@
 //! `reembed model check`: compares the vectors of a model with those of sentence-transformers.
 
+mod texts;
+
+use std::borrow::Cow;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use reembed::{Embedder, Error, ErrorKind, ModelConfig};
+use reembed::{Embedder, Error, ErrorKind, ModelConfig, Stop};
 use reembed_encoder::model;
+use reembed_encoder::model::config::TextOptions;
 use reembed_kernels::Precision;
 
 use super::named::resolve_named;
 use crate::cli::{CheckArgs, Logging};
 use crate::exit::Exit;
+use crate::print;
 use crate::progress::Progress;
 use crate::text::{printable, table};
-use crate::{print, sample};
 
 /// The largest difference of a component that rounding in f32 explains, for vectors of length 1.
 const TOLERANCE: f64 = 2e-5;
@@ -21,48 +25,79 @@ const TOLERANCE: f64 = 2e-5;
 /// The other library, as a script.
 const SCRIPT: &str = include_str!("check.py");
 
-/// `reembed model check`.
+/// The first characters of a text that the result shows.
+const SHOWN_CHARS: usize = 60;
+
+/// `reembed model check`. Both libraries follow the directory of the model alone, its own prompt and length included:
+/// what the configuration says about texts is not compared.
 pub fn check(args: &CheckArgs, logging: &Logging) -> Result<Exit> {
     let (config, files) = resolve_named(&args.model, logging)?;
     let progress = Progress::new(logging);
-    let texts: Vec<String> = sample::task_rows(u64::MAX, sample::DEFAULT_SEED)
-        .map(|row| reembed::build_input_text(&row))
-        .filter(|text| !text.is_empty())
-        .take(args.texts.get())
-        .collect();
+    let texts = texts::take(args.texts.get());
     progress.step("embedding with sentence-transformers");
     let theirs = with_sentence_transformers(&files.directory, &config, &texts)?;
     progress.step("embedding");
-    // What it compares with is f32, whatever this machine would choose.
-    let config = ModelConfig { precision: Some(Precision::F32), ..config };
+    // The script knows neither the prompt nor the length of the configuration, and computes in f32, whatever
+    // this machine would choose.
+    let config =
+        ModelConfig { text: TextOptions::default(), precision: Some(Precision::F32), ..config };
     let embedder = Embedder::new(model::load(&config, &|_| ())?);
-    let ours = embedder.embed(&texts)?;
+    let rows = rows_with_tokens(&embedder, &texts)?;
+    let compared: Vec<&str> = rows.iter().map(|row| texts[*row].as_str()).collect();
+    let ours = embedder.embed(&compared)?;
     progress.finish();
-    let dimension = embedder.identity().dimension;
+    // After `truncate_dim` of the model, which both follow: neither scales a vector again.
+    let dimension = embedder.dim();
+    let refuse = |message: String| {
+        Error::new(ErrorKind::Model, message)
+            .in_file(&files.directory)
+            .advice("please report this model as a bug")
+    };
     if theirs.len() != texts.len() * dimension {
         let found = theirs.len() / texts.len().max(1);
         let message =
             format!("a vector has {dimension} components, that of sentence-transformers {found}");
-        return Err(Error::new(ErrorKind::Model, message)
-            .in_file(&files.directory)
-            .advice("please report this model as a bug")
-            .into());
+        return Err(refuse(message).into());
     }
-    let pairs =
-        (0..texts.len()).map(|row| (ours.row(row), &theirs[row * dimension..][..dimension]));
+    let pairs = rows
+        .iter()
+        .enumerate()
+        .map(|(at, row)| (ours.row(at), &theirs[row * dimension..][..dimension]));
     let worst = Worst::among(pairs);
+    let Some(&row) = rows.get(worst.text) else {
+        return Err(refuse("the tokenizer returns no token for any text".to_owned()).into());
+    };
     let verdict = if worst.is_equal() { "equal" } else { "DIFFERENT" };
-    print::result(&table(&[
+    let left_out = match texts.len() - rows.len() {
+        0 => String::new(),
+        count => format!(", and {count} without a token, which reembed refuses"),
+    };
+    let mut lines = vec![
         ("model", printable(files.label.as_str())),
-        ("texts", texts.len().to_string()),
+        ("texts", format!("{}{left_out}", rows.len())),
+        ("prompt", format!("{:?}, the model's own", embedder.identity().prompt)),
+        ("components", dimension.to_string()),
         (
             "worst component",
-            format!("{:.1e} of a vector of length 1 (text {})", worst.difference, worst.text + 1),
+            format!("{:.1e} of a vector of length 1 (text {})", worst.difference, row + 1),
         ),
         ("least cosine", format!("{:.7}", worst.cosine)),
         ("verdict", format!("{verdict}; up to {TOLERANCE:.0e} is rounding")),
-    ]))?;
+    ];
+    if !worst.is_equal() {
+        let start: String = texts[row].chars().take(SHOWN_CHARS).collect();
+        lines.push(("the text begins", format!("{start:?}")));
+    }
+    print::result(&table(&lines))?;
     Ok(if worst.is_equal() { Exit::Done } else { Exit::Failed })
+}
+
+/// The texts that have a token. A tokenizer without special tokens may leave none of a text: sentence-transformers
+/// then has a vector of zeros, and reembed refuses the text.
+fn rows_with_tokens(embedder: &Embedder, texts: &[String]) -> Result<Vec<usize>> {
+    let text = |row: usize| Some(Cow::Borrowed(texts[row].as_str()));
+    let tokens = embedder.count_positions(texts.len(), text, &Stop::new())?;
+    Ok((0..texts.len()).filter(|row| tokens[*row] > 0).collect())
 }
 
 /// The vectors of texts, row-major.

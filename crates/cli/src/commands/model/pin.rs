@@ -8,9 +8,10 @@ use std::path::Path;
 use anyhow::Result;
 use reembed::config::RawConfig;
 use reembed::{Error, ErrorKind};
+use reembed_encoder::model::source::{DEFAULT_ID, ModelFiles, Pins, SourceConfig, default_pins};
 
-use super::named::resolve_named;
-use crate::cli::{Logging, PinArgs};
+use crate::cli::{Logging, ModelArgs, PinArgs};
+use crate::commands::model::named::{named_config, resolve};
 use crate::exit::Exit;
 use crate::text::printable_path;
 use crate::{atomic_file, print};
@@ -19,7 +20,7 @@ const HEADER: &str = "[model.sha256]";
 
 /// `reembed model pin`.
 pub fn pin(args: &PinArgs, logging: &Logging) -> Result<Exit> {
-    let (_, files) = resolve_named(&args.model, logging)?;
+    let files = resolve_unpinned(&args.model, logging)?;
     let pins = files.hashes();
     let Some(path) = &args.write else {
         print::result(&block(&pins))?;
@@ -46,6 +47,23 @@ pub fn pin(args: &PinArgs, logging: &Logging) -> Result<Exit> {
     })?;
     print::result_or_warn(&format!("pinned {} files in {}\n", pins.len(), printable_path(path)));
     Ok(Exit::Done)
+}
+
+/// The files of the model that the arguments name, whatever the configuration pins: the pins are to be renewed.
+fn resolve_unpinned(args: &ModelArgs, logging: &Logging) -> Result<ModelFiles> {
+    let mut source = named_config(args)?.source;
+    source.pins = built_in_pins(&source);
+    resolve(&source, logging)
+}
+
+/// The pins of a model without any in the configuration. Those of the default model stay: without them, its package on
+/// PyPI is not trusted.
+fn built_in_pins(source: &SourceConfig) -> Pins {
+    let id = source.id.as_deref().unwrap_or(DEFAULT_ID);
+    match source.path.is_none() && id == DEFAULT_ID {
+        true => default_pins(),
+        false => Pins::new(),
+    }
 }
 
 /// Refuses a text that is no configuration, before the file is touched.
@@ -93,7 +111,24 @@ fn with_pins(text: &str, pins: &BTreeMap<String, String>) -> Result<String, &'st
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use reembed::Environment;
+
     use super::*;
+
+    #[test]
+    fn default_model_alone_keeps_pins() {
+        let source = SourceConfig::with_cache(&Environment::default(), PathBuf::new());
+        let named = |id: &str| SourceConfig { id: Some(id.to_owned()), ..source.clone() };
+        for source in [source.clone(), named(DEFAULT_ID)] {
+            assert_eq!(built_in_pins(&source), default_pins(), "{:?}", source.id);
+        }
+        let path = Some(PathBuf::from("models/mine"));
+        for source in [named("org/own"), SourceConfig { path, ..named(DEFAULT_ID) }] {
+            assert_eq!(built_in_pins(&source), Pins::new(), "{:?}", source.id);
+        }
+    }
 
     #[test]
     fn pins_replace_their_table_and_nothing_else() {
