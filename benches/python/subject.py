@@ -122,6 +122,9 @@ def fastembed(model, work, threads):
 SUBJECTS = {
     "reembed-f32": reembed("f32"),
     "reembed-default": reembed(None),
+    "reembed-int16": reembed("int16"),
+    "reembed-int8": reembed("int8"),
+    "reembed-avx2": reembed(None),
     "sentence-transformers": sentence_transformers,
     "onnxruntime": onnx_runtime,
     "fastembed": fastembed,

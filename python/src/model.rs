@@ -23,8 +23,8 @@ use reembed_encoder::model::FoundModel;
 use reembed_encoder::model::precedent::Precedents;
 use reembed_encoder::task::TextTemplate;
 use reembed_encoder::{
-    BatchOptions, Embedder, Environment, Error, ErrorKind, ModelConfig, ModelIdentity, Precision,
-    Progress, Result, SourceConfig, Stop,
+    BatchOptions, Embedder, Environment, Error, ErrorKind, IsaName, ModelConfig, ModelIdentity,
+    Precision, Progress, Result, SourceConfig, Stop,
 };
 
 use crate::arrow::column::VectorColumn;
@@ -35,12 +35,13 @@ use crate::texts::{self, Nulls, Texts};
 use crate::work::{at_once, interruptible};
 use per_process::PerProcess;
 
-/// A call with more texts, or more bytes of them, has a thread of its own, so that Ctrl-C can end it. Starting that takes
-/// a tenth of the time of a short text.
+/// A call with more texts, or more work, has a thread of its own, so that Ctrl-C can end it. Starting that takes a tenth of
+/// the time of a short text.
 const SHORT_TEXTS: usize = 4;
 
-/// At most this many tokens, which no processor of today computes for a second.
-const SHORT_BYTES: usize = 1024;
+/// Floating point operations for which no processor of today takes a second: those of some 1,000 tokens of
+/// all-MiniLM-L6-v2, or of 80 of a model with twelve times its weights.
+const SHORT_OPERATIONS: f64 = 2.2e10;
 
 /// A loaded model. Calls may come from several threads at once.
 ///
@@ -53,6 +54,10 @@ pub struct Model {
     default_dims: usize,
     /// The prompts that the model declares, by their names.
     prompts: BTreeMap<String, String>,
+    /// What the user should know about prompts.
+    prompt_note: Option<String>,
+    /// Floating point operations of a token.
+    token_operations: f64,
     runs_on: String,
     embedder: PerProcess<Embedder>,
 }
@@ -108,6 +113,12 @@ impl Model {
     #[getter]
     fn default_prompt(&self) -> &str {
         &self.identity.prompt
+    }
+
+    /// That the model may need a prompt that it does not get by default; `None` if not.
+    #[getter]
+    fn prompt_note(&self) -> Option<&str> {
+        self.prompt_note.as_deref()
     }
 
     /// Whether the model scales its vectors to length 1.
@@ -308,8 +319,19 @@ impl Model {
         log.notes(&facts.notes);
         let (identity, runs_on) = (facts.identity.clone(), facts.runs_on.clone());
         let (default_dims, prompts) = (facts.default_dims(), facts.prompts.clone());
+        let prompt_note = facts.notes.prompt.as_ref().map(ToString::to_string);
+        let token_operations = facts.token_operations;
         let embedder = PerProcess::new(Embedder::new(found.load(stop)?));
-        Ok(Model { config, identity, default_dims, prompts, runs_on, embedder })
+        Ok(Model {
+            config,
+            identity,
+            default_dims,
+            prompts,
+            prompt_note,
+            token_operations,
+            runs_on,
+            embedder,
+        })
     }
 
     /// The model of this process with this prompt. A process that was forked from the one that has it loads it again,
@@ -365,7 +387,10 @@ impl Model {
             None => Ok(()),
         };
         let bytes: usize = texts.iter().flatten().map(|text| text.len() + call.prompt.len()).sum();
-        let is_short = rows <= SHORT_TEXTS && bytes <= SHORT_BYTES && call.on_tick.is_none();
+        // A token has a byte at least.
+        let is_short = rows <= SHORT_TEXTS
+            && bytes as f64 * self.token_operations <= SHORT_OPERATIONS
+            && call.on_tick.is_none();
         let values = match is_short && self.embedder.is_made() {
             true => at_once(py, work)?,
             false => interruptible(py, work, tick)?,
@@ -376,14 +401,18 @@ impl Model {
 
 /// The configuration of the model in a directory or with an id.
 fn config(directory: Option<PathBuf>, id: Option<String>, python: String) -> Result<ModelConfig> {
-    if let Some(directory) = directory {
-        return Ok(ModelConfig::from_directory(&directory));
-    }
     // Names and values that are no UTF-8 are of no use here.
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let environment = Environment::new(variables);
-    let mut config = ModelConfig::from_environment(&environment)?;
+    let mut config = match directory {
+        Some(directory) => ModelConfig::from_directory(&directory),
+        None => ModelConfig::from_environment(&environment)?,
+    };
+    config.isa = match environment.get("REEMBED_COMPUTE_ISA") {
+        None | Some("" | "auto") => None,
+        Some(word) => Some(parse_isa(word)?),
+    };
     if environment.get("REEMBED_PYTHON").is_none() {
         config.source.python = python.into();
     }
@@ -393,6 +422,14 @@ fn config(directory: Option<PathBuf>, id: Option<String>, python: String) -> Res
         config.source = SourceConfig { id, pins: Default::default(), ..config.source };
     }
     Ok(config)
+}
+
+fn parse_isa(word: &str) -> Result<IsaName> {
+    IsaName::parse(word).ok_or_else(|| {
+        let known = IsaName::ALL.map(IsaName::as_str).join(", ");
+        Error::new(ErrorKind::Config, format!("REEMBED_COMPUTE_ISA is {word:?}"))
+            .advice(format!("set it to one of auto, {known}"))
+    })
 }
 
 fn parse_precision(word: &str) -> Result<Precision> {

@@ -63,7 +63,17 @@ def test_unknown_arguments_are_refused(embedder):
         embedder.encode("a", chunk_size=3)
 
 
-@pytest.mark.parametrize("argument", [{"batch_size": 0}, {"truncate_dim": -1}, {"prompt_name": "no"}, {"prompt": 3}])
+@pytest.mark.parametrize(
+    "argument",
+    [
+        {"batch_size": 0},
+        {"batch_size": 2**70},
+        {"truncate_dim": -1},
+        {"prompt_name": "no"},
+        {"prompt": 3},
+        {"prompt": "a\ud800"},
+    ],
+)
 def test_impossible_arguments_are_refused(embedder, argument):
     with pytest.raises(InvalidConfig):
         embedder.encode("a", **argument)
@@ -74,6 +84,9 @@ def test_wrong_tasks_are_named_from_0(embedder):
         with pytest.raises(InvalidInput, match=r"tasks\[1\]") as raised:
             embedder.compute_embeddings_batch([{"title": "t"}, wrong])
         assert raised.value.place == "tasks[1]"
+    for none in (None, 3):
+        with pytest.raises(InvalidInput, match="`tasks`"):
+            embedder.compute_embeddings_batch(none)
 
 
 def test_wrong_models_are_refused(tmp_path, monkeypatch):
@@ -84,6 +97,9 @@ def test_wrong_models_are_refused(tmp_path, monkeypatch):
         Embedder("nobody/nothing")
     with pytest.raises(InvalidConfig, match="precision"):
         Embedder(precision="f33")
+    for wrong in ("", "a/\ud800", 3):
+        with pytest.raises(InvalidConfig, match="`model`"):
+            Embedder(wrong)
     with pytest.raises(InvalidConfig, match="threads"):
         Embedder(threads=0)
     with pytest.raises(ModelMismatch):

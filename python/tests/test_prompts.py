@@ -43,7 +43,7 @@ def test_declared_prompts_are_used_by_their_names(directory, embedder):
     ]:
         assert np.array_equal(found, embedder.encode([text])), text
     assert own.prompts == prompts | {"document": ""}
-    with pytest.raises(InvalidConfig, match="'unknown'.*'document', 'passage', 'other'"):
+    with pytest.raises(InvalidConfig, match="'unknown'.*'query', 'document', 'other', 'passage'"):
         own.encode("a", prompt_name="unknown")
 
 
@@ -55,6 +55,23 @@ def test_default_prompt_is_none_of_queries_and_documents(directory, embedder):
     for found in [own.encode_query(["a"]), own.encode_document(["a"]), own.encode(["a"], prompt_name="query")]:
         assert np.array_equal(found, plain)
     assert np.array_equal(embedder.encode(["a"], prompt_name="document"), plain)
+
+
+def test_table_without_a_prompt_is_told_about_once(directory, embedder, caplog):
+    pa = pytest.importorskip("pyarrow")
+    declare(directory, prompts={"query": "q: ", "passage": "p: "})
+    own = Embedder(directory, precision="f32")
+    table = pa.table({"body": ["a"]})
+    own.embed_table(table, "body", prompt_name="passage")
+    assert not caplog.records
+    for _ in range(2):
+        own.embed_table(table, "body")
+    (record,) = caplog.records
+    assert record.name == "reembed" and "passage, query" in record.message.replace('"', "")
+    assert "`prompt_name`" in record.message and "`model." not in record.message
+    caplog.clear()
+    embedder.embed_table(table, "body")
+    assert not caplog.records
 
 
 def test_prompts_need_no_file_of_a_loaded_model(directory, embedder):

@@ -6,6 +6,7 @@ sentence-transformers and torch take gigabytes. Where they are not installed, it
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,21 @@ def test_prompt_names_mean_the_same(directory, st):
     for name, prompt in prompts.items():
         assert difference(theirs.encode(HARD, prompt_name=name), ours.encode(HARD, prompt=prompt)) < WITHIN
     assert difference(theirs.encode_query(HARD), ours.encode_query(HARD, prompt=prompts["query"])) < WITHIN
+
+
+@pytest.mark.parametrize("is_pooled", [True, False])
+def test_declared_prompts_are_pooled_alike(directory, st, tmp_path, is_pooled):
+    own = Path(shutil.copytree(directory, tmp_path / "model"))
+    pooling = own / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps(json.loads(pooling.read_text()) | {"include_prompt": is_pooled}))
+    prompts = {"query": "search for: ", "other": "Instruction [SEP] of two sentences. "}
+    (own / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    theirs = st.SentenceTransformer(str(own), device="cpu", local_files_only=True)
+    ours = Embedder(own, precision="f32")
+    for call in (lambda it: it.encode_query(HARD), lambda it: it.encode_document(HARD)):
+        assert difference(call(theirs), call(ours)) < WITHIN
+    for name in prompts:
+        both = (it.encode(HARD, prompt_name=name) for it in (theirs, ours))
+        assert difference(*both) < WITHIN, name
+    both = (it.encode(HARD, prompt="one more: ") for it in (theirs, ours))
+    assert difference(*both) < WITHIN

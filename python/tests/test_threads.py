@@ -19,6 +19,9 @@ from reembed.threads import choose_threads, engine_grant, resolve_threads
         (None, "", None, "3,1", 3),
         (None, "", None, "0", None),
         (None, "", None, "many", None),
+        (1024, "", None, "", 1024),
+        (None, "", 5000, "", 1024),
+        (None, "", None, "5000", 1024),
         (None, "", None, "", None),
     ],
 )
@@ -27,11 +30,17 @@ def test_first_that_says_a_number_wins(argument, own, granted, openmp, expected)
     assert choose_threads(argument, environment, lambda: granted) == expected
 
 
-@pytest.mark.parametrize("own", ["none", "0", "-1", "1.5"])
+@pytest.mark.parametrize("own", ["none", "0", "-1", "1.5", "1025"])
 def test_wrong_variable_is_refused(own, monkeypatch):
     monkeypatch.setenv("REEMBED_COMPUTE_THREADS", own)
     with pytest.raises(InvalidConfig, match="REEMBED_COMPUTE_THREADS"):
         Embedder()
+
+
+@pytest.mark.parametrize("argument", [0, -1, 1025, True, 1.5, "2", 2**70])
+def test_wrong_number_of_threads_is_refused_before_a_thread_starts(argument):
+    with pytest.raises(InvalidConfig, match="`threads`"):
+        Embedder(threads=argument)
 
 
 def fake_ray(mode, resources, initialized=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -44,7 +45,7 @@ class Embedder:
         model cache of reembed and in that of Hugging Face, then fetched.
     precision:
         ``"f32"``, ``"bf16x3"``, ``"bf16"``, ``"bf16-avx512"``, ``"int16"`` or ``"int8"``; None: the program's own
-        choice on this machine.
+        choice on this machine, or on one that has no more than ``REEMBED_COMPUTE_ISA``.
     threads:
         Threads of the work; None: ``REEMBED_COMPUTE_THREADS``, else the CPUs that Ray or Spark grants to this worker,
         else ``OMP_NUM_THREADS``, else as many as CPU affinity and cgroup allow.
@@ -83,9 +84,10 @@ class Embedder:
             directory=directory,
             id=name,
             precision=precision,
-            threads=resolve_threads(None if threads is None else _positive("threads", threads)),
+            threads=resolve_threads(threads),
             python=sys.executable or "python3",
         )
+        self._prompt_note = self._model.prompt_note
         if fingerprint is not None and fingerprint != self.fingerprint:
             raise ModelMismatch(
                 f"the model {self._source} has the fingerprint {self.fingerprint}, expected {fingerprint}",
@@ -93,6 +95,11 @@ class Embedder:
                 code="other-vectors",
                 advice="open the model, the version and the precision that made the other vectors",
             )
+
+    @property
+    def source(self) -> str:
+        """The id of the model, or the absolute path of its directory."""
+        return self._source
 
     @property
     def dimension(self) -> int:
@@ -281,7 +288,8 @@ class Embedder:
             The path of a vector cache of the program. Vectors that it has are not computed, and new ones are added.
             One process may have it open.
 
-        The other arguments are those of `encode`.
+        The other arguments are those of `encode`. A model that expects a prompt, and gets none, is told about once, to
+        ``logging``.
 
         Returns
         -------
@@ -310,6 +318,8 @@ class Embedder:
         # An object that can be read once has been read now.
         given = table if tables.library_of(table) in tables.LIBRARIES else read
         tables.check_name(given, column, overwrite)
+        if prompt_name is None and prompt is None:
+            self._tell_about_prompts()
         vectors, notes = self._vectors_of(
             self._model.embed_table,
             read,
@@ -423,15 +433,25 @@ class Embedder:
         """
         if isinstance(tasks, (Mapping, str, bytes)):
             raise invalid(f"`tasks` is one {type(tasks).__name__}", "give a list of tasks")
-        tasks = tables.task_rows(tasks)
-        texts = [_text_of(task, f"tasks[{row}]") for row, task in enumerate(tasks)]
+        try:
+            rows = iter(tables.task_rows(tasks))
+        except TypeError:
+            raise invalid(f"`tasks` is of type {type(tasks).__name__}, not a list", "give a list of tasks") from None
+        texts = [_text_of(task, f"tasks[{row}]") for row, task in enumerate(rows)]
         return self.encode(texts, batch_size=batch_size, show_progress_bar=show_progress)
+
+    def _tell_about_prompts(self) -> None:
+        """Says once, as the program does, that the model may need a prompt which it does not get."""
+        note, self._prompt_note = self._prompt_note, None
+        if note is not None:
+            # The settings of the program are arguments here.
+            logging.getLogger("reembed").warning("%s", note.replace("`model.prompt", "`prompt"))
 
     def _prompt(self, name: str | None, text: str | None) -> str:
         if text is not None:
             if not isinstance(text, str):
                 raise invalid_config(f"`prompt` is of type {type(text).__name__}, not a str")
-            return text
+            return _encodable("prompt", text)
         if name is None:
             return self._model.default_prompt
         prompts = self.prompts
@@ -520,9 +540,14 @@ def _source(model: str | os.PathLike[str]) -> tuple[str | None, str | None]:
     if not isinstance(model, (str, os.PathLike)):
         raise invalid_config(f"`model` is of type {type(model).__name__}, expected an id or a directory")
     path = os.fspath(model)
+    if isinstance(path, bytes):
+        path = os.fsdecode(path)
+    if not path:
+        raise invalid_config("`model` is empty", "give an id or a directory, or leave it out for the default model")
     looks_like_path = not isinstance(model, str) or os.path.isabs(path) or path.startswith((".", "~"))
     if looks_like_path or os.path.isdir(path):
         return os.path.abspath(os.path.expanduser(path)), None
+    _encodable("model", path)
     return None, path if "/" in path else f"sentence-transformers/{path}"
 
 
@@ -531,9 +556,19 @@ def _positive(name: str, number: int) -> int:
         value = number.__index__()
     except AttributeError:
         value = 0
-    if isinstance(number, bool) or value < 1:
+    if isinstance(number, bool) or not 1 <= value <= sys.maxsize:
         raise invalid_config(f"`{name}` is {number!r}", "give a whole number from 1")
     return value
+
+
+def _encodable(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise invalid_config(
+            f"`{name}` has a lone surrogate, which is no character", "decode the bytes that it was made of"
+        ) from None
+    return text
 
 
 def _text_of(task: Any, place: str) -> str:

@@ -21,12 +21,13 @@ class ReembedEmbedding(BaseEmbedding):
     ``model_name`` is LlamaIndex's name of the first.
 
     Queries have the model's prompt ``query``, texts ``document``, if it declares them. ``to_dict`` and ``from_dict``
-    keep the settings, and the second loads the model.
+    keep the settings and the fingerprint, and the second loads the model: its vectors are the same, or it raises.
     """
 
-    precision: str | None = Field(default=None, description="The precision; None: the program's own choice.")
-    threads: int | None = Field(default=None, description="Threads of the work; None: as `Embedder` chooses.")
-    fingerprint: str | None = Field(default=None, description="The fingerprint that the model must have.")
+    # Frozen: the model is loaded with them.
+    precision: str | None = Field(default=None, frozen=True, description="The precision of the vectors.")
+    threads: int | None = Field(default=None, frozen=True, description="Threads; None: as `Embedder` chooses.")
+    fingerprint: str | None = Field(default=None, frozen=True, description="The fingerprint of the model.")
 
     _embedder: Embedder = PrivateAttr()
 
@@ -43,13 +44,14 @@ class ReembedEmbedding(BaseEmbedding):
     ) -> None:
         if model is not None and model_name is not None:
             raise TypeError("give `model` or `model_name`, which is the same")
-        name = os.fspath(model or model_name or DEFAULT_MODEL)
-        embedder = Embedder(name, precision, threads, fingerprint=fingerprint)
+        given = [name for name in (model, model_name) if name is not None]
+        embedder = Embedder(*given or [DEFAULT_MODEL], precision, threads, fingerprint=fingerprint)
         super().__init__(
-            model_name=name,
-            precision=precision,
+            # What makes the same vectors again on another machine and in another directory.
+            model_name=embedder.source,
+            precision=embedder.precision,
             threads=threads,
-            fingerprint=fingerprint,
+            fingerprint=embedder.fingerprint,
             embed_batch_size=embed_batch_size,
             **others,
         )

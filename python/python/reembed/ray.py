@@ -33,6 +33,9 @@ class Embed:
         As in `Embedder`. Without ``threads`` an actor takes the CPUs that Ray has assigned to it: one, unless
         ``map_batches`` says ``num_cpus``. Without ``precision`` each machine chooses its own: say it, or the
         ``fingerprint``, where the nodes have different CPUs.
+    prompt_name, prompt:
+        The name of a prompt of the model, such as ``"document"``, or a text, to be written before each text. A model
+        that expects one, and gets none, is told about once in the log of each worker.
 
     Rows keep their order and the other columns; other columns are not touched. A vector depends on its text and the
     model alone, so an actor that Ray starts again makes the same bits.
@@ -50,8 +53,16 @@ class Embed:
         precision: str | None = None,
         threads: int | None = None,
         fingerprint: str | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
     ) -> None:
-        self._recipe = {"text": text, "template": template, "column": column}
+        self._recipe = {
+            "text": text,
+            "template": template,
+            "column": column,
+            "prompt_name": prompt_name,
+            "prompt": prompt,
+        }
         self._embedder = Embedder(model, precision, threads, fingerprint=fingerprint)
 
     def __call__(self, batch: Any) -> Any:

@@ -30,6 +30,8 @@ def embed(
     precision: str | None = None,
     threads: int | None = None,
     fingerprint: str | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
 ) -> DataFrame:
     """Adds a column of vectors, ``array<float>``, to a data frame. Each Python worker of Spark loads the model once.
 
@@ -47,6 +49,9 @@ def embed(
     model, precision, threads, fingerprint:
         As in `Embedder`, in each worker. Without ``threads`` a worker takes ``spark.task.cpus``. Without ``precision``
         each machine chooses its own: say it, or the ``fingerprint``, where the executors have different CPUs.
+    prompt_name, prompt:
+        The name of a prompt of the model, such as ``"document"``, or a text, to be written before each text. A model
+        that expects one, and gets none, is told about once in the log of each worker.
 
     A vector depends on its text and the model alone, so a task that Spark tries again makes the same bits.
 
@@ -62,7 +67,13 @@ def embed(
     # A worker has another working directory.
     found = os.path.abspath(model) if os.path.isdir(model) else model
     options = {"model": found, "precision": precision, "threads": threads, "fingerprint": fingerprint}
-    recipe = {"text": text, "template": template, "column": column}
+    recipe = {
+        "text": text,
+        "template": template,
+        "column": column,
+        "prompt_name": prompt_name,
+        "prompt": prompt,
+    }
 
     # A function, since Spark reads its signature; a nested one, so that it is pickled with its options.
     def embed_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 
 from .errors import invalid_config
 
+# As in the program.
+MOST_THREADS = 1024
+
 
 def resolve_threads(argument: int | None) -> int | None:
     """The threads of an `Embedder` in this process; None: as many as CPU affinity and cgroup allow."""
@@ -19,18 +22,26 @@ def choose_threads(
 ) -> int | None:
     """The first that says a number: the argument, ``REEMBED_COMPUTE_THREADS``, the grant, ``OMP_NUM_THREADS``."""
     if argument is not None:
-        return argument
+        try:
+            number = argument.__index__()
+        except AttributeError:
+            number = 0
+        if isinstance(argument, bool) or not 1 <= number <= MOST_THREADS:
+            raise invalid_config(f"`threads` is {argument!r}", f"give a whole number from 1 to {MOST_THREADS}")
+        return number
     own = environment.get("REEMBED_COMPUTE_THREADS", "")
     if own and own != "auto":
-        if not own.isdecimal() or int(own) == 0:
-            raise invalid_config(f"REEMBED_COMPUTE_THREADS is {own!r}", "set it to a number of threads from 1")
+        if not own.isdecimal() or not 1 <= int(own) <= MOST_THREADS:
+            raise invalid_config(
+                f"REEMBED_COMPUTE_THREADS is {own!r}", f"set it to a number of threads from 1 to {MOST_THREADS}"
+            )
         return int(own)
     granted = grant()
     if granted is not None:
-        return granted
+        return min(granted, MOST_THREADS)
     # OpenMP allows a list, one number for each level; what it cannot read, it ignores.
     first = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) > 0 else None
+    return min(int(first), MOST_THREADS) if first.isdecimal() and int(first) > 0 else None
 
 
 def engine_grant() -> int | None:

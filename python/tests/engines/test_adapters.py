@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from engines.conftest import with_bytes
 
-from reembed import Embedder
+from reembed import Embedder, ModelError
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples/python"
 QUERY, DOCUMENTS = "how to log in", ["Fix the login loop", "", "Add a dark theme"]
@@ -68,10 +68,15 @@ def test_llama_index_has_the_vectors_of_the_embedder(embedder):
     model_of_name = ReembedEmbedding(model_name="all-MiniLM-L6-v2", precision="f32")
     assert np.array_equal(as_f32(model_of_name.get_text_embedding(QUERY)), embedder.encode(QUERY))
     for copy in [ReembedEmbedding.from_dict(model.to_dict()), pickle.loads(pickle.dumps(model))]:
-        assert (copy.model_name, copy.precision, copy.embed_batch_size) == (model.model_name, "f32", 2)
+        settings = (copy.model_name, copy.precision, copy.fingerprint, copy.embed_batch_size)
+        assert settings == (embedder.source, "f32", embedder.fingerprint, 2)
         assert np.array_equal(as_f32(copy.get_text_embedding(QUERY)), embedder.encode(QUERY))
     with pytest.raises(TypeError, match="`model_name`"):
         ReembedEmbedding("a", model_name="b")
+    with pytest.raises(ValueError, match="frozen"):
+        model.precision = "int16"
+    with pytest.raises(ModelError, match="nowhere"):
+        ReembedEmbedding(Path("nowhere"))
 
 
 def test_polars_expression_has_the_program_bits(embedder, tasks, titles):
@@ -83,6 +88,9 @@ def test_polars_expression_has_the_program_bits(embedder, tasks, titles):
     frame = pl.read_parquet(tasks).with_columns(embedding=vectors)
     assert frame.schema["embedding"] == pl.Array(pl.Float32, 384)
     assert with_bytes(frame["id"].to_list(), frame["embedding"].to_list()) == titles
+    prompted = reembed.polars.embed("title", embedder, prompt="fix: ")
+    found = pl.DataFrame({"title": ["a", None]}).select(prompted).to_series()
+    assert found.to_list() == [embedder.encode("fix: a").tolist(), None]
     # Lazy, by the name of the column, on the streaming engine, and in a selection.
     lazy = pl.scan_parquet(tasks).with_columns(embedding=reembed.polars.embed("title", embedder))
     found = lazy.select("id", "embedding").collect(engine="streaming")
@@ -99,9 +107,12 @@ def test_duckdb_function_has_the_program_bits(embedder, tasks, titles):
         relation = connection.sql(f"SELECT id, embed(title) AS embedding FROM '{tasks}'")
         assert str(relation.types[1]) == "FLOAT[384]"
         found = relation.fetchall()
+        reembed.duckdb.register(connection, embedder, "embed_fix", prompt="fix: ")
+        prompted = connection.sql("SELECT embed_fix('a')").fetchall()[0][0]
         near = connection.sql("SELECT array_cosine_similarity(embed('login'), embed('log in'))").fetchall()[0][0]
     assert with_bytes([row[0] for row in found], [row[1] for row in found]) == titles
     assert 0.5 < near < 1
+    assert list(prompted) == embedder.encode("fix: a").tolist()
 
 
 def test_dask_example_has_the_program_bits(tasks, titles, tmp_path):

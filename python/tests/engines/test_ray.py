@@ -51,6 +51,12 @@ def test_defaults_are_those_of_the_program(tasks, expected):
     assert pairs(found) == expected()
 
 
+def test_prompt_is_written_before_each_text(tasks, embedder):
+    options = {"text": "title", "prompt": "fix: ", **F32}
+    found = table(vectors(ray.data.read_parquet(str(tasks)), fn_constructor_kwargs=options))
+    assert pairs(found) == pairs(embedder.embed_table(pa.parquet.read_table(tasks), "title", prompt="fix: "))
+
+
 def test_other_columns_are_kept(tasks):
     source = pa.parquet.read_table(tasks)
     found = table(vectors(ray.data.from_arrow(source)))

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import pyarrow.parquet
 import pyspark
 import pytest
 from engines.conftest import ROWS, with_bytes
@@ -43,6 +44,12 @@ def test_defaults_are_those_of_the_program(spark, tasks, expected):
     found = pairs(df)
     assert len(found) == ROWS and sum(vector is None for _, vector in found) > 10
     assert found == expected()
+
+
+def test_prompt_is_written_before_each_text(spark, tasks, embedder):
+    df = reembed.spark.embed(spark.read.parquet(str(tasks)), text="title", prompt="fix: ", **F32)
+    found = embedder.embed_table(pyarrow.parquet.read_table(tasks), "title", prompt="fix: ")
+    assert pairs(df) == with_bytes(found["id"].to_pylist(), found["embedding"].to_pylist())
 
 
 def test_rows_keep_order_and_columns(spark, tasks):
