@@ -245,6 +245,37 @@ fn attention_matches_reference_with_equal_bits_everywhere() {
     }
 }
 
+/// What a window costs: a weight of 0 times NaN would be NaN.
+#[test]
+fn keys_far_from_a_window_are_not_read() {
+    const TOKENS: usize = 400;
+    let heads = AttentionHeads::from(Heads { count: 2, size: 32 });
+    let width = heads.qkv().width();
+    let mut random = Random(23);
+    let finite = random.values(TOKENS * width);
+    for (name, seen, read) in [
+        ("a window", [Some(8), Some(8)], 0..150),
+        ("a window to the left", [Some(20), Some(0)], 0..150),
+        ("causal", [None, Some(0)], 0..150),
+        ("a window of late tokens", [Some(8), Some(8)], 256..TOKENS),
+    ] {
+        let bias = ScoreBias::window(seen).expect("a small allocation");
+        let mut others = finite.clone();
+        // The middle is farther from these queries than any block of theirs reaches.
+        others[200 * width..220 * width].fill(f32::NAN);
+        for precision in Precision::ALL {
+            let attended = |qkv: &[f32]| {
+                in_every_arithmetic(precision, name, |arithmetic| {
+                    attend_between(arithmetic, qkv, heads, Some(&bias), 0..TOKENS)
+                })
+            };
+            let (plain, found) = (attended(&finite), attended(&others));
+            let values = read.start * heads.queries.width()..read.end * heads.queries.width();
+            assert!(plain[values.clone()] == found[values], "{precision}, {name}");
+        }
+    }
+}
+
 #[test]
 fn projected_rows_are_the_outputs_before_they_are_rounded() {
     let mut random = Random(17);
