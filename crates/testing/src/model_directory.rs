@@ -50,6 +50,13 @@ pub enum Pooling {
     LastToken,
 }
 
+/// The values of a tensor that is no weight of a layer.
+#[derive(Debug, Clone)]
+pub enum Numbers {
+    I64(Vec<i64>),
+    F64(Vec<f64>),
+}
+
 /// How the weights are cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dtype {
@@ -641,6 +648,41 @@ impl WrittenModel {
             { "idx": 1, "name": "1", "path": "1_Normalize", "type": class("Normalize") },
         ]);
         self.edit_json("modules.json", |list| *list = modules)
+    }
+
+    /// Adds a tensor of one dimension to the weights: of integers, or of f64.
+    pub fn add_numbers(&self, name: &str, numbers: &Numbers) -> &Self {
+        let (dtype, count, bytes): (_, _, Vec<u8>) = match numbers {
+            Numbers::I64(all) => {
+                ("I64", all.len(), all.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+            Numbers::F64(all) => {
+                ("F64", all.len(), all.iter().flat_map(|value| value.to_le_bytes()).collect())
+            }
+        };
+        let mut tensors = self.tensors();
+        let (name, dtype) = (name.to_owned(), dtype.to_owned());
+        tensors.push(Tensor { name, dtype, shape: vec![count], bytes });
+        write_tensors(&self.file(WEIGHTS), &tensors);
+        self
+    }
+
+    /// Replaces all values of a tensor.
+    pub fn set_values(&self, tensor: &str, values: &[f32]) -> &Self {
+        self.edit_tensor(tensor, |tensor| {
+            let bytes: Vec<u8> = Dtype::of(tensor).bytes(values);
+            assert_eq!(bytes.len(), tensor.bytes.len(), "as many values");
+            tensor.bytes = bytes;
+        })
+    }
+
+    /// Keeps the first rows of a tensor of two dimensions.
+    pub fn keep_rows(&self, tensor: &str, rows: usize) -> &Self {
+        self.edit_tensor(tensor, |tensor| {
+            let row = tensor.bytes.len() / tensor.shape[0];
+            tensor.shape[0] = rows;
+            tensor.bytes.truncate(rows * row);
+        })
     }
 
     /// Adds a row to a tensor of two dimensions.

@@ -158,6 +158,10 @@ const STATIC: TensorNames =
 /// As model2vec saves it.
 const MODEL2VEC: TensorNames =
     TensorNames { probe: "embeddings", prefixes: &[""], word: "embeddings", ..BERT };
+/// The row of each token in a quantized vocabulary of model2vec.
+pub const MODEL2VEC_MAPPING: &str = "mapping";
+/// The factor of each token's row.
+pub const MODEL2VEC_WEIGHTS: &str = "weights";
 
 impl TensorNames {
     /// The tables of an architecture, the usual one first.

@@ -4,6 +4,8 @@
 //! Format: <https://huggingface.co/docs/safetensors>. f16 and bf16 are converted to f32, which is
 //! exact, and f64 is rounded to it; f32 is borrowed from the bytes that were hashed.
 
+mod model2vec;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -13,6 +15,7 @@ use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::Deserialize;
 
+use super::architecture::Architecture;
 use super::description::ModelDescription;
 use super::resources;
 use super::source::ModelFiles;
@@ -73,8 +76,16 @@ pub fn read<'f>(files: &'f ModelFiles, description: &ModelDescription) -> Result
     }
     let (table, prefix) = TensorNames::find(spec.architecture, |name| checkpoint.contains(name));
     let names = EncoderTensors::new(spec, table);
-    let encoder =
-        names.shapes().into_iter().map(|(name, shape)| (&checkpoint, prefix, name, shape));
+    let folded = match spec.architecture {
+        Architecture::StaticEmbedding
+            if table.probe != TensorNames::word_embedding(spec.architecture) =>
+        {
+            model2vec::fold(&checkpoint, table.probe, [spec.vocab_size, spec.hidden])?
+        }
+        _ => None,
+    };
+    let of_file = if folded.is_some() { Vec::new() } else { names.shapes() };
+    let encoder = of_file.into_iter().map(|(name, shape)| (&checkpoint, prefix, name, shape));
 
     let mut heads = Vec::new();
     for linear in description.steps.iter().filter_map(LinearTensors::of_step) {
@@ -98,7 +109,9 @@ pub fn read<'f>(files: &'f ModelFiles, description: &ModelDescription) -> Result
             Ok((name, tensor))
         })
         .collect();
-    Ok(ModelWeights { names, tensors: tensors.into_iter().collect::<Result<_>>()? })
+    let mut tensors: HashMap<_, _> = tensors.into_iter().collect::<Result<_>>()?;
+    tensors.extend(folded.map(|tensor| (table.probe.to_owned(), tensor)));
+    Ok(ModelWeights { names, tensors })
 }
 
 const NOT_OURS: &str = "this file does not belong to this config.json; fetch the model again";
@@ -151,6 +164,12 @@ impl<'f> Checkpoint<'f> {
 
     fn contains(&self, name: &str) -> bool {
         self.places.contains_key(name)
+    }
+
+    /// A tensor as it is stored.
+    fn view(&self, name: &str) -> Option<TensorView<'f>> {
+        let (_, part) = self.parts.get(*self.places.get(name)?)?;
+        part.tensor(name).ok()
     }
 
     /// Reads and checks a tensor.

@@ -9,7 +9,7 @@ use crate::model::spec::{
     Activation, AttentionSpec, EmbeddingSpec, EncoderSpec, FeedForwardSpec, NormKind, NormPlace,
     NormSpec,
 };
-use crate::model::tensor_names::TensorNames;
+use crate::model::tensor_names::{MODEL2VEC_MAPPING, MODEL2VEC_WEIGHTS, TensorNames};
 
 const FILE: &str = "model.safetensors";
 
@@ -29,17 +29,17 @@ pub(super) fn read(files: &ModelFiles) -> Result<EncoderSpec> {
         refuse("is not a complete safetensors file".to_owned()).caused_by(cause)
     })?;
     let (names, _) = TensorNames::find(ARCHITECTURE, |name| header.info(name).is_some());
-    // Vocabularies that were quantized: a row for several tokens, and weights of tokens.
-    if let Some(other) = ["mapping", "weights"].into_iter().find(|name| header.info(name).is_some())
-    {
-        return Err(refuse(format!("has the tensor `{other}`, which is not supported")).advice(
-            "load it with sentence-transformers and save it again, which makes one table of it",
-        ));
-    }
     let info = header.info(names.probe);
     let info = info.ok_or_else(|| refuse(format!("has no tensor `{}`", names.probe)))?;
-    let [vocab_size, hidden] = info.shape[..] else {
+    let [rows, hidden] = info.shape[..] else {
         return Err(refuse(format!("tensor `{}` has the shape {:?}", names.probe, info.shape)));
+    };
+    // In a quantized vocabulary of model2vec a row may be that of several tokens.
+    let of_tokens = [MODEL2VEC_MAPPING, MODEL2VEC_WEIGHTS].into_iter();
+    let of_tokens = of_tokens.filter(|_| names.probe == "embeddings").find_map(|n| header.info(n));
+    let vocab_size = match of_tokens {
+        Some(info) => info.shape.first().copied().unwrap_or(0),
+        None => rows,
     };
     if vocab_size == 0 || hidden == 0 {
         return Err(refuse(format!("tensor `{}` has the shape {:?}", names.probe, info.shape)));
