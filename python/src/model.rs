@@ -43,6 +43,9 @@ const SHORT_TEXTS: usize = 4;
 /// all-MiniLM-L6-v2, or of 80 of a model with twelve times its weights.
 const SHORT_OPERATIONS: f64 = 2.2e10;
 
+/// What a token costs where the model computes next to nothing: the tokenizer's work.
+const LEAST_OPERATIONS: f64 = 1e6;
+
 /// A loaded model. Calls may come from several threads at once.
 ///
 /// Each call says its prompt; the weights in memory serve them all.
@@ -389,7 +392,7 @@ impl Model {
         let bytes: usize = texts.iter().flatten().map(|text| text.len() + call.prompt.len()).sum();
         // A token has a byte at least.
         let is_short = rows <= SHORT_TEXTS
-            && bytes as f64 * self.token_operations <= SHORT_OPERATIONS
+            && bytes as f64 * self.token_operations.max(LEAST_OPERATIONS) <= SHORT_OPERATIONS
             && call.on_tick.is_none();
         let values = match is_short && self.embedder.is_made() {
             true => at_once(py, work)?,

@@ -9,7 +9,7 @@ use reembed_encoder::limit::{BatchLimit, Pace, TokenCount};
 use reembed_encoder::model::config::TextOptions;
 use reembed_encoder::model::tokenizer::{TextTokenizer, tokenize_texts};
 use reembed_encoder::model::{self, Model, description, source};
-use reembed_testing::model_directory::{Dtype, ModelDirectory, Pooling, WrittenModel};
+use reembed_testing::model_directory::{Dtype, ModelDirectory, Numbers, Pooling, WrittenModel};
 use serde_json::json;
 
 use crate::common::{bits, distance, length, load, model_config, task};
@@ -986,6 +986,63 @@ fn static_embedding_is_the_mean_of_its_tokens() {
         let error = load_error(&written, &["compute.engine = \"candle\""]);
         assert!(error.to_string().contains("static embeddings"), "{error}");
     }
+}
+
+#[test]
+fn tokens_of_a_quantized_vocabulary_share_rows() {
+    const ROWS: usize = 7;
+    let whole = || {
+        let written = ModelDirectory::tiny().baked_length(None).write();
+        written.make_static(".", "embeddings");
+        written
+    };
+    let (shape, table) = whole().tensor("embeddings");
+    let [tokens, width] = shape[..] else { panic!("a table") };
+    let mapping: Vec<i64> = (0..tokens as i64).map(|token| token * 5 % ROWS as i64).collect();
+    let factors: Vec<f64> = (0..tokens).map(|token| 0.1 + (token % 11) as f64 / 3.0).collect();
+    let vectors = |written: &WrittenModel| {
+        let embedder = Embedder::new(load(written.path()));
+        let texts: Vec<&str> = TEXTS.into_iter().filter(|text| !text.trim().is_empty()).collect();
+        embedder.embed(&texts).expect("vectors").into_values()
+    };
+    for (has_mapping, has_factors) in [(true, true), (true, false), (false, true)] {
+        let quantized = whole();
+        if has_mapping {
+            quantized.keep_rows("embeddings", ROWS);
+            quantized.add_numbers("mapping", &Numbers::I64(mapping.clone()));
+        }
+        if has_factors {
+            quantized.add_numbers("weights", &Numbers::F64(factors.clone()));
+        }
+        let plain = whole();
+        let folded = (0..tokens * width).map(|place| {
+            let (token, at) = (place / width, place % width);
+            let row = if has_mapping { mapping[token] as usize } else { token };
+            let factor = if has_factors { factors[token] } else { 1.0 };
+            (f64::from(table[row * width + at]) * factor) as f32
+        });
+        plain.set_values("embeddings", &folded.collect::<Vec<_>>());
+        assert_eq!(vectors(&quantized), vectors(&plain), "{has_mapping}, {has_factors}");
+    }
+
+    let wrong: [(&str, Numbers, &str); 4] = [
+        ("mapping", Numbers::I64(vec![ROWS as i64; tokens]), "names row 7 for token 0"),
+        ("mapping", Numbers::I64(vec![-1; tokens]), "names row -1"),
+        ("mapping", Numbers::F64(vec![0.0; tokens]), "has the type F64"),
+        ("weights", Numbers::F64(vec![f64::NAN; tokens]), "is not finite"),
+    ];
+    for (name, numbers, says) in wrong {
+        let written = whole();
+        written.keep_rows("embeddings", if name == "mapping" { ROWS } else { tokens });
+        written.add_numbers(name, &numbers);
+        let error = load_error(&written, &[]).to_string();
+        assert!(error.contains(&format!("tensor `{name}`")) && error.contains(says), "{error}");
+    }
+    let written = whole();
+    written.add_numbers("mapping", &Numbers::I64(mapping));
+    written.add_numbers("weights", &Numbers::F64(factors[..9].to_vec()));
+    let error = load_error(&written, &[]).to_string();
+    assert!(error.contains("tensor `weights`: has the shape [9]"), "{error}");
 }
 
 fn load_error(written: &WrittenModel, settings: &[&str]) -> reembed::Error {

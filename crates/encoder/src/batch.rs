@@ -256,12 +256,13 @@ mod tests {
 
     #[test]
     fn split_and_filtered_batches_keep_texts_with_their_rows() {
-        let mut batch = TokenBatch::default();
+        let mut batch = TokenBatch::with_unpooled(2);
         batch.push(7, &[1, 2, 3]);
         batch.push(2, &[4]);
         batch.push(5, &[5, 6]);
         let (left, right) = batch.split_at(1);
         assert_eq!((left.rows(), left.text(0)), (&[7][..], &[1, 2, 3][..]));
+        assert_eq!((left.unpooled(), right.unpooled()), (2, 2));
         assert_eq!(right.rows(), &[2, 5]);
         assert_eq!(right.texts().collect::<Vec<_>>(), [&[4][..], &[5, 6]]);
         assert_eq!(left.tokens() + right.tokens(), batch.tokens());
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!((batch.whole_rows(), left.whole_rows()), (3, 1));
         assert_eq!([0..0, 0..2, 1..3, 0..3].map(|texts| batch.tokens_of(texts)), [0, 4, 3, 6]);
         assert_eq!(batch.filter_rows(|row| row != 2), {
-            let mut kept = TokenBatch::default();
+            let mut kept = TokenBatch::with_unpooled(2);
             kept.push(7, &[1, 2, 3]);
             kept.push(5, &[5, 6]);
             kept

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor, pickle};
@@ -210,6 +211,8 @@ fn write(tensors: BTreeMap<String, Owned>, to: &Path) -> Result<()> {
     let directory = to.parent().unwrap_or(Path::new("."));
     let temporary = tempfile::Builder::new()
         .prefix(".model.safetensors.")
+        // For whom the umask says, like any other file: whoever converts a model may not be who runs it.
+        .permissions(fs::Permissions::from_mode(0o666))
         .tempfile_in(directory)
         .map_err(|cause| failed(cause.into()))?;
     // transformers refuses files without it.

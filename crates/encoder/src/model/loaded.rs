@@ -30,6 +30,8 @@ impl Model {
     pub fn with_prompt(&self, prompt: &str) -> Result<Model> {
         let mut model = Model { tokenizer: self.tokenizer.with_prompt(prompt)?, ..self.clone() };
         prompt.clone_into(&mut model.facts.identity.prompt);
+        // This one was chosen.
+        model.facts.notes.prompt = None;
         Ok(model)
     }
 

@@ -520,3 +520,61 @@ fn keys_that_change_no_vector_are_read_over() {
     });
     assert!(open(&model).is_err());
 }
+
+#[test]
+fn map_of_special_tokens_counts_more_than_the_configuration() {
+    let without_list = || {
+        let model = golden_models::write("bert-max");
+        edit(&model, "tokenizer_config.json", |c| c["added_tokens_decoder"] = json!(null));
+        model
+    };
+    let model = without_list();
+    edit(&model, "tokenizer_config.json", |c| c["unk_token"] = json!("<unk>"));
+    edit(&model, "special_tokens_map.json", |map| *map = json!({ "unk_token": "[UNK]" }));
+    opened(&model);
+    let model = without_list();
+    edit(&model, "special_tokens_map.json", |map| *map = json!({ "unk_token": "[PAD]" }));
+    let said = open(&model).err().expect("another token").to_string();
+    assert!(said.contains("`unk_token`: is \"[PAD]\""), "{said}");
+}
+
+#[test]
+fn herbert_has_steps_of_its_own() {
+    let model = golden_models::write("bert-max");
+    let vocabulary =
+        ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a</w>", "b</w>", "a", "b", "ab</w>"];
+    let ids: serde_json::Map<String, Value> =
+        (0..).zip(vocabulary).map(|(id, token)| (token.to_owned(), json!(id))).collect();
+    let special = |id: usize| {
+        let content = vocabulary[id];
+        json!({ "id": id, "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true })
+    };
+    edit(&model, "tokenizer.json", |t| {
+        t["model"] = json!({ "type": "BPE", "vocab": ids, "merges": [["a", "b</w>"]],
+            "unk_token": "<unk>", "end_of_word_suffix": "</w>" });
+        t["normalizer"]["lowercase"] = json!(false);
+        t["normalizer"]["strip_accents"] = json!(false);
+        t["post_processor"] =
+            json!({ "type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0] });
+        t["decoder"] = json!({ "type": "BPEDecoder", "suffix": "</w>" });
+        t["added_tokens"] = (0..5).map(special).collect();
+    });
+    edit(&model, "tokenizer_config.json", |c| {
+        *c = json!({ "tokenizer_class": "HerbertTokenizerFast", "model_max_length": 64 });
+    });
+    edit(&model, "special_tokens_map.json", |map| *map = json!({}));
+    let found = opened(&model).1.tokenize("ab A b").expect("ids").ids;
+    assert_eq!(found, [0, 9, 3, 6, 2]);
+    edit(&model, "tokenizer.json", |t| t["normalizer"]["lowercase"] = json!(true));
+    let said = open(&model).err().expect("another normalizer").to_string();
+    assert!(said.contains("HerbertTokenizer, but tokenizer.json has another normalizer"), "{said}");
+}
+
+#[test]
+fn class_of_llama_over_bytes_is_the_file() {
+    let model = golden_models::write("qwen3-lasttoken");
+    let own = opened(&model).1.tokenize("a </think> b").expect("ids");
+    edit(&model, "tokenizer_config.json", |c| c["tokenizer_class"] = json!("LlamaTokenizer"));
+    assert_eq!(opened(&model).1.tokenize("a </think> b").expect("ids"), own);
+}

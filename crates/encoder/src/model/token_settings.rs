@@ -60,21 +60,20 @@ pub(super) fn read(
     let Some(file) = json::<TokenizerFile>(files, TOKENIZER)? else {
         return Ok(TokenSettings::default());
     };
-    let kind = file.model.as_ref().and_then(|model| model.kind.as_deref());
     let named: Option<ModelConfigClass> = json(files, CONFIG)?;
     let class = config.tokenizer_class.clone().or_else(|| named?.tokenizer_class);
-    let rebuilt = RebuiltTokenizer::of(class.as_deref(), architecture, kind);
-    // transformers reads it where there is no list of all tokens.
+    let rebuilt = RebuiltTokenizer::of(class.as_deref(), architecture, &file);
+    // Where there is no list of all tokens, transformers reads it, and it counts more than the configuration.
     let named: BTreeMap<String, Value> = match config.added_tokens_decoder {
         Some(_) => BTreeMap::new(),
         None => json(files, SPECIAL_TOKENS)?.unwrap_or_default(),
     };
     let token = |own: &Option<Value>, key: &'static str, default: &str| {
-        let token = own.as_ref().or_else(|| named.get(key)).and_then(content);
+        let token = named.get(key).or(own.as_ref()).and_then(content);
         (key, token.unwrap_or(default).to_owned())
     };
     if let Some(rebuilt) = rebuilt {
-        let (_, unknown) = token(&config.unk_token, "unk_token", "[UNK]");
+        let (_, unknown) = token(&config.unk_token, "unk_token", rebuilt.unknown());
         rebuilt.check(files, config, &file, &unknown)?;
     }
     let is_bert = rebuilt.is_some_and(RebuiltTokenizer::is_bert);
@@ -105,7 +104,7 @@ pub(super) fn read(
             token(&config.cls_token, "cls_token", "[CLS]"),
             token(&config.sep_token, "sep_token", "[SEP]"),
         ]),
-        RebuiltTokenizer::Mpnet | RebuiltTokenizer::Roberta => Some([
+        RebuiltTokenizer::Herbert | RebuiltTokenizer::Mpnet | RebuiltTokenizer::Roberta => Some([
             token(&config.cls_token, "cls_token", "<s>"),
             token(&config.sep_token, "sep_token", "</s>"),
         ]),

@@ -60,7 +60,8 @@ fn resolve_unpinned(args: &ModelArgs, logging: &Logging) -> Result<ModelFiles> {
 /// PyPI is not trusted.
 fn built_in_pins(source: &SourceConfig) -> Pins {
     let id = source.id.as_deref().unwrap_or(DEFAULT_ID);
-    match source.path.is_none() && id == DEFAULT_ID {
+    let is_published = source.revision == DEFAULT_REVISION && source.endpoint == DEFAULT_ENDPOINT;
+    match source.path.is_none() && id == DEFAULT_ID && is_published {
         true => default_pins(),
         false => Pins::new(),
     }

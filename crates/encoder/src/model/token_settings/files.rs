@@ -44,6 +44,7 @@ pub struct TokenizerConfig {
 pub struct TokenizerFile {
     pub normalizer: Option<Normalizer>,
     pub pre_tokenizer: Option<Value>,
+    pub decoder: Option<Value>,
     pub model: Option<ModelPart>,
     pub truncation: Option<TruncationPart>,
     #[serde(default)]
@@ -56,6 +57,7 @@ pub struct ModelPart {
     pub kind: Option<String>,
     pub unk_token: Option<String>,
     pub continuing_subword_prefix: Option<String>,
+    pub end_of_word_suffix: Option<String>,
     pub max_input_chars_per_word: Option<usize>,
     pub byte_fallback: Option<bool>,
 }

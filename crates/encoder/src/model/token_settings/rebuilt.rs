@@ -17,6 +17,7 @@ use crate::model::source::ModelFiles;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RebuiltTokenizer {
     Bert,
+    Herbert,
     Mpnet,
     Roberta,
     Albert,
@@ -29,21 +30,25 @@ pub enum RebuiltTokenizer {
 }
 
 /// The classes of [`RebuiltTokenizer::Other`].
-const OTHERS: [&str; 42] = [
+const OTHERS: [&str; 47] = [
     "BarthezTokenizer",
+    "BertJapaneseTokenizer",
+    "BertweetTokenizer",
     "BigBirdTokenizer",
     "BlenderbotTokenizer",
     "CLIPTokenizer",
     "CodeGenTokenizer",
     "CodeLlamaTokenizer",
     "CohereTokenizer",
+    "DPRContextEncoderTokenizer",
+    "DPRQuestionEncoderTokenizer",
+    "DPRReaderTokenizer",
     "DebertaTokenizer",
     "DebertaV2Tokenizer",
     "EsmcTokenizer",
     "FunnelTokenizer",
     "GPT2Tokenizer",
     "GPTNeoXTokenizer",
-    "HerbertTokenizer",
     "LasrTokenizer",
     "LayoutLMv2Tokenizer",
     "LayoutLMv3Tokenizer",
@@ -57,11 +62,12 @@ const OTHERS: [&str; 42] = [
     "NllbTokenizer",
     "NougatTokenizer",
     "OpenAIGPTTokenizer",
-    "ParakeetTokenizer",
     "PegasusTokenizer",
+    "PhobertTokenizer",
     "Qwen3_5Tokenizer",
     "ReformerTokenizer",
     "RemBertTokenizer",
+    "RoFormerTokenizer",
     "SeamlessM4TTokenizer",
     "Siglip2Tokenizer",
     "SplinterTokenizer",
@@ -79,20 +85,38 @@ const QWEN2_WORDS: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}
 
 impl RebuiltTokenizer {
     /// That of a class or, if a directory names none, of the architecture; `None` if transformers follows all of
-    /// `tokenizer.json`. `model`: the kind of its vocabulary.
+    /// `file`.
     pub fn of(
         class: Option<&str>,
         architecture: Architecture,
-        model: Option<&str>,
+        file: &TokenizerFile,
     ) -> Option<Self> {
         // Whatever class a directory names: transformers knows that those of ModernBERT are wrong.
         if architecture == Architecture::ModernBert {
             return None;
         }
         let rebuilt = match class.map(|class| class.trim_end_matches("Fast")) {
-            Some("BertTokenizer" | "DistilBertTokenizer" | "ElectraTokenizer") => Self::Bert,
+            Some(
+                "BertTokenizer"
+                | "ConvBertTokenizer"
+                | "DistilBertTokenizer"
+                | "ElectraTokenizer"
+                | "LayoutLMTokenizer"
+                | "LxmertTokenizer"
+                | "MobileBertTokenizer"
+                | "SqueezeBertTokenizer",
+            ) => Self::Bert,
+            Some("HerbertTokenizer") => Self::Herbert,
             Some("MPNetTokenizer") => Self::Mpnet,
-            Some("RobertaTokenizer") => Self::Roberta,
+            Some(
+                "BartTokenizer"
+                | "LEDTokenizer"
+                | "LongformerTokenizer"
+                | "MvpTokenizer"
+                | "RobertaTokenizer",
+            ) => Self::Roberta,
+            // transformers knows that Llama 3 names the wrong class.
+            Some("LlamaTokenizer") if has_bytes(file) => return None,
             Some("AlbertTokenizer") => Self::Albert,
             Some("XLMRobertaTokenizer" | "CamembertTokenizer") => Self::Pieces,
             Some("Qwen2Tokenizer") => Self::Qwen2,
@@ -114,8 +138,17 @@ impl RebuiltTokenizer {
             },
         };
         // A Unigram model whose class says WordPiece has the pieces that it was trained with.
+        let model = file.model.as_ref().and_then(|model| model.kind.as_deref());
         let is_its_model = |own| model.is_none_or(|model| model == own);
         rebuilt.model().is_none_or(is_its_model).then_some(rebuilt)
+    }
+
+    /// The token of what is in no vocabulary, when no file names one.
+    pub fn unknown(self) -> &'static str {
+        match self {
+            Self::Bert | Self::Mpnet => "[UNK]",
+            _ => "<unk>",
+        }
     }
 
     /// Whether its words are those of BERT.
@@ -127,7 +160,7 @@ impl RebuiltTokenizer {
     fn model(self) -> Option<&'static str> {
         match self {
             Self::Bert | Self::Mpnet => Some("WordPiece"),
-            Self::Roberta | Self::Qwen2 | Self::Gemma => Some("BPE"),
+            Self::Herbert | Self::Roberta | Self::Qwen2 | Self::Gemma => Some("BPE"),
             Self::Albert | Self::Pieces => Some("Unigram"),
             Self::Other => None,
         }
@@ -138,7 +171,9 @@ impl RebuiltTokenizer {
         let names: &[&str] = match self {
             Self::Bert => &["[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"],
             Self::Albert => &["[CLS]", "[SEP]", "<unk>", "<pad>", "[MASK]"],
-            Self::Roberta | Self::Pieces => &["<s>", "</s>", "<unk>", "<pad>", "<mask>"],
+            Self::Herbert | Self::Roberta | Self::Pieces => {
+                &["<s>", "</s>", "<unk>", "<pad>", "<mask>"]
+            }
             Self::Qwen2 => &["<|endoftext|>"],
             Self::Gemma => &["<unk>", "<bos>", "<eos>", "<pad>", "<mask>"],
             // They are matched in the normalized text.
@@ -162,6 +197,7 @@ impl RebuiltTokenizer {
         let Some(model) = &file.model else { return Ok(()) };
         match self {
             Self::Bert | Self::Mpnet => check_is_bert(files, file, model, unknown),
+            Self::Herbert => check_herbert(files, file, model, unknown),
             Self::Roberta => check_roberta(files, config, file),
             Self::Albert => check_albert(files, config, file.normalizer.as_ref()),
             // Followed: see `has_piece_words`.
@@ -191,12 +227,7 @@ fn check_is_bert(
     model: &ModelPart,
     unknown: &str,
 ) -> Result<()> {
-    let own = model.unk_token.as_deref().unwrap_or("[UNK]");
-    if own != unknown {
-        return Err(refuse(files, TOKENIZER_CONFIG, "unk_token")
-            .with(format!("is {}, but that of {TOKENIZER} is {}", quote(unknown), quote(own)))
-            .advice("save the tokenizer again with transformers, which makes them agree"));
-    }
+    check_unknown(files, model.unk_token.as_deref().unwrap_or("[UNK]"), unknown)?;
     let most = model.max_input_chars_per_word.unwrap_or(100);
     if most != 100 {
         let found = format!("`max_input_chars_per_word` {most}, not 100");
@@ -218,6 +249,49 @@ fn check_is_bert(
         _ => return Ok(()),
     };
     refuse_steps(files, "BertTokenizer", Some(found))
+}
+
+/// Refuses a `tokenizer.json` that has other steps than HerBERT's tokenizer.
+fn check_herbert(
+    files: &ModelFiles,
+    file: &TokenizerFile,
+    model: &ModelPart,
+    unknown: &str,
+) -> Result<()> {
+    check_unknown(files, model.unk_token.as_deref().unwrap_or_default(), unknown)?;
+    let is_own = file.normalizer.as_ref().is_some_and(|one| {
+        one.kind == "BertNormalizer"
+            && one.lowercase == Some(false)
+            && one.strip_accents != Some(true)
+            && one.clean_text != Some(false)
+            && one.handle_chinese_chars != Some(false)
+    });
+    let normalizer = (!is_own).then(|| "another normalizer".to_owned());
+    let is_own = file.pre_tokenizer.as_ref().is_some_and(|one| one["type"] == "BertPreTokenizer");
+    let words = (!is_own).then(|| "another pre-tokenizer".to_owned());
+    let is_own = model.end_of_word_suffix.as_deref() == Some("</w>");
+    let suffix = (!is_own).then(|| "another `end_of_word_suffix`".to_owned());
+    refuse_steps(files, "HerbertTokenizer", normalizer.or(words).or(suffix))
+}
+
+/// Refuses a `tokenizer.json` that has another token for what is in no vocabulary.
+fn check_unknown(files: &ModelFiles, found: &str, expected: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(refuse(files, TOKENIZER_CONFIG, "unk_token")
+        .with(format!("is {}, but that of {TOKENIZER} is {}", quote(expected), quote(found)))
+        .advice("save the tokenizer again with transformers, which makes them agree"))
+}
+
+/// Whether a tokenizer has bytes for letters.
+fn has_bytes(file: &TokenizerFile) -> bool {
+    let is_of_bytes = |step: &Value| {
+        let steps = step["pretokenizers"].as_array().or_else(|| step["decoders"].as_array());
+        let inner = steps.into_iter().flatten();
+        std::iter::once(step).chain(inner).any(|step| step["type"] == "ByteLevel")
+    };
+    [&file.pre_tokenizer, &file.decoder].into_iter().flatten().any(is_of_bytes)
 }
 
 /// Refuses a `tokenizer.json` that has other steps than Qwen2's tokenizer.
