@@ -8,7 +8,9 @@ use std::path::Path;
 use anyhow::Result;
 use reembed::config::RawConfig;
 use reembed::{Error, ErrorKind};
-use reembed_encoder::model::source::{DEFAULT_ID, ModelFiles, Pins, SourceConfig, default_pins};
+use reembed_encoder::model::source::{
+    DEFAULT_ENDPOINT, DEFAULT_ID, DEFAULT_REVISION, ModelFiles, Pins, SourceConfig, default_pins,
+};
 
 use crate::cli::{Logging, ModelArgs, PinArgs};
 use crate::commands::model::named::{named_config, resolve};
@@ -126,8 +128,13 @@ mod tests {
             assert_eq!(built_in_pins(&source), default_pins(), "{:?}", source.id);
         }
         let path = Some(PathBuf::from("models/mine"));
-        for source in [named("org/own"), SourceConfig { path, ..named(DEFAULT_ID) }] {
-            assert_eq!(built_in_pins(&source), Pins::new(), "{:?}", source.id);
+        for other in [
+            named("org/own"),
+            SourceConfig { path, ..named(DEFAULT_ID) },
+            SourceConfig { revision: "v2".to_owned(), ..source.clone() },
+            SourceConfig { endpoint: "https://mirror.example".to_owned(), ..source.clone() },
+        ] {
+            assert_eq!(built_in_pins(&other), Pins::new(), "{other:?}");
         }
     }
 
