@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{Checkpoint, NOT_OURS, Tensor};
+use super::checkpoint::{Checkpoint, NOT_OURS, Tensor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::resources;
 use crate::model::tensor_names::{MODEL2VEC_MAPPING, MODEL2VEC_WEIGHTS};
