@@ -1025,11 +1025,12 @@ fn tokens_of_a_quantized_vocabulary_share_rows() {
         assert_eq!(vectors(&quantized), vectors(&plain), "{has_mapping}, {has_factors}");
     }
 
-    let wrong: [(&str, Numbers, &str); 4] = [
+    let wrong: [(&str, Numbers, &str); 5] = [
         ("mapping", Numbers::I64(vec![ROWS as i64; tokens]), "names row 7 for token 0"),
         ("mapping", Numbers::I64(vec![-1; tokens]), "names row -1"),
         ("mapping", Numbers::F64(vec![0.0; tokens]), "has the type F64"),
         ("weights", Numbers::F64(vec![f64::NAN; tokens]), "is not finite"),
+        ("weights", Numbers::F64(vec![1.0; tokens + 1]), "and the table has"),
     ];
     for (name, numbers, says) in wrong {
         let written = whole();

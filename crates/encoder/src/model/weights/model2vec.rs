@@ -39,6 +39,10 @@ pub(super) fn fold(
         }
     }
     let rows = checkpoint.view(table).and_then(|view| view.shape().first().copied()).unwrap_or(0);
+    if mapping.is_none() && rows != tokens {
+        let message = format!("has the shape [{tokens}], and the table has {rows} rows");
+        return Err(refuse(MODEL2VEC_WEIGHTS, message));
+    }
     let stored = checkpoint.read("", table, vec![rows, width])?;
     let unsupported = |name: &str, view: &TensorView<'_>| {
         refuse(name, format!("has the type {:?}, which is not supported", view.dtype()))
