@@ -394,7 +394,7 @@ pub const SETTINGS: &[Setting] = &[
         kind: Kind::WordOrAuto(&PRECISION_WORDS),
         default: DefaultValue::Value("\"auto\""),
         flag: Some(Flag { name: "--precision", value: None, value_name: "PRECISION", help: None }),
-        help: "Precision of matrix products. auto: that of the existing output, else of the vector cache; without either, for all-MiniLM-L6-v2 bf16 on AMX, bf16-avx512 on AVX512-BF16, else int16, and for any other model f32. int8 is faster where there is VNNI, at a cost in recall: docs/tuning.md. Pin it where several machines make new outputs.",
+        help: "Precision of matrix products. auto: that of the existing output, else of the vector cache; without either, for all-MiniLM-L6-v2 bf16 on AMX, bf16-avx512 on AVX512-BF16, else int16 (f32 on ARM), and for any other model f32. int8 is faster where the CPU has dot products of bytes (VNNI on x86-64), at a cost in recall: docs/tuning.md. Pin it where several machines make new outputs.",
     },
     Setting {
         key: "compute.threads",

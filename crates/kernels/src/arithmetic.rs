@@ -106,7 +106,10 @@ impl Unit {
             (Precision::Bf16Avx512, IsaName::Amx | IsaName::Avx512) => {
                 Some(Ok(Unit::Dot(Avx512Bf16::detect()?)))
             }
-            (_, IsaName::Amx | IsaName::Avx512 | IsaName::Avx2 | IsaName::Portable) => None,
+            (
+                _,
+                IsaName::Amx | IsaName::Avx512 | IsaName::Avx2 | IsaName::Neon | IsaName::Portable,
+            ) => None,
         }
     }
 
@@ -187,7 +190,7 @@ impl Arithmetic {
 
     /// Whether its instructions multiply integers of 8 bits faster than those of 16, as VNNI does.
     pub fn multiplies_bytes_faster(self) -> bool {
-        self.integers.is_vnni()
+        self.integers.has_dot_products_of_bytes()
     }
 
     /// The instructions that multiply integers.

@@ -73,12 +73,12 @@ impl IntegerFormat {
         }
     }
 
-    /// How instructions with or without products of quads multiply it fastest.
+    /// How instructions that multiply integers of 8 bits as `bytes` multiply it fastest.
     #[inline(always)]
-    pub const fn packing(self, has_quads: bool) -> Packing {
+    pub const fn packing(self, bytes: Packing) -> Packing {
         match self {
-            IntegerFormat::Int8 if has_quads => Packing::Quads,
-            IntegerFormat::Int8 | IntegerFormat::Int16 => Packing::Pairs,
+            IntegerFormat::Int8 => bytes,
+            IntegerFormat::Int16 => Packing::Pairs,
         }
     }
 

@@ -19,7 +19,8 @@
 //!       │                                       │
 //!       ├─ arch/avx512.rs    one register       ├─ arch/amx.rs          tile registers
 //!       ├─ arch/avx2.rs      two registers      ├─ arch/avx512bf16.rs   dot products of pairs
-//!       └─ arch/portable.rs  an array           └─ EmulatedProducts     over the lanes
+//!       ├─ arch/neon.rs      four registers     └─ EmulatedProducts     over the lanes
+//!       └─ arch/portable.rs  an array
 //! ```
 //!
 //! **Each precision is one numerics version.** All instruction sets give the same bits. In f32, every output is one

@@ -4,12 +4,12 @@
 //! |---|---|---|
 //! | `auto`, all-MiniLM-L6-v2 | AMX | bf16 |
 //! | | AVX512-BF16 only | bf16-avx512; a warning if AMX exists and was refused |
-//! | | neither | int16; a warning if a unit was refused |
+//! | | neither | int16, or f32 on NEON, which is no faster at int16; a warning if a unit was refused |
 //! | `auto`, any other model | | f32 |
 //! | `auto`, vectors of the model exist | the unit of their precision | theirs |
 //! | | missing, refused or excluded by `compute.isa` | theirs, emulated; a warning |
-//! | `f32`, `int16` | | as configured: every CPU is fast at it |
-//! | `int8` | | as configured; a warning where it is slower than int16, without VNNI |
+//! | `f32`, `int16` | | as configured: every CPU multiplies them |
+//! | `int8` | | as configured; a warning where it is slower, without dot products of bytes |
 //! | `bf16`, `bf16x3`, `bf16-avx512` | the unit of that precision | as configured |
 //! | | missing, refused or excluded by `compute.isa` | as configured, emulated; a warning |
 //!
@@ -76,8 +76,8 @@ impl fmt::Display for PrecisionWarning {
             }
             PrecisionWarning::Slower { precision, faster } => write!(
                 f,
-                "{precision} is slower than {faster} on this CPU, which has no VNNI or is kept from it by \
-                 `compute.isa`; its vectors are those of every machine"
+                "{precision} is slower than {faster} on this CPU, which has no dot products of bytes (VNNI on \
+                 x86-64) or is kept from them by `compute.isa`; its vectors are those of every machine"
             ),
             PrecisionWarning::Fallback { preferred, used, reason } => {
                 write!(f, "{used} is used instead of {preferred}: {reason}")
@@ -98,14 +98,18 @@ pub fn choose_arithmetic(
     validated: bool,
 ) -> (Arithmetic, Option<PrecisionWarning>) {
     let wanted = configured.or(followed.map(|followed| followed.precision));
+    let without_unit =
+        if isa.multiplies_int16_faster() { Precision::Int16 } else { Precision::F32 };
     let (precision, unit, mut warning) =
-        choose_precision(wanted, validated, |precision| Bf16Unit::detect(isa, precision));
+        choose_precision(wanted, validated, without_unit, |precision| {
+            Bf16Unit::detect(isa, precision)
+        });
     if let (Some(PrecisionWarning::Emulated { place, .. }), None) = (&mut warning, configured) {
         *place = followed.map(|followed| followed.place);
     }
     let arithmetic = Arithmetic::new(isa, precision, unit.unwrap_or(Bf16Unit::EMULATED));
     let is_slow = precision == Precision::Int8 && !arithmetic.multiplies_bytes_faster();
-    let slower = PrecisionWarning::Slower { precision, faster: Precision::Int16 };
+    let slower = PrecisionWarning::Slower { precision, faster: without_unit };
     (arithmetic, warning.or(is_slow.then_some(slower)))
 }
 
@@ -114,10 +118,12 @@ const FAST: [Precision; 2] = [Precision::Bf16, Precision::Bf16Avx512];
 
 /// The table: a precision, its unit unless it is emulated, and a warning.
 ///
-/// `detect` is called only if the result matters: detecting AMX makes the kernel reserve memory.
+/// `without_unit` is the fastest precision for a validated model that needs no unit. `detect` is called only if the
+/// result matters: detecting AMX makes the kernel reserve memory.
 fn choose_precision<U>(
     configured: Option<Precision>,
     validated: bool,
+    without_unit: Precision,
     detect: impl Fn(Precision) -> Option<Result<U, UnitError>>,
 ) -> (Precision, Option<U>, Option<PrecisionWarning>) {
     let candidates = match (&configured, validated) {
@@ -147,7 +153,7 @@ fn choose_precision<U>(
             (precision, Some(PrecisionWarning::Emulated { precision, place: None, reason }))
         }
         None => {
-            let used = if validated { Precision::Int16 } else { Precision::F32 };
+            let used = if validated { without_unit } else { Precision::F32 };
             let warning =
                 |(preferred, reason)| PrecisionWarning::Fallback { preferred, used, reason };
             (used, refused.map(warning))
@@ -198,7 +204,7 @@ mod tests {
             };
             let is_emulated = matches!(warning, Some(PrecisionWarning::Emulated { .. }));
             let unit = if is_emulated { None } else { precision.unit_name() };
-            let found = choose_precision(configured, validated, detect);
+            let found = choose_precision(configured, validated, Int16, detect);
             assert_eq!(found, (precision, unit, warning), "{configured:?}, {amx:?}, {dot:?}");
         }
     }
@@ -212,14 +218,32 @@ mod tests {
             (Some(Int8), true, Int8),
             (None, false, F32),
         ] {
-            let (precision, ..) =
-                choose_precision::<()>(configured, validated, |_| panic!("it is not needed"));
+            let (precision, ..) = choose_precision::<()>(configured, validated, Int16, |_| {
+                panic!("it is not needed")
+            });
             assert_eq!(precision, expected);
         }
     }
 
     #[test]
-    fn int8_without_vnni_is_said_to_be_slow() {
+    fn auto_is_f32_where_int16_is_no_faster_and_there_is_no_unit() {
+        use Precision::{Bf16Avx512, F32};
+        let chosen = |validated, unit: Option<Result<(), UnitError>>| {
+            let detect = |precision| if precision == Bf16Avx512 { unit } else { None };
+            choose_precision(None, validated, F32, detect).0
+        };
+        for (validated, unit, precision) in [
+            (true, None, F32),
+            (true, Some(Err(REFUSED)), F32),
+            (true, Some(Ok(())), Bf16Avx512),
+            (false, None, F32),
+        ] {
+            assert_eq!(chosen(validated, unit), precision, "{validated}, {unit:?}");
+        }
+    }
+
+    #[test]
+    fn int8_without_dot_products_of_bytes_is_said_to_be_slow() {
         let chosen = |precision| choose_arithmetic(Isa::portable(), Some(precision), None, true).1;
         let slower =
             PrecisionWarning::Slower { precision: Precision::Int8, faster: Precision::Int16 };

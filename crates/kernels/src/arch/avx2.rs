@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::integer::lanes::{IntegerLanes, QUAD_OFFSET};
+use crate::integer::lanes::{IntegerLanes, Packing, QUAD_OFFSET};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, UPPER_HALF};
 
 /// Proof that the CPU has AVX2 and FMA, and with `VNNI` AVX-VNNI, which then multiplies integers. Only detection
@@ -203,6 +203,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 impl<const VNNI: bool> IntegerLanes for Avx2<VNNI> {
     type Integers = (__m256i, __m256i);
     const HAS_QUADS: bool = VNNI;
+    const QUADS: Packing = Packing::OffsetQuads;
     const INTEGER_PANELS: usize = 1;
     // 3 rows × 2 registers of sums, twice, 2 registers of weights, 1 broadcast and 1 product: 16 registers.
     const SCALED_ROWS: usize = 3;

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
 use crate::arch::avx2;
-use crate::integer::lanes::{IntegerLanes, QUAD_OFFSET};
+use crate::integer::lanes::{IntegerLanes, Packing, QUAD_OFFSET};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, TILE_LEN, UPPER_HALF};
 
 /// Proof that the CPU has AVX-512F and the extension `E`. Only detection makes one.
@@ -248,7 +248,7 @@ impl<E: Extension> Simd for Avx512<E> {
 
 /// An extension that multiplies integers.
 pub(crate) trait IntegerExtension: Extension {
-    /// Whether its instructions multiply quads.
+    /// Whether an instruction multiplies quads.
     const HAS_QUADS: bool;
 
     /// # Safety
@@ -302,6 +302,7 @@ impl IntegerExtension for Vnni {
 impl<E: IntegerExtension> IntegerLanes for Avx512<E> {
     type Integers = __m512i;
     const HAS_QUADS: bool = E::HAS_QUADS;
+    const QUADS: Packing = Packing::OffsetQuads;
     // 8 rows × 2 registers of sums, 2 registers of weights and 1 broadcast. 24 KiB of weights stay in L1.
     const INTEGER_PANELS: usize = 2;
     // 6 rows × 2 registers of sums, twice, 2 registers of weights and 1 broadcast: 27 of 32 registers.

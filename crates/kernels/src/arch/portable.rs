@@ -1,9 +1,7 @@
 //! Any CPU: an array of 16 f32 and the standard library, with the same bits as the other instruction
 //! sets. It is slow on a target without fused multiply-add, where std calls a function for each.
 
-use crate::integer::lanes::{
-    IntegerLanes, QUAD_OFFSET, pair_of, pair_word, quad_word, signed_quad_of, unsigned_quad_of,
-};
+use crate::integer::lanes::{IntegerLanes, Packing, pair_of, pair_word, quad_of, quad_word};
 use crate::simd::{Kernel, LANES, MIN_BF16, Simd, UPPER_HALF};
 
 /// The instruction set of every CPU.
@@ -131,6 +129,7 @@ pub(crate) struct Integers([i32; LANES]);
 impl IntegerLanes for Portable {
     type Integers = Integers;
     const HAS_QUADS: bool = true;
+    const QUADS: Packing = Packing::SignedQuads;
     const INTEGER_PANELS: usize = 1;
     const SCALED_ROWS: usize = 4;
 
@@ -156,7 +155,7 @@ impl IntegerLanes for Portable {
     #[inline(always)]
     fn add_quads(self, mut sums: Integers, left: Integers, right: Integers) -> Integers {
         for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.into_iter().zip(right.0)) {
-            let ([a, b, c, d], [e, f, g, h]) = (unsigned_quad_of(left), signed_quad_of(right));
+            let ([a, b, c, d], [e, f, g, h]) = (quad_of(left), quad_of(right));
             *sum += a * e + b * f + c * g + d * h;
         }
         sums
@@ -190,7 +189,7 @@ impl IntegerLanes for Portable {
     #[inline(always)]
     fn store_quads(self, lanes: Array, to: &mut [i32; LANES / 4]) {
         for (to, quad) in to.iter_mut().zip(lanes.0.as_chunks::<4>().0) {
-            *to = quad_word(quad.map(|value| value.round_ties_even() as i32 + QUAD_OFFSET));
+            *to = quad_word(quad.map(|value| value.round_ties_even() as i32));
         }
     }
 }

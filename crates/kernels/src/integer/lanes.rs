@@ -7,8 +7,10 @@ use crate::simd::{LANES, Simd};
 pub(crate) enum Packing {
     /// Two signed integers of 16 bits.
     Pairs,
-    /// Four integers of 8 bits: on the left 128 + x, unsigned; on the right signed.
-    Quads,
+    /// Four integers of 8 bits: on the left 128 + x, unsigned, as VNNI wants them; on the right signed.
+    OffsetQuads,
+    /// Four signed integers of 8 bits.
+    SignedQuads,
 }
 
 impl Packing {
@@ -17,12 +19,12 @@ impl Packing {
     pub const fn per_word(self) -> usize {
         match self {
             Packing::Pairs => 2,
-            Packing::Quads => 4,
+            Packing::OffsetQuads | Packing::SignedQuads => 4,
         }
     }
 }
 
-/// What a quad on the left has too much.
+/// What each integer of [`Packing::OffsetQuads`] on the left has too much.
 pub(crate) const QUAD_OFFSET: i32 = 128;
 
 /// An instruction set that multiplies integers. The rules of [`crate::simd::Kernel`] for inlining apply.
@@ -33,6 +35,10 @@ pub(crate) trait IntegerLanes: Simd {
     /// Whether [`IntegerLanes::add_quads`] is an instruction, which makes four products where
     /// [`IntegerLanes::add_pairs`] makes two.
     const HAS_QUADS: bool;
+    /// The quads that it multiplies.
+    const QUADS: Packing;
+    /// How it multiplies integers of 8 bits fastest.
+    const BYTES: Packing = if Self::HAS_QUADS { Self::QUADS } else { Packing::Pairs };
 
     /// Panels of the largest micro-tile.
     const INTEGER_PANELS: usize;
@@ -43,14 +49,15 @@ pub(crate) trait IntegerLanes: Simd {
     /// The same word in each lane.
     fn splat_word(self, word: i32) -> Self::Integers;
     fn load_integers(self, from: &[i32; LANES]) -> Self::Integers;
-    /// Adds to each lane the two products of its pair on either side.
+    /// Adds to each lane the two products of its pair on either side. On the left is the same word in each lane.
     fn add_pairs(
         self,
         sums: Self::Integers,
         left: Self::Integers,
         right: Self::Integers,
     ) -> Self::Integers;
-    /// Adds to each lane the four products of its quad on either side.
+    /// Adds to each lane the four products of its quad on either side, in [`IntegerLanes::QUADS`]. On the left is the
+    /// same word in each lane.
     fn add_quads(
         self,
         sums: Self::Integers,
@@ -66,8 +73,8 @@ pub(crate) trait IntegerLanes: Simd {
     fn to_f32(self, integers: Self::Integers) -> Self::Lanes;
     /// Rounds each lane to the nearest integer, ties to even, and stores them as pairs. Magnitudes are below 2¹⁵.
     fn store_pairs(self, lanes: Self::Lanes, to: &mut [i32; LANES / 2]);
-    /// Rounds each lane to the nearest integer, ties to even, and stores them as quads of the left. Magnitudes are
-    /// below 128.
+    /// Rounds each lane to the nearest integer, ties to even, and stores them as [`IntegerLanes::QUADS`] of the
+    /// left. Magnitudes are below 128.
     fn store_quads(self, lanes: Self::Lanes, to: &mut [i32; LANES / 4]);
 }
 
@@ -94,15 +101,9 @@ pub(crate) fn pair_of(word: i32) -> [i32; 2] {
     [word << 16 >> 16, word >> 16]
 }
 
-/// The integers of a word of quads on the left.
+/// The integers of a word of signed quads.
 #[inline(always)]
-pub(crate) fn unsigned_quad_of(word: i32) -> [i32; 4] {
-    [0, 8, 16, 24].map(|shift| word >> shift & 0xff)
-}
-
-/// The integers of a word of quads on the right.
-#[inline(always)]
-pub(crate) fn signed_quad_of(word: i32) -> [i32; 4] {
+pub(crate) fn quad_of(word: i32) -> [i32; 4] {
     [24, 16, 8, 0].map(|shift| word << shift >> 24)
 }
 
@@ -116,9 +117,7 @@ mod tests {
             assert_eq!(pair_of(pair_word(pair)), pair);
         }
         for quad in [[0, 0, 0, 0], [1, -2, 3, -4], [-127, 127, -128, 0]] {
-            assert_eq!(signed_quad_of(quad_word(quad)), quad);
-            let unsigned = quad.map(|value| value + QUAD_OFFSET);
-            assert_eq!(unsigned_quad_of(quad_word(unsigned)), unsigned);
+            assert_eq!(quad_of(quad_word(quad)), quad);
         }
     }
 }

@@ -42,8 +42,8 @@ pub(crate) struct IntegerLinear {
     words: AlignedBuffer<i32>,
     /// `(panels, blocks, 16)`.
     scales: AlignedBuffer,
-    /// What the sums of a block start with, `(panels, blocks, 16)`: it takes off what quads on the left have too
-    /// much. Empty for pairs.
+    /// What the sums of a block start with, `(panels, blocks, 16)`: it takes off what quads with an offset have too
+    /// much. Empty for all others.
     starts: AlignedBuffer<i32>,
     /// One value for each column of the panels.
     bias: AlignedBuffer,
@@ -66,7 +66,7 @@ impl IntegerLinear {
         let outputs: usize = parts.iter().map(|(_, bias)| bias.len()).sum();
         let columns = outputs.next_multiple_of(LANES);
         let blocks = inputs.div_ceil(format.block());
-        let starts = if packing == Packing::Quads { blocks } else { 0 };
+        let starts = if packing == Packing::OffsetQuads { blocks } else { 0 };
         let mut layer = IntegerLinear {
             inputs,
             outputs,
@@ -100,7 +100,7 @@ impl IntegerLinear {
             let at = (panel * blocks + block) * LANES + lane;
             self.scales[at] = scale.scale;
             let integers: Vec<i32> = values.iter().map(|value| scale.integer(*value)).collect();
-            if self.packing == Packing::Quads {
+            if self.packing == Packing::OffsetQuads {
                 self.starts[at] = -QUAD_OFFSET * integers.iter().sum::<i32>();
             }
             let first_word = first_word + block * self.format.words(self.packing);
@@ -108,7 +108,9 @@ impl IntegerLinear {
                 let integer = |at: usize| group.get(at).copied().unwrap_or(0);
                 self.words[(first_word + word) * LANES + lane] = match self.packing {
                     Packing::Pairs => pair_word([integer(0), integer(1)]),
-                    Packing::Quads => quad_word([0, 1, 2, 3].map(integer)),
+                    Packing::OffsetQuads | Packing::SignedQuads => {
+                        quad_word([0, 1, 2, 3].map(integer))
+                    }
                 };
             }
         }
@@ -143,8 +145,8 @@ impl IntegerLinear {
             words: &self.words.as_chunks().0[of_words],
             scales: &self.scales.as_chunks().0[of_blocks.clone()],
             starts: match Shape::<S, F>::PACKING {
-                Packing::Pairs => &[],
-                Packing::Quads => &self.starts.as_chunks().0[of_blocks],
+                Packing::Pairs | Packing::SignedQuads => &[],
+                Packing::OffsetQuads => &self.starts.as_chunks().0[of_blocks],
             },
         }
     }

@@ -37,7 +37,7 @@ impl Format for Int8 {
 pub(crate) struct Shape<S, F>(PhantomData<(S, F)>);
 
 impl<S: IntegerLanes, F: Format> Shape<S, F> {
-    pub const PACKING: Packing = F::FORMAT.packing(S::HAS_QUADS);
+    pub const PACKING: Packing = F::FORMAT.packing(S::BYTES);
     /// Inputs of a block.
     pub const BLOCK: usize = F::FORMAT.block();
     /// Words of a whole block.
@@ -69,7 +69,7 @@ pub(crate) struct PanelDepth<'a> {
     pub words: &'a [[i32; LANES]],
     /// A line for each block.
     pub scales: &'a [[f32; LANES]],
-    /// What the sums of each block start with, for quads.
+    /// What the sums of each block start with, for quads with an offset.
     pub starts: &'a [[i32; LANES]],
 }
 
@@ -216,7 +216,7 @@ fn accumulate<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
     let mut sums = [[simd.splat_word(0); P]; R];
     for p in 0..P {
         right[p] = &panels[p].words[words.clone()];
-        if let Packing::Quads = Shape::<S, F>::PACKING {
+        if let Packing::OffsetQuads = Shape::<S, F>::PACKING {
             let start = simd.load_integers(&panels[p].starts[block]);
             for sums in &mut sums {
                 sums[p] = start;
@@ -233,7 +233,9 @@ fn accumulate<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
             for p in 0..P {
                 sums[r][p] = match const { Shape::<S, F>::PACKING } {
                     Packing::Pairs => simd.add_pairs(sums[r][p], left, weights[p]),
-                    Packing::Quads => simd.add_quads(sums[r][p], left, weights[p]),
+                    Packing::OffsetQuads | Packing::SignedQuads => {
+                        simd.add_quads(sums[r][p], left, weights[p])
+                    }
                 };
             }
         }

@@ -86,7 +86,7 @@ fn store<S: IntegerLanes>(simd: S, packing: Packing, lanes: S::Lanes, to: &mut [
             let Some(to) = to.first_chunk_mut() else { unreachable!("8 words") };
             simd.store_pairs(lanes, to);
         }
-        Packing::Quads => {
+        Packing::OffsetQuads | Packing::SignedQuads => {
             let Some(to) = to.first_chunk_mut() else { unreachable!("4 words") };
             simd.store_quads(lanes, to);
         }

@@ -6,6 +6,8 @@ use std::fmt;
 use crate::arch::avx2::{Avx2, AvxVnni};
 #[cfg(target_arch = "x86_64")]
 use crate::arch::avx512::{Avx512, Bw, Vnni};
+#[cfg(target_arch = "aarch64")]
+use crate::arch::neon::{Neon, NeonDot};
 use crate::arch::portable::Portable;
 use crate::integer::IntegerFormat;
 use crate::integer::lanes::{IntegerKernel, IntegerLanes, Packing};
@@ -26,6 +28,10 @@ enum Unit {
     AvxVnni(AvxVnni),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     Portable(Portable),
 }
 
@@ -41,7 +47,7 @@ impl IntegerUnit {
         let (wide, narrow) = match isa.name() {
             IsaName::Amx | IsaName::Avx512 => (true, true),
             IsaName::Avx2 => (false, true),
-            IsaName::Portable => (false, false),
+            IsaName::Neon | IsaName::Portable => (false, false),
         };
         let wide = wide.then(|| {
             let vnni = Avx512::<Vnni>::detect().map(Unit::Avx512Vnni);
@@ -56,38 +62,58 @@ impl IntegerUnit {
     }
 
     /// Every unit of an instruction set and of those below it, fastest first.
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    pub fn within(isa: Isa) -> impl Iterator<Item = Self> {
+        let has_neon = isa.name() == IsaName::Neon;
+        let neon = has_neon.then(|| {
+            let dot = NeonDot::detect_dot().map(Unit::NeonDot);
+            [dot, Neon::detect().map(Unit::Neon)]
+        });
+        let units = neon.into_iter().flatten().flatten();
+        units.chain([Unit::Portable(Portable)]).map(IntegerUnit)
+    }
+
+    /// Every unit of an instruction set and of those below it, fastest first.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     pub fn within(_: Isa) -> impl Iterator<Item = Self> {
         [IntegerUnit(Unit::Portable(Portable))].into_iter()
     }
 
     /// How it multiplies the integers of a format fastest.
     pub fn packing(self, format: IntegerFormat) -> Packing {
-        format.packing(self.has_quads())
+        format.packing(self.bytes())
     }
 
-    /// Whether it multiplies quads of 8 bits twice as fast as pairs of 16.
-    pub fn has_quads(self) -> bool {
+    /// See [`IntegerLanes::BYTES`].
+    fn bytes(self) -> Packing {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512Vnni(_) => Avx512::<Vnni>::HAS_QUADS,
+            Unit::Avx512Vnni(_) => Avx512::<Vnni>::BYTES,
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512Bw(_) => Avx512::<Bw>::HAS_QUADS,
+            Unit::Avx512Bw(_) => Avx512::<Bw>::BYTES,
             #[cfg(target_arch = "x86_64")]
-            Unit::AvxVnni(_) => AvxVnni::HAS_QUADS,
+            Unit::AvxVnni(_) => AvxVnni::BYTES,
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx2(_) => <Avx2 as IntegerLanes>::HAS_QUADS,
-            Unit::Portable(_) => Portable::HAS_QUADS,
+            Unit::Avx2(_) => <Avx2 as IntegerLanes>::BYTES,
+            #[cfg(target_arch = "aarch64")]
+            Unit::NeonDot(_) => NeonDot::BYTES,
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon(_) => <Neon as IntegerLanes>::BYTES,
+            Unit::Portable(_) => Portable::BYTES,
         }
     }
 
-    /// Whether it has VNNI.
-    pub fn is_vnni(self) -> bool {
+    /// Whether an instruction adds products of four bytes, as those of VNNI do.
+    pub fn has_dot_products_of_bytes(self) -> bool {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512Vnni(_) | Unit::AvxVnni(_) => true,
             #[cfg(target_arch = "x86_64")]
             Unit::Avx512Bw(_) | Unit::Avx2(_) => false,
+            #[cfg(target_arch = "aarch64")]
+            Unit::NeonDot(_) => true,
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon(_) => false,
             Unit::Portable(_) => false,
         }
     }
@@ -103,6 +129,10 @@ impl IntegerUnit {
             Unit::AvxVnni(lanes) => lanes.run(OnLanes(kernel, lanes)),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2(lanes) => lanes.run(OnLanes(kernel, lanes)),
+            #[cfg(target_arch = "aarch64")]
+            Unit::NeonDot(lanes) => lanes.run(OnLanes(kernel, lanes)),
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon(lanes) => lanes.run(OnLanes(kernel, lanes)),
             Unit::Portable(lanes) => lanes.run(OnLanes(kernel, lanes)),
         }
     }
@@ -119,6 +149,10 @@ impl fmt::Display for IntegerUnit {
             Unit::AvxVnni(_) => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2(_) => IsaName::Avx2.as_str(),
+            #[cfg(target_arch = "aarch64")]
+            Unit::NeonDot(_) => "neon-dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Unit::Neon(_) => IsaName::Neon.as_str(),
             Unit::Portable(_) => IsaName::Portable.as_str(),
         })
     }

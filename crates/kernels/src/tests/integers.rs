@@ -3,8 +3,11 @@
 use super::dense::with_input;
 use super::{MaxError, Memory, Random, in_every_arithmetic, read, widen};
 use crate::integer::IntegerFormat;
+use crate::integer::lanes::{IntegerKernel, IntegerLanes, Packing, QUAD_OFFSET, quad_word};
+use crate::integer::unit::IntegerUnit;
+use crate::simd::LANES;
 use crate::testing::reference;
-use crate::{Activation, BufferLayout, Dense, Heads, Precision};
+use crate::{Activation, BufferLayout, Dense, Heads, Isa, Precision};
 
 const FORMATS: [(Precision, IntegerFormat); 2] =
     [(Precision::Int16, IntegerFormat::Int16), (Precision::Int8, IntegerFormat::Int8)];
@@ -198,6 +201,51 @@ fn values_that_are_not_finite_make_their_row_nan_and_no_other() {
                         "{precision}, {poison} at {at}, row {row}"
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Products of quads, also where no layer uses them because pairs are faster.
+#[test]
+fn quads_have_exact_sums_on_every_unit() {
+    struct Quads<'a> {
+        left: [i32; 4],
+        right: &'a [[i32; 4]; LANES],
+        to: &'a mut [f32; LANES],
+    }
+    impl IntegerKernel for Quads<'_> {
+        #[inline(always)]
+        fn run<S: IntegerLanes>(self, simd: S) {
+            let mut repeated = [0.0; LANES];
+            for (lane, value) in repeated.iter_mut().zip(self.left.iter().cycle()) {
+                *lane = *value as f32;
+            }
+            let mut words = [0; LANES / 4];
+            simd.store_quads(simd.load(&repeated), &mut words);
+            assert_eq!(words, [words[0]; LANES / 4], "a quad does not depend on its place");
+            let start = |right: &[i32; 4]| match S::QUADS {
+                Packing::OffsetQuads => 7 - QUAD_OFFSET * right.iter().sum::<i32>(),
+                Packing::SignedQuads | Packing::Pairs => 7,
+            };
+            let sums = simd.load_integers(&self.right.map(|right| start(&right)));
+            let right = simd.load_integers(&self.right.map(quad_word));
+            let sums = simd.add_quads(sums, simd.splat_word(words[0]), right);
+            simd.store(simd.to_f32(sums), self.to);
+        }
+    }
+    let mut random = Random(25);
+    let mut integers = || [(); 4].map(|()| (random.next() * 127.0).round() as i32);
+    for left in [[127; 4], [-127; 4], [127, -127, 0, 1], integers(), integers()] {
+        let mut right = [(); LANES].map(|()| integers());
+        right[0] = [127; 4];
+        right[1] = [-127; 4];
+        for unit in IntegerUnit::within(Isa::detect()) {
+            let mut sums = [0.0; LANES];
+            unit.run(Quads { left, right: &right, to: &mut sums });
+            for (sum, right) in sums.iter().zip(right) {
+                let exact: i32 = left.iter().zip(right).map(|(x, w)| x * w).sum();
+                assert_eq!(*sum, (7 + exact) as f32, "{left:?} · {right:?} on {unit}");
             }
         }
     }
