@@ -41,7 +41,7 @@ fn attentions(criterion: &mut Criterion) {
         for isa in timed_isas() {
             let id = BenchmarkId::new(isa.as_str(), length);
             against_peak(&mut group, id, Some(Peak::of_one_core(isa)), operations, || {
-                attend_f32(isa, black_box(&qkv), HEADS, None, &mut scratch, &mut context);
+                attend_f32(isa, black_box(&qkv), HEADS.into(), None, &mut scratch, &mut context);
             });
         }
         for precision in [Precision::Bf16, Precision::Bf16Avx512] {
@@ -82,7 +82,7 @@ fn tiles(
     });
     layer.project(with, hidden.as_input(), &mut qkv);
     against_peak(group, BenchmarkId::new(with.to_string(), length), None, operations, || {
-        attend(with, black_box(&qkv), HEADS, None, 0..length, &mut scratch, &mut context);
+        attend(with, black_box(&qkv), HEADS.into(), None, 0..length, &mut scratch, &mut context);
     });
 }
 
@@ -109,7 +109,14 @@ fn long_attentions(criterion: &mut Criterion) {
             let operations = (4 * length * seen * width) as f64;
             let (id, peak) = (BenchmarkId::new(name, length), Some(Peak::of_one_core(isa)));
             against_peak(&mut group, id, peak, operations, || {
-                attend_f32(isa, black_box(&qkv), LONG_HEADS, bias, &mut scratch, &mut context);
+                attend_f32(
+                    isa,
+                    black_box(&qkv),
+                    LONG_HEADS.into(),
+                    bias,
+                    &mut scratch,
+                    &mut context,
+                );
             });
         }
     }

@@ -220,6 +220,11 @@ impl<'a> Residual<'a> {
     /// Lets `fill` write the rows, `(rows, width)`.
     pub fn fill(&mut self, arithmetic: Arithmetic, fill: impl FnOnce(&mut [f32])) {
         fill(self.values);
+        self.round(arithmetic);
+    }
+
+    /// Rounds the values to what products read. Not generic, so that this crate's profile compiles it.
+    fn round(&mut self, arithmetic: Arithmetic) {
         if let Some(blocks) = &mut self.rounded {
             let (rounded, heads) = (blocks.reborrow(), Heads::single(self.width));
             arithmetic.isa().run(RoundRows { rows: self.values, heads, first: 0, rounded });

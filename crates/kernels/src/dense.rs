@@ -170,7 +170,7 @@ pub fn attend_scratch_size(precision: Precision, length: usize, heads: Heads) ->
 pub fn attend(
     arithmetic: Arithmetic,
     qkv: &Activations,
-    heads: impl Into<AttentionHeads>,
+    heads: AttentionHeads,
     bias: Option<&ScoreBias>,
     tokens: Range<usize>,
     scratch: &mut Arena,
@@ -188,7 +188,6 @@ pub fn attend(
         (Values::Blocks(qkv), Values::Blocks(context)) => {
             let scratch = Arena { floats: &mut *scratch.floats, halves: &mut *scratch.halves };
             let (qkv, context) = (qkv.as_ref(), context.reborrow());
-            let heads = heads.into();
             arithmetic.run(Bf16Attention::new(qkv, heads, bias, tokens, scratch, context));
         }
         _ => mixed_precisions(),

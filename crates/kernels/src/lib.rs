@@ -31,6 +31,9 @@
 //! **Results are batch-invariant.** No bit depends on the number of rows that are computed together: smaller
 //! micro-tiles run the same chains, and blocks only decide in which order finished chains are written.
 //!
+//! **No public function that runs a kernel is generic**: the crate that called it would compile the kernel, with its own
+//! optimisation.
+//!
 //! **Only detection makes an [`Isa`]**, and each holds the proof that the CPU has its instructions. `arch` contains all
 //! `unsafe` code.
 

@@ -48,12 +48,11 @@ const QUERY_BLOCK: usize = 24;
 pub fn attend_f32(
     isa: Isa,
     qkv: &[f32],
-    heads: impl Into<AttentionHeads>,
+    heads: AttentionHeads,
     bias: Option<&ScoreBias>,
     scratch: &mut [f32],
     context: &mut [f32],
 ) {
-    let heads = heads.into();
     let Heads { size, .. } = heads.queries;
     let length = context.len() / heads.queries.width().max(1);
     assert_eq!(context.len(), length * heads.queries.width(), "the rows are complete");

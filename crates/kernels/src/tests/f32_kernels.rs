@@ -91,7 +91,7 @@ fn attention_matches_reference_with_equal_bits_on_every_isa() {
             let context = on_every_isa("attention", |isa| {
                 let mut scratch = vec![f32::NAN; attend_f32_scratch_len(length, heads)];
                 let mut context = vec![f32::NAN; length * width];
-                attend_f32(isa, &qkv, heads, None, &mut scratch, &mut context);
+                attend_f32(isa, &qkv, heads.into(), None, &mut scratch, &mut context);
                 context
             });
             let projection = |which: usize| -> Vec<f64> {

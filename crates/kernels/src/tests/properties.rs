@@ -66,7 +66,7 @@ proptest! {
                 write(arithmetic, &vec![0.0; total * width], heads, &mut context);
                 let mut scratch = scratch.arena();
                 let tokens = before..total;
-                attend(arithmetic, &activations, heads, None, tokens, &mut scratch, &mut context);
+                attend(arithmetic, &activations, heads.into(), None, tokens, &mut scratch, &mut context);
                 read(&context, heads)
             });
         }
