@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `auto`, all-MiniLM-L6-v2 | AMX | bf16 |
 //! | | AVX512-BF16 only | bf16-avx512; a warning if AMX exists and was refused |
-//! | | neither | int16, or f32 on NEON, which is no faster at int16; a warning if a unit was refused |
+//! | | neither | int16, or f32 on ARM, which is no faster at int16; a warning if a unit was refused |
 //! | `auto`, any other model | | f32 |
 //! | `auto`, vectors of the model exist | the unit of their precision | theirs |
 //! | | missing, refused or excluded by `compute.isa` | theirs, emulated; a warning |

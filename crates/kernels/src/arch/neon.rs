@@ -1,5 +1,8 @@
 //! NEON of ARM's 64-bit CPUs: 16 lanes are four registers. This file only maps operations to instructions.
 
+#[cfg(target_endian = "big")]
+compile_error!("integers are packed for little-endian words");
+
 use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 
@@ -130,7 +133,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
 
     #[inline(always)]
     fn max(self, a: Self::Lanes, b: Self::Lanes) -> Self::Lanes {
-        // NEON's own maximum is NaN where either is: a comparison and a selection give `b`.
+        // `FMAX` gives NaN if either value is NaN; the trait wants `b`, as `vmaxps` gives.
         // SAFETY: `self` proves that the CPU has NEON.
         unsafe { each!(vbslq_f32(each!(vcgtq_f32(a, b)), a, b)) }
     }

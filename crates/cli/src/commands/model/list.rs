@@ -30,7 +30,7 @@ pub fn list() -> Result<Exit> {
     text += &format!(
         "\nTried with real weights: {DEFAULT_ID}. The others are proven by shape, with small models: compare one of them \
          with sentence-transformers by `reembed model check`.\n\
-         Only {DEFAULT_ID} runs in bf16 or int16 by default; the others run in f32 unless --precision says otherwise.\n"
+         Only {DEFAULT_ID} runs in bf16 or int16 by default, and in f32 on ARM; the others run in f32 unless --precision says otherwise.\n"
     );
     text += &format!("\n{:<22}{:>12}{:>8}\n", "measured, texts/s", "f32", "int16");
     for (model, f32, int16) in SPEEDS {
