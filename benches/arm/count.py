@@ -20,9 +20,10 @@ QEMU = ["qemu-aarch64", "-cpu", "max,pauth-impdef=on,sve=off"]
 def count(reembed, plugin, work, rows, precision, engine):
     table = work / f"{rows}.parquet"
     if not table.exists():
-        subprocess.run([*QEMU, reembed, "sample", table, "--rows", str(rows), "--quiet"], check=True)
-    run = [reembed, "run", table, work / "out.parquet", "--precision", precision, "--threads", "1"]
-    run += ["--cache-mode", "off", "--no-supervise", "--quiet", "--rebuild"]
+        sample = [*QEMU, reembed, "sample", table, "--rows", str(rows), "--quiet"]
+        subprocess.run(sample, check=True, stdout=subprocess.DEVNULL)
+    run = [reembed, "run", table, work / f"{engine}-{precision}-{rows}.parquet", "--precision", precision, "--threads", "1"]
+    run += ["--cache-mode", "off", "--no-supervise", "--quiet"]
     environment = {**os.environ, "REEMBED_COMPUTE_ENGINE": engine}
     done = subprocess.run(
         [*QEMU, "-plugin", plugin, *run], env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
