@@ -60,6 +60,18 @@ macro_rules! each {
     };
 }
 
+/// Four registers from memory, each so many values after the one before.
+macro_rules! load_each {
+    ($load:ident($from:expr), $values:literal) => {
+        [
+            $load($from),
+            $load($from.add($values)),
+            $load($from.add(2 * $values)),
+            $load($from.add(3 * $values)),
+        ]
+    };
+}
+
 impl<const DOT: bool> Simd for Neon<DOT> {
     type Lanes = [float32x4_t; 4];
     // 6 rows × 4 registers of sums, 4 registers of weights and 1 broadcast: 29 of 32 registers.
@@ -88,14 +100,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         let from = from.as_ptr();
         // SAFETY: `self` proves that the CPU has NEON, and each quarter of the
         // array is read in bounds; the load needs no alignment beyond that of f32.
-        unsafe {
-            [
-                vld1q_f32(from),
-                vld1q_f32(from.add(4)),
-                vld1q_f32(from.add(8)),
-                vld1q_f32(from.add(12)),
-            ]
-        }
+        unsafe { load_each!(vld1q_f32(from), 4) }
     }
 
     #[inline(always)]
@@ -253,12 +258,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         // SAFETY: `self` proves that the CPU has NEON, and each quarter of the
         // array is read in bounds; the load needs no alignment beyond that of u16.
         unsafe {
-            let pairs = [
-                vld1q_u16(from),
-                vld1q_u16(from.add(8)),
-                vld1q_u16(from.add(16)),
-                vld1q_u16(from.add(24)),
-            ];
+            let pairs = load_each!(vld1q_u16(from), 8);
             let pairs = each!(vreinterpretq_u32_u16(pairs));
             let upper = [vdupq_n_u32(UPPER_HALF); 4];
             let (first, second) = (each!(vshlq_n_u32::<16>(pairs)), each!(vandq_u32(pairs, upper)));
@@ -286,14 +286,7 @@ impl<const DOT: bool> IntegerLanes for Neon<DOT> {
         let from = from.as_ptr();
         // SAFETY: `self` proves that the CPU has NEON, and each quarter of the
         // array is read in bounds; the load needs no alignment beyond that of i32.
-        unsafe {
-            [
-                vld1q_s32(from),
-                vld1q_s32(from.add(4)),
-                vld1q_s32(from.add(8)),
-                vld1q_s32(from.add(12)),
-            ]
-        }
+        unsafe { load_each!(vld1q_s32(from), 4) }
     }
 
     #[inline(always)]
