@@ -39,86 +39,74 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn add(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| a + b)
+        Array(each(|lane| a.0[lane] + b.0[lane]))
     }
 
     #[inline(always)]
     fn sub(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| a - b)
+        Array(each(|lane| a.0[lane] - b.0[lane]))
     }
 
     #[inline(always)]
     fn mul(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| a * b)
+        Array(each(|lane| a.0[lane] * b.0[lane]))
     }
 
     #[inline(always)]
     fn div(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| a / b)
+        Array(each(|lane| a.0[lane] / b.0[lane]))
     }
 
     #[inline(always)]
     fn max(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| if a > b { a } else { b })
+        Array(each(|lane| if a.0[lane] > b.0[lane] { a.0[lane] } else { b.0[lane] }))
     }
 
     #[inline(always)]
     fn min(self, a: Array, b: Array) -> Array {
-        zip(a, b, |a, b| if a < b { a } else { b })
+        Array(each(|lane| if a.0[lane] < b.0[lane] { a.0[lane] } else { b.0[lane] }))
     }
 
     #[inline(always)]
-    fn mul_add(self, a: Array, b: Array, mut c: Array) -> Array {
-        for ((c, a), b) in c.0.iter_mut().zip(a.0).zip(b.0) {
-            *c = a.mul_add(b, *c);
-        }
-        c
+    fn mul_add(self, a: Array, b: Array, c: Array) -> Array {
+        Array(each(|lane| a.0[lane].mul_add(b.0[lane], c.0[lane])))
     }
 
     #[inline(always)]
-    fn neg_mul_add(self, a: Array, b: Array, mut c: Array) -> Array {
-        for ((c, a), b) in c.0.iter_mut().zip(a.0).zip(b.0) {
-            *c = (-a).mul_add(b, *c);
-        }
-        c
+    fn neg_mul_add(self, a: Array, b: Array, c: Array) -> Array {
+        Array(each(|lane| (-a.0[lane]).mul_add(b.0[lane], c.0[lane])))
     }
 
     #[inline(always)]
     fn add_exponent(self, a: Array, exponent: Array) -> Array {
-        zip(a, exponent, |a, exponent| {
-            f32::from_bits(a.to_bits().wrapping_add(exponent.to_bits() << 23))
-        })
+        Array(each(|lane| {
+            let (bits, exponent) = (a.0[lane].to_bits(), exponent.0[lane].to_bits());
+            f32::from_bits(bits.wrapping_add(exponent << 23))
+        }))
     }
 
     #[inline(always)]
-    fn round_to_bf16(self, mut a: Array) -> Array {
-        for a in &mut a.0 {
-            let bits = a.to_bits();
-            let nearest = match *a {
+    fn round_to_bf16(self, a: Array) -> Array {
+        Array(each(|lane| {
+            let bits = a.0[lane].to_bits();
+            let nearest = match a.0[lane] {
                 x if x.is_nan() => bits | 0x0040_0000,
                 x if x.abs() < MIN_BF16 => 0,
                 _ => bits + 0x7fff + (bits >> 16 & 1),
             };
-            *a = f32::from_bits(nearest & UPPER_HALF);
-        }
-        a
+            f32::from_bits(nearest & UPPER_HALF)
+        }))
     }
 
     #[inline(always)]
     fn store_upper_halves(self, a: Array, to: &mut [u16; LANES]) {
-        for (to, a) in to.iter_mut().zip(a.0) {
-            *to = (a.to_bits() >> 16) as u16;
-        }
+        *to = each(|lane| (a.0[lane].to_bits() >> 16) as u16);
     }
 
     #[inline(always)]
     fn load_pairs(self, from: &[u16; 2 * LANES]) -> (Array, Array) {
-        let (mut first, mut second) = (Array([0.0; LANES]), Array([0.0; LANES]));
-        for (lane, pair) in from.as_chunks::<2>().0.iter().enumerate() {
-            first.0[lane] = f32::from_bits(u32::from(pair[0]) << 16);
-            second.0[lane] = f32::from_bits(u32::from(pair[1]) << 16);
-        }
-        (first, second)
+        let value = |position: usize| f32::from_bits(u32::from(from[position]) << 16);
+        (Array(each(|lane| value(2 * lane))), Array(each(|lane| value(2 * lane + 1))))
     }
 }
 
@@ -144,29 +132,24 @@ impl IntegerLanes for Portable {
     }
 
     #[inline(always)]
-    fn add_pairs(self, mut sums: Integers, left: Integers, right: Integers) -> Integers {
-        for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.into_iter().zip(right.0)) {
-            let ([a, b], [c, d]) = (pair_of(left), pair_of(right));
-            *sum += a * c + b * d;
-        }
-        sums
+    fn add_pairs(self, sums: Integers, left: Integers, right: Integers) -> Integers {
+        Integers(each(|lane| {
+            let ([a, b], [c, d]) = (pair_of(left.0[lane]), pair_of(right.0[lane]));
+            sums.0[lane] + a * c + b * d
+        }))
     }
 
     #[inline(always)]
-    fn add_quads(self, mut sums: Integers, left: Integers, right: Integers) -> Integers {
-        for (sum, (left, right)) in sums.0.iter_mut().zip(left.0.into_iter().zip(right.0)) {
-            let ([a, b, c, d], [e, f, g, h]) = (quad_of(left), quad_of(right));
-            *sum += a * e + b * f + c * g + d * h;
-        }
-        sums
+    fn add_quads(self, sums: Integers, left: Integers, right: Integers) -> Integers {
+        Integers(each(|lane| {
+            let ([a, b, c, d], [e, f, g, h]) = (quad_of(left.0[lane]), quad_of(right.0[lane]));
+            sums.0[lane] + a * e + b * f + c * g + d * h
+        }))
     }
 
     #[inline(always)]
-    fn max_magnitude(self, mut most: Integers, lanes: Array) -> Integers {
-        for (most, lane) in most.0.iter_mut().zip(lanes.0) {
-            *most = (*most).max(lane.abs().to_bits() as i32);
-        }
-        most
+    fn max_magnitude(self, most: Integers, lanes: Array) -> Integers {
+        Integers(each(|lane| most.0[lane].max(lanes.0[lane].abs().to_bits() as i32)))
     }
 
     #[inline(always)]
@@ -176,28 +159,28 @@ impl IntegerLanes for Portable {
 
     #[inline(always)]
     fn to_f32(self, integers: Integers) -> Array {
-        Array(integers.0.map(|integer| integer as f32))
+        Array(each(|lane| integers.0[lane] as f32))
     }
 
     #[inline(always)]
     fn store_pairs(self, lanes: Array, to: &mut [i32; LANES / 2]) {
-        for (to, pair) in to.iter_mut().zip(lanes.0.as_chunks::<2>().0) {
-            *to = pair_word(pair.map(|value| value.round_ties_even() as i32));
-        }
+        let integer = |lane: usize| lanes.0[lane].round_ties_even() as i32;
+        *to = each(|word| pair_word([0, 1].map(|value| integer(2 * word + value))));
     }
 
     #[inline(always)]
     fn store_quads(self, lanes: Array, to: &mut [i32; LANES / 4]) {
-        for (to, quad) in to.iter_mut().zip(lanes.0.as_chunks::<4>().0) {
-            *to = quad_word(quad.map(|value| value.round_ties_even() as i32));
-        }
+        let integer = |lane: usize| lanes.0[lane].round_ties_even() as i32;
+        *to = each(|word| quad_word([0, 1, 2, 3].map(|value| integer(4 * word + value))));
     }
 }
 
-#[inline(always)]
-fn zip(mut a: Array, b: Array, operation: impl Fn(f32, f32) -> f32) -> Array {
-    for (a, b) in a.0.iter_mut().zip(b.0) {
-        *a = operation(*a, b);
-    }
-    a
+/// The value of each lane or word.
+///
+/// It is a call where no kernel runs on these lanes in earnest: inlined into every kernel, it is half of what this crate
+/// takes to compile. A multiply-add is a call for each lane there, so one more for sixteen changes little.
+#[cfg_attr(any(target_arch = "x86_64", target_arch = "aarch64"), inline(never))]
+#[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), inline(always))]
+fn each<T, const N: usize>(value: impl Fn(usize) -> T) -> [T; N] {
+    std::array::from_fn(value)
 }

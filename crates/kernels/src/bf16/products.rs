@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::bf16::{BLOCK_SIDE, Block, Operand};
-use crate::simd::{LANES, Simd};
+use crate::simd::{Kernel, LANES, Simd};
 
 /// The part of a product of blocks that the caller needs. An implementation may compute more.
 #[derive(Debug, Clone, Copy)]
@@ -217,6 +217,22 @@ impl<A: Accumulation> EmulatedProducts<A> {
     }
 }
 
+/// Adds the product of two blocks to the sums.
+struct AddProduct<'p, 'a, A> {
+    products: &'p mut EmulatedProducts<A>,
+    left: Operand<'a>,
+    right: Operand<'a>,
+}
+
+impl<A: Accumulation> Kernel for AddProduct<'_, '_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.products.add(simd, self.left, self.right);
+    }
+}
+
 impl<A: Accumulation> Products for EmulatedProducts<A> {
     #[inline(always)]
     fn multiply<'a, S: Simd>(
@@ -232,7 +248,7 @@ impl<A: Accumulation> Products for EmulatedProducts<A> {
         self.sums = [[[0.0; LANES]; 2]; BLOCK_SIDE];
         for k in 0..extent.blocks() {
             let [left, right] = factors(k);
-            self.add(simd, left, right);
+            simd.run(AddProduct { products: self, left, right });
         }
         for (row, sums) in self.sums.iter().enumerate().take(self.rows) {
             to[row * stride..][..BLOCK_SIDE].copy_from_slice(sums.as_flattened());

@@ -156,25 +156,31 @@ impl Product<'_> {
         for micro_tile in micro_tiles(block, S::MICRO_TILE_ROWS) {
             let row = micro_tile.start;
             with_constant!(micro_tile.len(), S::MICRO_TILE_ROWS, R => {
-                self.multiply_micro_tile::<S, R, P>(simd, panel, row, &depth)
+                simd.run(MicroTile::<R, P> { product: self, panel, row, depth: &depth })
             });
         }
     }
+}
 
-    /// A micro-tile of `R` rows × `P` panels, over a range of K.
+/// A micro-tile of `R` rows × `P` panels, over a range of K.
+struct MicroTile<'p, 'a, const R: usize, const P: usize> {
+    product: &'p mut Product<'a>,
+    panel: usize,
+    row: usize,
+    depth: &'p Range<usize>,
+}
+
+impl<const R: usize, const P: usize> Kernel for MicroTile<'_, '_, R, P> {
+    type Output = ();
+
     #[inline(always)]
-    fn multiply_micro_tile<S: Simd, const R: usize, const P: usize>(
-        &mut self,
-        simd: S,
-        panel: usize,
-        row: usize,
-        depth: &Range<usize>,
-    ) {
-        let F32Linear { inputs, outputs, panels, bias } = self.layer;
+    fn run<S: Simd>(self, simd: S) {
+        let MicroTile { product, panel, row, depth } = self;
+        let F32Linear { inputs, outputs, panels, bias } = product.layer;
         let mut rows: [&[f32]; R] = [&[]; R];
         for (r, values) in rows.iter_mut().enumerate() {
             let start = (row + r) * inputs;
-            *values = &self.input[start + depth.start..start + depth.end];
+            *values = &product.input[start + depth.start..start + depth.end];
         }
         let mut weights: [&[[f32; LANES]]; P] = [&[]; P];
         for (p, lines) in weights.iter_mut().enumerate() {
@@ -190,7 +196,7 @@ impl Product<'_> {
                 } else {
                     let start = (row + r) * outputs;
                     let width = (outputs - column).min(LANES);
-                    simd.load_partial(&self.output[start + column..][..width])
+                    simd.load_partial(&product.output[start + column..][..width])
                 };
             }
         }
@@ -200,7 +206,7 @@ impl Product<'_> {
                 let column = (panel + p) * LANES;
                 let start = (row + r) * outputs;
                 let width = (outputs - column).min(LANES);
-                simd.store_partial(*sum, &mut self.output[start + column..][..width]);
+                simd.store_partial(*sum, &mut product.output[start + column..][..width]);
             }
         }
     }

@@ -12,6 +12,7 @@
 //!
 //! The loops are those of [`crate::f32::linear`]; [`crate::integer`] defines the values.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::activation::Activation;
@@ -24,7 +25,7 @@ use crate::integer::micro_kernel::{
     BLOCK_DEPTH, Format, Int8, Int16, PanelDepth, RoundedRow, Shape, Sums, multiply_blocks,
 };
 use crate::integer::quantize::{Scale, quantize};
-use crate::integer::unit::IntegerUnit;
+use crate::integer::unit::{IntegerUnit, OnLanes};
 use crate::micro_tiles::{micro_tiles, with_constant};
 use crate::simd::LANES;
 
@@ -268,26 +269,32 @@ impl Product<'_> {
             let place = Place { row: place.row + rows.start, rounded_row: rows.start, ..place };
             let tile = Tile { place, rounded, panels };
             with_constant!(rows.len(), Shape::<S, F>::ROWS, R => {
-                self.multiply_micro_tile::<S, F, R, P>(simd, tile)
+                let micro_tile = MicroTile::<F, R, P> { product: self, tile, format: PhantomData };
+                simd.run(OnLanes(micro_tile, simd))
             });
         }
     }
+}
 
-    /// A micro-tile of `R` rows × `P` panels.
+/// A micro-tile of `R` rows × `P` panels.
+struct MicroTile<'p, 'a, F, const R: usize, const P: usize> {
+    product: &'p mut Product<'a>,
+    tile: Tile<'p, P>,
+    format: PhantomData<F>,
+}
+
+impl<F: Format, const R: usize, const P: usize> IntegerKernel for MicroTile<'_, '_, F, R, P> {
     #[inline(always)]
-    fn multiply_micro_tile<S: IntegerLanes, F: Format, const R: usize, const P: usize>(
-        &mut self,
-        simd: S,
-        tile: Tile<P>,
-    ) {
+    fn run<S: IntegerLanes>(self, simd: S) {
+        let MicroTile { product, tile, .. } = self;
         let Place { row, rounded_row, panel, depth } = tile.place;
         let Some(rows) = tile.rounded[rounded_row..].first_chunk::<R>() else {
             unreachable!("a micro-tile has rounded rows")
         };
-        let IntegerLinear { outputs, bias, .. } = self.layer;
+        let IntegerLinear { outputs, bias, .. } = product.layer;
         let columns = panel * LANES..(*outputs).min((panel + P) * LANES);
         let bias = (depth.start == 0).then(|| &bias[panel * LANES..(panel + P) * LANES]);
-        let output = &mut self.output[row * outputs..][..R * outputs];
+        let output = &mut product.output[row * outputs..][..R * outputs];
         multiply_blocks::<S, F, R, P>(simd, rows, &tile.panels, Sums { bias, output, columns });
     }
 }

@@ -159,7 +159,7 @@ impl fmt::Display for IntegerUnit {
 }
 
 /// Gives a kernel the integers of an instruction set whose code was entered.
-struct OnLanes<K, L>(K, L);
+pub(crate) struct OnLanes<K, L>(pub K, pub L);
 
 impl<K: IntegerKernel, L: IntegerLanes> Kernel for OnLanes<K, L> {
     type Output = ();
