@@ -190,14 +190,11 @@ struct Product<'a> {
 /// A product in a format that the layer was packed in.
 struct In<'a, F>(Product<'a>, F);
 
-/// A micro-tile's place.
+/// Where rounded rows and panels meet: the first of each, and the inputs that the rows have.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    /// Its first row, and the same within the rounded rows.
     row: usize,
-    rounded_row: usize,
     panel: usize,
-    /// The inputs that the rounded rows have.
     depth: &'a Range<usize>,
 }
 
@@ -217,7 +214,7 @@ impl<F: Format> IntegerKernel for In<'_, F> {
                 let mut panel = 0;
                 while panel < panels {
                     let together = S::INTEGER_PANELS.min(panels - panel);
-                    let place = Place { row: rows.start, rounded_row: 0, panel, depth: &depth };
+                    let place = Place { row: rows.start, panel, depth: &depth };
                     with_constant!(together, S::INTEGER_PANELS, P => {
                         product.multiply_panels::<S, F, P>(simd, place, rounded)
                     });
@@ -265,11 +262,20 @@ impl Product<'_> {
         for (p, panel) in panels.iter_mut().enumerate() {
             *panel = self.layer.panel_depth::<S, F>(place.panel + p, place.depth);
         }
+        let IntegerLinear { outputs, bias, .. } = self.layer;
+        let columns = place.panel * LANES..(*outputs).min((place.panel + P) * LANES);
+        let bias = &bias[place.panel * LANES..(place.panel + P) * LANES];
         for rows in micro_tiles(0..rounded.len(), Shape::<S, F>::ROWS) {
-            let place = Place { row: place.row + rows.start, rounded_row: rows.start, ..place };
-            let tile = Tile { place, rounded, panels };
+            let first = place.row + rows.start;
+            let sums = Sums {
+                bias: (place.depth.start == 0).then_some(bias),
+                output: &mut self.output[first * outputs..][..rows.len() * outputs],
+                columns: columns.clone(),
+            };
+            let rounded = &rounded[rows.clone()];
             with_constant!(rows.len(), Shape::<S, F>::ROWS, R => {
-                let micro_tile = MicroTile::<F, R, P> { product: self, tile, format: PhantomData };
+                let format = PhantomData::<F>;
+                let micro_tile = MicroTile::<F, R, P> { rounded, panels: &panels, sums, format };
                 simd.run(OnLanes(micro_tile, simd))
             });
         }
@@ -277,31 +283,20 @@ impl Product<'_> {
 }
 
 /// A micro-tile of `R` rows × `P` panels.
-struct MicroTile<'p, 'a, F, const R: usize, const P: usize> {
-    product: &'p mut Product<'a>,
-    tile: Tile<'p, P>,
+struct MicroTile<'a, F, const R: usize, const P: usize> {
+    /// Its rows.
+    rounded: &'a [RoundedRow],
+    panels: &'a [PanelDepth<'a>; P],
+    sums: Sums<'a>,
     format: PhantomData<F>,
 }
 
-impl<F: Format, const R: usize, const P: usize> IntegerKernel for MicroTile<'_, '_, F, R, P> {
+impl<F: Format, const R: usize, const P: usize> IntegerKernel for MicroTile<'_, F, R, P> {
     #[inline(always)]
     fn run<S: IntegerLanes>(self, simd: S) {
-        let MicroTile { product, tile, .. } = self;
-        let Place { row, rounded_row, panel, depth } = tile.place;
-        let Some(rows) = tile.rounded[rounded_row..].first_chunk::<R>() else {
+        let Some(rows) = self.rounded.first_chunk::<R>() else {
             unreachable!("a micro-tile has rounded rows")
         };
-        let IntegerLinear { outputs, bias, .. } = product.layer;
-        let columns = panel * LANES..(*outputs).min((panel + P) * LANES);
-        let bias = (depth.start == 0).then(|| &bias[panel * LANES..(panel + P) * LANES]);
-        let output = &mut product.output[row * outputs..][..R * outputs];
-        multiply_blocks::<S, F, R, P>(simd, rows, &tile.panels, Sums { bias, output, columns });
+        multiply_blocks::<S, F, R, P>(simd, rows, self.panels, self.sums);
     }
-}
-
-/// What a micro-tile is computed from.
-struct Tile<'a, const P: usize> {
-    place: Place<'a>,
-    rounded: &'a [RoundedRow],
-    panels: [PanelDepth<'a>; P],
 }
