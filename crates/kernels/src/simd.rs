@@ -23,9 +23,9 @@ pub(crate) const UPPER_HALF: u32 = 0xffff_0000;
 /// inlined into the entry point of an instruction set is compiled with its instructions. Closures are
 /// allowed only where they are called at a single place, for the same reason.
 ///
-/// A micro-tile of a product is a kernel of its own, which the kernel around it starts with [`Simd::run`]. LLVM then unrolls the loops
-/// of each size of micro-tile in a function of its own, before it may inline it. With all sizes in one loop nest, each loop
-/// that is unrolled has it analyse the whole nest again, and this crate takes twice as long to compile.
+/// A micro-tile of a product is a kernel of its own, which the kernel around it starts with [`Simd::run`]. LLVM
+/// then unrolls the loops of each size of micro-tile in a function of its own, before it may inline it. With all
+/// sizes in one loop nest, each loop that is unrolled has it analyse the whole nest again.
 pub(crate) trait Kernel {
     type Output;
 
